@@ -1,0 +1,92 @@
+#!/usr/bin/env python
+"""Make noised shards: python generate.py --variant pil_lanczos"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from generators.geometry import GEOMETRIES
+from generators.variant import DEFAULT_REFERENCE
+from pipelines.errors import SysNoiseError
+from pipelines.generate import report
+from pipelines.generate.encode import FORMATS
+from pipelines.generate.run import Options, generate
+
+_DATASETS = ("sample", "imagenet")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="generate.py",
+        description="Render validation images through variants of decoder, resize and colour conversion into "
+        "WebDataset shards with manifests.",
+        epilog="Exit status: 0 all good; 1 some images failed (see the manifest); 2 bad usage or input; 3 the run "
+        "failed (the same command continues).",
+    )
+    add = parser.add_argument
+    add("--variant", action="append", metavar="VARIANT", help="what to make; repeatable, comma lists and groups")
+    add("--dataset", choices=_DATASETS, default="sample", help="default: %(default)s, which is built in")
+    add("--source", metavar="PATH", help="where the images lie: a folder, .tar or .parquet")
+    add("--labels", metavar="FILE", help="a `name label` list, or the devkit's ground truth")
+    add("--output", metavar="PATH", default="out", help="default: %(default)s")
+    add("--geometry", choices=tuple(GEOMETRIES), default="crop", help="default: %(default)s")
+    add("--size", type=_positive, metavar="N", default=224, help="side of the output in pixels; default: %(default)s")
+    add("--reference", metavar="VARIANT", default=DEFAULT_REFERENCE, help="default: %(default)s")
+    add("--samples-per-shard", type=_positive, metavar="N", default=1000, help="default: %(default)s")
+    add("--image-format", choices=FORMATS, default="png", help="default: %(default)s")
+    add("--limit", type=_positive, metavar="N", help="only the first N of the sorted samples")
+    add("--workers", type=_positive, metavar="N", help="CPUs to use; default: all")
+    add("--overwrite", action="store_true", help="make the asked variants anew")
+    add("--address", help="a Ray cluster; default: RAY_ADDRESS, or a local Ray")
+    add("--list-variants", action="store_true", help="show every method, and whether it can run here")
+    add("--dry-run", action="store_true", help="show the plan with expected bytes, and write nothing")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.list_variants:
+        print(report.variants_table())
+        return 0
+    if not given.variant:
+        parser.error("what to make? Give --variant, as in --variant pil_lanczos; see --list-variants")
+    options = Options(
+        variants=tuple(given.variant),
+        dataset=given.dataset,
+        source=given.source,
+        labels=given.labels,
+        output=given.output,
+        geometry=given.geometry,
+        size=given.size,
+        reference=given.reference,
+        samples_per_shard=given.samples_per_shard,
+        image_format=given.image_format,
+        limit=given.limit,
+        workers=given.workers,
+        overwrite=given.overwrite,
+        address=given.address or os.environ.get("RAY_ADDRESS") or None,
+        dry_run=given.dry_run,
+    )
+    try:
+        return generate(options)
+    except SysNoiseError as error:
+        print(f"generate.py: error: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("generate.py: error: stopped", file=sys.stderr)
+        return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

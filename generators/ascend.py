@@ -1,0 +1,93 @@
+"""Colour conversions written out in NumPy: what an Ascend board does, and its textbook relatives.
+
+The one module that computes pixels itself, since the hardware's library cannot be installed. All conversions are
+ITU-R BT.601 (Kr = 0.299, Kb = 0.114), quantised to 8 bits in between as any YUV buffer is:
+
+* limited range: Y in 16..235, U and V in 16..240 around 128;
+* full range: Y in 0..255, U and V in 0..255 around 128 (JFIF);
+* 4:2:0: each 2x2 block of chroma is averaged, rounded to nearest (an odd edge is repeated first); on the way back
+  every pixel of the block takes that value (nearest neighbour).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_KR, _KB = 0.299, 0.114  # BT.601-7, section 2.5.1
+_KG = 1.0 - _KR - _KB
+
+# Rows Y, U, V over columns R, G, B, for E'Y in 0..1 and chroma in -0.5..0.5 (BT.601-7, section 2.5.2).
+_FORWARD = np.array(
+    [
+        [_KR, _KG, _KB],
+        [-_KR / (2 - 2 * _KB), -_KG / (2 - 2 * _KB), 0.5],
+        [0.5, -_KG / (2 - 2 * _KR), -_KB / (2 - 2 * _KR)],
+    ]
+)
+_LIMITED = np.array([219.0, 224.0, 224.0])  # quantisation steps, BT.601-7, section 2.5.3
+_LIMITED_OFFSET = np.array([16.0, 128.0, 128.0])
+_FULL = np.array([255.0, 255.0, 255.0])
+_FULL_OFFSET = np.array([0.0, 128.0, 128.0])
+
+# The same limited-range matrices in integers scaled by 256 (the paper's equation 7).
+_INTEGER_FORWARD = np.array([[66, 129, 25], [-38, -74, 112], [112, -94, -18]], np.int32)
+_INTEGER_BACKWARD = np.array([[298, 0, 409], [298, -100, -208], [298, 516, 0]], np.int32)
+_INTEGER_OFFSET = np.array([16, 128, 128], np.int32)
+
+
+def _halve(chroma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """4:4:4 chroma (height, width, 2) to 4:2:0: the rounded mean of each 2x2 block."""
+    height, width = chroma.shape[:2]
+    even = np.pad(chroma, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge").astype(np.uint16)
+    total = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
+    return ((total + 2) >> 2).astype(np.uint8)
+
+
+def _double(chroma: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """4:2:0 chroma back to (height, width, 2) by repeating each value over its 2x2 block."""
+    return chroma.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+
+
+def _subsample(yuv: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What is left of a 4:4:4 image after a trip through 4:2:0."""
+    height, width = yuv.shape[:2]
+    return np.concatenate([yuv[..., :1], _double(_halve(yuv[..., 1:]), height, width)], axis=2)
+
+
+def _quantise(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _to_yuv(image: NDArray[np.uint8], steps: NDArray[np.float64], offset: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return _quantise(image @ (_FORWARD.T * (steps / 255.0)) + offset)
+
+
+def _to_rgb(yuv: NDArray[np.uint8], steps: NDArray[np.float64], offset: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return _quantise(((yuv - offset) * (255.0 / steps)) @ np.linalg.inv(_FORWARD).T)
+
+
+def nv12_ascend(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB → NV12 → RGB, BT.601 limited range in 8-bit fixed point, as the paper's equation 7 gives it.
+
+    Y = ((66 R + 129 G + 25 B + 128) >> 8) + 16, and likewise U and V; back with 298, 409, 100, 208 and 516.
+    """
+    yuv = ((image @ _INTEGER_FORWARD.T + 128) >> 8) + _INTEGER_OFFSET
+    noised = _subsample(yuv.astype(np.uint8))  # 16..240 by construction, so nothing is clipped
+    rgb = ((noised.astype(np.int32) - _INTEGER_OFFSET) @ _INTEGER_BACKWARD.T + 128) >> 8
+    return np.clip(rgb, 0, 255).astype(np.uint8)
+
+
+def nv12_full(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB → NV12 → RGB in full range, with the exact BT.601 matrix, as Ascend's software DVPP does."""
+    return _to_rgb(_subsample(_to_yuv(image, _FULL, _FULL_OFFSET)), _FULL, _FULL_OFFSET)
+
+
+def yuv444_float(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB → 8-bit YUV 4:4:4 → RGB with the exact BT.601 limited-range matrix (equations 5 and 6): rounding alone."""
+    return _to_rgb(_to_yuv(image, _LIMITED, _LIMITED_OFFSET), _LIMITED, _LIMITED_OFFSET)
+
+
+def versions() -> dict[str, str]:
+    """NumPy, whose arithmetic this is."""
+    return {"NumPy": np.__version__}

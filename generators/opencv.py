@@ -1,0 +1,62 @@
+"""OpenCV: decoding, the five resize filters of the paper, and a trip through NV12.
+
+One thread in each process: the pipeline runs a process a core, and OpenCV's own threads would fight over them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+# OpenCV reads its limit once, when it is imported; it is the one that Pillow has (178,956,970 pixels).
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "178956970")
+
+import cv2
+
+cv2.setNumThreads(1)
+
+
+def decode(data: bytes, *, exif: bool = False) -> NDArray[np.uint8]:
+    """`cv2.imdecode` to RGB; with `exif` the image is turned as its EXIF orientation says (OpenCV's default)."""
+    flags = cv2.IMREAD_COLOR_RGB if exif else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if image is None:
+        raise ValueError("imdecode returned no image (unknown format, or damaged data)")
+    return np.asarray(image, np.uint8)
+
+
+def resize(image: NDArray[np.uint8], width: int, height: int, *, interpolation: str) -> NDArray[np.uint8]:
+    """`cv2.resize` with one of the `INTER_*` flags."""
+    return np.asarray(cv2.resize(image, (width, height), interpolation=getattr(cv2, interpolation)), np.uint8)
+
+
+def nv12(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB → YUV 4:2:0 → RGB by OpenCV's BT.601 limited-range conversions.
+
+    OpenCV writes I420 and reads NV12: the samples are the same, so the chroma planes are interleaved in between. It
+    takes even sizes only: an odd edge is repeated, then cut off.
+    """
+    height, width = image.shape[:2]
+    even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    rows, columns = even.shape[:2]
+    i420 = cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420)
+    luma, chroma = i420[:rows], i420[rows:].reshape(2, rows // 2, columns // 2)
+    interleaved = np.ascontiguousarray(chroma.transpose(1, 2, 0)).reshape(rows // 2, columns)
+    rgb = cv2.cvtColor(np.concatenate([luma, interleaved]), cv2.COLOR_YUV2RGB_NV12)
+    return np.ascontiguousarray(rgb[:height, :width], dtype=np.uint8)
+
+
+def versions() -> dict[str, str]:
+    """OpenCV and the codecs that its build information names, and whether Intel's IPP is in use."""
+    found = {"OpenCV": cv2.__version__}
+    build = cv2.getBuildInformation()
+    for name, label in (("libjpeg", "JPEG"), ("libpng", "PNG"), ("libwebp", "WEBP"), ("libtiff", "TIFF")):
+        match = re.search(rf"^\s+{label}:\s+(.+)$", build, re.MULTILINE)
+        if match:
+            # A build's own path says where it was compiled, not what was compiled.
+            found[f"OpenCV/{name}"] = re.sub(r"^\S*/\S*\s*", "", match.group(1)).strip()
+    found["OpenCV/IPP"] = cv2.ipp.getIppVersion() if cv2.ipp.useIPP() else "not used"
+    return found

@@ -1,0 +1,77 @@
+"""Pillow: decoding, the six resize filters, and the header that every source is measured by.
+
+Refuses modes that Pillow's `convert("RGB")` clips instead of scaling (16- and 32-bit grayscale): such pixels would be
+noise of a kind that no deployment has.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError, features
+
+_ORIENTATION = 0x0112  # EXIF 2.32, table 4: tag 274, Orientation
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself: stored width and height in pixels, EXIF orientation (1 to 8; 1 when absent)."""
+
+    width: int
+    height: int
+    orientation: int
+
+
+def header(data: bytes) -> Header | None:
+    """The header of an encoded image, without decoding it; None if Pillow does not know the format.
+
+    Raises PIL.Image.DecompressionBombError for an image of more than 178,956,970 pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            try:
+                orientation = image.getexif().get(_ORIENTATION, 1)
+            except Exception:  # EXIF is parsed in Python and raises almost anything on damaged tags
+                orientation = 1
+            valid = isinstance(orientation, int) and 1 <= orientation <= 8
+            return Header(*image.size, orientation if valid else 1)
+    except Image.DecompressionBombError:
+        raise
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        return None
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """`Image.open(...).convert("RGB")`; alpha is dropped, EXIF orientation is not applied."""
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise ValueError("not an image in a format that Pillow knows") from None
+    with image:
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")
+        return np.asarray(image.convert("RGB"))
+
+
+def resize(image: NDArray[np.uint8], width: int, height: int, *, filter: str) -> NDArray[np.uint8]:
+    """`Image.resize` with one of Pillow's filters (`Image.Resampling` names)."""
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling[filter]))
+
+
+def versions() -> dict[str, str]:
+    """Pillow and the codecs that it decodes with."""
+    found = {"Pillow": PIL.__version__}
+    for name, feature in (
+        ("libjpeg-turbo", "libjpeg_turbo"),
+        ("zlib", "zlib"),
+        ("libwebp", "webp"),
+        ("libtiff", "libtiff"),
+    ):
+        version = features.version(feature)
+        if version:
+            found[f"Pillow/{name}"] = version
+    return found

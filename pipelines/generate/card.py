@@ -1,0 +1,73 @@
+"""The dataset card, `OUT/<dataset>/README.md`: what the folder holds, for people and for the Hub's viewer.
+
+Derived from the manifests beside it and from nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from manifests.schema import SPLIT, SUMMARY
+from pipelines.generate.sources.sample import PHOTOGRAPHS
+
+_TERMS = {
+    "sample": "The photographs are free to share:\n\n"
+    + "\n".join(f"- `{Path(p.path).name}`: {p.licence}" for p in PHOTOGRAPHS),
+    "imagenet": "The images are under ImageNet's terms of access (non-commercial research and education) and may not "
+    "be redistributed openly.",
+}
+
+
+def card(root: Path) -> bytes:
+    """The card for all variants under `root` that are finished."""
+    summaries = [json.loads(path.read_bytes()) for path in sorted(root.glob(f"*/{SUMMARY}"))]
+    dataset = summaries[0]["config"]["dataset"] if summaries else root.name
+    return "\n".join([*_front_matter(summaries), "", *_body(dataset, summaries), ""]).encode()
+
+
+def _front_matter(summaries: Sequence[dict[str, Any]]) -> list[str]:
+    lines = ["---", "configs:"]
+    for summary in summaries:
+        lines += [
+            f"- config_name: {json.dumps(summary['name'])}",
+            "  data_files:",
+            f"  - split: {SPLIT}",
+            f"    path: {json.dumps(summary['name'] + f'/{SPLIT}-*.tar')}",
+        ]
+    return [*lines, "---"]
+
+
+def _body(dataset: str, summaries: Sequence[dict[str, Any]]) -> list[str]:
+    lines = [
+        f"# SysNoise shards: {dataset}",
+        "",
+        f"Validation images of `{dataset}`, decoded, resized and colour-converted by different libraries, as lossless "
+        "WebDataset shards: one folder for each variant. Score a model on each of them to learn what a mismatch "
+        "between training and deployment costs (SysNoise, MLSys 2023).",
+        "",
+        "| variant | decode | resize | color | samples | failed | mean abs. residual | values changed |",
+        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for summary in summaries:
+        stages, totals, residual = summary["variant"], summary["totals"], summary["residual"]
+        figures = "| – | – |" if not residual["compared"] else (
+            f"| {residual['mean_abs']:.3f} | {residual['changed']:.1%} |"
+        )
+        lines.append(
+            f"| `{summary['name']}` | {stages['decode']} | {stages['resize']} | {stages['color']} "
+            f"| {totals['samples']:,} | {totals['failed']:,} {figures}"
+        )
+    lines += [
+        "",
+        "Residuals are against the reference, over all values of all images (0 to 255). Each variant's "
+        "`manifest.parquet` has a row for every source image, with its pixels' sha256; `manifest.json` says what "
+        "made it.",
+        "",
+        "## Terms",
+        "",
+        _TERMS[dataset],
+    ]
+    return lines

@@ -1,0 +1,142 @@
+"""What a person reads on the terminal: the table of methods, the plan, and what was made."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from generators.geometry import frame
+from generators.variant import METHODS, Library, Variant
+from pipelines.generate.config import Config
+from pipelines.generate.encode import EXPECTED_RATIO
+from pipelines.generate.plan import shard_count
+from pipelines.generate.sources import Sample
+
+# Bytes that a sample's other members and the tar's headers take.
+_OVERHEAD = 3_000
+# Side in pixels that --dry-run assumes for a source whose size is kept: ImageNet's usual 500 x 375.
+_TYPICAL = (500, 375)
+
+
+def table(rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
+    """Rows (the first is the head) as text columns; columns in `right` are flushed right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["─" * width for width in widths])
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    )
+
+
+def variants_table() -> str:
+    """Every method: its token, stage, library and version, whether the paper has it, and whether it can run here."""
+    rows: list[Sequence[str]] = [("token", "stage", "library", "version", "paper", "runs here")]
+    for method in METHODS.values():
+        problem = method.problem()
+        version = _version(method.library)
+        rows.append(
+            (
+                method.token,
+                method.stage,
+                method.library.name,
+                version,
+                "yes" if method.paper else "",
+                f"no: {problem}" if problem else "yes",
+            )
+        )
+    return (
+        f"{table(rows)}\n\n"
+        "Join one token of each stage by +, as in ffmpeg+opencv_area+nv12_ascend; a stage left out is the reference's.\n"
+        "Groups: decode, resize, color, paper (the paper's methods), all."
+    )
+
+
+def _version(library: Library) -> str:
+    try:
+        return next(iter(library.versions().values()))
+    except ImportError:
+        return "–"
+
+
+def dry_run(root: str, variants: Sequence[Variant], samples: Sequence[Sample], config: Config) -> str:
+    """The plan: what would be made, and how many bytes to expect."""
+    target = frame(config.geometry, *_TYPICAL, config.size)
+    image = int(target.width * target.height * 3 * EXPECTED_RATIO[config.image_format])
+    each = len(samples) * (image + _OVERHEAD)
+    shards = shard_count(len(samples), config.samples_per_shard)
+    rows: list[Sequence[str]] = [("variant", "samples", "shards", "expected size")]
+    rows += [(variant.name, f"{len(samples):,}", f"{shards:,}", size(each)) for variant in variants]
+    rows.append(("total", f"{len(samples) * len(variants):,}", f"{shards * len(variants):,}", size(each * len(variants))))
+    return f"Would write to {root} (nothing was written):\n\n{table(rows, frozenset({1, 2, 3}))}"
+
+
+def finished(root: Path, summaries: Sequence[Mapping[str, Any]], *, nothing_to_do: bool) -> str:
+    """What lies where, how the variants differ, and the next commands to try."""
+    rows: list[Sequence[str]] = [("variant", "images", "failed", "size", "mean |Δ|", "max |Δ|", "changed")]
+    for summary in summaries:
+        totals, residual = summary["totals"], summary["residual"]
+        figures = ("–", "–", "–")
+        if residual["compared"]:
+            figures = f"{residual['mean_abs']:.3f}", str(residual["max_abs"]), f"{residual['changed']:.1%}"
+        rows.append(
+            (summary["name"], f"{totals['samples']:,}", f"{totals['failed']:,}", size(totals["bytes"]), *figures)
+        )
+    reference = summaries[0]["config"]["reference"]
+    lines = [
+        "Nothing was left to do." if nothing_to_do else "Done.",
+        "",
+        table(rows, frozenset(range(1, 7))),
+        "",
+        f"|Δ|: absolute difference from the reference ({reference}), in steps of 0 to 255.",
+        *_degenerate(summaries),
+        "",
+        f"{root}/",
+        "  README.md                     dataset card",
+        f"  <variant>/validation-*.tar    WebDataset shards: {summaries[0]['config']['image_format']}, cls, json",
+        "  <variant>/manifest.parquet    a row for each source image",
+        "  <variant>/manifest.json       what was made, and what made it",
+        "",
+        f"Next: {_python()} verify.py {root}",
+        f"      {_python()} generate.py --list-variants",
+    ]
+    failed = max(summaries, key=lambda summary: int(summary["totals"]["failed"]))
+    if failed["totals"]["failed"]:
+        lines.insert(
+            2, f"Some images failed; the reasons are in the `error` column, as in {root}/{failed['name']}/manifest.parquet\n"
+        )
+    return "\n".join(lines)
+
+
+def _degenerate(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    same = defaultdict(list)
+    for summary in summaries:
+        if summary["totals"]["samples"]:
+            same[summary["pixels_sha256"]].append(summary["name"])
+    lines = [f"Same pixels on every image (degenerate): {', '.join(names)}." for names in same.values() if len(names) > 1]
+    base = [s["name"] for s in summaries if s["residual"]["degenerate"]]
+    if base and not any(set(base) <= set(names) for names in same.values() if len(names) > 1):
+        lines.append(f"Same pixels as the reference on every image: {', '.join(base)}.")
+    return lines
+
+
+def size(count: int) -> str:
+    """A number of bytes for people: `1.6 MB`."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} B"
+
+
+def _python() -> str:
+    """The interpreter as a person would type it."""
+    try:
+        return str(Path(sys.executable).relative_to(Path.cwd()))
+    except ValueError:
+        return sys.executable

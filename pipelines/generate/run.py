@@ -1,0 +1,181 @@
+"""A whole run, from options to finished folders: what `generate.py` does once its arguments are read.
+
+Everything that can be refused is refused before Ray starts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tqdm import tqdm
+
+from generators.variant import Variant, VariantError, expand
+from pipelines.errors import RunError, UsageError
+from pipelines.generate import report
+from pipelines.generate.card import card
+from pipelines.generate.config import Config, base_variant, describe
+from pipelines.generate.output import Output
+from pipelines.generate.plan import plan, shard_count
+from pipelines.generate.sources import Sample, SampleSource, Source, open_imagenet, ordered
+
+# Seconds between lines of progress where there is no terminal.
+_TICK = 5.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for, checked no further than argparse does."""
+
+    variants: tuple[str, ...]
+    dataset: str
+    source: str | None
+    labels: str | None
+    output: str
+    geometry: str
+    size: int
+    reference: str
+    samples_per_shard: int
+    image_format: str
+    limit: int | None
+    workers: int | None
+    overwrite: bool
+    address: str | None
+    dry_run: bool
+
+
+def generate(options: Options) -> int:
+    """Make what is missing of the asked variants; the exit status (0, or 1 if samples failed)."""
+    base = base_variant(options.reference, options.geometry)
+    variants = _variants(options.variants, base)
+    source = open_source(options.dataset, options.source, options.labels)
+    samples = _samples(source, options.limit)
+    config = Config(
+        dataset=options.dataset,
+        geometry=options.geometry,
+        size=0 if options.geometry == "identity" else options.size,
+        reference=options.reference,
+        image_format=options.image_format,
+        samples_per_shard=options.samples_per_shard,
+        source=describe(source, samples),
+    )
+    output = Output(str(_absolute(options.output) / options.dataset))
+    if options.dry_run:
+        print(report.dry_run(output.root, variants, samples, config))
+        return 0
+    with output.locked():
+        return _locked(options, variants, source, samples, config, output)
+
+
+def _locked(
+    options: Options,
+    variants: Sequence[Variant],
+    source: Source,
+    samples: Sequence[Sample],
+    config: Config,
+    output: Output,
+) -> int:
+    recipes = {variant.name: config.recipe(variant) for variant in variants}
+    output.begin(recipes, options.overwrite)
+    shards = shard_count(len(samples), config.samples_per_shard)
+    done = {variant.name: output.done(variant.name, shards) for variant in variants}
+    tasks = list(plan(samples, config.samples_per_shard, variants, done))
+    if tasks:
+        from pipelines.generate import engine  # imports Ray, which is not needed where nothing is left to do
+
+        digests = {name: recipe.sha256 for name, recipe in recipes.items()}
+        _say(f"{len(tasks):,} of {shards:,} shards to make for {len(variants)} variants; starting Ray")
+        in_flight = engine.start(options.address, options.workers)
+        previous = signal.signal(signal.SIGTERM, _stop)
+        try:
+            results = engine.run(tasks, engine.Job(config, source, output, digests), in_flight, _TICK)
+            _follow(results, sum(len(task.samples) for task in tasks))
+        except KeyboardInterrupt:
+            raise RunError("stopped: whole shards are kept, and the same command continues") from None
+        finally:
+            engine.stop()
+            signal.signal(signal.SIGTERM, previous)
+    summaries = [output.finish(variant.name) for variant in variants]
+    root = Path(output.root)
+    output.write(root / "README.md", card(root))
+    print(report.finished(root, summaries, nothing_to_do=not tasks))
+    return int(any(summary["totals"]["failed"] for summary in summaries))
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _variants(words: Iterable[str], base: Variant) -> list[Variant]:
+    try:
+        variants, skipped = expand(words, base)
+    except VariantError as error:
+        raise UsageError(str(error)) from None
+    for token, problem in skipped.items():
+        _say(f"left out: {token} {problem}")
+    if not variants:
+        raise UsageError("no variant is left to make: see --list-variants")
+    return variants
+
+
+def open_source(dataset: str, source: str | None, labels: str | None) -> Source:
+    """The source that the options name. Raises UsageError where they do not fit the dataset."""
+    if dataset == "sample":
+        if source or labels:
+            raise UsageError("the sample set is built in: leave out --source and --labels, or choose another --dataset")
+        return SampleSource()
+    if source is None:
+        raise UsageError(f"--dataset {dataset} needs --source PATH: where the images lie")
+    for option, text in (("--source", source), ("--labels", labels)):
+        if text and "://" in text:
+            raise UsageError(f"{option} {text}: URIs are not supported yet, give a path")
+    return open_imagenet(Path(source).absolute(), Path(labels).absolute() if labels else None)
+
+
+def _samples(source: Source, limit: int | None) -> list[Sample]:
+    listing = source.listing()
+    for note in listing.notes:
+        _say(note)
+    samples = ordered(listing.samples)
+    return samples if limit is None else samples[:limit]
+
+
+def _absolute(output: str) -> Path:
+    if "://" in output:
+        raise UsageError(f"--output {output}: URIs are not supported yet, give a path")
+    if not os.path.isabs(output) and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        raise UsageError(
+            f"--output {output} is relative, and a Ray job runs in a copy that is thrown away: give an absolute path"
+        )
+    return Path(output).absolute()
+
+
+def _follow(results: Iterable[Any], total: int) -> None:
+    """Show progress while shards are finished: a bar on a terminal, a line every few seconds otherwise."""
+    began = last = time.monotonic()
+    made = failed = 0
+    with tqdm(total=total, unit="img", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
+        for result in results:
+            if result is not None:
+                made += len(result.task.samples)
+                failed += result.failed
+                bar.update(len(result.task.samples))
+                bar.set_postfix(failed=failed) if failed else None
+            now = time.monotonic()
+            if bar.disable and (now - last >= _TICK or made == total):
+                _say(f"{made:,} of {total:,} images, {failed:,} failed, {now - began:.0f} s")
+                last = now
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+

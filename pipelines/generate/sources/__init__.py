@@ -1,0 +1,20 @@
+"""Where images come from, read where they lie.
+
+A source lists its samples without reading an image, and reads the bytes of a slice of them later, in another process.
+Owns keys, labels and the order of samples; refuses what has no labels or no unique keys. Decodes nothing.
+"""
+
+from pipelines.generate.sources.base import Listing, Missing, Sample, Source, fingerprint, ordered
+from pipelines.generate.sources.imagenet import open_imagenet
+from pipelines.generate.sources.sample import SampleSource
+
+__all__ = [
+    "Listing",
+    "Missing",
+    "Sample",
+    "SampleSource",
+    "Source",
+    "fingerprint",
+    "open_imagenet",
+    "ordered",
+]

@@ -1,0 +1,270 @@
+"""ImageNet validation images in the layouts that people have them in.
+
+A tree of class folders, a flat folder with a `name label` list, the official tar with such a list or the devkit's
+ground truth, Parquet as on the Hub, and WebDataset tars. The layout is found by looking; what cannot be told apart
+is refused with a line that says what is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import UsageError
+from pipelines.generate.sources.base import ABSENT, UNKNOWN_LABEL, Listing, Missing, Sample, Source, key_of
+from pipelines.generate.sources.labels import CLASSES, LabelList, label_by_synset, read_labels
+from pipelines.generate.sources.parquet import ParquetSource
+
+_SUFFIXES = (".jpeg", ".jpg", ".png")
+_SYNSET = re.compile(r"n\d{8}")
+
+
+def open_imagenet(path: Path, labels: Path | None) -> Source:
+    """The source at `path`, in whichever layout it is. Raises UsageError where there is none."""
+    if not path.exists():
+        raise UsageError(f"--source {path} does not exist")
+    if path.is_file():
+        files, kind = [path], path.suffix.lower()
+    else:
+        files, kind = _archives(path)
+    if kind == ".parquet":
+        _no_labels(labels, "a Parquet file holds its own labels")
+        return ParquetSource(tuple(map(str, files)))
+    if kind == ".tar":
+        return _open_tars(files, labels)
+    if path.is_file():
+        raise UsageError(f"--source {path} is neither a folder nor a .tar or .parquet file")
+    return _open_folder(path, labels)
+
+
+def _archives(folder: Path) -> tuple[list[Path], str]:
+    for suffix in (".parquet", ".tar"):
+        files = sorted(entry for entry in folder.iterdir() if entry.suffix.lower() == suffix and entry.is_file())
+        if files:
+            return files, suffix
+    return [], ""
+
+
+def _no_labels(labels: Path | None, why: str) -> None:
+    if labels is not None:
+        raise UsageError(f"--labels {labels} is not needed, since {why}: leave it out")
+
+
+def _open_folder(path: Path, labels: Path | None) -> Source:
+    if any(_SYNSET.fullmatch(entry.name) and entry.is_dir() for entry in os.scandir(path)):
+        _no_labels(labels, "the class folders name the labels")
+        return TreeSource(str(path))
+    if not any(_is_image(entry) for entry in os.scandir(path)):
+        raise UsageError(f"no images in {path}: expected class folders (n01440764/…), images, .tar or .parquet files")
+    if labels is None:
+        raise UsageError(f"{path} is a flat folder, which says nothing of labels: give a `name label` list by --labels")
+    return FlatSource(str(path), read_labels(labels))
+
+
+def _open_tars(files: Sequence[Path], labels: Path | None) -> Source:
+    index = [member for file in files for member in _members(file)]
+    if any(member.suffix == ".cls" for member in index):
+        _no_labels(labels, "the tars hold .cls members")
+        return WebDatasetSource(tuple(map(str, files)))
+    if not any(member.suffix in _SUFFIXES for member in index):
+        raise UsageError(f"no images in {files[0]}")
+    if labels is None:
+        raise UsageError(f"{files[0]} holds no labels: give a `name label` list or the devkit's ground truth by --labels")
+    return TarSource(tuple(map(str, files)), read_labels(labels))
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return entry.name.lower().endswith(_SUFFIXES) and entry.is_file()
+
+
+def _read_file(path: str) -> bytes | Missing:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        return Missing(f"source: cannot be read ({error.strerror})")
+
+
+@dataclass(frozen=True)
+class TreeSource:
+    """`<synset>/<name>.JPEG`: the label is the folder's position among the 1000 sorted synsets."""
+
+    root: str
+    kind: str = "imagenet-tree"
+
+    def listing(self) -> Listing:
+        found = [
+            Sample(key_of(entry.name), label, f"{synset}/{entry.name}", entry.stat().st_size, (entry.path,))
+            for synset, label in self._classes()
+            for entry in os.scandir(Path(self.root) / synset)
+            if _is_image(entry)
+        ]
+        if not found:
+            raise UsageError(f"no images in the class folders of {self.root}")
+        others = sorted(entry.name for entry in os.scandir(self.root) if not _SYNSET.fullmatch(entry.name))
+        return Listing(found, [f"ignored in {self.root}: {_some(others)} (no class folder)"] if others else [])
+
+    def _classes(self) -> Iterator[tuple[str, int]]:
+        for entry in os.scandir(self.root):
+            if entry.is_dir() and _SYNSET.fullmatch(entry.name):
+                label = label_by_synset().get(entry.name)
+                if label is None:
+                    raise UsageError(f"{entry.path} is not one of ImageNet-1k's {CLASSES} synsets: move it elsewhere")
+                yield entry.name, label
+
+    def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
+        return (_read_file(*sample.place) for sample in samples)
+
+
+@dataclass(frozen=True)
+class FlatSource:
+    """Images in one folder, labelled by a list. A listed name without a file is a sample that fails."""
+
+    root: str
+    labels: LabelList
+    kind: str = "imagenet-flat"
+
+    def listing(self) -> Listing:
+        files = [(e.name, e.stat().st_size, (e.path,)) for e in os.scandir(self.root) if _is_image(e)]
+        return _labelled(files, self.labels)
+
+    def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
+        return (_read_file(*sample.place) if sample.place else ABSENT for sample in samples)
+
+
+def _labelled(files: Iterable[tuple[str, int, tuple[object, ...]]], labels: LabelList) -> Listing:
+    """Samples for files (name, size, place), and for the names that are listed but not there."""
+    found = []
+    unknown = []
+    absent = dict(labels.by_name)
+    for name, size, place in files:
+        label = labels.label(name)
+        absent.pop(name, None)
+        if label is None:
+            unknown.append(name)
+        found.append(Sample(key_of(name), UNKNOWN_LABEL if label is None else label, name, size, place))
+    found += [Sample(key_of(name), label, name, 0, ()) for name, label in absent.items()]
+    notes = []
+    if absent:
+        notes.append(f"{labels.path} lists {_some(sorted(absent))} that the source does not have: counted as failed")
+    if unknown:
+        notes.append(f"{labels.path} has no label for {_some(sorted(unknown))}: labelled {UNKNOWN_LABEL}")
+    return Listing(found, notes)
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names):,} names ({names[0]}, …)"
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A regular file inside an uncompressed tar: where its bytes lie."""
+
+    archive: str
+    name: str
+    offset: int
+    size: int
+
+    @property
+    def suffix(self) -> str:
+        return os.path.splitext(self.name)[1].lower()
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        return self.archive, self.offset
+
+
+def _members(path: Path) -> Iterator[_Member]:
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                if member.isreg():
+                    yield _Member(str(path), member.name, member.offset_data, member.size)
+    except tarfile.TarError as error:
+        raise UsageError(f"{path} cannot be read as an uncompressed tar ({error}): unpack or fetch it again") from None
+
+
+def _read_members(samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
+    """The bytes of samples whose place is (archive, offset), each archive opened once for a run of samples."""
+    archive, file = "", None
+    try:
+        for sample in samples:
+            if not sample.place:
+                yield ABSENT
+                continue
+            path, offset = sample.place
+            try:
+                if path != archive:
+                    if file:
+                        file.close()
+                    archive, file = path, open(path, "rb")  # noqa: SIM115 - stays open for the samples that follow
+                assert file is not None
+                file.seek(offset)
+                data = file.read(sample.size)
+            except OSError as error:
+                yield Missing(f"source: cannot be read ({error.strerror})")
+                continue
+            whole = len(data) == sample.size
+            yield data if whole else Missing(f"source: {Path(path).name} ends inside this member")
+    finally:
+        if file:
+            file.close()
+
+
+@dataclass(frozen=True)
+class TarSource:
+    """The official `ILSVRC2012_img_val.tar` (or any tar of images), labelled by a list."""
+
+    files: tuple[str, ...]
+    labels: LabelList
+    kind: str = "imagenet-tar"
+
+    def listing(self) -> Listing:
+        members = [m for file in self.files for m in _members(Path(file)) if m.suffix in _SUFFIXES]
+        return _labelled(((os.path.basename(m.name), m.size, m.place) for m in members), self.labels)
+
+    def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
+        return _read_members(samples)
+
+
+@dataclass(frozen=True)
+class WebDatasetSource:
+    """WebDataset tars with an image and a `cls` member for each key."""
+
+    files: tuple[str, ...]
+    kind: str = "imagenet-webdataset"
+
+    def listing(self) -> Listing:
+        found: list[Sample] = []
+        for file in self.files:
+            images: dict[str, _Member] = {}
+            labels: dict[str, int] = {}
+            for member in _members(Path(file)):
+                # WebDataset's rule: the key ends at the first dot after the last slash.
+                folder, _, name = member.name.rpartition("/")
+                stem, _, extension = name.partition(".")
+                key = f"{folder}/{stem}" if folder else stem
+                if f".{extension.lower()}" in _SUFFIXES:
+                    images[key] = member
+                elif extension == "cls":
+                    labels[key] = self._label(member)
+            for key, member in images.items():
+                label = labels.get(key, UNKNOWN_LABEL)
+                name = key.replace("/", "_")
+                found.append(Sample(name, label, f"{Path(file).name}/{member.name}", member.size, member.place))
+        unknown = sorted(sample.key for sample in found if sample.label == UNKNOWN_LABEL)
+        return Listing(found, [f"no label for {_some(unknown)}: labelled {UNKNOWN_LABEL}"] if unknown else [])
+
+    def _label(self, member: _Member) -> int:
+        with open(member.archive, "rb") as file:
+            file.seek(member.offset)
+            text = file.read(min(member.size, 16)).decode("ascii", "replace").strip()
+        if text.lstrip("-").isdecimal() and UNKNOWN_LABEL <= int(text) < CLASSES:
+            return int(text)
+        raise UsageError(f"{member.archive}: {member.name} holds {text!r}, not a label from 0 to {CLASSES - 1}")
+
+    def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
+        return _read_members(samples)

@@ -1,0 +1,85 @@
+"""ImageNet's labels: 0–999 in the order of sorted synsets, from whatever a user has.
+
+`ilsvrc2012_synsets.txt` lists the 1000 synsets in the order of their ILSVRC2012_ID (the devkit's `meta.mat`); line 1
+is ID 1. The standard labels are the positions in the sorted list.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pipelines.errors import UsageError
+
+CLASSES = 1000
+
+
+@functools.cache
+def _by_id() -> tuple[str, ...]:
+    return tuple(Path(__file__).with_name("ilsvrc2012_synsets.txt").read_text().split())
+
+
+@functools.cache
+def label_by_synset() -> Mapping[str, int]:
+    """Label 0–999 of every synset (`n01440764` → 0)."""
+    return {synset: label for label, synset in enumerate(sorted(_by_id()))}
+
+
+@dataclass(frozen=True)
+class LabelList:
+    """Labels for files: by name, or by the number in an official validation file's name."""
+
+    path: str
+    by_name: Mapping[str, int]
+    by_number: tuple[int, ...]
+
+    def label(self, name: str) -> int | None:
+        """The label of the file called `name`, or None where the list does not say."""
+        if self.by_number:
+            match = re.fullmatch(r"ILSVRC2012_val_(\d{8})", PurePosixPath(name).stem)
+            number = int(match.group(1)) if match else 0
+            return self.by_number[number - 1] if 1 <= number <= len(self.by_number) else None
+        return self.by_name.get(name)
+
+
+def read_labels(path: Path) -> LabelList:
+    """Read a `name label` list (labels 0–999 or synsets), or the devkit's `ILSVRC2012_validation_ground_truth.txt`.
+
+    Raises UsageError that names the first line at fault.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the labels in {path}: {error}") from None
+    rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise UsageError(f"{path} is empty: give a list of `name label` lines")
+    if all(len(words) == 1 for _, words in rows):
+        return LabelList(str(path), {}, tuple(_from_id(path, number, words[0]) for number, words in rows))
+    labels: dict[str, int] = {}
+    for number, words in rows:
+        if len(words) != 2:
+            raise UsageError(f"{path}, line {number}: expected `name label`, found {' '.join(words)!r}")
+        name = PurePosixPath(words[0]).name
+        label = _from_text(path, number, words[1])
+        if labels.setdefault(name, label) != label:
+            raise UsageError(f"{path}, line {number}: {name} has two labels, {labels[name]} and {label}")
+    return LabelList(str(path), labels, ())
+
+
+def _from_id(path: Path, line: int, text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= CLASSES:
+        raise UsageError(f"{path}, line {line}: {text!r} is no ILSVRC2012_ID (1 to {CLASSES}) of the devkit")
+    return label_by_synset()[_by_id()[int(text) - 1]]
+
+
+def _from_text(path: Path, line: int, text: str) -> int:
+    label = label_by_synset().get(text)
+    if label is None and text.isdecimal() and int(text) < CLASSES:
+        label = int(text)
+    if label is None:
+        raise UsageError(f"{path}, line {line}: {text!r} is neither a label (0 to {CLASSES - 1}) nor a synset")
+    return label

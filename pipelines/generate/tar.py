@@ -1,0 +1,71 @@
+"""Reproducible tars: plain USTAR, every header field fixed, hashed while they are written.
+
+Not `webdataset.TarWriter`: it writes PAX headers, which double a shard of small images and which DALI cannot read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+from pathlib import Path
+from types import TracebackType
+
+
+class _Hashing(io.RawIOBase):
+    """Passes writes on to a file and hashes them, so that a shard need not be read back."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = open(path, "wb")  # noqa: SIM115 - closed by close()
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._file.write(data)
+        self.sha256.update(data)
+        self.size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def close(self) -> None:
+        if not self._file.closed:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        super().close()
+
+
+class TarWriter:
+    """Writes members one after the other; `sha256` and `size` (bytes) are known once it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream = _Hashing(path)
+        self._tar = tarfile.open(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
+
+    def add(self, name: str, data: bytes) -> None:
+        """Append a regular file: mode 0644, mtime, uid and gid 0, no names of users."""
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        self._tar.addfile(member, io.BytesIO(data))
+
+    @property
+    def sha256(self) -> str:
+        return self._stream.sha256.hexdigest()
+
+    @property
+    def size(self) -> int:
+        return self._stream.size
+
+    def __enter__(self) -> TarWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._tar.close()
+        self._stream.close()
