@@ -46,7 +46,8 @@ def _halve(chroma: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _double(chroma: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """4:2:0 chroma back to (height, width, 2) by repeating each value over its 2x2 block."""
-    return chroma.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+    doubled: NDArray[np.uint8] = chroma.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+    return doubled
 
 
 def _subsample(yuv: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -75,7 +76,8 @@ def nv12_ascend(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     yuv = ((image @ _INTEGER_FORWARD.T + 128) >> 8) + _INTEGER_OFFSET
     noised = _subsample(yuv.astype(np.uint8))  # 16..240 by construction, so nothing is clipped
     rgb = ((noised.astype(np.int32) - _INTEGER_OFFSET) @ _INTEGER_BACKWARD.T + 128) >> 8
-    return np.clip(rgb, 0, 255).astype(np.uint8)
+    clipped: NDArray[np.uint8] = np.clip(rgb, 0, 255).astype(np.uint8)
+    return clipped
 
 
 def nv12_full(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -50,16 +50,14 @@ def _before_crop(size: int) -> int:
 
 def _centre(width: int, height: int, size: int) -> tuple[int, int]:
     """Top-left corner of a centre crop, rounded as torchvision's `center_crop` and the official generator do."""
-    return int(round((width - size) / 2.0)), int(round((height - size) / 2.0))
+    return round((width - size) / 2.0), round((height - size) / 2.0)
 
 
 def crop(width: int, height: int, size: int) -> Frame:
     """torchvision's Resize + CenterCrop: shorter side to size*8/7, the other to `int(long * target / short)`."""
     short = _before_crop(size)
-    if width <= height:
-        resize = short, int(short * height / width)
-    else:
-        resize = int(short * width / height), short
+    portrait = width <= height
+    resize = (short, int(short * height / width)) if portrait else (int(short * width / height), short)
     return Frame((width, height), resize, *_centre(*resize, size), size, size)
 
 

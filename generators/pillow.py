@@ -38,7 +38,8 @@ def header(data: bytes) -> Header | None:
             except Exception:  # EXIF is parsed in Python and raises almost anything on damaged tags
                 orientation = 1
             valid = isinstance(orientation, int) and 1 <= orientation <= 8
-            return Header(*image.size, orientation if valid else 1)
+            width, height = image.size
+            return Header(width, height, orientation if valid else 1)
     except Image.DecompressionBombError:
         raise
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 # Instruction sets that image libraries choose code by; a CPU's model name does not decide pixels, these may.
-_SIMD = frozenset(
-    "sse2 pni ssse3 sse4_1 sse4_2 avx f16c fma avx2 avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_vbmi "
-    "asimd asimddp asimdhp sve sve2".split()
-)
+_SIMD = {
+    *("sse2", "pni", "ssse3", "sse4_1", "sse4_2", "avx", "f16c", "fma", "avx2"),
+    *("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_vbmi"),
+    *("asimd", "asimddp", "asimdhp", "sve", "sve2"),
+}
 
 
 def cpu() -> dict[str, Any]:

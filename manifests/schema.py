@@ -139,14 +139,15 @@ class Recipe:
         """Where two recipes differ, as `config.size: 224 → 160`; empty when they are the same."""
         return [
             f"{path}: {json.dumps(mine)} → {json.dumps(theirs)}"
-            for path, mine, theirs in _differences("", asdict(self), asdict(other))
+            for path, mine, theirs in differences("", asdict(self), asdict(other))
         ]
 
 
-def _differences(path: str, mine: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:
+def differences(path: str, mine: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The places below `path` where two JSON values differ, with both values."""
     if isinstance(mine, dict) and isinstance(theirs, dict):
         for key in sorted({*mine, *theirs}):
-            yield from _differences(f"{path}.{key}" if path else key, mine.get(key), theirs.get(key))
+            yield from differences(f"{path}.{key}" if path else key, mine.get(key), theirs.get(key))
     elif mine != theirs:
         yield path, mine, theirs
 

@@ -53,8 +53,8 @@ def _body(dataset: str, summaries: Sequence[dict[str, Any]]) -> list[str]:
     ]
     for summary in summaries:
         stages, totals, residual = summary["variant"], summary["totals"], summary["residual"]
-        figures = "| – | – |" if not residual["compared"] else (
-            f"| {residual['mean_abs']:.3f} | {residual['changed']:.1%} |"
+        figures = (
+            "| – | – |" if not residual["compared"] else (f"| {residual['mean_abs']:.3f} | {residual['changed']:.1%} |")
         )
         lines.append(
             f"| `{summary['name']}` | {stages['decode']} | {stages['resize']} | {stages['color']} "

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import cv2
 import fpng
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image, features
 
@@ -82,5 +83,5 @@ def versions(image_format: str) -> dict[str, str]:
     if image_format == "png":
         found["fpng"] = importlib.metadata.version("fpng")
     if image_format == "webp":
-        found |= {"Pillow": Image.__version__, "Pillow/libwebp": features.version("webp") or "unknown"}
+        found |= {"Pillow": PIL.__version__, "Pillow/libwebp": features.version("webp") or "unknown"}
     return found

@@ -7,7 +7,7 @@ bytes.
 
 from __future__ import annotations
 
-import errno
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ import ray.exceptions
 
 from pipelines.errors import RunError, SysNoiseError
 from pipelines.generate.config import Config
-from pipelines.generate.output import Output, full
+from pipelines.generate.output import Output, cannot_write
 from pipelines.generate.shard import Task, make_shard
 from pipelines.generate.sources import Source
 
@@ -64,14 +64,15 @@ def start(address: str | None, workers: int | None) -> int:
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
         )
         return count
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise RunError(f"no Ray cluster at {address} ({str(error).splitlines()[0]})") from None
-    return workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    cpus = sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+    return workers or max(1, int(cpus))
 
 
 def run(tasks: Iterable[Task], job: Job, in_flight: int, tick: float) -> Iterator[Finished | None]:
@@ -104,8 +105,8 @@ def _result(reference: ray.ObjectRef[int], task: Task, job: Job) -> int:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise full(job.output.root) from None
+        if isinstance(cause, OSError):
+            raise cannot_write(job.output.root, cause) from None
         if isinstance(cause, SysNoiseError):
             raise cause from None
         raise RunError(f"shard {task.shard} failed: {type(cause).__name__}: {cause}") from error

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -68,12 +69,16 @@ class Output:
             lock = FileLock(run / "lock", timeout=0)
             lock.acquire()
         except Timeout:
-            raise UsageError(f"another run is writing to {self.root}: wait for it, or choose another --output") from None
+            raise UsageError(
+                f"another run is writing to {self.root}: wait for it, or choose another --output"
+            ) from None
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise full(self.root) from None
+                raise cannot_write(self.root, error) from None
             raise UsageError(f"cannot write to {self.root} ({error.strerror}): choose another --output") from None
         try:
+            if not (run / "lock").exists():
+                raise UsageError(f"another run has only just ended in {self.root}: try again")
             for partial in run.glob("*.partial"):
                 partial.unlink()
             yield
@@ -131,7 +136,7 @@ class Output:
                 whole.add(shard)
         return whole
 
-    def finish(self, variant: str) -> dict[str, object]:
+    def finish(self, variant: str) -> dict[str, Any]:
         """Write a variant's manifests from its records, and give back the summary."""
         folder = self.folder(variant)
         manifest = derive(read_records(folder))
@@ -163,6 +168,8 @@ def _what(difference: str) -> str:
     return "CPU or code" if difference.startswith("provenance") else "configuration"
 
 
-def full(where: str) -> RunError:
-    """The error of a full disk."""
-    return RunError(f"no space left at {where}: whole shards are kept; make room and run the same command again")
+def cannot_write(where: str, error: OSError) -> RunError:
+    """The error of an output that could not be written, a full disk above all."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(f"no space left at {where}: whole shards are kept; make room and run the same command again")
+    return RunError(f"cannot write to {where} ({error.strerror or error}): whole shards are kept")

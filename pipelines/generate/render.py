@@ -47,6 +47,14 @@ class _Output(NamedTuple):
     frame: Frame
 
 
+class _Result(NamedTuple):
+    known: Header
+    output: _Output | Failure
+
+
+_UNKNOWN = Header(0, 0, 1)
+
+
 @dataclass(frozen=True)
 class Renderer:
     """Renders samples for a set of variants against a reference, which need not be among them."""
@@ -65,12 +73,12 @@ class Renderer:
             yield from self._render(sample, data)
 
     def _render(self, sample: Sample, data: bytes | Missing) -> Iterator[Rendered]:
-        known, outputs = self._outputs(data)
-        base = outputs[self.reference.name]
+        outputs = self._outputs(data)
+        base = outputs[self.reference.name].output
         encoded: dict[str, bytes] = {}
         digest = "" if isinstance(data, Missing) else hashlib.sha256(data).hexdigest()
         for variant in self.variants:
-            output = outputs[variant.name]
+            known, output = outputs[variant.name]
             fields: dict[str, Any] = {
                 "key": sample.key,
                 "shard": self.shard,
@@ -84,7 +92,7 @@ class Renderer:
             if isinstance(output, Failure):
                 yield Rendered(_failed(output.reason, fields), None)
                 continue
-            pixel_sha256 = hashlib.sha256(output.pixels).hexdigest()
+            pixel_sha256 = hashlib.sha256(output.pixels.data).hexdigest()
             try:
                 if pixel_sha256 not in encoded:  # methods often agree on a sample, down to the last pixel
                     encoded[pixel_sha256] = encode(output.pixels, self.image_format)
@@ -93,19 +101,17 @@ class Renderer:
                 continue
             yield Rendered(_ok(output, base, pixel_sha256, fields), encoded[pixel_sha256])
 
-    def _outputs(self, data: bytes | Missing) -> tuple[Header, Mapping[str, _Output | Failure]]:
+    def _outputs(self, data: bytes | Missing) -> Mapping[str, _Result]:
         variants = {variant.name: variant for variant in (self.reference, *self.variants)}
         if isinstance(data, Missing):
-            return Header(0, 0, 1), {name: Failure(data.reason) for name in variants}
+            return {name: _Result(_UNKNOWN, Failure(data.reason)) for name in variants}
         try:
             known = header(data)
         except DecompressionBombError:
             reason = "refused undecoded: more than 178,956,970 pixels (a decompression bomb?)"
-            failures = {name: Failure(f"{v.decode.token}: {reason}") for name, v in variants.items()}
-            return Header(0, 0, 1), failures
+            return {name: _Result(_UNKNOWN, Failure(f"{v.decode.token}: {reason}")) for name, v in variants.items()}
         stages = _Stages(data, self.geometry, self.size)
-        outputs = {name: stages.output(variant) for name, variant in variants.items()}
-        return known or stages.measured(), outputs
+        return {name: stages.result(variant, known) for name, variant in variants.items()}
 
 
 class _Stages:
@@ -118,14 +124,15 @@ class _Stages:
         self._decoded: dict[Method, Pixels | Failure] = {}
         self._resized: dict[tuple[Method, Method | None], _Output | Failure] = {}
 
-    def measured(self) -> Header:
-        """Width and height as the first decoder that succeeded found them, for formats Pillow does not know."""
-        for pixels in self._decoded.values():
-            if not isinstance(pixels, Failure):
-                return Header(pixels.shape[1], pixels.shape[0], 1)
-        return Header(0, 0, 1)
+    def result(self, variant: Variant, known: Header | None) -> _Result:
+        """A variant's output; a file whose header Pillow cannot read is as large as the variant's decoder says."""
+        output = self._output(variant)
+        decoded = self._decoded[variant.decode]
+        if known is None and not isinstance(decoded, Failure):
+            known = Header(decoded.shape[1], decoded.shape[0], 1)
+        return _Result(known or _UNKNOWN, output)
 
-    def output(self, variant: Variant) -> _Output | Failure:
+    def _output(self, variant: Variant) -> _Output | Failure:
         key = (variant.decode, variant.resize)
         resized = _once(self._resized, key, lambda: self._resize(*key))
         if isinstance(resized, Failure) or variant.color is None:

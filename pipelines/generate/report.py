@@ -38,31 +38,28 @@ def table(rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) ->
 def variants_table() -> str:
     """Every method: its token, stage, library and version, whether the paper has it, and whether it can run here."""
     rows: list[Sequence[str]] = [("token", "stage", "library", "version", "paper", "runs here")]
+    problems = {method.token: problem for method in METHODS.values() if (problem := method.problem())}
     for method in METHODS.values():
-        problem = method.problem()
-        version = _version(method.library)
-        rows.append(
-            (
-                method.token,
-                method.stage,
-                method.library.name,
-                version,
-                "yes" if method.paper else "",
-                f"no: {problem}" if problem else "yes",
-            )
-        )
-    return (
-        f"{table(rows)}\n\n"
-        "Join one token of each stage by +, as in ffmpeg+opencv_area+nv12_ascend; a stage left out is the reference's.\n"
-        "Groups: decode, resize, color, paper (the paper's methods), all."
+        runs = "no (see below)" if method.token in problems else "yes"
+        paper = "yes" if method.paper else ""
+        rows.append((method.token, method.stage, method.library.name, _version(method.library), paper, runs))
+    return "\n".join(
+        [
+            table(rows),
+            "",
+            *(f"{token} {problem}." for token, problem in problems.items()),
+            "Join one token of each stage by +, as in ffmpeg+opencv_area+nv12_ascend; a stage left out is the reference's.",
+            "Groups: decode, resize, color, paper (the paper's methods), all.",
+        ]
     )
 
 
 def _version(library: Library) -> str:
     try:
-        return next(iter(library.versions().values()))
+        name, version = next(iter(library.versions().items()))
     except ImportError:
         return "–"
+    return version if name == library.name else f"{name} {version}"
 
 
 def dry_run(root: str, variants: Sequence[Variant], samples: Sequence[Sample], config: Config) -> str:
@@ -73,7 +70,9 @@ def dry_run(root: str, variants: Sequence[Variant], samples: Sequence[Sample], c
     shards = shard_count(len(samples), config.samples_per_shard)
     rows: list[Sequence[str]] = [("variant", "samples", "shards", "expected size")]
     rows += [(variant.name, f"{len(samples):,}", f"{shards:,}", size(each)) for variant in variants]
-    rows.append(("total", f"{len(samples) * len(variants):,}", f"{shards * len(variants):,}", size(each * len(variants))))
+    rows.append(
+        ("total", f"{len(samples) * len(variants):,}", f"{shards * len(variants):,}", size(each * len(variants)))
+    )
     return f"Would write to {root} (nothing was written):\n\n{table(rows, frozenset({1, 2, 3}))}"
 
 
@@ -108,9 +107,8 @@ def finished(root: Path, summaries: Sequence[Mapping[str, Any]], *, nothing_to_d
     ]
     failed = max(summaries, key=lambda summary: int(summary["totals"]["failed"]))
     if failed["totals"]["failed"]:
-        lines.insert(
-            2, f"Some images failed; the reasons are in the `error` column, as in {root}/{failed['name']}/manifest.parquet\n"
-        )
+        where = f"{root}/{failed['name']}/manifest.parquet"
+        lines.insert(2, f"Some images failed: the reasons are in the `error` column, as in {where}\n")
     return "\n".join(lines)
 
 
@@ -119,11 +117,9 @@ def _degenerate(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
     for summary in summaries:
         if summary["totals"]["samples"]:
             same[summary["pixels_sha256"]].append(summary["name"])
-    lines = [f"Same pixels on every image (degenerate): {', '.join(names)}." for names in same.values() if len(names) > 1]
-    base = [s["name"] for s in summaries if s["residual"]["degenerate"]]
-    if base and not any(set(base) <= set(names) for names in same.values() if len(names) > 1):
-        lines.append(f"Same pixels as the reference on every image: {', '.join(base)}.")
-    return lines
+    return [
+        f"Same pixels on every image (degenerate): {', '.join(names)}." for names in same.values() if len(names) > 1
+    ]
 
 
 def size(count: int) -> str:

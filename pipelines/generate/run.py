@@ -22,7 +22,7 @@ from pipelines.errors import RunError, UsageError
 from pipelines.generate import report
 from pipelines.generate.card import card
 from pipelines.generate.config import Config, base_variant, describe
-from pipelines.generate.output import Output
+from pipelines.generate.output import Output, cannot_write
 from pipelines.generate.plan import plan, shard_count
 from pipelines.generate.sources import Sample, SampleSource, Source, open_imagenet, ordered
 
@@ -71,7 +71,10 @@ def generate(options: Options) -> int:
         print(report.dry_run(output.root, variants, samples, config))
         return 0
     with output.locked():
-        return _locked(options, variants, source, samples, config, output)
+        try:
+            return _locked(options, variants, source, samples, config, output)
+        except OSError as error:
+            raise cannot_write(output.root, error) from None
 
 
 def _locked(
@@ -176,6 +179,3 @@ def _follow(results: Iterable[Any], total: int) -> None:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-

@@ -37,9 +37,7 @@ def make_shard(task: Task, config: Config, source: Source, output: Output, recip
     `recipes` are the digests that the run was started with, by variant: a worker whose libraries would make other
     pixels refuses. Raises RunError for that, OSError where the output cannot be written.
     """
-    renderer = Renderer(
-        task.variants, config.base, config.geometry, config.size, config.image_format, task.shard
-    )
+    renderer = Renderer(task.variants, config.base, config.geometry, config.size, config.image_format, task.shard)
     own = {variant.name: config.recipe(variant) for variant in task.variants}
     for name, recipe in own.items():
         if recipes[name] != recipe.sha256:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Protocol
@@ -67,7 +68,7 @@ def key_of(path: str) -> str:
 def ordered(samples: Iterable[Sample]) -> list[Sample]:
     """The samples sorted by key. Raises UsageError for keys that are not unique or that a tar cannot hold."""
     found = sorted(samples)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         if before.key == after.key:
             count = len(found) - len({sample.key for sample in found})
             raise UsageError(

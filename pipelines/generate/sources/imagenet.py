@@ -73,7 +73,9 @@ def _open_tars(files: Sequence[Path], labels: Path | None) -> Source:
     if not any(member.suffix in _SUFFIXES for member in index):
         raise UsageError(f"no images in {files[0]}")
     if labels is None:
-        raise UsageError(f"{files[0]} holds no labels: give a `name label` list or the devkit's ground truth by --labels")
+        raise UsageError(
+            f"{files[0]} holds no labels: give a `name label` list or the devkit's ground truth by --labels"
+        )
     return TarSource(tuple(map(str, files)), read_labels(labels))
 
 

@@ -1,0 +1,239 @@
+"""Whether shards on disk are what their manifests say. Reads every byte, decodes every image, writes nothing.
+
+Each finding is a `Problem`: a place and what is wrong with it. Records, tars and manifests are checked against one
+another, so that an edit of any one of them is found: a tar against its record's hash and rows, and the manifests
+against those derived anew from the records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from manifests.schema import (
+    COLUMNS,
+    SPLIT,
+    SUMMARY,
+    TABLE,
+    TIMM,
+    ManifestError,
+    Record,
+    Row,
+    canonical_json,
+    derive,
+    differences,
+    read_records,
+    shard_name,
+)
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: the file (and the sample in it), and what is wrong with it."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+def variant_folders(path: Path) -> list[Path]:
+    """The variants at `path`, which is a variant's folder itself, a dataset's, or an output's."""
+    for pattern in ("", "*/", "*/*/"):
+        found = {file.parent for name in (f"{SPLIT}-*.json", SUMMARY) for file in path.glob(f"{pattern}{name}")}
+        if found:
+            return sorted(found)
+    return []
+
+
+def records_of(folder: Path) -> tuple[list[Path], list[Problem]]:
+    """The records of a variant that can be read, and the problems of those that cannot."""
+    good, problems = [], []
+    for path in sorted(folder.glob(f"{SPLIT}-*.json")):
+        try:
+            record = Record.from_bytes(path.read_bytes(), path.name)
+            if path.name != f"{record.name}.json":
+                raise ManifestError(f"{path.name} is the record of {record.name}")
+            good.append(path)
+        except ManifestError as error:
+            problems.append(Problem(str(path), str(error)))
+    return good, problems
+
+
+def check_folder(folder: Path) -> Iterator[Problem]:
+    """All that can be checked of a variant without opening its tars."""
+    good, problems = records_of(folder)
+    yield from problems
+    yield from _check_set(folder, good)
+    if problems:
+        return
+    missing = [name for name in (TABLE, SUMMARY, TIMM) if not (folder / name).exists()]
+    if missing:
+        yield Problem(str(folder), f"unfinished: no {', '.join(missing)}; run the same generate.py command again")
+    elif good:
+        yield from _check_manifests(folder)
+
+
+def _check_set(folder: Path, records: list[Path]) -> Iterator[Problem]:
+    """Whether the shards are all there, belong together, and nothing else lies beside them."""
+    if not records:
+        yield Problem(str(folder), "no record of any shard")
+        return
+    first = Record.from_bytes(records[0].read_bytes(), records[0].name)
+    expected = {shard_name(index, first.shards) for index in range(first.shards)}
+    for name in sorted(expected):
+        if not (folder / f"{name}.json").exists():
+            yield Problem(str(folder / f"{name}.json"), "missing shard: it has no record")
+        if not (folder / f"{name}.tar").exists():
+            yield Problem(str(folder / f"{name}.tar"), "missing shard: it has no tar")
+    allowed = {f"{name}{suffix}" for name in expected for suffix in (".tar", ".json")} | {TABLE, SUMMARY, TIMM}
+    for path in sorted(folder.iterdir()):
+        if path.name not in allowed:
+            yield Problem(str(path), "extra file: no part of this variant")
+    for path in records[1:]:
+        found = Record.from_bytes(path.read_bytes(), path.name).recipe.differences(first.recipe)
+        if found:
+            yield Problem(str(path), f"made with another recipe than {records[0].name}: {found[0]}")
+
+
+def _check_manifests(folder: Path) -> Iterator[Problem]:
+    """The three manifest files against what the records say they should be."""
+    derived = derive(read_records(folder))
+    for name, data in derived.files.items():
+        path = folder / name
+        held = path.read_bytes()
+        if held == data:
+            continue
+        if name == TABLE:
+            yield from _compare_tables(path, pq.read_table(io.BytesIO(data)))
+        else:
+            yield from _compare_json(path, held, data)
+
+
+def _compare_json(path: Path, held: bytes, derived: bytes) -> Iterator[Problem]:
+    try:
+        found = list(differences("", json.loads(held), json.loads(derived)))
+    except ValueError as error:
+        yield Problem(str(path), f"is not JSON ({error})")
+        return
+    for field, mine, theirs in found:
+        yield Problem(str(path), f"{field} is {json.dumps(mine)}, but the records say {json.dumps(theirs)}")
+    if not found:
+        yield Problem(str(path), "was rewritten: same values, other bytes")
+
+
+def _compare_tables(path: Path, derived: pa.Table) -> Iterator[Problem]:
+    try:
+        held = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        yield Problem(str(path), f"is not Parquet ({str(error).splitlines()[0]})")
+        return
+    if held.schema.names != COLUMNS.names or held.num_rows != derived.num_rows:
+        yield Problem(
+            str(path),
+            f"has {held.num_rows} rows of {held.num_columns} columns, but the records say "
+            f"{derived.num_rows} of {derived.num_columns}",
+        )
+        return
+    count = 0
+    for mine, theirs in zip(held.to_pylist(), derived.to_pylist(), strict=True):
+        for column, value in theirs.items():
+            if mine[column] != value:
+                count += 1
+                yield Problem(f"{path}, {theirs['key']}", f"{column} is {mine[column]}, but the record says {value}")
+    if not count:
+        yield Problem(str(path), "was rewritten: same values, other bytes")
+
+
+def check_tar(path: Path) -> list[Problem]:
+    """A shard's tar against the record at `path`: its hash, its members, and every image's pixels."""
+    record = Record.from_bytes(path.read_bytes(), path.name)
+    tar = path.with_suffix(".tar")
+    if not tar.exists():
+        return []  # check_folder names it
+    problems = []
+    size = tar.stat().st_size
+    if size != record.tar_bytes:
+        problems.append(Problem(str(tar), f"has {size:,} bytes, but the record says {record.tar_bytes:,} (truncated?)"))
+    if _sha256(tar) != record.tar_sha256:
+        problems.append(Problem(str(tar), "its sha256 is not the record's"))
+    problems += _check_members(tar, record)
+    return problems
+
+
+def _sha256(path: Path) -> str:
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            total.update(chunk)
+    return total.hexdigest()
+
+
+def _check_members(path: Path, record: Record) -> Iterator[Problem]:
+    image_format = str(record.recipe.config.get("image_format"))
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for row in record.rows:
+                if row.status == "ok":
+                    yield from _check_sample(path, tar, row, image_format)
+            extra = tar.next()
+            if extra is not None:
+                yield Problem(f"{path}, {extra.name}", "extra member: the record has no such row")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        yield Problem(str(path), f"cannot be read to its end ({error})")
+
+
+def _check_sample(path: Path, tar: tarfile.TarFile, row: Row, image_format: str) -> Iterator[Problem]:
+    expected = {
+        image_format: None,
+        "cls": str(row.label).encode(),
+        "json": canonical_json(row.member()).rstrip(b"\n"),
+    }
+    for extension, content in expected.items():
+        name = f"{row.key}.{extension}"
+        member = tar.next()
+        if member is None or member.name != name:
+            found = member.name if member else "the end of the tar"
+            raise tarfile.TarError(f"expected {name}, found {found}")
+        file = tar.extractfile(member)
+        data = file.read() if file else b""
+        where = f"{path}, {name}"
+        if (member.mtime, member.uid, member.gid, member.mode) != (0, 0, 0, 0o644):
+            yield Problem(where, "its header is not reproducible (mtime, uid, gid or mode)")
+        if content is None:
+            yield from _check_pixels(where, data, row, image_format)
+        elif data != content:
+            yield Problem(where, "is not what the row says")
+
+
+def _check_pixels(where: str, data: bytes, row: Row, image_format: str) -> Iterator[Problem]:
+    try:
+        pixels = decode(data, image_format)
+    except Exception as error:  # damaged bytes can raise anything; all of it means the same
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        yield Problem(where, f"cannot be decoded ({reason})")
+        return
+    if pixels.shape != (row.height, row.width, 3):
+        yield Problem(where, f"is {pixels.shape[1]}x{pixels.shape[0]}, but the row says {row.width}x{row.height}")
+    elif hashlib.sha256(pixels.tobytes()).hexdigest() != row.pixel_sha256:
+        yield Problem(where, "its pixels are not those of the row's pixel_sha256")
+
+
+def decode(data: bytes, image_format: str) -> NDArray[np.uint8]:
+    """A shard's image as RGB uint8 of shape (height, width, 3): npy by NumPy, the others by Pillow."""
+    if image_format == "npy":
+        loaded: NDArray[np.uint8] = np.load(io.BytesIO(data), allow_pickle=False)
+        return loaded
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))

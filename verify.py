@@ -1,0 +1,124 @@
+#!/usr/bin/env python
+"""Check shards: python verify.py out/sample"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from manifests.schema import Record
+from manifests.verify import Problem, check_folder, check_tar, records_of, variant_folders
+from pipelines.errors import RunError, SysNoiseError, UsageError
+from pipelines.generate.compare import Again, check_source, explain, render_again
+from pipelines.generate.run import open_source
+from pipelines.generate.sources import Sample, Source, ordered
+
+_SHOWN = 10
+T = TypeVar("T")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="verify.py",
+        description="Read every shard again, decode every image and check it against the manifest; with --render, "
+        "render from the source again as well, and compare pixels.",
+        epilog="Exit status: 0 all good; 1 something is wrong; 2 bad usage; 3 the check itself failed.",
+    )
+    add = parser.add_argument
+    add("path", metavar="PATH", help="an output, a dataset in it, or one variant's folder")
+    add("--render", action="store_true", help="render again from the source and compare pixels")
+    add("--source", metavar="PATH", help="where the source images lie (with --render)")
+    add("--labels", metavar="FILE", help="their labels, as for generate.py (with --render)")
+    add("--workers", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="processes; default: all CPUs")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    given = _parser().parse_args(arguments)
+    try:
+        folders = variant_folders(Path(given.path))
+        if not folders:
+            raise UsageError(f"no shards at {given.path}: give the folder that generate.py wrote to")
+        if given.source and not given.render:
+            raise UsageError("--source is of use with --render only")
+        records = [path for folder in folders for path in records_of(folder)[0]]
+        problems = [problem for folder in folders for problem in check_folder(folder)]
+        problems += _spread(check_tar, records, given.workers, "checking")
+        if given.render:
+            again = list(_again(records, given.source, given.labels))
+            problems += _spread(render_again, again, given.workers, "rendering")
+    except SysNoiseError as error:
+        print(f"verify.py: error: {error}", file=sys.stderr)
+        return error.exit_status
+    return _report(problems, folders, len(records), given.render)
+
+
+def _spread(check: Callable[[T], list[Problem]], work: Sequence[T], workers: int, what: str) -> Iterator[Problem]:
+    """Run a check for each piece of work in processes of its own, with a progress bar on a terminal."""
+    context = multiprocessing.get_context("spawn")
+    bar = partial(tqdm, total=len(work), unit="shard", desc=what, disable=not sys.stderr.isatty())
+    try:
+        processes = max(1, min(workers, len(work)))
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=_quiet) as pool:
+            for problems in bar(pool.map(check, work)):
+                yield from problems
+    except BrokenProcessPool:
+        raise RunError("a worker process died; try again with fewer --workers") from None
+
+
+def _quiet() -> None:
+    """Keep what image libraries print about damaged files off the terminal: problems come back as values."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def _again(records: Sequence[Path], source_path: str | None, labels: str | None) -> Iterator[Again]:
+    found: tuple[Source, list[Sample]] | None = None
+    for path in records:
+        record = Record.from_bytes(path.read_bytes(), path.name)
+        config = record.recipe.config
+        if found is None:
+            source = open_source(config["dataset"], source_path, labels)
+            found = source, ordered(source.listing().samples)[: config["source"]["samples"]]
+        check_source(record.recipe, *found)
+        first = record.shard * config["samples_per_shard"]
+        yield Again(path, found[1][first : first + len(record.rows)], found[0])
+
+
+def _report(problems: Sequence[Problem], folders: Sequence[Path], shards: int, rendered: bool) -> int:
+    for problem in problems[:_SHOWN]:
+        print(problem)
+    if len(problems) > _SHOWN:
+        print(f"… and {len(problems) - _SHOWN:,} more")
+    what = f"{shards:,} shard{'s' if shards != 1 else ''} of {len(folders):,} variant{'s' if len(folders) != 1 else ''}"
+    if problems:
+        if rendered:
+            for difference in _explanations(folders):
+                print(f"this machine differs from the one that made the shards in {difference}")
+        print(f"FAILED: {len(problems):,} problem{'s' if len(problems) != 1 else ''} in {what}")
+        return 1
+    print(f"OK: {what}, every image decoded and {'rendered again' if rendered else 'checked'}")
+    return 0
+
+
+def _explanations(folders: Iterable[Path]) -> list[str]:
+    found: dict[str, None] = {}
+    for folder in folders:
+        for path in records_of(folder)[0][:1]:
+            recipe = Record.from_bytes(path.read_bytes(), path.name).recipe
+            found.update(dict.fromkeys(explain(recipe)))
+    return list(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
