@@ -3,29 +3,23 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from generators.geometry import GEOMETRIES
 from generators.variant import DEFAULT_REFERENCE
-from pipelines.errors import SysNoiseError
+from pipelines.command import Parser, exit_status, positive
 from pipelines.generate import report
 from pipelines.generate.encode import FORMATS
-from pipelines.generate.run import Options, generate
+from pipelines.generate.run import Options, generate, stop
 
 _DATASETS = ("sample", "imagenet")
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="generate.py",
         description="Render validation images through variants of decoder, resize and colour conversion into "
         "WebDataset shards with manifests.",
@@ -39,12 +33,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--labels", metavar="FILE", help="a `name label` list, or the devkit's ground truth")
     add("--output", metavar="PATH", default="out", help="default: %(default)s")
     add("--geometry", choices=tuple(GEOMETRIES), default="crop", help="default: %(default)s")
-    add("--size", type=_positive, metavar="N", default=224, help="side of the output in pixels; default: %(default)s")
+    add("--size", type=positive, metavar="N", default=224, help="side of the output in pixels; default: %(default)s")
     add("--reference", metavar="VARIANT", default=DEFAULT_REFERENCE, help="default: %(default)s")
-    add("--samples-per-shard", type=_positive, metavar="N", default=1000, help="default: %(default)s")
+    add("--samples-per-shard", type=positive, metavar="N", default=1000, help="default: %(default)s")
     add("--image-format", choices=FORMATS, default="png", help="default: %(default)s")
-    add("--limit", type=_positive, metavar="N", help="only the first N of the sorted samples")
-    add("--workers", type=_positive, metavar="N", help="CPUs to use; default: all")
+    add("--limit", type=positive, metavar="N", help="only the first N of the sorted samples")
+    add("--workers", type=positive, metavar="N", help="CPUs to use; default: all")
     add("--overwrite", action="store_true", help="make the asked variants anew")
     add("--address", help="a Ray cluster; default: RAY_ADDRESS, or a local Ray")
     add("--list-variants", action="store_true", help="show every method, and whether it can run here")
@@ -54,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
+    signal.signal(signal.SIGTERM, stop)
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.list_variants:
@@ -78,14 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         address=given.address or os.environ.get("RAY_ADDRESS") or None,
         dry_run=given.dry_run,
     )
-    try:
-        return generate(options)
-    except SysNoiseError as error:
-        print(f"generate.py: error: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print("generate.py: error: stopped", file=sys.stderr)
-        return 3
+    return exit_status(parser.prog, lambda: generate(options))
 
 
 if __name__ == "__main__":

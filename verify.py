@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import sys
@@ -17,8 +16,9 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from manifests.schema import Record
-from manifests.verify import Problem, check_folder, check_tar, records_of, variant_folders
-from pipelines.errors import RunError, SysNoiseError, UsageError
+from manifests.verify import Problem, check_card, check_folder, check_tar, records_of, variant_folders
+from pipelines.command import Parser, exit_status, positive
+from pipelines.errors import RunError, UsageError
 from pipelines.generate.compare import Again, check_source, explain, render_again
 from pipelines.generate.run import open_source
 from pipelines.generate.sources import Sample, Source, ordered
@@ -27,8 +27,8 @@ _SHOWN = 10
 T = TypeVar("T")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="verify.py",
         description="Read every shard again, decode every image and check it against the manifest; with --render, "
         "render from the source again as well, and compare pixels.",
@@ -39,29 +39,38 @@ def _parser() -> argparse.ArgumentParser:
     add("--render", action="store_true", help="render again from the source and compare pixels")
     add("--source", metavar="PATH", help="where the source images lie (with --render)")
     add("--labels", metavar="FILE", help="their labels, as for generate.py (with --render)")
-    add("--workers", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="processes; default: all CPUs")
+    add(
+        "--workers",
+        type=positive,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="processes; default: all CPUs",
+    )
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
-    given = _parser().parse_args(arguments)
-    try:
-        folders = variant_folders(Path(given.path))
-        if not folders:
-            raise UsageError(f"no shards at {given.path}: give the folder that generate.py wrote to")
-        if given.source and not given.render:
-            raise UsageError("--source is of use with --render only")
-        records = [path for folder in folders for path in records_of(folder)[0]]
-        problems = [problem for folder in folders for problem in check_folder(folder)]
-        problems += _spread(check_tar, records, given.workers, "checking")
-        if given.render:
-            again = list(_again(records, given.source, given.labels))
-            problems += _spread(render_again, again, given.workers, "rendering")
-    except SysNoiseError as error:
-        print(f"verify.py: error: {error}", file=sys.stderr)
-        return error.exit_status
-    return _report(problems, folders, len(records), given.render)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    return exit_status(
+        parser.prog, lambda: _verify(Path(given.path), given.render, given.source, given.labels, given.workers)
+    )
+
+
+def _verify(path: Path, render: bool, source: str | None, labels: str | None, workers: int) -> int:
+    folders = variant_folders(path)
+    if not folders:
+        raise UsageError(f"no shards at {path}: give the folder that generate.py wrote to")
+    if source and not render:
+        raise UsageError("--source is of use with --render only")
+    records = [record for folder in folders for record in records_of(folder)[0]]
+    problems = [problem for root in sorted({folder.parent for folder in folders}) for problem in check_card(root)]
+    problems += [problem for folder in folders for problem in check_folder(folder)]
+    problems += _spread(check_tar, records, workers, "checking")
+    if render:
+        problems += _spread(render_again, list(_again(records, source, labels)), workers, "rendering")
+    return _report(problems, folders, len(records), render)
 
 
 def _spread(check: Callable[[T], list[Problem]], work: Sequence[T], workers: int, what: str) -> Iterator[Problem]:

@@ -85,9 +85,15 @@ def resize(
         raise ValueError(_reason(str(error))) from None
 
 
+# nvimgcodecStatus_t, in nvImageCodec's nvimgcodec.h.
+_STATUS = {"'#3'": "bad codestream", "'#4'": "unsupported codestream"}
+
+
 def _reason(message: str) -> str:
     """DALI's reason, out of a message that also holds the pipeline's definition and advice."""
-    return message.rpartition("encountered:")[2].strip().splitlines()[0].rstrip(" :")
+    reason = message.rpartition("encountered:")[2].strip().splitlines()[0].rstrip(" :")
+    meaning = next((meaning for status, meaning in _STATUS.items() if reason.endswith(status)), None)
+    return f"{reason} ({meaning})" if meaning else reason
 
 
 def versions() -> dict[str, str]:

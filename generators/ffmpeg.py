@@ -1,7 +1,10 @@
 """FFmpeg, through PyAV: decoding, five of swscale's resize filters, and a trip through NV12.
 
 The pixels are those of the `ffmpeg` program (`-noautorotate -f rawvideo -pix_fmt rgb24`, `-vf scale=W:H:flags=...`),
-which a test compares with. One thread in each process, as for every library here.
+which tests compare with. When shrinking RGB to half or less, swscale reads every second chroma value unless told
+`full_chroma_inp`; since libswscale 9 (FFmpeg 8) this no longer holds for sources of odd width.
+
+One thread in each process, as for every library here.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ av.logging.set_level(None)
 # swscale's default, and so the ffmpeg program's, for conversions that name no filter (libswscale/options.c).
 _DEFAULT = Interpolation.BICUBIC
 
+# Playlists and session descriptions would have FFmpeg open files and addresses that they name.
+_INSIDE = {"protocol_whitelist": "none"}
+
 
 def _frame(data: bytes) -> av.VideoFrame:
     # Naming the demuxer spares JPEGs the probing, which gives up on some damaged files that the program can read.
     demuxer = "jpeg_pipe" if data.startswith(b"\xff\xd8") else None
-    with av.open(io.BytesIO(data), format=demuxer) as container:
+    with av.open(io.BytesIO(data), format=demuxer, container_options=_INSIDE) as container:
         if not container.streams.video:
             raise ValueError("no image stream")
         stream = container.streams.video[0]

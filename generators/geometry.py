@@ -14,8 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Pillow's limit against decompression bombs (twice Image.MAX_IMAGE_PIXELS); it holds for resized frames as well.
+# Width and height of an ordinary ImageNet image, for estimates and for checking a size before any image is read.
+TYPICAL = (500, 375)
+# Pillow's limit against decompression bombs (twice Image.MAX_IMAGE_PIXELS).
 MAX_PIXELS = 178_956_970
+# What an image may be resized to before it is cropped. Some filters need 10 bytes for each value of it: more would make
+# a worker's memory depend on one odd image (1x2000 pixels become 256x512,000).
+MAX_RESIZED_PIXELS = 2**24
 
 
 @dataclass(frozen=True)
@@ -88,10 +93,13 @@ GEOMETRIES: dict[str, Callable[[int, int, int], Frame]] = {
 def frame(name: str, width: int, height: int, size: int) -> Frame:
     """The frame of geometry `name` for a source of width × height.
 
-    Raises ValueError where the frame before the crop would hold more than `MAX_PIXELS` pixels.
+    Raises ValueError where it would be resized to more than `MAX_RESIZED_PIXELS` pixels.
     """
     found = GEOMETRIES[name](width, height, size)
-    pixels = found.resize[0] * found.resize[1] if found.resize else width * height
-    if pixels > MAX_PIXELS:
-        raise ValueError(f"{width}x{height} would be resized to {pixels:,} pixels, over the limit of {MAX_PIXELS:,}")
+    columns, rows = found.resize or (0, 0)
+    if columns * rows > MAX_RESIZED_PIXELS:
+        raise ValueError(
+            f"{width}x{height} would be resized to {columns:,}x{rows:,}, over the limit of "
+            f"{MAX_RESIZED_PIXELS:,} pixels"
+        )
     return found

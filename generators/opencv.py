@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,10 @@ cv2.setNumThreads(1)
 def decode(data: bytes, *, exif: bool = False) -> NDArray[np.uint8]:
     """`cv2.imdecode` to RGB; with `exif` the image is turned as its EXIF orientation says (OpenCV's default)."""
     flags = cv2.IMREAD_COLOR_RGB if exif else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise ValueError(f"imdecode refused it ({error.err})") from None
     if image is None:
         raise ValueError("imdecode returned no image (unknown format, or damaged data)")
     return np.asarray(image, np.uint8)
@@ -30,7 +34,7 @@ def decode(data: bytes, *, exif: bool = False) -> NDArray[np.uint8]:
 
 def resize(image: NDArray[np.uint8], width: int, height: int, *, interpolation: str) -> NDArray[np.uint8]:
     """`cv2.resize` with one of the `INTER_*` flags."""
-    return np.asarray(cv2.resize(image, (width, height), interpolation=getattr(cv2, interpolation)), np.uint8)
+    return cast("NDArray[np.uint8]", cv2.resize(image, (width, height), interpolation=getattr(cv2, interpolation)))
 
 
 def nv12(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ SPLIT = "validation"
 TABLE = "manifest.parquet"
 SUMMARY = "manifest.json"
 TIMM = "_info.json"
+CARD = "README.md"
+# How the card, which is written elsewhere, lists a variant; a JSON string follows.
+CARD_ENTRY = "- config_name: "
 
 COLUMNS = pa.schema(
     [
@@ -148,8 +151,22 @@ def differences(path: str, mine: Any, theirs: Any) -> Iterator[tuple[str, Any, A
     if isinstance(mine, dict) and isinstance(theirs, dict):
         for key in sorted({*mine, *theirs}):
             yield from differences(f"{path}.{key}" if path else key, mine.get(key), theirs.get(key))
+    elif isinstance(mine, list) and isinstance(theirs, list) and len(mine) == len(theirs):
+        for index, (one, other) in enumerate(zip(mine, theirs, strict=True)):
+            yield from differences(f"{path}[{index}]", one, other)
     elif mine != theirs:
         yield path, mine, theirs
+
+
+def _is(value: Any, field: pa.Field) -> bool:
+    """Whether a JSON value is what a column holds."""
+    if value is None:
+        return bool(field.nullable)
+    if field.type == pa.string():
+        return isinstance(value, str)
+    if field.type == pa.int32():
+        return type(value) is int and -(2**31) <= value < 2**31
+    return type(value) in (int, float)
 
 
 @dataclass(frozen=True)
@@ -166,6 +183,10 @@ class Record:
     @property
     def name(self) -> str:
         return shard_name(self.shard, self.shards)
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.to_bytes()).hexdigest()
 
     @property
     def samples(self) -> int:
@@ -186,6 +207,20 @@ class Record:
             }
         )
 
+    def check(self) -> None:
+        """Raises TypeError where a field does not hold what it should."""
+        held = [(self.shard, int), (self.shards, int), (self.tar_bytes, int), (self.tar_sha256, str)]
+        held += [(self.recipe.name, str), (self.recipe.variant, dict), (self.recipe.provenance, dict)]
+        held += [(self.recipe.config, dict), (self.recipe.config.get("source"), dict)]
+        for value, kind in held:
+            if type(value) is not kind:
+                raise TypeError(f"{value!r} is no {kind.__name__}")
+        for row in self.rows:
+            for field in COLUMNS:
+                value = getattr(row, field.name)
+                if not _is(value, field):
+                    raise TypeError(f"{field.name} of {row.key} is {value!r}, not a {field.type}")
+
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> Record:
         """Parse a record; `source` names it in the ManifestError that damage raises."""
@@ -200,6 +235,7 @@ class Record:
                 recipe=Recipe(**value["recipe"]),
                 rows=tuple(Row(*cells) for cells in zip(*columns, strict=True)),
             )
+            record.check()
             if record.to_bytes() != data:
                 raise ValueError("its parts contradict one another")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -207,10 +243,10 @@ class Record:
         return record
 
 
-def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
+def read_records(folder: Path) -> Iterator[Record]:
     """The records of a variant's folder in shard order, one at a time. Raises ManifestError for a damaged one."""
     for path in sorted(folder.glob(f"{SPLIT}-*.json")):
-        yield path, Record.from_bytes(path.read_bytes(), str(path))
+        yield Record.from_bytes(path.read_bytes(), str(path))
 
 
 @dataclass(frozen=True)
@@ -246,7 +282,7 @@ def table_of(rows: Sequence[Row]) -> pa.Table:
     return pa.table(arrays, schema=COLUMNS)
 
 
-def derive(records: Iterator[tuple[Path, Record]]) -> Manifest:
+def derive(records: Iterable[Record]) -> Manifest:
     """The manifest of a variant from all of its records, read one at a time in shard order."""
     recipe: Recipe | None = None
     shards: list[dict[str, Any]] = []
@@ -255,7 +291,7 @@ def derive(records: Iterator[tuple[Path, Record]]) -> Manifest:
     pixels = hashlib.sha256()
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, COLUMNS, compression="zstd") as writer:
-        for path, record in records:
+        for record in records:
             recipe = record.recipe
             failed = len(record.rows) - record.samples
             shards.append(
@@ -263,7 +299,7 @@ def derive(records: Iterator[tuple[Path, Record]]) -> Manifest:
                     "name": f"{record.name}.tar",
                     "bytes": record.tar_bytes,
                     "sha256": record.tar_sha256,
-                    "record_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                    "record_sha256": record.sha256,
                     "samples": record.samples,
                     "failed": failed,
                 }

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from manifests.schema import (
+    CARD,
+    CARD_ENTRY,
     COLUMNS,
     SPLIT,
     SUMMARY,
@@ -51,10 +53,21 @@ class Problem(NamedTuple):
 def variant_folders(path: Path) -> list[Path]:
     """The variants at `path`, which is a variant's folder itself, a dataset's, or an output's."""
     for pattern in ("", "*/", "*/*/"):
-        found = {file.parent for name in (f"{SPLIT}-*.json", SUMMARY) for file in path.glob(f"{pattern}{name}")}
+        names = (f"{SPLIT}-*", SUMMARY, TABLE, TIMM)
+        found = {file.parent for name in names for file in path.glob(f"{pattern}{name}")}
         if found:
             return sorted(found)
     return []
+
+
+def check_card(root: Path) -> Iterator[Problem]:
+    """Whether every variant that a dataset's card lists has its folder."""
+    card = root / CARD
+    for line in card.read_text(encoding="utf-8").splitlines() if card.is_file() else ():
+        if line.startswith(CARD_ENTRY):
+            name = json.loads(line.removeprefix(CARD_ENTRY))
+            if not any((root / name).glob(f"{SPLIT}-*")):
+                yield Problem(str(root / name), f"missing variant: {CARD} lists it, but it has no shard")
 
 
 def records_of(folder: Path) -> tuple[list[Path], list[Problem]]:
@@ -66,7 +79,7 @@ def records_of(folder: Path) -> tuple[list[Path], list[Problem]]:
             if path.name != f"{record.name}.json":
                 raise ManifestError(f"{path.name} is the record of {record.name}")
             good.append(path)
-        except ManifestError as error:
+        except (ManifestError, OSError) as error:
             problems.append(Problem(str(path), str(error)))
     return good, problems
 
@@ -78,7 +91,7 @@ def check_folder(folder: Path) -> Iterator[Problem]:
     yield from _check_set(folder, good)
     if problems:
         return
-    missing = [name for name in (TABLE, SUMMARY, TIMM) if not (folder / name).exists()]
+    missing = [name for name in (TABLE, SUMMARY, TIMM) if not (folder / name).is_file()]
     if missing:
         yield Problem(str(folder), f"unfinished: no {', '.join(missing)}; run the same generate.py command again")
     elif good:
@@ -93,9 +106,9 @@ def _check_set(folder: Path, records: list[Path]) -> Iterator[Problem]:
     first = Record.from_bytes(records[0].read_bytes(), records[0].name)
     expected = {shard_name(index, first.shards) for index in range(first.shards)}
     for name in sorted(expected):
-        if not (folder / f"{name}.json").exists():
+        if not (folder / f"{name}.json").is_file():
             yield Problem(str(folder / f"{name}.json"), "missing shard: it has no record")
-        if not (folder / f"{name}.tar").exists():
+        if not (folder / f"{name}.tar").is_file():
             yield Problem(str(folder / f"{name}.tar"), "missing shard: it has no tar")
     allowed = {f"{name}{suffix}" for name in expected for suffix in (".tar", ".json")} | {TABLE, SUMMARY, TIMM}
     for path in sorted(folder.iterdir()):
@@ -160,7 +173,7 @@ def check_tar(path: Path) -> list[Problem]:
     """A shard's tar against the record at `path`: its hash, its members, and every image's pixels."""
     record = Record.from_bytes(path.read_bytes(), path.name)
     tar = path.with_suffix(".tar")
-    if not tar.exists():
+    if not tar.is_file():
         return []  # check_folder names it
     problems = []
     size = tar.stat().st_size

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from manifests.schema import SPLIT, SUMMARY
+from manifests.schema import CARD_ENTRY, SPLIT, SUMMARY
 from pipelines.generate.sources.sample import PHOTOGRAPHS
 
 _TERMS = {
@@ -32,7 +32,7 @@ def _front_matter(summaries: Sequence[dict[str, Any]]) -> list[str]:
     lines = ["---", "configs:"]
     for summary in summaries:
         lines += [
-            f"- config_name: {json.dumps(summary['name'])}",
+            f"{CARD_ENTRY}{json.dumps(summary['name'])}",
             "  data_files:",
             f"  - split: {SPLIT}",
             f"    path: {json.dumps(summary['name'] + f'/{SPLIT}-*.tar')}",

@@ -30,8 +30,11 @@ class Again:
 def config_of(recipe: Recipe) -> Config:
     """The configuration that a recipe was made with."""
     held = dict(recipe.config)
-    source = held.pop("source")
-    return Config(**held, source=tuple((name, source[name]) for name in ("kind", "samples", "sha256")))
+    try:
+        source = held.pop("source")
+        return Config(**held, source=tuple((name, source[name]) for name in ("kind", "samples", "sha256")))
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"the records of {recipe.name} have a damaged configuration ({error})") from None
 
 
 def _variant_of(recipe: Recipe, config: Config) -> Variant:

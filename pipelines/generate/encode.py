@@ -21,7 +21,7 @@ _ATTEMPTS = 3
 
 
 class EncodeError(ValueError):
-    """An encoder's output did not decode to what went in, several times over."""
+    """An image that the format cannot hold, or whose encoding did not decode to what went in, several times over."""
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:
@@ -66,13 +66,18 @@ EXPECTED_RATIO = {"png": 0.74, "webp": 0.51, "npy": 1.0}
 def encode(image: NDArray[np.uint8], image_format: str) -> bytes:
     """Encode an RGB uint8 image of shape (height, width, 3) without loss, and check the result.
 
-    Raises EncodeError if it decodes to other pixels.
+    Raises EncodeError if it cannot be encoded, or decodes to other pixels.
     """
     encoder, decoder = _CODECS[image_format]
     for _ in range(_ATTEMPTS):
-        data = encoder(image)
-        decoded = decoder(data)
-        if decoded is not None and np.array_equal(decoded, image):
+        try:
+            data = encoder(image)
+            decoded = decoder(data)
+        except Exception as error:  # libraries have exceptions of their own for sizes that a format cannot hold
+            raise EncodeError(f"{image_format}: {str(error).partition(chr(10))[0]}") from None
+        if decoded is None:
+            raise EncodeError(f"{image_format}: the encoded image cannot be decoded (too large for OpenCV?)")
+        if np.array_equal(decoded, image):
             return data
     raise EncodeError(f"{image_format}: the encoded image does not decode to its pixels")
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-# Ray reads these when it is imported: it would report usage to a server, and rewrite an unset GPU list.
+# Ray reads these when it is imported: it would report usage to a server, rewrite an unset GPU list, and print what its
+# own processes warn of.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
@@ -67,12 +70,25 @@ def start(address: str | None, workers: int | None) -> int:
             logging_level=logging.ERROR,
         )
         return count
+    _probe(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise RunError(f"no Ray cluster at {address} ({str(error).splitlines()[0]})") from None
+        reason = str(error).partition("\n")[0]
+        raise RunError(f"no Ray cluster at {address} ({reason}): is it up, and RAY_AUTH_TOKEN its token?") from None
     cpus = sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
     return workers or max(1, int(cpus))
+
+
+def _probe(address: str) -> None:
+    """Raises RunError where nothing listens at `HOST:PORT`: Ray itself would try for minutes before it says so."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise RunError(f"no Ray cluster at {address} ({error.strerror or error}): is it up?") from None
 
 
 def run(tasks: Iterable[Task], job: Job, in_flight: int, tick: float) -> Iterator[Finished | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import uuid
@@ -18,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from manifests.schema import SPLIT, ManifestError, Recipe, Record, derive, read_records, shard_name
+from manifests.schema import SPLIT, SUMMARY, ManifestError, Recipe, Record, derive, read_records, shard_name
 from pipelines.errors import RunError, UsageError
 
 _RUN = ".run"
@@ -98,6 +99,10 @@ class Output:
                 way = "use --overwrite to make it anew" if name in recipes else "delete that folder"
                 raise UsageError(f"{conflict}: {way}, or choose another --output")
         for name in recipes:
+            if self.folder(name).is_file():
+                raise UsageError(
+                    f"{self.folder(name)} is a file where a folder must be: move it, or choose another --output"
+                )
             self.folder(name).mkdir(exist_ok=True)
 
     def _conflict(self, name: str, recipes: Mapping[str, Recipe]) -> str | None:
@@ -126,15 +131,29 @@ class Output:
                 return record.recipe
         return None
 
-    def done(self, variant: str, shards: int) -> set[int]:
-        """The shards of a variant that are whole: their record is there, and so is a tar of the recorded size."""
+    def done(self, variant: str, shards: int, recipe: Recipe) -> set[int]:
+        """The shards of a variant that are whole: their record is there, and so is a tar of the recorded size.
+
+        Where a manifest was written before, the record must also be the one that it was written from.
+        """
+        known = self._known_records(variant)
         whole = set()
         for shard in range(shards):
             record = _readable(self.record(variant, shard, shards))
             tar = self.tar(variant, shard, shards)
-            if record and tar.exists() and tar.stat().st_size == record.tar_bytes:
+            if not record or record.recipe != recipe or not tar.is_file() or tar.stat().st_size != record.tar_bytes:
+                continue
+            if known.get(tar.name, record.sha256) == record.sha256:
                 whole.add(shard)
         return whole
+
+    def _known_records(self, variant: str) -> dict[str, str]:
+        """The digests of the records that a finished variant's manifest was derived from, by name of tar."""
+        try:
+            summary = json.loads((self.folder(variant) / SUMMARY).read_bytes())
+            return {shard["name"]: shard["record_sha256"] for shard in summary["shards"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
 
     def finish(self, variant: str) -> dict[str, Any]:
         """Write a variant's manifests from its records, and give back the summary."""

@@ -75,7 +75,7 @@ class Renderer:
     def _render(self, sample: Sample, data: bytes | Missing) -> Iterator[Rendered]:
         outputs = self._outputs(data)
         base = outputs[self.reference.name].output
-        encoded: dict[str, bytes] = {}
+        encoded: dict[tuple[str, tuple[int, ...]], bytes] = {}
         digest = "" if isinstance(data, Missing) else hashlib.sha256(data).hexdigest()
         for variant in self.variants:
             known, output = outputs[variant.name]
@@ -93,13 +93,14 @@ class Renderer:
                 yield Rendered(_failed(output.reason, fields), None)
                 continue
             pixel_sha256 = hashlib.sha256(output.pixels.data).hexdigest()
+            same = pixel_sha256, output.pixels.shape
             try:
-                if pixel_sha256 not in encoded:  # methods often agree on a sample, down to the last pixel
-                    encoded[pixel_sha256] = encode(output.pixels, self.image_format)
+                if same not in encoded:  # methods often agree on a sample, down to the last pixel
+                    encoded[same] = encode(output.pixels, self.image_format)
             except EncodeError as error:
                 yield Rendered(_failed(str(error), fields), None)
                 continue
-            yield Rendered(_ok(output, base, pixel_sha256, fields), encoded[pixel_sha256])
+            yield Rendered(_ok(output, base, pixel_sha256, fields), encoded[same])
 
     def _outputs(self, data: bytes | Missing) -> Mapping[str, _Result]:
         variants = {variant.name: variant for variant in (self.reference, *self.variants)}
@@ -153,7 +154,7 @@ class _Stages:
         try:
             target = frame(self._geometry, width, height, self._size)
         except ValueError as error:
-            return Failure(f"{(method or decoder).token}: {error}")
+            return Failure(f"{decoder.token}: {error}")
         if method is None or target.resize is None:
             return _Output(target.cut(decoded), target)
         size = target.resize
@@ -169,7 +170,7 @@ def _once(cache: dict[Any, T], key: Any, make: Callable[[], T]) -> T:
 
 def _attempt(method: Method, call: Callable[[Method], Pixels]) -> Pixels | Failure:
     try:
-        return call(method)
+        return np.ascontiguousarray(call(method))
     except Exception as error:  # every library has exceptions of its own; any of them is this sample's failure
         return Failure(f"{method.token}: {_one_line(error)}")
 

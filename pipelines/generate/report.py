@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from generators.geometry import frame
+from generators.geometry import TYPICAL, frame
 from generators.variant import METHODS, Library, Variant
 from pipelines.generate.config import Config
 from pipelines.generate.encode import EXPECTED_RATIO
@@ -17,8 +17,6 @@ from pipelines.generate.sources import Sample
 
 # Bytes that a sample's other members and the tar's headers take.
 _OVERHEAD = 3_000
-# Side in pixels that --dry-run assumes for a source whose size is kept: ImageNet's usual 500 x 375.
-_TYPICAL = (500, 375)
 
 
 def table(rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
@@ -48,8 +46,8 @@ def variants_table() -> str:
             table(rows),
             "",
             *(f"{token} {problem}." for token, problem in problems.items()),
-            "Join one token of each stage by +, as in ffmpeg+opencv_area+nv12_ascend; a stage left out is the reference's.",
-            "Groups: decode, resize, color, paper (the paper's methods), all.",
+            "Join one token of each stage by +, as in ffmpeg+opencv_area+nv12_ascend; a stage left out is the",
+            "reference's. Groups: decode, resize, color, paper (the paper's methods), all.",
         ]
     )
 
@@ -64,7 +62,7 @@ def _version(library: Library) -> str:
 
 def dry_run(root: str, variants: Sequence[Variant], samples: Sequence[Sample], config: Config) -> str:
     """The plan: what would be made, and how many bytes to expect."""
-    target = frame(config.geometry, *_TYPICAL, config.size)
+    target = frame(config.geometry, *TYPICAL, config.size)
     image = int(target.width * target.height * 3 * EXPECTED_RATIO[config.image_format])
     each = len(samples) * (image + _OVERHEAD)
     shards = shard_count(len(samples), config.samples_per_shard)
@@ -102,8 +100,8 @@ def finished(root: Path, summaries: Sequence[Mapping[str, Any]], *, nothing_to_d
         "  <variant>/manifest.parquet    a row for each source image",
         "  <variant>/manifest.json       what was made, and what made it",
         "",
-        f"Next: {_python()} verify.py {root}",
-        f"      {_python()} generate.py --list-variants",
+        f"Next: {_command('verify.py')} {root}",
+        f"      {_command('generate.py')} --list-variants",
     ]
     failed = max(summaries, key=lambda summary: int(summary["totals"]["failed"]))
     if failed["totals"]["failed"]:
@@ -130,9 +128,11 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
-def _python() -> str:
-    """The interpreter as a person would type it."""
-    try:
-        return str(Path(sys.executable).relative_to(Path.cwd()))
-    except ValueError:
-        return sys.executable
+def _command(script: str) -> str:
+    """How a person would type one of the entries from where they are."""
+    entry = Path(sys.argv[0]).absolute().with_name(script)
+    return f"{_short(Path(sys.executable))} {_short(entry)}"
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

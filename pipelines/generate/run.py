@@ -17,7 +17,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from generators.geometry import TYPICAL, frame
 from generators.variant import Variant, VariantError, expand
+from manifests.schema import CARD
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import report
 from pipelines.generate.card import card
@@ -57,6 +59,10 @@ def generate(options: Options) -> int:
     variants = _variants(options.variants, base)
     source = open_source(options.dataset, options.source, options.labels)
     samples = _samples(source, options.limit)
+    try:
+        frame(options.geometry, *TYPICAL, options.size)
+    except ValueError as error:
+        raise UsageError(f"--size {options.size} is too large: {error}") from None
     config = Config(
         dataset=options.dataset,
         geometry=options.geometry,
@@ -88,31 +94,31 @@ def _locked(
     recipes = {variant.name: config.recipe(variant) for variant in variants}
     output.begin(recipes, options.overwrite)
     shards = shard_count(len(samples), config.samples_per_shard)
-    done = {variant.name: output.done(variant.name, shards) for variant in variants}
+    done = {variant.name: output.done(variant.name, shards, recipes[variant.name]) for variant in variants}
     tasks = list(plan(samples, config.samples_per_shard, variants, done))
     if tasks:
         from pipelines.generate import engine  # imports Ray, which is not needed where nothing is left to do
 
         digests = {name: recipe.sha256 for name, recipe in recipes.items()}
         _say(f"{len(tasks):,} of {shards:,} shards to make for {len(variants)} variants; starting Ray")
-        in_flight = engine.start(options.address, options.workers)
-        previous = signal.signal(signal.SIGTERM, _stop)
         try:
+            in_flight = engine.start(options.address, options.workers)
+            signal.signal(signal.SIGTERM, stop)  # Ray has put a handler of its own in its place
             results = engine.run(tasks, engine.Job(config, source, output, digests), in_flight, _TICK)
             _follow(results, sum(len(task.samples) for task in tasks))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             raise RunError("stopped: whole shards are kept, and the same command continues") from None
         finally:
             engine.stop()
-            signal.signal(signal.SIGTERM, previous)
     summaries = [output.finish(variant.name) for variant in variants]
     root = Path(output.root)
-    output.write(root / "README.md", card(root))
+    output.write(root / CARD, card(root))
     print(report.finished(root, summaries, nothing_to_do=not tasks))
     return int(any(summary["totals"]["failed"] for summary in summaries))
 
 
-def _stop(signum: int, frame: FrameType | None) -> None:
+def stop(signum: int, frame: FrameType | None) -> None:
+    """Let SIGTERM end a run as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
@@ -146,6 +152,8 @@ def _samples(source: Source, limit: int | None) -> list[Sample]:
     listing = source.listing()
     for note in listing.notes:
         _say(note)
+    if not listing.samples:
+        raise UsageError("the source holds no images")
     samples = ordered(listing.samples)
     return samples if limit is None else samples[:limit]
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from pipelines.errors import UsageError
 
 UNKNOWN_LABEL = -1
+IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
 # USTAR holds 100 bytes of name; the longest member is `<key>.json`.
 _LONGEST_KEY = 100 - len(".json")
 
@@ -62,7 +63,13 @@ class Source(Protocol):
 
 def key_of(path: str) -> str:
     """The sample's key: the file's stem, its dots replaced, since a WebDataset key ends at the first dot."""
-    return PurePosixPath(path).stem.replace(".", "_")
+    name = PurePosixPath(path).name
+    return (name[: -len(suffix)] if (suffix := _suffix(name)) else name).replace(".", "_")
+
+
+def _suffix(name: str) -> str:
+    suffix = PurePosixPath(name).suffix
+    return suffix if suffix.lower() in IMAGE_SUFFIXES else ""
 
 
 def ordered(samples: Iterable[Sample]) -> list[Sample]:
@@ -76,9 +83,19 @@ def ordered(samples: Iterable[Sample]) -> list[Sample]:
                 f"{before.key!r}; rename one of them"
             )
     for sample in found:
+        if not _is_text(sample.path):
+            raise UsageError(f"the name {sample.path!a} is not UTF-8: rename the file")
         if len(sample.key.encode()) > _LONGEST_KEY:
             raise UsageError(f"the name of {sample.path} is longer than {_LONGEST_KEY} bytes, which a tar cannot hold")
     return found
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:

@@ -15,11 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import ABSENT, UNKNOWN_LABEL, Listing, Missing, Sample, Source, key_of
+from pipelines.generate.sources.base import (
+    ABSENT,
+    IMAGE_SUFFIXES,
+    UNKNOWN_LABEL,
+    Listing,
+    Missing,
+    Sample,
+    Source,
+    key_of,
+)
 from pipelines.generate.sources.labels import CLASSES, LabelList, label_by_synset, read_labels
 from pipelines.generate.sources.parquet import ParquetSource
 
-_SUFFIXES = (".jpeg", ".jpg", ".png")
 _SYNSET = re.compile(r"n\d{8}")
 
 
@@ -42,10 +50,12 @@ def open_imagenet(path: Path, labels: Path | None) -> Source:
 
 
 def _archives(folder: Path) -> tuple[list[Path], str]:
-    for suffix in (".parquet", ".tar"):
-        files = sorted(entry for entry in folder.iterdir() if entry.suffix.lower() == suffix and entry.is_file())
+    """The Parquet or tar files in a folder and their suffix; of a Hub dataset (`data/`), the validation split's."""
+    for place, suffix in ((folder, ".parquet"), (folder / "data", ".parquet"), (folder, ".tar")):
+        entries = place.iterdir() if place.is_dir() else ()
+        files = sorted(entry for entry in entries if entry.suffix.lower() == suffix and entry.is_file())
         if files:
-            return files, suffix
+            return [file for file in files if file.name.startswith("validation")] or files, suffix
     return [], ""
 
 
@@ -55,10 +65,10 @@ def _no_labels(labels: Path | None, why: str) -> None:
 
 
 def _open_folder(path: Path, labels: Path | None) -> Source:
-    if any(_SYNSET.fullmatch(entry.name) and entry.is_dir() for entry in os.scandir(path)):
+    if any(_SYNSET.fullmatch(entry.name) and entry.is_dir() for entry in _entries(path)):
         _no_labels(labels, "the class folders name the labels")
         return TreeSource(str(path))
-    if not any(_is_image(entry) for entry in os.scandir(path)):
+    if not any(_is_image(entry) for entry in _entries(path)):
         raise UsageError(f"no images in {path}: expected class folders (n01440764/…), images, .tar or .parquet files")
     if labels is None:
         raise UsageError(f"{path} is a flat folder, which says nothing of labels: give a `name label` list by --labels")
@@ -70,7 +80,7 @@ def _open_tars(files: Sequence[Path], labels: Path | None) -> Source:
     if any(member.suffix == ".cls" for member in index):
         _no_labels(labels, "the tars hold .cls members")
         return WebDatasetSource(tuple(map(str, files)))
-    if not any(member.suffix in _SUFFIXES for member in index):
+    if not any(member.suffix in IMAGE_SUFFIXES for member in index):
         raise UsageError(f"no images in {files[0]}")
     if labels is None:
         raise UsageError(
@@ -79,8 +89,13 @@ def _open_tars(files: Sequence[Path], labels: Path | None) -> Source:
     return TarSource(tuple(map(str, files)), read_labels(labels))
 
 
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return list(entries)
+
+
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(_SUFFIXES) and entry.is_file()
+    return entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
 
 
 def _read_file(path: str) -> bytes | Missing:
@@ -101,16 +116,16 @@ class TreeSource:
         found = [
             Sample(key_of(entry.name), label, f"{synset}/{entry.name}", entry.stat().st_size, (entry.path,))
             for synset, label in self._classes()
-            for entry in os.scandir(Path(self.root) / synset)
+            for entry in _entries(Path(self.root) / synset)
             if _is_image(entry)
         ]
         if not found:
             raise UsageError(f"no images in the class folders of {self.root}")
-        others = sorted(entry.name for entry in os.scandir(self.root) if not _SYNSET.fullmatch(entry.name))
+        others = sorted(entry.name for entry in _entries(self.root) if not _SYNSET.fullmatch(entry.name))
         return Listing(found, [f"ignored in {self.root}: {_some(others)} (no class folder)"] if others else [])
 
     def _classes(self) -> Iterator[tuple[str, int]]:
-        for entry in os.scandir(self.root):
+        for entry in _entries(self.root):
             if entry.is_dir() and _SYNSET.fullmatch(entry.name):
                 label = label_by_synset().get(entry.name)
                 if label is None:
@@ -130,7 +145,7 @@ class FlatSource:
     kind: str = "imagenet-flat"
 
     def listing(self) -> Listing:
-        files = [(e.name, e.stat().st_size, (e.path,)) for e in os.scandir(self.root) if _is_image(e)]
+        files = [(e.name, e.stat().st_size, (e.path,)) for e in _entries(self.root) if _is_image(e)]
         return _labelled(files, self.labels)
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
@@ -138,17 +153,23 @@ class FlatSource:
 
 
 def _labelled(files: Iterable[tuple[str, int, tuple[object, ...]]], labels: LabelList) -> Listing:
-    """Samples for files (name, size, place), and for the names that are listed but not there."""
+    """Samples for files (name, size, place), and for the names that are listed but not there.
+
+    Raises UsageError where the list has a label for none of the files.
+    """
     found = []
     unknown = []
-    absent = dict(labels.by_name)
+    absent = dict(labels.by_key)
     for name, size, place in files:
-        label = labels.label(name)
-        absent.pop(name, None)
+        key = key_of(name)
+        label = labels.label(key)
+        absent.pop(key, None)
         if label is None:
             unknown.append(name)
-        found.append(Sample(key_of(name), UNKNOWN_LABEL if label is None else label, name, size, place))
-    found += [Sample(key_of(name), label, name, 0, ()) for name, label in absent.items()]
+        found.append(Sample(key, UNKNOWN_LABEL if label is None else label, name, size, place))
+    if len(unknown) == len(found):
+        raise UsageError(f"{labels.path} has a label for none of the {len(found):,} images: is it the right list?")
+    found += [Sample(key, label, key, 0, ()) for key, label in absent.items()]
     notes = []
     if absent:
         notes.append(f"{labels.path} lists {_some(sorted(absent))} that the source does not have: counted as failed")
@@ -225,11 +246,18 @@ class TarSource:
     kind: str = "imagenet-tar"
 
     def listing(self) -> Listing:
-        members = [m for file in self.files for m in _members(Path(file)) if m.suffix in _SUFFIXES]
+        members = [m for file in self.files for m in _members(Path(file)) if m.suffix in IMAGE_SUFFIXES]
         return _labelled(((os.path.basename(m.name), m.size, m.place) for m in members), self.labels)
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         return _read_members(samples)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A member's key and extension by WebDataset's rule: the key ends at the first dot after the last slash."""
+    folder, _, base = name.removeprefix("./").rpartition("/")
+    stem, _, extension = base.partition(".")
+    return (f"{folder}/{stem}" if folder else stem), extension.lower()
 
 
 @dataclass(frozen=True)
@@ -241,24 +269,31 @@ class WebDatasetSource:
 
     def listing(self) -> Listing:
         found: list[Sample] = []
+        ignored: list[str] = []
         for file in self.files:
             images: dict[str, _Member] = {}
             labels: dict[str, int] = {}
             for member in _members(Path(file)):
-                # WebDataset's rule: the key ends at the first dot after the last slash.
-                folder, _, name = member.name.rpartition("/")
-                stem, _, extension = name.partition(".")
-                key = f"{folder}/{stem}" if folder else stem
-                if f".{extension.lower()}" in _SUFFIXES:
+                key, extension = _split(member.name)
+                if f".{extension}" in IMAGE_SUFFIXES:
+                    if key in images:
+                        raise UsageError(
+                            f"{file} holds two images for the key {key}: {images[key].name}, {member.name}"
+                        )
                     images[key] = member
                 elif extension == "cls":
                     labels[key] = self._label(member)
+                elif member.suffix in IMAGE_SUFFIXES:
+                    ignored.append(member.name)
             for key, member in images.items():
                 label = labels.get(key, UNKNOWN_LABEL)
-                name = key.replace("/", "_")
-                found.append(Sample(name, label, f"{Path(file).name}/{member.name}", member.size, member.place))
+                path = f"{Path(file).name}/{member.name}"
+                found.append(Sample(key.replace("/", "_"), label, path, member.size, member.place))
         unknown = sorted(sample.key for sample in found if sample.label == UNKNOWN_LABEL)
-        return Listing(found, [f"no label for {_some(unknown)}: labelled {UNKNOWN_LABEL}"] if unknown else [])
+        notes = [f"no label for {_some(unknown)}: labelled {UNKNOWN_LABEL}"] if unknown else []
+        if ignored:
+            notes.append(f"ignored: {_some(ignored)} (a key ends at the first dot, and no such image follows it)")
+        return Listing(found, notes)
 
     def _label(self, member: _Member) -> int:
         with open(member.archive, "rb") as file:

@@ -10,9 +10,10 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pipelines.errors import UsageError
+from pipelines.generate.sources.base import key_of
 
 CLASSES = 1000
 
@@ -30,31 +31,32 @@ def label_by_synset() -> Mapping[str, int]:
 
 @dataclass(frozen=True)
 class LabelList:
-    """Labels for files: by name, or by the number in an official validation file's name."""
+    """Labels for files: by key (the file's stem), or by the number in an official validation file's name."""
 
     path: str
-    by_name: Mapping[str, int]
+    by_key: Mapping[str, int]
     by_number: tuple[int, ...]
 
-    def label(self, name: str) -> int | None:
-        """The label of the file called `name`, or None where the list does not say."""
+    def label(self, key: str) -> int | None:
+        """The label of the file with this key, or None where the list does not say."""
         if self.by_number:
-            match = re.fullmatch(r"ILSVRC2012_val_(\d{8})", PurePosixPath(name).stem)
+            match = re.fullmatch(r"ILSVRC2012_val_(\d{8})", key)
             number = int(match.group(1)) if match else 0
             return self.by_number[number - 1] if 1 <= number <= len(self.by_number) else None
-        return self.by_name.get(name)
+        return self.by_key.get(key)
 
 
 def read_labels(path: Path) -> LabelList:
     """Read a `name label` list (labels 0–999 or synsets), or the devkit's `ILSVRC2012_validation_ground_truth.txt`.
 
-    Raises UsageError that names the first line at fault.
+    Names may have folders before and an extension after them, or not. Raises UsageError that names the first line at
+    fault.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the labels in {path}: {error}") from None
-    rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
+    rows = [(number, line.rsplit(maxsplit=1)) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise UsageError(f"{path} is empty: give a list of `name label` lines")
     if all(len(words) == 1 for _, words in rows):
@@ -63,10 +65,10 @@ def read_labels(path: Path) -> LabelList:
     for number, words in rows:
         if len(words) != 2:
             raise UsageError(f"{path}, line {number}: expected `name label`, found {' '.join(words)!r}")
-        name = PurePosixPath(words[0]).name
+        key = key_of(words[0].strip())
         label = _from_text(path, number, words[1])
-        if labels.setdefault(name, label) != label:
-            raise UsageError(f"{path}, line {number}: {name} has two labels, {labels[name]} and {label}")
+        if labels.setdefault(key, label) != label:
+            raise UsageError(f"{path}, line {number}: {key} has two labels, {labels[key]} and {label}")
     return LabelList(str(path), labels, ())
 
 

@@ -47,13 +47,16 @@ def _list(path: Path) -> Iterator[Sample]:
         with pq.ParquetFile(path) as file:
             names = set(file.schema_arrow.names)
             image = file.schema_arrow.field("image").type if "image" in names else None
-            if image is None or not pa.types.is_struct(image) or "label" not in names:
-                raise UsageError(f"{path} has no columns `image` (with bytes and path) and `label`")
+            inside = {field.name for field in image} if image is not None and pa.types.is_struct(image) else set()
+            if "bytes" not in inside or "label" not in names:
+                raise UsageError(f"{path} has no columns `image` (with `bytes` and `path`) and `label`")
             size = path.stat().st_size
             row = 0
             for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=["image.path", "label"])
-                paths = [(value or {}).get("path") for value in table["image"].to_pylist()]
+                columns = ["image.path", "label"] if "path" in inside else ["label"]
+                table = file.read_row_group(group, columns=columns)
+                images = table["image"].to_pylist() if "path" in inside else [None] * table.num_rows
+                paths = [(value or {}).get("path") for value in images]
                 for index, (name, label) in enumerate(zip(paths, table["label"].to_pylist(), strict=True)):
                     yield _sample(path, name or f"{path.stem}-{row:08d}", label, size, (str(path), group, index))
                     row += 1

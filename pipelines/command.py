@@ -1,0 +1,36 @@
+"""What the entries have in common: one-line errors, and errors as exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from pipelines.errors import SysNoiseError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with mistakes answered in one line instead of the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def exit_status(prog: str, work: Callable[[], int]) -> int:
+    """Do the work; errors become a line on stderr and the exit status that stands for them."""
+    try:
+        return work()
+    except SysNoiseError as error:
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print(f"{prog}: error: stopped", file=sys.stderr)
+        return 3
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

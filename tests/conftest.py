@@ -1,0 +1,69 @@
+"""What tests share: the sample photographs, the real data where it is, the ffmpeg program, and the command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from pipelines.generate.sources import SampleSource
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI nothing may be skipped, but for a GPU."""
+    report = yield
+    if os.environ.get("CI") and report.skipped and not item.get_closest_marker("gpu"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def photographs() -> dict[str, bytes]:
+    """The built-in sample set as JPEG bytes by key."""
+    source = SampleSource()
+    samples = source.listing().samples
+    found = zip(samples, source.read(samples), strict=True)
+    return {sample.key: data for sample, data in found if isinstance(data, bytes)}
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real images that `SYSNOISE_DATA` names."""
+    if "SYSNOISE_DATA" not in os.environ:
+        pytest.skip("SYSNOISE_DATA is not set: no real images to try")
+    return Path(os.environ["SYSNOISE_DATA"])
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> str:
+    """The ffmpeg program."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        pytest.skip("the ffmpeg program is not installed: apt-get install ffmpeg")
+    return program
+
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Run an entry of the checkout as a user would: `command("generate.py", "--variant", ...)`."""
+
+    def run(script: str, *arguments: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        words = [sys.executable, str(ROOT / script), *map(str, arguments)]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return run

@@ -1,0 +1,124 @@
+"""Colour round trips against the ffmpeg program, OpenCV and exact arithmetic."""
+
+from __future__ import annotations
+
+import subprocess
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from generators.variant import METHODS
+
+COLORS = sorted(token for token, method in METHODS.items() if method.stage == "color")
+SUBSAMPLED = [token for token in COLORS if token.startswith("nv12")]
+
+
+def color(token: str, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    noised = METHODS[token].load()(image)
+    assert noised.dtype == np.uint8
+    assert noised.shape == image.shape
+    return noised
+
+
+@pytest.fixture(scope="module")
+def photograph(photographs: dict[str, bytes]) -> NDArray[np.uint8]:
+    return METHODS["pil"].load()(photographs["flower"])[:224, 200:424]
+
+
+def equation_7(red: int, green: int, blue: int) -> tuple[int, int, int]:
+    """The fixed-point round trip of one pixel, in plain Python."""
+    y = ((66 * red + 129 * green + 25 * blue + 128) >> 8) + 16
+    u = ((-38 * red - 74 * green + 112 * blue + 128) >> 8) + 128
+    v = ((112 * red - 94 * green - 18 * blue + 128) >> 8) + 128
+    c, d, e = y - 16, u - 128, v - 128
+    back = (298 * c + 409 * e + 128) >> 8, (298 * c - 100 * d - 208 * e + 128) >> 8, (298 * c + 516 * d + 128) >> 8
+    return tuple(min(max(value, 0), 255) for value in back)  # type: ignore[return-value]
+
+
+def exact(red: int, green: int, blue: int, *, full: bool) -> tuple[int, int, int]:
+    """BT.601 to 8 bits and back in exact fractions, from its definitions of the colour-difference signals."""
+    steps, floor = (Fraction(255), 0) if full else (Fraction(219), 16)
+    chroma = Fraction(255) if full else Fraction(224)
+    r, g, b = (Fraction(value, 255) for value in (red, green, blue))
+    luma = Fraction(299, 1000) * r + Fraction(587, 1000) * g + Fraction(114, 1000) * b
+
+    def quantise(value: Fraction) -> int:
+        return min(max(round(value), 0), 255)
+
+    y = quantise(luma * steps + floor)
+    u = quantise((b - luma) / Fraction(1772, 1000) * chroma + 128)
+    v = quantise((r - luma) / Fraction(1402, 1000) * chroma + 128)
+    luma = (y - floor) / steps
+    r = luma + Fraction(1402, 1000) * (v - 128) / chroma
+    b = luma + Fraction(1772, 1000) * (u - 128) / chroma
+    g = (luma - Fraction(299, 1000) * r - Fraction(114, 1000) * b) / Fraction(587, 1000)
+    return quantise(r * 255), quantise(g * 255), quantise(b * 255)
+
+
+PIXELS = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+def plain(token: str, pixel: tuple[int, ...]) -> list[int]:
+    """A flat 2x2 patch, which subsampling leaves as it is."""
+    noised = color(token, np.full((2, 2, 3), pixel, np.uint8))
+    assert (noised == noised[0, 0]).all()
+    return [int(value) for value in noised[0, 0]]
+
+
+@given(PIXELS)
+def test_nv12_ascend_is_equation_7(pixel: tuple[int, int, int]) -> None:
+    assert plain("nv12_ascend", pixel) == list(equation_7(*pixel))
+
+
+@given(PIXELS)
+def test_exact_matrices(pixel: tuple[int, int, int]) -> None:
+    # Floating point may fall on the other side of a tie; one step of chroma is at most two of RGB.
+    for token, full in (("yuv444_float", False), ("nv12_full", True)):
+        expected = exact(*pixel, full=full)
+        assert max(abs(a - b) for a, b in zip(plain(token, pixel), expected, strict=True)) <= 2
+    gray = (pixel[0],) * 3
+    assert plain("nv12_full", gray) == list(gray)
+
+
+def test_subsampling_averages_blocks_and_repeats_them() -> None:
+    image = np.zeros((2, 4, 3), np.uint8)
+    image[:, 0] = (255, 0, 0)  # one column of a block red, the other black: half the chroma everywhere
+    noised = color("nv12_ascend", image).astype(int)
+    assert (noised[:, 2:] == noised[0, 2]).all()
+    red = equation_7(255, 0, 0)
+    assert noised[0, 1, 0] > 60  # red has bled into the black column
+    assert abs(noised[0, 0, 0] - red[0]) > 60
+
+
+@pytest.mark.parametrize("token", COLORS)
+@pytest.mark.parametrize("shape", [(224, 224), (1, 1), (3, 5), (2, 7)])
+def test_odd_sizes_keep_their_shape(token: str, shape: tuple[int, int], photograph: NDArray[np.uint8]) -> None:
+    image = np.ascontiguousarray(photograph[: shape[0], : shape[1]])
+    assert np.abs(color(token, image).astype(int) - image).mean() < 12
+
+
+@pytest.mark.parametrize("token", SUBSAMPLED)
+def test_all_ways_through_nv12_are_near_one_another(token: str, photograph: NDArray[np.uint8]) -> None:
+    ascend = color("nv12_ascend", photograph).astype(int)
+    assert np.abs(color(token, photograph) - ascend).mean() < 3
+    assert np.abs(color(token, photograph).astype(int) - photograph).mean() > 0.5
+
+
+def test_float_444_rounds_and_nothing_else(photograph: NDArray[np.uint8]) -> None:
+    difference = np.abs(color("yuv444_float", photograph).astype(int) - photograph)
+    assert 0 < difference.mean() < 1
+    assert difference.max() <= 3
+
+
+def test_nv12_ffmpeg_equals_the_program(ffmpeg: str, photograph: NDArray[np.uint8]) -> None:
+    def convert(data: bytes, before: str, after: str) -> bytes:
+        words = [ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", before, "-s", "224x224", "-i", "-"]
+        words += ["-f", "rawvideo", "-pix_fmt", after, "-"]
+        return subprocess.run(words, input=data, capture_output=True, check=True).stdout
+
+    expected = convert(convert(photograph.tobytes(), "rgb24", "nv12"), "nv12", "rgb24")
+    assert color("nv12_ffmpeg", photograph).tobytes() == expected

@@ -1,0 +1,128 @@
+"""Resize filters against the golden table, the ffmpeg program, and the official SysNoise generator."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from generators.geometry import frame
+from generators.variant import METHODS
+
+RESIZES = sorted(token for token, method in METHODS.items() if method.stage == "resize")
+# float32 6x6 with rows 255, 0, 255, 0, 255, 0, to 3x3: the three rows that come out.
+GOLDEN = {
+    "opencv_nearest": (255, 255, 255),
+    "opencv_bilinear": (127.5, 127.5, 127.5),
+    "opencv_area": (127.5, 127.5, 127.5),
+    "opencv_bicubic": (103.594, 127.5, 151.406),
+    "opencv_lanczos": (81.946, 127.5, 173.054),
+    "pil_nearest": (0, 0, 0),
+    "pil_bilinear": (145.714, 127.5, 109.286),
+    "pil_bicubic": (146.172, 127.5, 108.828),
+    "pil_lanczos": (148.205, 127.5, 106.795),
+    "pil_box": (127.5, 127.5, 127.5),
+    "pil_hamming": (132.564, 127.5, 122.436),
+}
+
+
+def resize(token: str, image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    resized = METHODS[token].load()(image, width, height)
+    assert resized.dtype == image.dtype
+    return resized
+
+
+@pytest.mark.parametrize("token", GOLDEN)
+def test_golden_table(token: str) -> None:
+    stripes = np.tile(np.array([[255.0], [0.0]] * 3, np.float32), (1, 6))
+    resized = resize(token, stripes, 3, 3)  # type: ignore[arg-type]
+    expected = np.tile(np.array(GOLDEN[token], np.float32)[:, None], (1, 3))
+    np.testing.assert_allclose(resized, expected, atol=5e-4)
+
+
+@pytest.mark.parametrize("token", RESIZES)
+@pytest.mark.parametrize("target", [(384, 256), (96, 64), (61, 47), (1, 1)])
+def test_every_filter_gives_the_size_asked_for(
+    token: str, target: tuple[int, int], photographs: dict[str, bytes]
+) -> None:
+    image = METHODS["pil"].load()(photographs["chelsea"])
+    resized = resize(token, image, *target)
+    assert resized.shape == (target[1], target[0], 3)
+    assert abs(float(resized.mean()) - float(image.mean())) < (8 if min(target) > 1 else 60)
+
+
+def official(resize_type: str, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The validation path of the official generator (`imagenet_s_gen.py`) at its size, 224, step by step."""
+    library, mode = resize_type.split("_")
+    if library == "pil":
+        filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+        small = Image.fromarray(image).resize((256, 256), filters.get(mode) or Image.Resampling[mode.upper()])
+        left = top = int(round((256 - 224) / 2.0))  # noqa: RUF046 - the generator's own words
+        return np.asarray(small.crop((left, top, left + 224, top + 224)))
+    flags = {
+        "nearest": cv2.INTER_NEAREST,
+        "bilinear": cv2.INTER_LINEAR,
+        "area": cv2.INTER_AREA,
+        "bicubic": cv2.INTER_CUBIC,
+        "lanczos": cv2.INTER_LANCZOS4,
+    }
+    return np.asarray(cv2.resize(image, (256, 256), interpolation=flags[mode])[16:240, 16:240], np.uint8)
+
+
+def official_decode(token: str, data: bytes) -> NDArray[np.uint8]:
+    if token == "pil":
+        return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return np.asarray(cv2.cvtColor(np.asarray(image), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+@pytest.mark.parametrize("decoder", ["pil", "opencv"])
+@pytest.mark.parametrize("token", GOLDEN)
+def test_squash_is_the_official_generator_s_pixels(decoder: str, token: str, photographs: dict[str, bytes]) -> None:
+    for key, data in photographs.items():
+        _compare_with_official(decoder, token, data, key)
+
+
+@pytest.mark.parametrize("decoder", ["pil", "opencv"])
+@pytest.mark.parametrize("token", GOLDEN)
+def test_squash_is_the_official_generator_s_pixels_on_real_images(decoder: str, token: str, data: Path) -> None:
+    for path in sorted((data / "imagenet" / "flat").iterdir()):
+        _compare_with_official(decoder, token, path.read_bytes(), path.name)
+
+
+def _compare_with_official(decoder: str, token: str, data: bytes, name: str) -> None:
+    image = METHODS[decoder].load()(data)
+    target = frame("squash", image.shape[1], image.shape[0], 224)
+    assert target.resize is not None
+    found = target.cut(resize(token, image, *target.resize))
+    assert np.array_equal(found, official(token, official_decode(decoder, data))), name
+
+
+@pytest.mark.parametrize("token", [token for token in RESIZES if token.startswith("ffmpeg")])
+def test_swscale_equals_the_program(token: str, ffmpeg: str, photographs: dict[str, bytes]) -> None:
+    for key in ("chelsea", "coffee", "camera"):
+        image = METHODS["pil"].load()(photographs[key])
+        height, width = image.shape[:2]
+        for columns, rows in ((384, 256), (225, 224), (700, 500)):
+            words = [ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-i", "-"]
+            # Debian's libswscale is older than PyAV's, which reads the chroma of odd widths in full.
+            flags = token.partition("_")[2] + ("+full_chroma_inp" if width % 2 else "")
+            words += ["-vf", f"scale={columns}:{rows}:flags={flags}"]
+            words += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+            expected = subprocess.run(words, input=image.tobytes(), capture_output=True, check=True).stdout
+            assert resize(token, image, columns, rows).tobytes() == expected, key
+
+
+def test_dali_s_antialiased_linear_is_pillow_s_bilinear_but_for_the_border(photographs: dict[str, bytes]) -> None:
+    image = METHODS["pil"].load()(photographs["coffee"])
+    inside = slice(2, -2)
+    expected = resize("pil_bilinear", image, 256, 171)[inside, inside].astype(int)
+    for token in ("dali_linear_aa", "dali_triangular"):
+        assert np.abs(resize(token, image, 256, 171)[inside, inside] - expected).max() <= 1
+    assert np.abs(resize("dali_linear", image, 256, 171)[inside, inside] - expected).max() > 10

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from generators.variant import GROUPS, METHODS, VariantError, expand, parse, reference
+
+DECODE = ["pil", "opencv", "ffmpeg", "dali", "dali_gpu", "dali_fast", "opencv_exif"]
+PAPER_RESIZE = [f"pil_{n}" for n in ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]] + [
+    f"opencv_{n}" for n in ["nearest", "bilinear", "area", "bicubic", "lanczos"]
+]
+RESIZE = [
+    *PAPER_RESIZE,
+    *(f"dali_{n}" for n in ["nearest", "linear", "cubic", "lanczos3", "triangular", "linear_aa"]),
+    *(f"ffmpeg_{n}" for n in ["bilinear", "bicubic", "lanczos", "area", "spline"]),
+]
+COLOR = ["nv12_ascend", "nv12_opencv", "nv12_ffmpeg", "yuv444_float", "nv12_full"]
+
+
+def tokens(stage: str) -> st.SearchStrategy[str | None]:
+    return st.sampled_from([None, *(token for token, method in METHODS.items() if method.stage == stage)])
+
+
+def names(word: str, base: str = "pil+pil_bilinear", *, resizes: bool = True) -> list[str]:
+    return [variant.name for variant in expand([word], reference(base, resizes=resizes))[0]]
+
+
+def test_the_registry_holds_the_documented_tokens() -> None:
+    by_stage = {
+        stage: [token for token, method in METHODS.items() if method.stage == stage]
+        for stage in ("decode", "resize", "color")
+    }
+    assert {stage: sorted(found) for stage, found in by_stage.items()} == {
+        "decode": sorted(DECODE),
+        "resize": sorted(RESIZE),
+        "color": sorted(COLOR),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("pil+pil_lanczos", "pil_lanczos"),
+        ("opencv+pil_bilinear", "opencv"),
+        ("pil", "pil_bilinear"),
+        ("pil_bilinear", "pil_bilinear"),
+        ("reference", "pil_bilinear"),
+        ("ffmpeg+opencv_area+nv12_ascend", "ffmpeg+opencv_area+nv12_ascend"),
+        ("nv12_ascend+ffmpeg", "ffmpeg+nv12_ascend"),
+    ],
+)
+def test_canonical_names(text: str, name: str) -> None:
+    assert parse(text, reference()).name == name
+
+
+def test_without_resize_the_reference_is_named_by_its_decoder() -> None:
+    assert names("reference", resizes=False) == ["pil"]
+    assert names("paper", resizes=False) == ["pil", "opencv", "ffmpeg", "dali", "nv12_ascend"]
+
+
+def test_names_depend_on_the_reference() -> None:
+    assert names("pil", "opencv+opencv_area") == ["pil"]
+    assert names("opencv_area", "opencv+opencv_area") == ["opencv_area"]
+    assert names("opencv", "opencv+opencv_area") == ["opencv_area"]
+
+
+@given(tokens("decode"), tokens("resize"), tokens("color"), tokens("decode"), tokens("resize"))
+def test_a_name_stands_for_its_variant(
+    decode: str | None, resize: str | None, color: str | None, base_decode: str | None, base_resize: str | None
+) -> None:
+    base = reference("+".join(filter(None, (base_decode, base_resize))) or "pil")
+    text = "+".join(filter(None, (decode, resize, color))) or "reference"
+    variant = parse(text, base)
+    assert parse(variant.name, base) == variant
+    spelled = "+".join(token for token in variant.spelled_out.values() if token != "none")
+    assert parse(spelled, base) == variant
+
+
+def test_different_variants_have_different_names() -> None:
+    decodes, resizes, colors = ([t for t, m in METHODS.items() if m.stage == s] for s in ("decode", "resize", "color"))
+    every = {
+        parse("+".join(filter(None, parts)), reference())
+        for parts in itertools.product(decodes, resizes, [*colors, None])
+    }
+    assert len({variant.name for variant in every}) == len(every)
+
+
+def test_groups() -> None:
+    assert names("paper") == [
+        "pil_bilinear",
+        *(name for name in ("opencv", "ffmpeg", "dali", *PAPER_RESIZE, "nv12_ascend") if name != "pil_bilinear"),
+    ]
+    variants, skipped = expand(["all"], reference())
+    assert {m.token for v in variants for m in v.methods} | set(skipped) == set(METHODS)
+    assert set(GROUPS) == {"decode", "resize", "color", "paper", "all"}
+    assert names("color,decode")[:2] == ["nv12_ascend", "nv12_opencv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pil_lancsoz", "pil_lanczos"),
+        ("pil+opencv", "two decode methods, pil and opencv"),
+        ("pil_box+pil_bilinear", "two resize methods"),
+        ("", "unknown method ''"),
+        ("ffmpeg+paper", "paper stands alone"),
+        ("PIL", "unknown method 'PIL'"),
+    ],
+)
+def test_what_is_no_variant_is_refused_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(VariantError, match=message) as caught:
+        parse(text, reference())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_resize_is_refused_where_nothing_is_resized() -> None:
+    with pytest.raises(VariantError, match="identity geometry does not resize"):
+        names("pil_box", resizes=False)
+    with pytest.raises(VariantError, match="identity geometry does not resize"):
+        names("resize", resizes=False)
+
+
+def test_a_method_that_cannot_run_is_refused_by_name_and_left_out_of_groups() -> None:
+    with pytest.raises(VariantError, match="dali_gpu cannot run here: needs an NVIDIA GPU"):
+        names("dali_gpu")
+    assert "dali_gpu" not in names("decode")
+    assert expand(["decode"], reference())[1].keys() == {"dali_gpu"}

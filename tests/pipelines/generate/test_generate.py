@@ -1,0 +1,324 @@
+"""Whole runs by the command line: what is written, that bytes depend on nothing else, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from manifests.schema import COLUMNS
+from tests.conftest import ROOT, Command
+
+VARIANTS = "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend"
+
+
+def files(output: Path) -> dict[str, bytes]:
+    """Everything that was written, by path."""
+    return {str(p.relative_to(output)): p.read_bytes() for p in sorted(output.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample set in five shards for three variants, made by two workers."""
+    output = tmp_path_factory.mktemp("made")
+    run(output, "--workers", "2")
+    return output
+
+
+def arguments(output: Path, *more: str, variant: str = VARIANTS) -> list[str]:
+    words = ["generate.py", "--variant", variant, "--samples-per-shard", "2", "--output", str(output), *more]
+    return [sys.executable, *words]
+
+
+def run(output: Path, *more: str, variant: str = VARIANTS) -> subprocess.CompletedProcess[str]:
+    words = arguments(output, *more, variant=variant)
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+
+
+def test_the_layout_is_the_contract_s(made: Path) -> None:
+    shards = [f"validation-{index:05d}-of-00005{suffix}" for index in range(5) for suffix in (".json", ".tar")]
+    expected = {"sample/README.md"} | {
+        f"sample/{variant}/{name}"
+        for variant in ("pil_lanczos", "ffmpeg", "dali+opencv_area+nv12_ascend")
+        for name in (*shards, "manifest.json", "manifest.parquet", "_info.json")
+    }
+    assert set(files(made)) == expected
+
+
+def test_tars_are_plain_and_members_are_in_order(made: Path) -> None:
+    with tarfile.open(made / "sample" / "ffmpeg" / "validation-00001-of-00005.tar", "r:") as tar:
+        members = tar.getmembers()
+        texts = {m.name: tar.extractfile(m).read() for m in members if not m.name.endswith("png")}  # type: ignore[union-attr]
+    names = [member.name for member in members]
+    assert names == [f"{key}.{member}" for key in ("camera", "chelsea") for member in ("png", "cls", "json")]
+    assert texts["chelsea.cls"] == b"281"
+    members_of_json = json.loads(texts["chelsea.json"])
+    assert set(members_of_json) == set(json.loads(texts["camera.json"]))
+    assert None not in members_of_json.values()
+    assert (members_of_json["source_width"], members_of_json["width"]) == (451, 224)
+
+
+def test_the_table_has_a_row_for_every_source_image(made: Path) -> None:
+    table = pq.read_table(made / "sample" / "pil_lanczos" / "manifest.parquet")
+    assert table.schema.equals(COLUMNS)
+    rows = table.to_pylist()
+    keys = [row["key"] for row in rows]
+    assert keys == sorted(keys)
+    assert [row["shard"] for row in rows] == [0, 0, 1, 1, 2, 2, 3, 3, 4]
+    assert {row["status"] for row in rows} == {"ok"}
+    assert all(row["residual_mean_abs"] > 0 for row in rows)
+
+
+def test_the_summary_spells_out_what_was_made(made: Path) -> None:
+    summary = json.loads((made / "sample" / "ffmpeg" / "manifest.json").read_text())
+    assert summary["variant"] == {"decode": "ffmpeg", "resize": "pil_bilinear", "color": "none"}
+    assert summary["geometry"] == {"name": "crop", "size": 224}
+    assert summary["config"]["reference"] == "pil+pil_bilinear"
+    libraries = summary["provenance"]["libraries"]
+    assert {"FFmpeg/libswscale", "Pillow/libjpeg-turbo", "fpng", "pyarrow"} <= libraries.keys()
+    assert "DALI" not in libraries  # it had no part in this variant
+    assert summary["provenance"]["cpu"]["features"]
+    assert summary["totals"] == {"samples": 9, "failed": 0, "bytes": sum(s["bytes"] for s in summary["shards"])}
+    text = json.dumps(summary)
+    assert os.uname().nodename not in text
+    assert str(made) not in text
+
+
+@pytest.mark.parametrize("workers", [1, 7])
+def test_bytes_do_not_depend_on_the_number_of_workers(workers: int, made: Path, tmp_path: Path) -> None:
+    run(tmp_path, "--workers", str(workers))
+    assert files(tmp_path) == files(made)
+
+
+def test_bytes_do_not_depend_on_what_else_is_made(made: Path, tmp_path: Path) -> None:
+    for variant in reversed(VARIANTS.split(",")):
+        run(tmp_path, variant=variant)
+    assert files(tmp_path) == files(made)
+
+
+def test_the_same_command_again_does_nothing(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")}
+    done = run(tmp_path)
+    assert "Nothing was left to do." in done.stdout
+    assert "Ray" not in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")} == before
+    assert files(tmp_path) == files(made)
+
+
+def test_only_what_is_missing_or_damaged_is_made_again(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "sample" / "ffmpeg"
+    (folder / "validation-00001-of-00005.tar").unlink()
+    record = folder / "validation-00003-of-00005.json"
+    record.write_bytes(record.read_bytes()[:100])
+    os.truncate(folder / "validation-00004-of-00005.tar", 1000)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")}
+    run(tmp_path)
+    assert files(tmp_path) == files(made)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")}
+    made_again = {path.name for path, when in after.items() if before.get(path) != when}
+    assert made_again == {f"validation-0000{shard}-of-00005.tar" for shard in (1, 3, 4)}
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run that is in the middle of its work: some shards are whole, others are not."""
+    words = arguments(tmp_path, "--workers", "2", variant="all")
+    process = subprocess.Popen(words, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for(lambda: list(tmp_path.rglob("*.partial")), process)
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert process.poll() is None, "the run ended before it could be disturbed"
+        assert time.monotonic() < end, "the run did not come so far"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What an undisturbed run of all variants writes."""
+    output = tmp_path_factory.mktemp("everything")
+    run(output, variant="all")
+    return files(output)
+
+
+def test_after_kill_9_of_the_run_the_same_command_continues(
+    running: subprocess.Popen[str], tmp_path: Path, everything: dict[str, bytes]
+) -> None:
+    wait_for(lambda: list(tmp_path.rglob("validation-*.json")), running)
+    children = psutil.Process(running.pid).children(recursive=True)
+    running.kill()
+    running.wait()
+    left = files(tmp_path)
+    for path in (path for path in left if path.endswith(".json") and "of-00005" in path):
+        assert left[path] == everything[path]
+        assert left[path.replace(".json", ".tar")] == everything[path.replace(".json", ".tar")]
+    psutil.wait_procs(children, timeout=30)
+    run(tmp_path, variant="all")
+    assert files(tmp_path) == everything
+
+
+def test_kill_9_of_a_worker_is_made_good(
+    running: subprocess.Popen[str], tmp_path: Path, everything: dict[str, bytes]
+) -> None:
+    killed = 0
+    for child in psutil.Process(running.pid).children(recursive=True):
+        if child.name().startswith("ray::_make"):
+            child.send_signal(signal.SIGKILL)
+            killed += 1
+    assert killed
+    _, stderr = running.communicate(timeout=120)
+    assert running.returncode == 0, stderr
+    assert files(tmp_path) == everything
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_run_with_whole_shards_only(
+    signum: int, running: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    running.send_signal(signum)
+    _, stderr = running.communicate(timeout=30)
+    assert running.returncode == 3
+    assert stderr.splitlines()[-1].startswith("generate.py: error: stopped: whole shards are kept")
+    assert "Traceback" not in stderr
+    assert not list(tmp_path.rglob("*.partial"))
+    for record in tmp_path.rglob("validation-*.json"):
+        assert record.with_suffix(".tar").exists()
+
+
+def test_two_runs_on_one_output_the_second_is_refused(
+    running: subprocess.Popen[str], tmp_path: Path, command: Command
+) -> None:
+    second = command("generate.py", "--variant", "pil", "--output", tmp_path)
+    assert second.returncode == 2
+    assert "another run is writing to" in second.stderr
+    running.communicate(timeout=120)
+    assert running.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--size", "160"], "another configuration, config.size: 224 → 160"),
+        (["--geometry", "squash"], 'config.geometry: "crop" → "squash"'),
+        (["--limit", "4"], "another source, config.source.samples: 9 → 4"),
+        (["--variant", "pil_box", "--image-format", "npy"], 'config.image_format: "png" → "npy"'),
+        (["--reference", "opencv"], 'config.reference: "pil+pil_bilinear" → "opencv+pil_bilinear"'),
+    ],
+)
+def test_another_configuration_in_the_same_output_is_refused(
+    change: list[str], message: str, made: Path, command: Command
+) -> None:
+    before = files(made)
+    words = ["--variant", "ffmpeg", "--samples-per-shard", 2, "--output", made, *change]
+    refused = command("generate.py", *words)
+    assert refused.returncode == 2
+    assert message in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert files(made) == before
+
+
+def test_another_library_version_in_the_same_output_is_refused(made: Path, tmp_path: Path, command: Command) -> None:
+    shutil.copytree(made, tmp_path / "out")
+    for record in (tmp_path / "out").rglob("validation-*.json"):
+        record.write_bytes(record.read_bytes().replace(b'"Pillow":"', b'"Pillow":"0.'))
+    words = ["--variant", "pil_lanczos", "--samples-per-shard", 2, "--output", tmp_path / "out"]
+    refused = command("generate.py", *words)
+    assert refused.returncode == 2
+    assert "another library version, provenance.libraries.Pillow" in refused.stderr
+
+
+def test_overwrite_makes_the_asked_variants_anew(made: Path, tmp_path: Path) -> None:
+    run(tmp_path, "--size", "160", variant="ffmpeg")
+    run(tmp_path, "--overwrite", variant="ffmpeg")
+    found = files(tmp_path)
+    expected = files(made)
+    for path in found:
+        if path != "sample/README.md":
+            assert found[path] == expected[path]
+
+
+def test_a_relative_output_is_refused_inside_a_ray_job(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYSNOISE_UNUSED", "")
+    environment = {**os.environ, "RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"}
+    words = [sys.executable, "generate.py", "--variant", "pil", "--output", "out"]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "a Ray job runs in a copy that is thrown away: give an absolute path" in done.stderr
+
+
+def test_a_dry_run_writes_nothing_and_is_near_the_truth(made: Path, tmp_path: Path, command: Command) -> None:
+    planned = command("generate.py", "--variant", VARIANTS, "--dry-run", "--output", tmp_path / "out")
+    assert planned.returncode == 0
+    assert not (tmp_path / "out").exists()
+    total = planned.stdout.splitlines()[-1].split()
+    assert total[:3] == ["total", "27", "3"]
+    actual = sum(path.stat().st_size for path in made.rglob("*.tar"))
+    assert float(total[3]) * 1e6 == pytest.approx(actual, rel=0.5)
+
+
+def test_identical_pixels_are_reported(tmp_path: Path) -> None:
+    done = run(tmp_path, variant="pil,opencv,dali,pil_box")
+    assert "Same pixels on every image (degenerate): pil_bilinear, opencv, dali." in done.stdout
+    summary = json.loads((tmp_path / "sample" / "opencv" / "manifest.json").read_text())
+    assert summary["residual"]["degenerate"] is True
+
+
+@pytest.mark.parametrize("image_format", ["webp", "npy"])
+@pytest.mark.parametrize("geometry", ["identity", "stretch"])
+def test_other_formats_and_geometries(image_format: str, geometry: str, tmp_path: Path, command: Command) -> None:
+    variant = "pil,nv12_ascend" if geometry == "identity" else "pil_box,nv12_ascend"
+    run(tmp_path, "--image-format", image_format, "--geometry", geometry, "--limit", "3", variant=variant)
+    checked = command("verify.py", tmp_path, "--render")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_cluster_at_an_address(made: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    host, _, port = address.partition(":")
+    # Ray's sockets lie below its folder, and a socket's path is at most 107 bytes long.
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:
+        head = [str(Path(sys.executable).with_name("ray")), "start", "--head", f"--node-ip-address={host}"]
+        head += [f"--port={port}", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={folder}", "--block"]
+        cluster = subprocess.Popen(head, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            assert cluster.stdout
+            assert any("Ray runtime started" in line for line in cluster.stdout), "the cluster did not start"
+            words = arguments(tmp_path)
+            environment["RAY_ADDRESS"] = address
+            done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            assert files(tmp_path) == files(made)
+        finally:
+            cluster.terminate()
+            cluster.communicate(timeout=60)
+
+
+def test_no_cluster_at_an_address(tmp_path: Path, command: Command) -> None:
+    done = command("generate.py", "--variant", "pil", "--output", tmp_path, "--address", "127.0.0.1:1")
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith("generate.py: error: no Ray cluster at 127.0.0.1:1")

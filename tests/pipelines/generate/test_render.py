@@ -1,0 +1,193 @@
+"""One sample through many variants: what its rows say, and that work is shared without changing anything."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from generators.variant import METHODS, Method, Variant, parse, reference
+from manifests.verify import decode
+from pipelines.generate.render import Rendered, Renderer
+from pipelines.generate.sources import Missing, Sample
+
+SAMPLE = Sample("chelsea", 281, "chelsea.jpg", 0, ())
+
+
+def render(
+    data: bytes | Missing, *words: str, geometry: str = "crop", base: str = "pil+pil_bilinear"
+) -> list[Rendered]:
+    against = reference(base, resizes=geometry != "identity")
+    variants = [parse(word, against) for word in words]
+    return list(Renderer(variants, against, geometry, 224, "png", 3).render(SAMPLE, data))
+
+
+def test_a_row_says_what_the_image_is(photographs: dict[str, bytes]) -> None:
+    data = photographs["chelsea"]
+    (rendered,) = render(data, "opencv+opencv_area+nv12_ascend")
+    row, image = rendered
+    assert image is not None
+    pixels = decode(image, "png")
+    assert pixels.shape == (row.height, row.width, 3) == (224, 224, 3)
+    assert row.pixel_sha256 == hashlib.sha256(pixels.tobytes()).hexdigest()
+    assert row.source_sha256 == hashlib.sha256(data).hexdigest()
+    assert (row.key, row.shard, row.status, row.error, row.label) == ("chelsea", 3, "ok", "", 281)
+    assert (row.source_width, row.source_height, row.source_orientation) == (451, 300, 1)
+    # output = source * scale - crop, for the centre of the source and of the output
+    assert 451 / 2 * row.scale_x - row.crop_x == pytest.approx(112, abs=0.6)
+    assert 300 / 2 * row.scale_y - row.crop_y == pytest.approx(112, abs=0.6)
+
+
+def test_residuals_are_against_the_reference_though_it_was_not_asked_for(photographs: dict[str, bytes]) -> None:
+    data = photographs["chelsea"]
+    alone = render(data, "pil_lanczos")[0]
+    base, beside = render(data, "reference", "pil_lanczos")
+    assert alone == beside
+    assert base.image is not None
+    assert alone.image is not None
+    wide = np.abs(decode(alone.image, "png").astype(int) - decode(base.image, "png"))
+    assert alone.row.residual_mean_abs == pytest.approx(wide.mean())
+    assert alone.row.residual_max_abs == wide.max()
+    assert (base.row.residual_max_abs, base.row.residual_changed) == (0, 0.0)
+
+
+def test_variants_together_are_the_variants_alone(photographs: dict[str, bytes]) -> None:
+    words = ("pil_lanczos", "ffmpeg", "ffmpeg+dali_cubic", "opencv", "nv12_opencv", "ffmpeg+nv12_opencv")
+    for data in (photographs["rocket"], photographs["rocket"][:9000], b"", b"none"):
+        together = render(data, *words)
+        assert together == [render(data, word)[0] for word in words]
+
+
+def test_each_stage_is_done_once(photographs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: Counter[str] = Counter()
+    load = Method.load
+
+    def counting(self: Method) -> Callable[..., Any]:
+        calls[self.token] += 1
+        return load(self)
+
+    monkeypatch.setattr(Method, "load", counting)
+    render(photographs["coffee"], "nv12_opencv", "nv12_ascend", "ffmpeg+nv12_opencv", "ffmpeg", "opencv_area")
+    assert calls == {
+        "pil": 1,
+        "ffmpeg": 1,
+        "pil_bilinear": 2,
+        "opencv_area": 1,
+        "nv12_opencv": 2,
+        "nv12_ascend": 1,
+    }
+
+
+@pytest.mark.parametrize("token", sorted(t for t, m in METHODS.items() if m.stage == "decode" and not m.missing))
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"", "the file is empty"), (b"\xff\xd8\xff\xe0 nothing", ""), (b"<html></html>", "")],
+)
+def test_a_failure_names_its_decoder_in_one_line(token: str, data: bytes, reason: str) -> None:
+    (rendered,) = render(data, token)
+    assert rendered.image is None
+    assert rendered.row.status == "failed"
+    assert rendered.row.error.startswith(f"{token}: {reason}")
+    assert "\n" not in rendered.row.error
+    assert "0x" not in rendered.row.error
+    assert (rendered.row.pixel_sha256, rendered.row.width, rendered.row.residual_mean_abs) == ("", 0, None)
+
+
+def test_one_decoder_s_failure_is_not_another_s(photographs: dict[str, bytes]) -> None:
+    truncated = photographs["chelsea"][:20_000]
+    pil, ffmpeg = render(truncated, "pil_lanczos", "ffmpeg")
+    assert pil.row.status == "failed"
+    assert pil.row.error.startswith("pil: ")
+    assert ffmpeg.row.status == "ok"  # FFmpeg, like its program, shows what it has
+    assert ffmpeg.row.residual_mean_abs is None  # and there is no reference to compare with
+
+
+def test_a_decompression_bomb_is_refused_undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(bomb, "PNG")
+
+    def fail(self: Method) -> Callable[..., Any]:
+        pytest.fail(f"{self.token} was loaded")
+
+    monkeypatch.setattr(Method, "load", fail)
+    for word in ("pil", "opencv", "ffmpeg", "dali"):
+        (rendered,) = render(bomb.getvalue(), word)
+        assert rendered.row.error.startswith(f"{word}: refused undecoded: more than 178,956,970 pixels")
+
+
+def test_missing_bytes_fail_with_the_source_s_reason() -> None:
+    (rendered,) = render(Missing("source: no such file"), "ffmpeg")
+    assert (rendered.row.status, rendered.row.error) == ("failed", "source: no such file")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (3000, 20), (225, 223)])
+def test_extreme_shapes(size: tuple[int, int]) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 30, 60)).save(buffer, "JPEG")
+    for word in ("pil_lanczos", "opencv_area", "dali_linear", "ffmpeg_bilinear"):
+        (rendered,) = render(buffer.getvalue(), word)
+        assert (rendered.row.status, rendered.row.width, rendered.row.height) == ("ok", 224, 224), rendered.row.error
+
+
+def test_a_sliver_that_would_fill_the_memory_fails_with_a_reason() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 2000)).save(buffer, "JPEG")
+    (rendered,) = render(buffer.getvalue(), "opencv+pil_lanczos")
+    assert rendered.row.error.startswith("opencv: 1x2000 would be resized to 256x512,000, over the limit")
+
+
+def test_same_bytes_in_another_shape_are_another_image() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 32), (90, 90, 90)).save(buffer, "JPEG", exif=exif)
+    stored, turned = render(buffer.getvalue(), "pil", "opencv_exif", geometry="identity")
+    assert stored.row.pixel_sha256 == turned.row.pixel_sha256
+    assert stored.image is not None
+    assert turned.image is not None
+    assert decode(stored.image, "png").shape == (32, 64, 3)
+    assert decode(turned.image, "png").shape == (64, 32, 3)
+
+
+@pytest.mark.parametrize("token", sorted(t for t, m in METHODS.items() if not m.missing))
+def test_every_method_at_sizes_that_do_not_suit_vectors(token: str, photographs: dict[str, bytes]) -> None:
+    data = photographs["camera"]
+    for size in (227, 33, 1):
+        renderer = Renderer([parse(token, reference())], reference(), "crop", size, "png", 0)
+        (rendered,) = renderer.render(SAMPLE, data)
+        assert rendered.row.status == "ok", rendered.row.error
+    assert render(data, token, geometry="crop")[0].row.status == "ok"
+
+
+def test_an_image_that_the_format_cannot_hold_is_a_failed_sample() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (17_000, 4)).save(buffer, "JPEG")
+    against = reference(resizes=False)
+    (rendered,) = Renderer([against], against, "identity", 0, "webp", 0).render(SAMPLE, buffer.getvalue())
+    assert rendered.row.status == "failed"
+    assert "exceeds WebP limit" in rendered.row.error
+
+
+def test_the_turned_image_has_no_residual_where_its_shape_differs() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.effect_noise((40, 30), 50).save(buffer, "JPEG", exif=exif)
+    (turned,) = render(buffer.getvalue(), "opencv_exif", geometry="identity")
+    assert (turned.row.width, turned.row.height, turned.row.source_width) == (30, 40, 40)
+    assert turned.row.residual_mean_abs is None
+    assert turned.row.source_orientation == 6
+
+
+def test_geometry_is_the_same_for_all_libraries(photographs: dict[str, bytes]) -> None:
+    variants: list[Variant] = [parse(token, reference()) for token, m in METHODS.items() if m.stage == "resize"]
+    rows = [r.row for r in Renderer(variants, reference(), "crop", 160, "npy", 0).render(SAMPLE, photographs["china"])]
+    assert {(r.width, r.height, r.crop_x, r.crop_y, r.scale_x, r.scale_y) for r in rows} == {
+        (160, 160, 56, 11, 272 / 640, 182 / 427)
+    }

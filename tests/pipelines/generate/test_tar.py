@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pipelines.generate.tar import TarWriter
+
+
+def write(path: Path) -> TarWriter:
+    with TarWriter(path) as tar:
+        tar.add("a.png", b"x" * 1000)
+        tar.add("a.cls", b"7")
+    return tar
+
+
+def test_headers_are_fixed_and_the_digest_is_the_file_s(tmp_path: Path) -> None:
+    tar = write(tmp_path / "one.tar")
+    data = (tmp_path / "one.tar").read_bytes()
+    assert (tar.size, tar.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert data[257:265] == b"ustar\x0000"  # POSIX.1-1988 magic and version
+    with tarfile.open(tmp_path / "one.tar") as read:
+        members = read.getmembers()
+    assert [(m.name, m.size) for m in members] == [("a.png", 1000), ("a.cls", 1)]
+    for member in members:
+        assert (member.mtime, member.uid, member.gid, member.mode) == (0, 0, 0, 0o644)
+        assert (member.uname, member.gname, member.pax_headers) == ("", "", {})
+        assert isinstance(member.mtime, int)
+
+
+def test_same_members_give_the_same_bytes(tmp_path: Path) -> None:
+    write(tmp_path / "one.tar")
+    write(tmp_path / "two.tar")
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
+
+
+def test_a_name_that_ustar_cannot_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="too long"), TarWriter(tmp_path / "long.tar") as tar:
+        tar.add("k" * 101, b"")
