@@ -1,0 +1,85 @@
+"""Peak memory of a worker over one shard of 1000 images for the paper's variants.
+
+    python -m benchmarks.memory [--source TREE] [--variant VARIANT] [--images N]
+
+Runs generate.py with one worker on images taken again and again from TREE (class folders; default: the built-in
+photographs), and prints the resident set size of the worker: after its first 100 images' worth of time, and at most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from pipelines.generate.sources import SampleSource
+
+_ROOT = Path(__file__).resolve().parent.parent
+_INTERVAL = 0.05  # seconds between two looks at the worker's memory
+
+
+def main() -> None:
+    """Measure, and print one line."""
+    parser = argparse.ArgumentParser(description="Peak memory of a worker.")
+    parser.add_argument("--source", type=Path, help="a tree of class folders; default: the built-in photographs")
+    parser.add_argument("--variant", default="paper")
+    parser.add_argument("--images", type=int, default=1000)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source" / "n01440764"
+        source.mkdir(parents=True)
+        for index, data in zip(range(given.images), itertools.cycle(_images(given.source)), strict=False):
+            (source / f"image-{index:06d}.JPEG").write_bytes(data)
+        began = time.monotonic()
+        seen = _watch(source.parent, Path(folder) / "out", given.variant)
+        seconds = time.monotonic() - began
+    quarter = max(seen[: len(seen) // 4])
+    print(
+        f"{given.variant}, {given.images:,} images in one shard, {seconds:.0f} s: "
+        f"worker at most {max(seen) / 2**20:.0f} MiB, at most {quarter / 2**20:.0f} MiB in its first quarter"
+    )
+
+
+def _images(tree: Path | None) -> list[bytes]:
+    if tree:
+        return [path.read_bytes() for path in sorted(tree.glob("*/*"))]
+    source = SampleSource()
+    return [data for data in source.read(source.listing().samples) if isinstance(data, bytes)]
+
+
+def _watch(source: Path, output: Path, variant: str) -> list[int]:
+    """The worker's resident set size in bytes, from its first look to its last."""
+    words = [sys.executable, "generate.py", "--variant", variant, "--dataset", "imagenet", "--source", str(source)]
+    words += ["--output", str(output), "--workers", "1", "--samples-per-shard", "100000"]
+    process = subprocess.Popen(words, cwd=_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    seen: list[int] = []
+    while process.poll() is None:
+        for worker in _workers(process.pid):
+            try:
+                seen.append(worker.memory_info().rss)
+            except psutil.Error:
+                continue
+        time.sleep(_INTERVAL)
+    if process.returncode or not seen:
+        sys.exit(f"generate.py ended with {process.returncode}")
+    return seen
+
+
+def _workers(pid: int) -> list[psutil.Process]:
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+        return [child for child in children if child.name().startswith("ray::_make")]
+    except psutil.Error:
+        return []
+
+
+if __name__ == "__main__":
+    os.chdir(_ROOT)
+    main()
