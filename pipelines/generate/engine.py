@@ -13,10 +13,8 @@ import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-# Ray reads these when it is imported: it would report usage to a server, rewrite an unset GPU list, and print what its
-# own processes warn of.
+# Ray reads these when it is imported: it would report usage to a server, and rewrite an unset GPU list.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
