@@ -1,0 +1,86 @@
+"""The README's commands, tables and recipes are true."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from generate import _parser
+from generators.geometry import GEOMETRIES, MAX_PIXELS, MAX_RESIZED_PIXELS
+from generators.variant import GROUPS, METHODS
+from tests.conftest import ROOT, Command
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_table_holds_every_method() -> None:
+    found = {}
+    for stage, tokens, paper in re.findall(
+        r"^\| (decode|resize|color) \| (.*?) \|.*\| (✓?) ?\|$", README, re.MULTILINE
+    ):
+        found |= {token: (stage, bool(paper)) for token in re.findall(r"`(\w+)`", tokens)}
+    assert found == {token: (method.stage, method.paper) for token, method in METHODS.items()}
+
+
+def test_every_name_in_the_text_exists() -> None:
+    options = {option for action in _parser()._actions for option in action.option_strings}
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
+    assert used - options == {"--render"}  # verify.py's
+    assert all(f"`{name}`" in README for name in (*GEOMETRIES, *GROUPS))
+    assert f"{MAX_PIXELS:,}" in README
+    assert f"{MAX_RESIZED_PIXELS:,}" in README
+
+
+def test_the_commands_parse(command: Command) -> None:
+    entries = [line.split() for block in blocks("sh") for line in block.splitlines() if ".py" in line]
+    assert len(entries) == 2
+    for python, script, *_ in entries:
+        assert python == ".venv/bin/python"
+        assert (ROOT / script).exists()
+    generate = entries[0]
+    assert _parser().parse_args(generate[2:]).variant == ["pil_lanczos"]
+    assert re.findall(r"^make (\w+)", blocks("sh")[0], re.MULTILINE) == ["sample", "test"]
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {"sample", "test"} <= set(targets)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `make sample` has written its output."""
+    folder = tmp_path_factory.mktemp("readme")
+    words = [sys.executable, str(ROOT / "generate.py"), "--variant", "pil_lanczos"]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
+    assert f"verify.py {folder}/out/sample" in done.stdout
+    return folder
+
+
+@pytest.mark.parametrize("recipe", blocks("python"), ids=["webdataset", "datasets"])
+def test_the_recipes_read_every_image(recipe: str, sample: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    words = [sys.executable, "-c", recipe]
+    done = subprocess.run(words, cwd=sample, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 9
+    assert all("224" in line for line in lines)
+    assert " 281 451" in lines[3]  # the cat
+
+
+def test_list_variants_shows_every_method(command: Command) -> None:
+    done = command("generate.py", "--list-variants")
+    assert done.returncode == 0
+    table, _, notes = done.stdout.partition("\n\n")
+    rows = {line.split()[0]: line for line in table.splitlines()}
+    for token, method in METHODS.items():
+        assert method.stage in rows[token]
+        assert method.library.name in rows[token]
+    assert "dali_gpu needs an NVIDIA GPU" in notes
