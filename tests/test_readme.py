@@ -23,10 +23,9 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_table_holds_every_method() -> None:
-    found = {}
-    for stage, tokens, paper in re.findall(
-        r"^\| (decode|resize|color) \| (.*?) \|.*\| (✓?) ?\|$", README, re.MULTILINE
-    ):
+    found: dict[str, tuple[str, bool]] = {}
+    row = r"^\| (decode|resize|color) \| (.*?) \|.*\| (✓?) ?\|$"
+    for stage, tokens, paper in re.findall(row, README, re.MULTILINE):
         found |= {token: (stage, bool(paper)) for token in re.findall(r"`(\w+)`", tokens)}
     assert found == {token: (method.stage, method.paper) for token, method in METHODS.items()}
 
