@@ -168,15 +168,13 @@ def test_after_kill_9_of_the_run_the_same_command_continues(
     running: subprocess.Popen[str], tmp_path: Path, everything: dict[str, bytes]
 ) -> None:
     wait_for(lambda: list(tmp_path.rglob("validation-*.json")), running)
-    children = psutil.Process(running.pid).children(recursive=True)
     running.kill()
     running.wait()
-    left = files(tmp_path)
+    left = {path: data for path, data in files(tmp_path).items() if not path.startswith("sample/.run")}
     for path in (path for path in left if path.endswith(".json") and "of-00005" in path):
         assert left[path] == everything[path]
         assert left[path.replace(".json", ".tar")] == everything[path.replace(".json", ".tar")]
-    psutil.wait_procs(children, timeout=30)
-    run(tmp_path, variant="all")
+    run(tmp_path, variant="all")  # at once, while workers of the killed run may still be at it
     assert files(tmp_path) == everything
 
 
@@ -260,8 +258,7 @@ def test_overwrite_makes_the_asked_variants_anew(made: Path, tmp_path: Path) -> 
             assert found[path] == expected[path]
 
 
-def test_a_relative_output_is_refused_inside_a_ray_job(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SYSNOISE_UNUSED", "")
+def test_a_relative_output_is_refused_inside_a_ray_job() -> None:
     environment = {**os.environ, "RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"}
     words = [sys.executable, "generate.py", "--variant", "pil", "--output", "out"]
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
