@@ -7,6 +7,7 @@ Every resize passes `interp_type`, `antialias` and `subpixel_scale`, whose defau
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
@@ -97,5 +98,6 @@ def _reason(message: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """DALI itself; its image codecs are linked into it."""
-    return {"DALI": nvidia.dali.__version__}
+    """DALI, and nvImageCodec, which decodes for it with a libjpeg-turbo of its own."""
+    codec = importlib.metadata.version("nvidia-nvimgcodec-cu12")
+    return {"DALI": nvidia.dali.__version__, "DALI/nvImageCodec": codec}

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from manifests.derive import derive, read_records
 from manifests.schema import (
     CARD,
     CARD_ENTRY,
@@ -33,9 +34,7 @@ from manifests.schema import (
     Record,
     Row,
     canonical_json,
-    derive,
     differences,
-    read_records,
     shard_name,
 )
 

@@ -19,7 +19,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from manifests.schema import SPLIT, SUMMARY, ManifestError, Recipe, Record, derive, read_records, shard_name
+from manifests.derive import derive, read_records
+from manifests.schema import SPLIT, SUMMARY, ManifestError, Recipe, Record, shard_name
 from pipelines.errors import RunError, UsageError
 
 _RUN = ".run"

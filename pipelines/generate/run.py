@@ -100,7 +100,7 @@ def _locked(
         from pipelines.generate import engine  # imports Ray, which is not needed where nothing is left to do
 
         digests = {name: recipe.sha256 for name, recipe in recipes.items()}
-        _say(f"{len(tasks):,} of {shards:,} shards to make for {len(variants)} variants; starting Ray")
+        _say(f"{len(tasks):,} of {shards:,} shards to make, variants: {len(variants)}; starting Ray")
         try:
             in_flight = engine.start(options.address, options.workers)
             signal.signal(signal.SIGTERM, stop)  # Ray has put a handler of its own in its place

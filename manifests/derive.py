@@ -1,0 +1,145 @@
+"""A variant's manifest, derived from its records and from nothing else, so that it can be derived again and compared."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests.schema import (
+    COLUMNS,
+    SPLIT,
+    SUMMARY,
+    TABLE,
+    TIMM,
+    ManifestError,
+    Recipe,
+    Record,
+    Row,
+    digest,
+    readable_json,
+)
+
+
+def read_records(folder: Path) -> Iterator[Record]:
+    """The records of a variant's folder in shard order, one at a time. Raises ManifestError for a damaged one."""
+    for path in sorted(folder.glob(f"{SPLIT}-*.json")):
+        yield Record.from_bytes(path.read_bytes(), str(path))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The three files that describe a whole variant, as bytes, and the summary as a value."""
+
+    summary: dict[str, Any]
+    table: bytes
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        return {TABLE: self.table, SUMMARY: readable_json(self.summary), TIMM: readable_json(self.timm)}
+
+    @property
+    def timm(self) -> dict[str, Any]:
+        """timm's description of the split (`timm.data.readers.reader_wds`): counts of the samples that are there."""
+        shards = self.summary["shards"]
+        return {
+            "splits": {
+                SPLIT: {
+                    "name": SPLIT,
+                    "num_samples": self.summary["totals"]["samples"],
+                    "filenames": [shard["name"] for shard in shards],
+                    "shard_lengths": [shard["samples"] for shard in shards],
+                }
+            }
+        }
+
+
+def table_of(rows: Sequence[Row]) -> pa.Table:
+    """Rows as an Arrow table with the manifest's columns."""
+    arrays = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Row)}
+    return pa.table(arrays, schema=COLUMNS)
+
+
+def derive(records: Iterable[Record]) -> Manifest:
+    """The manifest of a variant from all of its records, read one at a time in shard order."""
+    recipe: Recipe | None = None
+    shards: list[dict[str, Any]] = []
+    totals = {"samples": 0, "failed": 0, "bytes": 0}
+    residuals = _Residuals()
+    pixels = hashlib.sha256()
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, COLUMNS, compression="zstd") as writer:
+        for record in records:
+            recipe = record.recipe
+            failed = len(record.rows) - record.samples
+            shards.append(
+                {
+                    "name": f"{record.name}.tar",
+                    "bytes": record.tar_bytes,
+                    "sha256": record.tar_sha256,
+                    "record_sha256": record.sha256,
+                    "samples": record.samples,
+                    "failed": failed,
+                }
+            )
+            totals["samples"] += record.samples
+            totals["failed"] += failed
+            totals["bytes"] += record.tar_bytes
+            for row in record.rows:
+                pixels.update(f"{row.key} {row.pixel_sha256}\n".encode())
+                residuals.add(row)
+            writer.write_table(table_of(record.rows), row_group_size=max(1, len(record.rows)))
+    if recipe is None:
+        raise ManifestError("there is no record to derive a manifest from")
+    summary = {
+        "name": recipe.name,
+        "variant": recipe.variant,
+        "geometry": {"name": recipe.config.get("geometry"), "size": recipe.config.get("size")},
+        "config": recipe.config,
+        "config_sha256": digest(recipe.config),
+        "provenance": recipe.provenance,
+        "shards": shards,
+        "totals": totals,
+        "residual": residuals.summary(),
+        # Variants with the same digest have the same pixels on every sample: they are degenerate.
+        "pixels_sha256": pixels.hexdigest(),
+    }
+    return Manifest(summary, buffer.getvalue())
+
+
+class _Residuals:
+    """Running means and maxima over the rows that could be compared with the reference."""
+
+    def __init__(self) -> None:
+        self.compared = 0
+        self.same = 0
+        self.max = 0
+        self.mean: list[float] = []
+        self.changed: list[float] = []
+
+    def add(self, row: Row) -> None:
+        if row.residual_mean_abs is None or row.residual_max_abs is None or row.residual_changed is None:
+            return
+        self.compared += 1
+        self.same += row.residual_max_abs == 0
+        self.max = max(self.max, row.residual_max_abs)
+        self.mean.append(row.residual_mean_abs)
+        self.changed.append(row.residual_changed)
+
+    def summary(self) -> Mapping[str, Any]:
+        count = self.compared
+        return {
+            "compared": count,
+            "mean_abs": math.fsum(self.mean) / count if count else None,
+            "max_abs": self.max if count else None,
+            "changed": math.fsum(self.changed) / count if count else None,
+            # True where every sample has the reference's pixels.
+            "degenerate": self.same == count if count else None,
+        }
