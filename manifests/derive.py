@@ -1,4 +1,4 @@
-"""A variant's manifest, derived from its records and from nothing else, so that it can be derived again and compared."""
+"""A variant's manifest, derived from its records and nothing else, so that it can be derived again and compared."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Owns their names and columns, and the bytes of a *record*: JSON beside its tar, written last, so that its presence means
 that the shard is whole. It carries the shard's rows and the full configuration and provenance; the *manifests*
-(`manifest.json`, `manifest.parquet`, `_info.json`) are derived from records. Nothing here knows the time, the host or the
-number of workers.
+(`manifest.json`, `manifest.parquet`, `_info.json`) are derived from records. Nothing here knows the time, the host or
+the number of workers.
 """
 
 from __future__ import annotations

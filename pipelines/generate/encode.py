@@ -10,12 +10,13 @@ import importlib.metadata
 import io
 from collections.abc import Callable
 
-import cv2
 import fpng
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 from PIL import Image, features
+
+from generators import opencv
 
 _ATTEMPTS = 3
 
@@ -43,18 +44,14 @@ def _npy(image: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _by_opencv(data: bytes) -> NDArray[np.uint8] | None:
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]
-
-
 def _by_numpy(data: bytes) -> NDArray[np.uint8]:
     loaded: NDArray[np.uint8] = np.load(io.BytesIO(data), allow_pickle=False)
     return loaded
 
 
-_CODECS: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], Callable[[bytes], NDArray[np.uint8] | None]]] = {
-    "png": (_png, _by_opencv),
-    "webp": (_webp, _by_opencv),
+_CODECS: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], Callable[[bytes], NDArray[np.uint8]]]] = {
+    "png": (_png, opencv.decode),
+    "webp": (_webp, opencv.decode),
     "npy": (_npy, _by_numpy),
 }
 FORMATS: tuple[str, ...] = tuple(_CODECS)
@@ -75,8 +72,6 @@ def encode(image: NDArray[np.uint8], image_format: str) -> bytes:
             decoded = decoder(data)
         except Exception as error:  # libraries have exceptions of their own for sizes that a format cannot hold
             raise EncodeError(f"{image_format}: {str(error).partition(chr(10))[0]}") from None
-        if decoded is None:
-            raise EncodeError(f"{image_format}: the encoded image cannot be decoded (too large for OpenCV?)")
         if np.array_equal(decoded, image):
             return data
     raise EncodeError(f"{image_format}: the encoded image does not decode to its pixels")

@@ -149,7 +149,10 @@ def open_source(dataset: str, source: str | None, labels: str | None) -> Source:
 
 
 def _samples(source: Source, limit: int | None) -> list[Sample]:
-    listing = source.listing()
+    try:
+        listing = source.listing()
+    except OSError as error:
+        raise UsageError(f"the source cannot be read ({error})") from None
     for note in listing.notes:
         _say(note)
     if not listing.samples:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import pytest
 from hypothesis import given
@@ -121,6 +122,14 @@ def test_a_resize_is_refused_where_nothing_is_resized() -> None:
         names("pil_box", resizes=False)
     with pytest.raises(VariantError, match="identity geometry does not resize"):
         names("resize", resizes=False)
+
+
+def test_a_library_that_is_not_installed_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "generators.dali", raising=False)
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)
+    with pytest.raises(VariantError, match=r"DALI cannot be imported .*: pip install nvidia-dali"):
+        names("dali")
+    assert names("paper")[1:4] == ["opencv", "ffmpeg", "pil_nearest"]
 
 
 def test_a_method_that_cannot_run_is_refused_by_name_and_left_out_of_groups() -> None:
