@@ -30,7 +30,7 @@ _INSIDE = {"protocol_whitelist": "none"}
 def _frame(data: bytes) -> av.VideoFrame:
     # Naming the demuxer spares JPEGs the probing, which gives up on some damaged files that the program can read.
     demuxer = "jpeg_pipe" if data.startswith(b"\xff\xd8") else None
-    with av.open(io.BytesIO(data), format=demuxer, container_options=_INSIDE) as container:
+    with av.open(io.BytesIO(data), "r", format=demuxer, container_options=_INSIDE) as container:
         if not container.streams.video:
             raise ValueError("no image stream")
         stream = container.streams.video[0]
