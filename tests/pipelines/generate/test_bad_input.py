@@ -158,18 +158,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_keeps_whole_shards_and_the_run_continues(small_disk: Path, command: Command) -> None:
-    words = [
-        "generate.py",
-        "--variant",
-        "pil_lanczos",
-        "--samples-per-shard",
-        1,
-        "--workers",
-        1,
-        "--output",
-        small_disk,
-    ]
-    done = command(*map(str, words))
+    words = ["--variant", "pil_lanczos", "--samples-per-shard", 1, "--workers", 1, "--output", small_disk]
+    done = command("generate.py", *words)
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1].startswith(f"generate.py: error: no space left at {small_disk}")
     kept = list(small_disk.rglob("*.tar"))
@@ -177,7 +167,7 @@ def test_a_full_disk_keeps_whole_shards_and_the_run_continues(small_disk: Path, 
     assert {path.with_suffix(".json") for path in kept} >= set(small_disk.rglob("validation-*.json"))
     assert not list(small_disk.rglob("*.partial"))
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
-    assert command(*map(str, words)).returncode == 0
+    assert command("generate.py", *words).returncode == 0
     assert command("verify.py", small_disk).returncode == 0
 
 
