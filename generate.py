@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
-from generators.geometry import GEOMETRIES
+from generators.geometry import GEOMETRIES, Size
 from generators.variant import DEFAULT_REFERENCE
 from pipelines.command import Parser, exit_status, positive
 from pipelines.generate import report
+from pipelines.generate.datasets import DATASETS, parse_size
 from pipelines.generate.encode import FORMATS
-from pipelines.generate.run import Options, generate, stop
+from pipelines.generate.run import Inputs, Options, generate, stop
 
-_DATASETS = ("sample", "imagenet")
+
+def _size(text: str) -> Size:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _parser() -> Parser:
@@ -28,14 +35,15 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("--variant", action="append", metavar="VARIANT", help="what to make; repeatable, comma lists and groups")
-    add("--dataset", choices=_DATASETS, default="sample", help="default: %(default)s, which is built in")
+    add("--dataset", choices=tuple(DATASETS), default="sample", help="default: %(default)s, which is built in")
     add("--source", metavar="PATH", help="where the images lie: a folder, .tar or .parquet")
     add("--labels", metavar="FILE", help="a `name label` list, or the devkit's ground truth")
+    add("--annotations", metavar="FILE", help="COCO-format annotations (with --dataset coco)")
     add("--output", metavar="PATH", default="out", help="default: %(default)s")
-    add("--geometry", choices=tuple(GEOMETRIES), default="crop", help="default: %(default)s")
-    add("--size", type=positive, metavar="N", default=224, help="side of the output in pixels; default: %(default)s")
+    add("--geometry", choices=tuple(GEOMETRIES), help="default: crop; coco: keep_ratio; cityscapes: identity")
+    add("--size", type=_size, metavar="N", help="pixels: N, SHORT,LONG or WxH; default: 224, 800,1333, 640 (letterbox)")
     add("--reference", metavar="VARIANT", default=DEFAULT_REFERENCE, help="default: %(default)s")
-    add("--samples-per-shard", type=positive, metavar="N", default=1000, help="default: %(default)s")
+    add("--samples-per-shard", type=positive, metavar="N", help="default: 1000; coco: 400; cityscapes: 200")
     add("--image-format", choices=FORMATS, default="png", help="default: %(default)s")
     add("--limit", type=positive, metavar="N", help="only the first N of the sorted samples")
     add("--workers", type=positive, metavar="N", help="CPUs to use; default: all")
@@ -59,8 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = Options(
         variants=tuple(given.variant),
         dataset=given.dataset,
-        source=given.source,
-        labels=given.labels,
+        inputs=Inputs(given.source, given.labels, given.annotations),
         output=given.output,
         geometry=given.geometry,
         size=given.size,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -20,8 +20,8 @@ from manifests.verify import Problem, check_card, check_folder, check_tar, recor
 from pipelines.command import Parser, exit_status, positive
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.compare import Again, check_source, explain, render_again
-from pipelines.generate.run import open_source
-from pipelines.generate.sources import Sample, Source, ordered
+from pipelines.generate.run import Inputs, list_source, open_source
+from pipelines.generate.sources import Sample, Source
 
 _SHOWN = 10
 T = TypeVar("T")
@@ -38,6 +38,7 @@ def _parser() -> Parser:
     add("path", metavar="PATH", help="an output, a dataset in it, or one variant's folder")
     add("--render", action="store_true", help="render again from the source and compare pixels")
     add("--source", metavar="PATH", help="where the source images lie (with --render)")
+    add("--annotations", metavar="FILE", help="their COCO annotations (with --render)")
     add("--labels", metavar="FILE", help="their labels, as for generate.py (with --render)")
     add(
         "--workers",
@@ -53,23 +54,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    return exit_status(
-        parser.prog, lambda: _verify(Path(given.path), given.render, given.source, given.labels, given.workers)
-    )
+    inputs = Inputs(given.source, given.labels, given.annotations)
+    return exit_status(parser.prog, lambda: _verify(Path(given.path), given.render, inputs, given.workers))
 
 
-def _verify(path: Path, render: bool, source: str | None, labels: str | None, workers: int) -> int:
+def _verify(path: Path, render: bool, inputs: Inputs, workers: int) -> int:
     folders = variant_folders(path)
     if not folders:
         raise UsageError(f"no shards at {path}: give the folder that generate.py wrote to")
-    if source and not render:
-        raise UsageError("--source is of use with --render only")
+    if any(inputs) and not render:
+        raise UsageError("--source, --labels and --annotations are of use with --render only")
     records = [record for folder in folders for record in records_of(folder)[0]]
     problems = [problem for root in sorted({folder.parent for folder in folders}) for problem in check_card(root)]
     problems += [problem for folder in folders for problem in check_folder(folder)]
     problems += _spread(check_tar, records, workers, "checking")
     if render:
-        problems += _spread(render_again, list(_again(records, source, labels)), workers, "rendering")
+        problems += _spread(render_again, list(_again(records, inputs)), workers, "rendering")
     return _report(problems, folders, len(records), render)
 
 
@@ -91,14 +91,14 @@ def _quiet() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def _again(records: Sequence[Path], source_path: str | None, labels: str | None) -> Iterator[Again]:
-    found: tuple[Source, list[Sample]] | None = None
+def _again(records: Sequence[Path], inputs: Inputs) -> Iterator[Again]:
+    found: tuple[Source, list[Sample], Mapping[str, str]] | None = None
     for path in records:
         record = Record.from_bytes(path.read_bytes(), path.name)
         config = record.recipe.config
         if found is None:
-            source = open_source(config["dataset"], source_path, labels)
-            found = source, ordered(source.listing().samples)[: config["source"]["samples"]]
+            source = open_source(config["dataset"], inputs)
+            found = source, *list_source(source, config["source"]["samples"])
         check_source(record.recipe, *found)
         first = record.shard * config["samples_per_shard"]
         yield Again(path, found[1][first : first + len(record.rows)], found[0])

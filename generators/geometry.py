@@ -1,26 +1,31 @@
-"""How a source image maps to the output frame: target size, rounding and crop, once for all libraries.
+"""How a source image maps to the output frame: target size, rounding, crop or padding, once for all libraries.
 
-Owns every integer that a resize or a crop is given, so that no library rounds for itself. Touches pixels only to cut
-the crop out. Sizes are pixels, given as width before height; coordinates start at the top left.
+Owns every integer that a resize or a crop is given, so that no library rounds for itself: a scale factor handed to a
+library (`fx`, `fy`) can give a side that is one pixel off, and boxes that are off with it. Touches pixels only to cut
+or pad the frame. Sizes are pixels, given as width before height; coordinates start at the top left.
 
-`output = source * scale - crop`, for each axis.
+`output = source * scale - crop`, for each axis; a negative crop is padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Width and height of an ordinary ImageNet image, for estimates and for checking a size before any image is read.
-TYPICAL = (500, 375)
 # Pillow's limit against decompression bombs (twice Image.MAX_IMAGE_PIXELS).
 MAX_PIXELS = 178_956_970
 # What an image may be resized to before it is cropped. Some filters need 10 bytes for each value of it: more would make
 # a worker's memory depend on one odd image (1x2000 pixels become 256x512,000).
 MAX_RESIZED_PIXELS = 2**24
+# What YOLO deployments pad with (Ultralytics' LetterBox, `padding_value`).
+PADDING = 114
+
+# One number, or two: short and long side for `keep_ratio`, width and height for `stretch`.
+Size = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,38 @@ class Frame:
     def scale_y(self) -> float:
         return self.resize[1] / self.source[1] if self.resize else 1.0
 
-    def cut(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The output frame of a resized image, as a contiguous array of shape (height, width, 3)."""
+    def cut(self, image: NDArray[np.uint8], padding: int = PADDING) -> NDArray[np.uint8]:
+        """The output frame of a resized image or label map (height, width, ...), cropped or padded, contiguous."""
+        if self.crop_x < 0 or self.crop_y < 0:
+            padded = np.full((self.height, self.width, *image.shape[2:]), padding, np.uint8)
+            rows, columns = image.shape[:2]
+            padded[-self.crop_y : rows - self.crop_y, -self.crop_x : columns - self.crop_x] = image
+            return padded
         window = image[self.crop_y : self.crop_y + self.height, self.crop_x : self.crop_x + self.width]
         return np.ascontiguousarray(window)
+
+    def to_output(self, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points or boxes from source to output pixels: arrays whose last axis is x, y or x1, y1, x2, y2."""
+        return self._pairs(coordinates, lambda xy: xy * self._scale - self._crop)
+
+    def to_source(self, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The inverse of `to_output`."""
+        return self._pairs(coordinates, lambda xy: (xy + self._crop) / self._scale)
+
+    @property
+    def _scale(self) -> NDArray[np.float64]:
+        return np.array([self.scale_x, self.scale_y])
+
+    @property
+    def _crop(self) -> NDArray[np.float64]:
+        return np.array([self.crop_x, self.crop_y], np.float64)
+
+    @staticmethod
+    def _pairs(
+        coordinates: NDArray[np.float64], move: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        shape = np.shape(coordinates)
+        return move(np.asarray(coordinates, np.float64).reshape(-1, 2)).reshape(shape)
 
 
 def _before_crop(size: int) -> int:
@@ -58,44 +91,80 @@ def _centre(width: int, height: int, size: int) -> tuple[int, int]:
     return round((width - size) / 2.0), round((height - size) / 2.0)
 
 
-def crop(width: int, height: int, size: int) -> Frame:
+def crop(width: int, height: int, size: Size) -> Frame:
     """torchvision's Resize + CenterCrop: shorter side to size*8/7, the other to `int(long * target / short)`."""
-    short = _before_crop(size)
+    (side,) = size
+    short = _before_crop(side)
     portrait = width <= height
     resize = (short, int(short * height / width)) if portrait else (int(short * width / height), short)
-    return Frame((width, height), resize, *_centre(*resize, size), size, size)
+    return Frame((width, height), resize, *_centre(*resize, side), side, side)
 
 
-def squash(width: int, height: int, size: int) -> Frame:
+def squash(width: int, height: int, size: Size) -> Frame:
     """The official SysNoise generator's: both sides to size*8/7, aspect ignored, then the centre crop."""
-    side = _before_crop(size)
-    return Frame((width, height), (side, side), *_centre(side, side, size), size, size)
+    (side,) = size
+    before = _before_crop(side)
+    return Frame((width, height), (before, before), *_centre(before, before, side), side, side)
 
 
-def stretch(width: int, height: int, size: int) -> Frame:
-    """Both sides to `size`, aspect ignored, no crop."""
-    return Frame((width, height), (size, size), 0, 0, size, size)
+def keep_ratio(width: int, height: int, size: Size) -> Frame:
+    """Detection's: scale min(short/shorter side, long/longer side), each side rounded; as United-Perception does."""
+    short, long = size
+    scale = min(short / min(width, height), long / max(width, height))
+    resize = max(1, round(width * scale)), max(1, round(height * scale))
+    return Frame((width, height), resize, 0, 0, *resize)
 
 
-def identity(width: int, height: int, size: int) -> Frame:
-    """The source's own size; `size` is not used."""
+def letterbox(width: int, height: int, size: Size) -> Frame:
+    """Aspect kept inside size x size, padded around the centre; rounding and placement as Ultralytics' LetterBox.
+
+    ultralytics/data/augment.py: `round(side * r)`, then `round(padding / 2 - 0.1)` at the top and the left.
+    """
+    (side,) = size
+    scale = min(side / width, side / height)
+    resize = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (round((side - extent) / 2 - 0.1) for extent in resize)
+    return Frame((width, height), resize, -left, -top, side, side)
+
+
+def stretch(width: int, height: int, size: Size) -> Frame:
+    """Both sides to `size` (or to width and height), aspect ignored, no crop."""
+    resize = (size[0], size[-1])
+    return Frame((width, height), resize, 0, 0, *resize)
+
+
+def identity(width: int, height: int, size: Size) -> Frame:
+    """The source's own size; `size` is empty."""
     return Frame((width, height), None, 0, 0, width, height)
 
 
-GEOMETRIES: dict[str, Callable[[int, int, int], Frame]] = {
-    "crop": crop,
-    "squash": squash,
-    "stretch": stretch,
-    "identity": identity,
-}
+@dataclass(frozen=True)
+class Geometry:
+    """A geometry's function, and the numbers of values that its size may have."""
+
+    frame: Callable[[int, int, Size], Frame]
+    values: tuple[int, ...]
+    usage: str
 
 
-def frame(name: str, width: int, height: int, size: int) -> Frame:
-    """The frame of geometry `name` for a source of width × height.
+GEOMETRIES: Mapping[str, Geometry] = MappingProxyType(
+    {
+        "crop": Geometry(crop, (1,), "N"),
+        "squash": Geometry(squash, (1,), "N"),
+        "keep_ratio": Geometry(keep_ratio, (2,), "SHORT,LONG"),
+        "letterbox": Geometry(letterbox, (1,), "N"),
+        "stretch": Geometry(stretch, (1, 2), "N or WxH"),
+        "identity": Geometry(identity, (0,), "nothing"),
+    }
+)
+
+
+def frame(name: str, width: int, height: int, size: Size) -> Frame:
+    """The frame of geometry `name` for a source of width x height.
 
     Raises ValueError where it would be resized to more than `MAX_RESIZED_PIXELS` pixels.
     """
-    found = GEOMETRIES[name](width, height, size)
+    found = GEOMETRIES[name].frame(width, height, size)
     columns, rows = found.resize or (0, 0)
     if columns * rows > MAX_RESIZED_PIXELS:
         raise ValueError(

@@ -32,6 +32,14 @@ def decode(data: bytes, *, exif: bool = False) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
+def decode_gray(data: bytes) -> NDArray[np.uint8]:
+    """`cv2.imdecode` of an 8-bit grayscale image as it is: (height, width)."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError("imdecode returned no image")
+    return np.asarray(image, np.uint8)
+
+
 def resize(image: NDArray[np.uint8], width: int, height: int, *, interpolation: str) -> NDArray[np.uint8]:
     """`cv2.resize` with one of the `INTER_*` flags."""
     return cast("NDArray[np.uint8]", cv2.resize(image, (width, height), interpolation=getattr(cv2, interpolation)))

@@ -63,6 +63,11 @@ def resize(image: NDArray[np.uint8], width: int, height: int, *, filter: str) ->
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling[filter]))
 
 
+def resize_label_map(classes: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """A label map (height, width) resized by nearest neighbour, so that no class is made up."""
+    return np.asarray(Image.fromarray(classes).resize((width, height), Image.Resampling.NEAREST))
+
+
 def versions() -> dict[str, str]:
     """Pillow and the codecs that it decodes with."""
     found = {"Pillow": PIL.__version__}

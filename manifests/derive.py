@@ -6,7 +6,7 @@ import hashlib
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class Manifest:
 
 def table_of(rows: Sequence[Row]) -> pa.Table:
     """Rows as an Arrow table with the manifest's columns."""
-    arrays = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Row)}
+    arrays = {name: [getattr(row, name) for row in rows] for name in COLUMNS.names}
     return pa.table(arrays, schema=COLUMNS)
 
 

@@ -17,6 +17,10 @@ from typing import Any
 import pyarrow as pa
 
 SPLIT = "validation"
+# Datasets whose samples have a class label each, in a `cls` member.
+CLASSIFIED = frozenset({"sample", "imagenet"})
+# The member that holds a segmentation label map, and the key of its hash in the `json` member.
+LABEL_MAP, LABEL_MAP_SHA256 = "seg.png", "seg_sha256"
 TABLE = "manifest.parquet"
 SUMMARY = "manifest.json"
 TIMM = "_info.json"
@@ -56,7 +60,7 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """One source sample in one variant; the columns of `manifest.parquet`.
+    """One source sample in one variant; the columns of `manifest.parquet`, and what else its `json` member holds.
 
     Sizes are in pixels, 0 where they are not known. `error` is empty and `status` is `ok`, or `status` is `failed` and
     the fields that need pixels are empty or 0. Residuals are None where there is no reference to compare with.
@@ -82,6 +86,7 @@ class Row:
     crop_y: int
     scale_x: float
     scale_y: float
+    extra: dict[str, Any]
 
     def member(self) -> dict[str, Any]:
         """What the sample's `json` member holds: the same keys for every sample, never null."""
@@ -97,7 +102,13 @@ class Row:
             "scale_y": self.scale_y,
             "source_sha256": self.source_sha256,
             "pixel_sha256": self.pixel_sha256,
+            **self.extra,
         }
+
+    def texts(self, dataset: str) -> dict[str, bytes]:
+        """The text members of the sample by extension, in the order in which they follow the image."""
+        label = {"cls": str(self.label).encode()} if dataset in CLASSIFIED else {}
+        return {**label, "json": canonical_json(self.member()).rstrip(b"\n")}
 
 
 def canonical_json(value: Any) -> bytes:
@@ -212,6 +223,8 @@ class Record:
             if type(value) is not kind:
                 raise TypeError(f"{value!r} is no {kind.__name__}")
         for row in self.rows:
+            if not isinstance(row.extra, dict):
+                raise TypeError(f"extra of {row.key} is {row.extra!r}, not a dict")
             for field in COLUMNS:
                 value = getattr(row, field.name)
                 if not _is(value, field):

@@ -26,6 +26,8 @@ from manifests.schema import (
     CARD,
     CARD_ENTRY,
     COLUMNS,
+    LABEL_MAP,
+    LABEL_MAP_SHA256,
     SPLIT,
     SUMMARY,
     TABLE,
@@ -33,7 +35,6 @@ from manifests.schema import (
     ManifestError,
     Record,
     Row,
-    canonical_json,
     differences,
     shard_name,
 )
@@ -198,7 +199,7 @@ def _check_members(path: Path, record: Record) -> Iterator[Problem]:
         with tarfile.open(path, "r:") as tar:
             for row in record.rows:
                 if row.status == "ok":
-                    yield from _check_sample(path, tar, row, image_format)
+                    yield from _check_sample(path, tar, row, image_format, str(record.recipe.config.get("dataset")))
             extra = tar.next()
             if extra is not None:
                 yield Problem(f"{path}, {extra.name}", "extra member: the record has no such row")
@@ -206,12 +207,11 @@ def _check_members(path: Path, record: Record) -> Iterator[Problem]:
         yield Problem(str(path), f"cannot be read to its end ({error})")
 
 
-def _check_sample(path: Path, tar: tarfile.TarFile, row: Row, image_format: str) -> Iterator[Problem]:
-    expected = {
-        image_format: None,
-        "cls": str(row.label).encode(),
-        "json": canonical_json(row.member()).rstrip(b"\n"),
-    }
+def _check_sample(path: Path, tar: tarfile.TarFile, row: Row, image_format: str, dataset: str) -> Iterator[Problem]:
+    expected: dict[str, bytes | None] = {image_format: None}
+    if LABEL_MAP_SHA256 in row.extra:
+        expected[LABEL_MAP] = None
+    expected |= row.texts(dataset)
     for extension, content in expected.items():
         name = f"{row.key}.{extension}"
         member = tar.next()
@@ -223,10 +223,25 @@ def _check_sample(path: Path, tar: tarfile.TarFile, row: Row, image_format: str)
         where = f"{path}, {name}"
         if (member.mtime, member.uid, member.gid, member.mode) != (0, 0, 0, 0o644):
             yield Problem(where, "its header is not reproducible (mtime, uid, gid or mode)")
-        if content is None:
+        if extension == LABEL_MAP:
+            yield from _check_label_map(where, data, row)
+        elif content is None:
             yield from _check_pixels(where, data, row, image_format)
         elif data != content:
             yield Problem(where, "is not what the row says")
+
+
+def _check_label_map(where: str, data: bytes, row: Row) -> Iterator[Problem]:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            classes = np.asarray(image)
+    except Exception as error:  # as for pixels
+        yield Problem(where, f"cannot be decoded ({str(error).partition(' at 0x')[0]})")
+        return
+    if classes.shape != (row.height, row.width):
+        yield Problem(where, f"is of shape {classes.shape}, but the row says {row.width}x{row.height}")
+    elif hashlib.sha256(classes.tobytes()).hexdigest() != row.extra[LABEL_MAP_SHA256]:
+        yield Problem(where, f"its classes are not those of the row's {LABEL_MAP_SHA256}")
 
 
 def _check_pixels(where: str, data: bytes, row: Row, image_format: str) -> Iterator[Problem]:

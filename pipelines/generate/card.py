@@ -16,6 +16,9 @@ from pipelines.generate.sources.sample import PHOTOGRAPHS
 _TERMS = {
     "sample": "The photographs are free to share:\n\n"
     + "\n".join(f"- `{Path(p.path).name}`: {p.licence}" for p in PHOTOGRAPHS),
+    "coco": "The images are under the terms that their Flickr owners chose; COCO's annotations, which are not part of "
+    "the shards, are CC BY 4.0.",
+    "cityscapes": "The images and label maps are under Cityscapes' licence (research only, no redistribution).",
     "imagenet": "The images are under ImageNet's terms of access (non-commercial research and education) and may not "
     "be redistributed openly.",
 }

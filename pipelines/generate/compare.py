@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from generators.variant import Variant, parse
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem
 from pipelines.errors import UsageError
-from pipelines.generate.config import Config, describe
+from pipelines.generate.config import Config, describe, size_from_json
 from pipelines.generate.render import Renderer
-from pipelines.generate.sources import Sample, Source
+from pipelines.generate.sources import Sample, Segmented, Source
 
 # What must agree for a sample to have been rendered alike.
-_COMPARED = ("status", "label", "source_sha256", "width", "height", "pixel_sha256", "residual_mean_abs")
+_COMPARED = ("status", "label", "source_sha256", "width", "height", "pixel_sha256", "residual_mean_abs", "extra")
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ def config_of(recipe: Recipe) -> Config:
     """The configuration that a recipe was made with."""
     held = dict(recipe.config)
     try:
-        source = held.pop("source")
-        return Config(**held, source=tuple((name, source[name]) for name in ("kind", "samples", "sha256")))
+        source, size = held.pop("source"), held.pop("size")
+        return Config(**held, size=size_from_json(size), source=tuple(source.items()))
     except (KeyError, TypeError) as error:
         raise UsageError(f"the records of {recipe.name} have a damaged configuration ({error})") from None
 
@@ -41,10 +41,10 @@ def _variant_of(recipe: Recipe, config: Config) -> Variant:
     return parse("+".join(token for token in recipe.variant.values() if token != "none"), config.base)
 
 
-def check_source(recipe: Recipe, source: Source, samples: list[Sample]) -> None:
+def check_source(recipe: Recipe, source: Source, samples: list[Sample], facts: Mapping[str, str]) -> None:
     """Raises UsageError where `--source` does not hold the samples that the shards were made from."""
-    expected, found = recipe.config["source"], dict(describe(source, samples))
-    if expected["sha256"] != found["sha256"]:
+    expected, found = recipe.config["source"], dict(describe(source, samples, facts))
+    if expected != found:
         raise UsageError(
             f"--source has {found['samples']:,} samples of kind {found['kind']}, which are not the "
             f"{expected['samples']:,} of kind {expected['kind']} that the shards were made from"
@@ -68,7 +68,8 @@ def _compare(record: Record, again: Again) -> Iterator[Problem]:
     variant = _variant_of(record.recipe, config)
     renderer = Renderer((variant,), config.base, config.geometry, config.size, config.image_format, record.shard)
     for row, sample, data in zip(record.rows, again.samples, again.source.read(again.samples), strict=True):
-        (rendered,) = renderer.render(sample, data)
+        classes = again.source.label_map(sample) if isinstance(again.source, Segmented) else None
+        (rendered,) = renderer.render(sample, data, classes)
         changed = [name for name in _COMPARED if getattr(rendered.row, name) != getattr(row, name)]
         if changed:
             name = changed[0]

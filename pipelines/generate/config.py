@@ -6,6 +6,7 @@ together is not part of it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import generators
 import manifests
 import pipelines.generate
-from generators.variant import DEFAULT_REFERENCE, Method, Variant, VariantError, reference
+from generators.geometry import Size
+from generators.variant import LIBRARIES, Variant, VariantError, reference
 from manifests.provenance import provenance
 from manifests.schema import Recipe
 from pipelines.errors import UsageError
@@ -27,13 +29,13 @@ _CODE = tuple(Path(package.__path__[0]) for package in (generators, manifests, p
 class Config:
     """What decides the bytes of a run, besides the variant and the library versions.
 
-    `size` is the side of the output in pixels (0 for `identity`); `source` describes the samples: the layout, their
-    number and a digest of their keys, labels, paths and sizes.
+    `size` is what the geometry takes, in pixels; `source` describes the samples: the layout, their number, a digest of
+    their keys, labels, paths and sizes, and what else the source says of itself.
     """
 
     dataset: str
     geometry: str
-    size: int
+    size: Size
     reference: str
     image_format: str
     samples_per_shard: int
@@ -45,20 +47,21 @@ class Config:
         return base_variant(self.reference, self.geometry)
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "reference": "+".join(_tokens(self.base)), "source": dict(self.source)}
+        reference = "+".join(method.token for method in self.base.methods)
+        return {**asdict(self), "reference": reference, "size": size_to_json(self.size), "source": dict(self.source)}
 
     def recipe(self, variant: Variant) -> Recipe:
         """Everything that decides this variant's bytes on this machine."""
-        libraries = {method.library.name: method.library for method in (*variant.methods, *self.base.methods)}
+        used = {method.library.name for method in (*variant.methods, *self.base.methods)}
         versions = encode.versions(self.image_format)
-        for library in libraries.values():
-            versions.update(library.versions())
+        for name in {"Pillow", *used}:  # Pillow reads the headers of all sources
+            versions.update(LIBRARIES[name].versions())
         return Recipe(variant.name, variant.spelled_out, self.as_json(), provenance(versions, _CODE))
 
 
-def describe(source: Source, samples: list[Sample]) -> tuple[tuple[str, Any], ...]:
+def describe(source: Source, samples: list[Sample], facts: Mapping[str, str]) -> tuple[tuple[str, Any], ...]:
     """The `source` field of a configuration."""
-    return (("kind", source.kind), ("samples", len(samples)), ("sha256", fingerprint(samples)))
+    return ("kind", source.kind), ("samples", len(samples)), ("sha256", fingerprint(samples)), *sorted(facts.items())
 
 
 def base_variant(text: str, geometry: str) -> Variant:
@@ -73,9 +76,11 @@ def base_variant(text: str, geometry: str) -> Variant:
     return base
 
 
-def _tokens(variant: Variant) -> list[str]:
-    methods: tuple[Method, ...] = variant.methods
-    return [method.token for method in methods]
+def size_to_json(size: Size) -> int | list[int]:
+    """A size as manifests hold it: 0 for none, a number, or a list of two."""
+    return list(size) if len(size) > 1 else sum(size)
 
 
-__all__ = ["DEFAULT_REFERENCE", "Config", "base_variant", "describe"]
+def size_from_json(value: int | list[int]) -> Size:
+    """The inverse of `size_to_json`."""
+    return tuple(value) if isinstance(value, list) else (value,) if value else ()

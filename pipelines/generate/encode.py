@@ -77,6 +77,15 @@ def encode(image: NDArray[np.uint8], image_format: str) -> bytes:
     raise EncodeError(f"{image_format}: the encoded image does not decode to its pixels")
 
 
+def encode_label_map(classes: NDArray[np.uint8]) -> bytes:
+    """A label map (height, width) as grayscale PNG by Pillow, checked by OpenCV. Raises EncodeError if that differs."""
+    buffer = io.BytesIO()
+    Image.fromarray(classes).save(buffer, "PNG")
+    if not np.array_equal(opencv.decode_gray(buffer.getvalue()), classes):
+        raise EncodeError("png: the encoded label map does not decode to its classes")
+    return buffer.getvalue()
+
+
 def versions(image_format: str) -> dict[str, str]:
     """The libraries that write and check the format, and pyarrow, which writes the manifest."""
     found = {"pyarrow": importlib.metadata.version("pyarrow"), "NumPy": np.__version__}

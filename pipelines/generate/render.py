@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import DecompressionBombError
 
-from generators.geometry import Frame, frame
-from generators.pillow import Header, header
+from generators.geometry import Frame, Size, frame
+from generators.pillow import Header, header, resize_label_map
 from generators.variant import Method, Variant
 from manifests.residual import residual
-from manifests.schema import Row
-from pipelines.generate.encode import EncodeError, encode
+from manifests.schema import LABEL_MAP_SHA256, Row
+from pipelines.generate.encode import EncodeError, encode, encode_label_map
 from pipelines.generate.sources import Missing, Sample
+from pipelines.generate.sources.cityscapes import IGNORED
 
 Pixels = NDArray[np.uint8]
 T = TypeVar("T")
@@ -36,10 +37,11 @@ class Failure(NamedTuple):
 
 
 class Rendered(NamedTuple):
-    """A row of the manifest and, unless it failed, the encoded image."""
+    """A row of the manifest and, unless it failed, the encoded image and (for segmentation) label map."""
 
     row: Row
     image: bytes | None
+    label_map: bytes | None = None
 
 
 class _Output(NamedTuple):
@@ -62,17 +64,22 @@ class Renderer:
     variants: Sequence[Variant]
     reference: Variant
     geometry: str
-    size: int
+    size: Size
     image_format: str
     shard: int
 
-    def render(self, sample: Sample, data: bytes | Missing) -> Iterator[Rendered]:
-        """One result for each variant, in order."""
+    def render(
+        self, sample: Sample, data: bytes | Missing, classes: NDArray[np.uint8] | Missing | None = None
+    ) -> Iterator[Rendered]:
+        """One result for each variant, in order; `classes` is the sample's label map where it has one."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # libraries warn of odd files; what matters becomes the row's reason
-            yield from self._render(sample, data)
+            if isinstance(classes, Missing):
+                yield from self._render(sample, classes, None)
+            else:
+                yield from self._render(sample, data, classes)
 
-    def _render(self, sample: Sample, data: bytes | Missing) -> Iterator[Rendered]:
+    def _render(self, sample: Sample, data: bytes | Missing, classes: NDArray[np.uint8] | None) -> Iterator[Rendered]:
         outputs = self._outputs(data)
         base = outputs[self.reference.name].output
         encoded: dict[tuple[str, tuple[int, ...]], bytes] = {}
@@ -88,6 +95,7 @@ class Renderer:
                 "source_width": known.width,
                 "source_height": known.height,
                 "source_orientation": known.orientation,
+                "extra": dict(sample.extra),
             }
             if isinstance(output, Failure):
                 yield Rendered(_failed(output.reason, fields), None)
@@ -100,7 +108,17 @@ class Renderer:
             except EncodeError as error:
                 yield Rendered(_failed(str(error), fields), None)
                 continue
-            yield Rendered(_ok(output, base, pixel_sha256, fields), encoded[same])
+            if classes is None:
+                yield Rendered(_ok(output, base, pixel_sha256, fields), encoded[same])
+                continue
+            try:
+                framed = _frame_classes(classes, output.frame)
+                label_map = encode_label_map(framed)
+            except ValueError as error:
+                yield Rendered(_failed(f"source: {error}", fields), None)
+                continue
+            fields["extra"][LABEL_MAP_SHA256] = hashlib.sha256(framed.data).hexdigest()
+            yield Rendered(_ok(output, base, pixel_sha256, fields), encoded[same], label_map)
 
     def _outputs(self, data: bytes | Missing) -> Mapping[str, _Result]:
         variants = {variant.name: variant for variant in (self.reference, *self.variants)}
@@ -118,7 +136,7 @@ class Renderer:
 class _Stages:
     """The stages of one image, each computed once and kept until the image is done."""
 
-    def __init__(self, data: bytes, geometry: str, size: int) -> None:
+    def __init__(self, data: bytes, geometry: str, size: Size) -> None:
         self._data = data
         self._geometry = geometry
         self._size = size
@@ -160,6 +178,15 @@ class _Stages:
         size = target.resize
         resized = _attempt(method, lambda method: method.load()(decoded, *size))
         return resized if isinstance(resized, Failure) else _Output(target.cut(resized), target)
+
+
+def _frame_classes(classes: NDArray[np.uint8], target: Frame) -> NDArray[np.uint8]:
+    """A label map in the output frame: nearest neighbour, padded with the ignored class."""
+    height, width = classes.shape
+    if (width, height) != target.source:
+        raise ValueError(f"the label map is {width}x{height}, the image {target.source[0]}x{target.source[1]}")
+    resized = resize_label_map(classes, *target.resize) if target.resize else classes
+    return target.cut(resized, padding=IGNORED)
 
 
 def _once(cache: dict[Any, T], key: Any, make: Callable[[], T]) -> T:

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from generators.geometry import TYPICAL, frame
+from generators.geometry import frame
 from generators.variant import METHODS, Library, Variant
+from manifests.schema import CLASSIFIED, LABEL_MAP
 from pipelines.generate.config import Config
+from pipelines.generate.datasets import DATASETS
 from pipelines.generate.encode import EXPECTED_RATIO
 from pipelines.generate.plan import shard_count
 from pipelines.generate.sources import Sample
@@ -62,7 +64,7 @@ def _version(library: Library) -> str:
 
 def dry_run(root: str, variants: Sequence[Variant], samples: Sequence[Sample], config: Config) -> str:
     """The plan: what would be made, and how many bytes to expect."""
-    target = frame(config.geometry, *TYPICAL, config.size)
+    target = frame(config.geometry, *DATASETS[config.dataset].typical, config.size)
     image = int(target.width * target.height * 3 * EXPECTED_RATIO[config.image_format])
     each = len(samples) * (image + _OVERHEAD)
     shards = shard_count(len(samples), config.samples_per_shard)
@@ -85,7 +87,11 @@ def finished(root: Path, summaries: Sequence[Mapping[str, Any]], *, nothing_to_d
         rows.append(
             (summary["name"], f"{totals['samples']:,}", f"{totals['failed']:,}", size(totals["bytes"]), *figures)
         )
-    reference = summaries[0]["config"]["reference"]
+    config = summaries[0]["config"]
+    reference = config["reference"]
+    members = [config["image_format"], *(["cls"] if config["dataset"] in CLASSIFIED else []), "json"]
+    if config["dataset"] == "cityscapes":
+        members.insert(1, LABEL_MAP)
     lines = [
         "Nothing was left to do." if nothing_to_do else "Done.",
         "",
@@ -96,7 +102,7 @@ def finished(root: Path, summaries: Sequence[Mapping[str, Any]], *, nothing_to_d
         "",
         f"{root}/",
         "  README.md                     dataset card",
-        f"  <variant>/validation-*.tar    WebDataset shards: {summaries[0]['config']['image_format']}, cls, json",
+        f"  <variant>/validation-*.tar    WebDataset shards: {', '.join(members)}",
         "  <variant>/manifest.parquet    a row for each source image",
         "  <variant>/manifest.json       what was made, and what made it",
         "",

@@ -9,27 +9,44 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from generators.geometry import TYPICAL, frame
+from generators.geometry import Size
 from generators.variant import Variant, VariantError, expand
 from manifests.schema import CARD
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import report
 from pipelines.generate.card import card
 from pipelines.generate.config import Config, base_variant, describe
+from pipelines.generate.datasets import DATASETS, choose_geometry
 from pipelines.generate.output import Output, cannot_write
 from pipelines.generate.plan import plan, shard_count
-from pipelines.generate.sources import Sample, SampleSource, Source, open_imagenet, ordered
+from pipelines.generate.sources import (
+    Sample,
+    SampleSource,
+    Source,
+    open_cityscapes,
+    open_coco,
+    open_imagenet,
+    ordered,
+)
 
 # Seconds between lines of progress where there is no terminal.
 _TICK = 5.0
+
+
+class Inputs(NamedTuple):
+    """Where a source lies, as the user wrote it."""
+
+    source: str | None
+    labels: str | None
+    annotations: str | None
 
 
 @dataclass(frozen=True)
@@ -38,13 +55,12 @@ class Options:
 
     variants: tuple[str, ...]
     dataset: str
-    source: str | None
-    labels: str | None
+    inputs: Inputs
     output: str
-    geometry: str
-    size: int
+    geometry: str | None
+    size: Size | None
     reference: str
-    samples_per_shard: int
+    samples_per_shard: int | None
     image_format: str
     limit: int | None
     workers: int | None
@@ -55,22 +71,19 @@ class Options:
 
 def generate(options: Options) -> int:
     """Make what is missing of the asked variants; the exit status (0, or 1 if samples failed)."""
-    base = base_variant(options.reference, options.geometry)
+    geometry, size = choose_geometry(options.dataset, options.geometry, options.size)
+    base = base_variant(options.reference, geometry)
     variants = _variants(options.variants, base)
-    source = open_source(options.dataset, options.source, options.labels)
-    samples = _samples(source, options.limit)
-    try:
-        frame(options.geometry, *TYPICAL, options.size)
-    except ValueError as error:
-        raise UsageError(f"--size {options.size} is too large: {error}") from None
+    source = open_source(options.dataset, options.inputs)
+    samples, facts = list_source(source, options.limit)
     config = Config(
         dataset=options.dataset,
-        geometry=options.geometry,
-        size=0 if options.geometry == "identity" else options.size,
+        geometry=geometry,
+        size=size,
         reference=options.reference,
         image_format=options.image_format,
-        samples_per_shard=options.samples_per_shard,
-        source=describe(source, samples),
+        samples_per_shard=options.samples_per_shard or DATASETS[options.dataset].samples_per_shard,
+        source=describe(source, samples, facts),
     )
     output = Output(str(_absolute(options.output) / options.dataset))
     if options.dry_run:
@@ -134,21 +147,34 @@ def _variants(words: Iterable[str], base: Variant) -> list[Variant]:
     return variants
 
 
-def open_source(dataset: str, source: str | None, labels: str | None) -> Source:
+def open_source(dataset: str, inputs: Inputs) -> Source:
     """The source that the options name. Raises UsageError where they do not fit the dataset."""
+    source, labels, annotations = inputs
+    for option, text, suits in (
+        ("--source", source, dataset != "sample"),
+        ("--labels", labels, dataset == "imagenet"),
+        ("--annotations", annotations, dataset == "coco"),
+    ):
+        if text and not suits:
+            raise UsageError(f"{option} is of no use with --dataset {dataset}: leave it out, or choose another dataset")
+        if text and "://" in text:
+            raise UsageError(f"{option} {text}: URIs are not supported yet, give a path")
     if dataset == "sample":
-        if source or labels:
-            raise UsageError("the sample set is built in: leave out --source and --labels, or choose another --dataset")
         return SampleSource()
     if source is None:
         raise UsageError(f"--dataset {dataset} needs --source PATH: where the images lie")
-    for option, text in (("--source", source), ("--labels", labels)):
-        if text and "://" in text:
-            raise UsageError(f"{option} {text}: URIs are not supported yet, give a path")
-    return open_imagenet(Path(source).absolute(), Path(labels).absolute() if labels else None)
+    path = Path(source).absolute()
+    if not path.exists():
+        raise UsageError(f"--source {path} does not exist")
+    if dataset == "coco":
+        return open_coco(path, Path(annotations).absolute() if annotations else None)
+    if dataset == "cityscapes":
+        return open_cityscapes(path)
+    return open_imagenet(path, Path(labels).absolute() if labels else None)
 
 
-def _samples(source: Source, limit: int | None) -> list[Sample]:
+def list_source(source: Source, limit: int | None) -> tuple[list[Sample], Mapping[str, str]]:
+    """The first `limit` samples in order, and what else the source says of itself; notes go to the user."""
     try:
         listing = source.listing()
     except OSError as error:
@@ -157,8 +183,7 @@ def _samples(source: Source, limit: int | None) -> list[Sample]:
         _say(note)
     if not listing.samples:
         raise UsageError("the source holds no images")
-    samples = ordered(listing.samples)
-    return samples if limit is None else samples[:limit]
+    return ordered(listing.samples)[:limit], listing.facts
 
 
 def _absolute(output: str) -> Path:

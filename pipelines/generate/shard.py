@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from generators.variant import Variant
-from manifests.schema import Record, Row, canonical_json
+from manifests.schema import LABEL_MAP, Record, Row
 from pipelines.errors import RunError
 from pipelines.generate.config import Config
 from pipelines.generate.output import Output
-from pipelines.generate.render import Renderer
-from pipelines.generate.sources import Sample, Source
+from pipelines.generate.render import Rendered, Renderer
+from pipelines.generate.sources import Sample, Segmented, Source
 from pipelines.generate.tar import TarWriter
 
 
@@ -49,12 +49,12 @@ def make_shard(task: Task, config: Config, source: Source, output: Output, recip
         with contextlib.ExitStack() as stack:
             tars = {name: stack.enter_context(TarWriter(path)) for name, path in partial.items()}
             for sample, data in zip(task.samples, source.read(task.samples), strict=True):
-                results = dict(zip(rows, renderer.render(sample, data), strict=True))
-                for name, (row, image) in results.items():
-                    rows[name].append(row)
-                    if image is not None:
-                        _add(tars[name], row, image, config.image_format)
-                failed += any(row.status == "failed" for row, _ in results.values())
+                classes = source.label_map(sample) if isinstance(source, Segmented) else None
+                results = dict(zip(rows, renderer.render(sample, data, classes), strict=True))
+                for name, rendered in results.items():
+                    rows[name].append(rendered.row)
+                    _add(tars[name], rendered, config)
+                failed += any(rendered.image is None for rendered in results.values())
         for name, tar in tars.items():
             os.replace(partial[name], output.tar(name, task.shard, task.shards))
             record = Record(task.shard, task.shards, tar.size, tar.sha256, own[name], tuple(rows[name]))
@@ -65,7 +65,12 @@ def make_shard(task: Task, config: Config, source: Source, output: Output, recip
     return failed
 
 
-def _add(tar: TarWriter, row: Row, image: bytes, image_format: str) -> None:
-    tar.add(f"{row.key}.{image_format}", image)
-    tar.add(f"{row.key}.cls", str(row.label).encode())
-    tar.add(f"{row.key}.json", canonical_json(row.member()).rstrip(b"\n"))
+def _add(tar: TarWriter, rendered: Rendered, config: Config) -> None:
+    key = rendered.row.key
+    if rendered.image is None:
+        return
+    tar.add(f"{key}.{config.image_format}", rendered.image)
+    if rendered.label_map is not None:
+        tar.add(f"{key}.{LABEL_MAP}", rendered.label_map)
+    for extension, text in rendered.row.texts(config.dataset).items():
+        tar.add(f"{key}.{extension}", text)

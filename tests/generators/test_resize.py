@@ -98,7 +98,7 @@ def test_squash_is_the_official_generator_s_pixels_on_real_images(decoder: str, 
 
 def _compare_with_official(decoder: str, token: str, data: bytes, name: str) -> None:
     image = METHODS[decoder].load()(data)
-    target = frame("squash", image.shape[1], image.shape[0], 224)
+    target = frame("squash", image.shape[1], image.shape[0], (224,))
     assert target.resize is not None
     found = target.cut(resize(token, image, *target.resize))
     assert np.array_equal(found, official(token, official_decode(decoder, data))), name

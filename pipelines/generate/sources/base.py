@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
 
@@ -31,6 +35,7 @@ class Sample(NamedTuple):
 
     `place` is the source's own: where the bytes lie. It holds plain values only, so that a plan can be sent to
     workers. `size` is in bytes: the image's, or that of the file it is in where its own is not known without reading.
+    `extra` goes into the sample's `json` member as it is.
     """
 
     key: str
@@ -38,13 +43,18 @@ class Sample(NamedTuple):
     path: str
     size: int
     place: tuple[Any, ...]
+    extra: tuple[tuple[str, Any], ...] = ()
 
 
 class Listing(NamedTuple):
-    """A source's samples, and what the user should know about them: a line each, none when all is well."""
+    """A source's samples, and what the user should know about them: a line each, none when all is well.
+
+    `facts` describe the source in the manifest, besides its layout and samples.
+    """
 
     samples: list[Sample]
     notes: list[str]
+    facts: Mapping[str, str] = MappingProxyType({})
 
 
 class Source(Protocol):
@@ -59,6 +69,27 @@ class Source(Protocol):
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         """The bytes of the given samples, in their order, holding few of them at a time."""
+
+
+@runtime_checkable
+class Segmented(Protocol):
+    """A source whose images have label maps."""
+
+    def label_map(self, sample: Sample) -> NDArray[np.uint8] | Missing:
+        """Class of every source pixel: uint8 of shape (height, width), 255 where there is none."""
+
+
+def read_file(path: str) -> bytes | Missing:
+    """A file's bytes, or why they cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        return Missing(f"source: cannot be read ({error.strerror})")
+
+
+def some(names: Sequence[str]) -> str:
+    """Names for a message: the only one, or how many there are and the first."""
+    return names[0] if len(names) == 1 else f"{len(names):,} names ({names[0]}, …)"
 
 
 def key_of(path: str) -> str:
@@ -102,5 +133,6 @@ def fingerprint(samples: Iterable[Sample]) -> str:
     """Digest of the samples' keys, labels, paths and sizes: changes when the set changes, without reading an image."""
     total = hashlib.sha256()
     for sample in samples:
-        total.update(f"{sample.key}\t{sample.label}\t{sample.path}\t{sample.size}\n".encode())
+        line = (sample.key, sample.label, sample.path, sample.size, *sample.extra)
+        total.update(("\t".join(map(str, line)) + "\n").encode())
     return total.hexdigest()

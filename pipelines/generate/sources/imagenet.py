@@ -24,6 +24,8 @@ from pipelines.generate.sources.base import (
     Sample,
     Source,
     key_of,
+    read_file,
+    some,
 )
 from pipelines.generate.sources.labels import CLASSES, LabelList, label_by_synset, read_labels
 from pipelines.generate.sources.parquet import ParquetSource
@@ -33,8 +35,6 @@ _SYNSET = re.compile(r"n\d{8}")
 
 def open_imagenet(path: Path, labels: Path | None) -> Source:
     """The source at `path`, in whichever layout it is. Raises UsageError where there is none."""
-    if not path.exists():
-        raise UsageError(f"--source {path} does not exist")
     if path.is_file():
         files, kind = [path], path.suffix.lower()
     else:
@@ -98,13 +98,6 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
     return entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
 
 
-def _read_file(path: str) -> bytes | Missing:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        return Missing(f"source: cannot be read ({error.strerror})")
-
-
 @dataclass(frozen=True)
 class TreeSource:
     """`<synset>/<name>.JPEG`: the label is the folder's position among the 1000 sorted synsets."""
@@ -122,7 +115,7 @@ class TreeSource:
         if not found:
             raise UsageError(f"no images in the class folders of {self.root}")
         others = sorted(entry.name for entry in _entries(self.root) if not _SYNSET.fullmatch(entry.name))
-        return Listing(found, [f"ignored in {self.root}: {_some(others)} (no class folder)"] if others else [])
+        return Listing(found, [f"ignored in {self.root}: {some(others)} (no class folder)"] if others else [])
 
     def _classes(self) -> Iterator[tuple[str, int]]:
         for entry in _entries(self.root):
@@ -133,7 +126,7 @@ class TreeSource:
                 yield entry.name, label
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-        return (_read_file(*sample.place) for sample in samples)
+        return (read_file(*sample.place) for sample in samples)
 
 
 @dataclass(frozen=True)
@@ -149,7 +142,7 @@ class FlatSource:
         return _labelled(files, self.labels)
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-        return (_read_file(*sample.place) if sample.place else ABSENT for sample in samples)
+        return (read_file(*sample.place) if sample.place else ABSENT for sample in samples)
 
 
 def _labelled(files: Iterable[tuple[str, int, tuple[object, ...]]], labels: LabelList) -> Listing:
@@ -172,14 +165,10 @@ def _labelled(files: Iterable[tuple[str, int, tuple[object, ...]]], labels: Labe
     found += [Sample(key, label, key, 0, ()) for key, label in absent.items()]
     notes = []
     if absent:
-        notes.append(f"{labels.path} lists {_some(sorted(absent))} that the source does not have: counted as failed")
+        notes.append(f"{labels.path} lists {some(sorted(absent))} that the source does not have: counted as failed")
     if unknown:
-        notes.append(f"{labels.path} has no label for {_some(sorted(unknown))}: labelled {UNKNOWN_LABEL}")
+        notes.append(f"{labels.path} has no label for {some(sorted(unknown))}: labelled {UNKNOWN_LABEL}")
     return Listing(found, notes)
-
-
-def _some(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{len(names):,} names ({names[0]}, …)"
 
 
 @dataclass(frozen=True)
@@ -290,9 +279,9 @@ class WebDatasetSource:
                 path = f"{Path(file).name}/{member.name}"
                 found.append(Sample(key.replace("/", "_"), label, path, member.size, member.place))
         unknown = sorted(sample.key for sample in found if sample.label == UNKNOWN_LABEL)
-        notes = [f"no label for {_some(unknown)}: labelled {UNKNOWN_LABEL}"] if unknown else []
+        notes = [f"no label for {some(unknown)}: labelled {UNKNOWN_LABEL}"] if unknown else []
         if ignored:
-            notes.append(f"ignored: {_some(ignored)} (a key ends at the first dot, and no such image follows it)")
+            notes.append(f"ignored: {some(ignored)} (a key ends at the first dot, and no such image follows it)")
         return Listing(found, notes)
 
     def _label(self, member: _Member) -> int:

@@ -25,13 +25,15 @@ def render(
 ) -> list[Rendered]:
     against = reference(base, resizes=geometry != "identity")
     variants = [parse(word, against) for word in words]
-    return list(Renderer(variants, against, geometry, 224, "png", 3).render(SAMPLE, data))
+    return list(
+        Renderer(variants, against, geometry, () if geometry == "identity" else (224,), "png", 3).render(SAMPLE, data)
+    )
 
 
 def test_a_row_says_what_the_image_is(photographs: dict[str, bytes]) -> None:
     data = photographs["chelsea"]
     (rendered,) = render(data, "opencv+opencv_area+nv12_ascend")
-    row, image = rendered
+    row, image, _ = rendered
     assert image is not None
     pixels = decode(image, "png")
     assert pixels.shape == (row.height, row.width, 3) == (224, 224, 3)
@@ -159,7 +161,7 @@ def test_same_bytes_in_another_shape_are_another_image() -> None:
 def test_every_method_at_sizes_that_do_not_suit_vectors(token: str, photographs: dict[str, bytes]) -> None:
     data = photographs["camera"]
     for size in (227, 33, 1):
-        renderer = Renderer([parse(token, reference())], reference(), "crop", size, "png", 0)
+        renderer = Renderer([parse(token, reference())], reference(), "crop", (size,), "png", 0)
         (rendered,) = renderer.render(SAMPLE, data)
         assert rendered.row.status == "ok", rendered.row.error
     assert render(data, token, geometry="crop")[0].row.status == "ok"
@@ -169,7 +171,7 @@ def test_an_image_that_the_format_cannot_hold_is_a_failed_sample() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (17_000, 4)).save(buffer, "JPEG")
     against = reference(resizes=False)
-    (rendered,) = Renderer([against], against, "identity", 0, "webp", 0).render(SAMPLE, buffer.getvalue())
+    (rendered,) = Renderer([against], against, "identity", (), "webp", 0).render(SAMPLE, buffer.getvalue())
     assert rendered.row.status == "failed"
     assert "exceeds WebP limit" in rendered.row.error
 
@@ -187,7 +189,9 @@ def test_the_turned_image_has_no_residual_where_its_shape_differs() -> None:
 
 def test_geometry_is_the_same_for_all_libraries(photographs: dict[str, bytes]) -> None:
     variants: list[Variant] = [parse(token, reference()) for token, m in METHODS.items() if m.stage == "resize"]
-    rows = [r.row for r in Renderer(variants, reference(), "crop", 160, "npy", 0).render(SAMPLE, photographs["china"])]
+    rows = [
+        r.row for r in Renderer(variants, reference(), "crop", (160,), "npy", 0).render(SAMPLE, photographs["china"])
+    ]
     assert {(r.width, r.height, r.crop_x, r.crop_y, r.scale_x, r.scale_y) for r in rows} == {
         (160, 160, 56, 11, 272 / 640, 182 / 427)
     }

@@ -196,7 +196,6 @@ def test_what_is_no_source_is_refused(flat: Path, labels: Path, tmp_path: Path) 
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "no images in" in refused(empty, labels)
-    assert "does not exist" in refused(tmp_path / "nowhere", None)
     assert "give a `name label` list by --labels" in refused(flat, None)
     assert "neither a folder nor" in refused(labels, None)
     (empty / "n00000001").mkdir()

@@ -1,0 +1,77 @@
+"""What differs from dataset to dataset: the task, the usual geometry and size, and how many samples make a shard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from generators.geometry import GEOMETRIES, Size, frame
+from pipelines.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset's defaults. `typical` is an ordinary image's width and height in pixels, for estimates.
+
+    `samples_per_shard` makes shards of 0.1 GB for 224x224 crops and of 0.5 to 1 GB for whole images.
+    """
+
+    geometry: str
+    samples_per_shard: int
+    typical: tuple[int, int]
+    sizes: Mapping[str, Size] = field(default_factory=dict)
+
+    def size(self, geometry: str) -> Size:
+        """The size that a geometry has by default."""
+        return self.sizes.get(geometry) or _SIZES[geometry]
+
+
+_SIZES: Mapping[str, Size] = MappingProxyType(
+    {
+        "crop": (224,),
+        "squash": (224,),
+        "stretch": (224,),
+        # mmdetection's and United-Perception's size for COCO; the paper's for detection.
+        "keep_ratio": (800, 1333),
+        "letterbox": (640,),  # Ultralytics' default `imgsz`
+        "identity": (),
+    }
+)
+
+DATASETS: Mapping[str, Dataset] = MappingProxyType(
+    {
+        "sample": Dataset("crop", 1000, (500, 400)),
+        "imagenet": Dataset("crop", 1000, (500, 375)),
+        "coco": Dataset("keep_ratio", 400, (640, 480), {"stretch": (640,)}),
+        "cityscapes": Dataset("identity", 200, (2048, 1024)),
+    }
+)
+
+
+def parse_size(text: str) -> Size:
+    """`224`, `800,1333` or `1024x512` as numbers. Raises ValueError for anything else."""
+    parts = text.replace("x", ",").split(",")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"{text!r} is no size: give N, SHORT,LONG or WxH in pixels")
+    return tuple(map(int, parts))
+
+
+def choose_geometry(dataset: str, geometry: str | None, size: Size | None) -> tuple[str, Size]:
+    """The geometry and size of a run, from what was asked for and the dataset's defaults.
+
+    Raises UsageError where the size does not suit the geometry or is too large for an ordinary image.
+    """
+    defaults = DATASETS[dataset]
+    if geometry is None and size and defaults.geometry == "identity":
+        geometry = "stretch"
+    name = geometry or defaults.geometry
+    chosen = defaults.size(name) if size is None else size
+    written = f"--size {','.join(map(str, chosen))}"
+    if len(chosen) not in GEOMETRIES[name].values:
+        raise UsageError(f"{written} does not suit {name}, which takes {GEOMETRIES[name].usage}")
+    try:
+        frame(name, *defaults.typical, chosen)
+    except ValueError as error:
+        raise UsageError(f"{written} is too large: {error}") from None
+    return name, chosen
