@@ -47,7 +47,7 @@ def _parser() -> Parser:
     add("--image-format", choices=FORMATS, default="png", help="default: %(default)s")
     add("--limit", type=positive, metavar="N", help="only the first N of the sorted samples")
     add("--workers", type=positive, metavar="N", help="CPUs to use; default: all")
-    add("--overwrite", action="store_true", help="make the asked variants anew")
+    add("--overwrite", action="store_true", help="replace the asked variants where something else has made them")
     add("--address", help="a Ray cluster; default: RAY_ADDRESS, or a local Ray")
     add("--list-variants", action="store_true", help="show every method, and whether it can run here")
     add("--dry-run", action="store_true", help="show the plan with expected bytes, and write nothing")

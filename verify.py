@@ -6,7 +6,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -15,13 +15,14 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from manifests.schema import Record
+from manifests.schema import SPLIT, Record
 from manifests.verify import Problem, check_card, check_folder, check_tar, records_of, variant_folders
 from pipelines.command import Parser, exit_status, positive
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.compare import Again, check_source, explain, render_again
-from pipelines.generate.run import Inputs, list_source, open_source
-from pipelines.generate.sources import Sample, Source
+from pipelines.generate.config import describe
+from pipelines.generate.run import Inputs, find_samples
+from pipelines.generate.sources import Source
 
 _SHOWN = 10
 T = TypeVar("T")
@@ -64,12 +65,12 @@ def _verify(path: Path, render: bool, inputs: Inputs, workers: int) -> int:
         raise UsageError(f"no shards at {path}: give the folder that generate.py wrote to")
     if any(inputs) and not render:
         raise UsageError("--source, --labels and --annotations are of use with --render only")
-    records = [record for folder in folders for record in records_of(folder)[0]]
+    records = [record for folder in folders for record in sorted(folder.glob(f"{SPLIT}-*.json"))]
     problems = [problem for root in sorted({folder.parent for folder in folders}) for problem in check_card(root)]
-    problems += [problem for folder in folders for problem in check_folder(folder)]
-    problems += _spread(check_tar, records, workers, "checking")
+    problems += _spread(check_folder, folders, workers, "manifests")
+    problems += _spread(check_tar, records, workers, "shards")
     if render:
-        problems += _spread(render_again, list(_again(records, inputs)), workers, "rendering")
+        problems += _spread(render_again, list(_again(folders, inputs)), workers, "rendering")
     return _report(problems, folders, len(records), render)
 
 
@@ -91,17 +92,21 @@ def _quiet() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def _again(records: Sequence[Path], inputs: Inputs) -> Iterator[Again]:
-    found: tuple[Source, list[Sample], Mapping[str, str]] | None = None
-    for path in records:
+def _again(folders: Sequence[Path], inputs: Inputs) -> Iterator[Again]:
+    """What to render: every readable record of these variants, which must all be of the same source."""
+    datasets = {folder.parent for folder in folders}
+    if len(datasets) > 1:
+        raise UsageError("--render takes the shards of one dataset at a time: name its folder")
+    found: Source | None = None
+    for path in (path for folder in folders for path in records_of(folder)[0]):
         record = Record.from_bytes(path.read_bytes(), path.name)
         config = record.recipe.config
         if found is None:
-            source = open_source(config["dataset"], inputs)
-            found = source, *list_source(source, config["source"]["samples"])
-        check_source(record.recipe, *found)
+            found, samples, facts = find_samples(config["dataset"], inputs, config["source"].get("samples"))
+            described = dict(describe(found, samples, facts))
+        check_source(record.recipe, described)
         first = record.shard * config["samples_per_shard"]
-        yield Again(path, found[1][first : first + len(record.rows)], found[0])
+        yield Again(path, samples[first : first + len(record.rows)], found)
 
 
 def _report(problems: Sequence[Problem], folders: Sequence[Path], shards: int, rendered: bool) -> int:

@@ -12,8 +12,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-# OpenCV reads its limit once, when it is imported; it is the one that Pillow has (178,956,970 pixels).
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "178956970")
+from generators.geometry import MAX_PIXELS
+
+# OpenCV reads its limit once, when it is imported.
+os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
 
 import cv2
 

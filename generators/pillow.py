@@ -34,7 +34,8 @@ def header(data: bytes) -> Header | None:
     try:
         with Image.open(io.BytesIO(data)) as image:
             try:
-                orientation = image.getexif().get(_ORIENTATION, 1)
+                # The base class's: that of PNG decodes the whole image to look for EXIF after it.
+                orientation = Image.Image.getexif(image).get(_ORIENTATION, 1)
             except Exception:  # EXIF is parsed in Python and raises almost anything on damaged tags
                 orientation = 1
             valid = isinstance(orientation, int) and 1 <= orientation <= 8
@@ -42,7 +43,7 @@ def header(data: bytes) -> Header | None:
             return Header(width, height, orientation if valid else 1)
     except Image.DecompressionBombError:
         raise
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+    except Exception:  # and so do the parsers of rare formats
         return None
 
 

@@ -28,9 +28,9 @@ from manifests.schema import (
 )
 
 
-def read_records(folder: Path) -> Iterator[Record]:
-    """The records of a variant's folder in shard order, one at a time. Raises ManifestError for a damaged one."""
-    for path in sorted(folder.glob(f"{SPLIT}-*.json")):
+def read_records(paths: Iterable[Path]) -> Iterator[Record]:
+    """The records in these files, one at a time. Raises ManifestError for a damaged one."""
+    for path in paths:
         yield Record.from_bytes(path.read_bytes(), str(path))
 
 
@@ -118,6 +118,7 @@ class _Residuals:
     """Running means and maxima over the rows that could be compared with the reference."""
 
     def __init__(self) -> None:
+        self.samples = 0
         self.compared = 0
         self.same = 0
         self.max = 0
@@ -125,6 +126,7 @@ class _Residuals:
         self.changed: list[float] = []
 
     def add(self, row: Row) -> None:
+        self.samples += row.status == "ok"
         if row.residual_mean_abs is None or row.residual_max_abs is None or row.residual_changed is None:
             return
         self.compared += 1
@@ -141,5 +143,5 @@ class _Residuals:
             "max_abs": self.max if count else None,
             "changed": math.fsum(self.changed) / count if count else None,
             # True where every sample has the reference's pixels.
-            "degenerate": self.same == count if count else None,
+            "degenerate": self.same == self.samples if self.samples else None,
         }

@@ -62,31 +62,32 @@ class ManifestError(ValueError):
 class Row:
     """One source sample in one variant; the columns of `manifest.parquet`, and what else its `json` member holds.
 
-    Sizes are in pixels, 0 where they are not known. `error` is empty and `status` is `ok`, or `status` is `failed` and
-    the fields that need pixels are empty or 0. Residuals are None where there is no reference to compare with.
+    Sizes are in pixels, 0 where they are not known; source sizes are as stored, while scale and crop refer to the image
+    as it was decoded (which `opencv_exif` has turned). `error` is empty and `status` is `ok`, or `status` is `failed`
+    and the fields that need pixels are empty or 0. Residuals are None where there is no reference to compare with.
     """
 
     key: str
     shard: int
-    status: str
-    error: str
     label: int
     source_path: str
     source_sha256: str
     source_width: int
     source_height: int
     source_orientation: int
-    width: int
-    height: int
-    pixel_sha256: str
-    residual_mean_abs: float | None
-    residual_max_abs: int | None
-    residual_changed: float | None
-    crop_x: int
-    crop_y: int
-    scale_x: float
-    scale_y: float
     extra: dict[str, Any]
+    status: str = "ok"
+    error: str = ""
+    width: int = 0
+    height: int = 0
+    pixel_sha256: str = ""
+    residual_mean_abs: float | None = None
+    residual_max_abs: int | None = None
+    residual_changed: float | None = None
+    crop_x: int = 0
+    crop_y: int = 0
+    scale_x: float = 0.0
+    scale_y: float = 0.0
 
     def member(self) -> dict[str, Any]:
         """What the sample's `json` member holds: the same keys for every sample, never null."""
@@ -219,6 +220,8 @@ class Record:
         held = [(self.shard, int), (self.shards, int), (self.tar_bytes, int), (self.tar_sha256, str)]
         held += [(self.recipe.name, str), (self.recipe.variant, dict), (self.recipe.provenance, dict)]
         held += [(self.recipe.config, dict), (self.recipe.config.get("source"), dict)]
+        held += [(self.recipe.config.get(name), str) for name in ("dataset", "geometry", "image_format")]
+        held += [(self.recipe.provenance.get("libraries"), dict)]
         for value, kind in held:
             if type(value) is not kind:
                 raise TypeError(f"{value!r} is no {kind.__name__}")

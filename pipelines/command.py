@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -24,6 +25,12 @@ def exit_status(prog: str, work: Callable[[], int]) -> int:
     except SysNoiseError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
         return error.exit_status
+    except Exception as error:
+        if os.environ.get("SYSNOISE_DEBUG"):
+            raise
+        name = type(error).__name__
+        print(f"{prog}: error: {name}: {error} (unexpected: set SYSNOISE_DEBUG=1 to see where)", file=sys.stderr)
+        return 3
     except KeyboardInterrupt:
         print(f"{prog}: error: stopped", file=sys.stderr)
         return 3

@@ -15,5 +15,9 @@ class UsageError(SysNoiseError):
     exit_status = 2
 
 
+class SourceError(SysNoiseError):
+    """The source could not be read in the middle of a run (a lost mount): no sample is blamed for it."""
+
+
 class RunError(SysNoiseError):
     """The run itself failed (a full disk, a lost worker); whole shards are kept and the same command continues."""

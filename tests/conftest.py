@@ -18,6 +18,10 @@ from pipelines.generate.sources import SampleSource
 settings.register_profile("sysnoise", deadline=None)
 settings.load_profile("sysnoise")
 
+# A run in a test starts a Ray of its own, whatever cluster the tests are started beside.
+for name in [name for name in os.environ if name.startswith("RAY_")]:
+    del os.environ[name]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -68,9 +72,8 @@ def command(tmp_path: Path) -> Command:
     """Run an entry of the checkout as a user would: `command("generate.py", "--variant", ...)`."""
 
     def run(script: str, *arguments: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         words = [sys.executable, str(ROOT / script), *map(str, arguments)]
-        done = subprocess.run(words, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, cwd=cwd, check=False)
         assert "Traceback" not in done.stderr, done.stderr
         return done
 

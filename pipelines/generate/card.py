@@ -5,7 +5,9 @@ Derived from the manifests beside it and from nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,26 @@ _TERMS = {
 
 def card(root: Path) -> bytes:
     """The card for all variants under `root` that are finished."""
-    summaries = [json.loads(path.read_bytes()) for path in sorted(root.glob(f"*/{SUMMARY}"))]
-    dataset = summaries[0]["config"]["dataset"] if summaries else root.name
-    return "\n".join([*_front_matter(summaries), "", *_body(dataset, summaries), ""]).encode()
+    summaries = _summaries(root)
+    return "\n".join([*_front_matter(summaries), "", *_body(root, summaries), ""]).encode()
+
+
+def degenerate(root: Path) -> list[list[str]]:
+    """The groups of finished variants under `root` that have the same pixels on every image."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for summary in _summaries(root):
+        if summary["totals"]["samples"]:
+            alike[summary["pixels_sha256"]].append(summary["name"])
+    return [names for names in alike.values() if len(names) > 1]
+
+
+def _summaries(root: Path) -> list[dict[str, Any]]:
+    """The summaries of the finished variants; one that is damaged is left to verify.py, which names it."""
+    found = []
+    for path in sorted(root.glob(f"*/{SUMMARY}")):
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(path.read_bytes()))
+    return found
 
 
 def _front_matter(summaries: Sequence[dict[str, Any]]) -> list[str]:
@@ -43,7 +62,8 @@ def _front_matter(summaries: Sequence[dict[str, Any]]) -> list[str]:
     return [*lines, "---"]
 
 
-def _body(dataset: str, summaries: Sequence[dict[str, Any]]) -> list[str]:
+def _body(root: Path, summaries: Sequence[dict[str, Any]]) -> list[str]:
+    dataset = root.name
     lines = [
         f"# SysNoise shards: {dataset}",
         "",
@@ -63,8 +83,8 @@ def _body(dataset: str, summaries: Sequence[dict[str, Any]]) -> list[str]:
             f"| `{summary['name']}` | {stages['decode']} | {stages['resize']} | {stages['color']} "
             f"| {totals['samples']:,} | {totals['failed']:,} {figures}"
         )
+    lines += ["", *(f"Same pixels on every image: {', '.join(names)}.\n" for names in degenerate(root))]
     lines += [
-        "",
         "Residuals are against the reference, over all values of all images (0 to 255). Each variant's "
         "`manifest.parquet` has a row for every source image, with its pixels' sha256; `manifest.json` says what "
         "made it.",

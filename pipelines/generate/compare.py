@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from generators.variant import Variant, parse
+from generators.variant import Variant, VariantError, parse
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem
 from pipelines.errors import UsageError
-from pipelines.generate.config import Config, describe, size_from_json
+from pipelines.generate.config import Config, size_from_json
 from pipelines.generate.render import Renderer
 from pipelines.generate.sources import Sample, Segmented, Source
 
@@ -41,9 +42,9 @@ def _variant_of(recipe: Recipe, config: Config) -> Variant:
     return parse("+".join(token for token in recipe.variant.values() if token != "none"), config.base)
 
 
-def check_source(recipe: Recipe, source: Source, samples: list[Sample], facts: Mapping[str, str]) -> None:
-    """Raises UsageError where `--source` does not hold the samples that the shards were made from."""
-    expected, found = recipe.config["source"], dict(describe(source, samples, facts))
+def check_source(recipe: Recipe, found: Mapping[str, Any]) -> None:
+    """Raises UsageError where a source, as `describe` found it, is not the one that the shards were made from."""
+    expected = recipe.config["source"]
     if expected != found:
         raise UsageError(
             f"--source has {found['samples']:,} samples of kind {found['kind']}, which are not the "
@@ -60,7 +61,10 @@ def explain(recipe: Recipe) -> list[str]:
 def render_again(again: Again) -> list[Problem]:
     """Render a shard's samples and compare them with the record's rows."""
     record = Record.from_bytes(again.record.read_bytes(), again.record.name)
-    return list(_compare(record, again))
+    try:
+        return list(_compare(record, again))
+    except (UsageError, VariantError, ValueError, KeyError) as error:
+        return [Problem(str(again.record), f"cannot be rendered again ({error})")]
 
 
 def _compare(record: Record, again: Again) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
-"""Lossless images: pixels to bytes, each checked by decoding it with another implementation.
+"""Lossless images: pixels to bytes, each checked by decoding it again.
 
-PNG is written by fpng, WebP by Pillow and npy by NumPy. Before an image goes into a tar, PNG and WebP are decoded by
-OpenCV and npy by its header and buffer, and compared with the pixels: a wrong encoder cannot also be the judge.
+PNG is written by fpng, WebP by Pillow and npy by NumPy. Before an image goes into a tar it is decoded, PNG and WebP by
+OpenCV, and compared with the pixels: a wrong encoder cannot also be the judge.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ def encode_label_map(classes: NDArray[np.uint8]) -> bytes:
 def versions(image_format: str) -> dict[str, str]:
     """The libraries that write and check the format, and pyarrow, which writes the manifest."""
     found = {"pyarrow": importlib.metadata.version("pyarrow"), "NumPy": np.__version__}
+    if image_format != "npy":
+        found |= opencv.versions()
     if image_format == "png":
         found["fpng"] = importlib.metadata.version("fpng")
     if image_format == "webp":

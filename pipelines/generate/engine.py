@@ -59,19 +59,22 @@ def start(address: str | None, workers: int | None) -> int:
     """Start or join Ray; the number of shards to make at a time."""
     if address is None:
         count = workers or len(os.sched_getaffinity(0))
-        ray.init(
-            address="local",
-            num_cpus=count,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=count,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:  # what can be wrong with a machine is without end
+            raise RunError(f"Ray did not start ({str(error).partition(chr(10))[0]})") from None
         return count
     _probe(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # as above
         reason = str(error).partition("\n")[0]
         raise RunError(f"no Ray cluster at {address} ({reason}): is it up, and RAY_AUTH_TOKEN its token?") from None
     cpus = sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])

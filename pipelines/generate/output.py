@@ -79,8 +79,6 @@ class Output:
                 raise cannot_write(self.root, error) from None
             raise UsageError(f"cannot write to {self.root} ({error.strerror}): choose another --output") from None
         try:
-            if not (run / "lock").exists():
-                raise UsageError(f"another run has only just ended in {self.root}: try again")
             for partial in run.glob("*.partial"):
                 partial.unlink()
             yield
@@ -91,14 +89,16 @@ class Output:
     def begin(self, recipes: Mapping[str, Recipe], overwrite: bool) -> None:
         """Make the variants' folders; refuse what another configuration, source or library version has made here.
 
-        With `overwrite`, the variants in `recipes` are made anew; others that do not fit beside them are refused still.
+        With `overwrite`, those of the variants in `recipes` are removed instead; others that do not fit beside them are
+        refused still. Nothing is removed unless all is well.
         """
-        for name in self.variants():
-            if overwrite and name in recipes:
-                shutil.rmtree(self.folder(name))
-            elif conflict := self._conflict(name, recipes):
+        conflicts = {name: why for name in self.variants() if (why := self._conflict(name, recipes))}
+        for name, conflict in conflicts.items():
+            if not overwrite or name not in recipes:
                 way = "use --overwrite to make it anew" if name in recipes else "delete that folder"
                 raise UsageError(f"{conflict}: {way}, or choose another --output")
+        for name in conflicts:
+            shutil.rmtree(self.folder(name))
         for name in recipes:
             if self.folder(name).is_file():
                 raise UsageError(
@@ -156,10 +156,10 @@ class Output:
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
-    def finish(self, variant: str) -> dict[str, Any]:
+    def finish(self, variant: str, shards: int) -> dict[str, Any]:
         """Write a variant's manifests from its records, and give back the summary."""
         folder = self.folder(variant)
-        manifest = derive(read_records(folder))
+        manifest = derive(read_records(self.record(variant, shard, shards) for shard in range(shards)))
         for name, data in manifest.files.items():
             self.write(folder / name, data)
         return manifest.summary

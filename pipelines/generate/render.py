@@ -6,28 +6,28 @@ the row keeps the reason, which begins with the method's token.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import DecompressionBombError
 
-from generators.geometry import Frame, Size, frame
+from generators.geometry import MAX_PIXELS, Frame, Size, frame
 from generators.pillow import Header, header, resize_label_map
 from generators.variant import Method, Variant
 from manifests.residual import residual
 from manifests.schema import LABEL_MAP_SHA256, Row
-from pipelines.generate.encode import EncodeError, encode, encode_label_map
+from pipelines.generate.encode import encode, encode_label_map
 from pipelines.generate.sources import Missing, Sample
 from pipelines.generate.sources.cityscapes import IGNORED
 
 Pixels = NDArray[np.uint8]
-T = TypeVar("T")
 
 
 class Failure(NamedTuple):
@@ -80,12 +80,12 @@ class Renderer:
                 yield from self._render(sample, data, classes)
 
     def _render(self, sample: Sample, data: bytes | Missing, classes: NDArray[np.uint8] | None) -> Iterator[Rendered]:
-        outputs = self._outputs(data)
-        base = outputs[self.reference.name].output
-        encoded: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        results = self._results(data)
+        base = results[self.reference.name].output
+        encoder = _Encoder(self.image_format, classes)
         digest = "" if isinstance(data, Missing) else hashlib.sha256(data).hexdigest()
         for variant in self.variants:
-            known, output = outputs[variant.name]
+            known, output = results[variant.name]
             fields: dict[str, Any] = {
                 "key": sample.key,
                 "shard": self.shard,
@@ -97,107 +97,124 @@ class Renderer:
                 "source_orientation": known.orientation,
                 "extra": dict(sample.extra),
             }
-            if isinstance(output, Failure):
-                yield Rendered(_failed(output.reason, fields), None)
+            encoded = output if isinstance(output, Failure) else encoder.encode(output)
+            if isinstance(encoded, Failure):
+                yield Rendered(Row(**fields, status="failed", error=encoded.reason), None)
                 continue
-            pixel_sha256 = hashlib.sha256(output.pixels.data).hexdigest()
-            same = pixel_sha256, output.pixels.shape
-            try:
-                if same not in encoded:  # methods often agree on a sample, down to the last pixel
-                    encoded[same] = encode(output.pixels, self.image_format)
-            except EncodeError as error:
-                yield Rendered(_failed(str(error), fields), None)
-                continue
-            if classes is None:
-                yield Rendered(_ok(output, base, pixel_sha256, fields), encoded[same])
-                continue
-            try:
-                framed = _frame_classes(classes, output.frame)
-                label_map = encode_label_map(framed)
-            except ValueError as error:
-                yield Rendered(_failed(f"source: {error}", fields), None)
-                continue
-            fields["extra"][LABEL_MAP_SHA256] = hashlib.sha256(framed.data).hexdigest()
-            yield Rendered(_ok(output, base, pixel_sha256, fields), encoded[same], label_map)
+            assert not isinstance(output, Failure)
+            if encoded.label_map is not None:
+                fields["extra"][LABEL_MAP_SHA256] = encoded.label_map_sha256
+            row = _row(output, base, encoded.pixel_sha256, fields)
+            yield Rendered(row, encoded.image, encoded.label_map)
 
-    def _outputs(self, data: bytes | Missing) -> Mapping[str, _Result]:
+    def _results(self, data: bytes | Missing) -> Mapping[str, _Result]:
         variants = {variant.name: variant for variant in (self.reference, *self.variants)}
         if isinstance(data, Missing):
             return {name: _Result(_UNKNOWN, Failure(data.reason)) for name in variants}
         try:
             known = header(data)
         except DecompressionBombError:
-            reason = "refused undecoded: more than 178,956,970 pixels (a decompression bomb?)"
+            reason = f"refused undecoded: more than {MAX_PIXELS:,} pixels (a decompression bomb?)"
             return {name: _Result(_UNKNOWN, Failure(f"{v.decode.token}: {reason}")) for name, v in variants.items()}
-        stages = _Stages(data, self.geometry, self.size)
-        return {name: stages.result(variant, known) for name, variant in variants.items()}
+        results: dict[str, _Result] = {}
+        # One decoder at a time, so that no more than one image of full size is in memory.
+        for decoder in dict.fromkeys(variant.decode for variant in variants.values()):
+            alike = [variant for variant in variants.values() if variant.decode == decoder]
+            results.update(_after(decoder, alike, data, known, self.geometry, self.size))
+        return results
 
 
-class _Stages:
-    """The stages of one image, each computed once and kept until the image is done."""
+def _after(
+    decoder: Method, variants: Sequence[Variant], data: bytes, known: Header | None, geometry: str, size: Size
+) -> Iterator[tuple[str, _Result]]:
+    """The results of all variants of one decoder: decoded once, resized once for each filter.
 
-    def __init__(self, data: bytes, geometry: str, size: Size) -> None:
-        self._data = data
-        self._geometry = geometry
-        self._size = size
-        self._decoded: dict[Method, Pixels | Failure] = {}
-        self._resized: dict[tuple[Method, Method | None], _Output | Failure] = {}
+    A file whose header Pillow cannot read is as large as the decoder says.
+    """
+    decoded = (
+        _attempt(decoder, lambda: decoder.load()(data)) if data else Failure(f"{decoder.token}: the file is empty")
+    )
+    if isinstance(decoded, Failure):
+        yield from ((variant.name, _Result(known or _UNKNOWN, decoded)) for variant in variants)
+        return
+    height, width = decoded.shape[:2]
+    known = known or Header(width, height, 1)
+    try:
+        target = frame(geometry, width, height, size)
+    except ValueError as error:
+        failure = Failure(f"{decoder.token}: {error}")
+        yield from ((variant.name, _Result(known, failure)) for variant in variants)
+        return
+    resized: dict[Method | None, Pixels | Failure] = {}
+    for variant in variants:
+        if variant.resize not in resized:
+            resized[variant.resize] = _resize(decoded, variant.resize, target)
+        pixels = resized[variant.resize]
+        color = variant.color
+        if color and not isinstance(pixels, Failure):
+            pixels = _attempt(color, functools.partial(color.load(), pixels))
+        yield variant.name, _Result(known, pixels if isinstance(pixels, Failure) else _Output(pixels, target))
 
-    def result(self, variant: Variant, known: Header | None) -> _Result:
-        """A variant's output; a file whose header Pillow cannot read is as large as the variant's decoder says."""
-        output = self._output(variant)
-        decoded = self._decoded[variant.decode]
-        if known is None and not isinstance(decoded, Failure):
-            known = Header(decoded.shape[1], decoded.shape[0], 1)
-        return _Result(known or _UNKNOWN, output)
 
-    def _output(self, variant: Variant) -> _Output | Failure:
-        key = (variant.decode, variant.resize)
-        resized = _once(self._resized, key, lambda: self._resize(*key))
-        if isinstance(resized, Failure) or variant.color is None:
-            return resized
-        colored = _attempt(variant.color, lambda method: method.load()(resized.pixels))
-        return colored if isinstance(colored, Failure) else _Output(colored, resized.frame)
+def _decode(method: Method, data: bytes) -> Pixels | Failure:
+    if not data:
+        return Failure(f"{method.token}: the file is empty")
+    return _attempt(method, lambda: method.load()(data))
 
-    def _decode(self, method: Method) -> Pixels | Failure:
-        if not self._data:
-            return Failure(f"{method.token}: the file is empty")
-        return _attempt(method, lambda method: method.load()(self._data))
 
-    def _resize(self, decoder: Method, method: Method | None) -> _Output | Failure:
-        decoded = _once(self._decoded, decoder, lambda: self._decode(decoder))
-        if isinstance(decoded, Failure):
-            return decoded
-        height, width = decoded.shape[:2]
+def _resize(decoded: Pixels, method: Method | None, target: Frame) -> Pixels | Failure:
+    if method is None or target.resize is None:
+        return target.cut(decoded)
+    resized = _attempt(method, functools.partial(method.load(), decoded, *target.resize))
+    return resized if isinstance(resized, Failure) else target.cut(resized)
+
+
+class _Encoded(NamedTuple):
+    pixel_sha256: str
+    image: bytes
+    label_map: bytes | None
+    label_map_sha256: str
+
+
+class _Encoder:
+    """Encodes one sample's outputs, each picture once: methods often agree, down to the last pixel."""
+
+    def __init__(self, image_format: str, classes: NDArray[np.uint8] | None) -> None:
+        self._format = image_format
+        self._classes = classes
+        self._images: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        self._label_maps: dict[Frame, tuple[bytes, str]] = {}
+
+    def encode(self, output: _Output) -> _Encoded | Failure:
+        digest = hashlib.sha256(output.pixels.data).hexdigest()
+        same = digest, output.pixels.shape
         try:
-            target = frame(self._geometry, width, height, self._size)
+            if same not in self._images:
+                self._images[same] = encode(output.pixels, self._format)
+            label_map = None if self._classes is None else self._label_map(self._classes, output.frame)
         except ValueError as error:
-            return Failure(f"{decoder.token}: {error}")
-        if method is None or target.resize is None:
-            return _Output(target.cut(decoded), target)
-        size = target.resize
-        resized = _attempt(method, lambda method: method.load()(decoded, *size))
-        return resized if isinstance(resized, Failure) else _Output(target.cut(resized), target)
+            return Failure(str(error))
+        return _Encoded(digest, self._images[same], *(label_map or (None, "")))
+
+    def _label_map(self, classes: NDArray[np.uint8], target: Frame) -> tuple[bytes, str]:
+        if target not in self._label_maps:
+            framed = _frame_classes(classes, target)
+            self._label_maps[target] = encode_label_map(framed), hashlib.sha256(framed.data).hexdigest()
+        return self._label_maps[target]
 
 
 def _frame_classes(classes: NDArray[np.uint8], target: Frame) -> NDArray[np.uint8]:
     """A label map in the output frame: nearest neighbour, padded with the ignored class."""
     height, width = classes.shape
     if (width, height) != target.source:
-        raise ValueError(f"the label map is {width}x{height}, the image {target.source[0]}x{target.source[1]}")
+        raise ValueError(f"source: the label map is {width}x{height}, the image {target.source[0]}x{target.source[1]}")
     resized = resize_label_map(classes, *target.resize) if target.resize else classes
     return target.cut(resized, padding=IGNORED)
 
 
-def _once(cache: dict[Any, T], key: Any, make: Callable[[], T]) -> T:
-    if key not in cache:
-        cache[key] = make()
-    return cache[key]
-
-
-def _attempt(method: Method, call: Callable[[Method], Pixels]) -> Pixels | Failure:
+def _attempt(method: Method, call: Callable[[], Pixels]) -> Pixels | Failure:
     try:
-        return np.ascontiguousarray(call(method))
+        return np.ascontiguousarray(call())
     except Exception as error:  # every library has exceptions of its own; any of them is this sample's failure
         return Failure(f"{method.token}: {_one_line(error)}")
 
@@ -208,13 +225,11 @@ def _one_line(error: Exception) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
-def _ok(output: _Output, base: _Output | Failure, pixel_sha256: str, fields: Mapping[str, Any]) -> Row:
+def _row(output: _Output, base: _Output | Failure, pixel_sha256: str, fields: Mapping[str, Any]) -> Row:
     compared = None if isinstance(base, Failure) else residual(output.pixels, base.pixels)
     target = output.frame
     return Row(
         **fields,
-        status="ok",
-        error="",
         width=target.width,
         height=target.height,
         pixel_sha256=pixel_sha256,
@@ -225,22 +240,4 @@ def _ok(output: _Output, base: _Output | Failure, pixel_sha256: str, fields: Map
         crop_y=target.crop_y,
         scale_x=target.scale_x,
         scale_y=target.scale_y,
-    )
-
-
-def _failed(reason: str, fields: Mapping[str, Any]) -> Row:
-    return Row(
-        **fields,
-        status="failed",
-        error=reason,
-        width=0,
-        height=0,
-        pixel_sha256="",
-        residual_mean_abs=None,
-        residual_max_abs=None,
-        residual_changed=None,
-        crop_x=0,
-        crop_y=0,
-        scale_x=0.0,
-        scale_y=0.0,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,9 @@ def dry_run(root: str, variants: Sequence[Variant], samples: Sequence[Sample], c
     return f"Would write to {root} (nothing was written):\n\n{table(rows, frozenset({1, 2, 3}))}"
 
 
-def finished(root: Path, summaries: Sequence[Mapping[str, Any]], *, nothing_to_do: bool) -> str:
+def finished(
+    root: Path, summaries: Sequence[Mapping[str, Any]], degenerate: Iterable[Sequence[str]], *, nothing_to_do: bool
+) -> str:
     """What lies where, how the variants differ, and the next commands to try."""
     rows: list[Sequence[str]] = [("variant", "images", "failed", "size", "mean |Δ|", "max |Δ|", "changed")]
     for summary in summaries:
@@ -98,7 +99,7 @@ def finished(root: Path, summaries: Sequence[Mapping[str, Any]], *, nothing_to_d
         table(rows, frozenset(range(1, 7))),
         "",
         f"|Δ|: absolute difference from the reference ({reference}), in steps of 0 to 255.",
-        *_degenerate(summaries),
+        *(f"Same pixels on every image (degenerate): {', '.join(names)}." for names in degenerate),
         "",
         f"{root}/",
         "  README.md                     dataset card",
@@ -114,16 +115,6 @@ def finished(root: Path, summaries: Sequence[Mapping[str, Any]], *, nothing_to_d
         where = f"{root}/{failed['name']}/manifest.parquet"
         lines.insert(2, f"Some images failed: the reasons are in the `error` column, as in {where}\n")
     return "\n".join(lines)
-
-
-def _degenerate(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
-    same = defaultdict(list)
-    for summary in summaries:
-        if summary["totals"]["samples"]:
-            same[summary["pixels_sha256"]].append(summary["name"])
-    return [
-        f"Same pixels on every image (degenerate): {', '.join(names)}." for names in same.values() if len(names) > 1
-    ]
 
 
 def size(count: int) -> str:

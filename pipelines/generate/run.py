@@ -5,6 +5,7 @@ Everything that can be refused is refused before Ray starts.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -15,14 +16,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+from PIL import Image
 from tqdm import tqdm
 
 from generators.geometry import Size
-from generators.variant import Variant, VariantError, expand
+from generators.variant import Method, Variant, VariantError, expand
 from manifests.schema import CARD
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import report
-from pipelines.generate.card import card
+from pipelines.generate.card import card, degenerate
 from pipelines.generate.config import Config, base_variant, describe
 from pipelines.generate.datasets import DATASETS, choose_geometry
 from pipelines.generate.output import Output, cannot_write
@@ -74,8 +76,9 @@ def generate(options: Options) -> int:
     geometry, size = choose_geometry(options.dataset, options.geometry, options.size)
     base = base_variant(options.reference, geometry)
     variants = _variants(options.variants, base)
-    source = open_source(options.dataset, options.inputs)
-    samples, facts = list_source(source, options.limit)
+    if options.dataset == "cityscapes":
+        _check_png({variant.decode for variant in (base, *variants)})
+    source, samples, facts = find_samples(options.dataset, options.inputs, options.limit)
     config = Config(
         dataset=options.dataset,
         geometry=geometry,
@@ -123,10 +126,10 @@ def _locked(
             raise RunError("stopped: whole shards are kept, and the same command continues") from None
         finally:
             engine.stop()
-    summaries = [output.finish(variant.name) for variant in variants]
+    summaries = [output.finish(variant.name, shards) for variant in variants]
     root = Path(output.root)
     output.write(root / CARD, card(root))
-    print(report.finished(root, summaries, nothing_to_do=not tasks))
+    print(report.finished(root, summaries, degenerate(root), nothing_to_do=not tasks))
     return int(any(summary["totals"]["failed"] for summary in summaries))
 
 
@@ -147,7 +150,18 @@ def _variants(words: Iterable[str], base: Variant) -> list[Variant]:
     return variants
 
 
-def open_source(dataset: str, inputs: Inputs) -> Source:
+def _check_png(decoders: Iterable[Method]) -> None:
+    """Raises UsageError where a decoder cannot read PNG: said once, and not for every sample."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, "PNG")
+    for method in decoders:
+        try:
+            method.load()(buffer.getvalue())
+        except Exception as error:  # libraries have exceptions of their own
+            raise UsageError(f"{method.token} cannot read PNG ({error}): leave it out with this dataset") from None
+
+
+def _open_source(dataset: str, inputs: Inputs) -> Source:
     """The source that the options name. Raises UsageError where they do not fit the dataset."""
     source, labels, annotations = inputs
     for option, text, suits in (
@@ -173,9 +187,10 @@ def open_source(dataset: str, inputs: Inputs) -> Source:
     return open_imagenet(path, Path(labels).absolute() if labels else None)
 
 
-def list_source(source: Source, limit: int | None) -> tuple[list[Sample], Mapping[str, str]]:
-    """The first `limit` samples in order, and what else the source says of itself; notes go to the user."""
+def find_samples(dataset: str, inputs: Inputs, limit: int | None) -> tuple[Source, list[Sample], Mapping[str, str]]:
+    """A source, its first `limit` samples in order, and what else it says of itself; notes go to the user."""
     try:
+        source = _open_source(dataset, inputs)
         listing = source.listing()
     except OSError as error:
         raise UsageError(f"the source cannot be read ({error})") from None
@@ -183,7 +198,7 @@ def list_source(source: Source, limit: int | None) -> tuple[list[Sample], Mappin
         _say(note)
     if not listing.samples:
         raise UsageError("the source holds no images")
-    return ordered(listing.samples)[:limit], listing.facts
+    return source, ordered(listing.samples)[:limit], listing.facts
 
 
 def _absolute(output: str) -> Path:
@@ -206,7 +221,8 @@ def _follow(results: Iterable[Any], total: int) -> None:
                 made += len(result.task.samples)
                 failed += result.failed
                 bar.update(len(result.task.samples))
-                bar.set_postfix(failed=failed) if failed else None
+                if failed:
+                    bar.set_postfix(failed=failed)
             now = time.monotonic()
             if bar.disable and (now - last >= _TICK or made == total):
                 _say(f"{made:,} of {total:,} images, {failed:,} failed, {now - began:.0f} s")

@@ -44,7 +44,7 @@ class TarWriter:
 
     def __init__(self, path: Path) -> None:
         self._stream = _Hashing(path)
-        self._tar = tarfile.TarFile(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
+        self._tar = tarfile.TarFile(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT, encoding="utf-8")
 
     def add(self, name: str, data: bytes) -> None:
         """Append a regular file: mode 0644, mtime, uid and gid 0, no names of users."""

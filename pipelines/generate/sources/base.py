@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import UsageError
+from pipelines.errors import SourceError, UsageError
 
 UNKNOWN_LABEL = -1
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -79,12 +79,17 @@ class Segmented(Protocol):
         """Class of every source pixel: uint8 of shape (height, width), 255 where there is none."""
 
 
-def read_file(path: str) -> bytes | Missing:
-    """A file's bytes, or why they cannot be read."""
+def read_file(path: str) -> bytes:
+    """A file's bytes. Raises SourceError where they cannot be read: the file was there when it was listed."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        return Missing(f"source: cannot be read ({error.strerror})")
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: str, error: Exception) -> SourceError:
+    """The error of a source that was there when it was listed and cannot be read now."""
+    return SourceError(f"{path} cannot be read any more ({error}): whole shards are kept; see to it and run again")
 
 
 def some(names: Sequence[str]) -> str:

@@ -53,11 +53,11 @@ class CityscapesSource:
                 UNKNOWN_LABEL,
                 path.relative_to(root).as_posix(),
                 path.stat().st_size,
-                (str(path), str(_label_path(root, path))),
+                (str(path), _label_path(root, path)),
             )
             for path in images
         ]
-        unlabelled = [sample.path for sample in samples if not Path(sample.place[1]).is_file()]
+        unlabelled = [sample.path for sample in samples if not sample.place[1]]
         notes = [f"no label map for {some(unlabelled)}: counted as failed"] if unlabelled else []
         return Listing(samples, notes)
 
@@ -67,11 +67,10 @@ class CityscapesSource:
 
     def label_map(self, sample: Sample) -> NDArray[np.uint8] | Missing:
         """The sample's train ids, uint8 of shape (height, width)."""
-        data = read_file(sample.place[1])
-        if isinstance(data, Missing):
-            return Missing(f"{data.reason}: {Path(sample.place[1]).name}")
+        if not sample.place[1]:
+            return Missing("source: no label map")
         try:
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(read_file(sample.place[1]))) as image:
                 if image.mode != "L":
                     return Missing(f"source: the label map is {image.mode}, not 8-bit grayscale")
                 trained: NDArray[np.uint8] = _TRAIN_IDS[np.asarray(image)]
@@ -80,5 +79,6 @@ class CityscapesSource:
             return Missing(f"source: the label map cannot be read ({str(error).partition(' at 0x')[0]})")
 
 
-def _label_path(root: Path, image: Path) -> Path:
-    return root / "gtFine" / "val" / image.parent.name / image.name.replace(_IMAGE, _LABELS)
+def _label_path(root: Path, image: Path) -> str:
+    path = root / "gtFine" / "val" / image.parent.name / image.name.replace(_IMAGE, _LABELS)
+    return str(path) if path.is_file() else ""

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,7 @@ from pipelines.generate.sources.base import (
     key_of,
     read_file,
     some,
+    unreadable,
 )
 
 UNKNOWN_IMAGE = -1
@@ -163,5 +165,7 @@ def _unzip(path: str, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
             else:
                 try:
                     yield archive.read(sample.place[0])
-                except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+                except OSError as error:
+                    raise unreadable(path, error) from None
+                except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, KeyError) as error:
                     yield Missing(f"source: cannot be read from the zip ({error})")

@@ -7,6 +7,7 @@ is refused with a line that says what is needed.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import tarfile
@@ -26,6 +27,7 @@ from pipelines.generate.sources.base import (
     key_of,
     read_file,
     some,
+    unreadable,
 )
 from pipelines.generate.sources.labels import CLASSES, LabelList, label_by_synset, read_labels
 from pipelines.generate.sources.parquet import ParquetSource
@@ -164,6 +166,8 @@ def _labelled(files: Iterable[tuple[str, int, tuple[object, ...]]], labels: Labe
         raise UsageError(f"{labels.path} has a label for none of the {len(found):,} images: is it the right list?")
     found += [Sample(key, label, key, 0, ()) for key, label in absent.items()]
     notes = []
+    if len(labels.by_number) > len(found):
+        notes.append(f"{labels.path} has {len(labels.by_number):,} labels, the source {len(found):,} images")
     if absent:
         notes.append(f"{labels.path} lists {some(sorted(absent))} that the source does not have: counted as failed")
     if unknown:
@@ -191,7 +195,7 @@ class _Member:
 
 def _members(path: Path) -> Iterator[_Member]:
     try:
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(path, "r:", encoding="utf-8") as archive:
             for member in archive:
                 if member.isreg():
                     yield _Member(str(path), member.name, member.offset_data, member.size)
@@ -200,30 +204,21 @@ def _members(path: Path) -> Iterator[_Member]:
 
 
 def _read_members(samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-    """The bytes of samples whose place is (archive, offset), each archive opened once for a run of samples."""
-    archive, file = "", None
-    try:
-        for sample in samples:
-            if not sample.place:
-                yield ABSENT
-                continue
-            path, offset = sample.place
-            try:
-                if path != archive:
-                    if file:
-                        file.close()
-                    archive, file = path, open(path, "rb")  # noqa: SIM115 - stays open for the samples that follow
-                assert file is not None
-                file.seek(offset)
-                data = file.read(sample.size)
-            except OSError as error:
-                yield Missing(f"source: cannot be read ({error.strerror})")
-                continue
-            whole = len(data) == sample.size
-            yield data if whole else Missing(f"source: {Path(path).name} ends inside this member")
-    finally:
-        if file:
-            file.close()
+    """The bytes of samples whose place is (archive, offset), an archive opened once for a run of samples."""
+    for archive, run in itertools.groupby(samples, key=lambda sample: sample.place[:1]):
+        if not archive:
+            yield from (ABSENT for _ in run)
+            continue
+        path = str(archive[0])
+        try:
+            with open(path, "rb") as file:
+                for sample in run:
+                    file.seek(sample.place[1])
+                    data = file.read(sample.size)
+                    whole = len(data) == sample.size
+                    yield data if whole else Missing(f"source: {Path(path).name} ends inside this member")
+        except OSError as error:
+            raise unreadable(path, error) from None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Sample, key_of
+from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Sample, key_of, unreadable
 from pipelines.generate.sources.labels import CLASSES
 
 
@@ -76,6 +76,8 @@ def _read_group(path: str, group: int, rows: Sequence[int]) -> dict[tuple[str, i
         with pq.ParquetFile(path) as file:
             images = file.read_row_group(group, columns=["image.bytes"])["image"].take(pa.array(rows))
     except (pa.ArrowException, OSError) as error:
+        if getattr(error, "errno", None):  # Arrow's own errors, of damaged data, have none
+            raise unreadable(path, error) from None
         reason = Missing(f"source: {Path(path).name} cannot be read ({str(error).splitlines()[0]})")
         return {(path, group, row): reason for row in rows}
     found: dict[tuple[str, int, int], bytes | Missing] = {}

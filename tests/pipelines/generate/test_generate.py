@@ -222,6 +222,7 @@ def test_two_runs_on_one_output_the_second_is_refused(
         (["--size", "160"], "another configuration, config.size: 224 → 160"),
         (["--geometry", "squash"], 'config.geometry: "crop" → "squash"'),
         (["--limit", "4"], "another source, config.source.samples: 9 → 4"),
+        (["--size", "160", "--overwrite"], "pil_lanczos was made with another configuration"),
         (["--variant", "pil_box", "--image-format", "npy"], 'config.image_format: "png" → "npy"'),
         (["--reference", "opencv"], 'config.reference: "pil+pil_bilinear" → "opencv+pil_bilinear"'),
     ],
@@ -248,9 +249,10 @@ def test_another_library_version_in_the_same_output_is_refused(made: Path, tmp_p
     assert "another library version, provenance.libraries.Pillow" in refused.stderr
 
 
-def test_overwrite_makes_the_asked_variants_anew(made: Path, tmp_path: Path) -> None:
+def test_overwrite_replaces_what_another_configuration_made(made: Path, tmp_path: Path) -> None:
     run(tmp_path, "--size", "160", variant="ffmpeg")
     run(tmp_path, "--overwrite", variant="ffmpeg")
+    assert "Nothing was left to do." in run(tmp_path, "--overwrite", variant="ffmpeg").stdout
     found = files(tmp_path)
     expected = files(made)
     for path in found:

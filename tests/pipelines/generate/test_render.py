@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from generators.pillow import header
 from generators.variant import METHODS, Method, Variant, parse, reference
 from manifests.verify import decode
 from pipelines.generate.render import Rendered, Renderer
@@ -195,3 +196,31 @@ def test_geometry_is_the_same_for_all_libraries(photographs: dict[str, bytes]) -
     assert {(r.width, r.height, r.crop_x, r.crop_y, r.scale_x, r.scale_y) for r in rows} == {
         (160, 160, 56, 11, 272 / 640, 182 / 427)
     }
+
+
+def test_headers_of_rare_formats_stop_nothing() -> None:
+    """Fuzzed beginnings of formats whose parsers raise what they like: each is a row."""
+    rng = np.random.default_rng(0)
+    starts = [
+        b"\x00\x00\x00 ftypavif",
+        b"DDS |\x00\x00\x00",
+        b"\x8a\x01\x00\x00",
+        b"II*\x00",
+        b"GIF89a",
+        b"BM",
+        b"8BPS",
+    ]
+    for start in starts:
+        for _ in range(20):
+            (rendered,) = render(start + rng.bytes(200), "pil_lanczos")
+            assert rendered.row.status == "failed"
+            assert rendered.row.error.startswith("pil: ")
+
+
+def test_a_png_s_header_is_read_without_decoding_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(buffer, "PNG")
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("the image was decoded"))
+    found = header(buffer.getvalue())
+    assert found is not None
+    assert (found.width, found.height, found.orientation) == (30, 20, 1)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines.errors import UsageError
+from pipelines.errors import SourceError, UsageError
 from pipelines.generate.sources import Missing, SampleSource, Source, open_imagenet, ordered
 from pipelines.generate.sources.labels import label_by_synset, read_labels
 
@@ -169,13 +169,35 @@ def test_listed_but_missing_and_there_but_unlisted(flat: Path, labels: Path) -> 
     assert "has no label for other.JPEG" in unknown
 
 
-def test_a_file_that_goes_away_is_a_failed_sample(flat: Path, labels: Path) -> None:
-    source = open_imagenet(flat, labels)
+def test_a_source_that_goes_away_blames_no_sample(
+    flat: Path, labels: Path, images: dict[str, bytes], tmp_path: Path
+) -> None:
+    archive = tar(tmp_path / "val.tar", list(images.items()))
+    for path in (flat, archive):
+        source = open_imagenet(path, labels)
+        samples = ordered(source.listing().samples)
+        path.rename(tmp_path / "aside")
+        with pytest.raises(SourceError, match="cannot be read any more"):
+            list(source.read(samples))
+        (tmp_path / "aside").rename(path)
+        assert all(isinstance(data, bytes) for data in source.read(samples))
+
+
+def test_a_member_that_the_tar_ends_in_is_a_failed_sample(
+    images: dict[str, bytes], labels: Path, tmp_path: Path
+) -> None:
+    path = tar(tmp_path / "val.tar", list(images.items()))
+    source = open_imagenet(path, labels)
     samples = ordered(source.listing().samples)
-    (flat / samples[1].path).unlink()
-    found = list(source.read(samples))
-    assert found[1] == Missing("source: cannot be read (No such file or directory)")
-    assert all(isinstance(data, bytes) for data in (found[0], found[2], found[3]))
+    os.truncate(path, samples[-1].place[1] + 100)
+    assert list(source.read(samples))[-1] == Missing("source: val.tar ends inside this member")
+
+
+def test_more_ground_truth_than_images_is_said(images: dict[str, bytes], tmp_path: Path) -> None:
+    path = tar(tmp_path / "val.tar", list(images.items())[:3])
+    truth = tmp_path / "truth.txt"
+    truth.write_text("490\n" * 50_000)
+    assert open_imagenet(path, truth).listing().notes == [f"{truth} has 50,000 labels, the source 3 images"]
 
 
 def test_a_truncated_tar_is_refused(images: dict[str, bytes], labels: Path, tmp_path: Path) -> None:
