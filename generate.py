@@ -15,7 +15,8 @@ from pipelines.command import Parser, exit_status, positive
 from pipelines.generate import report
 from pipelines.generate.datasets import DATASETS, parse_size
 from pipelines.generate.encode import FORMATS
-from pipelines.generate.run import Inputs, Options, generate, stop
+from pipelines.generate.run import Options, generate, stop
+from pipelines.generate.sources.find import Inputs
 
 
 def _size(text: str) -> Size:

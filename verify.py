@@ -21,8 +21,7 @@ from pipelines.command import Parser, exit_status, positive
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.compare import Again, check_source, explain, render_again
 from pipelines.generate.config import describe
-from pipelines.generate.run import Inputs, find_samples
-from pipelines.generate.sources import Source
+from pipelines.generate.sources.find import Found, Inputs, find
 
 _SHOWN = 10
 T = TypeVar("T")
@@ -97,16 +96,16 @@ def _again(folders: Sequence[Path], inputs: Inputs) -> Iterator[Again]:
     datasets = {folder.parent for folder in folders}
     if len(datasets) > 1:
         raise UsageError("--render takes the shards of one dataset at a time: name its folder")
-    found: Source | None = None
+    found: Found | None = None
     for path in (path for folder in folders for path in records_of(folder)[0]):
         record = Record.from_bytes(path.read_bytes(), path.name)
         config = record.recipe.config
         if found is None:
-            found, samples, facts = find_samples(config["dataset"], inputs, config["source"].get("samples"))
-            described = dict(describe(found, samples, facts))
+            found = find(config["dataset"], inputs, config["source"].get("samples"))
+            described = dict(describe(found))
         check_source(record.recipe, described)
         first = record.shard * config["samples_per_shard"]
-        yield Again(path, samples[first : first + len(record.rows)], found)
+        yield Again(path, found.samples[first : first + len(record.rows)], found.source)
 
 
 def _report(problems: Sequence[Problem], folders: Sequence[Path], shards: int, rendered: bool) -> int:

@@ -29,20 +29,21 @@ def cpu() -> dict[str, Any]:
     return {"architecture": platform.machine(), "features": sorted(_SIMD.intersection(flags))}
 
 
-def code_sha256(packages: Iterable[Path]) -> str:
-    """Digest of all Python files in the given packages, by name and content."""
+def code_sha256(root: Path, parts: Iterable[str]) -> str:
+    """Digest of Python files, by name and content: `parts` are files and packages below `root`."""
+    named = [root / part for part in parts]
+    files = {file for path in named for file in (path.rglob("*.py") if path.is_dir() else [path])}
     total = hashlib.sha256()
-    for package in sorted(packages):
-        for path in sorted(package.rglob("*.py")):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            total.update(f"{package.name}/{path.relative_to(package).as_posix()} {content}\n".encode())
+    for path in sorted(files):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        total.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
     return total.hexdigest()
 
 
-def provenance(versions: Mapping[str, str], packages: Iterable[Path]) -> dict[str, Any]:
-    """Everything that may change a byte besides source and configuration, as plain JSON values."""
+def provenance(versions: Mapping[str, str], code: str) -> dict[str, Any]:
+    """Everything that may change a byte besides source and configuration, as plain JSON values; `code` is a digest."""
     return {
         "libraries": dict(sorted(versions.items())),
         "cpu": cpu(),
-        "code_sha256": code_sha256(packages),
+        "code_sha256": code,
     }

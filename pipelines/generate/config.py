@@ -6,23 +6,27 @@ together is not part of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import generators
-import manifests
-import pipelines.generate
 from generators.geometry import Size
 from generators.variant import LIBRARIES, Variant, VariantError, reference
-from manifests.provenance import provenance
+from manifests.provenance import code_sha256, provenance
 from manifests.schema import Recipe
 from pipelines.errors import UsageError
 from pipelines.generate import encode
-from pipelines.generate.sources import Sample, Source, fingerprint
+from pipelines.generate.sources import fingerprint
+from pipelines.generate.sources.find import Found
 
-_CODE = tuple(Path(package.__path__[0]) for package in (generators, manifests, pipelines.generate))
+_ROOT = Path(__file__).resolve().parents[2]
+# The code that decides bytes: a change elsewhere does not make finished shards another thing.
+_CODE = (
+    "generators",
+    *(f"manifests/{name}.py" for name in ("derive", "residual", "schema")),
+    *(f"pipelines/generate/{name}.py" for name in ("config", "encode", "plan", "render", "shard", "tar")),
+    "pipelines/generate/sources",
+)
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,15 @@ class Config:
         versions = encode.versions(self.image_format)
         for name in {"Pillow", *used}:  # Pillow reads the headers of all sources
             versions.update(LIBRARIES[name].versions())
-        return Recipe(variant.name, variant.spelled_out, self.as_json(), provenance(versions, _CODE))
+        return Recipe(
+            variant.name, variant.spelled_out, self.as_json(), provenance(versions, code_sha256(_ROOT, _CODE))
+        )
 
 
-def describe(source: Source, samples: list[Sample], facts: Mapping[str, str]) -> tuple[tuple[str, Any], ...]:
+def describe(found: Found) -> tuple[tuple[str, Any], ...]:
     """The `source` field of a configuration."""
-    return ("kind", source.kind), ("samples", len(samples)), ("sha256", fingerprint(samples)), *sorted(facts.items())
+    count, digest = len(found.samples), fingerprint(found.samples)
+    return ("kind", found.source.kind), ("samples", count), ("sha256", digest), *sorted(found.facts.items())
 
 
 def base_variant(text: str, geometry: str) -> Variant:

@@ -14,7 +14,6 @@ from pipelines.generate.config import Config
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.encode import EXPECTED_RATIO
 from pipelines.generate.plan import shard_count
-from pipelines.generate.sources import Sample
 
 # Bytes that a sample's other members and the tar's headers take.
 _OVERHEAD = 3_000
@@ -61,17 +60,15 @@ def _version(library: Library) -> str:
     return version if name == library.name else f"{name} {version}"
 
 
-def dry_run(root: str, variants: Sequence[Variant], samples: Sequence[Sample], config: Config) -> str:
+def dry_run(root: str, variants: Sequence[Variant], samples: int, config: Config) -> str:
     """The plan: what would be made, and how many bytes to expect."""
     target = frame(config.geometry, *DATASETS[config.dataset].typical, config.size)
     image = int(target.width * target.height * 3 * EXPECTED_RATIO[config.image_format])
-    each = len(samples) * (image + _OVERHEAD)
-    shards = shard_count(len(samples), config.samples_per_shard)
+    each = samples * (image + _OVERHEAD)
+    shards = shard_count(samples, config.samples_per_shard)
     rows: list[Sequence[str]] = [("variant", "samples", "shards", "expected size")]
-    rows += [(variant.name, f"{len(samples):,}", f"{shards:,}", size(each)) for variant in variants]
-    rows.append(
-        ("total", f"{len(samples) * len(variants):,}", f"{shards * len(variants):,}", size(each * len(variants)))
-    )
+    rows += [(variant.name, f"{samples:,}", f"{shards:,}", size(each)) for variant in variants]
+    rows.append(("total", f"{samples * len(variants):,}", f"{shards * len(variants):,}", size(each * len(variants))))
     return f"Would write to {root} (nothing was written):\n\n{table(rows, frozenset({1, 2, 3}))}"
 
 

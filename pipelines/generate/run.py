@@ -8,16 +8,12 @@ from __future__ import annotations
 import io
 import os
 import signal
-import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
 
 from PIL import Image
-from tqdm import tqdm
 
 from generators.geometry import Size
 from generators.variant import Method, Variant, VariantError, expand
@@ -29,26 +25,8 @@ from pipelines.generate.config import Config, base_variant, describe
 from pipelines.generate.datasets import DATASETS, choose_geometry
 from pipelines.generate.output import Output, cannot_write
 from pipelines.generate.plan import plan, shard_count
-from pipelines.generate.sources import (
-    Sample,
-    SampleSource,
-    Source,
-    open_cityscapes,
-    open_coco,
-    open_imagenet,
-    ordered,
-)
-
-# Seconds between lines of progress where there is no terminal.
-_TICK = 5.0
-
-
-class Inputs(NamedTuple):
-    """Where a source lies, as the user wrote it."""
-
-    source: str | None
-    labels: str | None
-    annotations: str | None
+from pipelines.generate.progress import TICK, follow, say
+from pipelines.generate.sources.find import Found, Inputs, find
 
 
 @dataclass(frozen=True)
@@ -78,7 +56,9 @@ def generate(options: Options) -> int:
     variants = _variants(options.variants, base)
     if options.dataset == "cityscapes":
         _check_png({variant.decode for variant in (base, *variants)})
-    source, samples, facts = find_samples(options.dataset, options.inputs, options.limit)
+    found = find(options.dataset, options.inputs, options.limit)
+    for note in found.notes:
+        say(note)
     config = Config(
         dataset=options.dataset,
         geometry=geometry,
@@ -86,42 +66,35 @@ def generate(options: Options) -> int:
         reference=options.reference,
         image_format=options.image_format,
         samples_per_shard=options.samples_per_shard or DATASETS[options.dataset].samples_per_shard,
-        source=describe(source, samples, facts),
+        source=describe(found),
     )
     output = Output(str(_absolute(options.output) / options.dataset))
     if options.dry_run:
-        print(report.dry_run(output.root, variants, samples, config))
+        print(report.dry_run(output.root, variants, len(found.samples), config))
         return 0
     with output.locked():
         try:
-            return _locked(options, variants, source, samples, config, output)
+            return _make(options, variants, found, config, output)
         except OSError as error:
             raise cannot_write(output.root, error) from None
 
 
-def _locked(
-    options: Options,
-    variants: Sequence[Variant],
-    source: Source,
-    samples: Sequence[Sample],
-    config: Config,
-    output: Output,
-) -> int:
+def _make(options: Options, variants: Sequence[Variant], found: Found, config: Config, output: Output) -> int:
     recipes = {variant.name: config.recipe(variant) for variant in variants}
     output.begin(recipes, options.overwrite)
-    shards = shard_count(len(samples), config.samples_per_shard)
+    shards = shard_count(len(found.samples), config.samples_per_shard)
     done = {variant.name: output.done(variant.name, shards, recipes[variant.name]) for variant in variants}
-    tasks = list(plan(samples, config.samples_per_shard, variants, done))
+    tasks = list(plan(found.samples, config.samples_per_shard, variants, done))
     if tasks:
         from pipelines.generate import engine  # imports Ray, which is not needed where nothing is left to do
 
         digests = {name: recipe.sha256 for name, recipe in recipes.items()}
-        _say(f"{len(tasks):,} of {shards:,} shards to make, variants: {len(variants)}; starting Ray")
+        say(f"{len(tasks):,} of {shards:,} shards to make, variants: {len(variants)}; starting Ray")
         try:
             in_flight = engine.start(options.address, options.workers)
             signal.signal(signal.SIGTERM, stop)  # Ray has put a handler of its own in its place
-            results = engine.run(tasks, engine.Job(config, source, output, digests), in_flight, _TICK)
-            _follow(results, sum(len(task.samples) for task in tasks))
+            results = engine.run(tasks, engine.Job(config, found.source, output, digests), in_flight, TICK)
+            follow(results, sum(len(task.samples) for task in tasks))
         except (KeyboardInterrupt, SystemExit):
             raise RunError("stopped: whole shards are kept, and the same command continues") from None
         finally:
@@ -144,7 +117,7 @@ def _variants(words: Iterable[str], base: Variant) -> list[Variant]:
     except VariantError as error:
         raise UsageError(str(error)) from None
     for token, problem in skipped.items():
-        _say(f"left out: {token} {problem}")
+        say(f"left out: {token} {problem}")
     if not variants:
         raise UsageError("no variant is left to make: see --list-variants")
     return variants
@@ -161,46 +134,6 @@ def _check_png(decoders: Iterable[Method]) -> None:
             raise UsageError(f"{method.token} cannot read PNG ({error}): leave it out with this dataset") from None
 
 
-def _open_source(dataset: str, inputs: Inputs) -> Source:
-    """The source that the options name. Raises UsageError where they do not fit the dataset."""
-    source, labels, annotations = inputs
-    for option, text, suits in (
-        ("--source", source, dataset != "sample"),
-        ("--labels", labels, dataset == "imagenet"),
-        ("--annotations", annotations, dataset == "coco"),
-    ):
-        if text and not suits:
-            raise UsageError(f"{option} is of no use with --dataset {dataset}: leave it out, or choose another dataset")
-        if text and "://" in text:
-            raise UsageError(f"{option} {text}: URIs are not supported yet, give a path")
-    if dataset == "sample":
-        return SampleSource()
-    if source is None:
-        raise UsageError(f"--dataset {dataset} needs --source PATH: where the images lie")
-    path = Path(source).absolute()
-    if not path.exists():
-        raise UsageError(f"--source {path} does not exist")
-    if dataset == "coco":
-        return open_coco(path, Path(annotations).absolute() if annotations else None)
-    if dataset == "cityscapes":
-        return open_cityscapes(path)
-    return open_imagenet(path, Path(labels).absolute() if labels else None)
-
-
-def find_samples(dataset: str, inputs: Inputs, limit: int | None) -> tuple[Source, list[Sample], Mapping[str, str]]:
-    """A source, its first `limit` samples in order, and what else it says of itself; notes go to the user."""
-    try:
-        source = _open_source(dataset, inputs)
-        listing = source.listing()
-    except OSError as error:
-        raise UsageError(f"the source cannot be read ({error})") from None
-    for note in listing.notes:
-        _say(note)
-    if not listing.samples:
-        raise UsageError("the source holds no images")
-    return source, ordered(listing.samples)[:limit], listing.facts
-
-
 def _absolute(output: str) -> Path:
     if "://" in output:
         raise UsageError(f"--output {output}: URIs are not supported yet, give a path")
@@ -209,25 +142,3 @@ def _absolute(output: str) -> Path:
             f"--output {output} is relative, and a Ray job runs in a copy that is thrown away: give an absolute path"
         )
     return Path(output).absolute()
-
-
-def _follow(results: Iterable[Any], total: int) -> None:
-    """Show progress while shards are finished: a bar on a terminal, a line every few seconds otherwise."""
-    began = last = time.monotonic()
-    made = failed = 0
-    with tqdm(total=total, unit="img", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
-        for result in results:
-            if result is not None:
-                made += len(result.task.samples)
-                failed += result.failed
-                bar.update(len(result.task.samples))
-                if failed:
-                    bar.set_postfix(failed=failed)
-            now = time.monotonic()
-            if bar.disable and (now - last >= _TICK or made == total):
-                _say(f"{made:,} of {total:,} images, {failed:,} failed, {now - began:.0f} s")
-                last = now
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -15,13 +15,17 @@ def test_features_are_those_that_numpy_finds() -> None:
 
 
 def test_the_digest_follows_names_and_contents_of_code(tmp_path: Path) -> None:
-    package = tmp_path / "package"
-    (package / "inner").mkdir(parents=True)
-    (package / "a.py").write_text("x = 1\n")
-    before = code_sha256([package])
-    (package / "notes.txt").write_text("no code")
-    assert code_sha256([package]) == before
-    (package / "a.py").write_text("x = 2\n")
-    changed = code_sha256([package])
-    (package / "a.py").rename(package / "inner" / "a.py")
-    assert len({before, changed, code_sha256([package])}) == 3
+    (tmp_path / "package" / "inner").mkdir(parents=True)
+    (tmp_path / "package" / "a.py").write_text("x = 1\n")
+    (tmp_path / "other.py").write_text("y = 1\n")
+    parts = ["package", "other.py"]
+    before = code_sha256(tmp_path, parts)
+    (tmp_path / "package" / "notes.txt").write_text("no code")
+    (tmp_path / "third.py").write_text("z = 1\n")
+    assert code_sha256(tmp_path, parts) == before
+    (tmp_path / "package" / "a.py").write_text("x = 2\n")
+    changed = code_sha256(tmp_path, parts)
+    (tmp_path / "package" / "a.py").rename(tmp_path / "package" / "inner" / "a.py")
+    moved = code_sha256(tmp_path, parts)
+    (tmp_path / "other.py").write_text("y = 2\n")
+    assert len({before, changed, moved, code_sha256(tmp_path, parts)}) == 4

@@ -1,0 +1,39 @@
+"""What a run says while it works, on stderr: results alone go to stdout."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:  # which imports Ray, and is not needed to say that nothing is left to do
+    from pipelines.generate.engine import Finished
+
+# Seconds between lines where there is no terminal.
+TICK = 5.0
+
+
+def follow(results: Iterable[Finished | None], total: int) -> None:
+    """Show progress while shards are finished: a bar on a terminal, a line every few seconds otherwise."""
+    began = last = time.monotonic()
+    made = failed = 0
+    with tqdm(total=total, unit="img", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
+        for result in results:
+            if result is not None:
+                made += len(result.task.samples)
+                failed += result.failed
+                bar.update(len(result.task.samples))
+                if failed:
+                    bar.set_postfix(failed=failed)
+            now = time.monotonic()
+            if bar.disable and (now - last >= TICK or made == total):
+                say(f"{made:,} of {total:,} images, {failed:,} failed, {now - began:.0f} s")
+                last = now
+
+
+def say(text: str) -> None:
+    """A line for the user."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,68 @@
+"""From what a user wrote on the command line to a source and its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pipelines.errors import UsageError
+from pipelines.generate.sources.base import Sample, Source, ordered
+from pipelines.generate.sources.cityscapes import open_cityscapes
+from pipelines.generate.sources.coco import open_coco
+from pipelines.generate.sources.imagenet import open_imagenet
+from pipelines.generate.sources.sample import SampleSource
+
+
+class Inputs(NamedTuple):
+    """Where a source lies, as the user wrote it."""
+
+    source: str | None
+    labels: str | None
+    annotations: str | None
+
+
+class Found(NamedTuple):
+    """A source, its samples in order, what else it says of itself, and what the user should know."""
+
+    source: Source
+    samples: list[Sample]
+    facts: Mapping[str, str]
+    notes: list[str]
+
+
+def find(dataset: str, inputs: Inputs, limit: int | None) -> Found:
+    """The source that the inputs name, and its first `limit` samples. Raises UsageError where there is none."""
+    try:
+        source = _open(dataset, inputs)
+        listing = source.listing()
+    except OSError as error:
+        raise UsageError(f"the source cannot be read ({error})") from None
+    if not listing.samples:
+        raise UsageError("the source holds no images")
+    return Found(source, ordered(listing.samples)[:limit], listing.facts, listing.notes)
+
+
+def _open(dataset: str, inputs: Inputs) -> Source:
+    source, labels, annotations = inputs
+    for option, text, suits in (
+        ("--source", source, dataset != "sample"),
+        ("--labels", labels, dataset == "imagenet"),
+        ("--annotations", annotations, dataset == "coco"),
+    ):
+        if text and not suits:
+            raise UsageError(f"{option} is of no use with --dataset {dataset}: leave it out, or choose another dataset")
+        if text and "://" in text:
+            raise UsageError(f"{option} {text}: URIs are not supported yet, give a path")
+    if dataset == "sample":
+        return SampleSource()
+    if source is None:
+        raise UsageError(f"--dataset {dataset} needs --source PATH: where the images lie")
+    path = Path(source).absolute()
+    if not path.exists():
+        raise UsageError(f"--source {path} does not exist")
+    if dataset == "coco":
+        return open_coco(path, Path(annotations).absolute() if annotations else None)
+    if dataset == "cityscapes":
+        return open_cityscapes(path)
+    return open_imagenet(path, Path(labels).absolute() if labels else None)
