@@ -131,9 +131,7 @@ def _after(
 
     A file whose header Pillow cannot read is as large as the decoder says.
     """
-    decoded = (
-        _attempt(decoder, lambda: decoder.load()(data)) if data else Failure(f"{decoder.token}: the file is empty")
-    )
+    decoded = _decode(decoder, data)
     if isinstance(decoded, Failure):
         yield from ((variant.name, _Result(known or _UNKNOWN, decoded)) for variant in variants)
         return
