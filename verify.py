@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -64,19 +65,20 @@ def _verify(path: Path, render: bool, inputs: Inputs, workers: int) -> int:
         raise UsageError(f"no shards at {path}: give the folder that generate.py wrote to")
     if any(inputs) and not render:
         raise UsageError("--source, --labels and --annotations are of use with --render only")
+    again = list(_again(folders, inputs)) if render else []  # a wrong source is refused before hours of checking
     records = [record for folder in folders for record in sorted(folder.glob(f"{SPLIT}-*.json"))]
     problems = [problem for root in sorted({folder.parent for folder in folders}) for problem in check_card(root)]
     problems += _spread(check_folder, folders, workers, "manifests")
     problems += _spread(check_tar, records, workers, "shards")
     if render:
-        problems += _spread(render_again, list(_again(folders, inputs)), workers, "rendering")
+        problems += _spread(render_again, again, workers, "rendering")
     return _report(problems, folders, len(records), render)
 
 
 def _spread(check: Callable[[T], list[Problem]], work: Sequence[T], workers: int, what: str) -> Iterator[Problem]:
     """Run a check for each piece of work in processes of its own, with a progress bar on a terminal."""
     context = multiprocessing.get_context("spawn")
-    bar = partial(tqdm, total=len(work), unit="shard", desc=what, disable=not sys.stderr.isatty())
+    bar = partial(tqdm, total=len(work), desc=what, disable=not sys.stderr.isatty())
     try:
         processes = max(1, min(workers, len(work)))
         with ProcessPoolExecutor(processes, mp_context=context, initializer=_quiet) as pool:
@@ -129,7 +131,8 @@ def _explanations(folders: Iterable[Path]) -> list[str]:
     for folder in folders:
         for path in records_of(folder)[0][:1]:
             recipe = Record.from_bytes(path.read_bytes(), path.name).recipe
-            found.update(dict.fromkeys(explain(recipe)))
+            with contextlib.suppress(UsageError, ValueError, KeyError):  # a recipe that was edited explains nothing
+                found.update(dict.fromkeys(explain(recipe)))
     return list(found)
 
 

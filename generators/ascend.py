@@ -30,7 +30,9 @@ _LIMITED_OFFSET = np.array([16.0, 128.0, 128.0])
 _FULL = np.array([255.0, 255.0, 255.0])
 _FULL_OFFSET = np.array([0.0, 128.0, 128.0])
 
-# The same limited-range matrices in integers scaled by 256 (the paper's equation 7).
+# The same limited-range matrices in integers scaled by 256. Backward: Huawei's AIPP documentation, CSC configuration
+# "YUV420SP_U8 to RGB888_U8", BT-601NARROW. Forward: its usual counterpart (Microsoft, "Recommended 8-Bit YUV Formats").
+# The paper's equation 7 is taken to be this; its text was not at hand to compare with.
 _INTEGER_FORWARD = np.array([[66, 129, 25], [-38, -74, 112], [112, -94, -18]], np.int32)
 _INTEGER_BACKWARD = np.array([[298, 0, 409], [298, -100, -208], [298, 516, 0]], np.int32)
 _INTEGER_OFFSET = np.array([16, 128, 128], np.int32)
@@ -69,7 +71,7 @@ def _to_rgb(yuv: NDArray[np.uint8], steps: NDArray[np.float64], offset: NDArray[
 
 
 def nv12_ascend(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB → NV12 → RGB, BT.601 limited range in 8-bit fixed point, as the paper's equation 7 gives it.
+    """RGB → NV12 → RGB, BT.601 limited range in 8-bit fixed point: the paper's colour mode.
 
     Y = ((66 R + 129 G + 25 B + 128) >> 8) + 16, and likewise U and V; back with 298, 409, 100, 208 and 516.
     """
@@ -86,7 +88,7 @@ def nv12_full(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def yuv444_float(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB → 8-bit YUV 4:4:4 → RGB with the exact BT.601 limited-range matrix (equations 5 and 6): rounding alone."""
+    """RGB → 8-bit YUV 4:4:4 → RGB with the exact BT.601 limited-range matrix: rounding alone."""
     return _to_rgb(_to_yuv(image, _LIMITED, _LIMITED_OFFSET), _LIMITED, _LIMITED_OFFSET)
 
 

@@ -221,7 +221,7 @@ class Record:
         held += [(self.recipe.name, str), (self.recipe.variant, dict), (self.recipe.provenance, dict)]
         held += [(self.recipe.config, dict), (self.recipe.config.get("source"), dict)]
         held += [(self.recipe.config.get(name), str) for name in ("dataset", "geometry", "image_format")]
-        held += [(self.recipe.provenance.get("libraries"), dict)]
+        held += [(self.recipe.provenance.get("libraries"), dict), (self.recipe.config.get("samples_per_shard"), int)]
         for value, kind in held:
             if type(value) is not kind:
                 raise TypeError(f"{value!r} is no {kind.__name__}")

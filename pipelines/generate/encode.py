@@ -6,17 +6,18 @@ OpenCV, and compared with the pixels: a wrong encoder cannot also be the judge.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import io
 from collections.abc import Callable
 
 import fpng
 import numpy as np
-import PIL
 from numpy.typing import NDArray
-from PIL import Image, features
+from PIL import Image
 
 from generators import opencv
+from manifests.verify import decode
 
 _ATTEMPTS = 3
 
@@ -44,15 +45,10 @@ def _npy(image: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _by_numpy(data: bytes) -> NDArray[np.uint8]:
-    loaded: NDArray[np.uint8] = np.load(io.BytesIO(data), allow_pickle=False)
-    return loaded
-
-
 _CODECS: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], Callable[[bytes], NDArray[np.uint8]]]] = {
     "png": (_png, opencv.decode),
     "webp": (_webp, opencv.decode),
-    "npy": (_npy, _by_numpy),
+    "npy": (_npy, functools.partial(decode, image_format="npy")),
 }
 FORMATS: tuple[str, ...] = tuple(_CODECS)
 
@@ -87,12 +83,10 @@ def encode_label_map(classes: NDArray[np.uint8]) -> bytes:
 
 
 def versions(image_format: str) -> dict[str, str]:
-    """The libraries that write and check the format, and pyarrow, which writes the manifest."""
+    """What writes and checks the format besides Pillow, which has a part in every run, and what writes the manifest."""
     found = {"pyarrow": importlib.metadata.version("pyarrow"), "NumPy": np.__version__}
     if image_format != "npy":
         found |= opencv.versions()
     if image_format == "png":
         found["fpng"] = importlib.metadata.version("fpng")
-    if image_format == "webp":
-        found |= {"Pillow": PIL.__version__, "Pillow/libwebp": features.version("webp") or "unknown"}
     return found

@@ -55,7 +55,7 @@ class Output:
         os.replace(partial, path)
 
     def variants(self) -> list[str]:
-        """The variants that have at least one file here, sorted."""
+        """The folders that are here, sorted."""
         root = Path(self.root)
         return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
@@ -97,13 +97,12 @@ class Output:
             if not overwrite or name not in recipes:
                 way = "use --overwrite to make it anew" if name in recipes else "delete that folder"
                 raise UsageError(f"{conflict}: {way}, or choose another --output")
+        for folder in map(self.folder, recipes):
+            if folder.is_file():
+                raise UsageError(f"{folder} is a file where a folder must be: move it, or choose another --output")
         for name in conflicts:
             shutil.rmtree(self.folder(name))
         for name in recipes:
-            if self.folder(name).is_file():
-                raise UsageError(
-                    f"{self.folder(name)} is a file where a folder must be: move it, or choose another --output"
-                )
             self.folder(name).mkdir(exist_ok=True)
 
     def _conflict(self, name: str, recipes: Mapping[str, Recipe]) -> str | None:

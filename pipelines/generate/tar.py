@@ -22,7 +22,7 @@ class _Hashing(io.RawIOBase):
         self.sha256 = hashlib.sha256()
         self.size = 0
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, data: bytes) -> int:  # type: ignore[override] # only tarfile writes, and it writes bytes
         self._file.write(data)
         self.sha256.update(data)
         self.size += len(data)

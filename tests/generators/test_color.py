@@ -29,14 +29,14 @@ def photograph(photographs: dict[str, bytes]) -> NDArray[np.uint8]:
     return METHODS["pil"].load()(photographs["flower"])[:224, 200:424]
 
 
-def equation_7(red: int, green: int, blue: int) -> tuple[int, int, int]:
+def fixed_point(red: int, green: int, blue: int) -> tuple[int, ...]:
     """The fixed-point round trip of one pixel, in plain Python."""
     y = ((66 * red + 129 * green + 25 * blue + 128) >> 8) + 16
     u = ((-38 * red - 74 * green + 112 * blue + 128) >> 8) + 128
     v = ((112 * red - 94 * green - 18 * blue + 128) >> 8) + 128
     c, d, e = y - 16, u - 128, v - 128
     back = (298 * c + 409 * e + 128) >> 8, (298 * c - 100 * d - 208 * e + 128) >> 8, (298 * c + 516 * d + 128) >> 8
-    return tuple(min(max(value, 0), 255) for value in back)  # type: ignore[return-value]
+    return tuple(min(max(value, 0), 255) for value in back)
 
 
 def exact(red: int, green: int, blue: int, *, full: bool) -> tuple[int, int, int]:
@@ -70,8 +70,8 @@ def plain(token: str, pixel: tuple[int, ...]) -> list[int]:
 
 
 @given(PIXELS)
-def test_nv12_ascend_is_equation_7(pixel: tuple[int, int, int]) -> None:
-    assert plain("nv12_ascend", pixel) == list(equation_7(*pixel))
+def test_nv12_ascend_is_fixed_point(pixel: tuple[int, int, int]) -> None:
+    assert plain("nv12_ascend", pixel) == list(fixed_point(*pixel))
 
 
 @given(PIXELS)
@@ -89,7 +89,7 @@ def test_subsampling_averages_blocks_and_repeats_them() -> None:
     image[:, 0] = (255, 0, 0)  # one column of a block red, the other black: half the chroma everywhere
     noised = color("nv12_ascend", image).astype(int)
     assert (noised[:, 2:] == noised[0, 2]).all()
-    red = equation_7(255, 0, 0)
+    red = fixed_point(255, 0, 0)
     assert noised[0, 1, 0] > 60  # red has bled into the black column
     assert abs(noised[0, 0, 0] - red[0]) > 60
 

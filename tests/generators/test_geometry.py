@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -103,7 +104,7 @@ def test_crop_at_224_is_torchvision_s_resize_256_and_center_crop(width: int, hei
     assert max(found.resize) == int(256 * long / short)
     assert (found.resize[0] <= found.resize[1]) == (width <= height or max(found.resize) == 256)
     assert found.crop_y == int(round((found.resize[1] - 224) / 2.0))  # noqa: RUF046 - torchvision's own words
-    assert found.crop_x == int(round((found.resize[0] - 224) / 2.0))  # noqa: RUF046
+    assert found.crop_x == int(round((found.resize[0] - 224) / 2.0))  # noqa: RUF046 - likewise
 
 
 @pytest.mark.parametrize(("size", "side"), [(224, 256), (227, 259), (299, 341), (33, 37)])
@@ -132,3 +133,12 @@ def test_a_frame_that_would_be_a_bomb_is_refused() -> None:
     assert frame("crop", 1, 256, (224,)).resize == (256, 65_536)
     with pytest.raises(ValueError, match="1x2000 would be resized to 256x512,000, over the limit of 16,777,216"):
         frame("crop", 1, 2000, (224,))
+
+
+def test_scale_factors_and_truncation_are_a_pixel_apart() -> None:
+    scale = 256 / 427
+    rounded = cv2.resize(np.zeros((427, 640), np.uint8), None, fx=scale, fy=scale)
+    crop = frame("crop", 640, 427, (224,))
+    assert crop.resize == (383, 256)  # torchvision's int(256 * 640 / 427)
+    assert rounded.shape == (256, 384)
+    assert frame("keep_ratio", 640, 427, (256, 1000)).resize == (384, 256)

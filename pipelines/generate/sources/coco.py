@@ -156,16 +156,18 @@ _LARGEST_MEMBER = 2**28
 
 
 def _unzip(path: str, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-    with zipfile.ZipFile(path) as archive:
-        for sample in samples:
-            if not sample.place:
-                yield ABSENT
-            elif sample.size > _LARGEST_MEMBER:
-                yield Missing(f"source: refused unread: {sample.size:,} bytes in a zip (a zip bomb?)")
-            else:
-                try:
-                    yield archive.read(sample.place[0])
-                except OSError as error:
-                    raise unreadable(path, error) from None
-                except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, KeyError) as error:
-                    yield Missing(f"source: cannot be read from the zip ({error})")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for sample in samples:
+                yield _extract(archive, sample) if sample.place else ABSENT
+    except (OSError, zipfile.BadZipFile) as error:
+        raise unreadable(path, error) from None
+
+
+def _extract(archive: zipfile.ZipFile, sample: Sample) -> bytes | Missing:
+    if sample.size > _LARGEST_MEMBER:
+        return Missing(f"source: refused unread: {sample.size:,} bytes in a zip (a zip bomb?)")
+    try:
+        return archive.read(sample.place[0])
+    except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, KeyError) as error:
+        return Missing(f"source: cannot be read from the zip ({error})")

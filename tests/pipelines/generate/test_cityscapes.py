@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipelines.generate.sources import Missing, open_cityscapes, ordered
 from tests.conftest import Command
 
 # cityscapesscripts: road is label id 7 and train id 0, bicycle 33 and 18; 0 (unlabeled) and 29 (caravan) are ignored.
@@ -73,6 +74,19 @@ def test_label_maps_are_train_ids_at_the_image_s_size(root: Path, tmp_path: Path
     noised = samples(tmp_path / "out", "nv12_opencv")
     assert all(noised[key]["seg.png"] == found[key]["seg.png"] for key in found)
     assert command("verify.py", tmp_path / "out", "--render", "--source", root).returncode == 0
+
+
+def test_the_nineteen_classes(root: Path) -> None:
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(every).save(root / "gtFine" / "val" / "ulm" / "ulm_000000_000019_gtFine_labelIds.png")
+    source = open_cityscapes(root)
+    classes = source.label_map(ordered(source.listing().samples)[-1])
+    assert not isinstance(classes, Missing)
+    # cityscapesscripts/helpers/labels.py, as runs of label ids and their first train id
+    expected = np.full(256, 255)
+    for first, last, train in ((7, 8, 0), (11, 13, 2), (17, 17, 5), (19, 28, 6), (31, 33, 16)):
+        expected[first : last + 1] = np.arange(train, train + last - first + 1)
+    assert np.array_equal(classes.ravel(), expected)
 
 
 def test_a_resize_makes_up_no_class(root: Path, tmp_path: Path, command: Command) -> None:

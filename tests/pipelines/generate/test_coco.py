@@ -24,7 +24,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from generators.geometry import frame
-from pipelines.errors import UsageError
+from pipelines.errors import SourceError, UsageError
 from pipelines.generate.sources import Missing, open_coco, ordered
 from tests.conftest import ROOT, Command
 
@@ -121,6 +121,18 @@ def test_a_damaged_zip_member_is_a_failed_sample(images: Path, instances: Path, 
     assert isinstance(first, Missing)
     assert "cannot be read from the zip" in first.reason
     assert all(isinstance(data, bytes) for data in others)
+
+
+def test_a_zip_that_goes_away_blames_no_sample(images: Path, instances: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "val2017.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(images.iterdir()):
+            file.write(path, path.name)
+    source = open_coco(archive, instances)
+    samples = ordered(source.listing().samples)
+    archive.unlink()
+    with pytest.raises(SourceError, match="cannot be read any more"):
+        list(source.read(samples))
 
 
 def refused(images: Path, instances: Path | None) -> str:
@@ -241,7 +253,7 @@ def keep_ratio_boxes(
 ) -> tuple[NDArray[np.float64], tuple[int, int]]:
     """Boxes as detection frameworks resize them: each side by the ratio of the rounded to the original size."""
     scale = min(800 / min(width, height), 1333 / max(width, height))
-    new_width, new_height = int(round(width * scale)), int(round(height * scale))  # noqa: RUF046
+    new_width, new_height = int(round(width * scale)), int(round(height * scale))  # noqa: RUF046 - their words
     ratios = np.array([new_width / width, new_height / height] * 2)
     return boxes * ratios, (new_width, new_height)
 

@@ -23,6 +23,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from manifests.schema import COLUMNS
+from pipelines.errors import RunError
+from pipelines.generate.config import Config, describe
+from pipelines.generate.output import Output
+from pipelines.generate.shard import Task, make_shard
+from pipelines.generate.sources.find import Inputs, find
 from tests.conftest import ROOT, Command
 
 VARIANTS = "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend"
@@ -64,7 +69,8 @@ def test_the_layout_is_the_contract_s(made: Path) -> None:
 def test_tars_are_plain_and_members_are_in_order(made: Path) -> None:
     with tarfile.open(made / "sample" / "ffmpeg" / "validation-00001-of-00005.tar", "r:") as tar:
         members = tar.getmembers()
-        texts = {m.name: tar.extractfile(m).read() for m in members if not m.name.endswith("png")}  # type: ignore[union-attr]
+        files_inside = {member.name: tar.extractfile(member) for member in members}
+        texts = {name: file.read() for name, file in files_inside.items() if file and not name.endswith("png")}
     names = [member.name for member in members]
     assert names == [f"{key}.{member}" for key in ("camera", "chelsea") for member in ("png", "cls", "json")]
     assert texts["chelsea.cls"] == b"281"
@@ -83,6 +89,27 @@ def test_the_table_has_a_row_for_every_source_image(made: Path) -> None:
     assert [row["shard"] for row in rows] == [0, 0, 1, 1, 2, 2, 3, 3, 4]
     assert {row["status"] for row in rows} == {"ok"}
     assert all(row["residual_mean_abs"] > 0 for row in rows)
+
+
+def test_timm_s_description_counts_what_is_in_the_tars(made: Path) -> None:
+    folder = made / "sample" / "ffmpeg"
+    split = json.loads((folder / "_info.json").read_text())["splits"]["validation"]
+    counts = []
+    for name in split["filenames"]:
+        with tarfile.open(folder / name) as tar:
+            counts.append(sum(member.endswith(".png") for member in tar.getnames()))
+    assert split["shard_lengths"] == counts
+    assert split["num_samples"] == sum(counts) == 9
+    assert split["name"] == "validation"
+
+
+def test_a_worker_with_other_libraries_refuses(tmp_path: Path) -> None:
+    found = find("sample", Inputs(None, None, None), None)
+    config = Config("sample", "crop", (224,), "pil", "png", 9, describe(found))
+    task = Task(0, 1, found.samples, (config.base,))
+    with pytest.raises(RunError, match="differ from those that the run began with"):
+        make_shard(task, config, found.source, Output(str(tmp_path)), {config.base.name: "another digest"})
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_summary_spells_out_what_was_made(made: Path) -> None:

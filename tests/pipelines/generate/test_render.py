@@ -188,6 +188,18 @@ def test_the_turned_image_has_no_residual_where_its_shape_differs() -> None:
     assert turned.row.source_orientation == 6
 
 
+def test_scale_refers_to_the_turned_image() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.effect_noise((400, 300), 50).save(buffer, "JPEG", exif=exif)
+    stored, turned = render(buffer.getvalue(), "pil", "opencv_exif")
+    assert (turned.row.source_width, turned.row.source_height) == (400, 300)
+    assert (
+        (turned.row.scale_x, turned.row.scale_y) == (stored.row.scale_y, stored.row.scale_x) == (256 / 300, 341 / 400)
+    )
+
+
 def test_geometry_is_the_same_for_all_libraries(photographs: dict[str, bytes]) -> None:
     variants: list[Variant] = [parse(token, reference()) for token, m in METHODS.items() if m.stage == "resize"]
     rows = [

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import SourceError, UsageError
-from pipelines.generate.sources import Missing, SampleSource, Source, open_imagenet, ordered
+from pipelines.generate.sources import Missing, Sample, SampleSource, Source, fingerprint, open_imagenet, ordered
 from pipelines.generate.sources.labels import label_by_synset, read_labels
 
 # Labels that everybody knows, and the devkit's ILSVRC2012_ID of the same classes (`meta.mat`).
@@ -280,6 +280,14 @@ def test_the_sample_set(photographs: dict[str, bytes]) -> None:
             headers[key] = image.size, tuple(layer[1:3] for layer in layers)
     assert len({size for size, _ in headers.values()}) >= 4
     assert len({sampling for _, sampling in headers.values()}) >= 4
+
+
+def test_a_source_is_another_when_names_labels_or_sizes_differ() -> None:
+    sample = Sample("a", 1, "a.JPEG", 10, ("here/a.JPEG",))
+    same = sample._replace(place=("elsewhere/a.JPEG",))
+    others = [sample._replace(path="b.JPEG"), sample._replace(label=2), sample._replace(size=11)]
+    assert fingerprint([sample]) == fingerprint([same])
+    assert len({fingerprint([other]) for other in (sample, *others)}) == 4
 
 
 def test_parquet_without_the_columns_is_refused(tmp_path: Path) -> None:
