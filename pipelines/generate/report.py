@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,10 @@ from pipelines.generate.config import Config
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.encode import EXPECTED_RATIO
 from pipelines.generate.plan import shard_count
+from pipelines.text import entry, table
 
 # Bytes that a sample's other members and the tar's headers take.
 _OVERHEAD = 3_000
-
-
-def table(rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
-    """Rows (the first is the head) as text columns; columns in `right` are flushed right."""
-    cells = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    cells.insert(1, ["─" * width for width in widths])
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if index in right else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    )
 
 
 def variants_table() -> str:
@@ -104,8 +90,8 @@ def finished(
         "  <variant>/manifest.parquet    a row for each source image",
         "  <variant>/manifest.json       what was made, and what made it",
         "",
-        f"Next: {_command('verify.py')} {root}",
-        f"      {_command('generate.py')} --list-variants",
+        f"Next: {entry('verify.py')} {root}",
+        f"      {entry('generate.py')} --list-variants",
     ]
     failed = max(summaries, key=lambda summary: int(summary["totals"]["failed"]))
     if failed["totals"]["failed"]:
@@ -120,13 +106,3 @@ def size(count: int) -> str:
         if count >= scale:
             return f"{count / scale:.1f} {unit}"
     return f"{count} B"
-
-
-def _command(script: str) -> str:
-    """How a person would type one of the entries from where they are."""
-    entry = Path(sys.argv[0]).absolute().with_name(script)
-    return f"{_short(Path(sys.executable))} {_short(entry)}"
-
-
-def _short(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

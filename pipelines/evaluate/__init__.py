@@ -1,0 +1,1 @@
+"""Shards and predictions in; metrics, and a report, out."""

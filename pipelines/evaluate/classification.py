@@ -1,0 +1,75 @@
+"""Top-1 and top-5 against the shards' labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import UsageError
+from pipelines.evaluate.predictions import read_classes
+from pipelines.evaluate.shards import Shards
+from pipelines.evaluate.statistics import paired_proportions
+from pipelines.evaluate.task import Score
+
+
+class _Hits(NamedTuple):
+    """Whether the label is the first predicted class, and among the first five (None where only one is known)."""
+
+    first: NDArray[np.bool_]
+    five: NDArray[np.bool_] | None
+
+
+class Classification:
+    """Scores tables of classes; samples without a label are left out."""
+
+    metric = "top1"
+    counted = "images"
+
+    def __init__(self, shards: Shards, reference: Path, offset: int = 0) -> None:
+        self._shards = shards
+        self._offset = offset
+        self._samples = shards.samples().only_labelled()
+        if not self._samples.keys:
+            raise UsageError(f"no sample in {shards.root} has a label: generate it again with --labels")
+        classes = self._classes(shards.reference.name, reference)
+        _check_shift(reference, classes[:, 0], self._samples.labels)
+        self._reference = self._hits(classes)
+
+    @property
+    def keys(self) -> list[str]:
+        return self._samples.keys
+
+    def score(self, variant: str, path: Path) -> Score:
+        hits, reference = self._hits(self._classes(variant, path)), self._reference
+        lost = (reference.first & ~hits.first).astype(np.int64)
+        gained = (~reference.first & hits.first).astype(np.int64)
+        figures = {"top1": float(hits.first.mean())}
+        if hits.five is not None:
+            figures["top5"] = float(hits.five.mean())
+        return Score(figures, paired_proportions(int(lost.sum()), int(gained.sum()), len(lost)), lost, gained)
+
+    def _classes(self, variant: str, path: Path) -> NDArray[np.int64]:
+        """The predicted classes of the scored samples, from a table that must have all of the variant's."""
+        there = self._shards.variants[variant].keys()
+        place = {key: index for index, key in enumerate(there)}
+        classes = read_classes(path, there, self._offset)
+        return classes[[place[key] for key in self._samples.keys]]
+
+    def _hits(self, classes: NDArray[np.int64]) -> _Hits:
+        hits = classes == self._samples.labels[:, None]
+        return _Hits(hits[:, 0], hits.any(axis=1) if classes.shape[1] > 1 else None)
+
+
+def _check_shift(path: Path, classes: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
+    """Raises UsageError where predictions are far better with 1 taken off or added: another class space."""
+    as_is = float((classes == labels).mean())
+    for shift in (1, -1):
+        moved = float((classes - shift == labels).mean())
+        if moved > 0.1 + 2 * as_is:
+            raise UsageError(
+                f"{path}: top-1 is {as_is:.1%}, but {moved:.1%} with {'1 taken off' if shift > 0 else '1 added to'} "
+                f"every class: the class space is off by one; give --class-offset {shift}"
+            )

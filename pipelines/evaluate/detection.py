@@ -1,0 +1,276 @@
+"""COCO mAP (IoU 0.50:0.95, all areas, 100 detections an image), and the same for resampled images.
+
+Matching is pycocotools'. Its accumulation is done here in a weighted form, so that thousands of resamples need no
+second matching: an image that is drawn twice counts twice. With all weights 1 it is pycocotools' own figure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from pipelines.errors import UsageError
+from pipelines.evaluate.shards import Shards
+from pipelines.evaluate.statistics import Bootstrap, paired_bootstrap
+from pipelines.evaluate.task import Score
+from pipelines.generate.sources.base import key_of
+from pipelines.generate.sources.coco import read_annotations
+
+_MOST = 100  # detections an image: COCO's maxDets for mAP
+# Above this share of images without a box, a file looks as if it were of a part of the images.
+_EMPTY = 0.2
+
+
+class _Category(NamedTuple):
+    """One category's detections, best first, and its objects.
+
+    `image` is int64 of shape (detections,): the place of the image among those scored; `right` and `ignored` are bool
+    of shape (10 IoU thresholds, detections); `objects` int64 of shape (images,).
+    """
+
+    image: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    objects: NDArray[np.int64]
+
+
+class _Matches(NamedTuple):
+    """What COCOeval matched: by category, and for each object (in a fixed order) its image and whether it was found.
+
+    An object counts as found where a detection of its class matches it at an IoU of 0.5.
+    """
+
+    categories: Sequence[_Category]
+    object_image: NDArray[np.int64]
+    found: NDArray[np.bool_]
+
+
+class Detection:
+    """Scores COCO results files against an annotation file."""
+
+    metric = "map"
+    counted = "objects"
+
+    def __init__(
+        self, shards: Shards, reference: Path, annotations: Path, boxes: str, bootstrap: Bootstrap, allow_empty: bool
+    ) -> None:
+        self._shards = shards
+        self._boxes = boxes
+        self._bootstrap = bootstrap
+        self._allow_empty = allow_empty
+        self._coco, ids = _open_annotations(annotations, shards)
+        self._keys = [key for key in shards.samples().keys if key in ids]
+        self._ids = [ids[key] for key in self._keys]
+        self._known = set(ids.values())
+        self._reference = self._matches(self._read(shards.reference.name, reference))
+        self._resampled = self._resample(self._reference)
+
+    @property
+    def keys(self) -> list[str]:
+        return self._keys
+
+    def score(self, variant: str, path: Path) -> Score:
+        results = self._read(variant, path)
+        matches, theirs = self._matches(results), self._reference
+        value = _mean_ap(matches.categories, np.ones((1, len(self._ids))))[0]
+        reference = _mean_ap(theirs.categories, np.ones((1, len(self._ids))))[0]
+        comparison = paired_bootstrap(float(reference - value), self._resampled - self._resample(matches))
+        count = len(self._ids)
+        lost = np.bincount(matches.object_image[theirs.found & ~matches.found], minlength=count)
+        gained = np.bincount(matches.object_image[matches.found & ~theirs.found], minlength=count)
+        return Score({"map": float(value)}, comparison, lost, gained, self._notes(path, results))
+
+    def _resample(self, matches: _Matches) -> NDArray[np.float64]:
+        return self._bootstrap.values(lambda weights: _mean_ap(matches.categories, weights), len(self._ids))
+
+    def _read(self, variant: str, path: Path) -> list[dict[str, Any]]:
+        results = _load(path)
+        _check(path, results, self._known, set(self._coco.getCatIds()))
+        wanted = set(self._ids)
+        results = [result for result in results if result["image_id"] in wanted]
+        empty = len(wanted) - len({result["image_id"] for result in results})
+        if empty > _EMPTY * len(wanted) and not self._allow_empty:
+            raise UsageError(
+                f"{path} has no box in {empty:,} of {len(wanted):,} images: is it whole? Give --allow-empty if it is"
+            )
+        return results if self._boxes == "source" else self._to_source(variant, results)
+
+    def _notes(self, path: Path, results: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+        with_boxes = {result["image_id"] for result in results}
+        empty = len(set(self._ids) - with_boxes)
+        same = Counter((r["image_id"], r["category_id"], *r["bbox"], r["score"]) for r in results)
+        twice = sum(count - 1 for count in same.values())
+        notes = [f"{path.name} has no box in {empty:,} of {len(self._ids):,} images"] if empty else []
+        notes += [f"{path.name} has {twice:,} detections more than once"] if twice else []
+        return tuple(notes)
+
+    def _to_source(self, variant: str, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The results with boxes in source pixels: (output + crop) / scale."""
+        columns = self._shards.variants[variant].table("key", "crop_x", "crop_y", "scale_x", "scale_y").to_pylist()
+        ids = dict(zip(self._keys, self._ids, strict=True))
+        frames = {ids[row["key"]]: row for row in columns if row["key"] in ids}
+        moved = []
+        for result in results:
+            frame = frames[result["image_id"]]
+            x, y, width, height = result["bbox"]
+            box = [
+                (x + frame["crop_x"]) / frame["scale_x"],
+                (y + frame["crop_y"]) / frame["scale_y"],
+                width / frame["scale_x"],
+                height / frame["scale_y"],
+            ]
+            moved.append({**result, "bbox": box})
+        return moved
+
+    def _matches(self, results: list[dict[str, Any]]) -> _Matches:
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells of its progress
+            detected = self._coco.loadRes(copy.deepcopy(results)) if results else _nothing(self._coco)
+            evaluation = COCOeval(self._coco, detected, "bbox")
+            evaluation.params.imgIds = self._ids
+            evaluation.params.areaRng = evaluation.params.areaRng[:1]
+            evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
+            evaluation.params.maxDets = [_MOST]
+            evaluation.evaluate()
+        return _collect(evaluation, self._ids)
+
+
+def _open_annotations(path: Path, shards: Shards) -> tuple[COCO, dict[str, int]]:
+    """The annotations, and image ids by key. Raises UsageError where they are not those of the shards."""
+    found = read_annotations(path)
+    wanted = shards.config["source"].get("annotations_sha256")
+    if found.sha256 != wanted:
+        raise UsageError(f"{path} is not the annotation file that the shards were made with (its sha256 differs)")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco = COCO(str(path))
+    except (KeyError, TypeError, AssertionError) as error:
+        raise UsageError(f"{path} is no COCO-format annotation file ({type(error).__name__}: {error})") from None
+    return coco, {key_of(name): number for name, number in found.ids.items()}
+
+
+def _nothing(coco: COCO) -> COCO:
+    empty = COCO()
+    empty.dataset = {**coco.dataset, "annotations": []}
+    empty.createIndex()
+    return empty
+
+
+def _load(path: Path) -> list[Any]:
+    try:
+        results = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as COCO results ({error})") from None
+    if not isinstance(results, list):
+        raise UsageError(f"{path} is no COCO results file, which is a list of detections")
+    return results
+
+
+def _check(path: Path, results: Sequence[Any], images: set[int], categories: set[int]) -> None:
+    """Raises UsageError, with counts, for detections that cannot be right."""
+    for problem, is_wrong in (
+        ("lack image_id, category_id, bbox of four numbers or score", lambda r: not _is_detection(r)),
+        ("have a NaN or infinite score or box", lambda r: not all(map(math.isfinite, (r["score"], *r["bbox"])))),
+        ("have a box of negative size", lambda r: min(r["bbox"][2:]) < 0),
+        ("are of images that the annotations do not list", lambda r: r["image_id"] not in images),
+        ("are of categories that the annotations do not have", lambda r: r["category_id"] not in categories),
+    ):
+        wrong = [result for result in results if is_wrong(result)]
+        if wrong:
+            hint = ""
+            if "categories" in problem:
+                hint = f"; ids here are {min(categories)} to {max(categories)}, not places in a list"
+            first = json.dumps(wrong[0])[:120]
+            raise UsageError(f"{path}: {len(wrong):,} of {len(results):,} detections {problem} (first: {first}){hint}")
+
+
+def _is_detection(result: Any) -> bool:
+    if not isinstance(result, dict):
+        return False
+    box, score = result.get("bbox"), result.get("score")
+    numbers = [*box, score] if isinstance(box, list) else []
+    return (
+        len(numbers) == 5
+        and all(type(number) in (int, float) for number in numbers)
+        and all(type(result.get(name)) is int for name in ("image_id", "category_id"))
+    )
+
+
+def _collect(evaluation: COCOeval, ids: Sequence[int]) -> _Matches:
+    """What was matched, gathered by category from COCOeval's results for each image."""
+    place = {number: index for index, number in enumerate(ids)}
+    by_category: dict[int, list[dict[str, Any]]] = {number: [] for number in evaluation.params.catIds}
+    for image in evaluation.evalImgs:
+        if image is not None:
+            by_category[image["category_id"]].append(image)
+    categories, object_images, found = [], [np.zeros(0, np.int64)], [np.zeros(0, bool)]
+    for images in by_category.values():
+        categories.append(_category(images, place))
+        for image in images:
+            counts = ~np.asarray(image["gtIgnore"], bool)
+            object_images.append(np.full(np.count_nonzero(counts), place[image["image_id"]]))
+            found.append(np.asarray(image["gtMatches"])[0].astype(bool)[counts])
+    return _Matches(categories, np.concatenate(object_images), np.concatenate(found))
+
+
+def _category(images: Sequence[Mapping[str, Any]], place: Mapping[int, int]) -> _Category:
+    objects = np.zeros(len(place), np.int64)
+    for image in images:
+        objects[place[image["image_id"]]] += np.count_nonzero(~np.asarray(image["gtIgnore"], bool))
+    if not images:
+        return _Category(np.zeros(0, np.int64), np.zeros((10, 0), bool), np.zeros((10, 0), bool), objects)
+    scores = np.concatenate([image["dtScores"] for image in images])
+    order = np.argsort(-scores, kind="mergesort")  # as pycocotools, so that equal scores fall alike
+    drawn = np.concatenate([np.full(len(image["dtScores"]), place[image["image_id"]]) for image in images])[order]
+    matched = np.concatenate([image["dtMatches"] for image in images], axis=1)[:, order].astype(bool)
+    ignored = np.concatenate([image["dtIgnore"] for image in images], axis=1)[:, order].astype(bool)
+    return _Category(drawn.astype(np.int64), matched & ~ignored, ignored, objects)
+
+
+_RECALLS = np.linspace(0.0, 1.0, 101)  # pycocotools' recThrs
+
+
+def _mean_ap(categories: Iterable[_Category], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """mAP for each row of `weights` (resamples, images): the mean over thresholds and categories that have objects."""
+    total, counted = np.zeros(len(weights)), np.zeros(len(weights))
+    for category in categories:
+        objects = weights @ category.objects
+        there = objects > 0
+        if there.any():
+            total += np.where(there, _average_precision(category, weights, np.where(there, objects, 1)), 0)
+            counted += there
+    counted[counted == 0] = np.nan
+    mean: NDArray[np.float64] = total / counted
+    return mean
+
+
+def _average_precision(
+    category: _Category, weights: NDArray[np.float64], objects: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The mean over IoU thresholds of the precision at 101 recalls, for each row of weights."""
+    drawn = weights[:, category.image]
+    detections = np.cumsum(drawn, axis=1)
+    precisions = np.zeros(len(weights))
+    for right, ignored in zip(category.right, category.ignored, strict=True):
+        places = np.flatnonzero(right)
+        if not len(places):
+            continue
+        counted = np.cumsum(drawn * ~ignored, axis=1) if ignored.any() else detections
+        true = np.cumsum(drawn[:, places], axis=1)
+        precision = true / (counted[:, places] + np.spacing(1))
+        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        # How many of the 101 recalls each true detection is the first to reach.
+        reached = np.searchsorted(_RECALLS, true / objects[:, None], side="right")
+        precisions += (best * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(_RECALLS)
+    return precisions / len(category.right)

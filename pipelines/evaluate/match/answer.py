@@ -1,0 +1,176 @@
+"""What a person reads: the verdict in words, how sure it is, the ranking, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from generators.variant import METHODS
+from pipelines.evaluate.match.measure import Measured
+from pipelines.evaluate.match.rank import RESAMPLES, Guess, Place, Ranking
+from pipelines.evaluate.shards import Shards
+from pipelines.text import table
+
+_SHOWN = 10
+# Below this many images, resampling them says little.
+_FEW = 10
+
+
+def answer(shards: Shards, measured: Measured, ranking: Ranking) -> str:
+    """The whole answer without the notes."""
+    first = ranking.places[0]
+    if first.peak == 0:
+        verdict = _exact(shards, measured, ranking)
+    elif ranking.guess and ranking.guess.likely:
+        verdict = _composed(shards, measured, ranking, ranking.guess)
+    elif ranking.near:
+        verdict = _nearest(shards, measured, ranking)
+    else:
+        verdict = _far(shards, measured, ranking)
+    *said, following = verdict
+    return "\n".join([*said, "", _table(shards, measured, ranking.places), "", following])
+
+
+def _exact(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[str]:
+    first, *others = ranking.places
+    images = len(measured.keys)
+    yield f"Your device matches {_named(first)} exactly: every pixel of {_images(images)}."
+    yield from _twins(shards, first)
+    if shards.reference.name in first.names:
+        yield f"No stage differs from the reference (`{shards.reference.name}`)."
+    else:
+        yield _stage_line(shards, _stages(shards, first), None)
+    if others:
+        telling = images - max(place.same for place in others)
+        which = "every image" if telling == images else f"{_images(telling)} or more"
+        yield f"Sure: every other variant here differs in {which}."
+    if shards.reference.name in first.names:
+        yield "Next: the pixels are the training's; if accuracy drops, look behind them (runtime, quantisation)."
+    else:
+        yield f"Next: score the model on `{first.names[0]}`: what it loses there is what this device costs."
+
+
+def _composed(shards: Shards, measured: Measured, ranking: Ranking, guess: Guess) -> Iterator[str]:
+    first, names = ranking.places[0], guess.sums[0]
+    yield f"Most likely `{'+'.join(names)}`, which is not in the shards: the differences of {_listed(names)} added up"
+    yield (
+        f"explain {guess.explained:.0%} of the squared error that the nearest variant leaves ({_named(first)}, "
+        f"mean |Δ| {first.mean:.2f})."
+    )
+    yield _stage_line(shards, shards.changed_stages(names[0])[0], guess)
+    yield _sure(measured, guess.first, "this sum came first", "")
+    command = shards.command(_joined(guess))
+    yield f"Next: make what may be it and match again; the right one agrees in every pixel:\n  {command}"
+
+
+def _nearest(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[str]:
+    first, *others = ranking.places
+    following = f"; next: `{others[0].names[0]}`, {others[0].mean:.2f}" if others else ""
+    equal = f", every pixel of {first.same} of {_images(len(measured.keys))}" if first.same else ""
+    yield f"Nearest: {_named(first)} (mean |Δ| {first.mean:.2f}{equal}{following}). No variant matches exactly."
+    yield from _twins(shards, first)
+    stage = _stage(shards, first)
+    alike = sum(place.first for place in ranking.places if _stage(shards, place) == stage)
+    yield _stage_line(shards, _stages(shards, first), ranking.guess)
+    more = f"; a variant that differs first at {stage}, in {_share(alike)}" if stage else ""
+    yield _sure(measured, first.first, f"`{first.names[0]}` came first", more)
+    missing = [stage] if stage and not _all_there(shards, stage) else ["all"]
+    command = shards.command([*_joined(ranking.guess), *missing])
+    yield (
+        f"Next: make what else it may be and match again; until a variant agrees in every pixel, `{first.names[0]}` is "
+        f"a stand-in:\n  {command}"
+    )
+
+
+def _far(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[str]:
+    first = ranking.places[0]
+    what = f"farther from the dump than from `{ranking.neighbour}`" if ranking.neighbour else "the only one here"
+    yield f"No variant is near: even the nearest, {_named(first)} (mean |Δ| {first.mean:.2f}), is {what}."
+    yield from _twins(shards, first)
+    yield "Which stage differs first cannot be said: something else differs more than the variants do."
+    yield _sure(measured, first.first, f"`{first.names[0]}` came first", "")
+    config = shards.config
+    yield (
+        f"Next: check that the dump is the model's input for these files, not compressed, with the shards' geometry\n"
+        f"({config['geometry']}), and that --mean, --std and --scale are the device's. Then make more methods:\n"
+        f"  {shards.command(['all'])}"
+    )
+
+
+def _stage(shards: Shards, place: Place) -> str | None:
+    """The first stage at which a place's first variant differs from the reference; None for the reference itself."""
+    return next(iter(shards.changed_stages(place.names[0])), None)
+
+
+def _stages(shards: Shards, place: Place) -> str | None:
+    """The first stages at which a place's variants differ, as `decode or color`; None where one is the reference."""
+    found = dict.fromkeys(next(iter(shards.changed_stages(name)), None) for name in place.names)
+    return None if None in found else " or ".join(stage for stage in found if stage)
+
+
+def _stage_line(shards: Shards, stage: str | None, guess: Guess | None) -> str:
+    start = f"First stage that differs from the reference (`{shards.reference.name}`):"
+    if stage is None:
+        return f"{start} cannot be said, as the reference itself is the nearest."
+    others = {found: names for names in _sums(guess)[::-1] if (found := shards.changed_stages(names[0])[0]) != stage}
+    or_else = "".join(f", or {other}: `{'+'.join(names)}` would fit as well" for other, names in others.items())
+    return f"{start} {stage}{or_else}."
+
+
+def _sums(guess: Guess | None) -> tuple[tuple[str, ...], ...]:
+    return guess.sums if guess else ()
+
+
+def _joined(guess: Guess | None) -> list[str]:
+    return ["+".join(names) for names in _sums(guess)]
+
+
+def _sure(measured: Measured, share: float, event: str, more: str) -> str:
+    images = len(measured.keys)
+    if images == 1:
+        return "Sure: one image cannot say how sure this is: dump 10 or more."
+    few = f" These are few images: dump {_FEW} or more." if images < _FEW else ""
+    return f"Sure: {event} in {_share(share)} of {RESAMPLES:,} resamples of the {images} images{more}.{few}"
+
+
+def _twins(shards: Shards, place: Place) -> Iterator[str]:
+    """A line on variants that cannot be told apart here, where there are such."""
+    if len(place.names) == 1:
+        return
+    everywhere = len({shards.variants[name].pixels_sha256 for name in place.names}) == 1
+    where = "on all samples of the shards" if everywhere else "on these images, but not on all: dump more to part them"
+    yield f"{_listed(place.names)} are tied: they have the same pixels {where}."
+
+
+def _named(place: Place) -> str:
+    return " = ".join(f"`{name}`" for name in place.names)
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = [f"`{name}`" for name in names]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'s' if count != 1 else ''}"
+
+
+def _share(share: float) -> str:
+    """A share as percent that says 100% or 0% only where it is all or nothing."""
+    return f"{share:.0%}" if share in (0, 1) else f"{min(max(share, 0.001), 0.999):.1%}"
+
+
+def _all_there(shards: Shards, stage: str) -> bool:
+    there = {variant.stages[stage] for variant in shards.variants.values()}
+    return all(token in there for token, method in METHODS.items() if method.stage == stage and not method.missing)
+
+
+def _table(shards: Shards, measured: Measured, places: Sequence[Place]) -> str:
+    images = len(measured.keys)
+    rows: list[Sequence[str]] = [("rank", "variant", "differs at", "mean |Δ|", "max |Δ|", "identical", "nearest on")]
+    for number, place in enumerate(places[:_SHOWN], start=1):
+        stages = ", ".join(shards.changed_stages(place.names[0])) or "–"
+        same = f"{place.same} of {images}"
+        row = (str(number), " = ".join(place.names), stages, f"{place.mean:.2f}", str(place.peak), same)
+        rows.append((*row, f"{place.nearest:.0%}"))
+    shown = table(rows, right=frozenset({0, 3, 4, 5, 6}))
+    return shown if len(places) <= _SHOWN else f"{shown}\n… and {len(places) - _SHOWN} farther"

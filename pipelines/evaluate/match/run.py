@@ -1,0 +1,134 @@
+"""`score.py match`: from a dump and the shards to the answer on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pipelines.errors import UsageError
+from pipelines.evaluate.match.answer import answer
+from pipelines.evaluate.match.dump import Files, Look, Triple, Undo, find_files, look, spread
+from pipelines.evaluate.match.measure import Group, Measured, groups_of, measure
+from pipelines.evaluate.match.rank import rank
+from pipelines.evaluate.shards import Samples, Shards, open_shards
+
+# Photographs with red and blue swapped are 10 to 30 steps off, variants 10 at most.
+_SWAPPED = 0.5
+# Values between whole steps: a float16 of ImageNet's normalisation is 0.03 off, anything unrounded 0.25.
+_OFF_STEPS = 0.1
+_NAMED = 3
+# The decoder that turns images as their EXIF says.
+_TURNS = "opencv_exif"
+
+
+@dataclass(frozen=True)
+class MatchOptions:
+    """What to match. `dump = (pixel * scale - mean) / std`, per channel in the dump's order; None: not applied.
+
+    `layout` None tells H×W×3 from 3×H×W by the shape; at most `samples` images are compared.
+    """
+
+    shards: Path
+    dump: Path
+    channels: Literal["rgb", "bgr"] = "rgb"
+    mean: Triple | None = None
+    std: Triple | None = None
+    scale: float | None = None
+    layout: Literal["hwc", "chw"] | None = None
+    samples: int = 500
+    seed: int = 0
+
+    @property
+    def undo(self) -> Undo:
+        return Undo(self.channels, self.mean, self.std, self.scale, self.layout)
+
+
+def match(options: MatchOptions) -> int:
+    """Print which variant the dump is; the exit status, 0. Raises UsageError for a dump that cannot be compared."""
+    options.undo.check()
+    shards = open_shards(options.shards)
+    known = dict(zip(*(shards.reference.table(c)[c].to_pylist() for c in ("key", "source_orientation")), strict=True))
+    files = find_files(options.dump, known.keys())
+    samples = shards.samples()
+    shared = [key for key in samples.keys if key in files.by_key]
+    if not shared:
+        only = min(files.by_key)
+        raise UsageError(f"{options.dump} holds only samples that failed in some variant (as {only}): dump others")
+    keys = spread(shared, options.samples)
+    seen = look(((key, files.by_key[key]) for key in keys), options.undo)
+    fitting = _fitting(shards, groups_of(shards, keys), seen, files)
+    # Grouped anew, as an image of another size no longer tells variants apart.
+    measured = measure(shards, groups_of(shards, fitting), {key: files.by_key[key] for key in fitting}, options.undo)
+    if measured.swapped < _SWAPPED * measured.straight:
+        other = "bgr" if options.channels == "rgb" else "rgb"
+        raise UsageError(
+            f"with red and blue swapped the dump is far nearer to the reference (mean |Δ| {measured.swapped:.1f} "
+            f"instead of {measured.straight:.1f}): give --channels {other}"
+        )
+    print(answer(shards, measured, rank(shards, measured, options.seed)))
+    notes = [
+        *_count_notes(files, shared, keys, fitting, samples),
+        *_pixel_notes(shards, measured, seen, known),
+        *shards.notes,
+    ]
+    if notes:
+        print("", *(f"Note: {note}." for note in notes), sep="\n")
+    return 0
+
+
+def _fitting(shards: Shards, groups: Sequence[Group], seen: Look, files: Files) -> list[str]:
+    """The keys whose image has the size of some variant's. Raises UsageError where there are none."""
+    fitting = [key for key, size in seen.sizes.items() if any(group.sizes[key] == size for group in groups)]
+    if fitting:
+        return fitting
+    key, (width, height) = next(iter(seen.sizes.items()))
+    theirs = "×".join(map(str, groups[0].sizes[key]))
+    if len(set(seen.sizes.values())) > 1:
+        how = "--geometry keep_ratio --size SHORT,LONG"
+    elif width == height:
+        how = f"--size {width} and the device's --geometry"
+    else:
+        how = f"--geometry stretch --size {width}x{height}"
+    raise UsageError(
+        f"{files.by_key[key].name} is {width}×{height}, in the shards {theirs}: make shards of the device's size, "
+        f"as with generate.py {how}"
+    )
+
+
+def _count_notes(
+    files: Files, shared: Sequence[str], keys: Sequence[str], fitting: Sequence[str], samples: Samples
+) -> Iterator[str]:
+    if files.others:
+        names = ", ".join(files.others[:_NAMED])
+        more = ", …" if len(files.others) > _NAMED else ""
+        yield f"{_files(len(files.others))} in the dump belong to no sample of the shards ({names}{more})"
+    if failed := len(files.by_key) - len(shared):
+        yield f"{_files(failed)} left out: the sample failed in a variant of the shards"
+    if len(keys) < len(shared):
+        yield f"{len(keys):,} of {len(shared):,} images were compared, evenly spread"
+    if wrong := sorted(set(keys) - set(fitting)):
+        yield f"{_files(len(wrong))} left out: no variant has that size ({files.by_key[wrong[0]].name})"
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'s' if count != 1 else ''}"
+
+
+def _pixel_notes(shards: Shards, measured: Measured, seen: Look, orientations: Mapping[str, int]) -> Iterator[str]:
+    if seen.off_steps > _OFF_STEPS:
+        yield (
+            f"the dump's values lie {seen.off_steps:.2f} from whole steps on average: the device does not round its "
+            "pixels, or --mean, --std and --scale are not exactly its own"
+        )
+    turned = np.array([orientations[key] > 1 for key in measured.keys])
+    best = measured.same[:, int(measured.same.sum(axis=0).argmax())]
+    known = any(variant.stages["decode"] == _TURNS for variant in shards.variants.values())
+    if not known and turned.any() and not turned.all() and np.array_equal(best, ~turned):
+        yield (
+            f"the images that differ are just those which EXIF says to turn ({int(turned.sum())}): the device turns "
+            f"them, as OpenCV does; make the variant {_TURNS}"
+        )

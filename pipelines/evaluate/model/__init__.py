@@ -1,0 +1,1 @@
+"""A model in: shards through ONNX Runtime into prediction files."""

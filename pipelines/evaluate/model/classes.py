@@ -1,0 +1,76 @@
+"""A classifier's outputs as the dataset's labels, best first.
+
+Refuses outputs that are not one score for each class, and numbers of classes that cannot be the dataset's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipelines.errors import UsageError
+from pipelines.evaluate.model.inputs import Image
+from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.predictions import CLASSES
+
+Outputs = Sequence[NDArray[np.float32]]
+TopFive = tuple[str, list[int]]
+
+_COLUMNS = pa.schema([pa.field("key", pa.string()), pa.field("top5", pa.list_(pa.int64()))])
+
+
+class Classifier:
+    """Reads a classifier's outputs; made from those for one image, by which they are checked."""
+
+    suffix = ".parquet"
+
+    def __init__(self, preprocessing: Preprocessing, outputs: Outputs) -> None:
+        shapes = ", ".join("x".join(map(str, output.shape)) for output in outputs)
+        if len(outputs) != 1 or outputs[0].ndim < 2 or outputs[0].size != outputs[0].shape[1]:
+            raise UsageError(
+                f"the model's outputs for one image ({shapes}) are not one score for each class; a detector needs COCO "
+                'shards and a head ("yolox" or "nanodet"), any other model --predictions'
+            )
+        labels = _labels(outputs[0].shape[1], preprocessing)
+        self._outputs = np.flatnonzero(labels >= 0)
+        self._labels = labels[self._outputs]
+        if len(self._labels) < 5:
+            raise UsageError(f"the model has {len(self._labels)} of the dataset's classes: a top-5 needs five")
+
+    def read(self, outputs: Outputs, images: Sequence[Image]) -> Iterator[TopFive]:
+        """The five best labels of each image; of equal scores, the model's lower class first."""
+        if len(outputs[0]) != len(images):
+            raise UsageError(f"the model gives {len(outputs[0])} outputs for {len(images)} images: give batch = 1")
+        scores = outputs[0].reshape(len(images), -1)[:, self._outputs]
+        best = self._labels[np.argsort(-scores, axis=1, kind="stable")[:, :5]]
+        yield from zip((image.key for image in images), best.tolist(), strict=True)
+
+    def write(self, path: Path, rows: Iterator[TopFive]) -> None:
+        """A Parquet table with the columns `key` and `top5`."""
+        keys, best = [], []
+        for key, labels in rows:
+            keys.append(key)
+            best.append(labels)
+        pq.write_table(pa.table([keys, best], schema=_COLUMNS), path)
+
+
+def _labels(count: int, preprocessing: Preprocessing) -> NDArray[np.int64]:
+    """The dataset's label of each of the model's classes, -1 for none."""
+    if preprocessing.labels is not None:
+        if len(preprocessing.labels) != count:
+            raise UsageError(f"labels has {len(preprocessing.labels):,} lines and the model {count:,} classes")
+        return np.array(preprocessing.labels, np.int64)
+    offset = preprocessing.class_offset
+    if count - offset != CLASSES:
+        hint = "give labels, a file with the label of each class"
+        if count in (CLASSES, CLASSES + 1):
+            hint = f"give class_offset = {count - CLASSES}"
+        raise UsageError(
+            f"the model has {count:,} classes, less a class_offset of {offset}, where ImageNet has {CLASSES:,}: {hint}"
+        )
+    return np.maximum(np.arange(count) - offset, -1)

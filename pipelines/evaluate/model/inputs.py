@@ -1,0 +1,97 @@
+"""Pixels of shards as a model's input: placed in its frame, normalised, in its order of channels and axes.
+
+Refuses images that do not fit the frame: nothing is resized here, as that would be a variant of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import UsageError
+from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.model.session import Input
+
+
+class Image(NamedTuple):
+    """A sample as a model sees it: float32 of shape (3, height, width) or (height, width, 3).
+
+    `left` and `top` are the shard's first pixel in the input; `info` is the sample's `json` member.
+    """
+
+    key: str
+    info: Mapping[str, Any]
+    tensor: NDArray[np.float32]
+    left: int
+    top: int
+
+
+class Inputs:
+    """Makes images for a model's input; `width` and `height` are those of the input's frame in pixels."""
+
+    def __init__(self, width: int, height: int, preprocessing: Preprocessing) -> None:
+        self.width, self.height = width, height
+        self._preprocessing = preprocessing
+        # All that a channel's 256 values can become, rounded once.
+        values = np.arange(256)[:, None] * preprocessing.scale
+        table = (values - np.array(preprocessing.mean)) / np.array(preprocessing.std)
+        self._table = table.astype(np.float32)
+
+    def image(self, key: str, info: Mapping[str, Any], pixels: NDArray[np.uint8]) -> Image:
+        """RGB pixels (height, width, 3) as an input. Raises UsageError where they do not fit."""
+        rows, columns = pixels.shape[:2]
+        left = top = 0
+        if (columns, rows) != (self.width, self.height):
+            left, top = self._corner(key, columns, rows)
+            frame = np.full((self.height, self.width, 3), self._preprocessing.pad, np.uint8)
+            frame[top : top + rows, left : left + columns] = pixels
+            pixels = frame
+        order = (0, 1, 2) if self._preprocessing.channels == "rgb" else (2, 1, 0)
+        axis = 0 if self._preprocessing.layout == "nchw" else -1
+        channels = [self._table[pixels[..., source], own] for own, source in enumerate(order)]
+        return Image(key, info, np.stack(channels, axis=axis), left, top)
+
+    def _corner(self, key: str, columns: int, rows: int) -> tuple[int, int]:
+        """Where an image stands that is smaller than the input on one side, and equal on the other."""
+        spare_x, spare_y = self.width - columns, self.height - rows
+        have, wanted = f"{columns}x{rows}", f"{self.width}x{self.height}"
+        detector = self._preprocessing.head is not None
+        if not detector or min(spare_x, spare_y) != 0:
+            raise UsageError(
+                f"the model takes {wanted} pixels and the shards have {have} ({key}): make shards with "
+                f"{self._options(detector)}"
+            )
+        if self._preprocessing.pad is None or self._preprocessing.placement is None:
+            raise UsageError(
+                f"the model takes {wanted} pixels and {key} has {have}: say what is around it, such as `pad = 114` and "
+                '`placement = "top_left"`'
+            )
+        return (0, 0) if self._preprocessing.placement == "top_left" else (spare_x // 2, spare_y // 2)
+
+    def _options(self, detector: bool) -> str:
+        if self.width != self.height:
+            return f"--geometry stretch --size {self.width}x{self.height}"
+        if detector:
+            return (
+                f"--geometry keep_ratio --size {self.width},{self.width}, or --geometry letterbox --size {self.width}"
+            )
+        return f"--size {self.width} (and the --geometry that the model was trained for: crop, squash or stretch)"
+
+
+def fitting(takes: Input, preprocessing: Preprocessing, pixels: NDArray[np.uint8]) -> Inputs:
+    """What makes inputs for a model from images such as `pixels`, whose size an open input takes.
+
+    Raises UsageError where the stated size or batch is not the model's, and where an open one must be stated.
+    """
+    size = preprocessing.size
+    if size is not None and {takes.width or size, takes.height or size} != {size}:
+        raise UsageError(f"size = {size} is not what the model takes, {takes.width}x{takes.height}: leave it out")
+    if takes.batch is not None and takes.batch != preprocessing.batch:
+        raise UsageError(f"the model takes {takes.batch} images at a time: give batch = {takes.batch}")
+    height, width = takes.height or size, takes.width or size
+    if preprocessing.head is not None and (height is None or width is None):
+        raise UsageError("the model leaves the size of its input open: give it, such as size = 416")
+    return Inputs(width or pixels.shape[1], height or pixels.shape[0], preprocessing)

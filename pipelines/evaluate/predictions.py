@@ -1,0 +1,251 @@
+"""A folder of predictions: which file is whose, and classes read from tables.
+
+Refuses what does not belong to a variant, and a table that does not have each sample exactly once: a number that
+looks whole is whole.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from generators.variant import VariantError, parse, reference
+from pipelines.errors import UsageError
+from pipelines.evaluate.shards import Shards
+
+# Besides one file a variant, a folder may hold this: what made them.
+ABOUT = "predictions.json"
+TABLES = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
+# ImageNet's, which is what labels 0-999 are of.
+CLASSES = 1000
+_BLOCK = 1 << 24
+
+
+def find_predictions(folder: Path, shards: Shards, suffixes: Collection[str]) -> dict[str, Path]:
+    """The prediction file (with no suffixes: folder) of each variant that has one, the reference among them.
+
+    Raises UsageError for a file that belongs to no variant, for two of one variant, and where the reference has none.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"--predictions {folder} is no folder: give one that holds a file for each variant")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        belongs = path.suffix in suffixes if suffixes else path.is_dir()
+        if not belongs or path.name.startswith(".") or path.name == ABOUT:
+            continue
+        name = _variant_of(path, shards)
+        if name in found:
+            raise UsageError(f"{found[name]} and {path} are both predictions of {name}: keep one of them")
+        found[name] = path
+    wanted = f"*{', *'.join(suffixes)}" if suffixes else "a folder of label maps"
+    if not found:
+        raise UsageError(f"no predictions in {folder}: one for each variant is wanted ({wanted}), named after it")
+    if shards.reference.name not in found:
+        raise UsageError(
+            f"{folder} has no predictions of the reference, {shards.reference.name}: nothing can be compared without it"
+        )
+    return {name: found[name] for name in shards.variants if name in found}
+
+
+def _variant_of(path: Path, shards: Shards) -> str:
+    written = path.name if path.is_dir() else path.stem
+    for name in (written, _canonical(written, shards)):
+        if name in shards.variants:
+            return name
+    near = difflib.get_close_matches(written, shards.variants, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(shards.variants)}"
+    raise UsageError(f"{path} belongs to no variant in {shards.root}: {hint}")
+
+
+def _canonical(written: str, shards: Shards) -> str:
+    try:
+        base = reference(shards.config["reference"], resizes=shards.config["geometry"] != "identity")
+        return parse(written, base).name
+    except VariantError:
+        return written
+
+
+def read_classes(path: Path, keys: Sequence[str], offset: int = 0) -> NDArray[np.int64]:
+    """Predicted labels (0-999) for these keys, best first: int64 of shape (keys, 1 or 5).
+
+    The table has a `key` column, and `pred`, `top5` or `scores` (or a column for each class, named 0, 1, …); `offset`
+    is what its class numbers are ahead of the labels by. Raises UsageError where keys are missing, unknown or there
+    twice, and where classes or scores cannot be right.
+    """
+    place = {key: index for index, key in enumerate(keys)}
+    found: NDArray[np.int64] | None = None
+    seen = np.zeros(len(keys), np.int64)
+    strange = _Count()
+    for names, classes in _batches(path, offset):
+        if found is None:
+            found = np.zeros((len(keys), classes.shape[1]), np.int64)
+        rows = np.array([place.get(name, -1) for name in names], np.int64)
+        strange.add(name for name, row in zip(names, rows, strict=True) if row < 0)
+        known = rows >= 0
+        np.add.at(seen, rows[known], 1)
+        found[rows[known]] = classes[known]
+    _whole(path, keys, seen, strange)
+    assert found is not None  # there are keys, and none is missing
+    return found
+
+
+class _Count:
+    """How many there are, and the first."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.first = ""
+
+    def add(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.first = self.first if self.total else name
+            self.total += 1
+
+
+def _whole(path: Path, keys: Sequence[str], seen: NDArray[np.int64], strange: _Count) -> None:
+    """Raises UsageError unless each key was seen once, and no other."""
+    missing, twice = np.flatnonzero(seen == 0), np.flatnonzero(seen > 1)
+    problems = []
+    if len(missing):
+        problems.append(f"lacks {len(missing):,} of {len(keys):,} keys (first: {keys[missing[0]]})")
+    if len(twice):
+        problems.append(f"has {len(twice):,} keys more than once (first: {keys[twice[0]]})")
+    if strange.total:
+        problems.append(f"has {strange.total:,} keys that its shards do not (first: {strange.first!r}{_hint(strange)})")
+    if problems:
+        raise UsageError(f"{path} {', '.join(problems)}: a score must be of every sample, once")
+
+
+def _hint(strange: _Count) -> str:
+    name = PurePosixPath(strange.first)
+    return f"; keys are stems, as {name.stem!r}" if name.suffix or len(name.parts) > 1 else ""
+
+
+def _batches(path: Path, offset: int) -> Iterator[tuple[list[str], NDArray[np.int64]]]:
+    """Keys and classes, some rows at a time."""
+    try:
+        for batch in _read(path):
+            columns = batch.schema.names
+            if "key" not in columns or batch.column("key").null_count == batch.num_rows:
+                others = [name for name in columns if name != "key"]
+                raise UsageError(f"{path} has no column `key`: it has {', '.join(others[:5])}")
+            keys = batch.column("key")
+            if keys.null_count:
+                raise UsageError(f"{path} has {keys.null_count:,} rows without a key")
+            yield [str(key) for key in keys.to_pylist()], _classes(path, batch, offset)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def _read(path: Path) -> Iterator[pa.RecordBatch]:
+    # Names such as 000000000139 must stay text.
+    text = {"key": pa.string()}
+    if path.suffix == ".parquet":
+        yield from pq.ParquetFile(path).iter_batches(batch_size=4096)
+    elif path.suffix == ".csv":
+        convert = pyarrow.csv.ConvertOptions(column_types=text)
+        yield from pyarrow.csv.open_csv(path, pyarrow.csv.ReadOptions(block_size=_BLOCK), convert_options=convert)
+    else:
+        parse_options = pyarrow.json.ParseOptions(explicit_schema=pa.schema(text))
+        yield from pyarrow.json.open_json(path, pyarrow.json.ReadOptions(block_size=_BLOCK), parse_options)
+
+
+def _classes(path: Path, batch: pa.RecordBatch, offset: int) -> NDArray[np.int64]:
+    """The classes of a batch, best first, whichever way they are given."""
+    columns = batch.schema.names
+    numbered = [name for name in columns if name.isdecimal()]
+    if "scores" in columns or numbered:
+        return _best(path, batch, _scores(path, batch, numbered), offset)
+    if "top5" in columns:
+        classes = _integers(path, _matrix(path, batch, "top5"), "top5")
+        if classes.shape[1] != 5:
+            raise UsageError(f"{path}: top5 has {classes.shape[1]} classes a row, not 5")
+    elif "pred" in columns:
+        classes = _integers(path, batch.column("pred").to_numpy(zero_copy_only=False)[:, None], "pred")
+    else:
+        raise UsageError(f"{path} has none of the columns `pred`, `top5` and `scores`: it has {', '.join(columns[:5])}")
+    classes = classes - offset
+    outside = (classes < 0) | (classes >= CLASSES)
+    if outside.any():
+        count, first = int(outside.any(axis=1).sum()), int(classes[outside][0]) + offset
+        raise UsageError(
+            f"{path}: {count:,} predictions are outside {offset}–{CLASSES - 1 + offset} (first: {first}): labels are "
+            "ImageNet's 0–999; give --class-offset 1 if the model's start at 1"
+        )
+    return classes
+
+
+def _integers(path: Path, values: NDArray[np.generic], column: str) -> NDArray[np.int64]:
+    try:
+        numbers = values.astype(np.float64)
+        whole = np.isfinite(numbers) & (numbers == np.floor(numbers))
+    except (TypeError, ValueError):
+        raise UsageError(f"{path}: `{column}` holds {str(values.flat[0])!r}, which is no class number") from None
+    if not whole.all():
+        raise UsageError(f"{path}: {np.count_nonzero(~whole):,} values of `{column}` are no class numbers (NaN?)")
+    return numbers.astype(np.int64)
+
+
+def _matrix(path: Path, batch: pa.RecordBatch, name: str) -> NDArray[np.generic]:
+    """A column of lists (or, as CSV has it, of text: `1 2 3` or `[1, 2, 3]`) as an array of shape (rows, length)."""
+    column = batch.column(name)
+    if column.null_count:
+        raise UsageError(f"{path}: {column.null_count:,} rows have no `{name}`")
+    try:
+        if pa.types.is_string(column.type):
+            return np.array([json.loads(f"[{','.join(_words(text))}]") for text in column.to_pylist()])
+        if len(pc.list_value_length(column).unique()) != 1:
+            raise ValueError("of several lengths")
+        flat = column.flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(flat.reshape(len(column), -1))
+    except (ValueError, pa.ArrowException):
+        raise UsageError(f"{path}: `{name}` must be a list of the same length in every row") from None
+
+
+def _words(text: str) -> list[str]:
+    return ["NaN" if word.lower() == "nan" else word for word in text.strip("[]() ").replace(",", " ").split()]
+
+
+def _scores(path: Path, batch: pa.RecordBatch, numbered: Sequence[str]) -> NDArray[np.float64]:
+    if not numbered:
+        return _matrix(path, batch, "scores").astype(np.float64)
+    ordered = sorted(numbered, key=int)
+    if [int(name) for name in ordered] != list(range(len(ordered))):
+        raise UsageError(f"{path}: the score columns are not 0 to {len(ordered) - 1} without a gap")
+    columns = [batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in ordered]
+    return np.stack(columns, axis=1)
+
+
+def _best(path: Path, batch: pa.RecordBatch, scores: NDArray[np.float64], offset: int) -> NDArray[np.int64]:
+    """The five classes with the highest scores; of equal scores, the lower class first."""
+    classes = scores.shape[1] - offset
+    if classes != CLASSES:
+        hint = "; give --class-offset 1 if class 0 is background" if scores.shape[1] == CLASSES + 1 else ""
+        raise UsageError(f"{path}: {scores.shape[1]} scores a row, but labels are ImageNet's {CLASSES}{hint}")
+    bad = ~np.isfinite(scores).all(axis=1)
+    if bad.any():
+        first = batch.column("key")[int(np.flatnonzero(bad)[0])]
+        raise UsageError(
+            f"{path}: {np.count_nonzero(bad):,} rows have scores that are NaN or infinite (first: {first})"
+        )
+    return np.argsort(-scores[:, offset:], axis=1, kind="stable")[:, :5].astype(np.int64)
+
+
+def label_map_paths(folder: Path, keys: Sequence[str]) -> Mapping[str, Path]:
+    """The label-map PNG of each key in a folder. Raises UsageError unless each key has one, and no other is there."""
+    found = {path.stem: path for path in folder.glob("*.png")}
+    seen = np.array([key in found for key in keys], np.int64)
+    strange = _Count()
+    strange.add(sorted(found.keys() - set(keys)))
+    _whole(folder, keys, seen, strange)
+    return found

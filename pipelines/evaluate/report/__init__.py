@@ -1,0 +1,1 @@
+"""The report: text, tables, charts, pictures and the page that holds them."""

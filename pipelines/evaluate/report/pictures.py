@@ -1,0 +1,130 @@
+"""Pictures of what was lost: an image as the reference has it, as a variant has it, and their difference by channel.
+
+The worst samples come first: those that the most variants lose. Differences are stretched to 0–255 for each sample and
+channel, as in the paper's Fig. 5, since most are too small to be seen.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipelines.errors import UsageError
+from pipelines.evaluate.results import Line, Results
+
+# Larger images are shown reduced to this side, in pixels.
+_SIDE = 448
+
+
+class Panel(NamedTuple):
+    """One picture as a data URI, with its size in pixels and what it shows."""
+
+    uri: str
+    width: int
+    height: int
+    caption: str
+
+
+class Example(NamedTuple):
+    """One sample: the variant shown, how many variants lose it, and the pictures."""
+
+    key: str
+    variant: str
+    lost_by: int
+    variants: int
+    panels: Sequence[Panel]
+
+
+def examples(results: Results, count: int, wanted: Sequence[str]) -> list[Example]:
+    """The `wanted` samples, then the worst flipped ones, `count` in all.
+
+    Raises UsageError for a wanted key that is not scored.
+    """
+    lines = [line for line in results.lines if not line.degenerate]
+    if not lines:
+        return []
+    lost = np.array([line.lost_at for line in lines])
+    chosen = _wanted(results, wanted) + _worst(lost)
+    shown = {place: _shown(lines, lost[:, place]) for place in list(dict.fromkeys(chosen))[: max(count, len(wanted))]}
+    by_variant = defaultdict(set)
+    for place, line in shown.items():
+        by_variant[line.name].add(results.keys[place])
+        by_variant[results.reference.name].add(results.keys[place])
+    pixels = {name: _read(results, name, keys) for name, keys in by_variant.items()}
+    return [
+        _example(results, place, line, int(np.count_nonzero(lost[:, place])), len(lines), pixels)
+        for place, line in shown.items()
+    ]
+
+
+def _wanted(results: Results, wanted: Sequence[str]) -> list[int]:
+    place = {key: index for index, key in enumerate(results.keys)}
+    unknown = [key for key in wanted if key not in place]
+    if unknown:
+        raise UsageError(f"--example {unknown[0]}: no such key among the {len(place):,} scored")
+    return [place[key] for key in wanted]
+
+
+def _worst(lost: NDArray[np.int64]) -> list[int]:
+    """Places of the samples that any variant loses: lost by the most variants first, then the most lost."""
+    variants, total = np.count_nonzero(lost, axis=0), lost.sum(axis=0)
+    order = np.lexsort((-total, -variants))
+    return [int(place) for place in order if variants[place]]
+
+
+def _shown(lines: Sequence[Line], lost: NDArray[np.int64]) -> Line:
+    """The variant to show a sample in: of those that lose most of it, the one that costs most overall."""
+    return max(zip(lost, lines, strict=True), key=lambda pair: (pair[0], pair[1].delta))[1]
+
+
+def _read(results: Results, name: str, keys: set[str]) -> dict[str, NDArray[np.uint8]]:
+    stored = results.shards.stored(name, keys)
+    return {sample.key: results.shards.pixels(sample) for sample in stored if sample.key in keys}
+
+
+def _example(
+    results: Results,
+    place: int,
+    line: Line,
+    lost_by: int,
+    variants: int,
+    pixels: Mapping[str, Mapping[str, NDArray[np.uint8]]],
+) -> Example:
+    key = results.keys[place]
+    reference, variant = pixels[results.reference.name][key], pixels[line.name][key]
+    panels = [_panel(reference, results.reference.name), _panel(variant, line.name)]
+    if reference.shape == variant.shape:  # a decoder that turns images leaves nothing to subtract
+        difference = np.abs(variant.astype(np.int16) - reference).astype(np.uint8)
+        for channel, name in enumerate(("red", "green", "blue")):
+            panels.append(_difference(difference[:, :, channel], name))
+    return Example(key, line.name, lost_by, variants, panels)
+
+
+def _panel(pixels: NDArray[np.uint8], caption: str) -> Panel:
+    factor = -(-max(pixels.shape[:2]) // _SIDE)
+    return _encode(Image.fromarray(pixels).reduce(factor), caption)
+
+
+def _difference(channel: NDArray[np.uint8], name: str) -> Panel:
+    largest = int(channel.max())
+    factor = -(-max(channel.shape) // _SIDE)
+    # The largest of each block: a mean would hide single pixels.
+    padded = np.pad(channel, [(0, -side % factor) for side in channel.shape])
+    rows, columns = (side // factor for side in padded.shape)
+    blocks = padded.reshape(rows, factor, columns, factor).max(axis=(1, 3))
+    stretched = np.round(blocks * (255 / max(largest, 1))).astype(np.uint8)
+    return _encode(Image.fromarray(stretched), f"|Δ {name}|, at most {largest}")
+
+
+def _encode(image: Image.Image, caption: str) -> Panel:
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", lossless=True, method=4)
+    text = base64.b64encode(buffer.getvalue()).decode()
+    return Panel(f"data:image/webp;base64,{text}", image.width, image.height, caption)

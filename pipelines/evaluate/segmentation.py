@@ -1,0 +1,125 @@
+"""mIoU over Cityscapes' 19 classes, from label-map PNGs in the shards' frame.
+
+Pixels of the ignored class in the ground truth count nowhere. One pair of label maps is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from manifests.schema import LABEL_MAP
+from pipelines.errors import UsageError
+from pipelines.evaluate.predictions import label_map_paths
+from pipelines.evaluate.shards import Shards
+from pipelines.evaluate.statistics import Bootstrap, paired_bootstrap
+from pipelines.evaluate.task import Score
+from pipelines.generate.sources.cityscapes import IGNORED
+
+_CLASSES = 19
+
+LabelMap = NDArray[np.uint8]
+
+
+class _Counts(NamedTuple):
+    """Pixels of each class: in both, in the prediction and in the ground truth; int64 of shape (images, 19) each."""
+
+    both: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    true: NDArray[np.int64]
+
+
+class Segmentation:
+    """Scores folders of label maps against those in the reference's shards."""
+
+    metric = "miou"
+    counted = "pixels"
+
+    def __init__(self, shards: Shards, reference: Path, bootstrap: Bootstrap) -> None:
+        self._shards = shards
+        self._bootstrap = bootstrap
+        self._reference = reference
+        self._keys = shards.samples().keys
+        if not self._keys:
+            raise UsageError(f"no sample in {shards.root} is there in every variant: nothing can be compared")
+        counts = _stack(
+            [_count(truth, predicted) for truth, predicted, _ in self._triples(shards.reference.name, reference)]
+        )
+        self._value = float(_miou(counts, np.ones((1, len(self._keys))))[0])
+        self._resampled = self._resample(counts)
+
+    @property
+    def keys(self) -> list[str]:
+        return self._keys
+
+    def score(self, variant: str, path: Path) -> Score:
+        counts, lost, gained = [], [], []
+        for truth, predicted, theirs in self._triples(variant, path):
+            counts.append(_count(truth, predicted))
+            right, was_right = predicted == truth, theirs == truth
+            valid = truth != IGNORED
+            lost.append(np.count_nonzero(was_right & ~right & valid))
+            gained.append(np.count_nonzero(right & ~was_right & valid))
+        stacked = _stack(counts)
+        value = float(_miou(stacked, np.ones((1, len(self._keys))))[0])
+        comparison = paired_bootstrap(self._value - value, self._resampled - self._resample(stacked))
+        return Score({"miou": value}, comparison, np.array(lost, np.int64), np.array(gained, np.int64))
+
+    def _resample(self, counts: _Counts) -> NDArray[np.float64]:
+        return self._bootstrap.values(lambda weights: _miou(counts, weights), len(self._keys))
+
+    def _triples(self, variant: str, folder: Path) -> Iterator[tuple[LabelMap, LabelMap, LabelMap]]:
+        """Ground truth, this folder's prediction and the reference's, for each scored sample."""
+        keys = set(self._keys)
+        base = self._shards.reference
+        paths = label_map_paths(folder, self._shards.variants[variant].keys())
+        theirs = label_map_paths(self._reference, base.keys())
+        for stored in self._shards.stored(base.name, keys):
+            if stored.key in keys:
+                truth = np.asarray(Image.open(io.BytesIO(stored.members[LABEL_MAP])))
+                yield truth, _read(paths[stored.key], truth), _read(theirs[stored.key], truth)
+
+
+def _read(path: Path, truth: LabelMap) -> LabelMap:
+    try:
+        with Image.open(path) as image:
+            classes = np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as a label map ({str(error).splitlines()[0]})") from None
+    if classes.shape != truth.shape or classes.dtype != np.uint8:
+        raise UsageError(
+            f"{path} is {classes.dtype} of shape {classes.shape}: a label map is 8-bit, one channel, of the shard's "
+            f"shape {truth.shape}"
+        )
+    outside = np.count_nonzero(classes >= _CLASSES)
+    if outside:
+        raise UsageError(
+            f"{path} has {outside:,} pixels outside classes 0–{_CLASSES - 1} (first: "
+            f"{classes[classes >= _CLASSES][0]}): predictions are Cityscapes' 19 train ids, not its label ids"
+        )
+    return classes
+
+
+def _count(truth: LabelMap, predicted: LabelMap) -> _Counts:
+    valid = truth != IGNORED
+    truth, predicted = truth[valid], predicted[valid]
+    return _Counts(*(np.bincount(kind, minlength=_CLASSES) for kind in (truth[truth == predicted], predicted, truth)))
+
+
+def _stack(counts: list[_Counts]) -> _Counts:
+    return _Counts(*(np.stack(kind).astype(np.int64) for kind in zip(*counts, strict=True)))
+
+
+def _miou(counts: _Counts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """mIoU for each row of `weights` (resamples, images): pixels summed over images, classes that occur averaged."""
+    both, predicted, true = (weights @ kind for kind in counts)
+    union = predicted + true - both
+    iou = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+    mean: NDArray[np.float64] = iou.sum(axis=1) / np.count_nonzero(union > 0, axis=1)
+    return mean

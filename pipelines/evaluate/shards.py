@@ -1,0 +1,269 @@
+"""The shards to be scored: which variants are there, which samples they share, and how to read their images.
+
+Reads manifests and tars, and writes nothing. Refuses folders whose variants do not belong together or lack the
+reference, and a tar that does not hold what its manifest says. Whether every byte is right is verify.py's to say.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from generators.variant import DEFAULT_REFERENCE, METHODS, STAGES
+from manifests.schema import COLUMNS, SUMMARY, TABLE
+from manifests.verify import decode, variant_folders
+from pipelines.errors import RunError, UsageError
+
+UNKNOWN_LABEL = -1
+
+
+@dataclass(frozen=True)
+class ScoredVariant:
+    """One finished variant: its name, its folder and what its `manifest.json` holds."""
+
+    name: str
+    folder: Path
+    summary: Mapping[str, Any]
+
+    @property
+    def stages(self) -> Mapping[str, str]:
+        """The token of each stage (`decode`, `resize`, `color`); `none` where it is left out."""
+        found: Mapping[str, str] = self.summary["variant"]
+        return found
+
+    @property
+    def pixels_sha256(self) -> str:
+        """The same for variants with the same pixels on every sample."""
+        return str(self.summary["pixels_sha256"])
+
+    @property
+    def mean_residual(self) -> float | None:
+        """Mean absolute difference from the reference, 0 to 255; None where nothing could be compared."""
+        found: float | None = self.summary["residual"]["mean_abs"]
+        return found
+
+    def keys(self) -> list[str]:
+        """The samples that its tars hold, in order."""
+        table = self.table("key", "status")
+        found: list[str] = table.filter(pc.equal(table["status"], "ok"))["key"].to_pylist()
+        return found
+
+    def table(self, *columns: str) -> pa.Table:
+        """These columns of the manifest, a row for each source sample in order of keys."""
+        try:
+            return pq.read_table(self.folder / TABLE, columns=list(columns), schema=_only(columns))
+        except (OSError, pa.ArrowException) as error:
+            raise RunError(f"{self.folder / TABLE} cannot be read ({_first_line(error)}): run verify.py") from None
+
+
+def _only(columns: Collection[str]) -> pa.Schema:
+    return pa.schema([COLUMNS.field(name) for name in columns])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+class Samples(NamedTuple):
+    """The samples that every variant has, in order of keys; `labels` is -1 where unknown (int64, one for each key).
+
+    `left_out` counts the samples that failed in at least one variant.
+    """
+
+    keys: list[str]
+    labels: NDArray[np.int64]
+    left_out: int
+
+    def only_labelled(self) -> Samples:
+        """Those whose label is known."""
+        known = self.labels != UNKNOWN_LABEL
+        keys = [key for key, is_known in zip(self.keys, known, strict=True) if is_known]
+        return Samples(keys, self.labels[known], self.left_out)
+
+
+class Stored(NamedTuple):
+    """One sample in a tar: its key, and its members by extension (`png`, `cls`, `json`, `seg.png`)."""
+
+    key: str
+    members: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The finished variants of one dataset, the reference first; `notes` are lines for the user."""
+
+    root: Path
+    reference: ScoredVariant
+    variants: Mapping[str, ScoredVariant]
+    notes: tuple[str, ...]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration that all variants have in common."""
+        found: Mapping[str, Any] = self.reference.summary["config"]
+        return found
+
+    @property
+    def dataset(self) -> str:
+        return str(self.config["dataset"])
+
+    def only(self, names: Collection[str]) -> Shards:
+        """The same with these variants and the reference alone."""
+        kept = {name: v for name, v in self.variants.items() if name in names or v is self.reference}
+        return Shards(self.root, self.reference, kept, self.notes)
+
+    def changed_stages(self, name: str) -> tuple[str, ...]:
+        """The stages at which a variant differs from the reference, in order."""
+        mine, theirs = self.variants[name].stages, self.reference.stages
+        return tuple(stage for stage in STAGES if mine[stage] != theirs[stage])
+
+    def samples(self) -> Samples:
+        """The samples that are there in every variant. Raises UsageError where the variants list different ones."""
+        columns = ("key", "status", "label")
+        first = self.reference.table(*columns)
+        there = pc.equal(first["status"], "ok")
+        for variant in self.variants.values():
+            if variant is self.reference:
+                continue
+            table = variant.table("key", "status")
+            if not table["key"].equals(first["key"]):
+                raise UsageError(f"{variant.folder} and {self.reference.folder} list different samples: make them anew")
+            there = pc.and_(there, pc.equal(table["status"], "ok"))
+        shared = first.filter(there)
+        labels = shared["label"].to_numpy().astype(np.int64)
+        return Samples(shared["key"].to_pylist(), labels, first.num_rows - shared.num_rows)
+
+    def stored(self, name: str, wanted: Collection[str] | None = None) -> Iterator[Stored]:
+        """A variant's samples from its tars, in order of keys; only those `wanted`, where that is given.
+
+        Raises RunError where a tar is missing, damaged, or not what the manifest says.
+        """
+        variant = self.variants[name]
+        for shard in _holding(variant, wanted):
+            path = variant.folder / str(shard["name"])
+            if wanted is None and path.is_file() and path.stat().st_size != shard["bytes"]:
+                raise RunError(f"{path} does not have the {shard['bytes']:,} bytes of its manifest: run verify.py")
+            try:
+                with tarfile.open(path, "r:", encoding="utf-8") as tar:
+                    yield from _stored(tar, wanted)
+            except (OSError, EOFError, tarfile.TarError) as error:
+                raise RunError(f"{path} cannot be read ({_first_line(error)}): run verify.py") from None
+
+    def pixels(self, stored: Stored) -> NDArray[np.uint8]:
+        """A sample's image as RGB uint8 of shape (height, width, 3)."""
+        image_format = str(self.config["image_format"])
+        try:
+            return decode(stored.members[image_format], image_format)
+        except Exception as error:  # damaged bytes can raise anything
+            raise RunError(f"the image of {stored.key} cannot be read ({_first_line(error)}): run verify.py") from None
+
+    def command(self, names: Sequence[str]) -> str:
+        """The command that makes these variants beside those that are there."""
+        config = self.config
+        size = config["size"]
+        words = ["generate.py", "--variant", ",".join(names), "--dataset", self.dataset]
+        words += ["--source", "…"] if self.dataset != "sample" else []
+        words += ["--annotations", "…"] if self.dataset == "coco" else []
+        words += ["--geometry", str(config["geometry"])]
+        words += ["--size", ",".join(map(str, size)) if isinstance(size, list) else str(size)] if size else []
+        words += ["--reference", str(config["reference"])] if config["reference"] != DEFAULT_REFERENCE else []
+        words += ["--image-format", str(config["image_format"])] if config["image_format"] != "png" else []
+        words += ["--samples-per-shard", str(config["samples_per_shard"])]
+        return " ".join([*words, "--output", str(self.root.parent)])
+
+
+def _holding(variant: ScoredVariant, wanted: Collection[str] | None) -> Iterator[Mapping[str, Any]]:
+    """The shards of a variant that hold any of the wanted samples."""
+    shards: Sequence[Mapping[str, Any]] = variant.summary["shards"]
+    if wanted is None:
+        yield from shards
+        return
+    table = variant.table("key", "shard")
+    chosen = table.filter(pc.is_in(table["key"], pa.array(wanted, pa.string())))["shard"]
+    yield from (shards[number] for number in chosen.unique().to_pylist())
+
+
+def _stored(tar: tarfile.TarFile, wanted: Collection[str] | None) -> Iterator[Stored]:
+    key, members = "", dict[str, bytes]()
+    for member in tar:
+        own, _, extension = member.name.partition(".")
+        if own != key:
+            if members:
+                yield Stored(key, members)
+            key, members = own, {}
+        if wanted is None or own in wanted:
+            file = tar.extractfile(member)
+            members[extension] = file.read() if file else b""
+    if members:
+        yield Stored(key, members)
+
+
+def open_shards(path: Path) -> Shards:
+    """The variants at `path`: a dataset's folder, or an output that holds one dataset.
+
+    Raises UsageError where there are none, where they were made with different configurations, or where the reference
+    is not among them.
+    """
+    folders = variant_folders(path)
+    if not folders:
+        raise UsageError(f"no shards at {path}: give the folder that generate.py wrote, as out/imagenet")
+    roots = sorted({folder.parent for folder in folders})
+    if len(roots) > 1:
+        raise UsageError(f"{path} holds {len(roots)} datasets: give one of {', '.join(map(str, roots))}")
+    if path.resolve() in {folder.resolve() for folder in folders}:
+        raise UsageError(f"{path} is one variant: give its dataset's folder, {roots[0]}")
+    unfinished = [folder.name for folder in folders if not (folder / SUMMARY).is_file()]
+    found = [_read(folder) for folder in folders if folder.name not in unfinished]
+    if not found:
+        raise UsageError(f"no variant in {roots[0]} is finished: run the same generate.py command again")
+    configs = {variant.summary["config_sha256"]: variant for variant in found}
+    if len(configs) > 1:
+        one, other, *_ = configs.values()
+        raise UsageError(f"{one.folder} and {other.folder} were made with different configurations: keep them apart")
+    wanted = found[0].summary["config"]["reference"]
+    reference = next((v for v in found if _spelled(v) == wanted), None)
+    if reference is None:
+        raise UsageError(f"the reference ({wanted}) is not in {roots[0]}: make it with generate.py --variant reference")
+    others = sorted((variant for variant in found if variant is not reference), key=lambda v: _order(v, reference))
+    notes = [f"left out: {name} is unfinished, run the same generate.py command again" for name in unfinished]
+    return Shards(roots[0], reference, {v.name: v for v in (reference, *others)}, tuple(notes))
+
+
+def _read(folder: Path) -> ScoredVariant:
+    path = folder / SUMMARY
+    try:
+        summary = json.loads(path.read_bytes())
+        variant = ScoredVariant(folder.name, folder, summary)
+        _ = variant.pixels_sha256, variant.mean_residual, [variant.stages[stage] for stage in STAGES]
+        _ = summary["config_sha256"], [summary["config"][name] for name in ("dataset", "reference", "size", "geometry")]
+        _ = [(shard["name"], int(shard["bytes"])) for shard in summary["shards"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is damaged ({_first_line(error)}): run verify.py") from None
+    if summary["name"] != folder.name:
+        raise UsageError(f"{folder} holds the variant {summary['name']}: give the folder that name")
+    return variant
+
+
+def _spelled(variant: ScoredVariant) -> str:
+    return "+".join(variant.stages[stage] for stage in STAGES if variant.stages[stage] != "none")
+
+
+def _order(variant: ScoredVariant, reference: ScoredVariant) -> tuple[int, list[tuple[int, int]], str]:
+    """Single stages first, in the order of stages and of the registry; then compositions."""
+    known = list(METHODS)
+    changed = [
+        (number, known.index(token) if (token := variant.stages[stage]) in METHODS else len(known))
+        for number, stage in enumerate(STAGES)
+        if variant.stages[stage] != reference.stages[stage]
+    ]
+    return len(changed), changed, variant.name

@@ -1,0 +1,106 @@
+"""Is a difference real? Paired tests and intervals on the same images, and the correction for a table of them.
+
+Pure functions on counts and arrays. Differences are reference − variant, as shares (0 to 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+CONFIDENCE = 0.95
+
+
+class Comparison(NamedTuple):
+    """A paired difference with its 95% interval and two-sided p-value."""
+
+    delta: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_proportions(lost: int, gained: int, count: int) -> Comparison:
+    """Compare two shares of the same `count` images, of which `lost` are right in the reference alone, `gained` in the
+    variant alone: McNemar's exact test (Biometrika 1947; binomial with p = 1/2) and Tango's score interval.
+
+    The two are methods of their own: close to the threshold one may see a difference where the other does not.
+    """
+    discordant = lost + gained
+    p = float(stats.binomtest(lost, discordant).pvalue) if discordant else 1.0
+    return Comparison((lost - gained) / count, *_tango(lost, gained, count), p)
+
+
+def _tango(b: int, c: int, n: int) -> tuple[float, float]:
+    """Tango's score interval for a difference of paired proportions (Statistics in Medicine 17, 1998, eq. 22-27).
+
+    The ends are where the score statistic is ±1.96; it falls as the assumed difference grows.
+    """
+    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+
+    def score(delta: float) -> float:
+        # The constrained maximum likelihood estimate of the probability that c counts.
+        linear = (2 * n - b + c) * delta - b - c
+        root = linear**2 + 8 * n * c * delta * (1 - delta)
+        estimate = (math.sqrt(max(root, 0.0)) - linear) / (4 * n)
+        variance = n * (2 * estimate + delta * (1 - delta))
+        excess = b - c - n * delta
+        if abs(excess) < 1e-12:
+            return 0.0
+        return excess / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, excess)
+
+    point, edge = (b - c) / n, 1 - 1e-12
+    low = optimize.brentq(lambda d: score(d) - z, -edge, point) if point > -1 else -1.0
+    high = optimize.brentq(lambda d: score(d) + z, point, edge) if point < 1 else 1.0
+    return low, high
+
+
+class Bootstrap(NamedTuple):
+    """How images are drawn with replacement: the same draws for every variant, from a seed."""
+
+    resamples: int
+    seed: int
+
+    def weights(self, count: int) -> Iterator[NDArray[np.float64]]:
+        """How often each of `count` images is drawn, as arrays of shape (some resamples, count), in turn."""
+        random = np.random.default_rng(self.seed)
+        even = np.full(count, 1 / count)
+        at_once = max(1, min(self.resamples, _VALUES_AT_ONCE // count))
+        for first in range(0, self.resamples, at_once):
+            rows = min(at_once, self.resamples - first)
+            yield random.multinomial(count, even, size=rows).astype(np.float64)
+
+    def values(self, metric: Callable[[NDArray[np.float64]], NDArray[np.float64]], count: int) -> NDArray[np.float64]:
+        """A metric of weighted images in every resample: shape (resamples,)."""
+        return np.concatenate([metric(weights) for weights in self.weights(count)])
+
+
+# Bounds the memory of resampling: 8 bytes for each.
+_VALUES_AT_ONCE = 1_000_000
+
+
+def paired_bootstrap(delta: float, resampled: NDArray[np.float64]) -> Comparison:
+    """The percentile interval, and the two-sided p-value of no difference, from differences in resamples.
+
+    p = 2 min(share of resamples at or below 0, share at or above 0), each with one added above and below so that it is
+    never 0 (Davison and Hinkley 1997, §4.2).
+    """
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    smaller = min(np.count_nonzero(resampled <= 0), np.count_nonzero(resampled >= 0))
+    return Comparison(delta, float(low), float(high), min(1.0, 2 * (smaller + 1) / (len(resampled) + 1)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values by Holm's step-down method (Scandinavian Journal of Statistics 6, 1979), in the same order."""
+    count = len(p_values)
+    adjusted, largest = [0.0] * count, 0.0
+    for rank, index in enumerate(sorted(range(count), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (count - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted

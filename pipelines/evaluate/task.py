@@ -1,0 +1,50 @@
+"""A kind of prediction: how a variant is scored against the reference, on the samples that all variants share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.evaluate.statistics import Comparison
+
+
+class Score(NamedTuple):
+    """One variant's score.
+
+    `figures` are shares (0 to 1) by name, the metric first. `lost` counts for each sample what is right in the
+    reference's predictions alone, `gained` what is right in the variant's alone: int64 of shape (samples,). `notes` are
+    lines for the user.
+    """
+
+    figures: Mapping[str, float]
+    comparison: Comparison
+    lost: NDArray[np.int64]
+    gained: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
+
+
+class Task(Protocol):
+    """Scores variants, the reference as well, against the reference's predictions."""
+
+    @property
+    def metric(self) -> str:
+        """`top1`, `map` or `miou`."""
+        ...
+
+    @property
+    def counted(self) -> str:
+        """What is lost or gained: images, objects or pixels."""
+        ...
+
+    @property
+    def keys(self) -> list[str]:
+        """The samples that are scored, in order."""
+        ...
+
+    def score(self, variant: str, path: Path) -> Score:
+        """Score the predictions at `path`. Raises UsageError where they are not whole."""
+        ...

@@ -1,0 +1,107 @@
+"""What the tests of scoring share: small shards, made once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.evaluate.shards import Shards, open_shards
+from tests.conftest import ROOT
+
+VARIANTS = "reference,opencv,ffmpeg,pil_nearest,opencv_area,nv12_ascend,ffmpeg+pil_nearest,pil_nearest+nv12_ascend"
+COUNT = 48
+
+
+def generate(*words: object) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "generate.py"), *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def noised(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, bytes]) -> Path:
+    """Shards of 48 cut-outs of photographs with labels from 0 to 9; `VARIANTS`, 64 pixels, two shards each."""
+    folder = tmp_path_factory.mktemp("noised")
+    source = folder / "source"
+    source.mkdir()
+    pictures = [Image.open(io.BytesIO(data)).convert("RGB").resize((400, 300)) for data in photographs.values()]
+    labels = []
+    for index in range(COUNT):
+        left, top = 20 * (index % 7), 11 * (index % 9)
+        name = f"picture_{index:03d}"
+        pictures[index % len(pictures)].crop((left, top, left + 160, top + 120)).save(source / f"{name}.JPEG")
+        labels.append(f"{name}.JPEG {index % 10}")
+    (folder / "labels.txt").write_text("\n".join(labels))
+    words = ["--variant", VARIANTS, "--dataset", "imagenet", "--source", source, "--labels", folder / "labels.txt"]
+    generate(*words, "--size", 64, "--samples-per-shard", 40, "--output", folder / "out")
+    return folder / "out" / "imagenet"
+
+
+@pytest.fixture(scope="session")
+def shards(noised: Path) -> Shards:
+    return open_shards(noised)
+
+
+@pytest.fixture(scope="session")
+def truth(shards: Shards) -> dict[str, int]:
+    """Labels by key."""
+    keys, labels, _ = shards.samples()
+    return dict(zip(keys, labels.tolist(), strict=True))
+
+
+def write_predictions(folder: Path, predicted: Mapping[str, Mapping[str, int]]) -> Path:
+    """A CSV of `key` and `pred` for each variant."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, classes in predicted.items():
+        with open(folder / f"{name}.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerows([("key", "pred"), *classes.items()])
+    return folder
+
+
+def wrong_in(truth: Mapping[str, int], places: Sequence[int]) -> dict[str, int]:
+    """The labels, but 999 at these places."""
+    return {key: 999 if index in places else label for index, (key, label) in enumerate(truth.items())}
+
+
+CATEGORIES = (90, 7, 1)  # any ids will do
+
+
+@pytest.fixture(scope="session")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """COCO shards of 14 images of noise at twice their size, and the annotation file."""
+    folder = tmp_path_factory.mktemp("coco")
+    source = folder / "val2017"
+    source.mkdir()
+    random = np.random.default_rng(5)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number in range(1, 15):
+        name = f"{number:012d}.jpg"
+        Image.effect_noise((120, 90), 50).convert("RGB").save(source / name)
+        images.append({"id": number, "file_name": name, "width": 120, "height": 90})
+        for _ in range(int(random.integers(0, 6))):
+            x, y, w, h = (float(v) for v in random.uniform((0, 0, 10, 10), (80, 50, 40, 40)))
+            annotations.append(
+                {
+                    **{"id": len(annotations) + 1, "image_id": number, "bbox": [x, y, w, h], "area": w * h},
+                    **{"category_id": int(random.choice(CATEGORIES)), "iscrowd": int(random.random() < 0.1)},
+                }
+            )
+    categories = [{"id": number, "name": f"thing {number}"} for number in CATEGORIES]
+    path = folder / "instances.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    words = ["--variant", "reference,ffmpeg,pil_nearest", "--dataset", "coco", "--source", source]
+    generate(*words, "--annotations", path, "--size", "180,1000", "--output", folder / "out")
+    return folder / "out" / "coco", path

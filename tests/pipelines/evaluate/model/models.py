@@ -1,0 +1,69 @@
+"""Tiny ONNX models whose answers can be computed by other means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+Dims = Sequence[int | str | None]
+
+
+def save(
+    path: Path,
+    nodes: Sequence[onnx.NodeProto],
+    constants: dict[str, NDArray[np.generic]],
+    image: Dims = ("n", 3, "h", "w"),
+    outputs: Sequence[str] = ("out",),
+) -> Path:
+    """A model from `image` to `outputs`."""
+    graph = helper.make_graph(
+        list(nodes),
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, image)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def colour_model(
+    path: Path, weights: NDArray[np.float32], image: Dims = ("n", 3, "h", "w"), nhwc: bool = False
+) -> Path:
+    """Scores are the mean of each channel times `weights`, of shape (3, classes)."""
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2] if nhwc else [2, 3], keepdims=0),
+        helper.make_node("MatMul", ["mean", "weights"], ["out"]),
+    ]
+    return save(path, nodes, {"weights": weights}, image)
+
+
+def root_model(path: Path, threshold: float) -> Path:
+    """NaN where the mean of the first channel is below `threshold`."""
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["mean", "weights"], ["first"]),
+        helper.make_node("Sub", ["first", "threshold"], ["above"]),
+        helper.make_node("Sqrt", ["above"], ["out"]),
+    ]
+    weights = np.zeros((3, 1000), np.float32)
+    weights[0] = 1
+    return save(path, nodes, {"weights": weights, "threshold": np.array(threshold, np.float32)})
+
+
+def constant_model(path: Path, outputs: Sequence[NDArray[np.float32]], image: Dims) -> Path:
+    """The same outputs whatever the image, which they hang on by a zero."""
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[0, 1, 2, 3], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+    ]
+    nodes += [helper.make_node("Add", [f"value{i}", "nothing"], [f"out{i}"]) for i in range(len(outputs))]
+    constants: dict[str, NDArray[np.generic]] = {f"value{i}": output for i, output in enumerate(outputs)}
+    names = [f"out{i}" for i in range(len(outputs))]
+    return save(path, nodes, {**constants, "zero": np.array(0, np.float32)}, image, names)

@@ -1,0 +1,244 @@
+"""score.py as a user runs it, on predictions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from tests.conftest import Command
+from tests.pipelines.evaluate.conftest import COUNT, write_predictions, wrong_in
+
+# Which of the 48 images each variant gets wrong.
+WRONG = {
+    "pil_bilinear": range(0, 8),
+    "opencv": range(0, 8),
+    "ffmpeg": range(1, 10),
+    "pil_nearest": range(2, 22),
+    "opencv_area": range(0, 9),
+    "nv12_ascend": range(0, 7),
+}
+
+
+@pytest.fixture
+def predictions(truth: dict[str, int], tmp_path: Path) -> Path:
+    return write_predictions(tmp_path / "predictions", {name: wrong_in(truth, w) for name, w in WRONG.items()})
+
+
+def scored(command: Command, noised: Path, predictions: Path, *words: object) -> dict[str, Any]:
+    done = command("score.py", "--shards", noised, "--predictions", predictions, *words, cwd=predictions.parent)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads((predictions.parent / "report" / "results.json").read_text())
+    return found
+
+
+def test_the_figures_are_those_of_the_predictions(command: Command, noised: Path, predictions: Path) -> None:
+    found = scored(command, noised, predictions)
+    assert (found["n"], found["reference"], found["metric"]) == (COUNT, "pil_bilinear", "top1")
+    tested = [name for name in WRONG if name != "pil_bilinear"]
+    base = set(WRONG["pil_bilinear"])
+    p_values = []
+    for name in tested:
+        own, mine = set(WRONG[name]), found["variants"][name]
+        assert mine["top1"] == pytest.approx(100 * (COUNT - len(own)) / COUNT)
+        assert mine["delta"] == pytest.approx(100 * (len(own) - len(base)) / COUNT)
+        assert (mine["lost"], mine["gained"]) == (len(own - base), len(base - own))
+        assert mine["p"] == pytest.approx(mcnemar([[1, mine["lost"]], [mine["gained"], 1]], exact=True).pvalue)
+        assert mine["ci95"][0] <= mine["delta"] <= mine["ci95"][1]
+        p_values.append(mine["p"])
+    theirs = multipletests(p_values, method="holm")[1]
+    assert [found["variants"][name]["p_holm"] for name in tested] == pytest.approx(theirs.tolist())
+    assert found["stages"]["resize"] == pytest.approx(
+        {"mean": 100 * (12 + 1) / 2 / COUNT, "max": 100 * 12 / COUNT, "worst": "pil_nearest", "methods": 2}
+    )
+
+
+def test_identical_predictions_do_not_differ(command: Command, noised: Path, predictions: Path) -> None:
+    found = scored(command, noised, predictions)["variants"]
+    assert found["opencv"]["degenerate"] is True
+    assert found["ffmpeg"]["degenerate"] is False
+    same = found["opencv"]
+    assert (same["delta"], same["p"], same["p_holm"], same["lost"], same["gained"]) == (0, 1, 1, 0, 0)
+
+
+def test_shuffled_labels_give_chance(command: Command, noised: Path, truth: dict[str, int], tmp_path: Path) -> None:
+    labels = list(truth.values())
+    random.Random(1).shuffle(labels)
+    shuffled = dict(zip(truth, labels, strict=True))
+    folder = write_predictions(tmp_path / "predictions", {"pil_bilinear": shuffled, "ffmpeg": shuffled})
+    found = scored(command, noised, folder)["variants"]["pil_bilinear"]
+    assert found["top1"] < 30  # ten classes
+
+
+def test_what_is_missing_for_the_next_step_is_said_and_then_used(
+    command: Command, noised: Path, predictions: Path, truth: dict[str, int]
+) -> None:
+    found = scored(command, noised, predictions)
+    assert [step["method"] for step in found["steps"]] == ["pil_nearest"]
+    assert found["missing"]["variants"] == ["ffmpeg+pil_nearest", "pil_nearest+nv12_ascend"]
+    words = found["missing"]["command"].split()
+    assert words[words.index("--variant") + 1] == "ffmpeg+pil_nearest,pil_nearest+nv12_ascend"
+    more = {"ffmpeg+pil_nearest": range(2, 26), "pil_nearest+nv12_ascend": range(2, 23)}
+    write_predictions(predictions, {name: wrong_in(truth, places) for name, places in more.items()})
+    found = scored(command, noised, predictions)
+    assert [step["variant"] for step in found["steps"]] == ["pil_nearest", "ffmpeg+pil_nearest"]
+    assert found["missing"]["variants"] == ["ffmpeg+pil_nearest+nv12_ascend"]
+    assert found["stages"]["combined"]["methods"] == 2
+
+
+def test_the_command_that_is_said_makes_what_is_missing(
+    command: Command, noised: Path, predictions: Path, tmp_path: Path
+) -> None:
+    found = scored(command, noised, predictions)
+    shutil.copytree(noised.parent, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "imagenet" / "ffmpeg+pil_nearest")
+    text = found["missing"]["command"].replace(str(noised.parent), str(tmp_path / "out"))
+    words = text.replace("--source …", f"--source {noised.parent.parent / 'source'}").split()
+    done = command(*words, "--labels", noised.parent.parent / "labels.txt")
+    assert done.returncode == 0, done.stderr
+    made = tmp_path / "out" / "imagenet" / "ffmpeg+pil_nearest" / "manifest.json"
+    assert made.read_bytes() == (noised / "ffmpeg+pil_nearest" / "manifest.json").read_bytes()
+
+
+def test_the_files_agree_with_one_another(command: Command, noised: Path, predictions: Path) -> None:
+    found = scored(command, noised, predictions, "--name", "net|1")
+    report = predictions.parent / "report"
+    assert sorted(path.name for path in report.iterdir()) == ["report.html", "report.md", "results.csv", "results.json"]
+    with open(report / "results.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:9] == [
+        *("model", "top1", "top1_err", "top5", "top5_err"),
+        *("param_count", "img_size", "crop_pct", "interpolation"),
+    ]
+    assert [row["variant"] for row in rows] == list(found["variants"])
+    for row in rows:
+        mine = found["variants"][row["variant"]]
+        assert float(row["top1"]) == pytest.approx(mine["top1"], abs=5e-4)
+        assert float(row["top1"]) + float(row["top1_err"]) == pytest.approx(100)
+        assert (int(row["lost"]), int(row["gained"])) == (mine["lost"], mine["gained"])
+        assert row["degenerate"] == str(mine["degenerate"]).lower()
+        assert row["interpolation"] == mine["stages"]["resize"]
+    head, _, first, *rest = (report / "report.md").read_text().splitlines()
+    assert head == "| Architecture | Trained top-1 | Decode Δ top-1 | Resize Δ top-1 | Color Mode Δ top-1 |"
+    assert first == r"| net\|1 | 83.33 | 1.04 (2.08) | 13.54 (25.00) | −2.08 |"
+    assert any(line.startswith("| `pil_nearest` | 58.33 | +25.00 |") for line in rest)
+
+
+def test_the_same_input_gives_the_same_bytes(command: Command, noised: Path, predictions: Path) -> None:
+    report = predictions.parent / "report"
+    scored(command, noised, predictions)
+    first = {path.name: path.read_bytes() for path in report.iterdir()}
+    scored(command, noised, predictions)
+    assert {path.name: path.read_bytes() for path in report.iterdir()} == first
+
+
+def test_only_the_asked_variants_and_the_reference_are_scored(
+    command: Command, noised: Path, predictions: Path
+) -> None:
+    for name in ("opencv", "nv12_ascend", "opencv_area"):
+        (predictions / f"{name}.csv").unlink()
+    found = scored(command, noised, predictions, "--variant", "ffmpeg,pil_nearest")
+    assert list(found["variants"]) == ["pil_bilinear", "ffmpeg", "pil_nearest"]
+    found = scored(command, noised, predictions)
+    assert list(found["variants"]) == ["pil_bilinear", "ffmpeg", "pil_nearest"]
+    assert "opencv, opencv_area, nv12_ascend" in found["notes"][0]
+
+
+def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_path: Path) -> None:
+    shards, annotations = coco
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    truth = json.loads(annotations.read_text())["annotations"]
+    for name, shift in (("pil_bilinear", 1), ("ffmpeg", 1), ("pil_nearest", 8)):
+        found = [
+            {
+                **{k: t[k] for k in ("image_id", "category_id")},
+                "bbox": [t["bbox"][0] + shift, *t["bbox"][1:]],
+                "score": 1,
+            }
+            for t in truth
+        ]
+        (folder / f"{name}.json").write_text(json.dumps(found))
+    words = ["--shards", shards, "--predictions", folder, "--resamples", 300]
+    done = command("score.py", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "need --annotations" in done.stderr
+    done = command("score.py", *words, "--annotations", annotations)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert results["metric"] == "map"
+    assert results["variants"]["ffmpeg"]["delta"] == 0
+    assert results["variants"]["ffmpeg"]["p"] == 1
+    assert results["variants"]["pil_nearest"]["delta"] > 5
+    assert results["variants"]["pil_nearest"]["p_holm"] < 0.05
+    assert "mAP" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "the following arguments are required: --shards"),
+        (["--shards", "nowhere", "--predictions", "p"], "no shards at nowhere"),
+        (["--shards", "SHARDS"], "one of the arguments --predictions --model is required"),
+        (["--shards", "SHARDS", "--predictions", "nowhere"], "--predictions nowhere is no folder"),
+        (["--shards", "SHARDS/opencv", "--predictions", "p"], "is one variant: give its dataset's folder"),
+        (["--shards", "SHARDS", "--predictions", "p", "--variant", "pil_lancsoz"], "--variant pil_lancsoz: not in"),
+        (["--shards", "SHARDS", "--predictions", "p", "--mean", "1,2"], "neither one number nor three"),
+        (["--shards", "SHARDS", "--predictions", "p", "--scale", "1"], "--scale is of use with --model only"),
+        (["--shards", "SHARDS", "--predictions", "predictions", "--example", "zebra"], "--example zebra: no such key"),
+        (["--shards", "SHARDS", "--model", "m.onnx"], "--model m.onnx is no file"),
+    ],
+)
+def test_mistakes_get_one_line(
+    words: list[str], message: str, command: Command, noised: Path, predictions: Path, tmp_path: Path
+) -> None:
+    done = command("score.py", *(word.replace("SHARDS", str(noised)) for word in words))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+
+
+def test_a_partial_file_gives_no_number(command: Command, noised: Path, predictions: Path) -> None:
+    path = predictions / "ffmpeg.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-5]))
+    done = command("score.py", "--shards", noised, "--predictions", predictions)
+    assert done.returncode == 2
+    assert "ffmpeg.csv lacks 5 of 48 keys" in done.stderr
+    assert not (predictions.parent / "report").exists()
+
+
+def test_shards_without_the_reference_are_refused(
+    command: Command, noised: Path, predictions: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(noised, tmp_path / "imagenet", ignore=shutil.ignore_patterns("pil_bilinear"))
+    done = command("score.py", "--shards", tmp_path / "imagenet", "--predictions", predictions)
+    assert done.returncode == 2
+    assert "the reference (pil+pil_bilinear) is not in" in done.stderr
+
+
+def test_variants_of_different_configurations_are_refused(
+    command: Command, noised: Path, predictions: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(noised, tmp_path / "imagenet")
+    path = tmp_path / "imagenet" / "ffmpeg" / "manifest.json"
+    path.write_text(path.read_text().replace('"config_sha256": "', '"config_sha256": "0'))
+    done = command("score.py", "--shards", tmp_path / "imagenet", "--predictions", predictions)
+    assert done.returncode == 2
+    assert "were made with different configurations" in done.stderr
+
+
+def test_figures_stand_without_the_images(command: Command, noised: Path, predictions: Path, tmp_path: Path) -> None:
+    """Manifests alone are enough to score predictions; the report says why it has no pictures."""
+    shutil.copytree(noised, tmp_path / "imagenet", ignore=shutil.ignore_patterns("*.tar"))
+    done = command("score.py", "--shards", tmp_path / "imagenet", "--predictions", predictions)
+    assert done.returncode == 0
+    assert "no pictures in the report" in done.stderr
+    assert json.loads((tmp_path / "report" / "results.json").read_text())["n"] == COUNT

@@ -1,0 +1,109 @@
+"""mIoU against scikit-learn's Jaccard index, and label maps that cannot be right."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.metrics import jaccard_score
+
+from pipelines.errors import UsageError
+from pipelines.evaluate.segmentation import Segmentation
+from pipelines.evaluate.shards import Shards, open_shards
+from pipelines.evaluate.statistics import Bootstrap
+from tests.pipelines.evaluate.conftest import generate
+
+BOOTSTRAP = Bootstrap(100, 0)
+LabelMap = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def towns(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    """Six images of stripes of classes, some of them ignored."""
+    folder = tmp_path_factory.mktemp("cityscapes")
+    random = np.random.default_rng(9)
+    for index in range(6):
+        image = folder / "leftImg8bit" / "val" / "ulm" / f"ulm_{index:06d}_000019_leftImg8bit.png"
+        labels = folder / "gtFine" / "val" / "ulm" / f"ulm_{index:06d}_000019_gtFine_labelIds.png"
+        for path in (image, labels):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((96, 48), 40).convert("RGB").save(image)
+        # 7, 11, 26 and 33 are road, building, car and bicycle; 0 is ignored.
+        Image.fromarray(random.choice(np.array([7, 11, 26, 33, 0], np.uint8), (6, 12)).repeat(8, 0).repeat(8, 1)).save(
+            labels
+        )
+    words = ["--variant", "reference,nv12_opencv", "--dataset", "cityscapes", "--source", folder]
+    generate(*words, "--output", folder / "out")
+    return open_shards(folder / "out" / "cityscapes")
+
+
+@pytest.fixture(scope="module")
+def truths(towns: Shards) -> dict[str, LabelMap]:
+    return {stored.key: np.asarray(Image.open(io.BytesIO(stored.members["seg.png"]))) for stored in towns.stored("pil")}
+
+
+def predict(folder: Path, truths: dict[str, LabelMap], seed: int, wrong: float) -> dict[str, LabelMap]:
+    """Label maps with a share of wrong pixels; ignored pixels get some class, as a network gives them one."""
+    random = np.random.default_rng(seed)
+    folder.mkdir()
+    found = {}
+    for key, truth in truths.items():
+        noise = random.choice(np.array([0, 2, 13, 18], np.uint8), truth.shape)
+        found[key] = np.where((random.random(truth.shape) < wrong) | (truth == 255), noise, truth).astype(np.uint8)
+        Image.fromarray(found[key]).save(folder / f"{key}.png")
+    return found
+
+
+def test_miou_is_scikit_learn_s(towns: Shards, truths: dict[str, LabelMap], tmp_path: Path) -> None:
+    reference = predict(tmp_path / "pil", truths, 1, 0.1)
+    variant = predict(tmp_path / "nv12_opencv", truths, 2, 0.3)
+    task = Segmentation(towns, tmp_path / "pil", BOOTSTRAP)
+    score = task.score("nv12_opencv", tmp_path / "nv12_opencv")
+    flat = {
+        name: np.concatenate([maps[k].ravel() for k in truths]) for name, maps in (("r", reference), ("v", variant))
+    }
+    true = np.concatenate([truth.ravel() for truth in truths.values()])
+    valid = true != 255
+    theirs = {n: jaccard_score(true[valid], p[valid], average="macro") for n, p in flat.items()}
+    assert score.figures["miou"] == pytest.approx(theirs["v"])
+    assert score.comparison.delta == pytest.approx(theirs["r"] - theirs["v"])
+    assert score.comparison.low < score.comparison.delta < score.comparison.high
+    right = {name: (predicted == true) & valid for name, predicted in flat.items()}
+    assert score.lost.sum() == np.count_nonzero(right["r"] & ~right["v"])
+    assert score.gained.sum() == np.count_nonzero(right["v"] & ~right["r"])
+
+
+def test_the_same_label_maps_do_not_differ(towns: Shards, truths: dict[str, LabelMap], tmp_path: Path) -> None:
+    predict(tmp_path / "pil", truths, 1, 0.1)
+    score = Segmentation(towns, tmp_path / "pil", BOOTSTRAP).score("nv12_opencv", tmp_path / "pil")
+    assert score.comparison == (0, 0, 0, 1)
+    assert not score.lost.any()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.full((48, 96), 26, np.uint8), r"4,608 pixels outside classes 0–18 \(first: 26\).*not its label ids"),
+        (np.zeros((24, 48), np.uint8), r"of shape \(24, 48\)"),
+        (np.zeros((48, 96, 3), np.uint8), "a label map is 8-bit, one channel"),
+        (b"not a PNG", "cannot be read as a label map"),
+        (None, "lacks 1 of 6 keys"),
+    ],
+)
+def test_label_maps_that_cannot_be_right_are_named(
+    bad: LabelMap | bytes | None, message: str, towns: Shards, truths: dict[str, LabelMap], tmp_path: Path
+) -> None:
+    predict(tmp_path / "pil", truths, 1, 0.1)
+    path = tmp_path / "pil" / f"{next(iter(truths))}.png"
+    if bad is None:
+        path.unlink()
+    elif isinstance(bad, bytes):
+        path.write_bytes(bad)
+    else:
+        Image.fromarray(bad).save(path)
+    with pytest.raises(UsageError, match=message):
+        Segmentation(towns, tmp_path / "pil", BOOTSTRAP)

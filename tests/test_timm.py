@@ -1,0 +1,123 @@
+"""Loops over classification shards: the README's with NumPy and PyTorch, and timm's own reader and loader.
+
+The tests with PyTorch are skipped where it or timm is not installed; requirements-timm.txt has both.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import ROOT
+from tests.test_recipes import recipe, run
+
+# Scores that are right for every image but the cat: 8 of 9.
+MODEL = """
+import hashlib
+import numpy as np
+labels = {labels}
+def model(pixels):
+    scores = np.zeros(1000)
+    scores[labels[hashlib.sha256(pixels.tobytes()).hexdigest()]] = 1
+    return scores
+"""
+
+MODULE = """
+import torch
+from pixels import model as by_pixels
+class Known(torch.nn.Module):
+    def forward(self, images):
+        pixels = (images.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+        return torch.stack([torch.from_numpy(by_pixels(image)) for image in pixels])
+model = Known().eval()
+"""
+
+# What validate.py does to read a dataset, and timm's reader alone.
+TIMM = """
+import hashlib, json, sys
+import torch
+try:
+    import torchvision
+except RuntimeError:  # built for CUDA beside a PyTorch for the CPU: declare the two operators whose absence it dislikes
+    for name in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+import numpy as np
+from timm.data import create_dataset, create_loader
+from timm.data.readers import create_reader
+
+if __name__ == "__main__":
+    root, workers = sys.argv[1], int(sys.argv[2])
+    sha256 = lambda pixels: hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    read = [(sha256(np.asarray(image)), label) for image, label in create_reader("wds/", root, split="validation")]
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    dataset = create_dataset(name="wds/", root=root, split="validation", input_img_mode="RGB")
+    samples = len(dataset)
+    loader = create_loader(
+        dataset, (3, 224, 224), batch_size=4, crop_pct=1.0, mean=mean, std=std, num_workers=workers,
+        device=torch.device("cpu"),
+    )
+    loaded = []
+    for images, labels in loader:
+        pixels = (images.permute(0, 2, 3, 1) * torch.tensor(std) + torch.tensor(mean)) * 255
+        loaded += zip(map(sha256, pixels.round().to(torch.uint8).numpy()), labels.tolist())
+    print(json.dumps({"samples": samples, "read": read, "loaded": loaded}))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `out/sample/pil_lanczos` in one tar, as after `make sample`."""
+    found = tmp_path_factory.mktemp("loops")
+    words = [sys.executable, str(ROOT / "generate.py"), "--variant", "pil_lanczos"]
+    subprocess.run(words, cwd=found, capture_output=True, check=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def rows(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(folder / "out/sample/pil_lanczos/manifest.parquet").to_pylist()
+    return found
+
+
+@pytest.fixture(scope="module")
+def torch() -> None:
+    missing = [name for name in ("torch", "torchvision", "timm") if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed: pip install -r requirements-timm.txt")
+
+
+def model(rows: list[dict[str, Any]]) -> str:
+    labels = {row["pixel_sha256"]: row["label"] for row in rows}
+    (cat,) = [row["pixel_sha256"] for row in rows if row["key"] == "chelsea"]
+    return MODEL.format(labels=labels | {cat: 0})
+
+
+def test_the_numpy_recipe(folder: Path, rows: list[dict[str, Any]]) -> None:
+    assert run(recipe("np.argmax"), folder, model(rows)) == "top-1 88.89% of 9 images\n"
+
+
+@pytest.mark.usefixtures("torch")
+def test_the_pytorch_recipe(folder: Path, rows: list[dict[str, Any]]) -> None:
+    (folder / "pixels.py").write_text(model(rows))
+    assert run(recipe("import torch"), folder, MODULE) == "top-1 88.89% of 9 images\n"
+
+
+@pytest.mark.usefixtures("torch")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_timm_reads_every_sample(folder: Path, rows: list[dict[str, Any]], tmp_path: Path, workers: int) -> None:
+    (tmp_path / "read.py").write_text(TIMM)
+    words = [sys.executable, str(tmp_path / "read.py"), str(folder / "out" / "sample" / "pil_lanczos"), str(workers)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    expected = [[row["pixel_sha256"], row["label"]] for row in rows]
+    assert found["samples"] == len(expected)
+    assert found["read"] == expected
+    assert sorted(found["loaded"]) == sorted(expected)
