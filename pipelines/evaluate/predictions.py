@@ -29,6 +29,7 @@ TABLES = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
 # ImageNet's, which is what labels 0-999 are of.
 CLASSES = 1000
 _BLOCK = 1 << 24
+_PAGE = 1 << 22
 
 
 def find_predictions(folder: Path, shards: Shards, suffixes: Collection[str]) -> dict[str, Path]:
@@ -151,7 +152,8 @@ def _read(path: Path) -> Iterator[pa.RecordBatch]:
     # Names such as 000000000139 must stay text.
     text = {"key": pa.string()}
     if path.suffix == ".parquet":
-        yield from pq.ParquetFile(path).iter_batches(batch_size=4096)
+        # Read as it is needed: a file is often one group of rows, larger than memory should be.
+        yield from pq.ParquetFile(path, pre_buffer=False, buffer_size=_PAGE).iter_batches(batch_size=1024)
     elif path.suffix == ".csv":
         convert = pyarrow.csv.ConvertOptions(column_types=text)
         yield from pyarrow.csv.open_csv(path, pyarrow.csv.ReadOptions(block_size=_BLOCK), convert_options=convert)
