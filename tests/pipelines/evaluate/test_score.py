@@ -6,15 +6,21 @@ import csv
 import json
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from tests.conftest import Command
+from tests.conftest import ROOT, Command
 from tests.pipelines.evaluate.conftest import COUNT, write_predictions, wrong_in
+from tests.pipelines.evaluate.model.models import colour_model
 
 # Which of the 48 images each variant gets wrong.
 WRONG = {
@@ -242,3 +248,57 @@ def test_figures_stand_without_the_images(command: Command, noised: Path, predic
     assert done.returncode == 0
     assert "no pictures in the report" in done.stderr
     assert json.loads((tmp_path / "report" / "results.json").read_text())["n"] == COUNT
+
+
+def test_a_model_is_scored_and_its_predictions_are_kept(
+    command: Command, noised: Path, truth: dict[str, int], tmp_path: Path
+) -> None:
+    """A model that knows pictures by their mean colour; the kept predictions score the same without it."""
+    weights = np.random.default_rng(2).normal(size=(3, 1000)).astype(np.float32)
+    model = colour_model(tmp_path / "colours.onnx", weights)
+    words = ["--shards", noised, "--output", tmp_path / "report", "--variant", "ffmpeg,opencv"]
+    how = ["--mean", 0, "--std", 1, "--scale", "1/255", "--channels", "rgb", "--layout", "nchw"]
+    done = command("score.py", *words, "--model", model)
+    assert done.returncode == 2
+    assert "how colours.onnx wants its pixels is not all stated" in done.stderr
+    done = command("score.py", *words, "--model", model, *how)
+    assert done.returncode == 0, done.stderr
+    assert "opencv has the pixels of pil_bilinear, and is given its predictions" in done.stderr
+    kept = tmp_path / "report" / "predictions"
+    before = {path.name: path.stat().st_mtime_ns for path in kept.glob("*.parquet")}
+    first = json.loads((tmp_path / "report" / "results.json").read_text())
+    done = command("score.py", *words, "--model", model, *how)
+    assert "3 of 3 variants are predicted already" in done.stderr
+    assert {path.name: path.stat().st_mtime_ns for path in kept.glob("*.parquet")} == before
+    words[3] = tmp_path / "other"
+    assert command("score.py", *words, "--predictions", kept, "--name", "colours").returncode == 0
+    assert json.loads((tmp_path / "other" / "results.json").read_text()) == first
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(noised: Path, tmp_path: Path) -> None:
+    """Ten times the samples, in tables of scores of 8 and 80 MB a variant, take a quarter of what one table holds."""
+    peaks = [_peak(noised, tmp_path / str(count), count) for count in (2_000, 20_000)]
+    assert peaks[1] - peaks[0] < 20_000
+
+
+def _peak(noised: Path, folder: Path, count: int) -> int:
+    """The peak of resident memory, in kB, of scoring made-up predictions of so many samples."""
+    keys = [f"ILSVRC2012_val_{number:08d}" for number in range(count)]
+    (folder / "predictions").mkdir(parents=True)
+    for name in ("pil_bilinear", "ffmpeg"):
+        shutil.copytree(noised / name, folder / "imagenet" / name, ignore=shutil.ignore_patterns("*.tar"))
+        table = pq.read_table(noised / name / "manifest.parquet").take(np.arange(count) % COUNT)
+        table = table.set_column(0, table.schema.field("key"), pa.array(keys))
+        pq.write_table(table, folder / "imagenet" / name / "manifest.parquet")
+        scores = pa.array(np.random.default_rng(0).random(count * 1000, dtype=np.float32))
+        rows = pa.table({"key": keys, "scores": pa.FixedSizeListArray.from_arrays(scores, 1000)})
+        pq.write_table(rows, folder / "predictions" / f"{name}.parquet", compression="none")
+    # Not getrusage's peak, which a process takes over from the one that starts it.
+    program = (
+        "import score, sys; from pathlib import Path; status = score.main(sys.argv[1:]);"
+        "print(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0]); sys.exit(status)"
+    )
+    words = ["--shards", folder / "imagenet", "--predictions", folder / "predictions", "--output", folder / "report"]
+    command = [sys.executable, "-c", program, *map(str, words), "--examples", "0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return int(done.stdout.splitlines()[-1])

@@ -1,91 +1,107 @@
-"""Published models on real images score what is known of them."""
+"""Published models on real images, in two commands: they score what is known of them."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
-import subprocess
-import sys
+import shutil
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy.stats import binomtest
 
-from pipelines.evaluate.model.predict import predict
-from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.shards import Shards, open_shards
-from tests.conftest import ROOT
+from tests.conftest import Command
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SQUEEZENET = Preprocessing((104.0, 117.0, 123.0), (1.0, 1.0, 1.0), 1.0, "bgr", "nchw")
-MOBILENET = Preprocessing(MEAN, STD, 1 / 255, "rgb", "nchw")
-YOLOX = Preprocessing(MEAN, STD, 1 / 255, "rgb", "nchw", head="yolox", pad=114, placement="top_left", size=416)
-NANODET = Preprocessing(
-    mean=(103.53, 116.28, 123.675),
-    std=(57.375, 57.12, 58.395),
-    scale=1.0,
-    channels="bgr",
-    layout="nchw",
-    head="nanodet",
-    pad=0,
-    placement="center",
-    score_threshold=0.05,
-    nms_iou=0.6,
-)
+SQUEEZENET = """
+mean = [104, 117, 123]
+std = [1, 1, 1]
+scale = 1
+channels = "bgr"
+layout = "nchw"
+"""
+MOBILENET = """
+mean = [0.485, 0.456, 0.406]
+std = [0.229, 0.224, 0.225]
+scale = "1/255"
+channels = "rgb"
+layout = "nchw"
+"""
+YOLOX = f'{MOBILENET}head = "yolox"\nsize = 416\npad = 114\nplacement = "top_left"\n'
+NANODET = """
+mean = [103.53, 116.28, 123.675]
+std = [57.375, 57.12, 58.395]
+scale = 1
+channels = "bgr"
+layout = "nchw"
+head = "nanodet"
+pad = 0
+placement = "center"
+"""
 
 
-def generate(output: Path, *words: object) -> Shards:
-    command = [sys.executable, str(ROOT / "generate.py"), "--variant", "pil", "--output", str(output)]
-    subprocess.run([*command, *map(str, words)], check=True, capture_output=True, cwd=output)
-    return open_shards(output)
+def score(command: Command, data: Path, folder: Path, model: str, stated: str, *words: object) -> dict[str, Any]:
+    """What `results.json` says of a model in the shards under `folder`."""
+    shutil.copy(data / "models" / f"{model}.onnx", folder / f"{model}.onnx")
+    (folder / f"{model}.toml").write_text(stated)
+    done = command("score.py", "--shards", "out", "--model", f"{model}.onnx", *words, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads((folder / "report" / "results.json").read_text())
+    return found
 
 
 @pytest.mark.parametrize(
-    ("model", "stated", "geometry", "known"),
+    ("model", "stated", "words", "known"),
     [
         # Top-1 on the thousand images that these are drawn from.
-        ("squeezenet_v1.0.onnx", SQUEEZENET, ["squash", "--size", 227], 0.655),
-        ("mobilenetv2_int8.onnx", MOBILENET, ["crop", "--size", 224, "--limit", 150], 0.823),
+        ("squeezenet_v1.0", SQUEEZENET, ["--geometry", "squash", "--size", 227], 0.655),
+        ("mobilenetv2_int8", MOBILENET, ["--limit", 100], 0.823),
     ],
 )
 def test_classifiers(
-    data: Path, tmp_path: Path, model: str, stated: Preprocessing, geometry: list[object], known: float
+    command: Command, data: Path, tmp_path: Path, model: str, stated: str, words: list[object], known: float
 ) -> None:
-    source = ["--dataset", "imagenet", "--source", data / "imagenet" / "tree", "--geometry", *geometry]
-    shards = generate(tmp_path, *source)
-    predict(shards, data / "models" / model, stated, tmp_path / "predictions", None)
-    table = pq.read_table(tmp_path / "predictions" / "pil_bilinear.parquet")
-    samples = shards.samples()
-    assert table["key"].to_pylist() == samples.keys
-    best = np.array(table["top5"].to_pylist())[:, 0]
-    assert binomtest(int((best == samples.labels).sum()), len(best), known).pvalue > 0.01
+    source = ["--dataset", "imagenet", "--source", data / "imagenet" / "tree"]
+    assert command("generate.py", "--variant", "reference,opencv", *source, *words).returncode == 0
+    found = score(command, data, tmp_path, model, stated)
+    count, share = found["n"], found["variants"]["pil_bilinear"]["top1"] / 100
+    assert binomtest(round(share * count), count, known).pvalue > 0.01
+    assert found["variants"]["opencv"]["degenerate"]
+    assert found["variants"]["opencv"]["p"] == 1
 
 
 @pytest.mark.parametrize(
     ("model", "stated", "geometry", "low", "high"),
     [
-        # mAP on 165 images, of which these 80 are a part, is 0.333 and 0.272.
-        ("yolox_nano.onnx", YOLOX, ["keep_ratio", "--size", "416,416"], 0.30, 0.40),
-        ("nanodet_320.onnx", NANODET, ["letterbox", "--size", "320"], 0.26, 0.36),
+        # mAP on 165 images, of which these 80 are a part, is 33.3 and 27.2.
+        ("yolox_nano", YOLOX, ["keep_ratio", "--size", "416,416"], 30, 40),
+        ("nanodet_320", NANODET, ["letterbox", "--size", "320"], 26, 36),
     ],
 )
 def test_detectors(
-    data: Path, tmp_path: Path, model: str, stated: Preprocessing, geometry: list[object], low: float, high: float
+    command: Command,
+    data: Path,
+    tmp_path: Path,
+    model: str,
+    stated: str,
+    geometry: list[object],
+    low: float,
+    high: float,
 ) -> None:
     annotations = data / "coco" / "annotations" / "instances_val2017.json"
     source = ["--dataset", "coco", "--source", data / "coco" / "val2017", "--annotations", annotations]
-    shards = generate(tmp_path, *source, "--geometry", *geometry)
-    predict(shards, data / "models" / model, stated, tmp_path / "predictions", None)
-    results = json.loads((tmp_path / "predictions" / "pil_bilinear.json").read_text())
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(annotations))
-        scores = COCOeval(truth, truth.loadRes(results), "bbox")
-        scores.evaluate()
-        scores.accumulate()
-        scores.summarize()
-    assert low < scores.stats[0] < high
+    assert command("generate.py", "--variant", "reference,ffmpeg", *source, "--geometry", *geometry).returncode == 0
+    found = score(command, data, tmp_path, model, stated, "--annotations", annotations)
+    for name in ("pil_bilinear", "ffmpeg"):
+        results = json.loads((tmp_path / "report" / "predictions" / f"{name}.json").read_text())
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth = COCO(str(annotations))
+            scores = COCOeval(truth, truth.loadRes(results), "bbox")
+            scores.evaluate()
+            scores.accumulate()
+            scores.summarize()
+        assert found["variants"][name]["map"] == pytest.approx(100 * scores.stats[0], abs=1e-9)
+        assert low < found["variants"][name]["map"] < high
