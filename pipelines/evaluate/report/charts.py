@@ -100,31 +100,31 @@ def residuals(results: Results) -> str:
         axes.margins(x=0.12, y=0.14)
         _name_outermost(axes, lines)
         axes.grid(axis="both")
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=-0.02 * axes.get_xlim()[1])  # room for a marker at 0
         axes.tick_params(axis="y", labelcolor=_MUTED)
-        axes.set_xlabel("mean absolute difference of pixels from the reference (0 to 255)")
+        axes.set_xlabel("mean absolute difference of pixels (0 to 255)")
         axes.set_ylabel(f"Δ {METRICS[results.metric]}, points")
         return done("Difference in score against mean difference of pixels", lines)
 
 
 def _name_outermost(axes: Axes, lines: Sequence[Line]) -> None:
-    """Name the points that stand out; every point has its name as a tooltip, and is in the table."""
-    ranked = sorted(lines, key=lambda line: (-abs(line.delta), line.name))
+    """Name the points that have room for it; every point has its name as a tooltip, and is in the table."""
+    width, height = (high - low for low, high in (axes.get_xlim(), axes.get_ylim()))
+    points = [(line.mean_residual or 0.0, line.delta) for line in lines]
     taken: list[tuple[float, float]] = []
-    spans = [max(values) - min(values) or 1.0 for values in (axes.get_xlim(), axes.get_ylim())]
-    for line in ranked:
-        x, y = line.mean_residual or 0.0, line.delta
-        # A name takes about a third of the width and a sixteenth of the height.
-        if any(abs(x - a) < spans[0] / 3 and abs(y - b) < spans[1] / 14 for a, b in taken):
+    for line, (x, y) in sorted(zip(lines, points, strict=True), key=lambda pair: -abs(pair[0].delta)):
+        side = 1 if x < axes.get_xlim()[0] + 0.65 * width else -1
+        # A name takes about a third of the width and a fourteenth of the height.
+        room = [(side * (a - x) / width, (b - y) / height) for a, b in (*points, *taken) if (a, b) != (x, y)]
+        if any(-0.02 < right < 0.33 and abs(up) < 0.07 for right, up in room):
             continue
-        taken.append((x, y))
-        left = x > axes.get_xlim()[0] + spans[0] * 0.6
+        taken.append((x + side * width / 6, y))
         axes.annotate(
             line.name,
             (x, y),
-            xytext=(-6 if left else 6, 5),
+            xytext=(6 * side, 5),
             textcoords="offset points",
-            ha="right" if left else "left",
+            ha="left" if side > 0 else "right",
             va="center",
             fontsize=8.5,
             color=_MUTED,

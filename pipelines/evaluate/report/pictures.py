@@ -120,7 +120,7 @@ def _difference(channel: NDArray[np.uint8], name: str) -> Panel:
     rows, columns = (side // factor for side in padded.shape)
     blocks = padded.reshape(rows, factor, columns, factor).max(axis=(1, 3))
     stretched = np.round(blocks * (255 / max(largest, 1))).astype(np.uint8)
-    return _encode(Image.fromarray(stretched), f"|Δ {name}|, at most {largest}")
+    return _encode(Image.fromarray(stretched), f"|Δ {name}| ≤ {largest}")
 
 
 def _encode(image: Image.Image, caption: str) -> Panel:

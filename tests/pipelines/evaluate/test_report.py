@@ -178,4 +178,4 @@ def test_large_differences_of_single_pixels_survive_reduction() -> None:
     channel[401, 777] = 9
     panel = pictures._difference(channel, "red")
     assert max(panel.width, panel.height) <= 448
-    assert panel.caption == "|Δ red|, at most 9"
+    assert panel.caption == "|Δ red| ≤ 9"
