@@ -29,7 +29,7 @@ def _fraction(text: str) -> float:
     """A number, or a fraction as 1/255."""
     try:
         return float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor a fraction such as 1/255") from None
 
 
@@ -55,11 +55,11 @@ def _parser() -> Parser:
     add("--output", metavar="DIR", default="report", help="default: %(default)s")
     add("--name", metavar="TEXT", help="what the report calls the model; default: the name of its file or folder")
     add("--annotations", metavar="FILE", help="COCO annotations, the ones that the shards were made with")
-    add("--boxes", choices=("source", "shard"), default="source", help="whose pixels boxes are in; default: source")
+    add("--boxes", choices=("source", "shard"), help="whose pixels boxes are in; default: source")
     add("--allow-empty", action="store_true", help="take COCO results in which many images have no box")
     add("--class-offset", type=int, metavar="N", help="taken off every predicted class; 1 where 0 is background")
-    add("--resamples", type=positive, default=2000, metavar="N", help="of the bootstrap; default: %(default)s")
-    add("--seed", type=_count, default=0, metavar="N", help="of the bootstrap; default: %(default)s")
+    add("--resamples", type=positive, metavar="N", help="of the bootstrap; default: 2000, more for large tables")
+    add("--seed", type=_count, metavar="N", help="of the bootstrap; default: 0")
     add("--examples", type=_count, default=6, metavar="N", help="samples shown in the report; default: %(default)s")
     add("--example", action="append", default=[], metavar="KEY", help="a sample to show first; repeatable")
     model = parser.add_argument_group("the model's preprocessing, where no TOML file beside it says so")
@@ -112,6 +112,8 @@ def _score(words: Sequence[str]) -> int:
     if given.model is None and (preprocessing or given.threads):
         first = f"--{next(iter(preprocessing), 'threads')}"
         parser.error(f"{first} is of use with --model only: predictions are taken as they are")
+    if given.model is not None and given.boxes:
+        parser.error("--boxes is of use with --predictions only: a model's boxes are mapped back")
     if given.class_offset is not None:
         preprocessing["class_offset"] = given.class_offset
 
@@ -128,7 +130,7 @@ def _score(words: Sequence[str]) -> int:
                 output=given.output,
                 name=given.name,
                 variants=tuple(given.variant),
-                class_offset=given.class_offset or 0,
+                class_offset=given.class_offset,
                 allow_empty=given.allow_empty,
                 preprocessing=preprocessing,
                 threads=given.threads,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -20,11 +21,23 @@ class Parser(argparse.ArgumentParser):
 
 def exit_status(prog: str, work: Callable[[], int]) -> int:
     """Do the work; errors become a line on stderr and the exit status that stands for them."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to fail
     try:
-        return work()
+        status = work()
+        sys.stdout.flush()
+        return status
     except SysNoiseError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
         return error.exit_status
+    except BrokenPipeError:  # the reader (`head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = error.filename or "standard output"
+        print(f"{prog}: error: {where}: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be written cannot be, and has been said
+        return 3
     except Exception as error:
         if os.environ.get("SYSNOISE_DEBUG"):
             raise

@@ -1,10 +1,12 @@
-"""Plain text for people: tables, and commands as they would type them."""
+"""Plain text for people: tables, commands as they would type them, and what an error says."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+_LONGEST = 300
 
 
 def table(rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
@@ -19,6 +21,12 @@ def table(rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) ->
         ).rstrip()
         for row in cells
     )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line that a terminal can show; its kind where it says nothing."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)[:_LONGEST]
 
 
 def entry(script: str) -> str:

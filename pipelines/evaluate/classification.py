@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.predictions import read_classes
-from pipelines.evaluate.shards import Shards
+from pipelines.evaluate.shards import Samples, Shards
 from pipelines.evaluate.statistics import paired_proportions
 from pipelines.evaluate.task import Score
 
@@ -31,12 +31,8 @@ class Classification:
     def __init__(self, shards: Shards, reference: Path, offset: int = 0) -> None:
         self._shards = shards
         self._offset = offset
-        self._samples = shards.samples().only_labelled()
-        if not self._samples.keys:
-            raise UsageError(f"no sample in {shards.root} has a label: generate it again with --labels")
-        classes = self._classes(shards.reference.name, reference)
-        _check_shift(reference, classes[:, 0], self._samples.labels)
-        self._reference = self._hits(classes)
+        self._samples = labelled(shards)
+        self._reference = self._hits(self._classes(shards.reference.name, reference))
 
     @property
     def keys(self) -> list[str]:
@@ -45,22 +41,31 @@ class Classification:
     def score(self, variant: str, path: Path) -> Score:
         hits, reference = self._hits(self._classes(variant, path)), self._reference
         lost = (reference.first & ~hits.first).astype(np.int64)
-        gained = (~reference.first & hits.first).astype(np.int64)
+        gained = int((~reference.first & hits.first).sum())
         figures = {"top1": float(hits.first.mean())}
         if hits.five is not None:
             figures["top5"] = float(hits.five.mean())
-        return Score(figures, paired_proportions(int(lost.sum()), int(gained.sum()), len(lost)), lost, gained)
+        return Score(figures, paired_proportions(int(lost.sum()), gained, len(lost)), lost, gained)
 
     def _classes(self, variant: str, path: Path) -> NDArray[np.int64]:
         """The predicted classes of the scored samples, from a table that must have all of the variant's."""
         there = self._shards.variants[variant].keys()
         place = {key: index for index, key in enumerate(there)}
-        classes = read_classes(path, there, self._offset)
-        return classes[[place[key] for key in self._samples.keys]]
+        classes = read_classes(path, there, self._offset)[[place[key] for key in self._samples.keys]]
+        _check_shift(path, classes[:, 0], self._samples.labels)
+        return classes
 
     def _hits(self, classes: NDArray[np.int64]) -> _Hits:
         hits = classes == self._samples.labels[:, None]
         return _Hits(hits[:, 0], hits.any(axis=1) if classes.shape[1] > 1 else None)
+
+
+def labelled(shards: Shards) -> Samples:
+    """The samples that can be scored. Raises UsageError where no label is known."""
+    samples = shards.samples().only_labelled()
+    if not samples.keys:
+        raise UsageError(f"no sample in {shards.root} has a label: generate it again with --labels")
+    return samples
 
 
 def _check_shift(path: Path, classes: NDArray[np.int64], labels: NDArray[np.int64]) -> None:

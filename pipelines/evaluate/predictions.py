@@ -19,9 +19,10 @@ import pyarrow.json
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from generators.variant import VariantError, parse, reference
+from generators.variant import VariantError, parse
 from pipelines.errors import UsageError
 from pipelines.evaluate.shards import Shards
+from pipelines.text import first_line
 
 # Besides one file a variant, a folder may hold this: what made them.
 ABOUT = "predictions.json"
@@ -41,16 +42,18 @@ def find_predictions(folder: Path, shards: Shards, suffixes: Collection[str]) ->
         raise UsageError(f"--predictions {folder} is no folder: give one that holds a file for each variant")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        belongs = path.suffix in suffixes if suffixes else path.is_dir()
+        belongs = path.is_file() and path.suffix.lower() in suffixes if suffixes else path.is_dir()
         if not belongs or path.name.startswith(".") or path.name == ABOUT:
             continue
         name = _variant_of(path, shards)
         if name in found:
             raise UsageError(f"{found[name]} and {path} are both predictions of {name}: keep one of them")
         found[name] = path
-    wanted = f"*{', *'.join(suffixes)}" if suffixes else "a folder of label maps"
     if not found:
-        raise UsageError(f"no predictions in {folder}: one for each variant is wanted ({wanted}), named after it")
+        wanted = f"*{', *'.join(suffixes)}" if suffixes else "a folder of label maps"
+        there = ", ".join(sorted(path.name for path in folder.iterdir())[:3])
+        seen = f"it has {there}" if there else "it is empty"
+        raise UsageError(f"no predictions in {folder}: {wanted} for each variant is wanted, named after it; {seen}")
     if shards.reference.name not in found:
         raise UsageError(
             f"{folder} has no predictions of the reference, {shards.reference.name}: nothing can be compared without it"
@@ -59,9 +62,11 @@ def find_predictions(folder: Path, shards: Shards, suffixes: Collection[str]) ->
 
 
 def _variant_of(path: Path, shards: Shards) -> str:
+    """The variant that a file is named after; one that is not finished has a place of its own, and is not scored."""
     written = path.name if path.is_dir() else path.stem
+    known = {*shards.variants, *shards.unfinished}
     for name in (written, _canonical(written, shards)):
-        if name in shards.variants:
+        if name in known:
             return name
     near = difflib.get_close_matches(written, shards.variants, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(shards.variants)}"
@@ -70,8 +75,7 @@ def _variant_of(path: Path, shards: Shards) -> str:
 
 def _canonical(written: str, shards: Shards) -> str:
     try:
-        base = reference(shards.config["reference"], resizes=shards.config["geometry"] != "identity")
-        return parse(written, base).name
+        return parse(written, shards.base).name
     except VariantError:
         return written
 
@@ -137,6 +141,9 @@ def _batches(path: Path, offset: int) -> Iterator[tuple[list[str], NDArray[np.in
     try:
         for batch in _read(path):
             columns = batch.schema.names
+            twice = next((name for name in columns if columns.count(name) > 1), None)
+            if twice is not None:
+                raise UsageError(f"{path} has two columns `{twice}`: keep one of them")
             if "key" not in columns or batch.column("key").null_count == batch.num_rows:
                 others = [name for name in columns if name != "key"]
                 raise UsageError(f"{path} has no column `key`: it has {', '.join(others[:5])}")
@@ -145,16 +152,23 @@ def _batches(path: Path, offset: int) -> Iterator[tuple[list[str], NDArray[np.in
                 raise UsageError(f"{path} has {keys.null_count:,} rows without a key")
             yield [str(key) for key in keys.to_pylist()], _classes(path, batch, offset)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+        raise UsageError(f"{path} cannot be read ({first_line(error)}{_form(path)})") from None
+
+
+def _form(path: Path) -> str:
+    """What to say of a file that is JSON, but not JSON lines."""
+    with open(path, "rb") as file:
+        is_array = file.read(64).lstrip().startswith(b"[")
+    return "; it is a JSON array: write one object a line instead" if is_array else ""
 
 
 def _read(path: Path) -> Iterator[pa.RecordBatch]:
     # Names such as 000000000139 must stay text.
     text = {"key": pa.string()}
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         # Read as it is needed: a file is often one group of rows, larger than memory should be.
         yield from pq.ParquetFile(path, pre_buffer=False, buffer_size=_PAGE).iter_batches(batch_size=1024)
-    elif path.suffix == ".csv":
+    elif path.suffix.lower() == ".csv":
         convert = pyarrow.csv.ConvertOptions(column_types=text)
         yield from pyarrow.csv.open_csv(path, pyarrow.csv.ReadOptions(block_size=_BLOCK), convert_options=convert)
     else:
@@ -172,6 +186,7 @@ def _classes(path: Path, batch: pa.RecordBatch, offset: int) -> NDArray[np.int64
         classes = _integers(path, _matrix(path, batch, "top5"), "top5")
         if classes.shape[1] != 5:
             raise UsageError(f"{path}: top5 has {classes.shape[1]} classes a row, not 5")
+        _check_top5(path, batch, classes)
     elif "pred" in columns:
         classes = _integers(path, batch.column("pred").to_numpy(zero_copy_only=False)[:, None], "pred")
     else:
@@ -187,10 +202,23 @@ def _classes(path: Path, batch: pa.RecordBatch, offset: int) -> NDArray[np.int64
     return classes
 
 
+def _check_top5(path: Path, batch: pa.RecordBatch, classes: NDArray[np.int64]) -> None:
+    """Raises UsageError where a class is among the five twice, or where `pred` is given too and is not the first."""
+    ordered = np.sort(classes, axis=1)
+    twice = np.count_nonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
+    if twice:
+        raise UsageError(f"{path}: {twice:,} rows of `top5` name a class twice")
+    if "pred" in batch.schema.names:
+        first = _integers(path, batch.column("pred").to_numpy(zero_copy_only=False), "pred")
+        other = np.count_nonzero(first != classes[:, 0])
+        if other:
+            raise UsageError(f"{path}: in {other:,} rows `pred` is not the first of `top5`")
+
+
 def _integers(path: Path, values: NDArray[np.generic], column: str) -> NDArray[np.int64]:
     try:
         numbers = values.astype(np.float64)
-        whole = np.isfinite(numbers) & (numbers == np.floor(numbers))
+        whole = (np.abs(numbers) < 2**31) & (numbers == np.floor(numbers))
     except (TypeError, ValueError):
         raise UsageError(f"{path}: `{column}` holds {str(values.flat[0])!r}, which is no class number") from None
     if not whole.all():
@@ -230,8 +258,9 @@ def _scores(path: Path, batch: pa.RecordBatch, numbered: Sequence[str]) -> NDArr
 
 def _best(path: Path, batch: pa.RecordBatch, scores: NDArray[np.float64], offset: int) -> NDArray[np.int64]:
     """The five classes with the highest scores; of equal scores, the lower class first."""
-    classes = scores.shape[1] - offset
-    if classes != CLASSES:
+    if offset < 0:
+        raise UsageError(f"{path}: --class-offset {offset} is for `pred` and `top5`; scores start at their first class")
+    if scores.shape[1] - offset != CLASSES:
         hint = "; give --class-offset 1 if class 0 is background" if scores.shape[1] == CLASSES + 1 else ""
         raise UsageError(f"{path}: {scores.shape[1]} scores a row, but labels are ImageNet's {CLASSES}{hint}")
     bad = ~np.isfinite(scores).all(axis=1)

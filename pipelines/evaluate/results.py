@@ -7,9 +7,8 @@ Owns the arithmetic of the report and nothing of its looks. All figures are perc
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,14 +96,9 @@ class Results:
     alike: Sequence[Sequence[str]]
     notes: Sequence[str]
 
-    @property
-    def line(self) -> Mapping[str, Line]:
-        return {line.name: line for line in (self.reference, *self.lines)}
 
-
-def evaluate(model: str, shards: Shards, task: Task, paths: Mapping[str, Path], notes: Iterable[str]) -> Results:
-    """Score all variants that have predictions."""
-    scores = {name: task.score(name, path) for name, path in paths.items()}
+def compare(model: str, shards: Shards, task: Task, scores: Mapping[str, Score], notes: Iterable[str]) -> Results:
+    """Put the scores of all variants together, the reference's among them."""
     base = shards.reference.name
     others = [name for name in scores if name != base]
     corrected = dict(zip(others, holm([scores[name].comparison.p for name in others]), strict=True))
@@ -124,7 +118,7 @@ def evaluate(model: str, shards: Shards, task: Task, paths: Mapping[str, Path], 
         steps=steps,
         missing=missing,
         alike=_alike(shards, scores),
-        notes=[*notes, *(note for score in scores.values() for note in score.notes)],
+        notes=[*notes, *(note for score in scores.values() for note in score.notes), *_contradictions(lines)],
     )
 
 
@@ -143,11 +137,20 @@ def _line(shards: Shards, name: str, score: Score, p_holm: float) -> Line:
         p=compared.p,
         p_holm=p_holm,
         lost=int(score.lost.sum()),
-        gained=int(score.gained.sum()),
+        gained=score.gained,
         degenerate=not is_reference and bool(variant.summary["residual"]["degenerate"]),
         mean_residual=variant.mean_residual,
         lost_at=score.lost,
     )
+
+
+def _contradictions(lines: Iterable[Line]) -> Iterator[str]:
+    for line in lines:
+        if line.degenerate and (line.lost or line.gained or line.delta):
+            yield (
+                f"{line.name} has the reference's pixels, but other predictions ({line.lost:,} lost, {line.gained:,} "
+                "gained): they are of something else, or the model is not deterministic"
+            )
 
 
 def summarise(lines: Iterable[Line]) -> dict[str, Stage]:

@@ -1,33 +1,41 @@
-"""A whole scoring run, from options to a finished report: what `score.py` does once its arguments are read."""
+"""A whole scoring run, from options to a finished report: what `score.py` does once its arguments are read.
+
+What can be refused is refused before a model runs, and nothing is written before all is known.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from generators.variant import GROUPS, VariantError, expand
 from manifests.schema import CLASSIFIED
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate import predictions
-from pipelines.evaluate.classification import Classification
-from pipelines.evaluate.detection import Detection
+from pipelines.evaluate.classification import Classification, labelled
+from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
 from pipelines.evaluate.report import text
 from pipelines.evaluate.report.page import page
 from pipelines.evaluate.report.pictures import Example, examples
-from pipelines.evaluate.results import Results, as_json, evaluate
+from pipelines.evaluate.results import Results, as_json, compare
 from pipelines.evaluate.segmentation import Segmentation
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap
 from pipelines.evaluate.task import Task
-from pipelines.generate.progress import say
+from pipelines.files import replacing
+from pipelines.progress import counted, say
+
+RESAMPLES = 2000
+# So many resamples for each variant of a large table leave room for Holm's correction: 2 m / (50 m) < 0.05.
+_RESAMPLES_A_VARIANT = 50
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for, checked no further than argparse does.
+    """What the command line asks for, checked no further than argparse does; None is not given.
 
     `preprocessing` holds what was given of a model's preprocessing, by name.
     """
@@ -36,46 +44,90 @@ class Options:
     predictions: str | None
     model: str | None
     annotations: str | None
-    boxes: str
+    boxes: str | None
     output: str
     name: str | None
     variants: tuple[str, ...]
-    class_offset: int
+    class_offset: int | None
     allow_empty: bool
     preprocessing: Mapping[str, Any]
     threads: int | None
-    resamples: int
-    seed: int
+    resamples: int | None
+    seed: int | None
     examples: int
     example: tuple[str, ...]
 
 
 def score(options: Options) -> int:
     """Score a model or its predictions, and write the report; the exit status."""
-    shards = _chosen(open_shards(Path(options.shards)), options.variants)
-    for note in shards.notes:
+    everything = open_shards(Path(options.shards))
+    for note in everything.notes:
         say(note)
-    if shards.dataset == "coco" and not options.annotations:
-        raise UsageError("COCO shards need --annotations FILE, the one that they were made with")
-    folder = _predictions(options, shards)
-    paths = predictions.find_predictions(folder, shards, _suffixes(shards))
-    results = evaluate(_name(options), shards, _task(options, shards, paths), paths, _unscored(shards, paths))
-    output = Path(options.output)
-    _write(output / "results.json", json.dumps(as_json(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    _write(output / "results.csv", text.timm_csv(results))
-    _write(output / "report.md", text.markdown(results))
-    _write(output / "report.html", page(results, _examples(options, results)))
-    print(text.terminal(results, str(output)))
+    _check_suited(options, everything.dataset)
+    wanted = _chosen(everything, options.variants)
+    _check_examples(options.example, wanted)
+    annotations = _annotations(options, wanted)
+    if everything.dataset in CLASSIFIED:
+        labelled(wanted)
+    folder = _predictions(options, wanted)
+    found = predictions.find_predictions(folder, everything, _suffixes(everything.dataset))
+    paths = {name: path for name, path in found.items() if name in wanted.variants}
+    # Samples that fail in a variant which nobody scores are no reason to leave them out.
+    shards = wanted.only(paths)
+    task = _task(options, shards, paths[shards.reference.name], annotations, len(paths))
+    with counted(len(paths), "variant", "variants scored") as advance:
+        scores = {}
+        for name, path in paths.items():
+            scores[name] = task.score(name, path)
+            advance(name, 1)
+    results = compare(_name(options), shards, task, scores, _unscored(wanted, paths))
+    _write(Path(options.output), results, _examples(options, results))
+    print(text.terminal(results, options.output))
     return 0
 
 
-def _chosen(shards: Shards, wanted: tuple[str, ...]) -> Shards:
+def _check_suited(options: Options, dataset: str) -> None:
+    """Raises UsageError for options that mean nothing for the dataset."""
+    suited = {
+        "--annotations": (options.annotations, {"coco"}),
+        "--boxes": (options.boxes, {"coco"}),
+        "--allow-empty": (options.allow_empty or None, {"coco"}),
+        "--resamples": (options.resamples, {"coco", "cityscapes"}),
+        "--seed": (options.seed, {"coco", "cityscapes"}),
+        "--class-offset": (options.class_offset, CLASSIFIED),
+    }
+    for flag, (value, datasets) in suited.items():
+        if value is not None and dataset not in datasets:
+            raise UsageError(f"{flag} is of no use with {dataset} shards: leave it out")
+    if dataset == "coco" and options.annotations is None:
+        raise UsageError("COCO shards need --annotations FILE, the one that they were made with")
+
+
+def _chosen(shards: Shards, words: tuple[str, ...]) -> Shards:
     """The asked variants and the reference; all of them where none was asked for."""
-    names = [name for word in wanted for name in word.split(",")]
-    unknown = [name for name in names if name not in shards.variants]
+    if not words:
+        return shards
+    try:
+        asked, _ = expand(words, shards.base)
+        named, _ = expand(
+            [part for word in words for part in word.split(",") if part.strip() not in GROUPS], shards.base
+        )
+    except VariantError as error:
+        raise UsageError(f"--variant: {error}") from None
+    missing = [variant.name for variant in named if variant.name not in shards.variants]
+    if missing:
+        raise UsageError(f"--variant {missing[0]} is not in {shards.root}; to make it: {shards.command(missing)}")
+    return shards.only([variant.name for variant in asked])
+
+
+def _check_examples(wanted: tuple[str, ...], shards: Shards) -> None:
+    unknown = sorted(set(wanted) - set(shards.samples().keys)) if wanted else []
     if unknown:
-        raise UsageError(f"--variant {unknown[0]}: not in {shards.root}, which has {', '.join(shards.variants)}")
-    return shards.only(names) if names else shards
+        raise UsageError(f"--example {unknown[0]}: no such key among the samples that all variants have")
+
+
+def _annotations(options: Options, shards: Shards) -> Annotations | None:
+    return None if options.annotations is None else open_annotations(Path(options.annotations), shards)
 
 
 def _predictions(options: Options, shards: Shards) -> Path:
@@ -87,36 +139,35 @@ def _predictions(options: Options, shards: Shards) -> Path:
     from pipelines.evaluate.model.preprocessing import read_preprocessing
 
     model = Path(options.model)
-    if not model.is_file():
-        raise UsageError(f"--model {model} is no file")
+    preprocessing = read_preprocessing(model, options.preprocessing)
     folder = Path(options.output) / "predictions"
-    predict(shards, model, read_preprocessing(model, options.preprocessing), folder, options.threads)
+    predict(shards, model, preprocessing, folder, options.threads)
     return folder
 
 
-def _suffixes(shards: Shards) -> tuple[str, ...]:
-    if shards.dataset in CLASSIFIED:
+def _suffixes(dataset: str) -> tuple[str, ...]:
+    if dataset in CLASSIFIED:
         return predictions.TABLES
-    return (".json",) if shards.dataset == "coco" else ()
+    return (".json",) if dataset == "coco" else ()
 
 
-def _task(options: Options, shards: Shards, paths: Mapping[str, Path]) -> Task:
-    reference = paths[shards.reference.name]
-    # A model's own predictions are in the dataset's classes already, and in source pixels.
+def _task(options: Options, shards: Shards, reference: Path, annotations: Annotations | None, variants: int) -> Task:
+    # A model's own predictions are in the dataset's classes already, whole, and in source pixels.
     given = options.model is None
     if shards.dataset in CLASSIFIED:
-        return Classification(shards, reference, options.class_offset if given else 0)
-    bootstrap = Bootstrap(options.resamples, options.seed)
-    if shards.dataset == "coco":
-        assert options.annotations is not None  # asked for before anything ran
-        boxes = options.boxes if given else "source"
-        allow_empty = options.allow_empty or not given
-        return Detection(shards, reference, Path(options.annotations), boxes, bootstrap, allow_empty)
-    return Segmentation(shards, reference, bootstrap)
+        return Classification(shards, reference, options.class_offset or 0 if given else 0)
+    resamples = options.resamples or max(RESAMPLES, _RESAMPLES_A_VARIANT * variants)
+    if 2 * (variants - 1) / (resamples + 1) >= 0.05:
+        say(f"{resamples:,} resamples are too few for any of {variants - 1} differences to be found more than chance")
+    bootstrap = Bootstrap(resamples, options.seed or 0)
+    if annotations is None:
+        return Segmentation(shards, reference, bootstrap)
+    reading = Reading(options.boxes or "source", options.allow_empty) if given else Reading(allow_empty=True)
+    return Detection(shards, reference, annotations, reading, bootstrap)
 
 
 def _name(options: Options) -> str:
-    return options.name or Path(options.model or options.predictions or "").resolve().stem
+    return " ".join((options.name or Path(options.model or options.predictions or "").resolve().stem).split())
 
 
 def _unscored(shards: Shards, paths: Mapping[str, Path]) -> list[str]:
@@ -132,12 +183,14 @@ def _examples(options: Options, results: Results) -> list[Example]:
         return []
 
 
-def _write(path: Path, content: str) -> None:
-    """Put a file in its place when it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(content, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise RunError(f"cannot write to {path.parent} ({error.strerror or error})") from None
+def _write(output: Path, results: Results, shown: list[Example]) -> None:
+    """Put the report's files in place, when all of them are made."""
+    files = {
+        "report.html": page(results, shown),
+        "report.md": text.markdown(results),
+        "results.csv": text.timm_csv(results),
+        "results.json": json.dumps(as_json(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+    }
+    for name, content in files.items():
+        with replacing(output / name) as path:
+            path.write_text(content, encoding="utf-8")

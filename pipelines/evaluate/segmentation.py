@@ -21,6 +21,7 @@ from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap, paired_bootstrap
 from pipelines.evaluate.task import Score
 from pipelines.generate.sources.cityscapes import IGNORED
+from pipelines.text import first_line
 
 _CLASSES = 19
 
@@ -51,6 +52,8 @@ class Segmentation:
         counts = _stack(
             [_count(truth, predicted) for truth, predicted, _ in self._triples(shards.reference.name, reference)]
         )
+        if not counts.true.any():
+            raise UsageError(f"every pixel of the label maps in {shards.root} is ignored: nothing can be scored")
         self._value = float(_miou(counts, np.ones((1, len(self._keys))))[0])
         self._resampled = self._resample(counts)
 
@@ -59,17 +62,17 @@ class Segmentation:
         return self._keys
 
     def score(self, variant: str, path: Path) -> Score:
-        counts, lost, gained = [], [], []
+        counts, lost, gained = [], [], 0
         for truth, predicted, theirs in self._triples(variant, path):
             counts.append(_count(truth, predicted))
             right, was_right = predicted == truth, theirs == truth
             valid = truth != IGNORED
             lost.append(np.count_nonzero(was_right & ~right & valid))
-            gained.append(np.count_nonzero(right & ~was_right & valid))
+            gained += int(np.count_nonzero(right & ~was_right & valid))
         stacked = _stack(counts)
         value = float(_miou(stacked, np.ones((1, len(self._keys))))[0])
         comparison = paired_bootstrap(self._value - value, self._resampled - self._resample(stacked))
-        return Score({"miou": value}, comparison, np.array(lost, np.int64), np.array(gained, np.int64))
+        return Score({"miou": value}, comparison, np.array(lost, np.int64), gained)
 
     def _resample(self, counts: _Counts) -> NDArray[np.float64]:
         return self._bootstrap.values(lambda weights: _miou(counts, weights), len(self._keys))
@@ -91,7 +94,7 @@ def _read(path: Path, truth: LabelMap) -> LabelMap:
         with Image.open(path) as image:
             classes = np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read as a label map ({str(error).splitlines()[0]})") from None
+        raise UsageError(f"{path} cannot be read as a label map ({first_line(error)})") from None
     if classes.shape != truth.shape or classes.dtype != np.uint8:
         raise UsageError(
             f"{path} is {classes.dtype} of shape {classes.shape}: a label map is 8-bit, one channel, of the shard's "
@@ -121,5 +124,7 @@ def _miou(counts: _Counts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     both, predicted, true = (weights @ kind for kind in counts)
     union = predicted + true - both
     iou = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
-    mean: NDArray[np.float64] = iou.sum(axis=1) / np.count_nonzero(union > 0, axis=1)
+    occurring = np.count_nonzero(union > 0, axis=1)
+    # NaN where every drawn pixel is ignored.
+    mean: NDArray[np.float64] = iou.sum(axis=1) / np.where(occurring, occurring, np.nan)
     return mean

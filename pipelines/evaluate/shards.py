@@ -7,6 +7,7 @@ reference, and a tar that does not hold what its manifest says. Whether every by
 from __future__ import annotations
 
 import json
+import shlex
 import tarfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from generators.variant import DEFAULT_REFERENCE, METHODS, STAGES
+from generators.variant import DEFAULT_REFERENCE, METHODS, STAGES, Variant
+from generators.variant import reference as base_variant
 from manifests.schema import COLUMNS, SUMMARY, TABLE
 from manifests.verify import decode, variant_folders
 from pipelines.errors import RunError, UsageError
+from pipelines.generate.sources.imagenet import FlatSource, TarSource
+from pipelines.text import first_line
 
 UNKNOWN_LABEL = -1
+# Kinds of sources that hold no labels of their own.
+_LABELLED_BY_LIST = (FlatSource.kind, TarSource.kind)
 
 
 @dataclass(frozen=True)
@@ -60,35 +66,29 @@ class ScoredVariant:
 
     def table(self, *columns: str) -> pa.Table:
         """These columns of the manifest, a row for each source sample in order of keys."""
+        if not (self.folder / TABLE).is_file():
+            raise RunError(f"{self.folder / TABLE} is missing: run the same generate.py command again")
         try:
             return pq.read_table(self.folder / TABLE, columns=list(columns), schema=_only(columns))
         except (OSError, pa.ArrowException) as error:
-            raise RunError(f"{self.folder / TABLE} cannot be read ({_first_line(error)}): run verify.py") from None
+            raise RunError(f"{self.folder / TABLE} cannot be read ({first_line(error)}): run verify.py") from None
 
 
 def _only(columns: Collection[str]) -> pa.Schema:
     return pa.schema([COLUMNS.field(name) for name in columns])
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 class Samples(NamedTuple):
-    """The samples that every variant has, in order of keys; `labels` is -1 where unknown (int64, one for each key).
-
-    `left_out` counts the samples that failed in at least one variant.
-    """
+    """The samples that every variant has, in order of keys; `labels` is -1 where unknown (int64, one for each key)."""
 
     keys: list[str]
     labels: NDArray[np.int64]
-    left_out: int
 
     def only_labelled(self) -> Samples:
         """Those whose label is known."""
         known = self.labels != UNKNOWN_LABEL
         keys = [key for key, is_known in zip(self.keys, known, strict=True) if is_known]
-        return Samples(keys, self.labels[known], self.left_out)
+        return Samples(keys, self.labels[known])
 
 
 class Stored(NamedTuple):
@@ -100,12 +100,12 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True)
 class Shards:
-    """The finished variants of one dataset, the reference first; `notes` are lines for the user."""
+    """The finished variants of one dataset, the reference first, and the names of those that are not finished."""
 
     root: Path
     reference: ScoredVariant
     variants: Mapping[str, ScoredVariant]
-    notes: tuple[str, ...]
+    unfinished: tuple[str, ...]
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -120,7 +120,17 @@ class Shards:
     def only(self, names: Collection[str]) -> Shards:
         """The same with these variants and the reference alone."""
         kept = {name: v for name, v in self.variants.items() if name in names or v is self.reference}
-        return Shards(self.root, self.reference, kept, self.notes)
+        return Shards(self.root, self.reference, kept, self.unfinished)
+
+    @property
+    def base(self) -> Variant:
+        """The reference as a value of the registry, relative to which names are read."""
+        return base_variant(self.config["reference"], resizes=self.config["geometry"] != "identity")
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines for the user."""
+        return [f"left out: {name} is unfinished, run the same generate.py command again" for name in self.unfinished]
 
     def changed_stages(self, name: str) -> tuple[str, ...]:
         """The stages at which a variant differs from the reference, in order."""
@@ -141,7 +151,7 @@ class Shards:
             there = pc.and_(there, pc.equal(table["status"], "ok"))
         shared = first.filter(there)
         labels = shared["label"].to_numpy().astype(np.int64)
-        return Samples(shared["key"].to_pylist(), labels, first.num_rows - shared.num_rows)
+        return Samples(shared["key"].to_pylist(), labels)
 
     def stored(self, name: str, wanted: Collection[str] | None = None) -> Iterator[Stored]:
         """A variant's samples from its tars, in order of keys; only those `wanted`, where that is given.
@@ -157,7 +167,7 @@ class Shards:
                 with tarfile.open(path, "r:", encoding="utf-8") as tar:
                     yield from _stored(tar, wanted)
             except (OSError, EOFError, tarfile.TarError) as error:
-                raise RunError(f"{path} cannot be read ({_first_line(error)}): run verify.py") from None
+                raise RunError(f"{path} cannot be read ({first_line(error)}): run verify.py") from None
 
     def pixels(self, stored: Stored) -> NDArray[np.uint8]:
         """A sample's image as RGB uint8 of shape (height, width, 3)."""
@@ -165,7 +175,15 @@ class Shards:
         try:
             return decode(stored.members[image_format], image_format)
         except Exception as error:  # damaged bytes can raise anything
-            raise RunError(f"the image of {stored.key} cannot be read ({_first_line(error)}): run verify.py") from None
+            raise RunError(f"the image of {stored.key} cannot be read ({first_line(error)}): run verify.py") from None
+
+    def info(self, stored: Stored) -> dict[str, Any]:
+        """A sample's `json` member."""
+        try:
+            found: dict[str, Any] = json.loads(stored.members["json"])
+        except (KeyError, ValueError) as error:
+            raise RunError(f"the json of {stored.key} cannot be read ({first_line(error)}): run verify.py") from None
+        return found
 
     def command(self, names: Sequence[str]) -> str:
         """The command that makes these variants beside those that are there."""
@@ -174,12 +192,13 @@ class Shards:
         words = ["generate.py", "--variant", ",".join(names), "--dataset", self.dataset]
         words += ["--source", "…"] if self.dataset != "sample" else []
         words += ["--annotations", "…"] if self.dataset == "coco" else []
+        words += ["--labels", "…"] if config["source"].get("kind") in _LABELLED_BY_LIST else []
         words += ["--geometry", str(config["geometry"])]
         words += ["--size", ",".join(map(str, size)) if isinstance(size, list) else str(size)] if size else []
         words += ["--reference", str(config["reference"])] if config["reference"] != DEFAULT_REFERENCE else []
         words += ["--image-format", str(config["image_format"])] if config["image_format"] != "png" else []
         words += ["--samples-per-shard", str(config["samples_per_shard"])]
-        return " ".join([*words, "--output", str(self.root.parent)])
+        return " ".join([*words, "--output", shlex.quote(str(self.root.parent))])
 
 
 def _holding(variant: ScoredVariant, wanted: Collection[str] | None) -> Iterator[Mapping[str, Any]]:
@@ -235,8 +254,7 @@ def open_shards(path: Path) -> Shards:
     if reference is None:
         raise UsageError(f"the reference ({wanted}) is not in {roots[0]}: make it with generate.py --variant reference")
     others = sorted((variant for variant in found if variant is not reference), key=lambda v: _order(v, reference))
-    notes = [f"left out: {name} is unfinished, run the same generate.py command again" for name in unfinished]
-    return Shards(roots[0], reference, {v.name: v for v in (reference, *others)}, tuple(notes))
+    return Shards(roots[0], reference, {v.name: v for v in (reference, *others)}, tuple(unfinished))
 
 
 def _read(folder: Path) -> ScoredVariant:
@@ -248,7 +266,7 @@ def _read(folder: Path) -> ScoredVariant:
         _ = summary["config_sha256"], [summary["config"][name] for name in ("dataset", "reference", "size", "geometry")]
         _ = [(shard["name"], int(shard["bytes"])) for shard in summary["shards"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is damaged ({_first_line(error)}): run verify.py") from None
+        raise UsageError(f"{path} is damaged ({first_line(error)}): run verify.py") from None
     if summary["name"] != folder.name:
         raise UsageError(f"{folder} holds the variant {summary['name']}: give the folder that name")
     return variant

@@ -87,9 +87,12 @@ _VALUES_AT_ONCE = 1_000_000
 def paired_bootstrap(delta: float, resampled: NDArray[np.float64]) -> Comparison:
     """The percentile interval, and the two-sided p-value of no difference, from differences in resamples.
 
+    Resamples in which the metric does not exist (NaN: no object was drawn) are left out.
+
     p = 2 min(share of resamples at or below 0, share at or above 0), each with one added above and below so that it is
     never 0 (Davison and Hinkley 1997, §4.2).
     """
+    resampled = resampled[np.isfinite(resampled)]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     smaller = min(np.count_nonzero(resampled <= 0), np.count_nonzero(resampled >= 0))

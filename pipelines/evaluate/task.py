@@ -16,14 +16,14 @@ class Score(NamedTuple):
     """One variant's score.
 
     `figures` are shares (0 to 1) by name, the metric first. `lost` counts for each sample what is right in the
-    reference's predictions alone, `gained` what is right in the variant's alone: int64 of shape (samples,). `notes` are
-    lines for the user.
+    reference's predictions alone (int64 of shape (samples,)), `gained` what is right in the variant's alone, in all.
+    `notes` are lines for the user.
     """
 
     figures: Mapping[str, float]
     comparison: Comparison
     lost: NDArray[np.int64]
-    gained: NDArray[np.int64]
+    gained: int
     notes: tuple[str, ...] = ()
 
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from pipelines.progress import TICK, say
+
 if TYPE_CHECKING:  # which imports Ray, and is not needed to say that nothing is left to do
     from pipelines.generate.engine import Finished
-
-# Seconds between lines where there is no terminal.
-TICK = 5.0
 
 
 def follow(results: Iterable[Finished | None], total: int) -> None:
@@ -32,8 +31,3 @@ def follow(results: Iterable[Finished | None], total: int) -> None:
             if bar.disable and (now - last >= TICK or made == total):
                 say(f"{made:,} of {total:,} images, {failed:,} failed, {now - began:.0f} s")
                 last = now
-
-
-def say(text: str) -> None:
-    """A line for the user."""
-    print(text, file=sys.stderr, flush=True)

@@ -25,8 +25,9 @@ from pipelines.generate.config import Config, base_variant, describe
 from pipelines.generate.datasets import DATASETS, choose_geometry
 from pipelines.generate.output import Output, cannot_write
 from pipelines.generate.plan import plan, shard_count
-from pipelines.generate.progress import TICK, follow, say
+from pipelines.generate.progress import follow
 from pipelines.generate.sources.find import Found, Inputs, find
+from pipelines.progress import TICK, say
 
 
 @dataclass(frozen=True)

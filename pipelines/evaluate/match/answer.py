@@ -51,15 +51,15 @@ def _exact(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[str
 
 def _composed(shards: Shards, measured: Measured, ranking: Ranking, guess: Guess) -> Iterator[str]:
     first, names = ranking.places[0], guess.sums[0]
-    yield f"Most likely `{'+'.join(names)}`, which is not in the shards: the differences of {_listed(names)} added up"
+    yield f"No variant matches. It may be `{'+'.join(names)}`, which is not in the shards, or something like it: the"
     yield (
-        f"explain {guess.explained:.0%} of the squared error that the nearest variant leaves ({_named(first)}, "
-        f"mean |Δ| {first.mean:.2f})."
+        f"differences of {_listed(names)} added up explain {guess.explained:.0%} of the squared error that the nearest "
+        f"variant leaves ({_named(first)}, mean |Δ| {first.mean:.2f})."
     )
     yield _stage_line(shards, shards.changed_stages(names[0])[0], guess)
     yield _sure(measured, guess.first, "this sum came first", "")
     command = shards.command(_joined(guess))
-    yield f"Next: make what may be it and match again; the right one agrees in every pixel:\n  {command}"
+    yield f"Next: make what it may be and match again; the right one agrees in every pixel:\n  {command}"
 
 
 def _nearest(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[str]:
@@ -108,7 +108,8 @@ def _stages(shards: Shards, place: Place) -> str | None:
 
 
 def _stage_line(shards: Shards, stage: str | None, guess: Guess | None) -> str:
-    start = f"First stage that differs from the reference (`{shards.reference.name}`):"
+    start = f"First stage that differs from the reference (`{shards.reference.name}`)"
+    start += ":" if guess is None else ", if it is one of these methods:"
     if stage is None:
         return f"{start} cannot be said, as the reference itself is the nearest."
     others = {found: names for names in _sums(guess)[::-1] if (found := shards.changed_stages(names[0])[0]) != stage}
@@ -127,9 +128,12 @@ def _joined(guess: Guess | None) -> list[str]:
 def _sure(measured: Measured, share: float, event: str, more: str) -> str:
     images = len(measured.keys)
     if images == 1:
-        return "Sure: one image cannot say how sure this is: dump 10 or more."
+        return "How sure: one image cannot say: dump 10 or more."
     few = f" These are few images: dump {_FEW} or more." if images < _FEW else ""
-    return f"Sure: {event} in {_share(share)} of {RESAMPLES:,} resamples of the {images} images{more}.{few}"
+    return (
+        f"How sure: among the variants here, {event} in {_share(share)} of {RESAMPLES:,} resamples of the {images} "
+        f"images{more}. A method that is not here could be nearer.{few}"
+    )
 
 
 def _twins(shards: Shards, place: Place) -> Iterator[str]:

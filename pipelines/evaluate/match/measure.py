@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]
 Sizes = dict[str, tuple[int, int]]
 # What an image of another size than the variant's counts as: the largest difference that there is.
 OTHER_SIZE = 255
-# Values for each product of the Gram matrix, which is exact in float32 up to 2^24.
+# Values for each product of the Gram matrix, which is rounded to float32's seven digits.
 _CHUNK = 2**16
 
 

@@ -21,6 +21,8 @@ _SWAPPED = 0.5
 # Values between whole steps: a float16 of ImageNet's normalisation is 0.03 off, anything unrounded 0.25.
 _OFF_STEPS = 0.1
 _NAMED = 3
+# More images would take longer and tell no more.
+_MOST = 500
 # The decoder that turns images as their EXIF says.
 _TURNS = "opencv_exif"
 
@@ -29,7 +31,7 @@ _TURNS = "opencv_exif"
 class MatchOptions:
     """What to match. `dump = (pixel * scale - mean) / std`, per channel in the dump's order; None: not applied.
 
-    `layout` None tells H×W×3 from 3×H×W by the shape; at most `samples` images are compared.
+    `layout` None tells H×W×3 from 3×H×W by the shape; at most 500 images are compared.
     """
 
     shards: Path
@@ -39,7 +41,6 @@ class MatchOptions:
     std: Triple | None = None
     scale: float | None = None
     layout: Literal["hwc", "chw"] | None = None
-    samples: int = 500
     seed: int = 0
 
     @property
@@ -58,7 +59,7 @@ def match(options: MatchOptions) -> int:
     if not shared:
         only = min(files.by_key)
         raise UsageError(f"{options.dump} holds only samples that failed in some variant (as {only}): dump others")
-    keys = spread(shared, options.samples)
+    keys = spread(shared, _MOST)
     seen = look(((key, files.by_key[key]) for key in keys), options.undo)
     fitting = _fitting(shards, groups_of(shards, keys), seen, files)
     # Grouped anew, as an image of another size no longer tells variants apart.
@@ -105,7 +106,8 @@ def _count_notes(
     if files.others:
         names = ", ".join(files.others[:_NAMED])
         more = ", …" if len(files.others) > _NAMED else ""
-        yield f"{_files(len(files.others))} in the dump belong to no sample of the shards ({names}{more})"
+        belong = "belongs" if len(files.others) == 1 else "belong"
+        yield f"{_files(len(files.others))} in the dump {belong} to no sample of the shards ({names}{more})"
     if failed := len(files.by_key) - len(shared):
         yield f"{_files(failed)} left out: the sample failed in a variant of the shards"
     if len(keys) < len(shared):

@@ -9,17 +9,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import RunError, UsageError
+from filelock import FileLock, Timeout
+
+from pipelines.errors import UsageError
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.predictions import ABOUT
 from pipelines.evaluate.shards import ScoredVariant, Shards
+from pipelines.files import replacing
 
 
 def origin(shards: Shards, model: Path, preprocessing: Preprocessing, runtime: str) -> dict[str, Any]:
@@ -30,9 +32,11 @@ def origin(shards: Shards, model: Path, preprocessing: Preprocessing, runtime: s
 
 
 def _model_sha256(model: Path) -> str:
-    """Of the model and of what it is in several files with: `m.onnx.data`, as exporters name large weights."""
+    """Of the model and of the files beside it that it names, in which exporters put large weights."""
+    content = model.read_bytes()
+    beside = [p for p in sorted(model.parent.iterdir()) if p != model and p.is_file() and p.name.encode() in content]
     digest = hashlib.sha256()
-    for path in (model, *sorted(model.parent.glob(f"{model.name}[._]data*"))):
+    for path in (model, *beside):
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -58,7 +62,7 @@ class Kept:
     @contextlib.contextmanager
     def writing(self, variant: ScoredVariant) -> Iterator[Path]:
         """Where to write a variant's predictions; they are kept once the block has ended well."""
-        with _replacing(self.path(variant)) as partial:
+        with replacing(self.path(variant)) as partial:
             yield partial
         self.pixels[variant.name] = variant.pixels_sha256
         self.write()
@@ -71,23 +75,32 @@ class Kept:
     def write(self) -> None:
         """Write down what made the predictions, and which are there."""
         about = {**self.made_by, "variants": self.pixels}
-        with _replacing(self.folder / ABOUT) as partial:
+        with replacing(self.folder / ABOUT) as partial:
             partial.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def open_kept(folder: Path, suffix: str, made_by: Mapping[str, Any], shards: Shards) -> Kept:
-    """The predictions in a folder, which is made where it is missing.
+@contextlib.contextmanager
+def open_kept(folder: Path, suffix: str, made_by: Mapping[str, Any], shards: Shards) -> Iterator[Kept]:
+    """The predictions in a folder, which is made where it is missing, held for this run alone.
 
-    Raises UsageError where another origin's are in it.
+    Raises UsageError where another origin's are in it, or another run holds it.
     """
-    path = folder / ABOUT
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=0):
+            yield _open(folder, suffix, made_by, shards)
+    except Timeout:
+        raise UsageError(f"another run writes predictions to {folder}: wait for it, or give another --output") from None
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be used ({error.strerror}): give another --output") from None
+
+
+def _open(folder: Path, suffix: str, made_by: Mapping[str, Any], shards: Shards) -> Kept:
+    path = folder / ABOUT
+    try:
         about = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         kept = Kept(folder, suffix, made_by, dict(about["variants"]) if about else {})
         differences = list(_differences({name: about[name] for name in made_by}, made_by)) if about else []
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be used ({error.strerror}): give another --output") from None
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path} is damaged: delete {folder}, or give another --output") from None
     if differences and kept.pixels:
@@ -108,18 +121,3 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
             yield f"{name} ({', '.join(keys)})"
         else:
             yield name
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, which takes its place once the block has ended well."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be written ({error.strerror or error}): the same command continues with what is kept"
-        ) from None
-    finally:
-        partial.unlink(missing_ok=True)

@@ -7,32 +7,26 @@ not suit the shards, and outputs that are no numbers.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from manifests.schema import CLASSIFIED
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.classes import Classifier
-from pipelines.evaluate.model.detectors import Detector
+from pipelines.evaluate.model.detector import Detector
 from pipelines.evaluate.model.inputs import Image, Inputs, fitting
 from pipelines.evaluate.model.kept import Kept, open_kept, origin
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.session import Session, version
 from pipelines.evaluate.shards import ScoredVariant, Shards, Stored
-from pipelines.generate.progress import TICK, say
+from pipelines.progress import Advance, counted, say
 
 Outputs = Sequence[NDArray[np.float32]]
-Advance = Callable[[str, int], None]
 
 
 class Reader(Protocol):
@@ -54,7 +48,11 @@ def predict(shards: Shards, model: Path, preprocessing: Preprocessing, folder: P
     do not belong together, and RunError where shards cannot be read or predictions not be written.
     """
     suffix = _suffix(shards, preprocessing)
-    kept = open_kept(folder, suffix, origin(shards, model, preprocessing, version()), shards)
+    with open_kept(folder, suffix, origin(shards, model, preprocessing, version()), shards) as kept:
+        _predict(shards, model, preprocessing, kept, threads)
+
+
+def _predict(shards: Shards, model: Path, preprocessing: Preprocessing, kept: Kept, threads: int | None) -> None:
     wanted = [variant for variant in shards.variants.values() if not kept.has(variant)]
     if len(wanted) < len(shards.variants):
         say(f"{len(shards.variants) - len(wanted)} of {len(shards.variants)} variants are predicted already")
@@ -66,7 +64,7 @@ def predict(shards: Shards, model: Path, preprocessing: Preprocessing, folder: P
     for name, twin in twins.items():
         say(f"{name} has the pixels of {twin}, and is given its predictions")
     total = sum(_images(variant) for variant in wanted if variant.name not in twins)
-    with _progress(total) as advance:
+    with counted(total, "img", "images predicted") as advance:
         for variant in wanted:
             if variant.name in twins:
                 kept.copy(shards.variants[twins[variant.name]], variant)
@@ -106,7 +104,7 @@ def _first(shards: Shards, session: Session, preprocessing: Preprocessing) -> tu
 
 
 def _image(shards: Shards, stored: Stored, inputs: Inputs) -> Image:
-    return inputs.image(stored.key, json.loads(stored.members["json"]), shards.pixels(stored))
+    return inputs.image(stored.key, shards.info(stored), shards.pixels(stored))
 
 
 def _images(variant: ScoredVariant) -> int:
@@ -152,23 +150,3 @@ def _broken(outputs: Outputs, images: Sequence[Image]) -> list[str]:
     if len(images) == 1:
         return [images[0].key]
     return [image.key for index, image in enumerate(images) if any(np.isnan(out[index]).any() for out in outputs)]
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Advance]:
-    """Show how many images are done: a bar on a terminal, a line every few seconds otherwise."""
-    began = last = time.monotonic()
-    done = 0
-    with tqdm(total=total, unit="img", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
-
-        def advance(variant: str, images: int) -> None:
-            nonlocal done, last
-            done += images
-            bar.set_description(variant, refresh=False)
-            bar.update(images)
-            now = time.monotonic()
-            if bar.disable and (now - last >= TICK or done == total):
-                say(f"{done:,} of {total:,} images predicted, {now - began:.0f} s")
-                last = now
-
-        yield advance

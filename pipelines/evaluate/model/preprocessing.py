@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UsageError
-from pipelines.evaluate.model.detectors import HEADS
+from pipelines.evaluate.model.heads import HEADS
 from pipelines.evaluate.predictions import CLASSES
 
 if sys.version_info >= (3, 11):

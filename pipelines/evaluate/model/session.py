@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
+from pipelines.text import first_line
 
 _FLOATS: Mapping[str, type[np.floating[Any]]] = {
     "tensor(float)": np.float32,
@@ -54,7 +55,7 @@ class Session:
             with _silence():
                 self._session = runtime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no class of their own in common
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise UsageError(
                 f"{model} is no ONNX model that ONNX Runtime {runtime.__version__} can load ({reason})"
             ) from None
@@ -76,7 +77,7 @@ class Session:
             outputs = self._session.run(None, {self.input.name: batch})
         except Exception as error:  # as above
             shape = "x".join(map(str, batch.shape))
-            raise UsageError(f"{self._name} failed on an input of {shape} ({str(error).splitlines()[0]})") from None
+            raise UsageError(f"{self._name} failed on an input of {shape} ({first_line(error)})") from None
         return [np.asarray(out[: len(images)] if filling else out, np.float32) for out in outputs]
 
 

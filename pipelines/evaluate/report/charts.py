@@ -71,14 +71,13 @@ def differences(results: Results) -> str:
         axes.set_yticks(range(len(lines)), [line.name for line in lines])
         axes.set_ylim(-0.7, len(lines) - 0.3)
         axes.grid(axis="x")
-        axes.set_xlabel(f"Δ {METRICS[results.metric]}, points (right: worse than the reference)")
+        axes.set_xlabel(f"Δ {METRICS[results.metric]}, points (right: worse)")
         return done("The difference of each variant from the reference with its 95% interval", results.lines)
 
 
 def _interval(axes: Axes, line: Line, place: float) -> None:
     color = _STAGE_COLORS[line.stage]
-    if not line.degenerate:
-        axes.plot(line.ci95, (place, place), color=color, linewidth=1.6, solid_capstyle="round")
+    axes.plot(line.ci95, (place, place), color=color, linewidth=1.6, solid_capstyle="round")
     _marker(axes, line, line.delta, place)
 
 

@@ -35,6 +35,7 @@ def page(results: Results, examples: Sequence[Example]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": text.number, "signed": text.signed, "p": text.p_value, "interval": text.interval}
+    environment.filters["breaking"] = _breaking
     return environment.get_template("page.html").render(
         results=results,
         examples=examples,
@@ -52,6 +53,11 @@ def page(results: Results, examples: Sequence[Example]) -> str:
         provenance=_provenance(results),
         published=PUBLISHED if results.metric == "top1" else (),
     )
+
+
+def _breaking(text: str) -> Markup:
+    """Text that may be broken after a `+`, where names of compositions are long."""
+    return Markup("+<wbr>").join(text.split("+"))
 
 
 def _sections(results: Results) -> list[tuple[str, list[Line]]]:

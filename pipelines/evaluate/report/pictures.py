@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.errors import UsageError
+from pipelines.errors import RunError
 from pipelines.evaluate.results import Line, Results
 
 # Larger images are shown reduced to this side, in pixels.
@@ -43,15 +43,12 @@ class Example(NamedTuple):
 
 
 def examples(results: Results, count: int, wanted: Sequence[str]) -> list[Example]:
-    """The `wanted` samples, then the worst flipped ones, `count` in all.
-
-    Raises UsageError for a wanted key that is not scored.
-    """
+    """The `wanted` samples that are scored, then the worst flipped ones, `count` in all."""
     lines = [line for line in results.lines if not line.degenerate]
     if not lines:
         return []
     lost = np.array([line.lost_at for line in lines])
-    chosen = _wanted(results, wanted) + _worst(lost)
+    chosen = [place for place, key in enumerate(results.keys) if key in wanted] + _worst(lost)
     shown = {place: _shown(lines, lost[:, place]) for place in list(dict.fromkeys(chosen))[: max(count, len(wanted))]}
     by_variant = defaultdict(set)
     for place, line in shown.items():
@@ -62,14 +59,6 @@ def examples(results: Results, count: int, wanted: Sequence[str]) -> list[Exampl
         _example(results, place, line, int(np.count_nonzero(lost[:, place])), len(lines), pixels)
         for place, line in shown.items()
     ]
-
-
-def _wanted(results: Results, wanted: Sequence[str]) -> list[int]:
-    place = {key: index for index, key in enumerate(results.keys)}
-    unknown = [key for key in wanted if key not in place]
-    if unknown:
-        raise UsageError(f"--example {unknown[0]}: no such key among the {len(place):,} scored")
-    return [place[key] for key in wanted]
 
 
 def _worst(lost: NDArray[np.int64]) -> list[int]:
@@ -86,7 +75,10 @@ def _shown(lines: Sequence[Line], lost: NDArray[np.int64]) -> Line:
 
 def _read(results: Results, name: str, keys: set[str]) -> dict[str, NDArray[np.uint8]]:
     stored = results.shards.stored(name, keys)
-    return {sample.key: results.shards.pixels(sample) for sample in stored if sample.key in keys}
+    found = {sample.key: results.shards.pixels(sample) for sample in stored if sample.key in keys}
+    if lacking := keys - found.keys():
+        raise RunError(f"the tars of {name} lack {min(lacking)}: run verify.py")
+    return found
 
 
 def _example(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from generators.variant import STAGES
@@ -66,8 +67,8 @@ def verdict(results: Results) -> str:
     if worst.delta <= 0:
         return f"No variant lowers {what} below the reference's {number(results.reference.figures[results.metric])}."
     found = (
-        f"The worst mismatch, {worst.name}, costs {number(worst.delta)} points of {what} "
-        f"(95% interval {interval(worst)}; p = {p_value(worst.p)}, {p_value(worst.p_holm)} corrected for the table)."
+        f"The worst mismatch, {worst.name}, costs {number(worst.delta)} points of {what} (95% interval for it alone "
+        f"{interval(worst)}; p = {p_value(worst.p)}, {p_value(worst.p_holm)} corrected for the table)."
     )
     if not significant:
         return f"{found} None of the differences can be told from chance on these {len(results.keys):,} images."
@@ -107,16 +108,36 @@ def _row(line: Line, names: Sequence[str], is_reference: bool) -> list[str]:
     return [line.name, *figures, *compared, f"{line.lost:,}", f"{line.gained:,}", note(line)]
 
 
+def _chain(results: Results) -> str:
+    figures = [f"{results.reference.name} {number(results.reference.figures[results.metric])}"]
+    figures += [f"+ {step.method} {number(step.line.figures[results.metric])}" for step in results.steps]
+    return f"Step by step, worst first: {' → '.join(figures)}"
+
+
+def _wanting(results: Results) -> str:
+    return f"The next step needs predictions of {' and '.join(results.missing)}. To make the shards:"
+
+
 def _steps(results: Results) -> Iterator[str]:
     if results.steps:
-        chain = " → ".join(
-            [f"{results.reference.name} {number(results.reference.figures[results.metric])}"]
-            + [f"+ {step.method} {number(step.line.figures[results.metric])}" for step in results.steps]
-        )
-        yield f"Step by step, worst first: {chain}"
+        yield _chain(results)
     if results.missing:
-        yield f"The next step needs predictions of {' and '.join(results.missing)}. To make the shards:"
+        yield _wanting(results)
         yield f"  {entry('generate.py')}{results.shards.command(results.missing).removeprefix('generate.py')}"
+
+
+def _steps_markdown(results: Results) -> Iterator[str]:
+    if results.steps:
+        yield from (_cell(_chain(results)), "")
+    if results.missing:
+        yield from (
+            _cell(_wanting(results)),
+            "",
+            "```sh",
+            f"python {results.shards.command(results.missing)}",
+            "```",
+            "",
+        )
 
 
 def _remarks(results: Results) -> Iterator[str]:
@@ -150,7 +171,7 @@ def markdown(results: Results) -> str:
     for line in (results.reference, *results.lines):
         name, *rest = _row(line, names, line is results.reference)
         lines.append(f"| `{name}` | {' | '.join(rest)} |")
-    lines += ["", *(f"{text}  " for text in (*_steps(results), *_remarks(results)))]
+    lines += ["", *_steps_markdown(results), *(f"- {_cell(text)}" for text in _remarks(results))]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -159,7 +180,8 @@ def _mean_max(stage: Stage) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Text as Markdown shows it unchanged, in a table as well."""
+    return re.sub(r"([\\|<>`*_\[\]])", r"\\\1", text)
 
 
 def timm_csv(results: Results) -> str:

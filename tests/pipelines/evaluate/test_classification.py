@@ -39,3 +39,11 @@ def test_a_class_space_that_is_off_by_one_is_named(
     if shift == 1:
         score = Classification(shards, path, offset=shift).score("pil_bilinear", path)
         assert score.figures == {"top1": 1.0}
+
+
+def test_a_variant_that_is_off_by_one_is_named_too(shards: Shards, truth: dict[str, int], tmp_path: Path) -> None:
+    shifted = {key: label + 1 for key, label in truth.items()}
+    folder = write_predictions(tmp_path, {"pil_bilinear": truth, "ffmpeg": shifted})
+    task = Classification(shards, folder / "pil_bilinear.csv")
+    with pytest.raises(UsageError, match=r"ffmpeg\.csv: top-1 is 0\.0%, but 100\.0% with 1 taken off"):
+        task.score("ffmpeg", folder / "ffmpeg.csv")

@@ -23,7 +23,7 @@ from PIL import Image
 from generators.geometry import frame
 from generators.variant import METHODS
 from pipelines.errors import RunError, UsageError
-from pipelines.evaluate.match import MatchOptions, match
+from pipelines.evaluate.match import MatchOptions, match, run
 from pipelines.evaluate.match.measure import Group, Measured
 from pipelines.evaluate.match.rank import rank
 from pipelines.evaluate.shards import open_shards
@@ -234,7 +234,7 @@ def test_a_composition_that_is_not_in_the_shards_is_named(
     match(replace(as_png(tmp_path / "dump", composed(sources, *methods)), shards=root))
     text = capsys.readouterr().out
     made = "+".join(token for token in methods if token not in (None, "pil"))
-    named = re.match(r"Most likely `(\S+)`, which is not in the shards", text)
+    named = re.match(r"No variant matches. It may be `(\S+)`, which is not in the shards", text)
     asked = re.search(r"generate\.py --variant (\S+) .* --output (\S+)$", text, re.MULTILINE)
     assert named
     assert asked
@@ -271,10 +271,11 @@ def test_what_no_variant_made_is_near_to_none(
 @pytest.mark.parametrize(
     ("count", "said"),
     [
-        (1, "Sure: one image cannot say how sure this is: dump 10 or more."),
+        (1, "How sure: one image cannot say: dump 10 or more."),
         (
             3,
-            " of the 3 images; a variant that differs first at resize, in 100%. These are few images: dump 10 or more.",
+            " of the 3 images; a variant that differs first at resize, in 100%. A method that is not here could be "
+            "nearer. These are few images: dump 10 or more.",
         ),
     ],
 )
@@ -315,7 +316,11 @@ def test_a_device_that_turns_images_is_noticed(
 
 
 def test_what_is_left_out_is_counted(
-    root: Path, stored: dict[str, Images], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path,
+    stored: dict[str, Images],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dump = stored["ffmpeg"] | {BROKEN: stored["ffmpeg"]["china"], "china": np.zeros((100, 80, 3), np.uint8)}
     match(replace(as_png(tmp_path / "dump", dump), shards=root))
@@ -323,7 +328,8 @@ def test_what_is_left_out_is_counted(
     assert text.startswith("Your device matches `ffmpeg` exactly: every pixel of 10 images.")
     assert "Note: 1 file left out: the sample failed in a variant of the shards." in text
     assert "Note: 1 file left out: no variant has that size (china.png)." in text
-    match(replace(as_png(tmp_path / "again", stored["ffmpeg"]), shards=root, samples=4))
+    monkeypatch.setattr(run, "_MOST", 4)
+    match(replace(as_png(tmp_path / "again", stored["ffmpeg"]), shards=root))
     text = capsys.readouterr().out
     assert "every pixel of 4 images" in text
     assert "Note: 4 of 11 images were compared, evenly spread." in text

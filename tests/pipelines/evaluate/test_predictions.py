@@ -100,6 +100,9 @@ PREDICTED = [1, 2, 3, 4]
         ({"key": KEYS, "scores": [[0.1] * 10] * 4}, "10 scores a row, but labels are ImageNet's 1000"),
         ({"key": KEYS, "scores": [[0.1] * 1001] * 4}, "give --class-offset 1 if class 0 is background"),
         ({"key": KEYS, "scores": [[0.1] * 1000] * 3 + [[NAN] * 1000]}, r"1 rows have scores that are NaN .*plain"),
+        ({"key": KEYS, "top5": [[1, 2, 3, 3, 4]] * 4}, "4 rows of `top5` name a class twice"),
+        ({"key": KEYS, "top5": BEST, "pred": [7, 7, 7, 7]}, "in 4 rows `pred` is not the first of `top5`"),
+        ({"key": KEYS, "pred": [1, 2, 3, 10**15]}, "1 values of `pred` are no class numbers"),
         ({"key": KEYS, "top5": [[1, 2, 3]] * 4}, "top5 has 3 classes a row, not 5"),
         ({"key": KEYS, "top5": [[1, 2, 3, 4, 5]] * 3 + [[1]]}, "must be a list of the same length"),
         ({"key": KEYS, "label": PREDICTED}, "none of the columns `pred`, `top5` and `scores`: it has key, label"),
@@ -115,6 +118,21 @@ def test_what_cannot_be_right_is_named_with_counts(
     with pytest.raises(UsageError, match=message) as error:
         read_classes(path, KEYS)
     assert "\n" not in str(error.value)
+
+
+def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
+    twice = tmp_path / "x.csv"
+    twice.write_text("key,pred,pred\n" + "".join(f"{key},1,2\n" for key in KEYS))
+    with pytest.raises(UsageError, match="has two columns `pred`"):
+        read_classes(twice, KEYS)
+    array = tmp_path / "x.json"
+    array.write_text(json.dumps([{"key": key, "pred": 1} for key in KEYS]))
+    with pytest.raises(UsageError, match="it is a JSON array: write one object a line"):
+        read_classes(array, KEYS)
+    scores = tmp_path / "x.parquet"
+    parquet(scores, {"key": KEYS, "scores": SCORES[:, 1:].tolist()})
+    with pytest.raises(UsageError, match="--class-offset -1 is for `pred` and `top5`"):
+        read_classes(scores, KEYS, offset=-1)
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -144,7 +162,10 @@ def test_files_are_found_by_any_name_that_a_variant_has(shards: Shards, tmp_path
         (["pil_bilinear.csv", "opencv_araa.csv"], "belongs to no variant .* did you mean opencv_area"),
         (["pil_bilinear.csv", "pil.parquet"], "both predictions of pil_bilinear: keep one"),
         (["ffmpeg.csv"], "no predictions of the reference, pil_bilinear"),
-        (["notes.txt"], "no predictions in .*: one for each variant is wanted"),
+        (
+            ["notes.txt"],
+            r"no predictions in .*: \*.parquet, .* for each variant is wanted, named after it; it has notes.txt",
+        ),
     ],
 )
 def test_a_folder_that_is_not_clear_is_refused(names: list[str], message: str, shards: Shards, tmp_path: Path) -> None:

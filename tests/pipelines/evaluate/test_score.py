@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -106,8 +108,11 @@ def test_the_command_that_is_said_makes_what_is_missing(
     shutil.copytree(noised.parent, tmp_path / "out")
     shutil.rmtree(tmp_path / "out" / "imagenet" / "ffmpeg+pil_nearest")
     text = found["missing"]["command"].replace(str(noised.parent), str(tmp_path / "out"))
-    words = text.replace("--source …", f"--source {noised.parent.parent / 'source'}").split()
-    done = command(*words, "--labels", noised.parent.parent / "labels.txt")
+    source = noised.parent.parent
+    words = text.replace("--source …", f"--source {source / 'source'}").replace(
+        "--labels …", f"--labels {source}/labels.txt"
+    )
+    done = command(*words.split())
     assert done.returncode == 0, done.stderr
     made = tmp_path / "out" / "imagenet" / "ffmpeg+pil_nearest" / "manifest.json"
     assert made.read_bytes() == (noised / "ffmpeg+pil_nearest" / "manifest.json").read_bytes()
@@ -148,13 +153,100 @@ def test_the_same_input_gives_the_same_bytes(command: Command, noised: Path, pre
 def test_only_the_asked_variants_and_the_reference_are_scored(
     command: Command, noised: Path, predictions: Path
 ) -> None:
-    for name in ("opencv", "nv12_ascend", "opencv_area"):
-        (predictions / f"{name}.csv").unlink()
-    found = scored(command, noised, predictions, "--variant", "ffmpeg,pil_nearest")
+    found = scored(command, noised, predictions, "--variant", "ffmpeg,pil+pil_nearest")
     assert list(found["variants"]) == ["pil_bilinear", "ffmpeg", "pil_nearest"]
+    found = scored(command, noised, predictions, "--variant", "decode")
+    assert list(found["variants"]) == ["pil_bilinear", "opencv", "ffmpeg"]
+    done = command("score.py", "--shards", noised, "--predictions", predictions, "--variant", "dali_cubic")
+    assert done.returncode == 2
+    assert "dali_cubic is not in" in done.stderr
+    assert "to make it: generate.py --variant dali_cubic " in done.stderr
+
+
+def test_what_has_no_predictions_is_said(command: Command, noised: Path, predictions: Path) -> None:
+    (predictions / "opencv.csv").unlink()
     found = scored(command, noised, predictions)
-    assert list(found["variants"]) == ["pil_bilinear", "ffmpeg", "pil_nearest"]
-    assert "opencv, opencv_area, nv12_ascend" in found["notes"][0]
+    assert "opencv" not in found["variants"]
+    assert found["notes"][0].startswith("Not scored, for there are no predictions: opencv, ")
+
+
+def test_samples_that_fail_in_variants_which_nobody_scores_count(
+    command: Command, noised: Path, predictions: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(noised, tmp_path / "imagenet")
+    for name in ("opencv_area", "nv12_ascend"):
+        path = tmp_path / "imagenet" / name / "manifest.parquet"
+        table = pq.read_table(path)
+        status = pa.array(["failed"] * 20 + ["ok"] * (COUNT - 20))
+        at = table.schema.get_field_index("status")
+        pq.write_table(table.set_column(at, table.schema.field("status"), status), path)
+        (predictions / f"{name}.csv").unlink()
+    assert scored(command, tmp_path / "imagenet", predictions)["n"] == COUNT
+    done = command("score.py", "--shards", tmp_path / "imagenet", "--predictions", predictions, "--variant", "all")
+    assert "48 images" in done.stdout
+
+
+def test_predictions_that_are_ahead_by_one_are_scored_with_the_offset(
+    command: Command, noised: Path, truth: dict[str, int], tmp_path: Path
+) -> None:
+    ahead = {key: label + 1 for key, label in truth.items()}
+    folder = write_predictions(tmp_path / "predictions", {"pil_bilinear": ahead, "ffmpeg": ahead})
+    assert scored(command, noised, folder, "--class-offset", 1)["variants"]["ffmpeg"]["top1"] == 100
+
+
+def test_other_predictions_for_the_same_pixels_are_remarked(
+    command: Command, noised: Path, predictions: Path, truth: dict[str, int]
+) -> None:
+    write_predictions(predictions, {"opencv": wrong_in(truth, range(5, 20))})
+    notes = scored(command, noised, predictions)["notes"]
+    assert any(note.startswith("opencv has the reference's pixels, but other predictions (12 lost") for note in notes)
+
+
+def test_a_wanted_example_comes_first_and_a_failed_run_changes_nothing(
+    command: Command, noised: Path, predictions: Path, truth: dict[str, int]
+) -> None:
+    last = list(truth)[-1]
+    scored(command, noised, predictions, "--example", last, "--examples", 2)
+    report = predictions.parent / "report"
+    page = (report / "report.html").read_text()
+    assert re.findall(r"<h3>(.*?)</h3>", page)[0] == last
+    assert page.count("<h3>") == 2
+    before = {path.name: path.read_bytes() for path in report.iterdir()}
+    write_predictions(predictions, {"ffmpeg": wrong_in(truth, range(30))})
+    done = command("score.py", "--shards", noised, "--predictions", predictions, "--example", "zebra")
+    assert done.returncode == 2
+    assert {path.name: path.read_bytes() for path in report.iterdir()} == before
+
+
+def test_shards_that_are_damaged_are_named(command: Command, noised: Path, predictions: Path, tmp_path: Path) -> None:
+    shutil.copytree(noised, tmp_path / "imagenet")
+    for path in (tmp_path / "imagenet").glob("*/*.tar"):
+        data = bytearray(path.read_bytes())
+        data[:100] = b"other.png".ljust(100, b"\0")
+        path.write_bytes(data)
+    done = command("score.py", "--shards", tmp_path / "imagenet", "--predictions", predictions)
+    assert done.returncode == 0
+    assert "no pictures in the report" in done.stderr
+    assert "run verify.py" in done.stderr
+    (tmp_path / "imagenet" / "ffmpeg" / "manifest.parquet").unlink()
+    done = command("score.py", "--shards", tmp_path / "imagenet", "--predictions", predictions)
+    assert done.returncode == 3
+    assert "manifest.parquet is missing" in done.stderr
+
+
+def test_what_cannot_be_printed_is_no_failure_and_what_cannot_be_written_is_one(
+    noised: Path, predictions: Path, tmp_path: Path
+) -> None:
+    words = [sys.executable, str(ROOT / "score.py"), "--shards", str(noised), "--predictions", str(predictions)]
+    words += ["--output", str(tmp_path / "report")]
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(words, env=plain, capture_output=True, text=True, check=False)
+    assert (done.returncode, "pil_nearest" in done.stdout) == (0, True), done.stderr
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 3
+    assert "standard output: No space left on device" in done.stderr
+    assert done.stderr.count("error") == 1
 
 
 def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_path: Path) -> None:
@@ -185,6 +277,17 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
     assert results["variants"]["pil_nearest"]["delta"] > 5
     assert results["variants"]["pil_nearest"]["p_holm"] < 0.05
     assert "mAP" in done.stdout
+    for path in folder.iterdir():
+        framed = json.loads(path.read_text())
+        for result in framed:
+            x, y, w, h = result["bbox"]
+            result["bbox"] = [1.5 * x, 1.5 * y + 22, 1.5 * w, 1.5 * h]
+        path.write_text(json.dumps(framed))
+    assert command("score.py", *words, "--annotations", annotations, "--boxes", "shard").returncode == 0
+    again = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert {n: v["map"] for n, v in again["variants"].items()} == pytest.approx(
+        {n: v["map"] for n, v in results["variants"].items()}
+    )
 
 
 @pytest.mark.parametrize(
@@ -195,11 +298,18 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
         (["--shards", "SHARDS"], "one of the arguments --predictions --model is required"),
         (["--shards", "SHARDS", "--predictions", "nowhere"], "--predictions nowhere is no folder"),
         (["--shards", "SHARDS/opencv", "--predictions", "p"], "is one variant: give its dataset's folder"),
-        (["--shards", "SHARDS", "--predictions", "p", "--variant", "pil_lancsoz"], "--variant pil_lancsoz: not in"),
+        (["--shards", "SHARDS", "--predictions", "p", "--variant", "pil_lancsoz"], "did you mean pil_lanczos"),
         (["--shards", "SHARDS", "--predictions", "p", "--mean", "1,2"], "neither one number nor three"),
         (["--shards", "SHARDS", "--predictions", "p", "--scale", "1"], "--scale is of use with --model only"),
         (["--shards", "SHARDS", "--predictions", "predictions", "--example", "zebra"], "--example zebra: no such key"),
         (["--shards", "SHARDS", "--model", "m.onnx"], "--model m.onnx is no file"),
+        (["--shards", "SHARDS", "--model", "m.onnx", "--boxes", "shard"], "--boxes is of use with --predictions only"),
+        (["--shards", "SHARDS", "--predictions", "p", "--boxes", "shard"], "--boxes is of no use with imagenet shards"),
+        (
+            ["--shards", "SHARDS", "--predictions", "p", "--annotations", "a"],
+            "--annotations is of no use with imagenet",
+        ),
+        (["--shards", "SHARDS", "--predictions", "p", "--resamples", "9"], "--resamples is of no use with imagenet"),
     ],
 )
 def test_mistakes_get_one_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.segmentation import Segmentation
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap
+from tests.conftest import Command
 from tests.pipelines.evaluate.conftest import generate
 
 BOOTSTRAP = Bootstrap(100, 0)
@@ -74,7 +76,7 @@ def test_miou_is_scikit_learn_s(towns: Shards, truths: dict[str, LabelMap], tmp_
     assert score.comparison.low < score.comparison.delta < score.comparison.high
     right = {name: (predicted == true) & valid for name, predicted in flat.items()}
     assert score.lost.sum() == np.count_nonzero(right["r"] & ~right["v"])
-    assert score.gained.sum() == np.count_nonzero(right["v"] & ~right["r"])
+    assert score.gained == np.count_nonzero(right["v"] & ~right["r"])
 
 
 def test_the_same_label_maps_do_not_differ(towns: Shards, truths: dict[str, LabelMap], tmp_path: Path) -> None:
@@ -107,3 +109,21 @@ def test_label_maps_that_cannot_be_right_are_named(
         Image.fromarray(bad).save(path)
     with pytest.raises(UsageError, match=message):
         Segmentation(towns, tmp_path / "pil", BOOTSTRAP)
+
+
+def test_label_maps_are_scored_from_the_command_line(
+    command: Command, towns: Shards, truths: dict[str, LabelMap], tmp_path: Path
+) -> None:
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    predict(folder / "pil", truths, 1, 0.05)
+    predict(folder / "nv12_opencv", truths, 2, 0.5)
+    done = command("score.py", "--shards", towns.root, "--predictions", folder, "--resamples", 200)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert (found["metric"], found["counted"], found["reference"]) == ("miou", "pixels", "pil")
+    mine = found["variants"]["nv12_opencv"]
+    score = Segmentation(towns, folder / "pil", Bootstrap(200, 0)).score("nv12_opencv", folder / "nv12_opencv")
+    assert mine["miou"] == pytest.approx(100 * score.figures["miou"])
+    assert mine["p"] == score.comparison.p < 0.05
+    assert "mIoU" in (tmp_path / "report" / "report.html").read_text()

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.errors import UsageError
-from pipelines.evaluate.model.detectors import CATEGORIES, Boxes, choose, nanodet, yolox
+from pipelines.evaluate.model.detector import choose
+from pipelines.evaluate.model.heads import CATEGORIES, Boxes, nanodet, yolox
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.shards import Shards, open_shards
@@ -114,6 +115,15 @@ def test_outputs_of_other_heads_are_refused() -> None:
     decoded[:, 2:4] = np.exp(decoded[:, 2:4]) * 32
     with pytest.raises(UsageError, match="decoded already"):
         yolox([decoded], SIDE, SIDE)
+
+
+def test_a_score_that_strays_by_rounding_is_still_a_probability() -> None:
+    output = yolox_output(False)
+    output[0, 6], output[1, 7] = 1.0000002, -1e-7
+    boxes = yolox([output], SIDE, SIDE)
+    assert not boxes.logits
+    assert (boxes.scores >= 0).all()
+    assert (boxes.scores <= 1).all()
 
 
 def overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 from numpy.typing import NDArray
 from onnx import helper
 from PIL import Image
@@ -126,6 +128,28 @@ def test_background_and_reordered_classes_become_labels(shards: Shards, tmp_path
     assert top_five(tmp_path / "o", "pil_bilinear") == plain
 
 
+def seen(folder: Path) -> list[str]:
+    """What a user sees in a folder."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def test_weights_in_a_file_of_their_own_are_part_of_the_model(shards: Shards, tmp_path: Path) -> None:
+    model, out = tmp_path / "m.onnx", tmp_path / "out"
+    whole = onnx.load(colour_model(model, WEIGHTS))
+    onnx.save_model(whole, model, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    predict(shards.only([]), model, RGB, out, 1)
+    weights = tmp_path / "weights.bin"
+    weights.write_bytes(weights.read_bytes()[::-1])
+    assert "another model: give another --output" in refused(shards.only([]), model, RGB, out)
+
+
+def test_two_runs_do_not_share_a_folder(shards: Shards, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".lock"):
+        message = refused(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "out")
+    assert "another run writes predictions to" in message
+
+
 def test_same_pixels_are_run_once(shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     predict(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "out", 1)
     said = capfd.readouterr().err
@@ -139,7 +163,7 @@ def test_same_pixels_are_run_once(shards: Shards, tmp_path: Path, capfd: pytest.
 def test_predictions_are_kept_for_reuse(shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model, out = colour_model(tmp_path / "m.onnx", WEIGHTS), tmp_path / "out"
     predict(shards.only([]), model, RGB, out, 1)
-    assert sorted(path.name for path in out.iterdir()) == ["pil_bilinear.parquet", "predictions.json"]
+    assert seen(out) == ["pil_bilinear.parquet", "predictions.json"]
     first = (out / "pil_bilinear.parquet").stat().st_mtime_ns
     capfd.readouterr()
     predict(shards, model, RGB, out, 1)
@@ -175,9 +199,6 @@ def test_nothing_of_another_origin_is_overwritten(shards: Shards, tmp_path: Path
     assert "another preprocessing (scale, channels): give another --output" in message
     other = colour_model(tmp_path / "other.onnx", WEIGHTS[:, ::-1].copy())
     assert "another model: give another --output" in refused(shards, other, RGB, out)
-    (tmp_path / "m.onnx.data").write_bytes(b"weights that are kept beside it")
-    assert "another model" in refused(shards, model, RGB, out)
-    (tmp_path / "m.onnx.data").unlink()
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     (out / "predictions.json").write_text("{")
     assert "is damaged" in refused(shards, model, RGB, out)
@@ -196,7 +217,7 @@ def test_nan_is_counted_and_leaves_no_predictions(shards: Shards, tmp_path: Path
         out = tmp_path / f"out{batch}"
         message = refused(shards, root_model(tmp_path / "m.onnx", threshold), replace(RGB, batch=batch), out)
         assert f"NaN for 4 of 9 images of pil_bilinear (first: {broken[0]})" in message
-        assert [path.name for path in out.iterdir()] == ["predictions.json"]
+        assert seen(out) == ["predictions.json"]
 
 
 def test_models_that_do_not_suit(shards: Shards, tmp_path: Path) -> None:
