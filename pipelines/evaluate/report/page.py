@@ -56,8 +56,8 @@ def page(results: Results, examples: Sequence[Example]) -> str:
 
 
 def _breaking(text: str) -> Markup:
-    """Text that may be broken after a `+`, where names of compositions are long."""
-    return Markup("+<wbr>").join(text.split("+"))
+    """Text that may be broken after `+` and `_`, since the names of compositions are long."""
+    return Markup("_<wbr>").join(Markup("+<wbr>").join(part.split("+")) for part in text.split("_"))
 
 
 def _sections(results: Results) -> list[tuple[str, list[Line]]]:
