@@ -4,28 +4,19 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
-
-from tqdm import tqdm
 
 from manifests.schema import SPLIT, Record
-from manifests.verify import Problem, check_card, check_folder, check_tar, records_of, variant_folders
+from manifests.verify import Problem, records_of, variant_folders
+from pipelines.check import check, show, spread
 from pipelines.command import Parser, exit_status, positive
-from pipelines.errors import RunError, UsageError
+from pipelines.errors import UsageError
 from pipelines.generate.compare import Again, check_source, explain, render_again
 from pipelines.generate.config import describe
 from pipelines.generate.sources.find import Found, Inputs, find
-
-_SHOWN = 10
-T = TypeVar("T")
 
 
 def _parser() -> Parser:
@@ -66,31 +57,11 @@ def _verify(path: Path, render: bool, inputs: Inputs, workers: int) -> int:
     if any(inputs) and not render:
         raise UsageError("--source, --labels and --annotations are of use with --render only")
     again = list(_again(folders, inputs)) if render else []  # a wrong source is refused before hours of checking
-    records = [record for folder in folders for record in sorted(folder.glob(f"{SPLIT}-*.json"))]
-    problems = [problem for root in sorted({folder.parent for folder in folders}) for problem in check_card(root)]
-    problems += _spread(check_folder, folders, workers, "manifests")
-    problems += _spread(check_tar, records, workers, "shards")
+    shards = sum(len(list(folder.glob(f"{SPLIT}-*.json"))) for folder in folders)
+    problems = check(folders, workers)
     if render:
-        problems += _spread(render_again, again, workers, "rendering")
-    return _report(problems, folders, len(records), render)
-
-
-def _spread(check: Callable[[T], list[Problem]], work: Sequence[T], workers: int, what: str) -> Iterator[Problem]:
-    """Run a check for each piece of work in processes of its own, with a progress bar on a terminal."""
-    context = multiprocessing.get_context("spawn")
-    bar = partial(tqdm, total=len(work), desc=what, disable=not sys.stderr.isatty())
-    try:
-        processes = max(1, min(workers, len(work)))
-        with ProcessPoolExecutor(processes, mp_context=context, initializer=_quiet) as pool:
-            for problems in bar(pool.map(check, work)):
-                yield from problems
-    except BrokenProcessPool:
-        raise RunError("a worker process died; try again with fewer --workers") from None
-
-
-def _quiet() -> None:
-    """Keep what image libraries print about damaged files off the terminal: problems come back as values."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        problems += spread(render_again, again, workers, "rendering")
+    return _report(problems, folders, shards, render)
 
 
 def _again(folders: Sequence[Path], inputs: Inputs) -> Iterator[Again]:
@@ -111,10 +82,7 @@ def _again(folders: Sequence[Path], inputs: Inputs) -> Iterator[Again]:
 
 
 def _report(problems: Sequence[Problem], folders: Sequence[Path], shards: int, rendered: bool) -> int:
-    for problem in problems[:_SHOWN]:
-        print(problem)
-    if len(problems) > _SHOWN:
-        print(f"… and {len(problems) - _SHOWN:,} more")
+    show(problems)
     what = f"{shards:,} shard{'s' if shards != 1 else ''} of {len(folders):,} variant{'s' if len(folders) != 1 else ''}"
     if problems:
         if rendered:

@@ -23,6 +23,14 @@ def table(rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) ->
     )
 
 
+def size(count: int) -> str:
+    """A number of bytes for people: `1.6 MB`."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} B"
+
+
 def first_line(error: Exception) -> str:
     """What an error says, in one line that a terminal can show; its kind where it says nothing."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 import generate
+import hub
 import score
 import verify
 from generators.geometry import GEOMETRIES, MAX_PIXELS, MAX_RESIZED_PIXELS
 from generators.variant import GROUPS, METHODS
 from tests.conftest import ROOT, Command
 
-# The options of timm's script are not ours to check.
-TIMM = re.compile(r"^```sh\npython validate\.py .*?^```\n", re.DOTALL | re.MULTILINE)
-README = TIMM.sub("", (ROOT / "README.md").read_text())
+# The options of timm's script and of huggingface_hub's are not ours to check.
+THEIRS = re.compile(r"^```sh\n(python validate\.py|hf download) .*?^```\n", re.DOTALL | re.MULTILINE)
+README = THEIRS.sub("", (ROOT / "README.md").read_text())
 
 
 def blocks(language: str) -> list[str]:
@@ -35,7 +36,8 @@ def test_the_table_holds_every_method() -> None:
 
 
 def test_every_name_in_the_text_exists() -> None:
-    parsers = (generate._parser(), verify._parser(), score._parser(), score._match_parser())
+    (commands,) = (action.choices for action in hub._parser()._actions if isinstance(action.choices, dict))
+    parsers = [generate._parser(), verify._parser(), score._parser(), score._match_parser(), *commands.values()]
     options = {option for parser in parsers for action in parser._actions for option in action.option_strings}
     used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
     assert not used - options
@@ -47,13 +49,15 @@ def test_every_name_in_the_text_exists() -> None:
 def test_the_commands_parse() -> None:
     entries = [line.split() for block in blocks("sh") for line in block.splitlines() if ".py" in line]
     made = ["generate.py", "verify.py", "generate.py", "generate.py"]
-    assert [script for _, script, *_ in entries] == [*made, "score.py", "score.py", "score.py", "score.py"]
+    assert [script for _, script, *_ in entries] == [*made, *["score.py"] * 4, *["hub.py"] * 4]
     for python, script, *words in entries:
         assert python == ".venv/bin/python"
         if script == "generate.py":
             assert generate._parser().parse_args(words).source.startswith("/data/")
         elif words[0] == "match":
             assert score._match_parser().parse_args(words[1:]).dump
+        elif script == "hub.py":
+            assert "ORG/noised-" in str(hub._parser().parse_args(words))
         elif script == "score.py":
             assert score._parser().parse_args(words).shards.startswith("/data/")
     assert re.findall(r"^make (\w+)", blocks("sh")[0], re.MULTILINE) == ["sample", "test"]

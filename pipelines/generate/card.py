@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from manifests.schema import CARD_ENTRY, SPLIT, SUMMARY
 from pipelines.generate.sources.sample import PHOTOGRAPHS
 
-_TERMS = {
+TERMS = {
     "sample": "The photographs are free to share:\n\n"
     + "\n".join(f"- `{Path(p.path).name}`: {p.licence}" for p in PHOTOGRAPHS),
     "coco": "The images are under the terms that their Flickr owners chose; COCO's annotations, which are not part of "
@@ -34,11 +34,31 @@ def card(root: Path) -> bytes:
 
 def degenerate(root: Path) -> list[list[str]]:
     """The groups of finished variants under `root` that have the same pixels on every image."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for summary in _summaries(root):
+    return alike(_summaries(root))
+
+
+def alike(summaries: Iterable[Mapping[str, Any]]) -> list[list[str]]:
+    """The groups of variants, by their summaries, that have the same pixels on every image."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for summary in summaries:
         if summary["totals"]["samples"]:
-            alike[summary["pixels_sha256"]].append(summary["name"])
-    return [names for names in alike.values() if len(names) > 1]
+            groups[summary["pixels_sha256"]].append(summary["name"])
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def variants_table(summaries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """A Markdown table of variants: their stages, samples and residuals."""
+    yield "| variant | decode | resize | color | samples | failed | mean abs. residual | values changed |"
+    yield "| --- | --- | --- | --- | ---: | ---: | ---: | ---: |"
+    for summary in summaries:
+        stages, totals, residual = summary["variant"], summary["totals"], summary["residual"]
+        figures = (
+            "| – | – |" if not residual["compared"] else (f"| {residual['mean_abs']:.3f} | {residual['changed']:.1%} |")
+        )
+        yield (
+            f"| `{summary['name']}` | {stages['decode']} | {stages['resize']} | {stages['color']} "
+            f"| {totals['samples']:,} | {totals['failed']:,} {figures}"
+        )
 
 
 def _summaries(root: Path) -> list[dict[str, Any]]:
@@ -71,18 +91,8 @@ def _body(root: Path, summaries: Sequence[dict[str, Any]]) -> list[str]:
         "WebDataset shards: one folder for each variant. Score a model on each of them to learn what a mismatch "
         "between training and deployment costs (SysNoise, MLSys 2023).",
         "",
-        "| variant | decode | resize | color | samples | failed | mean abs. residual | values changed |",
-        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: |",
+        *variants_table(summaries),
     ]
-    for summary in summaries:
-        stages, totals, residual = summary["variant"], summary["totals"], summary["residual"]
-        figures = (
-            "| – | – |" if not residual["compared"] else (f"| {residual['mean_abs']:.3f} | {residual['changed']:.1%} |")
-        )
-        lines.append(
-            f"| `{summary['name']}` | {stages['decode']} | {stages['resize']} | {stages['color']} "
-            f"| {totals['samples']:,} | {totals['failed']:,} {figures}"
-        )
     lines += ["", *(f"Same pixels on every image: {', '.join(names)}.\n" for names in degenerate(root))]
     lines += [
         "Residuals are against the reference, over all values of all images (0 to 255). Each variant's "
@@ -91,6 +101,6 @@ def _body(root: Path, summaries: Sequence[dict[str, Any]]) -> list[str]:
         "",
         "## Terms",
         "",
-        _TERMS[dataset],
+        TERMS[dataset],
     ]
     return lines

@@ -13,7 +13,7 @@ from pipelines.generate.config import Config
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.encode import EXPECTED_RATIO
 from pipelines.generate.plan import shard_count
-from pipelines.text import entry, table
+from pipelines.text import entry, size, table
 
 # Bytes that a sample's other members and the tar's headers take.
 _OVERHEAD = 3_000
@@ -98,11 +98,3 @@ def finished(
         where = f"{root}/{failed['name']}/manifest.parquet"
         lines.insert(2, f"Some images failed: the reasons are in the `error` column, as in {where}\n")
     return "\n".join(lines)
-
-
-def size(count: int) -> str:
-    """A number of bytes for people: `1.6 MB`."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count} B"

@@ -1,0 +1,138 @@
+"""The dataset card of a repository on the Hub, for people, for `load_dataset` and for the Hub's viewer.
+
+Made from the manifests of the variants that the repository holds, and from nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from huggingface_hub import DatasetCardData
+
+from manifests.schema import CARD_ENTRY, SPLIT, TABLE
+from pipelines.generate.card import TERMS, alike, variants_table
+from pipelines.text import size
+
+_TASKS = {"coco": "object-detection", "cityscapes": "image-segmentation"}
+# The Hub's names for numbers of samples.
+_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**9, "1M<n<10M"))
+_PROMPTS = {
+    "imagenet": "These images are derived from ImageNet. By asking for access you confirm that ImageNet's terms of "
+    "access (https://image-net.org/download.php) bind you: the images are for non-commercial research and education, "
+    "the researcher accepts full responsibility for their use, and they may not be passed on to others.",
+    "cityscapes": "These images are derived from Cityscapes. By asking for access you confirm that you have registered "
+    "for it (https://www.cityscapes-dataset.com) and that its licence binds you: research only, no redistribution.",
+}
+_PROMPT = "By asking for access you confirm that the terms of the images bind you."
+_PAPER = """@inproceedings{wang2023sysnoise,
+  title = {SysNoise: Exploring and Benchmarking Training-Deployment System Inconsistency},
+  author = {Wang, Yan and Li, Yuhang and Gong, Ruihao and Liu, Aishan and Wang, Yanfei and Hu, Jian and Yao, Yongqiang
+            and Zhang, Yunchen and Xiao, Tianzi and Yu, Fengwei and Liu, Xianglong},
+  booktitle = {Proceedings of Machine Learning and Systems},
+  year = {2023},
+  url = {https://arxiv.org/abs/2307.00280},
+}"""
+
+Summary = Mapping[str, Any]
+
+
+def hub_card(repo: str, summaries: Sequence[Summary], *, gated: bool, pixels: bool) -> bytes:
+    """The card of `repo` for variants with these summaries (`manifest.json`), all of one configuration.
+
+    With `pixels`, each variant is a configuration of `load_dataset`; without, its manifest is.
+    """
+    lines = ["---", *_front_matter(summaries, gated=gated, pixels=pixels), "---", ""]
+    return "\n".join([*lines, *_body(repo, summaries, pixels=pixels), ""]).encode()
+
+
+def _front_matter(summaries: Sequence[Summary], *, gated: bool, pixels: bool) -> Iterator[str]:
+    dataset = str(summaries[0]["config"]["dataset"])
+    samples = max(int(summary["totals"]["samples"]) for summary in summaries)
+    data = DatasetCardData(
+        pretty_name=f"SysNoise {dataset}",
+        license="other",
+        license_name=f"{dataset}-terms",
+        task_categories=[_TASKS.get(dataset, "image-classification")],
+        size_categories=[next((name for limit, name in _SIZES if samples < limit), "other")],
+        tags=["sysnoise", "robustness", "webdataset"],
+    )
+    yield from data.to_yaml().splitlines()
+    if gated:
+        yield f"extra_gated_prompt: {json.dumps(_PROMPTS.get(dataset, _PROMPT))}"
+    yield "configs:"
+    for summary in summaries:
+        # JSON strings are YAML's, and what checks a card locally reads them as such.
+        name = str(summary["name"])
+        files = f"{name}/{SPLIT}-*.tar" if pixels else f"{name}/{TABLE}"
+        yield f"{CARD_ENTRY}{json.dumps(name)}"
+        yield from ("  data_files:", f"  - split: {SPLIT}", f"    path: {json.dumps(files)}")
+
+
+def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool) -> Iterator[str]:
+    first = summaries[0]
+    config, name = first["config"], next(str(s["name"]) for s in summaries[::-1])
+    dataset, geometry = config["dataset"], first["geometry"]
+    total = sum(int(summary["totals"]["bytes"]) for summary in summaries)
+    yield from (f"# SysNoise shards: {dataset}", "")
+    yield (
+        f"Validation images of `{dataset}`, decoded, resized and colour-converted by different libraries: one "
+        f"configuration for each variant, {len(summaries)} in all. Score a model on each of them to learn what a "
+        "mismatch between training and deployment costs."
+    )
+    yield ""
+    if pixels:
+        yield f"Lossless WebDataset shards, {size(total)}. {_geometry(geometry)}"
+    else:
+        yield (
+            "**Manifests only: no pixels.** Who holds the source images can make the same set and prove that every "
+            f"pixel agrees; the shards are {size(total)}. {_geometry(geometry)}"
+        )
+    yield ""
+    yield from variants_table(summaries)
+    yield ""
+    yield from (f"Same pixels on every image (degenerate): {', '.join(names)}.\n" for names in alike(summaries))
+    yield (
+        f"Residuals are against the reference, `{config['reference']}`, over all values of all images (0 to 255). Each "
+        "folder's `manifest.parquet` has a row for every source image with its pixels' sha256, and says which failed."
+    )
+    yield from _use(repo, name, str(dataset), pixels=pixels)
+    yield from _made_by(summaries)
+    yield from ("", "## Terms", "", TERMS[dataset], "", "## Citation", "", "```bibtex", _PAPER, "```")
+
+
+def _geometry(geometry: Mapping[str, Any]) -> str:
+    sides = geometry["size"]
+    if not sides:
+        return f"Geometry: `{geometry['name']}`."
+    return f"Geometry: `{geometry['name']}`, size {','.join(map(str, sides)) if isinstance(sides, list) else sides}."
+
+
+def _use(repo: str, name: str, dataset: str, *, pixels: bool) -> Iterator[str]:
+    yield from ("", "## Use", "")
+    if not pixels:
+        inputs = {"sample": "", "coco": " --source IMAGES --annotations FILE"}.get(dataset, " --source IMAGES")
+        yield from ("```sh", f"python hub.py rebuild {repo} --variant {name}{inputs} --output out", "```")
+        return
+    yield from ("```python", "from datasets import load_dataset", "")
+    yield f'shards = load_dataset("{repo}", "{name}", split="{SPLIT}", streaming=True)'
+    yield from ("```", "", "With SysNoise shards (verified as it arrives, verified again, scored):", "", "```sh")
+    yield f"python hub.py pull {repo} --variant {name} --output out"
+    yield f"python verify.py out/{dataset}"
+    yield f"python score.py --shards out/{dataset} --predictions predictions"
+    yield "```"
+
+
+def _made_by(summaries: Sequence[Summary]) -> Iterator[str]:
+    versions: dict[str, str] = {}
+    for summary in summaries:
+        versions |= summary["provenance"]["libraries"]
+    yield from ("", "## Provenance", "", "| library | version |", "| --- | --- |")
+    yield from (f"| {name} | {version} |" for name, version in sorted(versions.items()))
+    first = summaries[0]
+    yield ""
+    yield (
+        f"Made on {first['provenance']['cpu']['architecture']}; configuration `{first['config_sha256']}`, code "
+        f"`{first['provenance']['code_sha256']}`. Every `manifest.json` has the whole of it."
+    )

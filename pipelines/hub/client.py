@@ -1,0 +1,198 @@
+"""The Hub's client with errors as one line each, and patience where it has none of its own.
+
+Owns every call to the Hub. The client retries most transfers by itself, but not the creation of repositories, their
+settings, commits or plain downloads that meet a 503 or a dropped connection. The token is the client's: it is neither
+read nor printed here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from pipelines.errors import RunError, UsageError
+from pipelines.progress import say
+from pipelines.text import first_line
+
+_TRIES = 5
+_PATIENT_WITH = (429, 500, 502, 503, 504)
+# Seconds before the second try; doubled for each one after it.
+_PAUSE = 1.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A dataset repository, `ORG/NAME`."""
+
+    name: str
+
+    @property
+    def url(self) -> str:
+        return f"{constants.ENDPOINT}/datasets/{self.name}"
+
+    def call(self, work: Callable[[HfApi], T]) -> T:
+        """Ask the Hub, again where it is busy or the connection is lost.
+
+        Raises UsageError where the name, the token or the rights are at fault, RunError where the Hub is.
+        """
+        for attempt in range(_TRIES):
+            try:
+                return work(HfApi())
+            except (HfHubHTTPError, httpx2.TransportError, json.JSONDecodeError) as error:
+                if attempt == _TRIES - 1 or not _is_passing(error):
+                    raise self._error(error) from None
+                pause = _asked_pause(error) or _PAUSE * 2**attempt
+                say(f"the Hub does not answer as it should ({_status(error)}): trying again in {pause:.0f} s")
+                time.sleep(pause)
+            except (LocalTokenNotFoundError, OfflineModeIsEnabled, HFValidationError, FileNotFoundError) as error:
+                raise self._error(error) from None
+        raise AssertionError("the last try returns or raises")
+
+    def _error(self, error: Exception) -> UsageError | RunError:
+        login = "log in by `hf auth login`, or set HF_TOKEN"
+        if isinstance(error, LocalTokenNotFoundError):
+            return UsageError(f"there is no token: {login}")
+        if isinstance(error, HFValidationError):
+            return UsageError(f"{self.name!r} is no name of a repository, which is ORG/NAME: {first_line(error)}")
+        if isinstance(error, GatedRepoError):
+            return UsageError(f"{self.name} is gated: ask for access at {self.url}, then {login}")
+        if isinstance(error, RevisionNotFoundError):
+            return UsageError(f"{self.name} has no such revision: see {self.url}/commits/main")
+        if isinstance(error, RepositoryNotFoundError):
+            return UsageError(f"no dataset {self.name} on the Hub, or the token may not see it: check it, or {login}")
+        status = _code(error)
+        if status == 401:
+            return UsageError(f"the Hub does not accept the token: {login}")
+        if status == 403:
+            return UsageError(f"the token has no right to do this to {self.name}: use one that may write to it")
+        if isinstance(error, OfflineModeIsEnabled):
+            return UsageError("HF_HUB_OFFLINE is set: unset it, as this needs the Hub")
+        if isinstance(error, HfHubHTTPError) and status is not None and status < 500 and status != 429:
+            return UsageError(f"the Hub refuses: {first_line(error)}")
+        return RunError(f"the Hub does not answer ({_status(error)}): try again later, and what is done is kept")
+
+    # -- reading
+
+    def commit(self, revision: str | None) -> str:
+        """The sha of a revision (a branch, a tag or a commit; None for the main branch)."""
+        info = self.call(lambda api: api.dataset_info(self.name, revision=revision))
+        return str(info.sha)
+
+    def files(self, revision: str) -> list[str]:
+        """The paths of all files at a commit."""
+        return self.call(lambda api: list(api.list_repo_files(self.name, repo_type="dataset", revision=revision)))
+
+    def fetch(self, path: str, revision: str, into: Path) -> Path:
+        """Download one file to `into/path`; one that is there already and unchanged is not sent again."""
+
+        def work(_: HfApi) -> Path:
+            try:
+                return Path(hf_hub_download(self.name, path, repo_type="dataset", revision=revision, local_dir=into))
+            except EntryNotFoundError:
+                raise UsageError(f"{self.name} has no {path} at {revision[:8]}") from None
+
+        return self.call(work)
+
+    # -- writing
+
+    def user(self) -> str:
+        """Who the token belongs to."""
+        return str(self.call(lambda api: api.whoami())["name"])
+
+    def visibility(self) -> str | None:
+        """`public` or `private`; None where there is no such repository, or none that the token may see."""
+
+        def work(api: HfApi) -> str | None:
+            try:
+                return "private" if api.dataset_info(self.name).private else "public"
+            except GatedRepoError:
+                raise
+            except RepositoryNotFoundError:
+                return None
+
+        return self.call(work)
+
+    def create(self) -> None:
+        """Make the repository, private, where there is none."""
+        self.call(lambda api: api.create_repo(self.name, repo_type="dataset", private=True, exist_ok=True))
+
+    def settle(self, *, gated: bool | None = None, private: bool | None = None) -> None:
+        """Set who may read: `gated` asks for terms to be accepted, and for access to be granted by hand."""
+        settings: dict[str, Any] = {}
+        if gated is not None:
+            settings["gated"] = "manual" if gated else False
+        if private is not None:
+            settings["private"] = private
+        self.call(lambda api: api.update_repo_settings(self.name, repo_type="dataset", **settings))
+
+    def upload(self, folder: Path, path: str, patterns: Sequence[str]) -> None:
+        """Upload what changed of a folder; files below `path` that are no longer there are deleted."""
+        self.call(
+            lambda api: api.upload_folder(
+                repo_id=self.name,
+                repo_type="dataset",
+                folder_path=folder,
+                path_in_repo=path,
+                allow_patterns=list(patterns),
+                delete_patterns="*",
+                commit_message=f"Add {path}",
+            )
+        )
+
+    def upload_card(self, content: bytes) -> None:
+        """Put the card in place, as the repository's README.md."""
+        self.call(
+            lambda api: api.upload_file(
+                path_or_fileobj=content,
+                path_in_repo="README.md",
+                repo_id=self.name,
+                repo_type="dataset",
+                commit_message="Describe the variants",
+            )
+        )
+
+
+def _is_passing(error: Exception) -> bool:
+    return not isinstance(error, HfHubHTTPError) or _code(error) in _PATIENT_WITH
+
+
+def _code(error: Exception) -> int | None:
+    response = getattr(error, "response", None)
+    return None if response is None else int(response.status_code)
+
+
+def _asked_pause(error: Exception) -> float | None:
+    response = getattr(error, "response", None)
+    asked = "" if response is None else response.headers.get("Retry-After", "")
+    return float(asked) if asked.isdecimal() else None
+
+
+def _status(error: Exception) -> str:
+    code = _code(error)
+    return f"status {code}" if code is not None else type(error).__name__
+
+
+def quiet() -> None:
+    """Keep the client's own bars and warnings off the terminal: progress is told here."""
+    disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

@@ -1,0 +1,104 @@
+"""Pulling variants: every tar is compared with its record's sha256 before it is put in place.
+
+A record is written after its tar and the manifests last, as generate.py does, so that what is interrupted is unfinished
+and not wrong; the same command goes on with the files that are missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.schema import CARD, SUMMARY, TABLE, TIMM, Record
+from pipelines.errors import UsageError
+from pipelines.files import replacing
+from pipelines.generate.card import card
+from pipelines.hub.client import Repo, quiet
+from pipelines.hub.published import ContradictionError, Published, choose, fetch_manifests
+from pipelines.progress import Advance, counted
+
+# Where files lie until they are checked; removed when all is done.
+_STAGING = ".pull"
+
+
+@dataclass(frozen=True)
+class PullOptions:
+    """What the command line asks for."""
+
+    repo: str
+    variants: tuple[str, ...]
+    output: Path
+    revision: str | None
+
+
+def pull(options: PullOptions) -> int:
+    """Pull what is missing of the asked variants; the exit status."""
+    quiet()
+    repo = Repo(options.repo)
+    revision = repo.commit(options.revision)
+    staging = options.output / _STAGING
+    found = [fetch_manifests(repo, revision, name, staging) for name in choose(repo, revision, options.variants)]
+    roots = {published.name: options.output / published.dataset for published in found}
+    for published in found:
+        if not published.has_pixels:
+            raise UsageError(f"{repo.name} has manifests of {published.name}, but no pixels: use hub.py rebuild")
+        _check_place(roots[published.name] / published.name, published)
+    total = sum(record.tar_bytes for published in found for record in published.records)
+    with counted(total, "B", "bytes here and checked") as advance:
+        for published in found:
+            _pull(repo, revision, published, roots[published.name] / published.name, staging, advance)
+    for root in set(roots.values()):
+        with replacing(root / CARD) as path:
+            path.write_bytes(card(root))
+    shutil.rmtree(staging)
+    print(f"Pulled {', '.join(roots)} from {repo.name} at {revision[:8]}: every tar has its record's sha256.")
+    print(f"In {', '.join(map(str, sorted(set(roots.values()))))}.")
+    return 0
+
+
+def _check_place(folder: Path, published: Published) -> None:
+    """Raises UsageError where a folder holds another set of the variant."""
+    for file, data in published.files.items():
+        path = folder / file
+        if path.is_file() and path.read_bytes() != data:
+            raise UsageError(f"{folder} holds another set of {published.name} ({file} differs): give another --output")
+
+
+def _pull(repo: Repo, revision: str, published: Published, folder: Path, staging: Path, advance: Advance) -> None:
+    for record in published.records:
+        tar = folder / f"{record.name}.tar"
+        if not (tar.is_file() and tar.stat().st_size == record.tar_bytes and _sha256(tar) == record.tar_sha256):
+            _fetch(repo, revision, published.name, record, tar, staging)
+        _put(folder, f"{record.name}.json", published)
+        advance(published.name, record.tar_bytes)
+    for file in (TABLE, TIMM, SUMMARY):
+        _put(folder, file, published)
+
+
+def _fetch(repo: Repo, revision: str, name: str, record: Record, tar: Path, staging: Path) -> None:
+    """Download one tar, and put it in place if it is what its record says."""
+    fetched = repo.fetch(f"{name}/{tar.name}", revision, staging)
+    if _sha256(fetched) != record.tar_sha256:
+        fetched.unlink()
+        raise ContradictionError(
+            f"{repo.name}: {name}/{tar.name} does not have the sha256 of its record: refused, and what agrees is kept"
+        )
+    tar.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(fetched, tar)
+
+
+def _put(folder: Path, file: str, published: Published) -> None:
+    if not (folder / file).is_file():
+        with replacing(folder / file) as path:
+            path.write_bytes(published.files[file])
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,124 @@
+"""Making a published set again from its manifests and one's own source, and saying whether every pixel agrees.
+
+That is how a set can be shared whose images may not be handed on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from manifests.derive import read_records
+from manifests.schema import Record, Row
+from manifests.verify import records_of
+from pipelines.errors import UsageError
+from pipelines.generate.compare import check_source, config_of, explain
+from pipelines.generate.config import describe
+from pipelines.generate.run import Options, generate
+from pipelines.generate.sources.find import Inputs, find
+from pipelines.hub.client import Repo, quiet
+from pipelines.hub.published import Published, choose, fetch_manifests
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class RebuildOptions:
+    """What the command line asks for."""
+
+    repo: str
+    variants: tuple[str, ...]
+    inputs: Inputs
+    output: Path
+    revision: str | None
+    workers: int | None
+
+
+def rebuild(options: RebuildOptions) -> int:
+    """Make the asked variants again, and compare; the exit status (1 where pixels differ)."""
+    quiet()
+    repo = Repo(options.repo)
+    revision = repo.commit(options.revision)
+    with tempfile.TemporaryDirectory() as folder:
+        names = choose(repo, revision, options.variants)
+        found = [fetch_manifests(repo, revision, name, Path(folder)) for name in names]
+    _generate(options, found)
+    return max([_compare(published, options.output) for published in found])
+
+
+def _generate(options: RebuildOptions, found: Sequence[Published]) -> None:
+    """Run generate.py's work with the published configuration. Raises UsageError where the source is another."""
+    recipe = found[0].records[0].recipe
+    if any(published.records[0].recipe.config != recipe.config for published in found):
+        raise UsageError("the variants were made with different configurations: rebuild them one at a time")
+    config = config_of(recipe)
+    samples = recipe.config["source"].get("samples")
+    check_source(recipe, dict(describe(find(config.dataset, options.inputs, samples))))
+    generate(
+        Options(
+            variants=tuple(_tokens(published.records[0]) for published in found),
+            dataset=config.dataset,
+            inputs=options.inputs,
+            output=str(options.output),
+            geometry=config.geometry,
+            size=config.size,
+            reference=config.reference,
+            samples_per_shard=config.samples_per_shard,
+            image_format=config.image_format,
+            limit=samples,
+            workers=options.workers,
+            overwrite=False,
+            address=None,
+            dry_run=False,
+        )
+    )
+
+
+def _tokens(record: Record) -> str:
+    return "+".join(token for token in record.recipe.variant.values() if token != "none")
+
+
+class _Difference(NamedTuple):
+    key: str
+    what: str
+
+
+def _compare(published: Published, output: Path) -> int:
+    """Say whether a variant's pixels agree with the published ones; 1 where they do not."""
+    folder = output / published.dataset / published.name
+    made = list(read_records(records_of(folder)[0]))
+    differences = list(_differences(_rows(published.records), _rows(made)))
+    samples = sum(len(record.rows) for record in published.records)
+    print()
+    if not differences:
+        tars = all(mine.tar_sha256 == theirs.tar_sha256 for mine, theirs in zip(made, published.records, strict=True))
+        bytes_too = "the tars are byte for byte the same" if tars else "the tars differ in other members"
+        print(f"{published.name}: every pixel agrees, in all {samples:,} samples; {bytes_too}.")
+        return 0
+    print(f"{published.name}: {len(differences):,} of {samples:,} samples differ:")
+    for difference in differences[:_SHOWN]:
+        print(f"  {difference.key}: {difference.what}")
+    if len(differences) > _SHOWN:
+        print(f"  … and {len(differences) - _SHOWN:,} more")
+    for reason in explain(published.records[0].recipe):
+        print(f"this machine differs from the one that made the published shards in {reason}")
+    return 1
+
+
+def _rows(records: Iterable[Record]) -> Iterator[Row]:
+    for record in records:
+        yield from record.rows
+
+
+def _differences(published: Iterable[Row], made: Iterable[Row]) -> Iterator[_Difference]:
+    for theirs, mine in zip(published, made, strict=True):
+        if mine.status != theirs.status:
+            yield _Difference(theirs.key, f"{mine.status} here ({mine.error or 'no error'}), {theirs.status} there")
+        elif mine.source_sha256 != theirs.source_sha256:
+            yield _Difference(theirs.key, "the source file is another")
+        elif mine.pixel_sha256 != theirs.pixel_sha256:
+            hashes = f"{mine.pixel_sha256[:12]} here, {theirs.pixel_sha256[:12]} there"
+            yield _Difference(theirs.key, f"other pixels ({hashes})")

@@ -1,0 +1,238 @@
+"""What the tests of the Hub share: small sets made once, a Hub that holds them, and a user at a terminal."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import io
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from huggingface_hub import DatasetCard
+from PIL import Image
+
+from manifests.derive import derive, read_records
+from manifests.schema import Record
+from tests.conftest import ROOT
+from tests.hub import Hub, Request, serve
+from tests.hub.state import Repo
+
+NAME = "lab/noised"
+# The `+` of a combination is the one sign in a variant's name that means something else in URLs and patterns.
+COMBINED = "pil_lanczos+nv12_ascend"
+VARIANTS = ["opencv", "pil_bilinear", "pil_lanczos", COMBINED]
+# Three of ImageNet's classes.
+SYNSETS = ("n01440764", "n01751748", "n09193705")
+# POST requests that only ask: about paths, and whether a card's metadata is valid.
+_ASKING = re.compile("/paths-info/|/validate-yaml")
+
+
+class User:
+    """Someone at a terminal who has the owner's token, unless `HF_TOKEN` says otherwise; it is never shown."""
+
+    def __init__(self, hub: Hub, folder: Path) -> None:
+        self.hub, self.folder = hub, folder
+
+    def run(self, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run Python with these words, in a folder of its own."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        environment |= self.hub.environment(self.folder / "home") | variables
+        done = subprocess.run(
+            [sys.executable, *map(str, words)],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        shown = done.stdout + done.stderr
+        assert "Traceback" not in shown, shown
+        assert not environment["HF_TOKEN"] or environment["HF_TOKEN"] not in shown
+        return done
+
+    def push(self, path: Path, *words: object, repo: str = NAME, **variables: str) -> subprocess.CompletedProcess[str]:
+        return self.run(ROOT / "hub.py", "push", path, "--repo", repo, "--workers", 1, *words, **variables)
+
+    def pull(self, variant: str, output: Path, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        return self.run(ROOT / "hub.py", "pull", NAME, "--variant", variant, "--output", output, *words, **variables)
+
+    def rebuild(self, variant: str, output: Path, *words: object) -> subprocess.CompletedProcess[str]:
+        asked = (NAME, "--variant", variant, "--output", output, "--workers", 1)
+        return self.run(ROOT / "hub.py", "rebuild", *asked, *words)
+
+    def verify(self, path: Path) -> subprocess.CompletedProcess[str]:
+        return self.run(ROOT / "verify.py", path, "--workers", 1)
+
+
+def good(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command that ended well printed."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a command that was refused."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert re.match(r"hub\.py( \w+)?: error: ", line)
+    assert not done.stdout
+    return line
+
+
+def failure(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a command that gave up, whatever it said before of its tries."""
+    assert done.returncode == 3, done.stdout + done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if ": error: " in line]
+    assert "unexpected" not in line
+    return line
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The files below a folder, by path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def shards_of(found: Mapping[str, bytes], *variants: str) -> dict[str, bytes]:
+    """Of a folder's or a repository's files, those of variants: of these, or of all."""
+    names = variants or tuple(VARIANTS)
+    return {path: data for path, data in found.items() if path.startswith(tuple(f"{name}/" for name in names))}
+
+
+def writes(hub: Hub) -> list[Request]:
+    """The requests that are meant to change something."""
+    return [
+        request
+        for request in hub.requests
+        if request.method not in ("GET", "HEAD") and not _ASKING.search(request.path)
+    ]
+
+
+def tars_sent(hub: Hub) -> list[Request]:
+    """The requests that send a large file, or a part of one."""
+    return [request for request in hub.requests if request.origin == "cdn" and request.method == "PUT"]
+
+
+def card_of(repo: Repo) -> DatasetCard:
+    return DatasetCard(repo.files()["README.md"].decode())
+
+
+def hold(hub: Hub, repo: Repo) -> Repo:
+    """Put a copy of a repository on a Hub."""
+    copy = dataclasses.replace(
+        repo,
+        branches=dict(repo.branches),
+        tags=dict(repo.tags),
+        objects=dict(repo.objects),
+        granted=set(repo.granted),
+        lock=threading.Lock(),
+    )
+    hub.repos[repo.id] = copy
+    return copy
+
+
+def put(repo: Repo, branch: str, changed: Mapping[str, bytes]) -> None:
+    """Commit files to a branch, which starts where the main one is."""
+    repo.branches.setdefault(branch, repo.branches["main"])
+    lines = [("file", {"path": path, "content": base64.b64encode(data).decode()}) for path, data in changed.items()]
+    repo.commit(branch, "Change", "", lines)
+
+
+def flipped(data: bytes) -> bytes:
+    """The same bytes but for one bit in the middle."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def altered(folder: Path, change: Callable[[Record], Record]) -> dict[str, bytes]:
+    """A variant's records and manifests after a change to every record: other than they were, but at one."""
+    records = [change(record) for record in read_records(sorted(folder.glob("validation-*.json")))]
+    found = {f"{record.name}.json": record.to_bytes() for record in records} | derive(records).files
+    return {f"{folder.name}/{name}": data for name, data in found.items()}
+
+
+def with_config(**values: object) -> Callable[[Record], Record]:
+    """A change for `altered`: the configuration says so."""
+
+    def change(record: Record) -> Record:
+        recipe = dataclasses.replace(record.recipe, config={**record.recipe.config, **values})
+        return dataclasses.replace(record, recipe=recipe)
+
+    return change
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def generate(*words: object) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "generate.py"), *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in sample set through `VARIANTS`, of which two have the same pixels, in three shards each."""
+    folder = tmp_path_factory.mktemp("made")
+    generate("--variant", ",".join(VARIANTS), "--samples-per-shard", 4, "--output", folder)
+    return folder / "sample"
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, bytes]) -> Path:
+    """Three small images in class folders, as ImageNet has them."""
+    folder = tmp_path_factory.mktemp("source")
+    for synset, data in zip(SYNSETS, photographs.values(), strict=False):
+        (folder / synset).mkdir()
+        Image.open(io.BytesIO(data)).convert("RGB").resize((64, 48)).save(folder / synset / f"{synset}_1.JPEG")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def imagenet(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three images as ImageNet's, by `pil_nearest`, in two shards."""
+    folder = tmp_path_factory.mktemp("imagenet")
+    words = ("--dataset", "imagenet", "--source", source, "--size", 32, "--samples-per-shard", 2)
+    generate("--variant", "pil_nearest", *words, "--output", folder)
+    return folder / "imagenet"
+
+
+def _pushed(folder: Path, home: Path, *words: object) -> Repo:
+    with serve() as hub:
+        good(User(hub, home).push(folder, *words))
+        return hub.repo(NAME)
+
+
+@pytest.fixture(scope="session")
+def published(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Repo:
+    """The sample set as hub.py pushes it."""
+    return _pushed(made, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def bare(imagenet: Path, tmp_path_factory: pytest.TempPathFactory) -> Repo:
+    """The manifests of the three images, without a pixel, for all to see."""
+    return _pushed(imagenet, tmp_path_factory.mktemp("home"), "--manifests-only", "--public")
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serve() as found:
+        yield found
+
+
+@pytest.fixture
+def user(hub: Hub, tmp_path: Path) -> Iterator[User]:
+    """The token must not be found in any file that a command left."""
+    folder = tmp_path / "user"
+    folder.mkdir()
+    yield User(hub, folder)
+    assert not [path for path, data in files(tmp_path).items() if hub.token.encode() in data]

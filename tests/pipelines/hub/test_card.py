@@ -1,0 +1,105 @@
+"""The card on the Hub says what is there, and lets tools that know nothing of this project read it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.hub import Hub
+from tests.hub.state import Repo
+from tests.pipelines.hub.conftest import COMBINED, NAME, VARIANTS, User, card_of, good, hold
+
+STREAM = """
+import hashlib, json, sys
+from datasets import get_dataset_config_names, load_dataset
+
+repo = sys.argv[1]
+found = {}
+for name in get_dataset_config_names(repo):
+    samples = load_dataset(repo, name, split="validation", streaming=True)
+    found[name] = {one["__key__"]: [one["cls"], hashlib.sha256(one["png"].tobytes()).hexdigest()] for one in samples}
+print(json.dumps(found))
+"""
+
+URLS = """
+import hashlib, json, sys
+import webdataset as wds
+
+shards = wds.WebDataset(sys.argv[1], shardshuffle=False).decode("rgb8").to_tuple("__key__", "cls", "png")
+print(json.dumps({key: [label, hashlib.sha256(pixels.tobytes()).hexdigest()] for key, label, pixels in shards}))
+"""
+
+
+def expected(folder: Path) -> dict[str, list[Any]]:
+    """Label and hash of pixels by key, as a variant's table has them."""
+    rows = pq.read_table(folder / "manifest.parquet").to_pylist()
+    return {row["key"]: [row["label"], row["pixel_sha256"]] for row in rows}
+
+
+def test_the_metadata_names_every_variant(published: Repo) -> None:
+    data = card_of(published).data.to_dict()
+    configs = {config["config_name"]: config["data_files"] for config in data["configs"]}
+    assert configs == {name: [{"split": "validation", "path": f"{name}/validation-*.tar"}] for name in VARIANTS}
+    assert {"license", "pretty_name", "size_categories"} <= set(data)
+    assert data["size_categories"] == ["n<1K"]
+
+
+def test_the_text_says_what_there_is(published: Repo, made: Path) -> None:
+    text = card_of(published).text
+    for name in VARIANTS:
+        summary = json.loads((made / name / "manifest.json").read_bytes())
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert [cells.index(summary["variant"][stage]) for stage in ("decode", "resize")]
+        assert summary["variant"]["color"] in cells
+        assert {"9", f"{summary['residual']['mean_abs']:.3f}", f"{summary['residual']['changed']:.1%}"} <= set(cells)
+        assert f"{summary['totals']['bytes'] / 1e3:.1f} kB" in cells
+        for library, version in summary["provenance"]["libraries"].items():
+            if library in ("Pillow", "OpenCV", "NumPy"):
+                assert f"{library} {version}" in text
+    (alike,) = [line for line in text.splitlines() if "same pixels" in line.lower() and "opencv" in line]
+    assert "pil_bilinear" in alike
+    assert "pil_lanczos" not in alike
+    for word in ("arxiv.org/abs/2307.00280", "@", "verify.py", "score.py", f"hub.py pull {NAME}", "CC BY 2.0"):
+        assert word in text
+    assert f'load_dataset("{NAME}", ' in text
+
+
+def test_manifests_alone_say_how_to_rebuild(bare: Repo) -> None:
+    card = card_of(bare)
+    assert f"hub.py rebuild {NAME}" in card.text
+    assert "load_dataset" not in card.text
+    assert "validation-*.tar" not in json.dumps(card.data.to_dict())
+
+
+def test_datasets_streams_every_sample_of_every_variant(hub: Hub, user: User, published: Repo, made: Path) -> None:
+    hold(hub, published)
+    found = json.loads(good(user.run("-W", "ignore", "-c", STREAM, NAME)))
+    assert found == {name: expected(made / name) for name in VARIANTS}
+
+
+@pytest.mark.parametrize("variant", ["pil_lanczos", COMBINED])
+def test_webdataset_reads_urls(hub: Hub, user: User, published: Repo, made: Path, variant: str) -> None:
+    repo = hold(hub, published)
+    shards = f"{NAME}/{{}}{variant}/validation-{{{{00000..00002}}}}-of-00003.tar"
+    private = "hf://datasets/" + shards.format("")
+    assert json.loads(good(user.run("-c", URLS, private))) == expected(made / variant)
+    repo.private = False
+    public = f"{hub.url}/datasets/" + shards.format("resolve/main/")
+    assert json.loads(good(user.run("-c", URLS, public, HF_TOKEN=""))) == expected(made / variant)
+
+
+def test_the_clients_own_download_is_whole(hub: Hub, user: User, published: Repo, tmp_path: Path) -> None:
+    hold(hub, published)
+    program = shutil.which("hf", path=str(Path(sys.executable).parent))
+    assert program
+    folder = tmp_path / "downloaded"
+    words = ["download", NAME, "--repo-type", "dataset", "--include", "pil_lanczos/*", "--local-dir", folder]
+    good(user.run(program, *words))
+    assert "OK: 3 shards of 1 variant" in good(user.verify(folder))

@@ -1,0 +1,192 @@
+"""hub.py pull against a real client and a Hub on loopback: what arrives is whole, checked, and fetched once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.hub import Hub
+from tests.hub.state import Repo
+from tests.pipelines.hub.conftest import (
+    COMBINED,
+    NAME,
+    User,
+    altered,
+    failure,
+    files,
+    flipped,
+    good,
+    hold,
+    put,
+    refusal,
+    sha256,
+    shards_of,
+    with_config,
+)
+
+FIRST, SECOND, LAST = (f"pil_lanczos/validation-0000{index}-of-00003" for index in range(3))
+
+
+@pytest.fixture
+def repo(hub: Hub, published: Repo) -> Repo:
+    return hold(hub, published)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "pulled"
+
+
+def fetched(hub: Hub, made: Path) -> set[str]:
+    """The tars of which something was sent, by path."""
+    sent = " ".join(request.path for request in hub.requests if request.method == "GET" and request.sent)
+    return {
+        path for path, data in files(made).items() if path.endswith(".tar") and (path in sent or sha256(data) in sent)
+    }
+
+
+def test_what_is_pulled_is_what_was_pushed(hub: Hub, user: User, repo: Repo, made: Path, output: Path) -> None:
+    good(user.pull(f"pil_lanczos,{COMBINED}", output))
+    expected = shards_of(files(made), "pil_lanczos", COMBINED)
+    assert shards_of(files(output / "sample")) == expected
+    assert "OK" in good(user.verify(output))
+    assert not {request.authorized for request in hub.requests if request.origin == "cdn"} & {True}
+    hub.requests.clear()
+    good(user.pull("all", output))  # what is there is not fetched again
+    assert {path.partition("/")[0] for path in fetched(hub, made)} == {"opencv", "pil_bilinear"}
+    assert shards_of(files(output / "sample")) == shards_of(files(made))
+    hub.requests.clear()
+    good(user.pull("all", output))
+    assert not fetched(hub, made)
+    assert "OK" in good(user.verify(output))
+
+
+def _other_row(path: str) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
+    def change(held: dict[str, bytes]) -> dict[str, bytes]:
+        return {path: held[path].replace(b'"key":["', b'"key":["x', 1)}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "path",
+    [f"{SECOND}.tar", f"{SECOND}.json", "pil_lanczos/manifest.parquet", "pil_lanczos/manifest.json"],
+    ids=["tar", "record", "table", "summary"],
+)
+def test_a_set_that_does_not_agree_is_refused(
+    hub: Hub, user: User, repo: Repo, made: Path, output: Path, path: str
+) -> None:
+    held = repo.files()[path]
+    put(repo, "bad", {path: held.replace(b"pil_bilinear", b"pil_bicubic1") if path.endswith("json") else flipped(held)})
+    done = user.pull("pil_lanczos", output, "--revision", "bad")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert path in done.stdout + done.stderr
+    assert not (output / "sample" / path).exists()
+    assert not (output / "sample" / "pil_lanczos" / "manifest.json").exists()
+    assert files(output).items() <= {f"sample/{name}": data for name, data in files(made).items()}.items()
+    good(user.pull("pil_lanczos", output))  # the good one can take its place
+    assert "OK" in good(user.verify(output))
+
+
+def test_a_shorter_tar_is_refused(user: User, repo: Repo, output: Path) -> None:
+    put(repo, "bad", {f"{LAST}.tar": repo.files()[f"{LAST}.tar"][:-512]})
+    done = user.pull("pil_lanczos", output, "--revision", "bad")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"{LAST}.tar" in done.stdout + done.stderr
+    assert not (output / "sample" / f"{LAST}.tar").exists()
+
+
+def test_a_pull_that_was_given_up_goes_on(hub: Hub, user: User, repo: Repo, made: Path, output: Path) -> None:
+    lost = sha256(repo.files()[f"{LAST}.tar"])
+    hub.fail("GET", lost, times=99, status=503, headers={"Retry-After": "1"})
+    assert "503" in failure(user.pull("pil_lanczos", output))
+    assert {f"{FIRST}.tar", f"{FIRST}.json", f"{SECOND}.tar"} <= set(files(output / "sample"))
+    assert not (output / "sample" / f"{LAST}.json").exists()
+    assert not (output / "sample" / "pil_lanczos" / "manifest.json").exists()
+    hub._faults.clear()
+    hub.requests.clear()
+    good(user.pull("pil_lanczos", output))
+    assert fetched(hub, made) == {f"{LAST}.tar"}
+    assert "OK" in good(user.verify(output))
+
+
+def test_a_pull_outlives_faults(hub: Hub, user: User, repo: Repo, output: Path) -> None:
+    busy = {"status": 503, "headers": {"Retry-After": "1"}}
+    hub.fail("GET", f"/api/datasets/{NAME}", **busy)
+    hub.fail("GET", "/tree/|/revision/", **busy)
+    hub.fail("GET", "/resolve/.*json", **busy)
+    hub.fail("HEAD", "/resolve/", status=429, headers={"Retry-After": "1"})
+    hub.fail("GET", "signature", after=40_000)
+    hub.fail("GET", "signature", after=40_000, reset=True)
+    hub.fail("GET", "signature", status=429, headers={"Retry-After": "1"})
+    good(user.pull("pil_lanczos", output))
+    assert "OK" in good(user.verify(output))
+
+
+def test_damage_that_came_later_is_not_taken_for_whole(user: User, repo: Repo, made: Path, output: Path) -> None:
+    good(user.pull("pil_lanczos", output))
+    path = output / "sample" / f"{SECOND}.tar"
+    path.write_bytes(path.read_bytes()[:1000])
+    good(user.pull("pil_lanczos", output))
+    assert shards_of(files(output / "sample")) == shards_of(files(made), "pil_lanczos")
+
+
+def test_a_revision_is_pulled_as_it_was(user: User, repo: Repo, made: Path, output: Path) -> None:
+    repo.tags["v1"] = repo.resolve("main")
+    put(repo, "main", altered(made / "pil_lanczos", with_config(size=160)))
+    good(user.pull("pil_lanczos", output, "--revision", "v1"))
+    assert shards_of(files(output / "sample")) == shards_of(files(made), "pil_lanczos")
+
+
+def test_another_set_is_left_as_it_is(user: User, repo: Repo, made: Path, output: Path) -> None:
+    shutil.copytree(made / "pil_lanczos", output / "sample" / "pil_lanczos")
+    for path, data in altered(made / "pil_lanczos", with_config(size=160)).items():
+        (output / "sample" / path).write_bytes(data)
+    before = files(output)
+    assert str(output / "sample" / "pil_lanczos") in refusal(user.pull("pil_lanczos", output))
+    assert files(output) == before
+
+
+def test_a_name_that_leads_elsewhere_is_refused(user: User, repo: Repo, made: Path, output: Path) -> None:
+    put(repo, "main", altered(made / "opencv", with_config(dataset="../elsewhere")))
+    done = user.pull("opencv", output)
+    assert done.returncode in (1, 2), done.stdout + done.stderr
+    assert not (output.parent / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("words", [("pil_lancoz",), ("opencv,pil_lancoz",)])
+def test_an_unknown_variant_is_told_with_the_near_one(
+    user: User, repo: Repo, output: Path, words: tuple[str, ...]
+) -> None:
+    assert "pil_lanczos" in refusal(user.pull(words[0], output))
+    assert not output.exists()
+
+
+def test_manifests_alone_are_to_be_rebuilt(hub: Hub, user: User, bare: Repo, output: Path) -> None:
+    hold(hub, bare)
+    assert "rebuild" in refusal(user.pull("pil_nearest", output))
+    assert not output.exists()
+
+
+def test_what_cannot_be_reached_is_told_in_one_line(hub: Hub, user: User, repo: Repo, output: Path) -> None:
+    wrong = "hf_" + "w" * 34
+    assert "v9" in refusal(user.pull("pil_lanczos", output, "--revision", "v9"))
+    assert "token" in refusal(user.pull("pil_lanczos", output, HF_TOKEN=wrong))
+    assert "hf auth login" in refusal(user.pull("pil_lanczos", output, HF_TOKEN=""))
+    assert NAME in refusal(user.pull("pil_lanczos", output, HF_TOKEN=hub.stranger))
+    repo.private, repo.gated = False, "manual"
+    for token in ("", hub.stranger):
+        assert "gated" in refusal(user.pull("pil_lanczos", output, HF_TOKEN=token))
+    del hub.repos[NAME]
+    assert NAME in refusal(user.pull("pil_lanczos", output))
+    assert not output.exists()
+
+
+def test_a_gated_set_comes_to_whom_it_is_granted(hub: Hub, user: User, repo: Repo, output: Path) -> None:
+    repo.private, repo.gated = False, "manual"
+    repo.granted.add("stranger")
+    good(user.pull("opencv", output, HF_TOKEN=hub.stranger))
+    assert "OK" in good(user.verify(output))

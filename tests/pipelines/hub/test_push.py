@@ -1,0 +1,206 @@
+"""hub.py push against a real client and a Hub on loopback: what lands there, who may see it, and what is refused."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.hub import Hub
+from tests.hub.state import Repo
+from tests.pipelines.hub.conftest import (
+    COMBINED,
+    NAME,
+    VARIANTS,
+    User,
+    altered,
+    card_of,
+    failure,
+    files,
+    flipped,
+    good,
+    hold,
+    put,
+    refusal,
+    shards_of,
+    tars_sent,
+    with_config,
+    writes,
+)
+
+
+def test_a_push_puts_every_file_in_place_and_the_card_last(published: Repo, made: Path) -> None:
+    assert shards_of(published.files()) == shards_of(files(made))
+    assert set(published.files()) - set(shards_of(files(made))) == {".gitattributes", "README.md"}
+    assert (published.private, published.gated) == (True, False)
+    head = published.resolve("main")
+    assert {path for path, file in head.files.items() if file.commit == head.id} == {"README.md"}
+
+
+def test_a_second_push_sends_nothing(hub: Hub, user: User, published: Repo, made: Path) -> None:
+    head = hold(hub, published).resolve("main").id
+    good(user.push(made))
+    assert not tars_sent(hub)
+    assert hub.repo(NAME).resolve("main").id == head
+
+
+def test_a_variant_can_follow_later(hub: Hub, user: User, made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sample"
+    shutil.copytree(made, folder)
+    damaged = folder / "opencv" / "validation-00001-of-00003.tar"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(flipped(whole))
+    good(user.push(folder, "--variant", f"{COMBINED},pil_lanczos"))  # what is not pushed need not be whole
+    assert set(shards_of(hub.repo(NAME).files())) == set(shards_of(files(made), COMBINED, "pil_lanczos"))
+    damaged.write_bytes(whole)
+    hub.requests.clear()
+    good(user.push(folder, "--variant", "opencv"))
+    assert len(tars_sent(hub)) == 3
+    assert shards_of(hub.repo(NAME).files()) == shards_of(files(made), "opencv", "pil_lanczos", COMBINED)
+    names = [config["config_name"] for config in card_of(hub.repo(NAME)).data.to_dict()["configs"]]
+    assert sorted(names) == sorted(["opencv", "pil_lanczos", COMBINED])
+
+
+def test_xet_carries_the_same_bytes(hub: Hub, user: User, made: Path) -> None:
+    good(user.push(made, "--variant", "opencv", HF_HUB_DISABLE_XET="0"))
+    assert shards_of(hub.repo(NAME).files()) == shards_of(files(made), "opencv")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("validation-00001-of-00003.tar", flipped),
+        ("validation-00001-of-00003.json", None),
+        ("manifest.json", lambda data: data.replace(b'"failed": 0', b'"failed": 1')),
+    ],
+    ids=["tar", "record", "manifest"],
+)
+def test_what_is_not_whole_is_not_pushed(
+    hub: Hub, user: User, made: Path, tmp_path: Path, name: str, damage: object
+) -> None:
+    folder = tmp_path / "sample"
+    shutil.copytree(made, folder)
+    path = folder / "pil_lanczos" / name
+    if callable(damage):
+        path.write_bytes(damage(path.read_bytes()))
+    else:
+        path.unlink()
+    for words in ((), ("--manifests-only",)):
+        done = user.push(folder, *words)
+        assert done.returncode == 1, done.stderr
+        assert f"pil_lanczos/{name}" in done.stdout
+        assert not writes(hub)
+
+
+def test_imagenet_is_private_and_gated_before_a_pixel_is_sent(hub: Hub, user: User, imagenet: Path) -> None:
+    good(user.push(imagenet))
+    repo = hub.repo(NAME)
+    assert (repo.private, repo.gated) == (True, "manual")
+    order = [request.path for request in writes(hub)]
+    settings = next(place for place, path in enumerate(order) if path.endswith("/settings"))
+    assert settings < order.index(tars_sent(hub)[0].path)
+    prompt = card_of(repo).data.to_dict()["extra_gated_prompt"]
+    assert "non-commercial research" in prompt
+
+
+def test_imagenet_is_made_public_only_by_who_says_to_have_the_right(hub: Hub, user: User, imagenet: Path) -> None:
+    assert "--i-have-the-right-to" in refusal(user.push(imagenet, "--public"))
+    assert not writes(hub)
+    good(user.push(imagenet, "--public", "--i-have-the-right-to"))
+    assert (hub.repo(NAME).private, hub.repo(NAME).gated) == (False, "manual")
+
+
+def test_imagenet_is_not_put_where_all_can_see_it(hub: Hub, user: User, imagenet: Path, bare: Repo) -> None:
+    hold(hub, bare)
+    assert "public" in refusal(user.push(imagenet))
+    assert not writes(hub)
+
+
+def test_others_are_public_or_gated_as_asked(hub: Hub, user: User, made: Path) -> None:
+    good(user.push(made, "--variant", "opencv", "--public"))
+    assert (hub.repo(NAME).private, hub.repo(NAME).gated) == (False, False)
+    good(user.push(made, "--variant", "opencv", "--gated", repo="lab/gated"))
+    assert (hub.repo("lab/gated").private, hub.repo("lab/gated").gated) == (True, "manual")
+    assert "CC BY 2.0" in card_of(hub.repo("lab/gated")).data.to_dict()["extra_gated_prompt"]
+
+
+def test_manifests_alone_hold_no_pixel(bare: Repo, imagenet: Path) -> None:
+    expected = {path for path in files(imagenet) if path.startswith("pil_nearest/") and not path.endswith(".tar")}
+    assert set(bare.files()) == expected | {".gitattributes", "README.md"}
+    assert {path: bare.files()[path] for path in expected} == {path: files(imagenet)[path] for path in expected}
+    assert (bare.private, bare.gated) == (False, False)
+
+
+def test_manifests_alone_do_not_join_pixels(hub: Hub, user: User, published: Repo, made: Path) -> None:
+    hold(hub, published)
+    refusal(user.push(made, "--manifests-only"))
+    assert not writes(hub)
+
+
+def test_one_repository_holds_one_configuration(hub: Hub, user: User, published: Repo, made: Path) -> None:
+    put(hold(hub, published), "main", altered(made / "pil_lanczos", with_config(size=160)))
+    assert "160" in refusal(user.push(made, "--variant", "opencv"))
+    assert not writes(hub)
+
+
+def test_who_may_not_push_is_told_in_one_line(hub: Hub, user: User, made: Path, published: Repo) -> None:
+    wrong = "hf_" + "w" * 34
+    assert "hf auth login" in refusal(user.push(made, HF_TOKEN=""))
+    assert "token" in refusal(user.push(made, HF_TOKEN=wrong))
+    assert "right" in refusal(user.push(made, HF_TOKEN=hub.stranger))
+    hold(hub, published).private = False
+    assert "right" in refusal(user.push(made, "--variant", "opencv", HF_TOKEN=hub.stranger))
+    assert hub.repo(NAME).resolve("main").id == published.resolve("main").id
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--variant", "pil_lancoz"), "pil_lanczos"),
+        (("--repo", "noised"), "ORG/NAME"),
+        (("--repo", "lab/no ised"), "lab/no ised"),
+        (("--i-have-the-right-to",), "--public"),
+    ],
+)
+def test_a_wrong_word_is_told_in_one_line(hub: Hub, user: User, made: Path, words: tuple[str, ...], told: str) -> None:
+    assert told in refusal(user.push(made, *words))
+    assert not writes(hub)
+
+
+def test_a_folder_without_shards_is_told_in_one_line(hub: Hub, user: User, tmp_path: Path) -> None:
+    assert str(tmp_path / "nowhere") in refusal(user.push(tmp_path / "nowhere"))
+    assert not writes(hub)
+
+
+def test_a_push_outlives_faults(hub: Hub, user: User, made: Path) -> None:
+    busy = {"status": 503, "headers": {"Retry-After": "1"}}
+    hub.fail("POST", "/repos/create", **busy)
+    hub.fail("GET", f"/api/datasets/{NAME}", **busy)
+    hub.fail("POST", "/preupload/", status=429, headers={"Retry-After": "1"})
+    hub.fail("PUT", "signature", after=100_000)
+    hub.fail("PUT", "signature", after=50_000, reset=True)
+    hub.fail("POST", "/validate-yaml", **busy)
+    hub.fail("POST", "/commit/", status=429, headers={"Retry-After": "1"})
+    hub.fail("POST", "/commit/", after=100)
+    good(user.push(made))
+    assert not [fault for fault in hub._faults if fault.times]
+    assert shards_of(hub.repo(NAME).files()) == shards_of(files(made))
+
+
+def test_a_push_that_was_given_up_goes_on(hub: Hub, user: User, made: Path) -> None:
+    hub.fail("POST", "/commit/", times=99, status=503, headers={"Retry-After": "1"})
+    assert "503" in failure(user.push(made, "--variant", "opencv,pil_lanczos"))
+    assert re.search("no|not", failure(user.push(made, "--variant", "opencv", HF_ENDPOINT="http://127.0.0.1:9")))
+    hub._faults.clear()
+    before = {request.path.partition("?")[0] for request in tars_sent(hub)}
+    hub.requests.clear()
+    assert before
+    good(user.push(made, "--variant", "opencv,pil_lanczos"))
+    assert not before & {request.path.partition("?")[0] for request in tars_sent(hub)}
+    assert shards_of(hub.repo(NAME).files()) == shards_of(files(made), "opencv", "pil_lanczos")
+
+
+def test_all_variants_are_meant_where_none_is_named(published: Repo) -> None:
+    assert {path.partition("/")[0] for path in published.files() if "/" in path} == set(VARIANTS)
