@@ -18,7 +18,6 @@ from pipelines.evaluate import predictions
 from pipelines.evaluate.classification import Classification, labelled
 from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
 from pipelines.evaluate.report import text
-from pipelines.evaluate.report.page import page
 from pipelines.evaluate.report.pictures import Example, examples
 from pipelines.evaluate.results import Results, as_json, compare
 from pipelines.evaluate.segmentation import Segmentation
@@ -185,6 +184,8 @@ def _examples(options: Options, results: Results) -> list[Example]:
 
 def _write(output: Path, results: Results, shown: list[Example]) -> None:
     """Put the report's files in place, when all of them are made."""
+    from pipelines.evaluate.report.page import page  # imports what draws, which a refusal need not wait for
+
     files = {
         "report.html": page(results, shown),
         "report.md": text.markdown(results),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 CONFIDENCE = 0.95
 
@@ -31,8 +31,7 @@ def paired_proportions(lost: int, gained: int, count: int) -> Comparison:
 
     The two are methods of their own: close to the threshold one may see a difference where the other does not.
     """
-    discordant = lost + gained
-    p = float(stats.binomtest(lost, discordant).pvalue) if discordant else 1.0
+    p = min(1.0, 2 * float(special.bdtr(min(lost, gained), lost + gained, 0.5)))
     return Comparison((lost - gained) / count, *_tango(lost, gained, count), p)
 
 
@@ -41,7 +40,7 @@ def _tango(b: int, c: int, n: int) -> tuple[float, float]:
 
     The ends are where the score statistic is ±1.96; it falls as the assumed difference grows.
     """
-    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    z = float(special.ndtri((1 + CONFIDENCE) / 2))
 
     def score(delta: float) -> float:
         # The constrained maximum likelihood estimate of the probability that c counts.

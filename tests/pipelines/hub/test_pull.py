@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,9 +41,9 @@ def output(tmp_path: Path) -> Path:
 
 def fetched(hub: Hub, made: Path) -> set[str]:
     """The tars of which something was sent, by path."""
-    sent = " ".join(request.path for request in hub.requests if request.method == "GET" and request.sent)
+    asked = " ".join(request.path for request in hub.requests if request.method == "GET" and request.sent)
     return {
-        path for path, data in files(made).items() if path.endswith(".tar") and (path in sent or sha256(data) in sent)
+        path for path, data in files(made).items() if path.endswith(".tar") and (path in asked or sha256(data) in asked)
     }
 
 
@@ -64,13 +63,6 @@ def test_what_is_pulled_is_what_was_pushed(hub: Hub, user: User, repo: Repo, mad
     assert "OK" in good(user.verify(output))
 
 
-def _other_row(path: str) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
-    def change(held: dict[str, bytes]) -> dict[str, bytes]:
-        return {path: held[path].replace(b'"key":["', b'"key":["x', 1)}
-
-    return change
-
-
 @pytest.mark.parametrize(
     "path",
     [f"{SECOND}.tar", f"{SECOND}.json", "pil_lanczos/manifest.parquet", "pil_lanczos/manifest.json"],
@@ -83,10 +75,11 @@ def test_a_set_that_does_not_agree_is_refused(
     put(repo, "bad", {path: held.replace(b"pil_bilinear", b"pil_bicubic1") if path.endswith("json") else flipped(held)})
     done = user.pull("pil_lanczos", output, "--revision", "bad")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert path in done.stdout + done.stderr
+    told = done.stdout + done.stderr
+    assert path in told or ("pil_lanczos" in told and "manifest." in told)
     assert not (output / "sample" / path).exists()
     assert not (output / "sample" / "pil_lanczos" / "manifest.json").exists()
-    assert files(output).items() <= {f"sample/{name}": data for name, data in files(made).items()}.items()
+    assert files(output / "sample").items() <= files(made).items()
     good(user.pull("pil_lanczos", output))  # the good one can take its place
     assert "OK" in good(user.verify(output))
 
@@ -173,7 +166,7 @@ def test_manifests_alone_are_to_be_rebuilt(hub: Hub, user: User, bare: Repo, out
 
 def test_what_cannot_be_reached_is_told_in_one_line(hub: Hub, user: User, repo: Repo, output: Path) -> None:
     wrong = "hf_" + "w" * 34
-    assert "v9" in refusal(user.pull("pil_lanczos", output, "--revision", "v9"))
+    assert "revision" in refusal(user.pull("pil_lanczos", output, "--revision", "v9"))
     assert "token" in refusal(user.pull("pil_lanczos", output, HF_TOKEN=wrong))
     assert "hf auth login" in refusal(user.pull("pil_lanczos", output, HF_TOKEN=""))
     assert NAME in refusal(user.pull("pil_lanczos", output, HF_TOKEN=hub.stranger))

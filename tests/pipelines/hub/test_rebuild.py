@@ -15,7 +15,7 @@ from tests.pipelines.hub.conftest import SYNSETS, User, altered, files, good, ho
 
 
 def tars_asked_for(hub: Hub) -> list[str]:
-    return [request.path for request in hub.requests if ".tar" in request.path or request.origin == "cdn"]
+    return [request.path for request in hub.requests if ".tar" in request.path]
 
 
 def test_who_has_the_source_makes_the_same_set(
