@@ -386,9 +386,9 @@ def test_a_model_is_scored_and_its_predictions_are_kept(
 
 
 def test_memory_does_not_grow_with_the_number_of_samples(noised: Path, tmp_path: Path) -> None:
-    """Ten times the samples, in tables of scores of 8 and 80 MB a variant, take a quarter of what one table holds."""
+    """Ten times the samples, in tables of scores of 8 and 80 MB a variant, take less than one of the tables holds."""
     peaks = [_peak(noised, tmp_path / str(count), count) for count in (2_000, 20_000)]
-    assert peaks[1] - peaks[0] < 20_000
+    assert peaks[1] - peaks[0] < 50_000
 
 
 def _peak(noised: Path, folder: Path, count: int) -> int:

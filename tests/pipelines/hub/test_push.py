@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
@@ -69,29 +68,24 @@ def test_xet_carries_the_same_bytes(hub: Hub, user: User, made: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "damage"),
+    ("name", "words"),
     [
-        ("validation-00001-of-00003.tar", flipped),
-        ("validation-00001-of-00003.json", None),
-        ("manifest.json", lambda data: data.replace(b'"failed": 0', b'"failed": 1')),
+        ("validation-00001-of-00003.tar", ()),
+        ("validation-00001-of-00003.tar", ("--manifests-only",)),
+        ("manifest.parquet", ("--public",)),
     ],
-    ids=["tar", "record", "manifest"],
 )
 def test_what_is_not_whole_is_not_pushed(
-    hub: Hub, user: User, made: Path, tmp_path: Path, name: str, damage: object
+    hub: Hub, user: User, made: Path, tmp_path: Path, name: str, words: tuple[str, ...]
 ) -> None:
     folder = tmp_path / "sample"
     shutil.copytree(made, folder)
     path = folder / "pil_lanczos" / name
-    if callable(damage):
-        path.write_bytes(damage(path.read_bytes()))
-    else:
-        path.unlink()
-    for words in ((), ("--manifests-only",)):
-        done = user.push(folder, *words)
-        assert done.returncode == 1, done.stderr
-        assert f"pil_lanczos/{name}" in done.stdout
-        assert not writes(hub)
+    path.write_bytes(flipped(path.read_bytes()))
+    done = user.push(folder, *words)
+    assert done.returncode == 1, done.stderr
+    assert f"pil_lanczos/{name}" in done.stdout
+    assert not writes(hub)
 
 
 def test_imagenet_is_private_and_gated_before_a_pixel_is_sent(hub: Hub, user: User, imagenet: Path) -> None:
@@ -203,7 +197,6 @@ def test_a_push_outlives_faults(hub: Hub, user: User, made: Path) -> None:
 def test_a_push_that_was_given_up_goes_on(hub: Hub, user: User, made: Path) -> None:
     hub.fail("POST", "/commit/", times=99, status=503, headers={"Retry-After": "1"})
     assert "503" in failure(user.push(made, "--variant", "opencv,pil_lanczos"))
-    assert re.search("no|not", failure(user.push(made, "--variant", "opencv", HF_ENDPOINT="http://127.0.0.1:9")))
     hub._faults.clear()
     before = {request.path.partition("?")[0] for request in sent(hub)}
     hub.requests.clear()
