@@ -11,6 +11,7 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
+from generators.variant import STAGES
 from manifests.schema import CARD_ENTRY, SPLIT, TABLE
 from pipelines.generate.card import TERMS, alike, variants_table
 from pipelines.text import size
@@ -97,7 +98,7 @@ def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool) -> Iterator[
         f"Residuals are against the reference, `{config['reference']}`, over all values of all images (0 to 255). Each "
         "folder's `manifest.parquet` has a row for every source image with its pixels' sha256, and says which failed."
     )
-    yield from _use(repo, name, str(dataset), pixels=pixels)
+    yield from _use(repo, name, _reference(summaries), str(dataset), pixels=pixels)
     yield from _made_by(summaries)
     yield from ("", "## Terms", "", TERMS[dataset], "", "## Citation", "", "```bibtex", _PAPER, "```")
 
@@ -109,7 +110,16 @@ def _geometry(geometry: Mapping[str, Any]) -> str:
     return f"Geometry: `{geometry['name']}`, size {','.join(map(str, sides)) if isinstance(sides, list) else sides}."
 
 
-def _use(repo: str, name: str, dataset: str, *, pixels: bool) -> Iterator[str]:
+def _reference(summaries: Sequence[Summary]) -> str | None:
+    """The name of the variant that the others are compared with; None where it is not there."""
+    spelled = {
+        "+".join(token for token in (s["variant"][stage] for stage in STAGES) if token != "none"): str(s["name"])
+        for s in summaries
+    }
+    return spelled.get(summaries[0]["config"]["reference"])
+
+
+def _use(repo: str, name: str, reference: str | None, dataset: str, *, pixels: bool) -> Iterator[str]:
     yield from ("", "## Use", "")
     if not pixels:
         inputs = {"sample": "", "coco": " --source IMAGES --annotations FILE"}.get(dataset, " --source IMAGES")
@@ -118,9 +128,12 @@ def _use(repo: str, name: str, dataset: str, *, pixels: bool) -> Iterator[str]:
     yield from ("```python", "from datasets import load_dataset", "")
     yield f'shards = load_dataset("{repo}", "{name}", split="{SPLIT}", streaming=True)'
     yield from ("```", "", "With SysNoise shards (verified as it arrives, verified again, scored):", "", "```sh")
-    yield f"python hub.py pull {repo} --variant {name} --output out"
+    both = name if reference in (None, name) else f"{reference},{name}"
+    yield f"python hub.py pull {repo} --variant {both} --output out"
     yield f"python verify.py out/{dataset}"
-    yield f"python score.py --shards out/{dataset} --predictions predictions"
+    if reference:  # without which nothing can be compared
+        scored = " --annotations FILE" if dataset == "coco" else ""
+        yield f"python score.py --shards out/{dataset} --predictions predictions{scored}"
     yield "```"
 
 

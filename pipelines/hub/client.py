@@ -46,6 +46,10 @@ class Repo:
 
     name: str
 
+    def __post_init__(self) -> None:
+        if self.name.count("/") != 1 or not all(self.name.split("/")):
+            raise UsageError(f"{self.name!r} is no name of a repository, which is ORG/NAME")
+
     @property
     def url(self) -> str:
         return f"{constants.ENDPOINT}/datasets/{self.name}"
@@ -64,7 +68,7 @@ class Repo:
                 pause = _asked_pause(error) or _PAUSE * 2**attempt
                 say(f"the Hub does not answer as it should ({_status(error)}): trying again in {pause:.0f} s")
                 time.sleep(pause)
-            except (LocalTokenNotFoundError, OfflineModeIsEnabled, HFValidationError, FileNotFoundError) as error:
+            except (LocalTokenNotFoundError, OfflineModeIsEnabled, HFValidationError) as error:
                 raise self._error(error) from None
         raise AssertionError("the last try returns or raises")
 
@@ -131,6 +135,10 @@ class Repo:
                 return None
 
         return self.call(work)
+
+    def gated(self) -> bool:
+        """Whether access must be asked for."""
+        return bool(self.call(lambda api: api.dataset_info(self.name)).gated)
 
     def create(self) -> None:
         """Make the repository, private, where there is none."""

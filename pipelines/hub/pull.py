@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.schema import CARD, SUMMARY, TABLE, TIMM, Record
-from pipelines.errors import UsageError
+from pipelines.errors import RunError, UsageError
 from pipelines.files import replacing
 from pipelines.generate.card import card
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.published import ContradictionError, Published, choose, fetch_manifests
 from pipelines.progress import Advance, counted
 
-# Where files lie until they are checked; removed when all is done.
+# Where a tar lies until it is checked.
 _STAGING = ".pull"
 
 
@@ -39,24 +41,37 @@ def pull(options: PullOptions) -> int:
     quiet()
     repo = Repo(options.repo)
     revision = repo.commit(options.revision)
-    staging = options.output / _STAGING
-    found = [fetch_manifests(repo, revision, name, staging) for name in choose(repo, revision, options.variants)]
-    roots = {published.name: options.output / published.dataset for published in found}
+    with tempfile.TemporaryDirectory() as folder:
+        names = choose(repo, revision, options.variants)
+        found = [fetch_manifests(repo, revision, name, Path(folder)) for name in names]
+    root = options.output / found[0].dataset
     for published in found:
+        if published.dataset != found[0].dataset:
+            raise ContradictionError(f"{repo.name} holds {published.dataset} and {found[0].dataset}: nothing is used")
         if not published.has_pixels:
             raise UsageError(f"{repo.name} has manifests of {published.name}, but no pixels: use hub.py rebuild")
-        _check_place(roots[published.name] / published.name, published)
-    total = sum(record.tar_bytes for published in found for record in published.records)
-    with counted(total, "B", "bytes here and checked") as advance:
-        for published in found:
-            _pull(repo, revision, published, roots[published.name] / published.name, staging, advance)
-    for root in set(roots.values()):
-        with replacing(root / CARD) as path:
-            path.write_bytes(card(root))
-    shutil.rmtree(staging)
-    print(f"Pulled {', '.join(roots)} from {repo.name} at {revision[:8]}: every tar has its record's sha256.")
-    print(f"In {', '.join(map(str, sorted(set(roots.values()))))}.")
+        _check_place(root / published.name, published)
+    _download(repo, revision, found, root, options.output / _STAGING)
+    with replacing(root / CARD) as path:
+        path.write_bytes(card(root))
+    print(f"Pulled {', '.join(names)} from {repo.name} at {revision[:8]} to {root}: every tar has its record's sha256.")
     return 0
+
+
+def _download(repo: Repo, revision: str, found: Sequence[Published], root: Path, staging: Path) -> None:
+    total = sum(record.tar_bytes for published in found for record in published.records)
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+        with counted(total, "B", "bytes here and checked") as advance:
+            for published in found:
+                # Below a folder of its own, so that nothing takes it for a variant.
+                _pull(repo, revision, published, root / published.name, staging / revision, advance)
+    except OSError as error:
+        raise RunError(
+            f"cannot write to {root} ({error.strerror or error}): what is whole is kept, and the same command goes on"
+        ) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _check_place(folder: Path, published: Published) -> None:

@@ -43,29 +43,32 @@ class PushOptions:
 
 
 def push(options: PushOptions) -> int:
-    """Push, and say where it went; the exit status (1 where verification finds problems)."""
+    """Push, and say where it went; the exit status (1 where verification finds problems).
+
+    Everything is checked before anything is written: rights and what the repository holds before hours of verifying.
+    """
     quiet()
     folders = _chosen(options)
-    summaries = [_summary(folder) for folder in folders]
-    dataset = str(summaries[0]["config"]["dataset"])
-    restricted = dataset in RESTRICTED and not options.manifests_only
-    if options.public and restricted and not options.has_the_right:
-        raise UsageError(
-            f"the terms of {dataset} do not allow its images to be handed on: leave --public out, push with "
-            "--manifests-only, or add --i-have-the-right-to"
-        )
+    summaries = [_summary((folder / SUMMARY), folder.name) for folder in folders]
+    repo = Repo(options.repo)
+    say(f"pushing as {repo.user()}")
+    before = repo.visibility()
+    restricted = str(summaries[0]["config"]["dataset"]) in RESTRICTED and not options.manifests_only
+    if restricted and not options.has_the_right:
+        _check_rights(summaries[0]["config"]["dataset"], options, before)
+    held = [] if before is None else _held(repo, options, summaries)
     problems = check(folders, options.workers)
     if problems:
         show(problems)
         print(f"FAILED: {len(problems):,} problems, and nothing was pushed")
         return 1
-    repo = Repo(options.repo)
-    say(f"verified; pushing as {repo.user()}")
-    _open(repo, options, restricted=restricted)
-    held = _held(repo, options, summaries)
-    gated = restricted if options.gated is None else options.gated
+    if before is None:
+        repo.create()
+    gated = repo.gated() or (restricted if options.gated is None else options.gated)
     if gated:
         repo.settle(gated=True)
+    if options.public and before != "public":
+        repo.settle(private=False)
     patterns = _MANIFESTS if options.manifests_only else (*_MANIFESTS, _TARS)
     for number, folder in enumerate(folders, 1):
         say(f"{folder.name}: {number} of {len(folders)}")
@@ -74,6 +77,17 @@ def push(options: PushOptions) -> int:
     repo.upload_card(hub_card(repo.name, everything, gated=gated, pixels=not options.manifests_only))
     print(f"Pushed {', '.join(folder.name for folder in folders)} to {repo.url} ({repo.visibility()}).")
     return 0
+
+
+def _check_rights(dataset: str, options: PushOptions, before: str | None) -> None:
+    """Raises UsageError where images that may not be handed on would be public."""
+    if options.public:
+        raise UsageError(
+            f"the terms of {dataset} do not allow its images to be handed on: leave --public out, push with "
+            "--manifests-only, or add --i-have-the-right-to"
+        )
+    if before == "public":
+        raise UsageError(f"{options.repo} is public, and these images may not be: push to a private repository")
 
 
 def _chosen(options: PushOptions) -> list[Path]:
@@ -88,24 +102,18 @@ def _chosen(options: PushOptions) -> list[Path]:
     return [folders[name] for name in dict.fromkeys(names)]
 
 
-def _summary(folder: Path) -> dict[str, Any]:
+def _summary(path: Path, variant: str, where: str | None = None) -> dict[str, Any]:
+    """What a `manifest.json` holds; `where` names the repository that it is from."""
     try:
-        found: dict[str, Any] = json.loads((folder / SUMMARY).read_bytes())
-        _ = found["config"]["dataset"], found["config_sha256"], found["name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(f"{folder} is not finished: run the same generate.py command again") from None
+        found: dict[str, Any] = json.loads(path.read_bytes())
+        _ = found["config"]["dataset"], found["config_sha256"], found["name"], found["shards"][0]["name"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        if where:
+            raise UsageError(
+                f"{where} holds a damaged {SUMMARY} of {variant}: delete that folder there first"
+            ) from None
+        raise UsageError(f"{path.parent} is not finished: run the same generate.py command again") from None
     return found
-
-
-def _open(repo: Repo, options: PushOptions, *, restricted: bool) -> None:
-    """Make the repository where there is none, and public where that is asked for."""
-    before = repo.visibility()
-    if before == "public" and restricted and not options.has_the_right:
-        raise UsageError(f"{repo.name} is public, and these images may not be: push to a private repository")
-    if before is None:
-        repo.create()
-    if options.public and before != "public":
-        repo.settle(private=False)
 
 
 def _held(repo: Repo, options: PushOptions, summaries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -117,16 +125,16 @@ def _held(repo: Repo, options: PushOptions, summaries: Sequence[dict[str, Any]])
     files = repo.files(revision)
     if options.manifests_only and any(fnmatch.fnmatch(path, f"*/{_TARS}") for path in files):
         raise UsageError(f"{repo.name} holds pixels, and its history keeps them: push manifests to another repository")
-    pushed = {summary["name"] for summary in summaries}
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for path in files:
             name, _, file = path.partition("/")
-            if file == SUMMARY and name not in pushed:
-                found.append(json.loads(repo.fetch(path, revision, Path(folder)).read_bytes()))
+            if file == SUMMARY:
+                found.append(_summary(repo.fetch(path, revision, Path(folder)), name, repo.name))
     for other in found:
         if other["config_sha256"] != summaries[0]["config_sha256"]:
             raise UsageError(f"{repo.name} holds {other['name']} of another configuration: push to another repository")
         if not options.manifests_only and f"{other['name']}/{other['shards'][0]['name']}" not in files:
             raise UsageError(f"{repo.name} holds manifests without pixels: push pixels to another repository")
-    return found
+    pushed = {summary["name"] for summary in summaries}
+    return [other for other in found if other["name"] not in pushed]

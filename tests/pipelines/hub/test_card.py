@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tests.conftest import ROOT
 from tests.hub import Hub
 from tests.hub.state import Repo
 from tests.pipelines.hub.conftest import COMBINED, NAME, VARIANTS, User, card_of, good, hold
@@ -68,6 +70,19 @@ def test_the_text_says_what_there_is(published: Repo, made: Path) -> None:
     for word in ("arxiv.org/abs/2307.00280", "@", "verify.py", "score.py", f"hub.py pull {NAME}", "CC BY 2.0"):
         assert word in text
     assert f'load_dataset("{NAME}", ' in text
+
+
+def test_what_the_card_says_to_run_runs(hub: Hub, user: User, published: Repo) -> None:
+    hold(hub, published)
+    text = card_of(published).text
+    recipe, commands = (re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)[0] for language in ("python", "sh"))
+    assert good(user.run("-W", "ignore", "-c", recipe + 'print(next(iter(shards))["__key__"])')).strip()
+    pull, verify, score = (line.split()[1:] for line in commands.splitlines())
+    for script, *words in (pull, verify):
+        good(user.run(ROOT / script, *words))
+    (user.folder / "predictions").mkdir()
+    # The shards will do, the reference among them: only the predictions are missing.
+    assert "no predictions" in user.run(ROOT / score[0], *score[1:]).stderr
 
 
 def test_manifests_alone_say_how_to_rebuild(bare: Repo) -> None:

@@ -151,6 +151,15 @@ def test_one_repository_holds_one_configuration(hub: Hub, user: User, published:
     assert not writes(hub)
 
 
+@pytest.mark.parametrize("content", [b"{", b"[]"])
+def test_a_manifest_that_is_none_is_told_in_one_line(
+    hub: Hub, user: User, published: Repo, made: Path, content: bytes
+) -> None:
+    put(hold(hub, published), "main", {"pil_lanczos/manifest.json": content})
+    assert "pil_lanczos" in refusal(user.push(made, "--variant", "opencv"))
+    assert not writes(hub)
+
+
 def test_who_may_not_push_is_told_in_one_line(hub: Hub, user: User, made: Path, published: Repo) -> None:
     wrong = "hf_" + "w" * 34
     assert "hf auth login" in refusal(user.push(made, HF_TOKEN=""))
