@@ -14,6 +14,7 @@ from typing import Any
 
 from manifests.schema import CARD_ENTRY, SPLIT, SUMMARY
 from pipelines.generate.sources.sample import PHOTOGRAPHS
+from pipelines.text import size
 
 TERMS = {
     "sample": "The photographs are free to share:\n\n"
@@ -48,8 +49,8 @@ def alike(summaries: Iterable[Mapping[str, Any]]) -> list[list[str]]:
 
 def variants_table(summaries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """A Markdown table of variants: their stages, samples and residuals."""
-    yield "| variant | decode | resize | color | samples | failed | mean abs. residual | values changed |"
-    yield "| --- | --- | --- | --- | ---: | ---: | ---: | ---: |"
+    yield "| variant | decode | resize | color | samples | failed | size | mean abs. residual | values changed |"
+    yield "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |"
     for summary in summaries:
         stages, totals, residual = summary["variant"], summary["totals"], summary["residual"]
         figures = (
@@ -57,7 +58,7 @@ def variants_table(summaries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         )
         yield (
             f"| `{summary['name']}` | {stages['decode']} | {stages['resize']} | {stages['color']} "
-            f"| {totals['samples']:,} | {totals['failed']:,} {figures}"
+            f"| {totals['samples']:,} | {totals['failed']:,} | {size(totals['bytes'])} {figures}"
         )
 
 
