@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.preprocessing import Preprocessing, read_preprocessing
+from tests.test_readme import blocks
 
 WHOLE = """
 mean = [0.485, 0.456, 0.406]
@@ -117,3 +118,12 @@ def test_labels_are_relative_to_the_toml(model: Path) -> None:
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     assert "none.onnx is no file" in refused(tmp_path / "none.onnx")
+
+
+def test_the_readme_s_file_is_read(tmp_path: Path) -> None:
+    (block,) = blocks("toml")
+    (tmp_path / "m.toml").write_text(block)
+    (tmp_path / "m.onnx").touch()
+    found = read_preprocessing(tmp_path / "m.onnx", {})
+    assert (found.mean, found.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (found.scale, found.channels, found.layout) == (1 / 255, "rgb", "nchw")
