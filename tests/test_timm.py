@@ -46,8 +46,9 @@ import torch
 try:
     import torchvision
 except RuntimeError:  # built for CUDA beside a PyTorch for the CPU: declare the two operators whose absence it dislikes
+    from torch import library
     for name in ("nms", "qnms"):
-        torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 import numpy as np
 from timm.data import create_dataset, create_loader
 from timm.data.readers import create_reader
