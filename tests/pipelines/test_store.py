@@ -1,0 +1,165 @@
+"""Places on a disk and in a real S3 server: the same answers, what is waited for, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import random
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines import store
+from pipelines.errors import UsageError
+from pipelines.store import Disk, Place, Remote, StoreError, place_of
+from tests.store.server import S3Server, busy_proxy, free_ports, s3_server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    store._connect.cache_clear()  # a connection keeps the keys that it was made with
+    yield
+    store._connect.cache_clear()
+
+
+@pytest.fixture(params=["disk", "s3"])
+def place(request: pytest.FixtureRequest, server: S3Server, tmp_path: Path) -> Place:
+    """An empty folder of either kind; `fill` puts files into it without the code that is tested."""
+    if request.param == "disk":
+        return place_of(str(tmp_path), "--source")
+    return place_of(server.uri(f"bucket/{tmp_path.name}"), "--source")
+
+
+def fill(place: Place, server: S3Server, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        if isinstance(place, Remote):
+            server.put(f"{place.path.removeprefix('s3://')}/{name}", data)
+        else:
+            path = Path(place.path, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+
+def test_both_kinds_list_and_read_alike(place: Place, server: S3Server) -> None:
+    fill(
+        place, server, {"b.jpg": b"bb", "a.jpg": b"a", "n01/c.jpg": b"ccc", "n01/deep/d.jpg": b"", "e%20f+ü.jpg": b"e"}
+    )
+    assert place.files() == {"a.jpg": 1, "b.jpg": 2, "e%20f+ü.jpg": 1}
+    assert place.folders() == ["n01"]
+    assert (place / "n01").folders() == ["deep"]
+    assert (place / "n01").is_dir()
+    assert not (place / "n01").is_file()
+    assert (place / "a.jpg").is_file()
+    assert (place / "e%20f+ü.jpg").read() == b"e"
+    assert (place / "n01/c.jpg").parent.files() == {"c.jpg": 3}
+    assert (place / "none").files() == {}
+    assert (place / "none").folders() == []
+    assert not (place / "none").is_file()
+    assert not (place / "none").is_dir()
+    with pytest.raises(FileNotFoundError):
+        (place / "none").read()
+    with pytest.raises(FileNotFoundError):
+        (place / "none").open()
+    (place / "n01").remove()
+    assert place.folders() == []
+    assert pickle.loads(pickle.dumps(place)) == place
+
+
+def test_a_tar_is_read_in_pieces(place: Place, server: S3Server) -> None:
+    """tarfile walks it and members are read out of order: far more seeks than one pass."""
+    chance = random.Random(5)
+    members = {f"{index:03}.bin": chance.randbytes(chance.randrange(300_000)) for index in range(40)}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    fill(place, server, {"a.tar": buffer.getvalue()})
+    with (place / "a.tar").open() as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        found = tar.getmembers()
+        chance.shuffle(found)
+        for member in found:
+            inside = tar.extractfile(member)
+            assert inside
+            assert inside.read() == members[member.name]
+        file.seek(-10, io.SEEK_END)
+        assert len(file.read(100)) == 10
+
+
+def test_an_object_is_written_whole(server: S3Server) -> None:
+    place = place_of(server.uri("bucket/written"), "--output")
+    assert isinstance(place, Remote)
+    data = random.Random(6).randbytes(25_000_000)  # several parts of a multipart upload
+    (place / "big.tar").write(memoryview(data))
+    held = server.get("bucket/written/big.tar")
+    assert hashlib.sha256(held).digest() == hashlib.sha256(data).digest()
+    (place / "big.tar").write(b"")
+    assert (place / "big.tar").read() == b""
+
+
+def test_a_store_that_is_busy_is_asked_again(server: S3Server, capfd: pytest.CaptureFixture[str]) -> None:
+    with busy_proxy(server) as proxy:
+        place = place_of(server.uri("bucket/busy", proxy.address), "--output")
+        assert isinstance(place, Remote)
+        proxy.refusals = 35  # more than the AWS SDK itself asks again
+        (place / "a").write(b"data")
+        assert proxy.refused == 35
+        assert (place / "a").read() == b"data"
+    said = capfd.readouterr().err
+    assert "s3://bucket/busy/a does not answer (AWS Error SLOW_DOWN" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_store_that_stays_away_is_given_up(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "PATIENCE", 1.0)
+    with pytest.raises(StoreError, match=r"s3://bucket/a: the store failed \(AWS Error NETWORK_CONNECTION") as failure:
+        place_of(server.uri("bucket/a", f"http://127.0.0.1:{free_ports(1)[0]}"), "--output")
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_SECRET_ACCESS_KEY", "wrong-secret"), ("AWS_ACCESS_KEY_ID", "wrong-key")]
+)
+def test_denied_access_is_said_at_once_and_no_key_with_it(
+    name: str, value: str, server: S3Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StoreError, match="s3://bucket/a: access denied") as failure:
+        place_of(server.uri("bucket/a"), "--output")
+    said = str(failure.value) + "".join(capfd.readouterr())
+    assert not any(secret in said for secret in (value, server.key, server.secret))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ftp://host/a", "--output ftp://host/a: give a path, or a URI that begins with s3://, gs:// or file://"),
+        ("s3:///a", "--output s3:///a names no bucket: write s3://BUCKET/FOLDER"),
+        (
+            "s3://bucket/a?colour=red",
+            "is no URI that pyarrow.fs takes (Unexpected query parameter in S3 URI: 'colour')",
+        ),
+        ("s3://KEY:topsecret@bucket/a", "--output holds credentials"),
+    ],
+)
+def test_uris_that_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as failure:
+        place_of(text, "--output")
+    assert message in str(failure.value)
+    assert "topsecret" not in str(failure.value)
+
+
+def test_a_file_uri_is_a_path(tmp_path: Path) -> None:
+    assert place_of(tmp_path.as_uri(), "--source") == Disk(str(tmp_path))
