@@ -37,10 +37,14 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--variant", action="append", metavar="VARIANT", help="what to make; repeatable, comma lists and groups")
     add("--dataset", choices=tuple(DATASETS), default="sample", help="default: %(default)s, which is built in")
-    add("--source", metavar="PATH", help="where the images lie: a folder, .tar or .parquet")
+    add(
+        "--source",
+        metavar="PATH",
+        help="where the images lie: a folder, .tar, .parquet or .zip; a path or s3://, gs:// URI",
+    )
     add("--labels", metavar="FILE", help="a `name label` list, or the devkit's ground truth")
     add("--annotations", metavar="FILE", help="COCO-format annotations (with --dataset coco)")
-    add("--output", metavar="PATH", default="out", help="default: %(default)s")
+    add("--output", metavar="PATH", default="out", help="a folder, or s3://, gs:// URI; default: %(default)s")
     add("--geometry", choices=tuple(GEOMETRIES), help="default: crop; coco: keep_ratio; cityscapes: identity")
     add("--size", type=_size, metavar="N", help="pixels: N, SHORT,LONG or WxH; default: 224, 800,1333, 640 (letterbox)")
     add("--reference", metavar="VARIANT", default=DEFAULT_REFERENCE, help="default: %(default)s")
@@ -48,6 +52,7 @@ def _parser() -> Parser:
     add("--image-format", choices=FORMATS, default="png", help="default: %(default)s")
     add("--limit", type=positive, metavar="N", help="only the first N of the sorted samples")
     add("--workers", type=positive, metavar="N", help="CPUs to use; default: all")
+    add("--shard-timeout", type=positive, default=3600, metavar="S", help="seconds a shard may take; default: 3600")
     add("--overwrite", action="store_true", help="replace the asked variants where something else has made them")
     add("--address", help="a Ray cluster; default: RAY_ADDRESS, or a local Ray")
     add("--list-variants", action="store_true", help="show every method, and whether it can run here")
@@ -80,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         overwrite=given.overwrite,
         address=given.address or os.environ.get("RAY_ADDRESS") or None,
         dry_run=given.dry_run,
+        shard_timeout=given.shard_timeout,
     )
     return exit_status(parser.prog, lambda: generate(options))
 

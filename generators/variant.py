@@ -69,6 +69,7 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     paper: bool = False
     missing: str | None = None
+    gpu: bool = False
 
     def problem(self) -> str | None:
         """Why the method cannot run on this machine and what to do about it, in one line; None if it can."""
@@ -149,6 +150,11 @@ class Variant:
     def methods(self) -> tuple[Method, ...]:
         """The methods used, in stage order."""
         return tuple(method for method in (self.decode, self.resize, self.color) if method)
+
+    @property
+    def gpu(self) -> bool:
+        """Whether one of the methods needs a GPU."""
+        return any(method.gpu for method in self.methods)
 
     @property
     def spelled_out(self) -> dict[str, str]:

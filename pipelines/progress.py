@@ -18,7 +18,8 @@ Advance = Callable[[str, int], None]
 
 def say(text: str) -> None:
     """A line for the user."""
-    print(text, file=sys.stderr, flush=True)
+    tqdm.write(text, file=sys.stderr)  # which keeps clear of a bar
+    sys.stderr.flush()
 
 
 @contextlib.contextmanager

@@ -86,6 +86,10 @@ class Place(ABC):
         """The file, to be read in pieces. Raises FileNotFoundError where it is not there."""
 
     @abstractmethod
+    def make(self) -> None:
+        """Make the folder where it is not there and the store has such things."""
+
+    @abstractmethod
     def remove(self) -> None:
         """Remove a folder and all that is in it."""
 
@@ -138,6 +142,9 @@ class Disk(Place):
 
     def open(self) -> BinaryIO:
         return open(self.path, "rb")
+
+    def make(self) -> None:
+        os.makedirs(self.path, exist_ok=True)
 
     def remove(self) -> None:
         shutil.rmtree(self.path)
@@ -210,6 +217,9 @@ class Remote(Place):
                 stream.write(pa.py_buffer(data))
 
         self._ask(upload)
+
+    def make(self) -> None:
+        pass
 
     def remove(self) -> None:
         self._ask(lambda store: store.delete_dir(self._key))

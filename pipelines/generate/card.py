@@ -1,6 +1,6 @@
 """The dataset card, `OUT/<dataset>/README.md`: what the folder holds, for people and for the Hub's viewer.
 
-Derived from the manifests beside it and from nothing else.
+Derived from the summaries beside it and from nothing else.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from manifests.schema import CARD_ENTRY, SPLIT, SUMMARY
 from pipelines.generate.sources.sample import PHOTOGRAPHS
+from pipelines.store import Place
 from pipelines.text import size
 
 TERMS = {
@@ -27,15 +28,16 @@ TERMS = {
 }
 
 
-def card(root: Path) -> bytes:
-    """The card for all variants under `root` that are finished."""
-    summaries = _summaries(root)
-    return "\n".join([*_front_matter(summaries), "", *_body(root, summaries), ""]).encode()
+def card(dataset: str, summaries: Sequence[Mapping[str, Any]]) -> bytes:
+    """The card of a dataset's finished variants."""
+    return "\n".join([*_front_matter(summaries), "", *_body(dataset, summaries), ""]).encode()
 
 
-def degenerate(root: Path) -> list[list[str]]:
-    """The groups of finished variants under `root` that have the same pixels on every image."""
-    return alike(_summaries(root))
+def read_summaries(root: Place) -> Iterator[dict[str, Any]]:
+    """The summaries of the finished variants under `root`; one that is damaged is left to verify.py, which names it."""
+    for folder in root.folders():
+        with contextlib.suppress(ValueError, FileNotFoundError):
+            yield json.loads((root / folder / SUMMARY).read())
 
 
 def alike(summaries: Iterable[Mapping[str, Any]]) -> list[list[str]]:
@@ -62,16 +64,7 @@ def variants_table(summaries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         )
 
 
-def _summaries(root: Path) -> list[dict[str, Any]]:
-    """The summaries of the finished variants; one that is damaged is left to verify.py, which names it."""
-    found = []
-    for path in sorted(root.glob(f"*/{SUMMARY}")):
-        with contextlib.suppress(ValueError):
-            found.append(json.loads(path.read_bytes()))
-    return found
-
-
-def _front_matter(summaries: Sequence[dict[str, Any]]) -> list[str]:
+def _front_matter(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
     lines = ["---", "configs:"]
     for summary in summaries:
         lines += [
@@ -83,8 +76,7 @@ def _front_matter(summaries: Sequence[dict[str, Any]]) -> list[str]:
     return [*lines, "---"]
 
 
-def _body(root: Path, summaries: Sequence[dict[str, Any]]) -> list[str]:
-    dataset = root.name
+def _body(dataset: str, summaries: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
         f"# SysNoise shards: {dataset}",
         "",
@@ -94,7 +86,7 @@ def _body(root: Path, summaries: Sequence[dict[str, Any]]) -> list[str]:
         "",
         *variants_table(summaries),
     ]
-    lines += ["", *(f"Same pixels on every image: {', '.join(names)}.\n" for names in degenerate(root))]
+    lines += ["", *(f"Same pixels on every image: {', '.join(names)}.\n" for names in alike(summaries))]
     lines += [
         "Residuals are against the reference, over all values of all images (0 to 255). Each variant's "
         "`manifest.parquet` has a row for every source image, with its pixels' sha256; `manifest.json` says what "

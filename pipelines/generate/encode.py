@@ -66,11 +66,13 @@ def encode(image: NDArray[np.uint8], image_format: str) -> bytes:
         try:
             data = encoder(image)
             decoded = decoder(data)
+        except MemoryError:
+            raise
         except Exception as error:  # libraries have exceptions of their own for sizes that a format cannot hold
-            raise EncodeError(f"{image_format}: {str(error).partition(chr(10))[0]}") from None
+            raise EncodeError(str(error).partition("\n")[0]) from None
         if np.array_equal(decoded, image):
             return data
-    raise EncodeError(f"{image_format}: the encoded image does not decode to its pixels")
+    raise EncodeError("the encoded image does not decode to its pixels")
 
 
 def encode_label_map(classes: NDArray[np.uint8]) -> bytes:

@@ -1,7 +1,9 @@
 """The output folder: names, atomic commits, the lock, and whether what is there may be continued.
 
-`OUT/<dataset>/<variant>/` holds shards, records and manifests; `OUT/<dataset>/.run/` exists only while a run does, and
-holds its lock and what is half-written. A file gets its real name only when it is whole.
+`OUT/<dataset>/<variant>/` holds shards, records and manifests. A file gets its real name only when it is whole. On a
+disk, `OUT/<dataset>/.run/` exists only while a run does, and holds its lock, its mark and what is half-written. In an
+object store there is neither: what is half-written lies in the worker's own temporary folder, and two runs at a time
+put the same bytes in place, or one of them ends when it finds the other's.
 """
 
 from __future__ import annotations
@@ -9,63 +11,105 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import mmap
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from manifests.derive import derive, read_records
+from manifests.derive import derive
 from manifests.schema import SPLIT, SUMMARY, ManifestError, Recipe, Record, shard_name
 from pipelines.errors import RunError, UsageError
+from pipelines.store import Disk, Place, Remote
 
 _RUN = ".run"
 
 
 @dataclass(frozen=True)
+class Draft:
+    """A file that is being written, and its path where it has one."""
+
+    file: BinaryIO
+    path: str | None
+
+
+@dataclass(frozen=True)
 class Output:
-    """`OUT/<dataset>`, as an absolute path."""
+    """`OUT/<dataset>`. `mark` names a file in `.run/` by which a worker knows that it sees the same disk."""
 
-    root: str
+    root: Place
+    mark: str = ""
 
-    def folder(self, variant: str) -> Path:
-        return Path(self.root) / variant
+    def folder(self, variant: str) -> Place:
+        return self.root / variant
 
-    def partial(self) -> Path:
-        """A new name for something half-written, on the same file system as the rest."""
-        return Path(self.root) / _RUN / f"{uuid.uuid4().hex}.partial"
-
-    def tar(self, variant: str, shard: int, shards: int) -> Path:
+    def tar(self, variant: str, shard: int, shards: int) -> Place:
         return self.folder(variant) / f"{shard_name(shard, shards)}.tar"
 
-    def record(self, variant: str, shard: int, shards: int) -> Path:
+    def record(self, variant: str, shard: int, shards: int) -> Place:
         return self.folder(variant) / f"{shard_name(shard, shards)}.json"
 
-    def write(self, path: Path, data: bytes) -> None:
-        """Put a whole file in place, or nothing."""
-        partial = self.partial()
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+    @contextlib.contextmanager
+    def draft(self) -> Iterator[Draft]:
+        """A file to write to, which is gone at the end unless it was committed."""
+        if isinstance(self.root, Remote):
+            with tempfile.TemporaryFile() as file:
+                yield Draft(file, None)
+            return
+        path = os.path.join(self.root.path, _RUN, f"{uuid.uuid4().hex}.partial")
+        with open(path, "wb") as file:
+            try:
+                yield Draft(file, path)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
 
-    def variants(self) -> list[str]:
-        """The folders that are here, sorted."""
-        root = Path(self.root)
-        return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    def commit(self, draft: Draft, place: Place) -> None:
+        """Put a draft in place, whole."""
+        draft.file.flush()
+        if isinstance(place, Remote):
+            # Not closed here: an error that is on its way may still hold it.
+            place.write(memoryview(mmap.mmap(draft.file.fileno(), 0, access=mmap.ACCESS_READ)))
+        else:
+            assert draft.path
+            os.fsync(draft.file.fileno())
+            os.replace(draft.path, place.path)
+
+    def write(self, place: Place, data: bytes) -> None:
+        """Put a whole file in place, or nothing."""
+        with self.draft() as draft:
+            draft.file.write(data)
+            self.commit(draft, place)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the output for this run; whatever a killed run left half-written is removed first.
+    def writing(self) -> Iterator[None]:
+        """Errors of the file system become RunErrors that say where there was no room, or what could not be written."""
+        try:
+            yield
+        except OSError as error:
+            where = tempfile.gettempdir() if isinstance(self.root, Remote) else self.root
+            raise _cannot_write(str(where), error) from None
+
+    def is_seen(self) -> bool:
+        """Whether this machine sees the disk that the run's driver has marked; an object store is seen by all."""
+        return not isinstance(self.root, Disk) or (self.root / _RUN / self.mark).is_file()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[Output]:
+        """Hold the output for this run, marked; whatever a killed run left half-written is removed first.
 
         Raises UsageError where the folder cannot be written or another run holds it.
         """
-        run = Path(self.root) / _RUN
+        if not isinstance(self.root, Disk):
+            yield self
+            return
+        run = Path(self.root.path, _RUN)
         try:
             run.mkdir(parents=True, exist_ok=True)
             lock = FileLock(run / "lock", timeout=0)
@@ -75,13 +119,15 @@ class Output:
                 f"another run is writing to {self.root}: wait for it, or choose another --output"
             ) from None
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise cannot_write(self.root, error) from None
+            if error.errno in _NO_ROOM:
+                raise _cannot_write(str(self.root), error) from None
             raise UsageError(f"cannot write to {self.root} ({error.strerror}): choose another --output") from None
         try:
-            for partial in run.glob("*.partial"):
-                partial.unlink()
-            yield
+            for left in run.glob("*.*"):
+                left.unlink()
+            marked = Output(self.root, f"{uuid.uuid4().hex}.mark")
+            (run / marked.mark).touch()
+            yield marked
         finally:
             shutil.rmtree(run, ignore_errors=True)
             lock.release()
@@ -92,18 +138,20 @@ class Output:
         With `overwrite`, those of the variants in `recipes` are removed instead; others that do not fit beside them are
         refused still. Nothing is removed unless all is well.
         """
-        conflicts = {name: why for name in self.variants() if (why := self._conflict(name, recipes))}
+        here = [name for name in self.root.folders() if not name.startswith(".")]
+        conflicts = {name: why for name in here if (why := self._conflict(name, recipes))}
         for name, conflict in conflicts.items():
             if not overwrite or name not in recipes:
                 way = "use --overwrite to make it anew" if name in recipes else "delete that folder"
                 raise UsageError(f"{conflict}: {way}, or choose another --output")
-        for folder in map(self.folder, recipes):
-            if folder.is_file():
-                raise UsageError(f"{folder} is a file where a folder must be: move it, or choose another --output")
+        for name in recipes.keys() & self.root.files().keys():
+            raise UsageError(
+                f"{self.folder(name)} is a file where a folder must be: move it, or choose another --output"
+            )
         for name in conflicts:
-            shutil.rmtree(self.folder(name))
+            self.folder(name).remove()
         for name in recipes:
-            self.folder(name).mkdir(exist_ok=True)
+            self.folder(name).make()
 
     def _conflict(self, name: str, recipes: Mapping[str, Recipe]) -> str | None:
         """Why the variant in `name` cannot stand beside those that are to be made; None if it can.
@@ -125,10 +173,12 @@ class Output:
         return None
 
     def _recipe_in(self, name: str) -> Recipe | None:
-        for path in sorted(self.folder(name).glob(f"{SPLIT}-*.json")):
-            record = _readable(path)
-            if record:
-                return record.recipe
+        folder = self.folder(name)
+        for file in folder.files():
+            if file.startswith(f"{SPLIT}-") and file.endswith(".json"):
+                record = _readable(folder / file)
+                if record:
+                    return record.recipe
         return None
 
     def done(self, variant: str, shards: int, recipe: Recipe) -> set[int]:
@@ -136,12 +186,13 @@ class Output:
 
         Where a manifest was written before, the record must also be the one that it was written from.
         """
-        known = self._known_records(variant)
+        sizes = self.folder(variant).files()
+        known = self._known_records(variant) if SUMMARY in sizes else {}
         whole = set()
         for shard in range(shards):
-            record = _readable(self.record(variant, shard, shards))
-            tar = self.tar(variant, shard, shards)
-            if not record or record.recipe != recipe or not tar.is_file() or tar.stat().st_size != record.tar_bytes:
+            place, tar = self.record(variant, shard, shards), self.tar(variant, shard, shards)
+            record = _readable(place) if place.name in sizes and tar.name in sizes else None
+            if not record or record.recipe != recipe or sizes[tar.name] != record.tar_bytes:
                 continue
             if known.get(tar.name, record.sha256) == record.sha256:
                 whole.add(shard)
@@ -150,33 +201,41 @@ class Output:
     def _known_records(self, variant: str) -> dict[str, str]:
         """The digests of the records that a finished variant's manifest was derived from, by name of tar."""
         try:
-            summary = json.loads((self.folder(variant) / SUMMARY).read_bytes())
+            summary = json.loads((self.folder(variant) / SUMMARY).read())
             return {shard["name"]: shard["record_sha256"] for shard in summary["shards"]}
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
-    def finish(self, variant: str, shards: int) -> dict[str, Any]:
+    def finish(self, recipe: Recipe, shards: int) -> dict[str, Any]:
         """Write a variant's manifests from its records, and give back the summary."""
-        folder = self.folder(variant)
-        manifest = derive(read_records(self.record(variant, shard, shards) for shard in range(shards)))
+        manifest = derive(self._records(recipe, shards))
         for name, data in manifest.files.items():
-            self.write(folder / name, data)
+            self.write(self.folder(recipe.name) / name, data)
         return manifest.summary
 
+    def _records(self, recipe: Recipe, shards: int) -> Iterator[Record]:
+        for shard in range(shards):
+            place = self.record(recipe.name, shard, shards)
+            record = Record.from_bytes(place.read(), str(place))
+            if record.recipe != recipe:
+                raise RunError(f"{place} was put there by another run: give each its own --output, and run again")
+            yield record
 
-def _readable(path: Path) -> Record | None:
+
+def _readable(place: Place) -> Record | None:
     """A record, or None where there is none or it is damaged: such a shard is made again."""
     try:
-        return Record.from_bytes(path.read_bytes(), str(path))
+        return Record.from_bytes(place.read(), str(place))
     except (FileNotFoundError, ManifestError):
         return None
 
 
 def _comparable(recipe: Recipe, other: Recipe) -> Recipe:
-    """What two different variants must have in common: everything but their methods and the libraries of one alone."""
-    libraries, others = (r.provenance["libraries"] for r in (recipe, other))
-    shared = {name: version for name, version in libraries.items() if name in others}
-    return Recipe("", {}, recipe.config, {**recipe.provenance, "libraries": shared})
+    """What two different variants must have in common: everything but their methods and what one alone went through."""
+    mine, theirs = recipe.provenance, other.provenance
+    both = {name: value for name, value in mine.items() if name in theirs}
+    libraries = {name: version for name, version in mine["libraries"].items() if name in theirs["libraries"]}
+    return Recipe("", {}, recipe.config, {**both, "libraries": libraries})
 
 
 def _what(difference: str) -> str:
@@ -187,8 +246,10 @@ def _what(difference: str) -> str:
     return "CPU or code" if difference.startswith("provenance") else "configuration"
 
 
-def cannot_write(where: str, error: OSError) -> RunError:
-    """The error of an output that could not be written, a full disk above all."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _cannot_write(where: str, error: OSError) -> RunError:
+    if error.errno in _NO_ROOM:
         return RunError(f"no space left at {where}: whole shards are kept; make room and run the same command again")
     return RunError(f"cannot write to {where} ({error.strerror or error}): whole shards are kept")

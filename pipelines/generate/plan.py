@@ -1,4 +1,4 @@
-"""The plan: sorted samples cut into fixed shards. A pure function; it holds names and places, never images."""
+"""The plan: sorted samples cut into fixed shards. Pure functions; they hold names and places, never images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def shard_count(samples: int, per_shard: int) -> int:
 def plan(
     samples: Sequence[Sample], per_shard: int, variants: Sequence[Variant], done: Mapping[str, AbstractSet[int]]
 ) -> Iterator[Task]:
-    """A task for each shard that is not `done` (shard numbers by variant name) for all variants, in order."""
+    """A task for each shard that is not `done` (shard numbers by variant name) for all variants, in order.
+
+    One at a time: a plan of a thousand million samples takes no more memory than one of a thousand.
+    """
     shards = shard_count(len(samples), per_shard)
     for shard in range(shards):
         missing = tuple(variant for variant in variants if shard not in done.get(variant.name, ()))

@@ -11,8 +11,8 @@ import hashlib
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from pipelines.generate.sources import Missing, Sample
 from pipelines.generate.sources.cityscapes import IGNORED
 
 Pixels = NDArray[np.uint8]
+T = TypeVar("T")
 
 
 class Failure(NamedTuple):
@@ -44,6 +45,13 @@ class Rendered(NamedTuple):
     label_map: bytes | None = None
 
 
+class Call(NamedTuple):
+    """One library's work on one sample, by the sample's key and the method's token (or the image format)."""
+
+    key: str
+    token: str
+
+
 class _Output(NamedTuple):
     pixels: Pixels
     frame: Frame
@@ -54,12 +62,18 @@ class _Result(NamedTuple):
     output: _Output | Failure
 
 
-_UNKNOWN = Header(0, 0, 1)
+_UNKNOWN, _BOMB = Header(0, 0, 1), Header(-1, -1, 1)
+# What OpenCV (cv::Error::StsNoMem), FFmpeg (ENOMEM) and C++ libraries say where Python would raise MemoryError.
+_NO_MEMORY = re.compile(r"[Ii]nsufficient memory|Cannot allocate memory|bad_alloc")
 
 
 @dataclass(frozen=True)
 class Renderer:
-    """Renders samples for a set of variants against a reference, which need not be among them."""
+    """Renders samples for a set of variants against a reference, which need not be among them.
+
+    A call in `lethal` is not made: it fails with the reason given there. `tell` is told of every other call before it
+    is made.
+    """
 
     variants: Sequence[Variant]
     reference: Variant
@@ -67,6 +81,8 @@ class Renderer:
     size: Size
     image_format: str
     shard: int
+    lethal: Mapping[Call, str] = field(default_factory=dict)
+    tell: Callable[[Call], None] | None = None
 
     def render(
         self, sample: Sample, data: bytes | Missing, classes: NDArray[np.uint8] | Missing | None = None
@@ -80,9 +96,10 @@ class Renderer:
                 yield from self._render(sample, data, classes)
 
     def _render(self, sample: Sample, data: bytes | Missing, classes: NDArray[np.uint8] | None) -> Iterator[Rendered]:
-        results = self._results(data)
+        caller = _Caller(sample.key, self.lethal, self.tell)
+        results = self._results(data, caller)
         base = results[self.reference.name].output
-        encoder = _Encoder(self.image_format, classes)
+        encoder = _Encoder(self.image_format, classes, caller)
         digest = "" if isinstance(data, Missing) else hashlib.sha256(data).hexdigest()
         for variant in self.variants:
             known, output = results[variant.name]
@@ -107,31 +124,72 @@ class Renderer:
             row = _row(output, base, encoded.pixel_sha256, fields)
             yield Rendered(row, encoded.image, encoded.label_map)
 
-    def _results(self, data: bytes | Missing) -> Mapping[str, _Result]:
+    def _results(self, data: bytes | Missing, caller: _Caller) -> Mapping[str, _Result]:
         variants = {variant.name: variant for variant in (self.reference, *self.variants)}
         if isinstance(data, Missing):
             return {name: _Result(_UNKNOWN, Failure(data.reason)) for name in variants}
-        try:
-            known = header(data)
-        except DecompressionBombError:
+        known = caller.attempt("source", lambda: _measure(data))
+        if isinstance(known, Failure):
+            return {name: _Result(_UNKNOWN, known) for name in variants}
+        if known is _BOMB:
             reason = f"refused undecoded: more than {MAX_PIXELS:,} pixels (a decompression bomb?)"
             return {name: _Result(_UNKNOWN, Failure(f"{v.decode.token}: {reason}")) for name, v in variants.items()}
         results: dict[str, _Result] = {}
         # One decoder at a time, so that no more than one image of full size is in memory.
         for decoder in dict.fromkeys(variant.decode for variant in variants.values()):
             alike = [variant for variant in variants.values() if variant.decode == decoder]
-            results.update(_after(decoder, alike, data, known, self.geometry, self.size))
+            results.update(_after(decoder, alike, data, known, self.geometry, self.size, caller))
         return results
 
 
+def _measure(data: bytes) -> Header | None:
+    """A file's header, None where Pillow cannot read it, and `_BOMB` where it says that the image is too large."""
+    try:
+        return header(data)
+    except DecompressionBombError:
+        return _BOMB
+
+
+class _Caller:
+    """Makes the calls into libraries for one sample: whatever goes wrong in one is that call's failure alone."""
+
+    def __init__(self, key: str, lethal: Mapping[Call, str], tell: Callable[[Call], None] | None) -> None:
+        self._key, self._lethal, self._tell = key, lethal, tell
+
+    def pixels(self, method: Method, call: Callable[[], Pixels]) -> Pixels | Failure:
+        made = self.attempt(method.token, call)
+        return made if isinstance(made, Failure) else np.ascontiguousarray(made)
+
+    def attempt(self, token: str, call: Callable[[], T]) -> T | Failure:
+        """What the call returns. Raises MemoryError: a machine that is too small is not the sample's fault."""
+        this = Call(self._key, token)
+        if this in self._lethal:
+            return Failure(f"{token}: {self._lethal[this]}")
+        if self._tell:
+            self._tell(this)
+        try:
+            return call()
+        except Exception as error:  # every library has exceptions of its own; any of them is this sample's failure
+            reason = _one_line(error)
+            if isinstance(error, MemoryError) or _NO_MEMORY.search(reason):
+                raise MemoryError(f"{token}: {reason}") from error
+            return Failure(f"{token}: {reason}")
+
+
 def _after(
-    decoder: Method, variants: Sequence[Variant], data: bytes, known: Header | None, geometry: str, size: Size
+    decoder: Method,
+    variants: Sequence[Variant],
+    data: bytes,
+    known: Header | None,
+    geometry: str,
+    size: Size,
+    caller: _Caller,
 ) -> Iterator[tuple[str, _Result]]:
     """The results of all variants of one decoder: decoded once, resized once for each filter.
 
     A file whose header Pillow cannot read is as large as the decoder says.
     """
-    decoded = _decode(decoder, data)
+    decoded = _decode(decoder, data, caller)
     if isinstance(decoded, Failure):
         yield from ((variant.name, _Result(known or _UNKNOWN, decoded)) for variant in variants)
         return
@@ -146,24 +204,24 @@ def _after(
     resized: dict[Method | None, Pixels | Failure] = {}
     for variant in variants:
         if variant.resize not in resized:
-            resized[variant.resize] = _resize(decoded, variant.resize, target)
+            resized[variant.resize] = _resize(decoded, variant.resize, target, caller)
         pixels = resized[variant.resize]
         color = variant.color
         if color and not isinstance(pixels, Failure):
-            pixels = _attempt(color, functools.partial(color.load(), pixels))
+            pixels = caller.pixels(color, functools.partial(color.load(), pixels))
         yield variant.name, _Result(known, pixels if isinstance(pixels, Failure) else _Output(pixels, target))
 
 
-def _decode(method: Method, data: bytes) -> Pixels | Failure:
+def _decode(method: Method, data: bytes, caller: _Caller) -> Pixels | Failure:
     if not data:
         return Failure(f"{method.token}: the file is empty")
-    return _attempt(method, lambda: method.load()(data))
+    return caller.pixels(method, lambda: method.load()(data))
 
 
-def _resize(decoded: Pixels, method: Method | None, target: Frame) -> Pixels | Failure:
+def _resize(decoded: Pixels, method: Method | None, target: Frame, caller: _Caller) -> Pixels | Failure:
     if method is None or target.resize is None:
         return target.cut(decoded)
-    resized = _attempt(method, functools.partial(method.load(), decoded, *target.resize))
+    resized = caller.pixels(method, functools.partial(method.load(), decoded, *target.resize))
     return resized if isinstance(resized, Failure) else target.cut(resized)
 
 
@@ -177,8 +235,9 @@ class _Encoded(NamedTuple):
 class _Encoder:
     """Encodes one sample's outputs, each picture once: methods often agree, down to the last pixel."""
 
-    def __init__(self, image_format: str, classes: NDArray[np.uint8] | None) -> None:
+    def __init__(self, image_format: str, classes: NDArray[np.uint8] | None, caller: _Caller) -> None:
         self._format = image_format
+        self._caller = caller
         self._classes = classes
         self._images: dict[tuple[str, tuple[int, ...]], bytes] = {}
         self._label_maps: dict[Frame, tuple[bytes, str]] = {}
@@ -186,9 +245,12 @@ class _Encoder:
     def encode(self, output: _Output) -> _Encoded | Failure:
         digest = hashlib.sha256(output.pixels.data).hexdigest()
         same = digest, output.pixels.shape
+        if same not in self._images:
+            encoded = self._caller.attempt(self._format, lambda: encode(output.pixels, self._format))
+            if isinstance(encoded, Failure):
+                return encoded
+            self._images[same] = encoded
         try:
-            if same not in self._images:
-                self._images[same] = encode(output.pixels, self._format)
             label_map = None if self._classes is None else self._label_map(self._classes, output.frame)
         except ValueError as error:
             return Failure(str(error))
@@ -208,13 +270,6 @@ def _frame_classes(classes: NDArray[np.uint8], target: Frame) -> NDArray[np.uint
         raise ValueError(f"source: the label map is {width}x{height}, the image {target.source[0]}x{target.source[1]}")
     resized = resize_label_map(classes, *target.resize) if target.resize else classes
     return target.cut(resized, padding=IGNORED)
-
-
-def _attempt(method: Method, call: Callable[[], Pixels]) -> Pixels | Failure:
-    try:
-        return np.ascontiguousarray(call())
-    except Exception as error:  # every library has exceptions of its own; any of them is this sample's failure
-        return Failure(f"{method.token}: {_one_line(error)}")
 
 
 def _one_line(error: Exception) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from generators.geometry import frame
@@ -59,7 +58,7 @@ def dry_run(root: str, variants: Sequence[Variant], samples: int, config: Config
 
 
 def finished(
-    root: Path, summaries: Sequence[Mapping[str, Any]], degenerate: Iterable[Sequence[str]], *, nothing_to_do: bool
+    root: str, summaries: Sequence[Mapping[str, Any]], degenerate: Iterable[Sequence[str]], *, nothing_to_do: bool
 ) -> str:
     """What lies where, how the variants differ, and the next commands to try."""
     rows: list[Sequence[str]] = [("variant", "images", "failed", "size", "mean |Δ|", "max |Δ|", "changed")]

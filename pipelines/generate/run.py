@@ -8,26 +8,28 @@ from __future__ import annotations
 import io
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 from PIL import Image
 
 from generators.geometry import Size
 from generators.variant import Method, Variant, VariantError, expand
-from manifests.schema import CARD
+from manifests.schema import CARD, Recipe
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import report
-from pipelines.generate.card import card, degenerate
+from pipelines.generate.card import alike, card, read_summaries
 from pipelines.generate.config import Config, base_variant, describe
 from pipelines.generate.datasets import DATASETS, choose_geometry
-from pipelines.generate.output import Output, cannot_write
+from pipelines.generate.output import Output
 from pipelines.generate.plan import plan, shard_count
 from pipelines.generate.progress import follow
+from pipelines.generate.shard import Job, Task
+from pipelines.generate.sources import Sample
 from pipelines.generate.sources.find import Found, Inputs, find
 from pipelines.progress import TICK, say
+from pipelines.store import Place, place_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Options:
     overwrite: bool
     address: str | None
     dry_run: bool
+    shard_timeout: int = 3600
 
 
 def generate(options: Options) -> int:
@@ -69,42 +72,67 @@ def generate(options: Options) -> int:
         samples_per_shard=options.samples_per_shard or DATASETS[options.dataset].samples_per_shard,
         source=describe(found),
     )
-    output = Output(str(_absolute(options.output) / options.dataset))
+    output = Output(_place(options.output) / options.dataset)
     if options.dry_run:
-        print(report.dry_run(output.root, variants, len(found.samples), config))
+        print(report.dry_run(str(output.root), variants, len(found.samples), config))
         return 0
-    with output.locked():
-        try:
-            return _make(options, variants, found, config, output)
-        except OSError as error:
-            raise cannot_write(output.root, error) from None
+    with output.locked() as held:
+        return _make(options, variants, found, config, held)
 
 
 def _make(options: Options, variants: Sequence[Variant], found: Found, config: Config, output: Output) -> int:
-    recipes = {variant.name: config.recipe(variant) for variant in variants}
-    output.begin(recipes, options.overwrite)
+    recipes = _recipes(options, config, variants)
     shards = shard_count(len(found.samples), config.samples_per_shard)
-    done = {variant.name: output.done(variant.name, shards, recipes[variant.name]) for variant in variants}
-    tasks = list(plan(found.samples, config.samples_per_shard, variants, done))
-    if tasks:
-        from pipelines.generate import engine  # imports Ray, which is not needed where nothing is left to do
-
-        digests = {name: recipe.sha256 for name, recipe in recipes.items()}
-        say(f"{len(tasks):,} of {shards:,} shards to make, variants: {len(variants)}; starting Ray")
-        try:
-            in_flight = engine.start(options.address, options.workers)
-            signal.signal(signal.SIGTERM, stop)  # Ray has put a handler of its own in its place
-            results = engine.run(tasks, engine.Job(config, found.source, output, digests), in_flight, TICK)
-            follow(results, sum(len(task.samples) for task in tasks))
-        except (KeyboardInterrupt, SystemExit):
-            raise RunError("stopped: whole shards are kept, and the same command continues") from None
-        finally:
-            engine.stop()
-    summaries = [output.finish(variant.name, shards) for variant in variants]
-    root = Path(output.root)
-    output.write(root / CARD, card(root))
-    print(report.finished(root, summaries, degenerate(root), nothing_to_do=not tasks))
+    with output.writing():
+        output.begin(recipes, options.overwrite)
+        done = {name: output.done(name, shards, recipe) for name, recipe in recipes.items()}
+        job = Job(config, found.source, output, {name: recipe.sha256 for name, recipe in recipes.items()})
+        nothing_to_do = not _run(options, variants, found.samples, job, done)
+        summaries = [output.finish(recipe, shards) for recipe in recipes.values()]
+        known = list(read_summaries(output.root))
+        output.write(output.root / CARD, card(options.dataset, known))
+    print(report.finished(str(output.root), summaries, alike(known), nothing_to_do=nothing_to_do))
     return int(any(summary["totals"]["failed"] for summary in summaries))
+
+
+def _recipes(options: Options, config: Config, variants: Sequence[Variant]) -> dict[str, Recipe]:
+    """What decides each variant's bytes, by name; where a GPU has a part in it, as the machine with the GPU says."""
+    on_gpu = [variant for variant in variants if variant.gpu]
+    recipes = {variant.name: config.recipe(variant) for variant in variants if not variant.gpu}
+    if on_gpu:
+        from pipelines.generate import engine
+
+        engine.start(options.address, options.workers)
+        recipes |= {recipe.name: recipe for recipe in engine.gpu_recipes(config, on_gpu)}
+    return {variant.name: recipes[variant.name] for variant in variants}
+
+
+def _run(
+    options: Options, variants: Sequence[Variant], samples: Sequence[Sample], job: Job, done: Mapping[str, set[int]]
+) -> bool:
+    """Make the shards that are not done; whether there were any."""
+
+    def tasks(gpu: bool) -> Iterator[Task]:
+        return plan(samples, job.config.samples_per_shard, [v for v in variants if v.gpu == gpu], done)
+
+    sizes = [len(task.samples) for gpu in (False, True) for task in tasks(gpu)]
+    if not sizes:
+        return False
+    from pipelines.generate import engine  # imports Ray, which is not needed where nothing is left to do
+
+    say(f"{len(sizes):,} shards to make, variants: {len(variants)}; starting Ray")
+    try:
+        engine.start(options.address, options.workers)
+        signal.signal(signal.SIGTERM, stop)  # Ray has put a handler of its own in its place
+        if options.address:
+            engine.check_nodes(job, samples[0])
+        results = engine.run(tasks(False), tasks(True), job, options.workers, options.shard_timeout, TICK)
+        follow(results, sum(sizes))
+    except (KeyboardInterrupt, SystemExit):
+        raise RunError("stopped: whole shards are kept, and the same command continues") from None
+    finally:
+        engine.stop()
+    return True
 
 
 def stop(signum: int, frame: FrameType | None) -> None:
@@ -135,11 +163,10 @@ def _check_png(decoders: Iterable[Method]) -> None:
             raise UsageError(f"{method.token} cannot read PNG ({error}): leave it out with this dataset") from None
 
 
-def _absolute(output: str) -> Path:
-    if "://" in output:
-        raise UsageError(f"--output {output}: URIs are not supported yet, give a path")
-    if not os.path.isabs(output) and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+def _place(output: str) -> Place:
+    if "://" not in output and not os.path.isabs(output) and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         raise UsageError(
-            f"--output {output} is relative, and a Ray job runs in a copy that is thrown away: give an absolute path"
+            f"--output {output} is relative, and a Ray job runs in a copy that is thrown away: give an absolute path "
+            "that all nodes share, or a URI"
         )
-    return Path(output).absolute()
+    return place_of(output, "--output")

@@ -1,22 +1,21 @@
 """One shard for several variants: read, render, write, commit.
 
-Streams: one sample is in memory at a time, and its images go straight into the tars. A tar is renamed into place when
-it is whole, and its record after it, so that a record's presence means a whole shard.
+Streams: one sample is in memory at a time, and its images go straight into the tars. A tar is put in place when it is
+whole, and its record after it, so that a record's presence means a whole shard.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from generators.variant import Variant
 from manifests.schema import LABEL_MAP, Record, Row
 from pipelines.errors import RunError
 from pipelines.generate.config import Config
 from pipelines.generate.output import Output
-from pipelines.generate.render import Rendered, Renderer
+from pipelines.generate.render import Call, Rendered, Renderer
 from pipelines.generate.sources import Sample, Segmented, Source
 from pipelines.generate.tar import TarWriter
 
@@ -31,37 +30,64 @@ class Task:
     variants: tuple[Variant, ...]
 
 
-def make_shard(task: Task, config: Config, source: Source, output: Output, recipes: dict[str, str]) -> int:
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of a run share. `recipes` are digests by variant name, as the run was started with them."""
+
+    config: Config
+    source: Source
+    output: Output
+    recipes: Mapping[str, str] = field(default_factory=dict)
+
+    def render(
+        self,
+        task: Task,
+        samples: Sequence[Sample],
+        lethal: Mapping[Call, str],
+        tell: Callable[[Call], None] | None = None,
+    ) -> Iterator[dict[str, Rendered]]:
+        """Some of a task's samples, in order: each as one result for every variant, by name.
+
+        `lethal` are calls that are not made, with the reason; `tell` is told of those that are, before they are.
+        """
+        config, source = self.config, self.source
+        renderer = Renderer(
+            task.variants, config.base, config.geometry, config.size, config.image_format, task.shard, lethal, tell
+        )
+        names = [variant.name for variant in task.variants]
+        for sample, data in zip(samples, source.read(samples), strict=True):
+            classes = source.label_map(sample) if isinstance(source, Segmented) else None
+            yield dict(zip(names, renderer.render(sample, data, classes), strict=True))
+
+
+def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> int:
     """Write the task's shard for each of its variants; the number of samples that failed in any of them.
 
-    `recipes` are the digests that the run was started with, by variant: a worker whose libraries would make other
-    pixels refuses. Raises RunError for that, OSError where the output cannot be written.
+    A worker whose libraries would make other pixels than the run began with, or that does not see its disk, refuses.
+    Raises RunError for that, and where the output cannot be written.
     """
-    renderer = Renderer(task.variants, config.base, config.geometry, config.size, config.image_format, task.shard)
-    own = {variant.name: config.recipe(variant) for variant in task.variants}
-    for name, recipe in own.items():
-        if recipes[name] != recipe.sha256:
+    output = job.output
+    recipes = {variant.name: job.config.recipe(variant) for variant in task.variants}
+    for name, recipe in recipes.items():
+        if job.recipes[name] != recipe.sha256:
             raise RunError(f"this worker's libraries, CPU or code differ from those that the run began with ({name})")
-    partial = {variant.name: output.partial() for variant in task.variants}
+    if not output.is_seen():
+        raise RunError(f"a worker does not see {output.root}: give a path that all nodes share, or a URI")
     rows: dict[str, list[Row]] = {variant.name: [] for variant in task.variants}
     failed = 0
-    try:
-        with contextlib.ExitStack() as stack:
-            tars = {name: stack.enter_context(TarWriter(path)) for name, path in partial.items()}
-            for sample, data in zip(task.samples, source.read(task.samples), strict=True):
-                classes = source.label_map(sample) if isinstance(source, Segmented) else None
-                results = dict(zip(rows, renderer.render(sample, data, classes), strict=True))
-                for name, rendered in results.items():
-                    rows[name].append(rendered.row)
-                    _add(tars[name], rendered, config)
-                failed += any(rendered.image is None for rendered in results.values())
+    with output.writing(), contextlib.ExitStack() as stack:
+        drafts = {name: stack.enter_context(output.draft()) for name in rows}
+        tars = {name: TarWriter(draft.file) for name, draft in drafts.items()}
+        for results in job.render(task, task.samples, lethal):
+            for name, rendered in results.items():
+                rows[name].append(rendered.row)
+                _add(tars[name], rendered, job.config)
+            failed += any(rendered.image is None for rendered in results.values())
         for name, tar in tars.items():
-            os.replace(partial[name], output.tar(name, task.shard, task.shards))
-            record = Record(task.shard, task.shards, tar.size, tar.sha256, own[name], tuple(rows[name]))
+            tar.close()
+            output.commit(drafts[name], output.tar(name, task.shard, task.shards))
+            record = Record(task.shard, task.shards, tar.size, tar.sha256, recipes[name], tuple(rows[name]))
             output.write(output.record(name, task.shard, task.shards), record.to_bytes())
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
     return failed
 
 

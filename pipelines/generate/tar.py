@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import tarfile
-from pathlib import Path
-from types import TracebackType
+from typing import BinaryIO
 
 
 class _Hashing(io.RawIOBase):
     """Passes writes on to a file and hashes them, so that a shard need not be read back."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         super().__init__()
-        self._file = open(path, "wb")  # noqa: SIM115 - closed by close()
+        self._file = file
         self.sha256 = hashlib.sha256()
         self.size = 0
 
@@ -31,19 +29,15 @@ class _Hashing(io.RawIOBase):
     def tell(self) -> int:
         return self.size
 
-    def close(self) -> None:
-        if not self._file.closed:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-        super().close()
-
 
 class TarWriter:
-    """Writes members one after the other; `sha256` and `size` (bytes) are known once it is closed."""
+    """Writes members one after the other to an open file, which it does not close.
 
-    def __init__(self, path: Path) -> None:
-        self._stream = _Hashing(path)
+    `sha256` and `size` (bytes) are the whole tar's once the writer is closed.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._stream = _Hashing(file)
         self._tar = tarfile.TarFile(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT, encoding="utf-8")
 
     def add(self, name: str, data: bytes) -> None:
@@ -60,12 +54,6 @@ class TarWriter:
     def size(self) -> int:
         return self._stream.size
 
-    def __enter__(self) -> TarWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._tar.close()
-        self._stream.close()
+    def close(self) -> None:
+        """Write the end of the tar."""
+        self._tar.close()

@@ -17,10 +17,11 @@ from pathlib import Path
 from manifests.schema import CARD, SUMMARY, TABLE, TIMM, Record
 from pipelines.errors import RunError, UsageError
 from pipelines.files import replacing
-from pipelines.generate.card import card
+from pipelines.generate.card import card, read_summaries
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.published import ContradictionError, Published, choose, fetch_manifests
 from pipelines.progress import Advance, counted
+from pipelines.store import Disk
 
 # Where a tar lies until it is checked.
 _STAGING = ".pull"
@@ -53,7 +54,7 @@ def pull(options: PullOptions) -> int:
         _check_place(root / published.name, published)
     _download(repo, revision, found, root, options.output / _STAGING)
     with replacing(root / CARD) as path:
-        path.write_bytes(card(root))
+        path.write_bytes(card(root.name, list(read_summaries(Disk(str(root))))))
     print(f"Pulled {', '.join(names)} from {repo.name} at {revision[:8]} to {root}: every tar has its record's sha256.")
     return 0
 

@@ -75,7 +75,16 @@ class S3Server:
         return f"s3://{path}?endpoint_override={address or self.address}&region=us-east-1"
 
     def start(self) -> None:
-        words = [weed(), "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
+        words = [
+            weed(),
+            f"-logdir={self.folder}",
+            "server",
+            f"-dir={self.folder}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-filer",
+            "-s3",
+        ]
         words += [f"-s3.config={self.folder / 'users.json'}", "-master.telemetry=false", "-volume.max=8"]
         words += ["-master.volumeSizeLimitMB=256", "-master.electionTimeout=1s"]
         for service in _SERVICES:

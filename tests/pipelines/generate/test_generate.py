@@ -26,8 +26,9 @@ from manifests.schema import COLUMNS
 from pipelines.errors import RunError
 from pipelines.generate.config import Config, describe
 from pipelines.generate.output import Output
-from pipelines.generate.shard import Task, make_shard
+from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import Inputs, find
+from pipelines.store import Disk
 from tests.conftest import ROOT, Command
 
 VARIANTS = "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend"
@@ -107,8 +108,9 @@ def test_a_worker_with_other_libraries_refuses(tmp_path: Path) -> None:
     found = find("sample", Inputs(None, None, None), None)
     config = Config("sample", "crop", (224,), "pil", "png", 9, describe(found))
     task = Task(0, 1, found.samples, (config.base,))
+    job = Job(config, found.source, Output(Disk(str(tmp_path))), {config.base.name: "another digest"})
     with pytest.raises(RunError, match="differ from those that the run began with"):
-        make_shard(task, config, found.source, Output(str(tmp_path)), {config.base.name: "another digest"})
+        make_shard(task, job, {})
     assert not list(tmp_path.iterdir())
 
 

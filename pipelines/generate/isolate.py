@@ -1,0 +1,124 @@
+"""Which calls end the process that makes them: a decoder that aborts on one image, a filter that never returns.
+
+A worker that died has left no reason. Here its shard is rendered again in processes of their own, each of which says
+what it is about to call; the one that it was at when it died is tried alone, and only what dies alone is blamed. Where
+a death needs more than one sample, the samples are parted in halves. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import signal
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+from pipelines.errors import RunError
+from pipelines.generate.render import Call
+from pipelines.generate.shard import Job, Task
+from pipelines.generate.sources import Sample
+
+# Seconds that one call may take. The slowest that is known, a 179-megapixel image through Lanczos, needs a few.
+SILENCE = 120.0
+# How often a process that something else has killed is started again.
+_KILLED = 3
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class _Death(NamedTuple):
+    """The call that a process was at when it died, and how it did."""
+
+    call: Call
+    how: str
+
+
+def find_lethal(task: Task, job: Job) -> dict[Call, str]:
+    """The calls of a task that end their process, each with what is to be said of it.
+
+    Raises RunError where processes are killed from outside again and again.
+    """
+    lethal: dict[Call, str] = {}
+    _search(task.samples, task, job, lethal)
+    return lethal
+
+
+def _search(samples: Sequence[Sample], task: Task, job: Job, lethal: dict[Call, str]) -> None:
+    while samples and (death := _attempt(samples, task, job, lethal)):
+        at = next(index for index, sample in enumerate(samples) if sample.key == death.call.key)
+        if _is_lethal(samples[at], task, job, lethal):
+            samples = samples[at + 1 :]
+        elif len(samples) > 1:
+            half = len(samples) // 2
+            _search(samples[:half], task, job, lethal)
+            samples = samples[half:]
+        else:
+            return  # it has died once and not again: nothing to blame
+
+
+def _is_lethal(sample: Sample, task: Task, job: Job, lethal: dict[Call, str]) -> bool:
+    """Whether a sample ends its process when it is alone in it; the calls that do are added to `lethal`."""
+    found = False
+    while death := _attempt([sample], task, job, lethal):
+        if death.call in lethal:
+            raise RunError(f"shard {task.shard}: {sample.path} ends its process ({death.how}), whatever is left out")
+        lethal[death.call] = death.how
+        found = True
+    return found
+
+
+def _attempt(samples: Sequence[Sample], task: Task, job: Job, lethal: Mapping[Call, str]) -> _Death | None:
+    """Render samples in a process of their own; None where it lives to the end."""
+    for _ in range(_KILLED):
+        death = _watch(samples, task, job, lethal)
+        if death is None or death.how:
+            return death
+        killed = death.call.key
+    raise RunError(
+        f"shard {task.shard}: the process that renders {killed} is killed again and again (is memory short?): "
+        "use fewer --workers, and run the same command again"
+    )
+
+
+def _watch(samples: Sequence[Sample], task: Task, job: Job, lethal: Mapping[Call, str]) -> _Death | None:
+    """As `_attempt`, once; a process that is killed from outside has died for no reason (`how` is empty)."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_render, args=(theirs, samples, task, job, lethal), daemon=True)
+    process.start()
+    theirs.close()
+    last = Call(samples[0].key, "source")
+    try:
+        while ours.poll(SILENCE):
+            said = ours.recv()
+            if said is None:
+                return None
+            if isinstance(said, Exception):
+                raise said
+            last = said
+        return _Death(last, f"gave no answer within {SILENCE:.0f} s")
+    except EOFError:
+        process.join()
+        return _Death(last, _how(process.exitcode or 0))
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def _how(status: int) -> str:
+    if status == -signal.SIGKILL:
+        return ""
+    return f"ended the process ({signal.Signals(-status).name if status < 0 else f'exit status {status}'})"
+
+
+def _render(parent: Connection, samples: Sequence[Sample], task: Task, job: Job, lethal: Mapping[Call, str]) -> None:
+    """What the process does: it says each call before it is made, and None (or what was raised) at the end."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a hung call must not outlive a worker that is killed
+    try:
+        for _ in job.render(task, samples, lethal, parent.send):
+            pass
+        parent.send(None)
+    except Exception as error:
+        parent.send(error)
