@@ -60,7 +60,7 @@ def _images(tree: Path | None, side: int | None) -> list[bytes]:
     if tree:
         return [path.read_bytes() for path in sorted(tree.glob("*/*"))]
     source = SampleSource()
-    return [data for data in source.read(source.listing().samples) if isinstance(data, bytes)]
+    return [data for data in source.read(list(source.listing().samples)) if isinstance(data, bytes)]
 
 
 def _watch(source: Path, output: Path, variant: str, geometry: str) -> list[int]:

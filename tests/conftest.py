@@ -42,7 +42,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def photographs() -> dict[str, bytes]:
     """The built-in sample set as JPEG bytes by key."""
     source = SampleSource()
-    samples = source.listing().samples
+    samples = list(source.listing().samples)
     found = zip(samples, source.read(samples), strict=True)
     return {sample.key: data for sample, data in found if isinstance(data, bytes)}
 

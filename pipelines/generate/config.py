@@ -16,7 +16,6 @@ from manifests.provenance import code_sha256, provenance
 from manifests.schema import Recipe
 from pipelines.errors import UsageError
 from pipelines.generate import encode
-from pipelines.generate.sources import fingerprint
 from pipelines.generate.sources.find import Found
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -67,8 +66,13 @@ class Config:
 
 def describe(found: Found) -> tuple[tuple[str, Any], ...]:
     """The `source` field of a configuration."""
-    count, digest = len(found.samples), fingerprint(found.samples)
-    return ("kind", found.source.kind), ("samples", count), ("sha256", digest), *sorted(found.facts.items())
+    samples = found.samples
+    return (
+        ("kind", found.source.kind),
+        ("samples", len(samples)),
+        ("sha256", samples.sha256),
+        *sorted(found.facts.items()),
+    )
 
 
 def base_variant(text: str, geometry: str) -> Variant:

@@ -23,7 +23,26 @@ def plan(
     One at a time: a plan of a thousand million samples takes no more memory than one of a thousand.
     """
     shards = shard_count(len(samples), per_shard)
+    for shard, missing in _missing(shards, variants, done):
+        yield Task(shard, shards, samples[shard * per_shard : (shard + 1) * per_shard], missing)
+
+
+def remaining(
+    samples: int, per_shard: int, variants: Sequence[Variant], done: Mapping[str, AbstractSet[int]]
+) -> tuple[int, int]:
+    """How many tasks such a plan has, and how many samples they have together."""
+    shards = shard_count(samples, per_shard)
+    tasks = total = 0
+    for shard, _ in _missing(shards, variants, done):
+        tasks += 1
+        total += min(per_shard, samples - shard * per_shard)
+    return tasks, total
+
+
+def _missing(
+    shards: int, variants: Sequence[Variant], done: Mapping[str, AbstractSet[int]]
+) -> Iterator[tuple[int, tuple[Variant, ...]]]:
     for shard in range(shards):
         missing = tuple(variant for variant in variants if shard not in done.get(variant.name, ()))
         if missing:
-            yield Task(shard, shards, samples[shard * per_shard : (shard + 1) * per_shard], missing)
+            yield shard, missing

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 
@@ -23,9 +23,9 @@ from pipelines.generate.card import alike, card, read_summaries
 from pipelines.generate.config import Config, base_variant, describe
 from pipelines.generate.datasets import DATASETS, choose_geometry
 from pipelines.generate.output import Output
-from pipelines.generate.plan import plan, shard_count
+from pipelines.generate.plan import plan, remaining, shard_count
 from pipelines.generate.progress import follow
-from pipelines.generate.shard import Job, Task
+from pipelines.generate.shard import Job
 from pipelines.generate.sources import Sample
 from pipelines.generate.sources.find import Found, Inputs, find
 from pipelines.progress import TICK, say
@@ -112,22 +112,23 @@ def _run(
 ) -> bool:
     """Make the shards that are not done; whether there were any."""
 
-    def tasks(gpu: bool) -> Iterator[Task]:
-        return plan(samples, job.config.samples_per_shard, [v for v in variants if v.gpu == gpu], done)
-
-    sizes = [len(task.samples) for gpu in (False, True) for task in tasks(gpu)]
-    if not sizes:
+    per_shard = job.config.samples_per_shard
+    cpu, gpu = ([variant for variant in variants if variant.gpu == which] for which in (False, True))
+    left = [remaining(len(samples), per_shard, some, done) for some in (cpu, gpu)]
+    shards, images = map(sum, zip(*left, strict=True))
+    if not shards:
         return False
     from pipelines.generate import engine  # imports Ray, which is not needed where nothing is left to do
 
-    say(f"{len(sizes):,} shards to make, variants: {len(variants)}; starting Ray")
+    say(f"{shards:,} shards to make, variants: {len(variants)}; starting Ray")
     try:
         engine.start(options.address, options.workers)
         signal.signal(signal.SIGTERM, stop)  # Ray has put a handler of its own in its place
         if options.address:
             engine.check_nodes(job, samples[0])
-        results = engine.run(tasks(False), tasks(True), job, options.workers, options.shard_timeout, TICK)
-        follow(results, sum(sizes))
+        tasks, gpu_tasks = (plan(samples, per_shard, some, done) for some in (cpu, gpu))
+        results = engine.run(tasks, gpu_tasks, job, options.workers, options.shard_timeout, TICK)
+        follow(results, images)
     except (KeyboardInterrupt, SystemExit):
         raise RunError("stopped: whole shards are kept, and the same command continues") from None
     finally:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
 
+T = TypeVar("T")
+
 UNKNOWN_LABEL = -1
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
-# USTAR holds 100 bytes of name; the longest member is `<key>.json`.
-_LONGEST_KEY = 100 - len(".json")
 
 
 class Missing(NamedTuple):
@@ -47,12 +45,13 @@ class Sample(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """A source's samples, and what the user should know about them: a line each, none when all is well.
+    """A source's samples as they are found, and what the user should know about them: a line each.
 
-    `facts` describe the source in the manifest, besides its layout and samples.
+    `notes` are there once the samples have been taken to their end, and none when all is well. `facts` describe the
+    source in the manifest, besides its layout and samples.
     """
 
-    samples: list[Sample]
+    samples: Iterable[Sample]
     notes: list[str]
     facts: Mapping[str, str] = MappingProxyType({})
 
@@ -65,7 +64,7 @@ class Source(Protocol):
         """The layout, for the manifest: `imagenet-tree`, `imagenet-tar`."""
 
     def listing(self) -> Listing:
-        """Every sample, in any order. Raises UsageError where the source as a whole is at fault."""
+        """Every sample, in any order. Raises UsageError, also while they are taken, where the source is at fault."""
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         """The bytes of the given samples, in their order, holding few of them at a time."""
@@ -79,9 +78,34 @@ class Segmented(Protocol):
         """Class of every source pixel: uint8 of shape (height, width), 255 where there is none."""
 
 
-def some(names: Sequence[str]) -> str:
-    """Names for a message: the only one, or how many there are and the first."""
-    return names[0] if len(names) == 1 else f"{len(names):,} names ({names[0]}, …)"
+def some(found: Iterable[T], otherwise: str) -> Iterator[T]:
+    """What is found, one at a time. Raises UsageError, which says `otherwise`, where there is nothing."""
+    nothing = True
+    for each in found:
+        nothing = False
+        yield each
+    if nothing:
+        raise UsageError(otherwise)
+
+
+class Names:
+    """Counts names for a message, and keeps the first of them in order alone."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.count = 0
+        self.first = ""
+        for name in names:
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        self.first = min(self.first, name) if self.count else name
+        self.count += 1
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def __str__(self) -> str:
+        return self.first if self.count == 1 else f"{self.count:,} names ({self.first}, …)"
 
 
 def key_of(path: str) -> str:
@@ -93,38 +117,3 @@ def key_of(path: str) -> str:
 def _suffix(name: str) -> str:
     suffix = PurePosixPath(name).suffix
     return suffix if suffix.lower() in IMAGE_SUFFIXES else ""
-
-
-def ordered(samples: Iterable[Sample]) -> list[Sample]:
-    """The samples sorted by key. Raises UsageError for keys that are not unique or that a tar cannot hold."""
-    found = sorted(samples)
-    for before, after in itertools.pairwise(found):
-        if before.key == after.key:
-            count = len(found) - len({sample.key for sample in found})
-            raise UsageError(
-                f"{count} duplicate key{'s' if count > 1 else ''}: {before.path} and {after.path} would both be "
-                f"{before.key!r}; rename one of them"
-            )
-    for sample in found:
-        if not _is_text(sample.path):
-            raise UsageError(f"the name {sample.path!a} is not UTF-8: rename the file")
-        if len(sample.key.encode()) > _LONGEST_KEY:
-            raise UsageError(f"the name of {sample.path} is longer than {_LONGEST_KEY} bytes, which a tar cannot hold")
-    return found
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def fingerprint(samples: Iterable[Sample]) -> str:
-    """Digest of the samples' keys, labels, paths and sizes: changes when the set changes, without reading an image."""
-    total = hashlib.sha256()
-    for sample in samples:
-        line = (sample.key, sample.label, sample.path, sample.size, *sample.extra)
-        total.update(("\t".join(map(str, line)) + "\n").encode())
-    return total.hexdigest()

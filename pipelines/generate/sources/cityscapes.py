@@ -7,7 +7,6 @@ leave as the 19 train ids, everything else as 255.
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Sample, key_of, some
+from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Names, Sample, key_of, some
 from pipelines.generate.sources.reading import in_order, read_file, read_files
 from pipelines.store import Place
 
@@ -46,13 +45,18 @@ class CityscapesSource:
 
     def listing(self) -> Listing:
         """The samples, with the sizes of the images."""
-        towns = (self.root / _IMAGES).folders()
-        samples = list(itertools.chain.from_iterable(in_order(self.root, towns, self._town)))
-        if not samples:
-            raise UsageError(f"no *{_IMAGE} in {self.root / _IMAGES}")
-        unlabelled = [sample.path for sample in samples if not sample.place[1]]
-        notes = [f"no label map for {some(unlabelled)}: counted as failed"] if unlabelled else []
-        return Listing(samples, notes)
+        notes: list[str] = []
+        return Listing(some(self._samples(notes), f"no *{_IMAGE} in {self.root / _IMAGES}"), notes)
+
+    def _samples(self, notes: list[str]) -> Iterator[Sample]:
+        unlabelled = Names()
+        for town in in_order(self.root, (self.root / _IMAGES).folders(), self._town):
+            for sample in town:
+                if not sample.place[1]:
+                    unlabelled.add(sample.path)
+                yield sample
+        if unlabelled:
+            notes.append(f"no label map for {unlabelled}: counted as failed")
 
     def _town(self, town: str) -> list[Sample]:
         maps = (self.root / _MAPS / town).files()

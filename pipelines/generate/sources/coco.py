@@ -23,9 +23,9 @@ from pipelines.generate.sources.base import (
     UNKNOWN_LABEL,
     Listing,
     Missing,
+    Names,
     Sample,
     key_of,
-    some,
 )
 from pipelines.generate.sources.reading import Piece, read_files, read_pieces, unreadable
 from pipelines.store import BLOCK, Pieces, PiecesFile, Place
@@ -111,9 +111,9 @@ class CocoSource:
             raise UsageError(f"{self.annotations} knows none of the {len(found):,} images: is it the right file?")
         notes = list(annotations.notes)
         if absent:
-            notes.append(f"{self.annotations} lists {some(absent)} that the source does not have: counted as failed")
+            notes.append(f"{self.annotations} lists {Names(absent)} that the source does not have: counted as failed")
         if unknown:
-            notes.append(f"{self.annotations} does not list {some(unknown)}: image id {UNKNOWN_IMAGE}")
+            notes.append(f"{self.annotations} does not list {Names(unknown)}: image id {UNKNOWN_IMAGE}")
         samples = [
             _sample(name, annotations.ids.get(name, UNKNOWN_IMAGE), *found.get(name, (0, ())))
             for name in (*found, *absent)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import Sample, Source, ordered
+from pipelines.generate.sources.base import Sample, Source
+from pipelines.generate.sources.catalogue import Catalogue
 from pipelines.generate.sources.cityscapes import open_cityscapes
 from pipelines.generate.sources.coco import open_coco
 from pipelines.generate.sources.imagenet import open_imagenet
 from pipelines.generate.sources.sample import SampleSource
+from pipelines.progress import TICK, say
 from pipelines.store import place_of
 
 
@@ -26,7 +29,7 @@ class Found(NamedTuple):
     """A source, its samples in order, what else it says of itself, and what the user should know."""
 
     source: Source
-    samples: list[Sample]
+    samples: Catalogue
     facts: Mapping[str, str]
     notes: list[str]
 
@@ -36,11 +39,22 @@ def find(dataset: str, inputs: Inputs, limit: int | None) -> Found:
     try:
         source = _open(dataset, inputs)
         listing = source.listing()
+        samples = Catalogue(_counted(listing.samples), limit)
     except OSError as error:
         raise UsageError(f"the source cannot be read ({error})") from None
-    if not listing.samples:
+    if not samples:
         raise UsageError("the source holds no images")
-    return Found(source, ordered(listing.samples)[:limit], listing.facts, listing.notes)
+    return Found(source, samples, listing.facts, listing.notes)
+
+
+def _counted(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """The samples; where that takes long, a line every few seconds says how many they are so far."""
+    last = time.monotonic()
+    for count, sample in enumerate(samples, 1):
+        yield sample
+        if (now := time.monotonic()) - last >= TICK:
+            say(f"{count:,} samples listed")
+            last = now
 
 
 def _open(dataset: str, inputs: Inputs) -> Source:

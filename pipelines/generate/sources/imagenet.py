@@ -22,6 +22,7 @@ from pipelines.generate.sources.base import (
     UNKNOWN_LABEL,
     Listing,
     Missing,
+    Names,
     Sample,
     Source,
     key_of,
@@ -95,11 +96,10 @@ class TreeSource:
             raise UsageError(
                 f"{self.root / unknown[0]} is not one of ImageNet-1k's {CLASSES} synsets: move it elsewhere"
             )
-        found = list(itertools.chain.from_iterable(in_order(self.root, classes, self._class)))
-        if not found:
-            raise UsageError(f"no images in the class folders of {self.root}")
-        others = sorted({*folders, *self.root.files()} - {*classes})
-        return Listing(found, [f"ignored in {self.root}: {some(others)} (no class folder)"] if others else [])
+        others = Names({*folders, *self.root.files()} - {*classes})
+        found = itertools.chain.from_iterable(in_order(self.root, classes, self._class))
+        notes = [f"ignored in {self.root}: {others} (no class folder)"] if others else []
+        return Listing(some(found, f"no images in the class folders of {self.root}"), notes)
 
     def _class(self, synset: str) -> list[Sample]:
         label = label_by_synset()[synset]
@@ -119,7 +119,7 @@ class FlatSource:
     kind: str = "imagenet-flat"
 
     def listing(self) -> Listing:
-        return _labelled([(name, size, (name,)) for name, size in _images(self.root).items()], self.labels)
+        return _labelled(((name, size, (name,)) for name, size in _images(self.root).items()), self.labels)
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         return read_files(self.root, samples)
@@ -130,27 +130,33 @@ def _labelled(files: Iterable[tuple[str, int, tuple[object, ...]]], labels: Labe
 
     Raises UsageError where the list has a label for none of the files.
     """
-    found = []
-    unknown = []
+    notes: list[str] = []
+    return Listing(_label_all(files, labels, notes), notes)
+
+
+def _label_all(
+    files: Iterable[tuple[str, int, tuple[object, ...]]], labels: LabelList, notes: list[str]
+) -> Iterator[Sample]:
+    found = 0
+    unknown = Names()
     absent = dict(labels.by_key)
     for name, size, place in files:
         key = key_of(name)
         label = labels.label(key)
         absent.pop(key, None)
+        found += 1
         if label is None:
-            unknown.append(name)
-        found.append(Sample(key, UNKNOWN_LABEL if label is None else label, name, size, place))
-    if len(unknown) == len(found):
-        raise UsageError(f"{labels.path} has a label for none of the {len(found):,} images: is it the right list?")
-    found += [Sample(key, label, key, 0, ()) for key, label in absent.items()]
-    notes = []
-    if len(labels.by_number) > len(found):
-        notes.append(f"{labels.path} has {len(labels.by_number):,} labels, the source {len(found):,} images")
+            unknown.add(name)
+        yield Sample(key, UNKNOWN_LABEL if label is None else label, name, size, place)
+    if unknown.count == found:
+        raise UsageError(f"{labels.path} has a label for none of the {found:,} images: is it the right list?")
+    yield from (Sample(key, label, key, 0, ()) for key, label in absent.items())
+    if len(labels.by_number) > found:
+        notes.append(f"{labels.path} has {len(labels.by_number):,} labels, the source {found:,} images")
     if absent:
-        notes.append(f"{labels.path} lists {some(sorted(absent))} that the source does not have: counted as failed")
+        notes.append(f"{labels.path} lists {Names(absent)} that the source does not have: counted as failed")
     if unknown:
-        notes.append(f"{labels.path} has no label for {some(sorted(unknown))}: labelled {UNKNOWN_LABEL}")
-    return Listing(found, notes)
+        notes.append(f"{labels.path} has no label for {unknown}: labelled {UNKNOWN_LABEL}")
 
 
 class _Member(NamedTuple):
@@ -175,6 +181,7 @@ def _members(place: Place, number: int) -> Iterator[_Member]:
                     text = archive.extractfile(member) if member.name.lower().endswith(".cls") else None
                     head = text.read(_LONGEST_LABEL) if text else b""
                     yield _Member(member.name, (number, member.offset_data), member.size, head)
+                archive.members = []  # type: ignore[attr-defined] # which would hold them all; not in the hints
     except tarfile.TarError as error:
         raise UsageError(f"{place} cannot be read as an uncompressed tar ({error}): unpack or fetch it again") from None
 
@@ -202,10 +209,8 @@ class TarSource:
     kind: str = "imagenet-tar"
 
     def listing(self) -> Listing:
-        found = list(itertools.chain.from_iterable(in_order(self.files[0], range(len(self.files)), self._images)))
-        if not found:
-            raise UsageError(f"no images in {self.files[0]}")
-        return _labelled(found, self.labels)
+        found = itertools.chain.from_iterable(in_order(self.files[0], range(len(self.files)), self._images))
+        return _labelled(some(found, f"no images in {self.files[0]}"), self.labels)
 
     def _images(self, number: int) -> list[tuple[str, int, tuple[object, ...]]]:
         found: list[tuple[str, int, tuple[object, ...]]] = []
@@ -238,20 +243,28 @@ class WebDatasetSource:
     kind: str = "imagenet-webdataset"
 
     def listing(self) -> Listing:
-        tars = list(in_order(self.files[0], range(len(self.files)), self._tar))
-        found = [sample for tar in tars for sample in tar.samples]
-        if not found:
-            raise UsageError(f"no images in {self.files[0]}")
-        if not any(tar.labels for tar in tars):
+        notes: list[str] = []
+        return Listing(some(self._samples(notes), f"no images in {self.files[0]}"), notes)
+
+    def _samples(self, notes: list[str]) -> Iterator[Sample]:
+        labels = 0
+        unknown, ignored = Names(), Names()
+        for tar in in_order(self.files[0], range(len(self.files)), self._tar):
+            labels += tar.labels
+            for name in tar.ignored:
+                ignored.add(name)
+            for sample in tar.samples:
+                if sample.label == UNKNOWN_LABEL:
+                    unknown.add(sample.key)
+                yield sample
+        if unknown and not labels:
             raise UsageError(
                 f"{self.files[0]} holds no labels: give a `name label` list or the devkit's ground truth by --labels"
             )
-        unknown = sorted(sample.key for sample in found if sample.label == UNKNOWN_LABEL)
-        notes = [f"no label for {some(unknown)}: labelled {UNKNOWN_LABEL}"] if unknown else []
-        ignored = [name for tar in tars for name in tar.ignored]
+        if unknown:
+            notes.append(f"no label for {unknown}: labelled {UNKNOWN_LABEL}")
         if ignored:
-            notes.append(f"ignored: {some(ignored)} (a key ends at the first dot, and no such image follows it)")
-        return Listing(found, notes)
+            notes.append(f"ignored: {ignored} (a key ends at the first dot, and no such image follows it)")
 
     def _tar(self, number: int) -> _Tar:
         file = self.files[number]

@@ -39,7 +39,7 @@ class ParquetSource:
             return list(_list(self.files[number], number))
 
         parts = in_order(self.files[0], range(len(self.files)), held)
-        return Listing(list(itertools.chain.from_iterable(parts)), [])
+        return Listing(itertools.chain.from_iterable(parts), [])
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         wanted: dict[tuple[int, int], list[int]] = defaultdict(list)

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.generate.sources import Missing, open_cityscapes, ordered
+from pipelines.generate.sources import Catalogue, Missing, open_cityscapes
 from pipelines.store import Disk
 from tests.conftest import Command
 
@@ -81,7 +81,7 @@ def test_the_nineteen_classes(root: Path) -> None:
     every = np.arange(256, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(every).save(root / "gtFine" / "val" / "ulm" / "ulm_000000_000019_gtFine_labelIds.png")
     source = open_cityscapes(Disk(str(root)))
-    classes = source.label_map(ordered(source.listing().samples)[-1])
+    classes = source.label_map(Catalogue(source.listing().samples)[-1])
     assert not isinstance(classes, Missing)
     # cityscapesscripts/helpers/labels.py, as runs of label ids and their first train id
     expected = np.full(256, 255)

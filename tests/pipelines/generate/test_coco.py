@@ -25,7 +25,7 @@ from pycocotools.cocoeval import COCOeval
 
 from generators.geometry import frame
 from pipelines.errors import SourceError, UsageError
-from pipelines.generate.sources import Missing, Source, open_coco, ordered
+from pipelines.generate.sources import Catalogue, Missing, Source, open_coco
 from pipelines.store import Disk
 from tests.conftest import ROOT, Command
 
@@ -107,7 +107,7 @@ def test_folder_and_zip_are_the_same_source(images: Path, instances: Path, tmp_p
         for path in sorted(images.iterdir(), reverse=True):
             file.write(path, f"val2017/{path.name}")
     folder, zipped = opened(images, instances), opened(archive, instances)
-    first, second = (ordered(source.listing().samples) for source in (folder, zipped))
+    first, second = (Catalogue(source.listing().samples) for source in (folder, zipped))
     assert [(s.key, s.extra, s.size) for s in first] == [(s.key, s.extra, s.size) for s in second]
     assert list(folder.read(first)) == list(zipped.read(second))
     assert first[0].extra == (("image_id", 1),)
@@ -122,7 +122,7 @@ def test_a_damaged_zip_member_is_a_failed_sample(images: Path, instances: Path, 
     data[200] ^= 255
     archive.write_bytes(data)
     source = opened(archive, instances)
-    first, *others = source.read(ordered(source.listing().samples))
+    first, *others = source.read(Catalogue(source.listing().samples))
     assert isinstance(first, Missing)
     assert "cannot be read from the zip" in first.reason
     assert all(isinstance(data, bytes) for data in others)
@@ -134,7 +134,7 @@ def test_a_zip_that_goes_away_blames_no_sample(images: Path, instances: Path, tm
         for path in sorted(images.iterdir()):
             file.write(path, path.name)
     source = opened(archive, instances)
-    samples = ordered(source.listing().samples)
+    samples = Catalogue(source.listing().samples)
     archive.unlink()
     with pytest.raises(SourceError, match="cannot be read any more"):
         list(source.read(samples))

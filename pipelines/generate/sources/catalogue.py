@@ -1,0 +1,143 @@
+"""A source's samples in order: in memory while they are few, in a file without a name while they are many.
+
+SQLite does both, and sorts what memory does not hold. Its file lies where `SQLITE_TMPDIR` or `TMPDIR` says (else in
+/var/tmp or /tmp), and is gone when the process ends, however it does. Refuses keys that are not unique or that a tar
+cannot hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import marshal
+import sqlite3
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
+
+from pipelines.errors import RunError, UsageError
+from pipelines.generate.sources.base import Sample
+
+# USTAR holds 100 bytes of name; the longest member is `<key>.json`.
+_LONGEST_KEY = 100 - len(".json")
+# Bytes that SQLite holds in memory, for its pages and again for what it sorts.
+_MEMORY = 2**25
+# Steps of SQLite's own between two chances for Ctrl-C.
+_STEPS = 10_000_000
+# Marshal's last format that says everything in full: no other process reads it.
+_PLAIN = 2
+# Samples that are taken from the file at a time where all are wanted.
+_MANY = 1000
+
+
+class Catalogue(Sequence[Sample]):
+    """The first `limit` of some samples, sorted by key.
+
+    `sha256` is a digest of their keys, labels, paths and sizes: it changes when the set does. Raises UsageError for bad
+    keys, be they of samples beyond the limit, and RunError where the file has no room.
+    """
+
+    sha256: str
+
+    def __init__(self, samples: Iterable[Sample], limit: int | None = None, memory: int = _MEMORY) -> None:
+        # The empty name makes a database of its own, whose file is unlinked as soon as it is opened.
+        # Another thread may come to close it: whichever collects the garbage.
+        self._base = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, self._base.close)
+        with _explained():
+            # Nothing is ever read back after a crash.
+            for setting in ("journal_mode=OFF", "synchronous=OFF", "temp_store=FILE", f"cache_size=-{memory // 1024}"):
+                self._base.execute(f"PRAGMA {setting}")
+            self._base.set_progress_handler(lambda: 0, _STEPS)
+            self._base.execute("CREATE TABLE ordered (at INTEGER PRIMARY KEY, key TEXT, rest BLOB)")
+            self._base.execute("ATTACH '' AS found")
+            self._base.execute("CREATE TABLE found.listed (key TEXT, rest BLOB)")
+            self._base.execute("BEGIN")
+            self._base.executemany("INSERT INTO listed VALUES (?, ?)", map(_row, samples))
+            self._base.execute("INSERT INTO ordered (key, rest) SELECT key, rest FROM listed ORDER BY key, rest")
+            self._base.execute("COMMIT")
+            self._base.execute("DETACH found")
+            self._check(limit)
+
+    def _check(self, limit: int | None) -> None:
+        """One pass over all samples: whether their keys differ, and the fingerprint of those that count."""
+        total = hashlib.sha256()
+        count = twice = 0
+        before = "", b""
+        first: tuple[Sample, Sample] | None = None
+        for row in self._base.execute("SELECT key, rest FROM ordered ORDER BY at"):
+            if count and row[0] == before[0]:
+                twice += 1
+                first = first or (_sample(*before), _sample(*row))
+            if limit is None or count < limit:
+                total.update(_line(_sample(*row)))
+            before = row
+            count += 1
+        if first:
+            one, other = first
+            raise UsageError(
+                f"{twice:,} duplicate key{'s' if twice > 1 else ''}: {one.path} and {other.path} would both be "
+                f"{one.key!r}; rename one of them"
+            )
+        self._count = count if limit is None else min(count, limit)
+        self.sha256 = total.hexdigest()
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, at: int) -> Sample: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, at: int | slice) -> Sample | Sequence[Sample]:
+        wanted = range(self._count)[at]
+        if isinstance(wanted, int):
+            return self._between(wanted, wanted)[0]
+        if not wanted:
+            return []
+        first, last = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1])
+        found = self._between(first, last)
+        return found if wanted.step == 1 else [found[index - first] for index in wanted]
+
+    def _between(self, first: int, last: int) -> list[Sample]:
+        question = "SELECT key, rest FROM ordered WHERE at BETWEEN ? AND ? ORDER BY at"
+        with _explained():
+            return [_sample(key, rest) for key, rest in self._base.execute(question, (first + 1, last + 1))]
+
+    def __iter__(self) -> Iterator[Sample]:
+        for start in range(0, self._count, _MANY):
+            yield from self[start : start + _MANY]
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if str(error) == "interrupted":  # what SQLite makes of a KeyboardInterrupt
+            raise KeyboardInterrupt from None
+        raise RunError(
+            f"the list of samples does not fit into the temporary folder ({error}): make room, or set TMPDIR to another"
+        ) from None
+
+
+def _line(sample: Sample) -> bytes:
+    """What the digest holds of a sample."""
+    line = (sample.key, sample.label, sample.path, sample.size, *sample.extra)
+    return ("\t".join(map(str, line)) + "\n").encode()
+
+
+def _row(sample: Sample) -> tuple[str, bytes]:
+    """A sample as the database holds it. Raises UsageError for a key that a tar cannot hold."""
+    try:
+        sample.path.encode()
+        length = len(sample.key.encode())
+    except UnicodeEncodeError:
+        raise UsageError(f"the name {sample.path!a} is not UTF-8: rename the file") from None
+    if length > _LONGEST_KEY:
+        raise UsageError(f"the name of {sample.path} is longer than {_LONGEST_KEY} bytes, which a tar cannot hold")
+    return sample.key, marshal.dumps(sample[1:], _PLAIN)
+
+
+def _sample(key: str, rest: bytes) -> Sample:
+    return Sample(key, *marshal.loads(rest))
