@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from manifests.untrusted import read_at_most
 from pipelines.errors import SourceError, UsageError
 
 UNKNOWN_LABEL = -1
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
+# Bytes. No photograph is larger: what says so is damaged, or a bomb.
+LARGEST_IMAGE = 2**28
 # USTAR holds 100 bytes of name; the longest member is `<key>.json`.
 _LONGEST_KEY = 100 - len(".json")
+_LONGEST_PATH = 4096  # Linux's PATH_MAX
+# Keys become the names of files where a shard is unpacked, and are shown on terminals.
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 
 
 class Missing(NamedTuple):
@@ -79,12 +86,27 @@ class Segmented(Protocol):
         """Class of every source pixel: uint8 of shape (height, width), 255 where there is none."""
 
 
-def read_file(path: str) -> bytes:
-    """A file's bytes. Raises SourceError where they cannot be read: the file was there when it was listed."""
+def read_file(path: str) -> bytes | Missing:
+    """An image's bytes. Raises SourceError where they cannot be read: the file was there when it was listed."""
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return read_at_most(file, LARGEST_IMAGE)
     except OSError as error:
         raise unreadable(path, error) from None
+    except ValueError as error:
+        return Missing(f"source: refused, since {error}, and no photograph has")
+
+
+def read_sample(sample: Sample) -> bytes | Missing:
+    """The bytes of a sample whose place is the path of its file, or nowhere."""
+    return read_file(sample.place[0]) if sample.place else ABSENT
+
+
+def oversized(size: int) -> Missing | None:
+    """What is said of an image of so many bytes in place of reading it; None where it may be read."""
+    if size <= LARGEST_IMAGE:
+        return None
+    return Missing(f"source: refused unread: {size:,} bytes, and no photograph has more than {LARGEST_IMAGE:,}")
 
 
 def unreadable(path: str, error: Exception) -> SourceError:
@@ -119,10 +141,16 @@ def ordered(samples: Iterable[Sample]) -> list[Sample]:
                 f"{before.key!r}; rename one of them"
             )
     for sample in found:
-        if not _is_text(sample.path):
+        if not _is_text(sample.key + sample.path):
             raise UsageError(f"the name {sample.path!a} is not UTF-8: rename the file")
+        if not sample.key or _UNFIT.search(sample.key + sample.path):
+            raise UsageError(
+                f"the name {sample.path!a} is empty, or has control characters or a backslash: rename the file"
+            )
         if len(sample.key.encode()) > _LONGEST_KEY:
             raise UsageError(f"the name of {sample.path} is longer than {_LONGEST_KEY} bytes, which a tar cannot hold")
+        if len(sample.path.encode()) > _LONGEST_PATH:
+            raise UsageError(f"the path of {sample.key} is longer than {_LONGEST_PATH:,} bytes: shorten it")
     return found
 
 

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Sample, key_of, read_file, some
+from pipelines.generate.sources.base import (
+    UNKNOWN_LABEL,
+    Listing,
+    Missing,
+    Sample,
+    key_of,
+    read_file,
+    read_sample,
+    some,
+)
 
 IGNORED = 255
 # Train ids 0 to 18 are these label ids, in this order (cityscapesscripts/helpers/labels.py).
@@ -63,19 +72,22 @@ class CityscapesSource:
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         """The PNG bytes of the images."""
-        return (read_file(sample.place[0]) for sample in samples)
+        return map(read_sample, samples)
 
     def label_map(self, sample: Sample) -> NDArray[np.uint8] | Missing:
         """The sample's train ids, uint8 of shape (height, width)."""
         if not sample.place[1]:
             return Missing("source: no label map")
+        data = read_file(sample.place[1])
+        if isinstance(data, Missing):
+            return data
         try:
-            with Image.open(io.BytesIO(read_file(sample.place[1]))) as image:
+            with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
                 if image.mode != "L":
                     return Missing(f"source: the label map is {image.mode}, not 8-bit grayscale")
                 trained: NDArray[np.uint8] = _TRAIN_IDS[np.asarray(image)]
                 return trained
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except Exception as error:  # damaged bytes can raise anything
             return Missing(f"source: the label map cannot be read ({str(error).partition(' at 0x')[0]})")
 
 

@@ -7,8 +7,9 @@ remains the ground truth. Any COCO-format file will do; nothing depends on COCO'
 from __future__ import annotations
 
 import hashlib
-import json
+import io
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,21 +17,31 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from manifests.untrusted import parse_json, read_at_most
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import (
     ABSENT,
     IMAGE_SUFFIXES,
+    LARGEST_IMAGE,
     UNKNOWN_LABEL,
     Listing,
     Missing,
     Sample,
     key_of,
-    read_file,
+    oversized,
+    read_sample,
     some,
     unreadable,
 )
 
 UNKNOWN_IMAGE = -1
+# Bytes. COCO's largest file, of the training images, has 448 million.
+_LARGEST_ANNOTATIONS = 2**30
+_LARGEST_ID = 2**63
+# Others take memory without a bound to be unpacked.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# What a damaged zip makes Python's reader raise.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -46,16 +57,17 @@ class Annotations:
 def read_annotations(path: Path) -> Annotations:
     """Read a COCO-format file. Raises UsageError where it is none."""
     try:
-        data = path.read_bytes()
-        content = json.loads(data)
+        with open(path, "rb") as file:
+            data = read_at_most(file, _LARGEST_ANNOTATIONS)
+        content = parse_json(data)
     except (OSError, ValueError) as error:
         raise UsageError(f"the annotations in {path} cannot be read ({error})") from None
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not images:
         raise UsageError(f"{path} has no list of `images`: is it a COCO-format annotation file?")
     ids: dict[str, int] = {}
-    for image in images:
-        name, number = _image(path, image)
+    for place, image in enumerate(images, 1):
+        name, number = _image(path, place, image)
         if ids.setdefault(name, number) != number:
             raise UsageError(f"{path} gives {name} two ids, {ids[name]} and {number}")
     known = set(ids.values())
@@ -65,23 +77,31 @@ def read_annotations(path: Path) -> Annotations:
     return Annotations(path.name, hashlib.sha256(data).hexdigest(), ids, (note,) if strays else ())
 
 
-def _image(path: Path, image: Any) -> tuple[str, int]:
+def _image(path: Path, place: int, image: Any) -> tuple[str, int]:
     name = image.get("file_name") if isinstance(image, dict) else None
     number = image.get("id") if isinstance(image, dict) else None
-    if not isinstance(name, str) or type(number) is not int:
-        raise UsageError(f"{path} has an image without `file_name` or integer `id`: {str(image)[:80]}")
+    if not isinstance(name, str) or type(number) is not int or abs(number) >= _LARGEST_ID:
+        raise UsageError(f"{path} has an image without `file_name` or integer `id`: the {place:,}. of its `images`")
     return PurePosixPath(name).name, number
 
 
 def _stray(annotation: Any, known: set[int]) -> bool:
-    return not isinstance(annotation, dict) or annotation.get("image_id") not in known
+    number = annotation.get("image_id") if isinstance(annotation, dict) else None
+    return type(number) is not int or number not in known
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except _ZIP_ERRORS:
+        return False
 
 
 def open_coco(path: Path, annotations: Path | None) -> CocoSource:
     """The images at `path`, a folder or a zip. Raises UsageError where there are none."""
     if annotations is None:
         raise UsageError("--dataset coco needs --annotations FILE, as instances_val2017.json")
-    if not path.is_dir() and not zipfile.is_zipfile(path):
+    if not path.is_dir() and not _is_zip(path):
         raise UsageError(f"--source {path} is neither a folder of images nor a zip of them")
     return CocoSource(str(path), str(annotations), "coco-folder" if path.is_dir() else "coco-zip")
 
@@ -126,7 +146,7 @@ class CocoSource:
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         """The bytes of the samples; a zip is opened once."""
         if self.kind == "coco-folder":
-            yield from (read_file(*sample.place) if sample.place else ABSENT for sample in samples)
+            yield from map(read_sample, samples)
         else:
             yield from _unzip(self.root, samples)
 
@@ -138,7 +158,7 @@ def _sample(name: str, image_id: int, size: int, place: tuple[Any, ...]) -> Samp
 def _zipped(path: str) -> Iterable[tuple[str, int, tuple[Any, ...]]]:
     found: dict[str, tuple[str, int, tuple[Any, ...]]] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Sparing(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 name = PurePosixPath(member.filename).name
                 if member.is_dir() or not name.lower().endswith(IMAGE_SUFFIXES):
@@ -146,28 +166,39 @@ def _zipped(path: str) -> Iterable[tuple[str, int, tuple[Any, ...]]]:
                 if name in found:
                     raise UsageError(f"{path} holds two images called {name}: rename one of them")
                 found[name] = name, member.file_size, (member.filename,)
-    except zipfile.BadZipFile as error:
+    except _ZIP_ERRORS as error:
         raise UsageError(f"{path} cannot be read as a zip ({error}): fetch it again") from None
     return found.values()
 
 
-# No photograph is larger; a member that says so is a zip bomb.
-_LARGEST_MEMBER = 2**28
+class _Sparing(io.BufferedReader):
+    """A file of which no more is read at once than an image may have: a zip's directory may claim any size."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > LARGEST_IMAGE:
+            raise zipfile.BadZipFile(f"a directory of {size:,} bytes")
+        return super().read(size)
 
 
 def _unzip(path: str, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Sparing(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
             for sample in samples:
                 yield _extract(archive, sample) if sample.place else ABSENT
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, *_ZIP_ERRORS) as error:
         raise unreadable(path, error) from None
 
 
 def _extract(archive: zipfile.ZipFile, sample: Sample) -> bytes | Missing:
-    if sample.size > _LARGEST_MEMBER:
-        return Missing(f"source: refused unread: {sample.size:,} bytes in a zip (a zip bomb?)")
+    if refused := oversized(sample.size):
+        return refused
     try:
-        return archive.read(sample.place[0])
-    except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, KeyError) as error:
+        member = archive.getinfo(sample.place[0])
+        if member.header_offset < 0:
+            raise zipfile.BadZipFile("Bad offset of a member")
+        if member.compress_type not in _COMPRESSIONS:
+            return Missing("source: compressed by a method that is neither deflate nor none: make the zip again")
+        with archive.open(member) as file:
+            return file.read(sample.size)  # at most, whatever it would inflate to
+    except (*_ZIP_ERRORS, KeyError) as error:
         return Missing(f"source: cannot be read from the zip ({error})")

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from manifests.untrusted import Tar
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import (
     ABSENT,
@@ -25,7 +26,8 @@ from pipelines.generate.sources.base import (
     Sample,
     Source,
     key_of,
-    read_file,
+    oversized,
+    read_sample,
     some,
     unreadable,
 )
@@ -128,7 +130,7 @@ class TreeSource:
                 yield entry.name, label
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-        return (read_file(*sample.place) for sample in samples)
+        return map(read_sample, samples)
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ class FlatSource:
         return _labelled(files, self.labels)
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-        return (read_file(*sample.place) if sample.place else ABSENT for sample in samples)
+        return map(read_sample, samples)
 
 
 def _labelled(files: Iterable[tuple[str, int, tuple[object, ...]]], labels: LabelList) -> Listing:
@@ -195,7 +197,7 @@ class _Member:
 
 def _members(path: Path) -> Iterator[_Member]:
     try:
-        with tarfile.open(path, "r:", encoding="utf-8") as archive:
+        with open(path, "rb") as file, Tar(file) as archive:
             for member in archive:
                 if member.isreg():
                     yield _Member(str(path), member.name, member.offset_data, member.size)
@@ -213,6 +215,9 @@ def _read_members(samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         try:
             with open(path, "rb") as file:
                 for sample in run:
+                    if refused := oversized(sample.size):
+                        yield refused
+                        continue
                     file.seek(sample.place[1])
                     data = file.read(sample.size)
                     whole = len(data) == sample.size
@@ -272,7 +277,7 @@ class WebDatasetSource:
             for key, member in images.items():
                 label = labels.get(key, UNKNOWN_LABEL)
                 path = f"{Path(file).name}/{member.name}"
-                found.append(Sample(key.replace("/", "_"), label, path, member.size, member.place))
+                found.append(Sample(re.sub("[/.]", "_", key), label, path, member.size, member.place))
         unknown = sorted(sample.key for sample in found if sample.label == UNKNOWN_LABEL)
         notes = [f"no label for {some(unknown)}: labelled {UNKNOWN_LABEL}"] if unknown else []
         if ignored:
@@ -283,7 +288,7 @@ class WebDatasetSource:
         with open(member.archive, "rb") as file:
             file.seek(member.offset)
             text = file.read(min(member.size, 16)).decode("ascii", "replace").strip()
-        if text.lstrip("-").isdecimal() and UNKNOWN_LABEL <= int(text) < CLASSES:
+        if re.fullmatch(r"-?\d{1,4}", text) and UNKNOWN_LABEL <= int(text) < CLASSES:
             return int(text)
         raise UsageError(f"{member.archive}: {member.name} holds {text!r}, not a label from 0 to {CLASSES - 1}")
 
