@@ -161,7 +161,7 @@ def _zipped(path: str) -> Iterable[tuple[str, int, tuple[Any, ...]]]:
         with _Sparing(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 name = PurePosixPath(member.filename).name
-                if member.is_dir() or not name.lower().endswith(IMAGE_SUFFIXES):
+                if not name.lower().endswith(IMAGE_SUFFIXES) or member.is_dir():
                     continue
                 if name in found:
                     raise UsageError(f"{path} holds two images called {name}: rename one of them")

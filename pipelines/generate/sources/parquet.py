@@ -1,8 +1,8 @@
 """Parquet in the layout of the Hub's `ILSVRC/imagenet-1k`: `image` = {bytes, path}, and an integer `label`.
 
 Listing reads the paths and labels alone. Reading a slice reads each row group that it touches once, row by row, and
-keeps of it only what the slice still needs. Refuses files whose metadata promise more than images and their names have,
-and unpacks one image at a time: a few bytes of Parquet can stand for any number of large cells.
+keeps of it only what the slice still needs. Refuses files with more rows and longer names than sets of images have, and
+unpacks one image at a time: a few bytes of Parquet can stand for any number of large cells.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.errors import UsageError
@@ -23,8 +22,6 @@ from pipelines.text import first_line
 
 _MOST_ROWS = 10_000_000
 _LONGEST_NAME = 4096
-# Bytes of a row group's names or labels, and of its images: all of ImageNet's validation set have 6.7 GB.
-_MOST_NAMES, _MOST_IMAGES = 2**28, 2**36
 # Bytes of images of a slice that wait for their turn.
 _MOST_HELD = 2**32
 # Bytes that are read from a file at a time.
@@ -58,18 +55,18 @@ class ParquetSource:
 
 def _list(path: Path) -> Iterator[Sample]:
     try:
-        metadata = pq.read_metadata(path)
-        columns = _columns(path, metadata.schema.to_arrow_schema())
-        # Names as a dictionary: one of them may stand in every row.
-        with pq.ParquetFile(path, metadata=metadata, read_dictionary=columns[:-1]) as file:
-            if sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)) > _MOST_ROWS:
-                raise UsageError(f"{path} has more than {_MOST_ROWS:,} rows: is it a validation set?")
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_PAGE) as file:
+            columns = _columns(path, file.schema_arrow)
+            if file.metadata.num_rows > _MOST_ROWS:
+                raise UsageError(f"{path} has {file.metadata.num_rows:,} rows: is it a validation set?")
             size = path.stat().st_size
             row = 0
-            for group in range(metadata.num_row_groups):
+            for group in range(file.num_row_groups):
                 for index, (name, label) in enumerate(_names_and_labels(file, group, columns)):
                     yield _sample(path, name or f"{path.stem}-{row:08d}", label, size, (str(path), group, index))
                     row += 1
+            if row != file.metadata.num_rows:
+                raise ValueError(f"it holds {row:,} rows, and says that there are {file.metadata.num_rows:,}")
     except _ERRORS as error:
         raise UsageError(f"{path} cannot be read as Parquet ({first_line(error)})") from None
 
@@ -77,11 +74,12 @@ def _list(path: Path) -> Iterator[Sample]:
 def _columns(path: Path, schema: pa.Schema) -> list[str]:
     """The columns that a listing needs. Raises UsageError where the file is none of images with labels."""
     image = _only(schema, "image")
-    inside = {field.name: field.type for field in image or () if pa.types.is_struct(image)}
+    fields = image if image is not None and pa.types.is_struct(image) else ()
+    inside = {field.name: field.type for field in fields}
     label, data, name = _only(schema, "label"), inside.get("bytes"), inside.get("path")
     has_images = data is not None and (pa.types.is_binary(data) or pa.types.is_large_binary(data))
     has_labels = label is not None and pa.types.is_integer(label)
-    if image is None or len(inside) != image.num_fields or not has_images or not has_labels:
+    if len(inside) != len(fields) or not has_images or not has_labels:
         raise UsageError(f"{path} has no columns `image` (with `bytes` and `path`) and integer `label`")
     if name is None:
         return ["label"]
@@ -95,29 +93,23 @@ def _only(schema: pa.Schema, name: str) -> pa.DataType | None:
     return schema.field(name).type if schema.names.count(name) == 1 else None
 
 
-def _check_group(file: pq.ParquetFile, group: int, columns: Sequence[str], most: int) -> None:
-    """Raises ValueError where some columns of a row group say that they have more than `most` bytes, or other rows."""
-    held = file.metadata.row_group(group)
-    for column in map(held.column, range(held.num_columns)):
-        if column.path_in_schema in columns:
-            if column.num_values != held.num_rows or held.num_rows < 0:
-                raise ValueError(f"its metadata contradict one another in {column.path_in_schema}")
-            if column.total_uncompressed_size > most:
-                raise ValueError(f"{column.total_uncompressed_size:,} bytes of {column.path_in_schema} in a row group")
+def _rows(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of a group, one at a time: however often a cell is repeated, it is in memory once."""
+    yield from file.iter_batches(batch_size=1, row_groups=[group], columns=columns, use_threads=False)
 
 
 def _names_and_labels(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[tuple[str | None, int | None]]:
-    _check_group(file, group, columns, _MOST_NAMES)
-    for batch in file.iter_batches(row_groups=[group], columns=columns, use_threads=False):
-        labels = batch.column("label").to_pylist()
-        names = [None] * len(labels)
-        if len(columns) > 1:
-            (paths,) = batch.column("image").flatten()
-            different = paths.dictionary if pa.types.is_dictionary(paths.type) else paths
-            if (pc.max(pc.binary_length(different)).as_py() or 0) > _LONGEST_NAME:
-                raise ValueError(f"a path of more than {_LONGEST_NAME:,} bytes")
-            names = paths.to_pylist()
-        yield from zip(names, labels, strict=True)
+    for batch in _rows(file, group, columns):
+        name = _inside(batch.column("image")[0], "path") if len(columns) > 1 else None
+        if name is not None and name.size > _LONGEST_NAME:
+            raise ValueError(f"a path of {name.size:,} bytes")
+        yield name and name.to_pybytes().decode(), batch.column("label")[0].as_py()
+
+
+def _inside(image: pa.StructScalar, field: str) -> pa.Buffer | None:
+    """The bytes of a field of an image, None where there are none."""
+    value = image[field] if image.is_valid else None
+    return value.as_buffer() if value is not None and value.is_valid else None
 
 
 def _sample(path: Path, name: str, label: int | None, size: int, place: tuple[str, int, int]) -> Sample:
@@ -133,12 +125,12 @@ def _read_group(path: str, group: int, rows: Sequence[int]) -> dict[tuple[str, i
     lacking = Missing("source: the row is not there")
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=_PAGE) as file:
-            for row, cell in _cells(file, group, max(rows)):
+            for row, batch in zip(range(max(rows) + 1), _rows(file, group, ["image.bytes"]), strict=False):
                 if row in wanted:
-                    found[row] = data = _bytes(cell)
+                    found[row] = data = _bytes(batch.column("image")[0])
                     held += len(data)
                     if held > _MOST_HELD:
-                        raise ValueError(f"more than {_MOST_HELD:,} bytes of images in one shard's rows")
+                        raise ValueError(f"more than {_MOST_HELD:,} bytes of images in the rows of one shard")
     except _ERRORS as error:
         if getattr(error, "errno", None):  # Arrow's own errors, of damaged data, have none
             raise unreadable(path, error) from None
@@ -146,17 +138,8 @@ def _read_group(path: str, group: int, rows: Sequence[int]) -> dict[tuple[str, i
     return {(path, group, row): found.get(row, lacking) for row in rows}
 
 
-def _cells(file: pq.ParquetFile, group: int, last: int) -> Iterator[tuple[int, pa.StructScalar]]:
-    """The rows of a group up to the last that is wanted, one in memory at a time."""
-    _check_group(file, group, ["image.bytes"], _MOST_IMAGES)
-    batches = file.iter_batches(batch_size=1, row_groups=[group], columns=["image.bytes"], use_threads=False)
-    cells = (cell for batch in batches for cell in batch.column("image"))
-    return zip(range(last + 1), cells, strict=False)
-
-
-def _bytes(cell: pa.StructScalar) -> bytes | Missing:
-    data = cell["bytes"] if cell.is_valid else None
-    if data is None or not data.is_valid:
+def _bytes(image: pa.StructScalar) -> bytes | Missing:
+    data = _inside(image, "bytes")
+    if data is None:
         return Missing("source: the row holds no image bytes")
-    view = memoryview(data.as_buffer())
-    return oversized(len(view)) or bytes(view)
+    return oversized(data.size) or data.to_pybytes()
