@@ -307,6 +307,12 @@ class PiecesFile(io.RawIOBase):
         self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._pieces.size}[whence]
         return self._at
 
+    def read(self, size: int = -1, /) -> bytes:
+        """As any file does, but that no memory is taken for what lies beyond the file's end."""
+        data = self._pieces.read(self._at, self._pieces.size if size < 0 else size)
+        self._at += len(data)
+        return data
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # readers hand over nothing else
         data = self._pieces.read(self._at, len(buffer))
         buffer[: len(data)] = data

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 UNKNOWN_LABEL = -1
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
+# Bytes. No photograph is larger: what says so is damaged, or a bomb.
+LARGEST_IMAGE = 2**28
 
 
 class Missing(NamedTuple):
@@ -76,6 +78,13 @@ class Segmented(Protocol):
 
     def label_map(self, sample: Sample) -> NDArray[np.uint8] | Missing:
         """Class of every source pixel: uint8 of shape (height, width), 255 where there is none."""
+
+
+def oversized(size: int) -> Missing | None:
+    """What is said of an image of so many bytes in place of reading it; None where it may be read."""
+    if size <= LARGEST_IMAGE:
+        return None
+    return Missing(f"source: refused unread: {size:,} bytes, and no photograph has more than {LARGEST_IMAGE:,}")
 
 
 def some(found: Iterable[T], otherwise: str) -> Iterator[T]:

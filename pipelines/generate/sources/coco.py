@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,23 +16,31 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from manifests.untrusted import parse_json, read_at_most
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import (
     ABSENT,
     IMAGE_SUFFIXES,
+    LARGEST_IMAGE,
     UNKNOWN_LABEL,
     Listing,
     Missing,
     Names,
     Sample,
     key_of,
+    oversized,
 )
 from pipelines.generate.sources.reading import Piece, read_files, read_pieces, unreadable
 from pipelines.store import BLOCK, Pieces, PiecesFile, Place
 
 UNKNOWN_IMAGE = -1
-# Bytes that are fetched at a time from a zip's directory, which is small.
-_DIRECTORY = 2**16
+# Bytes. COCO's largest file, of the training images, has 448 million.
+_LARGEST_ANNOTATIONS = 2**30
+_LARGEST_ID = 2**63
+# Others take memory without a bound to be unpacked.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# What a damaged zip makes Python's reader raise.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -48,16 +56,17 @@ class Annotations:
 def read_annotations(path: Place) -> Annotations:
     """Read a COCO-format file. Raises UsageError where it is none."""
     try:
-        data = path.read()
-        content = json.loads(data)
+        with path.open() as file:
+            data = read_at_most(file, _LARGEST_ANNOTATIONS)
+        content = parse_json(data)
     except (OSError, ValueError) as error:
         raise UsageError(f"the annotations in {path} cannot be read ({error})") from None
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not images:
         raise UsageError(f"{path} has no list of `images`: is it a COCO-format annotation file?")
     ids: dict[str, int] = {}
-    for image in images:
-        name, number = _image(path, image)
+    for place, image in enumerate(images, 1):
+        name, number = _image(path, place, image)
         if ids.setdefault(name, number) != number:
             raise UsageError(f"{path} gives {name} two ids, {ids[name]} and {number}")
     known = set(ids.values())
@@ -67,16 +76,24 @@ def read_annotations(path: Place) -> Annotations:
     return Annotations(path.name, hashlib.sha256(data).hexdigest(), ids, (note,) if strays else ())
 
 
-def _image(path: Place, image: Any) -> tuple[str, int]:
+def _image(path: Place, place: int, image: Any) -> tuple[str, int]:
     name = image.get("file_name") if isinstance(image, dict) else None
     number = image.get("id") if isinstance(image, dict) else None
-    if not isinstance(name, str) or type(number) is not int:
-        raise UsageError(f"{path} has an image without `file_name` or integer `id`: {str(image)[:80]}")
+    if not isinstance(name, str) or type(number) is not int or abs(number) >= _LARGEST_ID:
+        raise UsageError(f"{path} has an image without `file_name` or integer `id`: the {place:,}. of its `images`")
     return PurePosixPath(name).name, number
 
 
 def _stray(annotation: Any, known: set[int]) -> bool:
-    return not isinstance(annotation, dict) or annotation.get("image_id") not in known
+    number = annotation.get("image_id") if isinstance(annotation, dict) else None
+    return type(number) is not int or number not in known
+
+
+def _is_zip(path: Place) -> bool:
+    try:
+        return zipfile.is_zipfile(_Sparing(path.pieces()))
+    except _ZIP_ERRORS:
+        return False
 
 
 def open_coco(path: Place, annotations: Place | None) -> CocoSource:
@@ -85,9 +102,8 @@ def open_coco(path: Place, annotations: Place | None) -> CocoSource:
         raise UsageError("--dataset coco needs --annotations FILE, as instances_val2017.json")
     if path.is_dir():
         return CocoSource(path, annotations, "coco-folder")
-    with path.open(_DIRECTORY) as file:
-        if not zipfile.is_zipfile(file):
-            raise UsageError(f"--source {path} is neither a folder of images nor a zip of them")
+    if not _is_zip(path):
+        raise UsageError(f"--source {path} is neither a folder of images nor a zip of them")
     return CocoSource(path, annotations, "coco-zip")
 
 
@@ -139,35 +155,40 @@ def _sample(name: str, image_id: int, size: int, place: tuple[Any, ...]) -> Samp
 def _zipped(path: Place) -> Iterable[tuple[str, int, tuple[Any, ...]]]:
     found: dict[str, tuple[str, int, tuple[Any, ...]]] = {}
     try:
-        with path.open(_DIRECTORY) as file, zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(_Sparing(path.pieces())) as archive:
             for member in archive.infolist():
                 name = PurePosixPath(member.filename).name
-                if member.is_dir() or not name.lower().endswith(IMAGE_SUFFIXES):
+                if not name.lower().endswith(IMAGE_SUFFIXES) or member.is_dir():
                     continue
                 if name in found:
                     raise UsageError(f"{path} holds two images called {name}: rename one of them")
                 found[name] = name, member.file_size, (member.filename,)
-    except zipfile.BadZipFile as error:
+    except _ZIP_ERRORS as error:
         raise UsageError(f"{path} cannot be read as a zip ({error}): fetch it again") from None
     return found.values()
 
 
-# No photograph is larger; a member that says so is a zip bomb.
-_LARGEST_MEMBER = 2**28
+class _Sparing(PiecesFile):
+    """A file of which no more is read at once than an image may have: a zip's directory may claim any size."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size > LARGEST_IMAGE:
+            raise zipfile.BadZipFile(f"a directory of {size:,} bytes")
+        return super().read(size)
 
 
 def _unzip(root: Place, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
     """The members' bytes: what the zip module reads has been fetched in larger pieces before."""
     try:
         held = _Held(root.pieces())
-        with zipfile.ZipFile(PiecesFile(held)) as archive:
+        with zipfile.ZipFile(_Sparing(held)) as archive:
             pieces = list(_members(archive, [sample.place[0] for sample in samples if sample.place]))
             fetched = zip(pieces, read_pieces([root], pieces), strict=True)
             for sample in samples:
                 if sample.place:
                     held.hold(*next(fetched))
                 yield _extract(archive, sample) if sample.place else ABSENT
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, *_ZIP_ERRORS) as error:
         raise unreadable(root, error) from None
 
 
@@ -176,7 +197,7 @@ def _members(archive: zipfile.ZipFile, names: Iterable[str]) -> Iterator[Piece]:
     starts = sorted({archive.start_dir, *(member.header_offset for member in archive.infolist())})
     for name in names:
         member = archive.NameToInfo.get(name)
-        offset = member.header_offset if member else 0
+        offset = max(0, member.header_offset) if member else 0
         after = bisect.bisect_right(starts, offset)
         length = starts[after] - offset if member and after < len(starts) else 0
         yield Piece(0, offset, min(length, BLOCK))
@@ -201,9 +222,15 @@ class _Held(Pieces):
 
 
 def _extract(archive: zipfile.ZipFile, sample: Sample) -> bytes | Missing:
-    if sample.size > _LARGEST_MEMBER:
-        return Missing(f"source: refused unread: {sample.size:,} bytes in a zip (a zip bomb?)")
+    if refused := oversized(sample.size):
+        return refused
     try:
-        return archive.read(sample.place[0])
-    except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, KeyError) as error:
+        member = archive.getinfo(sample.place[0])
+        if member.header_offset < 0:
+            raise zipfile.BadZipFile("Bad offset of a member")
+        if member.compress_type not in _COMPRESSIONS:
+            return Missing("source: compressed by a method that is neither deflate nor none: make the zip again")
+        with archive.open(member) as file:
+            return file.read(sample.size)  # at most, whatever it would inflate to
+    except (*_ZIP_ERRORS, KeyError) as error:
         return Missing(f"source: cannot be read from the zip ({error})")

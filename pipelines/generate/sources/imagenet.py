@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from manifests.untrusted import Tar
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import (
     ABSENT,
@@ -26,6 +27,7 @@ from pipelines.generate.sources.base import (
     Sample,
     Source,
     key_of,
+    oversized,
     some,
 )
 from pipelines.generate.sources.labels import CLASSES, LabelList, label_by_synset, read_labels
@@ -175,7 +177,7 @@ class _Member(NamedTuple):
 def _members(place: Place, number: int) -> Iterator[_Member]:
     """The members of the tar at `place`, which is the source's file of that number."""
     try:
-        with place.open() as file, tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as archive:
+        with place.open() as file, Tar(file) as archive:
             for member in archive:
                 if member.isreg():
                     text = archive.extractfile(member) if member.name.lower().endswith(".cls") else None
@@ -188,12 +190,12 @@ def _members(place: Place, number: int) -> Iterator[_Member]:
 
 def _read_members(files: Sequence[Place], samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
     """The bytes of samples whose place is (number of a tar, offset), or empty."""
-    fetched = read_pieces(
-        files, (Piece(sample.place[0], sample.place[1], sample.size) for sample in samples if sample.place)
-    )
-    for sample in samples:
-        if not sample.place:
-            yield ABSENT
+    refused = [oversized(sample.size) if sample.place else ABSENT for sample in samples]
+    wanted = [sample for sample, why in zip(samples, refused, strict=True) if not why]
+    fetched = read_pieces(files, (Piece(sample.place[0], sample.place[1], sample.size) for sample in wanted))
+    for sample, why in zip(samples, refused, strict=True):
+        if why:
+            yield why
             continue
         data = next(fetched)
         whole = len(data) == sample.size
@@ -283,7 +285,7 @@ class WebDatasetSource:
                 ignored.append(member.name)
         samples = [
             Sample(
-                key.replace("/", "_"),
+                re.sub("[/.]", "_", key),
                 labels.get(key, UNKNOWN_LABEL),
                 f"{file.name}/{member.name}",
                 member.size,
@@ -307,6 +309,6 @@ class _Tar(NamedTuple):
 
 def _label(file: Place, member: _Member) -> int:
     text = member.text.decode("ascii", "replace").strip()
-    if text.lstrip("-").isdecimal() and UNKNOWN_LABEL <= int(text) < CLASSES:
+    if re.fullmatch(r"-?\d{1,4}", text) and UNKNOWN_LABEL <= int(text) < CLASSES:
         return int(text)
     raise UsageError(f"{file}: {member.name} holds {text!r}, not a label from 0 to {CLASSES - 1}")

@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from manifests.untrusted import read_at_most
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import key_of
 from pipelines.store import Place
 
 CLASSES = 1000
+# Bytes: room for millions of names.
+_LARGEST_LIST = 2**28
 
 
 @functools.cache
@@ -54,8 +57,9 @@ def read_labels(path: Place) -> LabelList:
     fault.
     """
     try:
-        lines = path.read().decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open() as file:
+            lines = read_at_most(file, _LARGEST_LIST).decode("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the labels in {path}: {error}") from None
     rows = [(number, line.rsplit(maxsplit=1)) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
@@ -74,15 +78,20 @@ def read_labels(path: Place) -> LabelList:
 
 
 def _from_id(path: Place, line: int, text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= CLASSES:
+    if not _is_number(text) or not 1 <= int(text) <= CLASSES:
         raise UsageError(f"{path}, line {line}: {text!r} is no ILSVRC2012_ID (1 to {CLASSES}) of the devkit")
     return label_by_synset()[_by_id()[int(text) - 1]]
 
 
 def _from_text(path: Place, line: int, text: str) -> int:
     label = label_by_synset().get(text)
-    if label is None and text.isdecimal() and int(text) < CLASSES:
+    if label is None and _is_number(text) and int(text) < CLASSES:
         label = int(text)
     if label is None:
         raise UsageError(f"{path}, line {line}: {text!r} is neither a label (0 to {CLASSES - 1}) nor a synset")
     return label
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a whole number that may be a label: int() raises for one of thousands of digits."""
+    return text.isdecimal() and len(text) < 10

@@ -1,7 +1,8 @@
 """Parquet in the layout of the Hub's `ILSVRC/imagenet-1k`: `image` = {bytes, path}, and an integer `label`.
 
-Listing reads the paths and labels alone. Reading a slice reads each row group that it touches once, and keeps of it
-only what the slice still needs.
+Listing reads the paths and labels alone. Reading a slice reads each row group that it touches once, row by row, and
+keeps of it only what the slice still needs. Refuses files with more rows and longer names than sets of images have, and
+unpacks one image at a time: a few bytes of Parquet can stand for any number of large cells.
 """
 
 from __future__ import annotations
@@ -13,18 +14,28 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Sample, key_of
+from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Sample, key_of, oversized
 from pipelines.generate.sources.labels import CLASSES
 from pipelines.generate.sources.reading import in_order, unreadable
 from pipelines.store import Place
+from pipelines.text import first_line
 
-# Bytes that are fetched at a time for a listing: the columns that it needs are small and lie far apart.
-_FOOTER = 2**16
+_MOST_ROWS = 10_000_000
+_LONGEST_NAME = 4096
+# Bytes of images of a slice that wait for their turn.
+_MOST_HELD = 2**32
+# Bytes that are read from a file at a time.
+_PAGE = 2**20
+# And at a time from a store for a listing: the columns that it needs are small and lie far apart.
+_SMALL_PAGE = 2**16
+# What pyarrow raises for damaged files.
+_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -52,40 +63,78 @@ class ParquetSource:
             for sample in samples:
                 file, group, row = sample.place
                 if sample.place not in held:
-                    rows = wanted[file, group]
-                    held.update(
-                        ((file, group, row), data)
-                        for row, data in zip(rows, groups.read(file, group, rows), strict=True)
-                    )
+                    found = groups.read(file, group, wanted[file, group])
+                    held.update(((file, group, row), data) for row, data in found.items())
                 yield held.pop(sample.place)
 
 
 def _list(place: Place, number: int) -> Iterator[Sample]:
     try:
-        with place.open(_FOOTER) as opened, pq.ParquetFile(opened) as file:
-            names = set(file.schema_arrow.names)
-            image = file.schema_arrow.field("image").type if "image" in names else None
-            inside = {field.name for field in image} if image is not None and pa.types.is_struct(image) else set()
-            if "bytes" not in inside or "label" not in names:
-                raise UsageError(f"{place} has no columns `image` (with `bytes` and `path`) and `label`")
+        with place.open(_SMALL_PAGE) as opened, _parquet(opened) as file:
+            columns = _columns(place, file.schema_arrow)
+            if file.metadata.num_rows > _MOST_ROWS:
+                raise UsageError(f"{place} has {file.metadata.num_rows:,} rows: is it a validation set?")
             size = opened.seek(0, os.SEEK_END)
+            stem = PurePosixPath(place.path).stem
             row = 0
             for group in range(file.num_row_groups):
-                columns = ["image.path", "label"] if "path" in inside else ["label"]
-                table = file.read_row_group(group, columns=columns)
-                images = table["image"].to_pylist() if "path" in inside else [None] * table.num_rows
-                paths = [(value or {}).get("path") for value in images]
-                for index, (name, label) in enumerate(zip(paths, table["label"].to_pylist(), strict=True)):
-                    stem = PurePosixPath(place.path).stem
+                for index, (name, label) in enumerate(_names_and_labels(file, group, columns)):
                     yield _sample(place, name or f"{stem}-{row:08d}", label, size, (number, group, index))
                     row += 1
-    except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{place} cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+            if row != file.metadata.num_rows:
+                raise ValueError(f"it holds {row:,} rows, and says that there are {file.metadata.num_rows:,}")
+    except _ERRORS as error:
+        raise UsageError(f"{place} cannot be read as Parquet ({first_line(error)})") from None
+
+
+def _columns(place: Place, schema: pa.Schema) -> list[str]:
+    """The columns that a listing needs. Raises UsageError where the file is none of images with labels."""
+    image = _only(schema, "image")
+    fields = image if image is not None and pa.types.is_struct(image) else ()
+    inside = {field.name: field.type for field in fields}
+    label, data, name = _only(schema, "label"), inside.get("bytes"), inside.get("path")
+    has_images = data is not None and (pa.types.is_binary(data) or pa.types.is_large_binary(data))
+    has_labels = label is not None and pa.types.is_integer(label)
+    if len(inside) != len(fields) or not has_images or not has_labels:
+        raise UsageError(f"{place} has no columns `image` (with `bytes` and `path`) and integer `label`")
+    if name is None:
+        return ["label"]
+    text = name.value_type if pa.types.is_dictionary(name) else name
+    if not pa.types.is_string(text) and not pa.types.is_large_string(text):
+        raise UsageError(f"{place}: `path` in `image` is no text")
+    return ["image.path", "label"]
+
+
+def _only(schema: pa.Schema, name: str) -> pa.DataType | None:
+    return schema.field(name).type if schema.names.count(name) == 1 else None
+
+
+def _parquet(file: BinaryIO) -> pq.ParquetFile:
+    return pq.ParquetFile(file, pre_buffer=False, buffer_size=_PAGE)
+
+
+def _rows(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of a group, one at a time: however often a cell is repeated, it is in memory once."""
+    yield from file.iter_batches(batch_size=1, row_groups=[group], columns=columns, use_threads=False)
+
+
+def _names_and_labels(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[tuple[str | None, int | None]]:
+    for batch in _rows(file, group, columns):
+        name = _inside(batch.column("image")[0], "path") if len(columns) > 1 else None
+        if name is not None and name.size > _LONGEST_NAME:
+            raise ValueError(f"a path of {name.size:,} bytes")
+        yield name and name.to_pybytes().decode(), batch.column("label")[0].as_py()
+
+
+def _inside(image: pa.StructScalar, field: str) -> pa.Buffer | None:
+    """The bytes of a field of an image, None where there are none."""
+    value = image[field] if image.is_valid else None
+    return value.as_buffer() if value is not None and value.is_valid else None
 
 
 def _sample(file: Place, name: str, label: int | None, size: int, place: tuple[int, int, int]) -> Sample:
     known = UNKNOWN_LABEL if label is None else label
-    if not isinstance(known, int) or not UNKNOWN_LABEL <= known < CLASSES:
+    if not UNKNOWN_LABEL <= known < CLASSES:
         raise UsageError(f"{file}: the label of {name} is {label!r}, not one from 0 to {CLASSES - 1}")
     return Sample(key_of(name), known, f"{file.name}/{name}", size, place)
 
@@ -101,19 +150,34 @@ class _Groups:
     def _open(self, number: int) -> pq.ParquetFile:
         if not self._opened or self._opened[0] != number:
             self._stack.close()
+            self._opened = None
             file = self._stack.enter_context(self._files[number].open())
-            self._opened = number, self._stack.enter_context(pq.ParquetFile(file))
+            self._opened = number, self._stack.enter_context(_parquet(file))
         return self._opened[1]
 
-    def read(self, number: int, group: int, rows: Sequence[int]) -> list[bytes | Missing]:
+    def read(self, number: int, group: int, rows: Sequence[int]) -> dict[int, bytes | Missing]:
         """The images in some rows of a group. Raises SourceError where the file is not there any more."""
         place = self._files[number]
+        wanted, held = set(rows), 0
+        found: dict[int, bytes | Missing] = {}
+        lacking = Missing("source: the row is not there")
         try:
             file = self._open(number)
-            images = file.read_row_group(group, columns=["image.bytes"])["image"].take(pa.array(rows))
-        except (pa.ArrowException, OSError) as error:
+            for row, batch in zip(range(max(rows) + 1), _rows(file, group, ["image.bytes"]), strict=False):
+                if row in wanted:
+                    found[row] = data = _bytes(batch.column("image")[0])
+                    held += len(data)
+                    if held > _MOST_HELD:
+                        raise ValueError(f"more than {_MOST_HELD:,} bytes of images in the rows of one shard")
+        except _ERRORS as error:
             if getattr(error, "errno", None):  # Arrow's own errors, of damaged data, have none
                 raise unreadable(place, error) from None
-            return [Missing(f"source: {place.name} cannot be read ({str(error).splitlines()[0]})")] * len(rows)
-        values = [(value or {}).get("bytes") for value in images.to_pylist()]
-        return [Missing("source: the row holds no image bytes") if data is None else data for data in values]
+            lacking = Missing(f"source: {place.name} cannot be read ({first_line(error)})")
+        return {row: found.get(row, lacking) for row in rows}
+
+
+def _bytes(image: pa.StructScalar) -> bytes | Missing:
+    data = _inside(image, "bytes")
+    if data is None:
+        return Missing("source: the row holds no image bytes")
+    return oversized(data.size) or data.to_pybytes()

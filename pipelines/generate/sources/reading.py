@@ -1,7 +1,7 @@
 """Reading what many samples need: each by itself on a disk, several at a time from an object store.
 
-Order is kept, and what is read ahead is bounded in number and in bytes. Refuses nothing: a file that was listed and
-cannot be read any more is the source's fault, and no sample's.
+Order is kept, and what is read ahead is bounded in number and in bytes. A file that was listed and cannot be read any
+more is the source's fault, and no sample's. Refuses files that are larger than any photograph.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
+from manifests.untrusted import read_at_most
 from pipelines.errors import SourceError
-from pipelines.generate.sources.base import ABSENT, Missing, Sample
+from pipelines.generate.sources.base import ABSENT, LARGEST_IMAGE, Missing, Sample
 from pipelines.store import BLOCK, Disk, Pieces, Place, abandoned
 
 Work = TypeVar("Work")
@@ -57,12 +58,15 @@ def in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def read_file(place: Place) -> bytes:
-    """A file's bytes. Raises SourceError where they cannot be read: the file was there when it was listed."""
+def read_file(place: Place) -> bytes | Missing:
+    """An image's bytes. Raises SourceError where they cannot be read: the file was there when it was listed."""
     try:
-        return place.read()
+        with place.open() as file:
+            return read_at_most(file, LARGEST_IMAGE)
     except OSError as error:
         raise unreadable(place, error) from None
+    except ValueError as error:
+        return Missing(f"source: refused, since {error}, and no photograph has")
 
 
 def unreadable(place: Place, error: Exception) -> SourceError:

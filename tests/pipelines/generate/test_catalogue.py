@@ -22,12 +22,13 @@ from pipelines.generate.sources import Catalogue, Sample
 # Bytes that SQLite is left with: some of its pages, so that all but a few samples lie in the file.
 SMALL = 8192
 
-values = st.one_of(st.integers(0, 2**70), st.text(st.characters(exclude_categories=["Cs"]), max_size=9))
+letters = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\\")
+values = st.one_of(st.integers(0, 2**70), st.text(max_size=9))
 samples = st.builds(
     Sample,
-    key=st.text(st.characters(exclude_categories=["Cs"]), max_size=15),
+    key=st.text(letters, min_size=1, max_size=15),
     label=st.integers(-1, 999),
-    path=st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+    path=st.text(letters, max_size=30),
     size=st.integers(0, 2**65),
     place=st.lists(values, max_size=3).map(tuple),
     extra=st.lists(st.tuples(st.text(max_size=3), values), max_size=2).map(tuple),
