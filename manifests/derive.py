@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,22 +43,7 @@ class Manifest:
 
     @property
     def files(self) -> dict[str, bytes]:
-        return {TABLE: self.table, SUMMARY: readable_json(self.summary), TIMM: readable_json(self.timm)}
-
-    @property
-    def timm(self) -> dict[str, Any]:
-        """timm's description of the split (`timm.data.readers.reader_wds`): counts of the samples that are there."""
-        shards = self.summary["shards"]
-        return {
-            "splits": {
-                SPLIT: {
-                    "name": SPLIT,
-                    "num_samples": self.summary["totals"]["samples"],
-                    "filenames": [shard["name"] for shard in shards],
-                    "shard_lengths": [shard["samples"] for shard in shards],
-                }
-            }
-        }
+        return {TABLE: self.table, **descriptions(self.summary)}
 
 
 def table_of(rows: Sequence[Row]) -> pa.Table:
@@ -69,13 +54,19 @@ def table_of(rows: Sequence[Row]) -> pa.Table:
 
 def derive(records: Iterable[Record]) -> Manifest:
     """The manifest of a variant from all of its records, read one at a time in shard order."""
+    buffer = io.BytesIO()
+    summary = write_table(records, buffer)
+    return Manifest(summary, buffer.getvalue())
+
+
+def write_table(records: Iterable[Record], file: BinaryIO) -> dict[str, Any]:
+    """Write a variant's table into a file, record by record, and give back its summary."""
     recipe: Recipe | None = None
     shards: list[dict[str, Any]] = []
     totals = {"samples": 0, "failed": 0, "bytes": 0}
     residuals = _Residuals()
     pixels = hashlib.sha256()
-    buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, COLUMNS, compression="zstd") as writer:
+    with pq.ParquetWriter(file, COLUMNS, compression="zstd") as writer:
         for record in records:
             recipe = record.recipe
             failed = len(record.rows) - record.samples
@@ -98,7 +89,7 @@ def derive(records: Iterable[Record]) -> Manifest:
             writer.write_table(table_of(record.rows), row_group_size=max(1, len(record.rows)))
     if recipe is None:
         raise ManifestError("there is no record to derive a manifest from")
-    summary = {
+    return {
         "name": recipe.name,
         "variant": recipe.variant,
         "geometry": {"name": recipe.config.get("geometry"), "size": recipe.config.get("size")},
@@ -111,7 +102,49 @@ def derive(records: Iterable[Record]) -> Manifest:
         # Variants with the same digest have the same pixels on every sample: they are degenerate.
         "pixels_sha256": pixels.hexdigest(),
     }
-    return Manifest(summary, buffer.getvalue())
+
+
+def descriptions(summary: dict[str, Any]) -> dict[str, bytes]:
+    """The files that say what a variant's table holds, by name."""
+    shards = summary["shards"]
+    # timm's description of the split (`timm.data.readers.reader_wds`): counts of the samples that are there.
+    timm = {
+        "splits": {
+            SPLIT: {
+                "name": SPLIT,
+                "num_samples": summary["totals"]["samples"],
+                "filenames": [shard["name"] for shard in shards],
+                "shard_lengths": [shard["samples"] for shard in shards],
+            }
+        }
+    }
+    return {SUMMARY: readable_json(summary), TIMM: readable_json(timm)}
+
+
+class _Sum:
+    """The exact sum of any number of floats, as `math.fsum` has it, which takes all of them at once.
+
+    Holds what is left over of each addition (Shewchuk, *Adaptive precision floating-point arithmetic*, 1997): the parts
+    do not overlap, so that there are few, and their sum is exact.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[float] = []
+
+    def add(self, value: float) -> None:
+        kept = []
+        for part in self._parts:
+            if abs(value) < abs(part):
+                value, part = part, value
+            high = value + part
+            if low := part - (high - value):
+                kept.append(low)
+            value = high
+        self._parts = [*kept, value]
+
+    @property
+    def total(self) -> float:
+        return math.fsum(self._parts)
 
 
 class _Residuals:
@@ -122,8 +155,8 @@ class _Residuals:
         self.compared = 0
         self.same = 0
         self.max = 0
-        self.mean: list[float] = []
-        self.changed: list[float] = []
+        self.mean = _Sum()
+        self.changed = _Sum()
 
     def add(self, row: Row) -> None:
         self.samples += row.status == "ok"
@@ -132,16 +165,16 @@ class _Residuals:
         self.compared += 1
         self.same += row.residual_max_abs == 0
         self.max = max(self.max, row.residual_max_abs)
-        self.mean.append(row.residual_mean_abs)
-        self.changed.append(row.residual_changed)
+        self.mean.add(row.residual_mean_abs)
+        self.changed.add(row.residual_changed)
 
     def summary(self) -> Mapping[str, Any]:
         count = self.compared
         return {
             "compared": count,
-            "mean_abs": math.fsum(self.mean) / count if count else None,
+            "mean_abs": self.mean.total / count if count else None,
             "max_abs": self.max if count else None,
-            "changed": math.fsum(self.changed) / count if count else None,
+            "changed": self.changed.total / count if count else None,
             # True where every sample has the reference's pixels.
             "degenerate": self.same == self.samples if self.samples else None,
         }

@@ -23,8 +23,8 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from manifests.derive import derive
-from manifests.schema import SPLIT, SUMMARY, ManifestError, Recipe, Record, shard_name
+from manifests.derive import descriptions, write_table
+from manifests.schema import SPLIT, SUMMARY, TABLE, ManifestError, Recipe, Record, shard_name
 from pipelines.errors import RunError, UsageError
 from pipelines.store import Disk, Place, Remote
 
@@ -208,10 +208,13 @@ class Output:
 
     def finish(self, recipe: Recipe, shards: int) -> dict[str, Any]:
         """Write a variant's manifests from its records, and give back the summary."""
-        manifest = derive(self._records(recipe, shards))
-        for name, data in manifest.files.items():
-            self.write(self.folder(recipe.name) / name, data)
-        return manifest.summary
+        folder = self.folder(recipe.name)
+        with self.draft() as draft:
+            summary = write_table(self._records(recipe, shards), draft.file)
+            self.commit(draft, folder / TABLE)
+        for name, data in descriptions(summary).items():
+            self.write(folder / name, data)
+        return summary
 
     def _records(self, recipe: Recipe, shards: int) -> Iterator[Record]:
         for shard in range(shards):
