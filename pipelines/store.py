@@ -12,8 +12,10 @@ import io
 import os
 import re
 import shutil
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar, cast
@@ -21,7 +23,15 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    sleep_using_event,
+    stop_after_delay,
+    stop_when_event_set,
+    wait_exponential_jitter,
+)
 
 from pipelines.errors import RunError, UsageError
 from pipelines.progress import say
@@ -32,7 +42,10 @@ SCHEMES = ("s3", "gs")
 # Seconds for which a store that does not answer is asked again, and at most between two questions.
 PATIENCE, _LONGEST_WAIT = 300.0, 20.0
 # Bytes that are fetched at a time where a file is read in pieces.
-_BLOCK = 2**22
+BLOCK = 2**22
+
+# Set by who no longer waits for the answers of a thread: it stops asking a store that does not answer.
+abandoned: ContextVar[threading.Event] = ContextVar("abandoned", default=threading.Event())  # noqa: B039 - never set
 
 # The AWS SDK's names (aws-cpp-sdk-core, CoreErrors.h), HTTP's statuses and Google's canonical codes for what passes.
 _PASSING = re.compile(
@@ -48,6 +61,20 @@ _ABSENT = re.compile(r"NO_SUCH_BUCKET|bucket does not exist|NOT_FOUND")
 
 class StoreError(RunError):
     """An object store denies access, or has not answered for as long as it is waited for."""
+
+
+class Pieces(ABC):
+    """A file of `size` bytes, any part of which can be read by any thread. Holds nothing that must be closed."""
+
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes from `offset` on: fewer than `length` at the file's end."""
+        length = max(0, min(length, self.size - offset))
+        return self._read(offset, length) if length else b""
+
+    @abstractmethod
+    def _read(self, offset: int, length: int) -> bytes: ...
 
 
 class Place(ABC):
@@ -82,8 +109,12 @@ class Place(ABC):
         """The whole file. Raises FileNotFoundError where it is not there."""
 
     @abstractmethod
-    def open(self) -> BinaryIO:
-        """The file, to be read in pieces. Raises FileNotFoundError where it is not there."""
+    def open(self, block: int = BLOCK) -> BinaryIO:
+        """The file, fetched from a store `block` bytes at a time. Raises FileNotFoundError where it is not there."""
+
+    @abstractmethod
+    def pieces(self) -> Pieces:
+        """The file, for threads that read it at once. Raises FileNotFoundError where it is not there."""
 
     @abstractmethod
     def make(self) -> None:
@@ -140,8 +171,11 @@ class Disk(Place):
     def read(self) -> bytes:
         return Path(self.path).read_bytes()
 
-    def open(self) -> BinaryIO:
+    def open(self, block: int = BLOCK) -> BinaryIO:
         return open(self.path, "rb")
+
+    def pieces(self) -> Pieces:
+        return _DiskPieces(self)
 
     def make(self) -> None:
         os.makedirs(self.path, exist_ok=True)
@@ -205,8 +239,11 @@ class Remote(Place):
 
         return self._ask(fetch)
 
-    def open(self) -> BinaryIO:
-        return cast("BinaryIO", io.BufferedReader(_Pieces(self), _BLOCK))
+    def open(self, block: int = BLOCK) -> BinaryIO:
+        return cast("BinaryIO", io.BufferedReader(PiecesFile(self.pieces()), block))
+
+    def pieces(self) -> Pieces:
+        return _RemotePieces(self)
 
     def write(self, data: bytes | memoryview) -> None:
         """Put a whole object in place, or nothing."""
@@ -225,15 +262,37 @@ class Remote(Place):
         self._ask(lambda store: store.delete_dir(self._key))
 
 
-class _Pieces(io.RawIOBase):
-    """A remote file whose pieces are fetched when they are read, each as patiently as whole files are."""
+class _DiskPieces(Pieces):
+    def __init__(self, place: Disk) -> None:
+        self._path = place.path
+        self.size = os.stat(self._path).st_size
+
+    def _read(self, offset: int, length: int) -> bytes:
+        with open(self._path, "rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(length)
+
+
+class _RemotePieces(Pieces):
+    """Each piece is fetched as patiently as whole files are."""
 
     def __init__(self, place: Remote) -> None:
-        super().__init__()
         self._place = place
-        self._at = 0
         self._file = place._ask(lambda store: store.open_input_file(place._key))
-        self._size = int(self._file.size())
+        self.size = int(self._file.size())
+
+    def _read(self, offset: int, length: int) -> bytes:
+        data: bytes = self._place._ask(lambda store: self._file.read_at(length, offset))
+        return data
+
+
+class PiecesFile(io.RawIOBase):
+    """Pieces as Python's own libraries read files."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        super().__init__()
+        self._pieces = pieces
+        self._at = 0
 
     def readable(self) -> bool:
         return True
@@ -245,12 +304,11 @@ class _Pieces(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._pieces.size}[whence]
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # BufferedReader hands over nothing else
-        wanted = max(0, min(len(buffer), self._size - self._at))
-        data: bytes = self._place._ask(lambda store: self._file.read_at(wanted, self._at)) if wanted else b""
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # readers hand over nothing else
+        data = self._pieces.read(self._at, len(buffer))
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -297,10 +355,12 @@ def _patiently(place: Remote, question: Callable[[], T]) -> T:
         if state.attempt_number == 1 and state.outcome:
             say(f"{place} does not answer ({_reason(state.outcome.exception())}): trying again for {PATIENCE:.0f} s")
 
+    given_up = abandoned.get()
     attempts = Retrying(
         retry=retry_if_exception(lambda error: isinstance(error, OSError) and bool(_PASSING.search(str(error)))),
         wait=wait_exponential_jitter(multiplier=0.5, max=_LONGEST_WAIT),
-        stop=stop_after_delay(PATIENCE),
+        stop=stop_after_delay(PATIENCE) | stop_when_event_set(given_up),
+        sleep=sleep_using_event(given_up),
         before_sleep=tell,
         reraise=True,
     )

@@ -29,6 +29,7 @@ from pipelines.evaluate.statistics import Bootstrap, paired_bootstrap
 from pipelines.evaluate.task import Score
 from pipelines.generate.sources.base import key_of
 from pipelines.generate.sources.coco import read_annotations
+from pipelines.store import Disk
 
 _MOST = 100  # detections an image: COCO's maxDets for mAP
 # Above these shares of images without a box, a file looks as if it were of a part of the images: in all, and of those
@@ -74,7 +75,7 @@ def open_annotations(path: Path, shards: Shards) -> Annotations:
 
     Raises UsageError where the file is not the one that the shards were made with, or has no object in their images.
     """
-    found = read_annotations(path)
+    found = read_annotations(Disk(str(path.absolute())))
     wanted = shards.config["source"].get("annotations_sha256")
     if found.sha256 != wanted:
         raise UsageError(f"{path} is not the annotation file that the shards were made with (its sha256 differs)")

@@ -136,7 +136,10 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
 
 
 class BusyProxy(ThreadingHTTPServer):
-    """Passes requests on to the server, but answers the next `refusals` of them with 503 Slow Down."""
+    """Passes requests on to the server, but answers the next `refusals` of them with 503 Slow Down.
+
+    `requests` are those so far: `LIST path`, `HEAD path`, `GET path`.
+    """
 
     daemon_threads = True
 
@@ -144,6 +147,7 @@ class BusyProxy(ThreadingHTTPServer):
         self.server = server
         self.refusals = 0
         self.refused = 0
+        self.requests: list[str] = []
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Forward)
 
@@ -171,6 +175,8 @@ class _Forward(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         body = self._body()
+        path, _, query = self.path.partition("?")
+        self.server.requests.append(f"{'LIST' if 'list-type=2' in query else self.command} {path}")
         if self.server.refuse():
             self._answer(503, {}, _BUSY)
             return
@@ -212,7 +218,7 @@ class _Forward(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def busy_proxy(server: S3Server) -> Iterator[BusyProxy]:
     proxy = BusyProxy(server)
-    thread = threading.Thread(target=proxy.serve_forever)
+    thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
     thread.start()
     try:
         yield proxy

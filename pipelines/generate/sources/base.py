@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import SourceError, UsageError
+from pipelines.errors import UsageError
 
 UNKNOWN_LABEL = -1
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -33,7 +33,7 @@ ABSENT = Missing("source: named by the labels, but there is no such file")
 class Sample(NamedTuple):
     """One source image: its key, label (-1 when unknown), path within the source, size and place.
 
-    `place` is the source's own: where the bytes lie. It holds plain values only, so that a plan can be sent to
+    `place` is the source's own: where in it the bytes lie. It holds plain values only, so that a plan can be sent to
     workers. `size` is in bytes: the image's, or that of the file it is in where its own is not known without reading.
     `extra` goes into the sample's `json` member as it is.
     """
@@ -58,7 +58,7 @@ class Listing(NamedTuple):
 
 
 class Source(Protocol):
-    """A set of images. Implementations are small, frozen and can be pickled: they hold paths, never images."""
+    """A set of images. Implementations are small, frozen and can be pickled: they hold places, never images."""
 
     @property
     def kind(self) -> str:
@@ -77,19 +77,6 @@ class Segmented(Protocol):
 
     def label_map(self, sample: Sample) -> NDArray[np.uint8] | Missing:
         """Class of every source pixel: uint8 of shape (height, width), 255 where there is none."""
-
-
-def read_file(path: str) -> bytes:
-    """A file's bytes. Raises SourceError where they cannot be read: the file was there when it was listed."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from None
-
-
-def unreadable(path: str, error: Exception) -> SourceError:
-    """The error of a source that was there when it was listed and cannot be read now."""
-    return SourceError(f"{path} cannot be read any more ({error}): whole shards are kept; see to it and run again")
 
 
 def some(names: Sequence[str]) -> str:

@@ -6,14 +6,14 @@ remains the ground truth. Any COCO-format file will do; nothing depends on COCO'
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from pipelines.errors import UsageError
@@ -25,12 +25,14 @@ from pipelines.generate.sources.base import (
     Missing,
     Sample,
     key_of,
-    read_file,
     some,
-    unreadable,
 )
+from pipelines.generate.sources.reading import Piece, read_files, read_pieces, unreadable
+from pipelines.store import BLOCK, Pieces, PiecesFile, Place
 
 UNKNOWN_IMAGE = -1
+# Bytes that are fetched at a time from a zip's directory, which is small.
+_DIRECTORY = 2**16
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,10 @@ class Annotations:
     notes: tuple[str, ...]
 
 
-def read_annotations(path: Path) -> Annotations:
+def read_annotations(path: Place) -> Annotations:
     """Read a COCO-format file. Raises UsageError where it is none."""
     try:
-        data = path.read_bytes()
+        data = path.read()
         content = json.loads(data)
     except (OSError, ValueError) as error:
         raise UsageError(f"the annotations in {path} cannot be read ({error})") from None
@@ -65,7 +67,7 @@ def read_annotations(path: Path) -> Annotations:
     return Annotations(path.name, hashlib.sha256(data).hexdigest(), ids, (note,) if strays else ())
 
 
-def _image(path: Path, image: Any) -> tuple[str, int]:
+def _image(path: Place, image: Any) -> tuple[str, int]:
     name = image.get("file_name") if isinstance(image, dict) else None
     number = image.get("id") if isinstance(image, dict) else None
     if not isinstance(name, str) or type(number) is not int:
@@ -77,26 +79,29 @@ def _stray(annotation: Any, known: set[int]) -> bool:
     return not isinstance(annotation, dict) or annotation.get("image_id") not in known
 
 
-def open_coco(path: Path, annotations: Path | None) -> CocoSource:
+def open_coco(path: Place, annotations: Place | None) -> CocoSource:
     """The images at `path`, a folder or a zip. Raises UsageError where there are none."""
     if annotations is None:
         raise UsageError("--dataset coco needs --annotations FILE, as instances_val2017.json")
-    if not path.is_dir() and not zipfile.is_zipfile(path):
-        raise UsageError(f"--source {path} is neither a folder of images nor a zip of them")
-    return CocoSource(str(path), str(annotations), "coco-folder" if path.is_dir() else "coco-zip")
+    if path.is_dir():
+        return CocoSource(path, annotations, "coco-folder")
+    with path.open(_DIRECTORY) as file:
+        if not zipfile.is_zipfile(file):
+            raise UsageError(f"--source {path} is neither a folder of images nor a zip of them")
+    return CocoSource(path, annotations, "coco-zip")
 
 
 @dataclass(frozen=True)
 class CocoSource:
     """COCO images with their ids. An image that the annotations list and the source lacks is a sample that fails."""
 
-    root: str
-    annotations: str
+    root: Place
+    annotations: Place
     kind: str
 
     def listing(self) -> Listing:
         """The samples; those that the annotations do not know get image id -1."""
-        annotations = read_annotations(Path(self.annotations))
+        annotations = read_annotations(self.annotations)
         found = {name: (size, place) for name, size, place in self._images()}
         if not found:
             raise UsageError(f"no images in {self.root}")
@@ -117,28 +122,24 @@ class CocoSource:
 
     def _images(self) -> Iterator[tuple[str, int, tuple[Any, ...]]]:
         if self.kind == "coco-folder":
-            with os.scandir(self.root) as entries:
-                files = [(e.name, e.stat().st_size, (e.path,)) for e in entries if e.is_file()]
-            yield from (file for file in files if file[0].lower().endswith(IMAGE_SUFFIXES))
+            files = self.root.files().items()
+            yield from ((name, size, (name,)) for name, size in files if name.lower().endswith(IMAGE_SUFFIXES))
         else:
             yield from _zipped(self.root)
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         """The bytes of the samples; a zip is opened once."""
-        if self.kind == "coco-folder":
-            yield from (read_file(*sample.place) if sample.place else ABSENT for sample in samples)
-        else:
-            yield from _unzip(self.root, samples)
+        return read_files(self.root, samples) if self.kind == "coco-folder" else _unzip(self.root, samples)
 
 
 def _sample(name: str, image_id: int, size: int, place: tuple[Any, ...]) -> Sample:
     return Sample(key_of(name), UNKNOWN_LABEL, name, size, place, (("image_id", image_id),))
 
 
-def _zipped(path: str) -> Iterable[tuple[str, int, tuple[Any, ...]]]:
+def _zipped(path: Place) -> Iterable[tuple[str, int, tuple[Any, ...]]]:
     found: dict[str, tuple[str, int, tuple[Any, ...]]] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open(_DIRECTORY) as file, zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 name = PurePosixPath(member.filename).name
                 if member.is_dir() or not name.lower().endswith(IMAGE_SUFFIXES):
@@ -155,13 +156,48 @@ def _zipped(path: str) -> Iterable[tuple[str, int, tuple[Any, ...]]]:
 _LARGEST_MEMBER = 2**28
 
 
-def _unzip(path: str, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
+def _unzip(root: Place, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
+    """The members' bytes: what the zip module reads has been fetched in larger pieces before."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        held = _Held(root.pieces())
+        with zipfile.ZipFile(PiecesFile(held)) as archive:
+            pieces = list(_members(archive, [sample.place[0] for sample in samples if sample.place]))
+            fetched = zip(pieces, read_pieces([root], pieces), strict=True)
             for sample in samples:
+                if sample.place:
+                    held.hold(*next(fetched))
                 yield _extract(archive, sample) if sample.place else ABSENT
     except (OSError, zipfile.BadZipFile) as error:
-        raise unreadable(path, error) from None
+        raise unreadable(root, error) from None
+
+
+def _members(archive: zipfile.ZipFile, names: Iterable[str]) -> Iterator[Piece]:
+    """Where each member lies, with the header before its data; nowhere, if it is there no more."""
+    starts = sorted({archive.start_dir, *(member.header_offset for member in archive.infolist())})
+    for name in names:
+        member = archive.NameToInfo.get(name)
+        offset = member.header_offset if member else 0
+        after = bisect.bisect_right(starts, offset)
+        length = starts[after] - offset if member and after < len(starts) else 0
+        yield Piece(0, offset, min(length, BLOCK))
+
+
+class _Held(Pieces):
+    """A file of which one piece is at hand. What is read beyond it is fetched."""
+
+    def __init__(self, file: Pieces) -> None:
+        self._file = file
+        self._piece, self._data = Piece(0, 0, 0), b""
+        self.size = file.size
+
+    def hold(self, piece: Piece, data: bytes) -> None:
+        self._piece, self._data = piece, data
+
+    def _read(self, offset: int, length: int) -> bytes:
+        start = offset - self._piece.offset
+        if start >= 0 and start + length <= len(self._data):
+            return self._data[start : start + length]
+        return self._file.read(offset, length)
 
 
 def _extract(archive: zipfile.ZipFile, sample: Sample) -> bytes | Missing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.errors import UsageError
@@ -12,6 +11,7 @@ from pipelines.generate.sources.cityscapes import open_cityscapes
 from pipelines.generate.sources.coco import open_coco
 from pipelines.generate.sources.imagenet import open_imagenet
 from pipelines.generate.sources.sample import SampleSource
+from pipelines.store import place_of
 
 
 class Inputs(NamedTuple):
@@ -52,17 +52,15 @@ def _open(dataset: str, inputs: Inputs) -> Source:
     ):
         if text and not suits:
             raise UsageError(f"{option} is of no use with --dataset {dataset}: leave it out, or choose another dataset")
-        if text and "://" in text:
-            raise UsageError(f"{option} {text}: URIs are not supported yet, give a path")
     if dataset == "sample":
         return SampleSource()
     if source is None:
         raise UsageError(f"--dataset {dataset} needs --source PATH: where the images lie")
-    path = Path(source).absolute()
-    if not path.exists():
-        raise UsageError(f"--source {path} does not exist")
+    root = place_of(source, "--source")
+    if not root.is_file() and not root.is_dir():
+        raise UsageError(f"--source {root} does not exist")
     if dataset == "coco":
-        return open_coco(path, Path(annotations).absolute() if annotations else None)
+        return open_coco(root, place_of(annotations, "--annotations") if annotations else None)
     if dataset == "cityscapes":
-        return open_cityscapes(path)
-    return open_imagenet(path, Path(labels).absolute() if labels else None)
+        return open_cityscapes(root)
+    return open_imagenet(root, place_of(labels, "--labels") if labels else None)

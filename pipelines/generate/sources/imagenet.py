@@ -13,7 +13,7 @@ import re
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import (
@@ -25,126 +25,104 @@ from pipelines.generate.sources.base import (
     Sample,
     Source,
     key_of,
-    read_file,
     some,
-    unreadable,
 )
 from pipelines.generate.sources.labels import CLASSES, LabelList, label_by_synset, read_labels
 from pipelines.generate.sources.parquet import ParquetSource
+from pipelines.generate.sources.reading import Piece, in_order, read_files, read_pieces
+from pipelines.store import Place
 
 _SYNSET = re.compile(r"n\d{8}")
+# Bytes of a `.cls` member that are looked at: a label has three digits.
+_LONGEST_LABEL = 16
 
 
-def open_imagenet(path: Path, labels: Path | None) -> Source:
-    """The source at `path`, in whichever layout it is. Raises UsageError where there is none."""
-    if path.is_file():
-        files, kind = [path], path.suffix.lower()
-    else:
-        files, kind = _archives(path)
+def open_imagenet(root: Place, labels: Place | None) -> Source:
+    """The source at `root`, in whichever layout it is. Raises UsageError where there is none."""
+    single = root.is_file()
+    files, kind = ([root], root.suffix) if single else _archives(root)
     if kind == ".parquet":
         _no_labels(labels, "a Parquet file holds its own labels")
-        return ParquetSource(tuple(map(str, files)))
+        return ParquetSource(tuple(files))
     if kind == ".tar":
-        return _open_tars(files, labels)
-    if path.is_file():
-        raise UsageError(f"--source {path} is neither a folder nor a .tar or .parquet file")
-    return _open_folder(path, labels)
+        return TarSource(tuple(files), read_labels(labels)) if labels else WebDatasetSource(tuple(files))
+    if single:
+        raise UsageError(f"--source {root} is neither a folder nor a .tar or .parquet file")
+    return _open_folder(root, labels)
 
 
-def _archives(folder: Path) -> tuple[list[Path], str]:
+def _archives(folder: Place) -> tuple[list[Place], str]:
     """The Parquet or tar files in a folder and their suffix; of a Hub dataset (`data/`), the validation split's."""
     for place, suffix in ((folder, ".parquet"), (folder / "data", ".parquet"), (folder, ".tar")):
-        entries = place.iterdir() if place.is_dir() else ()
-        files = sorted(entry for entry in entries if entry.suffix.lower() == suffix and entry.is_file())
+        files = [place / name for name in place.files() if name.lower().endswith(suffix)]
         if files:
             return [file for file in files if file.name.startswith("validation")] or files, suffix
     return [], ""
 
 
-def _no_labels(labels: Path | None, why: str) -> None:
+def _no_labels(labels: Place | None, why: str) -> None:
     if labels is not None:
         raise UsageError(f"--labels {labels} is not needed, since {why}: leave it out")
 
 
-def _open_folder(path: Path, labels: Path | None) -> Source:
-    if any(_SYNSET.fullmatch(entry.name) and entry.is_dir() for entry in _entries(path)):
+def _open_folder(root: Place, labels: Place | None) -> Source:
+    if any(map(_SYNSET.fullmatch, root.folders())):
         _no_labels(labels, "the class folders name the labels")
-        return TreeSource(str(path))
-    if not any(_is_image(entry) for entry in _entries(path)):
-        raise UsageError(f"no images in {path}: expected class folders (n01440764/…), images, .tar or .parquet files")
+        return TreeSource(root)
+    if not _images(root):
+        raise UsageError(f"no images in {root}: expected class folders (n01440764/…), images, .tar or .parquet files")
     if labels is None:
-        raise UsageError(f"{path} is a flat folder, which says nothing of labels: give a `name label` list by --labels")
-    return FlatSource(str(path), read_labels(labels))
+        raise UsageError(f"{root} is a flat folder, which says nothing of labels: give a `name label` list by --labels")
+    return FlatSource(root, read_labels(labels))
 
 
-def _open_tars(files: Sequence[Path], labels: Path | None) -> Source:
-    index = [member for file in files for member in _members(file)]
-    if any(member.suffix == ".cls" for member in index):
-        _no_labels(labels, "the tars hold .cls members")
-        return WebDatasetSource(tuple(map(str, files)))
-    if not any(member.suffix in IMAGE_SUFFIXES for member in index):
-        raise UsageError(f"no images in {files[0]}")
-    if labels is None:
-        raise UsageError(
-            f"{files[0]} holds no labels: give a `name label` list or the devkit's ground truth by --labels"
-        )
-    return TarSource(tuple(map(str, files)), read_labels(labels))
-
-
-def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return list(entries)
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
+def _images(folder: Place) -> dict[str, int]:
+    return {name: size for name, size in folder.files().items() if name.lower().endswith(IMAGE_SUFFIXES)}
 
 
 @dataclass(frozen=True)
 class TreeSource:
     """`<synset>/<name>.JPEG`: the label is the folder's position among the 1000 sorted synsets."""
 
-    root: str
+    root: Place
     kind: str = "imagenet-tree"
 
     def listing(self) -> Listing:
-        found = [
-            Sample(key_of(entry.name), label, f"{synset}/{entry.name}", entry.stat().st_size, (entry.path,))
-            for synset, label in self._classes()
-            for entry in _entries(Path(self.root) / synset)
-            if _is_image(entry)
-        ]
+        folders = self.root.folders()
+        classes = [name for name in folders if _SYNSET.fullmatch(name)]
+        unknown = [name for name in classes if name not in label_by_synset()]
+        if unknown:
+            raise UsageError(
+                f"{self.root / unknown[0]} is not one of ImageNet-1k's {CLASSES} synsets: move it elsewhere"
+            )
+        found = list(itertools.chain.from_iterable(in_order(self.root, classes, self._class)))
         if not found:
             raise UsageError(f"no images in the class folders of {self.root}")
-        others = sorted(entry.name for entry in _entries(self.root) if not _SYNSET.fullmatch(entry.name))
+        others = sorted({*folders, *self.root.files()} - {*classes})
         return Listing(found, [f"ignored in {self.root}: {some(others)} (no class folder)"] if others else [])
 
-    def _classes(self) -> Iterator[tuple[str, int]]:
-        for entry in _entries(self.root):
-            if entry.is_dir() and _SYNSET.fullmatch(entry.name):
-                label = label_by_synset().get(entry.name)
-                if label is None:
-                    raise UsageError(f"{entry.path} is not one of ImageNet-1k's {CLASSES} synsets: move it elsewhere")
-                yield entry.name, label
+    def _class(self, synset: str) -> list[Sample]:
+        label = label_by_synset()[synset]
+        paths = ((name, f"{synset}/{name}", size) for name, size in _images(self.root / synset).items())
+        return [Sample(key_of(name), label, path, size, (path,)) for name, path, size in paths]
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-        return (read_file(*sample.place) for sample in samples)
+        return read_files(self.root, samples)
 
 
 @dataclass(frozen=True)
 class FlatSource:
     """Images in one folder, labelled by a list. A listed name without a file is a sample that fails."""
 
-    root: str
+    root: Place
     labels: LabelList
     kind: str = "imagenet-flat"
 
     def listing(self) -> Listing:
-        files = [(e.name, e.stat().st_size, (e.path,)) for e in _entries(self.root) if _is_image(e)]
-        return _labelled(files, self.labels)
+        return _labelled([(name, size, (name,)) for name, size in _images(self.root).items()], self.labels)
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-        return (read_file(*sample.place) if sample.place else ABSENT for sample in samples)
+        return read_files(self.root, samples)
 
 
 def _labelled(files: Iterable[tuple[str, int, tuple[object, ...]]], labels: LabelList) -> Listing:
@@ -175,66 +153,74 @@ def _labelled(files: Iterable[tuple[str, int, tuple[object, ...]]], labels: Labe
     return Listing(found, notes)
 
 
-@dataclass(frozen=True)
-class _Member:
-    """A regular file inside an uncompressed tar: where its bytes lie."""
+class _Member(NamedTuple):
+    """A regular file inside an uncompressed tar: where its bytes lie, and the first of them where it is a label."""
 
-    archive: str
     name: str
-    offset: int
+    place: tuple[int, int]
     size: int
+    text: bytes
 
     @property
     def suffix(self) -> str:
         return os.path.splitext(self.name)[1].lower()
 
-    @property
-    def place(self) -> tuple[object, ...]:
-        return self.archive, self.offset
 
-
-def _members(path: Path) -> Iterator[_Member]:
+def _members(place: Place, number: int) -> Iterator[_Member]:
+    """The members of the tar at `place`, which is the source's file of that number."""
     try:
-        with tarfile.open(path, "r:", encoding="utf-8") as archive:
+        with place.open() as file, tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as archive:
             for member in archive:
                 if member.isreg():
-                    yield _Member(str(path), member.name, member.offset_data, member.size)
+                    text = archive.extractfile(member) if member.name.lower().endswith(".cls") else None
+                    head = text.read(_LONGEST_LABEL) if text else b""
+                    yield _Member(member.name, (number, member.offset_data), member.size, head)
     except tarfile.TarError as error:
-        raise UsageError(f"{path} cannot be read as an uncompressed tar ({error}): unpack or fetch it again") from None
+        raise UsageError(f"{place} cannot be read as an uncompressed tar ({error}): unpack or fetch it again") from None
 
 
-def _read_members(samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-    """The bytes of samples whose place is (archive, offset), an archive opened once for a run of samples."""
-    for archive, run in itertools.groupby(samples, key=lambda sample: sample.place[:1]):
-        if not archive:
-            yield from (ABSENT for _ in run)
+def _read_members(files: Sequence[Place], samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
+    """The bytes of samples whose place is (number of a tar, offset), or empty."""
+    fetched = read_pieces(
+        files, (Piece(sample.place[0], sample.place[1], sample.size) for sample in samples if sample.place)
+    )
+    for sample in samples:
+        if not sample.place:
+            yield ABSENT
             continue
-        path = str(archive[0])
-        try:
-            with open(path, "rb") as file:
-                for sample in run:
-                    file.seek(sample.place[1])
-                    data = file.read(sample.size)
-                    whole = len(data) == sample.size
-                    yield data if whole else Missing(f"source: {Path(path).name} ends inside this member")
-        except OSError as error:
-            raise unreadable(path, error) from None
+        data = next(fetched)
+        whole = len(data) == sample.size
+        yield data if whole else Missing(f"source: {files[sample.place[0]].name} ends inside this member")
 
 
 @dataclass(frozen=True)
 class TarSource:
     """The official `ILSVRC2012_img_val.tar` (or any tar of images), labelled by a list."""
 
-    files: tuple[str, ...]
+    files: tuple[Place, ...]
     labels: LabelList
     kind: str = "imagenet-tar"
 
     def listing(self) -> Listing:
-        members = [m for file in self.files for m in _members(Path(file)) if m.suffix in IMAGE_SUFFIXES]
-        return _labelled(((os.path.basename(m.name), m.size, m.place) for m in members), self.labels)
+        found = list(itertools.chain.from_iterable(in_order(self.files[0], range(len(self.files)), self._images)))
+        if not found:
+            raise UsageError(f"no images in {self.files[0]}")
+        return _labelled(found, self.labels)
+
+    def _images(self, number: int) -> list[tuple[str, int, tuple[object, ...]]]:
+        found: list[tuple[str, int, tuple[object, ...]]] = []
+        for member in _members(self.files[number], number):
+            if member.suffix == ".cls":
+                raise UsageError(
+                    f"--labels {self.labels.path} is not needed, since {self.files[number]} holds .cls members: "
+                    "leave it out"
+                )
+            if member.suffix in IMAGE_SUFFIXES:
+                found.append((os.path.basename(member.name), member.size, member.place))
+        return found
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-        return _read_members(samples)
+        return _read_members(self.files, samples)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -248,44 +234,66 @@ def _split(name: str) -> tuple[str, str]:
 class WebDatasetSource:
     """WebDataset tars with an image and a `cls` member for each key."""
 
-    files: tuple[str, ...]
+    files: tuple[Place, ...]
     kind: str = "imagenet-webdataset"
 
     def listing(self) -> Listing:
-        found: list[Sample] = []
-        ignored: list[str] = []
-        for file in self.files:
-            images: dict[str, _Member] = {}
-            labels: dict[str, int] = {}
-            for member in _members(Path(file)):
-                key, extension = _split(member.name)
-                if f".{extension}" in IMAGE_SUFFIXES:
-                    if key in images:
-                        raise UsageError(
-                            f"{file} holds two images for the key {key}: {images[key].name}, {member.name}"
-                        )
-                    images[key] = member
-                elif extension == "cls":
-                    labels[key] = self._label(member)
-                elif member.suffix in IMAGE_SUFFIXES:
-                    ignored.append(member.name)
-            for key, member in images.items():
-                label = labels.get(key, UNKNOWN_LABEL)
-                path = f"{Path(file).name}/{member.name}"
-                found.append(Sample(key.replace("/", "_"), label, path, member.size, member.place))
+        tars = list(in_order(self.files[0], range(len(self.files)), self._tar))
+        found = [sample for tar in tars for sample in tar.samples]
+        if not found:
+            raise UsageError(f"no images in {self.files[0]}")
+        if not any(tar.labels for tar in tars):
+            raise UsageError(
+                f"{self.files[0]} holds no labels: give a `name label` list or the devkit's ground truth by --labels"
+            )
         unknown = sorted(sample.key for sample in found if sample.label == UNKNOWN_LABEL)
         notes = [f"no label for {some(unknown)}: labelled {UNKNOWN_LABEL}"] if unknown else []
+        ignored = [name for tar in tars for name in tar.ignored]
         if ignored:
             notes.append(f"ignored: {some(ignored)} (a key ends at the first dot, and no such image follows it)")
         return Listing(found, notes)
 
-    def _label(self, member: _Member) -> int:
-        with open(member.archive, "rb") as file:
-            file.seek(member.offset)
-            text = file.read(min(member.size, 16)).decode("ascii", "replace").strip()
-        if text.lstrip("-").isdecimal() and UNKNOWN_LABEL <= int(text) < CLASSES:
-            return int(text)
-        raise UsageError(f"{member.archive}: {member.name} holds {text!r}, not a label from 0 to {CLASSES - 1}")
+    def _tar(self, number: int) -> _Tar:
+        file = self.files[number]
+        images: dict[str, _Member] = {}
+        labels: dict[str, int] = {}
+        ignored: list[str] = []
+        for member in _members(file, number):
+            key, extension = _split(member.name)
+            if f".{extension}" in IMAGE_SUFFIXES:
+                if key in images:
+                    raise UsageError(f"{file} holds two images for the key {key}: {images[key].name}, {member.name}")
+                images[key] = member
+            elif extension == "cls":
+                labels[key] = _label(file, member)
+            elif member.suffix in IMAGE_SUFFIXES:
+                ignored.append(member.name)
+        samples = [
+            Sample(
+                key.replace("/", "_"),
+                labels.get(key, UNKNOWN_LABEL),
+                f"{file.name}/{member.name}",
+                member.size,
+                member.place,
+            )
+            for key, member in images.items()
+        ]
+        return _Tar(samples, len(labels), ignored)
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-        return _read_members(samples)
+        return _read_members(self.files, samples)
+
+
+class _Tar(NamedTuple):
+    """What a tar holds: its samples, how many labels, and the images that belong to no sample."""
+
+    samples: list[Sample]
+    labels: int
+    ignored: list[str]
+
+
+def _label(file: Place, member: _Member) -> int:
+    text = member.text.decode("ascii", "replace").strip()
+    if text.lstrip("-").isdecimal() and UNKNOWN_LABEL <= int(text) < CLASSES:
+        return int(text)
+    raise UsageError(f"{file}: {member.name} holds {text!r}, not a label from 0 to {CLASSES - 1}")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import key_of
+from pipelines.store import Place
 
 CLASSES = 1000
 
@@ -46,14 +47,14 @@ class LabelList:
         return self.by_key.get(key)
 
 
-def read_labels(path: Path) -> LabelList:
+def read_labels(path: Place) -> LabelList:
     """Read a `name label` list (labels 0–999 or synsets), or the devkit's `ILSVRC2012_validation_ground_truth.txt`.
 
     Names may have folders before and an extension after them, or not. Raises UsageError that names the first line at
     fault.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read().decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the labels in {path}: {error}") from None
     rows = [(number, line.rsplit(maxsplit=1)) for number, line in enumerate(lines, 1) if line.strip()]
@@ -72,13 +73,13 @@ def read_labels(path: Path) -> LabelList:
     return LabelList(str(path), labels, ())
 
 
-def _from_id(path: Path, line: int, text: str) -> int:
+def _from_id(path: Place, line: int, text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= CLASSES:
         raise UsageError(f"{path}, line {line}: {text!r} is no ILSVRC2012_ID (1 to {CLASSES}) of the devkit")
     return label_by_synset()[_by_id()[int(text) - 1]]
 
 
-def _from_text(path: Path, line: int, text: str) -> int:
+def _from_text(path: Place, line: int, text: str) -> int:
     label = label_by_synset().get(text)
     if label is None and text.isdecimal() and int(text) < CLASSES:
         label = int(text)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.generate.sources import Missing, open_cityscapes, ordered
+from pipelines.store import Disk
 from tests.conftest import Command
 
 # cityscapesscripts: road is label id 7 and train id 0, bicycle 33 and 18; 0 (unlabeled) and 29 (caravan) are ignored.
@@ -79,7 +80,7 @@ def test_label_maps_are_train_ids_at_the_image_s_size(root: Path, tmp_path: Path
 def test_the_nineteen_classes(root: Path) -> None:
     every = np.arange(256, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(every).save(root / "gtFine" / "val" / "ulm" / "ulm_000000_000019_gtFine_labelIds.png")
-    source = open_cityscapes(root)
+    source = open_cityscapes(Disk(str(root)))
     classes = source.label_map(ordered(source.listing().samples)[-1])
     assert not isinstance(classes, Missing)
     # cityscapesscripts/helpers/labels.py, as runs of label ids and their first train id

@@ -25,7 +25,8 @@ from pycocotools.cocoeval import COCOeval
 
 from generators.geometry import frame
 from pipelines.errors import SourceError, UsageError
-from pipelines.generate.sources import Missing, open_coco, ordered
+from pipelines.generate.sources import Missing, Source, open_coco, ordered
+from pipelines.store import Disk
 from tests.conftest import ROOT, Command
 
 # Sides that 2 and 4 times the size are whole for, so that scales are exact integers.
@@ -87,6 +88,10 @@ def generate(output: Path, source: Path, instances: Path, *more: str) -> subproc
     return done
 
 
+def opened(images: Path, instances: Path | None) -> Source:
+    return open_coco(Disk(str(images)), Disk(str(instances)) if instances else None)
+
+
 def read(output: Path, variant: str) -> list[tuple[NDArray[np.uint8], dict[str, Any]]]:
     tars = sorted(map(str, (output / "coco" / variant).glob("*.tar")))
     with warnings.catch_warnings():
@@ -101,7 +106,7 @@ def test_folder_and_zip_are_the_same_source(images: Path, instances: Path, tmp_p
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(images.iterdir(), reverse=True):
             file.write(path, f"val2017/{path.name}")
-    folder, zipped = open_coco(images, instances), open_coco(archive, instances)
+    folder, zipped = opened(images, instances), opened(archive, instances)
     first, second = (ordered(source.listing().samples) for source in (folder, zipped))
     assert [(s.key, s.extra, s.size) for s in first] == [(s.key, s.extra, s.size) for s in second]
     assert list(folder.read(first)) == list(zipped.read(second))
@@ -116,7 +121,7 @@ def test_a_damaged_zip_member_is_a_failed_sample(images: Path, instances: Path, 
     data = bytearray(archive.read_bytes())
     data[200] ^= 255
     archive.write_bytes(data)
-    source = open_coco(archive, instances)
+    source = opened(archive, instances)
     first, *others = source.read(ordered(source.listing().samples))
     assert isinstance(first, Missing)
     assert "cannot be read from the zip" in first.reason
@@ -128,7 +133,7 @@ def test_a_zip_that_goes_away_blames_no_sample(images: Path, instances: Path, tm
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(images.iterdir()):
             file.write(path, path.name)
-    source = open_coco(archive, instances)
+    source = opened(archive, instances)
     samples = ordered(source.listing().samples)
     archive.unlink()
     with pytest.raises(SourceError, match="cannot be read any more"):
@@ -137,7 +142,7 @@ def test_a_zip_that_goes_away_blames_no_sample(images: Path, instances: Path, tm
 
 def refused(images: Path, instances: Path | None) -> str:
     with pytest.raises(UsageError) as caught:
-        open_coco(images, instances).listing()
+        opened(images, instances).listing()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -17,6 +17,7 @@ from PIL import Image
 from pipelines.errors import SourceError, UsageError
 from pipelines.generate.sources import Missing, Sample, SampleSource, Source, fingerprint, open_imagenet, ordered
 from pipelines.generate.sources.labels import label_by_synset, read_labels
+from pipelines.store import Disk
 
 # Labels that everybody knows, and the devkit's ILSVRC2012_ID of the same classes (`meta.mat`).
 TENCH, SEA_SNAKE, ALP, TOILET_TISSUE = 0, 65, 970, 999
@@ -66,6 +67,10 @@ def tar(path: Path, members: Iterator[tuple[str, bytes]] | list[tuple[str, bytes
     return path
 
 
+def opened(root: Path, labels: Path | None) -> Source:
+    return open_imagenet(Disk(str(root)), Disk(str(labels)) if labels else None)
+
+
 def contents(source: Source) -> list[tuple[str, int, bytes | Missing]]:
     samples = ordered(source.listing().samples)
     return [(s.key, s.label, data) for s, data in zip(samples, source.read(samples), strict=True)]
@@ -82,7 +87,7 @@ def test_tree(images: dict[str, bytes], tmp_path: Path, expected: list[object]) 
         (tmp_path / SYNSET[label] / name).write_bytes(images[name])
     (tmp_path / SYNSET[TENCH] / "folder.JPEG").mkdir()
     (tmp_path / "x.JPEG").mkdir()
-    source = open_imagenet(tmp_path, None)
+    source = opened(tmp_path, None)
     assert contents(source) == expected
     assert source.listing().notes == [f"ignored in {tmp_path}: x.JPEG (no class folder)"]
     assert source.listing().samples[0].path.count("/") == 1
@@ -91,17 +96,17 @@ def test_tree(images: dict[str, bytes], tmp_path: Path, expected: list[object]) 
 
 def test_flat_with_a_list(flat: Path, labels: Path, expected: list[object]) -> None:
     (flat / "folder.JPEG").mkdir()
-    assert contents(open_imagenet(flat, labels)) == expected
+    assert contents(opened(flat, labels)) == expected
 
 
 def test_official_tar_with_a_list_or_the_ground_truth(
     images: dict[str, bytes], labels: Path, tmp_path: Path, expected: list[object]
 ) -> None:
     path = tar(tmp_path / "ILSVRC2012_img_val.tar", sorted(images.items(), reverse=True))
-    assert contents(open_imagenet(path, labels)) == expected
+    assert contents(opened(path, labels)) == expected
     truth = tmp_path / "ILSVRC2012_validation_ground_truth.txt"
     truth.write_text("".join(f"{DEVKIT[label]}\n" for label in VALIDATION.values()))
-    source = open_imagenet(path, truth)
+    source = opened(path, truth)
     assert contents(source) == expected
     assert source.listing().notes == []
 
@@ -113,7 +118,7 @@ def test_parquet_of_the_hub(images: dict[str, bytes], tmp_path: Path, expected: 
         rows = [{"image": {"bytes": images[n], "path": n}, "label": VALIDATION[n]} for n in names]
         path = tmp_path / f"validation-0000{part}-of-00002.parquet"
         pq.write_table(pa.Table.from_pylist(rows, schema=kind), path, row_group_size=2)
-    assert contents(open_imagenet(tmp_path, None)) == expected
+    assert contents(opened(tmp_path, None)) == expected
 
 
 @pytest.mark.parametrize("extension", ["jpg", "jpeg", "JPEG"])
@@ -125,11 +130,11 @@ def test_webdataset(extension: str, images: dict[str, bytes], tmp_path: Path, ex
             key = name[: -len(".JPEG")]
             members += [(f"./{key}.{extension}", images[name]), (f"./{key}.cls", str(VALIDATION[name]).encode())]
         tar(tmp_path / f"val-{part}.tar", members)
-    assert contents(open_imagenet(tmp_path, None)) == expected
+    assert contents(opened(tmp_path, None)) == expected
 
 
 def test_reading_a_slice_out_of_order_of_the_files(flat: Path, labels: Path, images: dict[str, bytes]) -> None:
-    source = open_imagenet(flat, labels)
+    source = opened(flat, labels)
     samples = ordered(source.listing().samples)[1:3]
     assert list(source.read(samples)) == [images[sample.path] for sample in samples]
 
@@ -144,23 +149,23 @@ def test_the_thousand_synsets() -> None:
 def test_the_real_labels_of_the_real_images(data: Path) -> None:
     synsets = (data / "imagenet" / "synset_words.txt").read_text().splitlines()
     assert [line.split()[0] for line in synsets] == list(label_by_synset())
-    flat = open_imagenet(data / "imagenet" / "flat", data / "imagenet" / "flat.txt")
-    everything = read_labels(data / "imagenet" / "val.txt")
+    flat = opened(data / "imagenet" / "flat", data / "imagenet" / "flat.txt")
+    everything = read_labels(Disk(str(data / "imagenet" / "val.txt")))
     assert len(flat.listing().samples) == 67
     assert all(everything.label(sample.key) == sample.label for sample in flat.listing().samples)
-    tree = open_imagenet(data / "imagenet" / "tree", None)
+    tree = opened(data / "imagenet" / "tree", None)
     assert all(list(label_by_synset())[s.label] == s.path.split("/")[0] for s in tree.listing().samples)
 
 
 def test_labels_may_be_synsets(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("a/b.JPEG n09193705\n\nc.JPEG 3\n")
-    assert read_labels(path).by_key == {"b": ALP, "c": 3}
+    assert read_labels(Disk(str(path))).by_key == {"b": ALP, "c": 3}
 
 
 def test_listed_but_missing_and_there_but_unlisted(flat: Path, labels: Path) -> None:
     os.rename(flat / "ILSVRC2012_val_00000002.JPEG", flat / "other.JPEG")
-    source = open_imagenet(flat, labels)
+    source = opened(flat, labels)
     found = {key: (label, data) for key, label, data in contents(source)}
     assert isinstance(found["ILSVRC2012_val_00000002"][1], Missing)
     assert found["other"][0] == -1
@@ -174,7 +179,7 @@ def test_a_source_that_goes_away_blames_no_sample(
 ) -> None:
     archive = tar(tmp_path / "val.tar", list(images.items()))
     for path in (flat, archive):
-        source = open_imagenet(path, labels)
+        source = opened(path, labels)
         samples = ordered(source.listing().samples)
         path.rename(tmp_path / "aside")
         with pytest.raises(SourceError, match="cannot be read any more"):
@@ -187,7 +192,7 @@ def test_a_member_that_the_tar_ends_in_is_a_failed_sample(
     images: dict[str, bytes], labels: Path, tmp_path: Path
 ) -> None:
     path = tar(tmp_path / "val.tar", list(images.items()))
-    source = open_imagenet(path, labels)
+    source = opened(path, labels)
     samples = ordered(source.listing().samples)
     os.truncate(path, samples[-1].place[1] + 100)
     assert list(source.read(samples))[-1] == Missing("source: val.tar ends inside this member")
@@ -197,19 +202,19 @@ def test_more_ground_truth_than_images_is_said(images: dict[str, bytes], tmp_pat
     path = tar(tmp_path / "val.tar", list(images.items())[:3])
     truth = tmp_path / "truth.txt"
     truth.write_text("490\n" * 50_000)
-    assert open_imagenet(path, truth).listing().notes == [f"{truth} has 50,000 labels, the source 3 images"]
+    assert opened(path, truth).listing().notes == [f"{truth} has 50,000 labels, the source 3 images"]
 
 
 def test_a_truncated_tar_is_refused(images: dict[str, bytes], labels: Path, tmp_path: Path) -> None:
     path = tar(tmp_path / "val.tar", list(images.items()))
     path.write_bytes(path.read_bytes()[:1500])
     with pytest.raises(UsageError, match="cannot be read as an uncompressed tar"):
-        open_imagenet(path, labels).listing()
+        opened(path, labels).listing()
 
 
 def refused(source: Path, labels: Path | None) -> str:
     with pytest.raises(UsageError) as caught:
-        ordered(open_imagenet(source, labels).listing().samples)
+        ordered(opened(source, labels).listing().samples)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -262,7 +267,7 @@ def test_duplicate_keys_are_refused(images: dict[str, bytes], tmp_path: Path) ->
 
 def test_keys_have_no_dots_and_fit_into_a_tar(flat: Path, labels: Path) -> None:
     shutil.copy(flat / "ILSVRC2012_val_00000001.JPEG", flat / "a.b.c.JPEG")
-    keys = [key for key, _, _ in contents(open_imagenet(flat, labels))]
+    keys = [key for key, _, _ in contents(opened(flat, labels))]
     assert "a_b_c" in keys
     shutil.copy(flat / "ILSVRC2012_val_00000001.JPEG", flat / f"{'k' * 96}.JPEG")
     assert "longer than 95 bytes" in refused(flat, labels)

@@ -1,0 +1,346 @@
+"""Sources in a real S3 server: every layout is the same set as on a disk, read with few requests, and lost with it."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import tarfile
+import threading
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from generators.variant import parse
+from pipelines import store
+from pipelines.errors import SourceError, UsageError
+from pipelines.generate.config import Config, describe
+from pipelines.generate.output import Output
+from pipelines.generate.plan import plan
+from pipelines.generate.shard import Job, make_shard
+from pipelines.generate.sources import Missing, Segmented
+from pipelines.generate.sources.find import Found, Inputs, find
+from pipelines.generate.sources.reading import Piece, in_order, read_pieces
+from pipelines.store import Disk, Remote, StoreError, place_of
+from tests.store.server import S3Server, busy_proxy, s3_server
+
+# Noise of this many pixels a side: files of some 10 to 60 kB.
+SIDES = {"a 1": 100, "b": 160, "c+ü": 130, "d": 200, "e": 110, "f": 250}
+LABELS = dict(zip(SIDES, (0, 65, 65, 999, 970, 0), strict=True))
+SYNSETS = {0: "n01440764", 65: "n01751748", 970: "n09193705", 999: "n15075141"}
+
+
+def jpeg(side: int) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(side).integers(0, 256, (side, side, 3), np.uint8)
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+IMAGES = {name: jpeg(side) for name, side in SIDES.items()}
+
+
+def tree(root: Path) -> Inputs:
+    for name, data in IMAGES.items():
+        write(root / "tree" / SYNSETS[LABELS[name]] / f"{name}.JPEG", data)
+    write(root / "tree" / "notes.txt", b"")
+    return Inputs(str(root / "tree"), None, None)
+
+
+def flat(root: Path) -> Inputs:
+    for name, data in IMAGES.items():
+        write(root / "flat" / f"{name}.JPEG", data)
+    write(root / "list.txt", "".join(f"{name}.JPEG {label}\n" for name, label in LABELS.items()).encode())
+    write(root / "list.txt", (root / "list.txt").read_bytes() + b"none.JPEG 7\n")
+    return Inputs(str(root / "flat"), str(root / "list.txt"), None)
+
+
+def archive(root: Path) -> Inputs:
+    flat(root)
+    tar(root / "val.tar", [(f"{name}.JPEG", data) for name, data in reversed(IMAGES.items())])
+    return Inputs(str(root / "val.tar"), str(root / "list.txt"), None)
+
+
+def webdataset(root: Path) -> Inputs:
+    for part, names in enumerate((list(IMAGES)[:4], list(IMAGES)[4:])):
+        members = []
+        for name in names:
+            members += [(f"{name}.jpg", IMAGES[name]), (f"{name}.cls", str(LABELS[name]).encode())]
+        tar(root / "tars" / f"val-{part}.tar", members)
+    return Inputs(str(root / "tars"), None, None)
+
+
+def parquet(root: Path) -> Inputs:
+    kind = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64())])
+    rows = [{"image": {"bytes": data, "path": f"{n}.JPEG"}, "label": LABELS[n]} for n, data in IMAGES.items()]
+    for part, held in enumerate((rows[:4], rows[4:])):
+        path = root / "hub" / "data" / f"validation-{part}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(held, schema=kind), path, row_group_size=2)
+    return Inputs(str(root / "hub"), None, None)
+
+
+def coco(root: Path) -> Inputs:
+    for name, data in IMAGES.items():
+        write(root / "val2017" / f"{name}.jpg", data)
+    images = [{"id": number, "file_name": f"{name}.jpg"} for number, name in enumerate((*IMAGES, "none"))]
+    write(root / "instances.json", json.dumps({"images": images, "annotations": []}).encode())
+    return Inputs(str(root / "val2017"), None, str(root / "instances.json"))
+
+
+def coco_zip(root: Path) -> Inputs:
+    inputs = coco(root)
+    with zipfile.ZipFile(root / "val2017.zip", "w") as file:
+        for index, (name, data) in enumerate(reversed(IMAGES.items())):
+            file.writestr(f"val2017/{name}.jpg", data, zipfile.ZIP_DEFLATED if index % 2 else zipfile.ZIP_STORED)
+    return inputs._replace(source=str(root / "val2017.zip"))
+
+
+def cityscapes(root: Path) -> Inputs:
+    for name, data in IMAGES.items():
+        town, number = ("bonn" if len(name) > 1 else "ulm"), ord(name[0])
+        write(root / "city" / "leftImg8bit" / "val" / town / f"{name}_leftImg8bit.png", data)
+        buffer = io.BytesIO()
+        Image.new("L", (SIDES[name], SIDES[name]), number % 34).save(buffer, "PNG")
+        if name != "d":
+            write(root / "city" / "gtFine" / "val" / town / f"{name}_gtFine_labelIds.png", buffer.getvalue())
+    return Inputs(str(root / "city"), None, None)
+
+
+LAYOUTS = {
+    "tree": (tree, "imagenet"),
+    "flat": (flat, "imagenet"),
+    "tar": (archive, "imagenet"),
+    "webdataset": (webdataset, "imagenet"),
+    "parquet": (parquet, "imagenet"),
+    "coco": (coco, "coco"),
+    "coco-zip": (coco_zip, "coco"),
+    "cityscapes": (cityscapes, "cityscapes"),
+}
+
+
+def write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def tar(path: Path, members: list[tuple[str, bytes]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as file:
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            file.addfile(member, io.BytesIO(data))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    store._connect.cache_clear()  # a connection keeps the keys that it was made with
+    yield
+    store._connect.cache_clear()
+
+
+class Both:
+    """A layout on a disk, and the same in the server, at whichever address."""
+
+    def __init__(self, layout: str, server: S3Server, root: Path) -> None:
+        make, self.dataset = LAYOUTS[layout]
+        self.server, self.root, self.bucket = server, root, f"bucket/{root.name}"
+        self.inputs = make(root)
+        for path in root.rglob("*"):
+            if path.is_file():
+                server.put(f"{self.bucket}/{path.relative_to(root).as_posix()}", path.read_bytes())
+
+    @property
+    def local(self) -> Found:
+        return find(self.dataset, self.inputs, None)
+
+    def remote(self, address: str | None = None) -> Found:
+        moved = [
+            text and self.server.uri(f"{self.bucket}/{Path(text).relative_to(self.root).as_posix()}", address)
+            for text in self.inputs
+        ]
+        return find(self.dataset, Inputs(*moved), None)
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def both(request: pytest.FixtureRequest, server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Both:
+    return Both(request.param, server, tmp_path_factory.mktemp(request.param))
+
+
+def test_every_layout_is_the_same_set_in_a_store(both: Both, server: S3Server) -> None:
+    """Samples, bytes, label maps, notes and what manifests say of the source: all as on the disk."""
+    local, remote = both.local, both.remote()
+    assert remote.samples == local.samples
+    assert describe(remote) == describe(local)
+    where = f"s3://{both.bucket}"
+    assert [note.replace(where, str(both.root)) for note in remote.notes] == local.notes
+    source = pickle.loads(pickle.dumps(remote.source))
+    assert source == remote.source
+    assert server.secret.encode() not in pickle.dumps(source)
+    for samples in (local.samples, local.samples[1:4], local.samples[::-1]):
+        held = list(source.read(samples))
+        assert held == list(local.source.read(samples))
+        assert [data for data in held if isinstance(data, bytes)] == [
+            IMAGES[name] for sample in samples for name in IMAGES if sample.key in (name, f"{name}_leftImg8bit")
+        ]
+    if isinstance(source, Segmented) and isinstance(local.source, Segmented):
+        for sample in local.samples:
+            near, far = local.source.label_map(sample), source.label_map(sample)
+            assert isinstance(near, Missing) is isinstance(far, Missing) is sample.key.startswith("d")
+            assert np.array_equal(near, far)
+
+
+def test_shards_and_manifests_are_the_same_byte_for_byte(server: S3Server, tmp_path: Path) -> None:
+    both = Both("webdataset", server, tmp_path / "source")
+    made = []
+    for name, found in (("disk", both.local), ("s3", both.remote())):
+        config = Config("imagenet", "crop", (224,), "pil+pil_bilinear", "png", 4, describe(found))
+        variant = parse("pil_lanczos", config.base)
+        recipe = config.recipe(variant)
+        with Output(Disk(str(tmp_path / name)) / "imagenet").locked() as output:
+            output.begin({variant.name: recipe}, overwrite=False)
+            job = Job(config, found.source, output, {variant.name: recipe.sha256})
+            assert [make_shard(task, job, {}) for task in plan(found.samples, 4, [variant], {})] == [0, 0]
+            output.finish(recipe, 2)
+        root = tmp_path / name
+        made.append({path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()})
+    assert len(made[0]) == 7
+    assert made[0] == made[1]
+
+
+# Requests for all six images. A tar or zip whose members follow one another in another order than the samples is the
+# worst case: a GET for each. Arrow opens a file by a HEAD.
+ASKED = {
+    "imagenet-tree": {"HEAD": 6, "GET": 6},
+    "imagenet-flat": {"HEAD": 6, "GET": 6},
+    "imagenet-tar": {"HEAD": 1, "GET": 6},
+    "imagenet-webdataset": {"HEAD": 2, "GET": 2},
+    "imagenet-parquet": {"HEAD": 2, "GET": 2 + 2},  # footers, and what lies before them
+    "coco-folder": {"HEAD": 6, "GET": 6},
+    "coco-zip": {"HEAD": 2, "GET": 3 + 6},  # the zip's directory takes three
+    "cityscapes": {"HEAD": 6, "GET": 6},
+}
+
+
+def test_how_often_a_store_is_asked(both: Both, server: S3Server) -> None:
+    with busy_proxy(server) as proxy:
+        found = both.remote(proxy.address)
+        asked = [request.split() for request in proxy.requests]
+        assert not [path for method, path in asked if method == "HEAD" and path.endswith((".JPEG", ".jpg", ".png"))]
+        proxy.requests.clear()
+        list(found.source.read(found.samples))
+        assert Counter(request.split()[0] for request in proxy.requests) == ASKED[found.source.kind]
+
+
+@pytest.mark.parametrize("layout", ["tree", "webdataset", "parquet", "coco-zip"])
+def test_an_object_that_goes_away_blames_no_sample(layout: str, server: S3Server, tmp_path: Path) -> None:
+    both = Both(layout, server, tmp_path)
+    found = both.remote()
+    place_of(server.uri(both.bucket), "--source").remove()
+    with pytest.raises(SourceError, match="cannot be read any more"):
+        list(found.source.read(found.samples))
+
+
+def no_connection(*args: object) -> None:
+    """As a store that is down answers; the AWS SDK itself would try for seconds before it says so."""
+    raise OSError("When reading: AWS Error NETWORK_CONNECTION during GetObject operation: curlCode: 7")
+
+
+def test_a_store_that_goes_away_blames_no_sample(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = both.remote()
+    whole = list(found.source.read(found.samples))
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "PATIENCE", 0.1)
+        patch.setattr(store, "_LONGEST_WAIT", 0.02)
+        patch.setattr(store, "_connect", no_connection)
+        with pytest.raises(StoreError, match=rf"s3://{both.bucket}/.*: the store failed \(AWS Error NETWORK"):
+            list(found.source.read(found.samples))
+    assert list(found.source.read(found.samples)) == whole
+
+
+def test_a_store_that_is_busy_loses_nothing(server: S3Server, tmp_path: Path) -> None:
+    both = Both("flat", server, tmp_path)
+    with busy_proxy(server) as proxy:
+        found = both.remote(proxy.address)
+        proxy.refused, proxy.refusals = 0, 40
+        assert list(found.source.read(found.samples)) == list(both.local.source.read(found.samples))
+        assert proxy.refused == 40
+
+
+def test_labels_and_annotations_that_are_not_there(server: S3Server, tmp_path: Path) -> None:
+    inputs = Both("flat", server, tmp_path)
+    uri = server.uri(inputs.bucket)
+    none = uri.replace("?", "/none.txt?", 1)
+    with pytest.raises(UsageError, match=r"cannot read the labels in s3://bucket/.*/none.txt"):
+        find("imagenet", Inputs(uri.replace("?", "/flat?", 1), none, None), None)
+    with pytest.raises(UsageError, match=r"the annotations in s3://bucket/.*/none.txt cannot be read"):
+        find("coco", Inputs(uri.replace("?", "/flat?", 1), None, none), None)
+    with pytest.raises(UsageError, match=r"--source s3://bucket/.*/none.txt does not exist"):
+        find("imagenet", Inputs(none, None, None), None)
+
+
+ANYWHERE = Remote("s3://bucket/folder")
+
+
+def test_reading_ahead_keeps_order_and_is_bounded() -> None:
+    """Never more than a few are fetched and not yet taken, and fewer where they are large."""
+    fetched: list[int] = []
+
+    def fetch(item: int) -> int:
+        fetched.append(item)
+        return item
+
+    for size, most in ((0, 16), (2**24, 2), (2**30, 1)):
+        fetched.clear()
+        seen: list[int] = []
+        for result in in_order(ANYWHERE, range(200), fetch, lambda _, size=size: size):  # type: ignore[misc] # a default
+            assert len(fetched) - len(seen) <= most
+            seen.append(result)
+        assert seen == list(range(200))
+
+
+def test_on_a_disk_nothing_is_read_ahead() -> None:
+    fetched: list[int] = []
+    results = in_order(Disk("/"), range(9), fetched.append)
+    next(results)
+    assert fetched == [0]
+
+
+def test_reading_ahead_that_is_given_up_ends_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ctrl-C does, while the store does not answer: nothing waits out the store's five minutes."""
+    before = set(threading.enumerate())
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_connect", no_connection)
+        results = in_order(ANYWHERE, range(9), lambda item: ANYWHERE.read() if item else b"first")
+        assert next(results) == b"first"
+        results.close()
+    assert set(threading.enumerate()) == before
+
+
+@pytest.mark.parametrize("where", ["disk", "s3"])
+def test_pieces_are_the_file_s_bytes(where: str, server: S3Server, tmp_path: Path) -> None:
+    """Near, far, overlapping, backwards, empty, large and beyond the end."""
+    data = np.random.default_rng(1).bytes(9_000_000)
+    (tmp_path / "file").write_bytes(data)
+    server.put("bucket/pieces", data)
+    place = place_of(str(tmp_path / "file") if where == "disk" else server.uri("bucket/pieces"), "--source")
+    spans = [(0, 10), (10, 10), (30, 5), (25, 20), (5, 1), (6, 0), (70_000, 4_000_000), (4_070_000, 200_000)]
+    spans += [(4_400_000, 4_500_000), (8_999_990, 100), (9_000_000, 5), (9_500_000, 5), (0, 2**62)]
+    found = list(read_pieces([place], [Piece(0, *span) for span in spans]))
+    assert found == [data[offset : offset + length] for offset, length in spans]
