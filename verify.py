@@ -47,7 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     inputs = Inputs(given.source, given.labels, given.annotations)
-    return exit_status(parser.prog, lambda: _verify(Path(given.path), given.render, inputs, given.workers))
+    return exit_status(parser.prog, lambda: _verify(_disk(given.path), given.render, inputs, given.workers))
+
+
+def _disk(text: str) -> Path:
+    if "://" in text:
+        raise UsageError(f"{text} is a URI, and shards are checked on a disk: fetch them, and give their folder")
+    return Path(text)
 
 
 def _verify(path: Path, render: bool, inputs: Inputs, workers: int) -> int:

@@ -16,11 +16,14 @@ import score
 import verify
 from generators.geometry import GEOMETRIES, MAX_PIXELS, MAX_RESIZED_PIXELS
 from generators.variant import GROUPS, METHODS
+from pipelines import store
+from pipelines.generate import engine
 from tests.conftest import ROOT, Command
 
-# The options of timm's script and of huggingface_hub's are not ours to check.
-THEIRS = re.compile(r"^```sh\n(python validate\.py|hf download) .*?^```\n", re.DOTALL | re.MULTILINE)
-README = THEIRS.sub("", (ROOT / "README.md").read_text())
+# The options of timm's script, of huggingface_hub's and of Ray's are not ours to check.
+THEIRS = re.compile(r"^```sh\n(python validate\.py|hf download|ray) .*?^```\n", re.DOTALL | re.MULTILINE)
+TEXT = (ROOT / "README.md").read_text()
+README = THEIRS.sub("", TEXT)
 
 
 def blocks(language: str) -> list[str]:
@@ -63,6 +66,17 @@ def test_the_commands_parse() -> None:
     assert re.findall(r"^make (\w+)", blocks("sh")[0], re.MULTILINE) == ["sample", "test"]
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert {"sample", "test"} <= set(targets)
+
+
+def test_the_job_is_a_command_of_ours() -> None:
+    (job,) = re.findall(r"^ray job submit --working-dir \. -- python generate\.py (.*)$", TEXT, re.MULTILINE)
+    given = generate._parser().parse_args(job.split())
+    assert given.source.startswith("s3://")
+    assert given.output.startswith("s3://")
+    assert "asked again for five\nminutes" in TEXT
+    assert store.PATIENCE == 5 * 60
+    assert "at most five times" in TEXT
+    assert engine._ATTEMPTS == 5
 
 
 @pytest.fixture(scope="module")

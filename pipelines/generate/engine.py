@@ -39,6 +39,8 @@ from pipelines.text import first_line
 
 # How often a shard is begun at most, and how many workers it may cost before what ends them is looked for.
 _ATTEMPTS, _UNEXPLAINED = 5, 2
+# Seconds in which a node says what it sees, or is taken to have gone.
+_PATIENCE = 60.0
 # Shards go to files, not through Ray's object store: the smallest store that Ray accepts is enough.
 _OBJECT_STORE_BYTES = 80 * 1024**2
 
@@ -166,21 +168,20 @@ def gpu_recipes(config: Config, variants: Sequence[Variant]) -> list[Recipe]:
 def check_nodes(job: Job, sample: Sample) -> None:
     """Raises UsageError where a node of the cluster that can make shards does not see the source or the output."""
     nodes = [node for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()]
-    there = [
+    looks = {
         _look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
             job, sample
-        )
+        ): node["NodeManagerAddress"]
         for node in nodes
-    ]
-    for node, reference in zip(nodes, there, strict=True):
+    }
+    seen, _ = ray.wait(list(looks), num_returns=len(looks), timeout=_PATIENCE)
+    for reference in seen:
         try:
             problem = ray.get(reference)
-        except ray.exceptions.RayError as error:
-            problem = f"nothing runs there ({first_line(error)})"
+        except ray.exceptions.RayError:  # a node that has gone makes no shards
+            continue
         if problem:
-            raise UsageError(
-                f"on the node {node['NodeManagerAddress']}, {problem}: give paths that all nodes share, or URIs"
-            )
+            raise UsageError(f"on the node {looks[reference]}, {problem}: give paths that all nodes share, or URIs")
 
 
 class _Lane(ABC):

@@ -89,9 +89,10 @@ def finished(
         "  <variant>/manifest.parquet    a row for each source image",
         "  <variant>/manifest.json       what was made, and what made it",
         "",
-        f"Next: {entry('verify.py')} {root}",
-        f"      {entry('generate.py')} --list-variants",
+        f"Next: {entry('generate.py')} --list-variants",
     ]
+    if "://" not in root:
+        lines.append(f"      {entry('verify.py')} {root}")
     failed = max(summaries, key=lambda summary: int(summary["totals"]["failed"]))
     if failed["totals"]["failed"]:
         where = f"{root}/{failed['name']}/manifest.parquet"

@@ -1,0 +1,52 @@
+"""Registers faulty methods in every Python process that has this folder on its PYTHONPATH, workers included."""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+import types
+from collections.abc import Callable, Sequence
+
+
+class _Patch(importlib.abc.MetaPathFinder):
+    """Changes a module as soon as it has been imported."""
+
+    def __init__(self, name: str, change: Callable[[types.ModuleType], None]) -> None:
+        self.name, self.change = name, change
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != self.name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        assert spec
+        assert spec.loader
+        execute = spec.loader.exec_module
+
+        def exec_module(module: types.ModuleType) -> None:
+            execute(module)
+            self.change(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign] # the one place to come in
+        return spec
+
+
+def _register(variant: types.ModuleType) -> None:
+    library = variant.Library("Faulty", "faulty", "none")
+    methods = {name: variant.Method(name, "decode", library, name) for name in ("aborts", "hangs", "killed", "hungry")}
+    methods["resize_aborts"] = variant.Method("resize_aborts", "resize", library, "resize_aborts")
+    methods["on_gpu"] = variant.Method("on_gpu", "decode", library, "on_gpu", gpu=True)
+    vars(variant)["LIBRARIES"] = {**variant.LIBRARIES, "Faulty": library}
+    vars(variant)["METHODS"] = {**variant.METHODS, **methods}
+
+
+def _hurry(isolate: types.ModuleType) -> None:
+    vars(isolate)["SILENCE"] = 5.0
+
+
+sys.meta_path.insert(0, _Patch("generators.variant", _register))
+sys.meta_path.insert(0, _Patch("pipelines.generate.isolate", _hurry))

@@ -1,0 +1,82 @@
+"""Runs on a cluster of several nodes: a machine that is lost, one that is new, and disks that are not shared."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT
+from tests.pipelines.generate.test_generate import files
+from tests.ray_cluster import Cluster, cluster, wait_for
+
+VARIANTS = "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend"
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
+    """A head and two more nodes of one CPU each."""
+    with cluster("--num-cpus=1") as made:
+        for _ in range(2):
+            made.add("--num-cpus=1")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a local run writes."""
+    output = tmp_path_factory.mktemp("expected")
+    words = [sys.executable, "generate.py", "--variant", VARIANTS, "--samples-per-shard", "1", "--output", str(output)]
+    subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+    return files(output)
+
+
+def makes_shards(node: subprocess.Popen[bytes]) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return any(child.name().startswith("ray::_make") for child in psutil.Process(node.pid).children(recursive=True))
+    return False
+
+
+def test_a_lost_machine_and_a_new_one_change_no_byte(
+    nodes: Cluster, tmp_path: Path, expected: dict[str, bytes]
+) -> None:
+    run = nodes.begin("--variant", VARIANTS, "--samples-per-shard", 1, "--output", tmp_path)
+    lost = nodes.processes[-1]
+    wait_for(lambda: makes_shards(lost), run)
+    nodes.kill(lost)
+    nodes.add("--num-cpus=1")
+    _, said = run.communicate(timeout=300)
+    assert run.returncode == 0, said
+    assert "lost its worker and is made again" in said
+    assert files(tmp_path) == expected
+
+
+def test_a_disk_that_one_node_does_not_share_is_refused(nodes: Cluster, tmp_path: Path) -> None:
+    """One node has another disk at the place of the output, and of the source."""
+    output, source = tmp_path / "output", tmp_path / "source"
+    output.mkdir()
+    (source / "n01440764").mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "faults" / "faulty.py", source / "n01440764" / "a.JPEG")
+    script = f'mount -t tmpfs none {output} && mount -t tmpfs none {source} && exec "$@"'
+    elsewhere = nodes.add("--num-cpus=1", prefix=("unshare", "--mount", "sh", "-c", script, "sh"))
+    try:
+        refused = nodes.run("--variant", "pil", "--output", output)
+        assert refused.returncode == 2
+        said = refused.stderr.splitlines()[-1]
+        assert said.endswith(
+            f"--output {output} is not the same folder there: give paths that all nodes share, or URIs"
+        )
+        words = ["--variant", "pil", "--dataset", "imagenet", "--source", source, "--output", tmp_path / "shared"]
+        refused = nodes.run(*words)
+        assert refused.returncode == 2
+        assert "the source cannot be read there" in refused.stderr.splitlines()[-1]
+        assert "Traceback" not in refused.stderr
+        assert not list(tmp_path.rglob("*.tar"))
+    finally:
+        nodes.kill(elsewhere)

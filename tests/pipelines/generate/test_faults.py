@@ -1,0 +1,88 @@
+"""Workers that are lost: what is tried again, what is isolated and named, and where it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.ray_cluster import Cluster
+
+
+def rows(output: Path, variant: str) -> dict[str, str]:
+    """The reason of each row, empty where all is well, by key."""
+    table = pq.read_table(output / "sample" / variant / "manifest.parquet").to_pylist()
+    return {row["key"]: row["error"] for row in table}
+
+
+def test_what_ends_a_worker_is_named_and_the_rest_survives(faulty: Cluster, tmp_path: Path) -> None:
+    done = faulty.run("--variant", "aborts,resize_aborts,pil_lanczos", "--samples-per-shard", 4, "--output", tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "lost its worker and is made again" in done.stderr
+    assert "Traceback" not in done.stderr
+    decoded = rows(tmp_path, "aborts")
+    assert {key: error for key, error in decoded.items() if error} == {
+        "chelsea": "aborts: ended the process (SIGABRT)",
+        "flower": "aborts: ended the process (SIGABRT)",
+    }
+    resized = rows(tmp_path, "resize_aborts")
+    squares = ("astronaut", "brick", "camera")
+    assert {key: error for key, error in resized.items() if error} == dict.fromkeys(
+        squares, "resize_aborts: ended the process (SIGABRT)"
+    )
+    assert len(decoded) == len(resized) == 9
+    assert set(rows(tmp_path, "pil_lanczos").values()) == {""}
+    # What lived through it has the pixels of a run in which nothing died.
+    alone = faulty.run("--variant", "pil_lanczos", "--samples-per-shard", 4, "--output", tmp_path / "alone")
+    assert alone.returncode == 0, alone.stderr
+    for tar in (tmp_path / "sample" / "pil_lanczos").glob("*.tar"):
+        assert tar.read_bytes() == (tmp_path / "alone" / "sample" / "pil_lanczos" / tar.name).read_bytes()
+    summary = json.loads((tmp_path / "sample" / "aborts" / "manifest.json").read_text())
+    assert summary["totals"]["samples"] == 7
+
+
+def test_what_never_returns_is_named(faulty: Cluster, tmp_path: Path) -> None:
+    words = ["--variant", "hangs", "--limit", 4, "--samples-per-shard", 2, "--shard-timeout", 4]
+    done = faulty.run(*words, "--output", tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "it took longer than 4 s, which --shard-timeout can raise" in done.stderr
+    failed = {key: error for key, error in rows(tmp_path, "hangs").items() if error}
+    assert failed == {"chelsea": "hangs: gave no answer within 5 s"}
+
+
+@pytest.mark.parametrize(
+    ("variant", "reason"),
+    [
+        ("killed", "is killed again and again (is memory short?): use fewer --workers"),
+        ("hungry", "was tried 5 times and lost its worker each time: memory was short"),
+    ],
+)
+def test_what_is_not_the_image_s_fault_ends_the_run_with_a_reason(
+    variant: str, reason: str, faulty: Cluster, tmp_path: Path
+) -> None:
+    done = faulty.run("--variant", variant, "--samples-per-shard", 4, "--output", tmp_path)
+    assert done.returncode == 3
+    assert reason in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("variant", ["hangs", "killed", "hungry"])
+def test_what_happens_once_is_made_good(variant: str, faulty: Cluster, tmp_path: Path) -> None:
+    (Path(faulty.environment["FAULTY_MARKS"]) / variant).unlink(missing_ok=True)
+    done = faulty.run("--variant", variant, "--limit", 1, "--shard-timeout", 4, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("lost its worker and is made again") == 1
+
+
+def test_gpu_methods_run_beside_others_where_ray_gives_them_a_gpu(faulty: Cluster, tmp_path: Path) -> None:
+    words = ["--variant", "on_gpu,on_gpu+pil_box,pil_box", "--samples-per-shard", 2]
+    done = faulty.run(*words, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert set(rows(tmp_path, "on_gpu").values()) == {""}
+    pixels = {
+        name: json.loads((tmp_path / "sample" / name / "manifest.json").read_text())["pixels_sha256"]
+        for name in ("on_gpu+pil_box", "pil_box")
+    }
+    assert len(set(pixels.values())) == 1

@@ -1,0 +1,142 @@
+"""Ray clusters for tests: `ray start` on 127.0.0.1, with a token, in process groups that die like machines."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import ROOT
+
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in found:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in found]
+
+
+def wait_for(
+    condition: Callable[[], object], process: subprocess.Popen[Any] | None = None, seconds: float = 120
+) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process is None or process.poll() is None, "the process ended too early"
+        assert time.monotonic() < end, "it did not come so far"
+        time.sleep(0.01)
+
+
+@dataclass
+class Cluster:
+    """A head with a dashboard, and nodes that come and go. `environment` is what its clients and workers need.
+
+    Each node has a loopback address of its own; for 127.0.0.1, Ray would take the machine's address in the network.
+    """
+
+    environment: Mapping[str, str]
+    folder: str
+    ports: list[int] = field(default_factory=lambda: free_ports(2))
+    _hosts: Iterator[int] = field(default_factory=lambda: itertools.count(2))
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.2:{self.ports[0]}"
+
+    @property
+    def dashboard(self) -> str:
+        return f"http://127.0.0.1:{self.ports[1]}"
+
+    def start(self, *more: str) -> None:
+        head = ["--head", f"--port={self.ports[0]}", "--include-dashboard=true", "--dashboard-host=127.0.0.1"]
+        head += [f"--dashboard-port={self.ports[1]}", f"--temp-dir={self.folder}"]
+        self._start((), *head, *more)
+
+    def add(self, *more: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        """Start a node; `prefix` is a command that runs it elsewhere."""
+        return self._start(prefix, f"--address={self.address}", *more)
+
+    def _start(self, prefix: tuple[str, ...], *words: str) -> subprocess.Popen[bytes]:
+        host = f"127.0.0.{next(self._hosts)}"
+        # Ray's own choice is one number, which another Ray on this machine may have.
+        common = [f"--node-ip-address={host}", f"--dashboard-agent-listen-port={free_ports(1)[0]}"]
+        common += ["--object-store-memory=80000000", "--disable-usage-stats", "--block"]
+        process = subprocess.Popen(
+            [*prefix, RAY, "start", *words, *common],
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        wait_for(lambda: host in self._alive(), process)
+        return process
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Lose a machine: everything that ran on it is gone at once."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self.processes.remove(process)
+
+    def ask(self, path: str) -> Any:
+        """What the dashboard answers."""
+        token = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
+        with urllib.request.urlopen(urllib.request.Request(self.dashboard + path, headers=token)) as answer:
+            return json.loads(answer.read())
+
+    def _alive(self) -> set[str]:
+        """The addresses of the nodes that are alive."""
+        try:
+            nodes = self.ask("/nodes?view=summary")["data"]["summary"]
+        except OSError:
+            return set()
+        return {node["ip"] for node in nodes if node["raylet"].get("state") == "ALIVE" and "ip" in node}
+
+    def begin(self, *words: object) -> subprocess.Popen[str]:
+        """Start generate.py on the cluster."""
+        return subprocess.Popen(
+            [sys.executable, "generate.py", *map(str, words), "--address", self.address],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *words: object) -> subprocess.CompletedProcess[str]:
+        """Run generate.py on the cluster."""
+        process = self.begin(*words)
+        stdout, stderr = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+@contextlib.contextmanager
+def cluster(*head: str, **variables: str) -> Iterator[Cluster]:
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **variables}
+    # `python` in a job is the environment's own, as it is on a machine where the environment is active.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    # Ray's sockets lie below its folder, and a socket's path is at most 107 bytes long.
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        made = Cluster(environment, folder)
+        try:
+            made.start(*head)
+            yield made
+        finally:
+            for process in list(made.processes):
+                made.kill(process)  # asked to end, Ray would first wait for its work to be done elsewhere
