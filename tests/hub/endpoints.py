@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from huggingface_hub import DatasetCard
-from yaml import YAMLError  # type: ignore[import-untyped]
+from yaml import YAMLError
 
 from tests.hub.state import Commit, File, Hub, Need, Origin, RefusalError, Repo
 
