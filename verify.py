@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from manifests.schema import SPLIT, Record
+from manifests.schema import SPLIT, Recipe, Record
 from manifests.verify import Problem, records_of, variant_folders
 from pipelines.check import check, show, spread
 from pipelines.command import Parser, exit_status, positive
 from pipelines.errors import UsageError
-from pipelines.generate.compare import Again, check_source, explain, render_again
+from pipelines.generate.compare import Again, check_gpu, check_source, explain, gpu_methods, render_again
 from pipelines.generate.config import describe
 from pipelines.generate.sources.find import Found, Inputs, find
 
@@ -62,11 +62,13 @@ def _verify(path: Path, render: bool, inputs: Inputs, workers: int) -> int:
         raise UsageError(f"no shards at {path}: give the folder that generate.py wrote to")
     if any(inputs) and not render:
         raise UsageError("--source, --labels and --annotations are of use with --render only")
-    again = list(_again(folders, inputs)) if render else []  # a wrong source is refused before hours of checking
+    again = list(_again(folders, inputs)) if render else []  # what is wrong is refused before hours of checking
     shards = sum(len(list(folder.glob(f"{SPLIT}-*.json"))) for folder in folders)
     problems = check(folders, workers)
-    if render:
-        problems += spread(render_again, again, workers, "rendering")
+    on_gpu = [one for one in again if one.gpu]
+    for shards_again, processes in (([one for one in again if not one.gpu], workers), (on_gpu, 1)):
+        if shards_again:
+            problems += spread(render_again, shards_again, processes, "rendering")
     return _report(problems, folders, shards, render)
 
 
@@ -75,6 +77,7 @@ def _again(folders: Sequence[Path], inputs: Inputs) -> Iterator[Again]:
     datasets = {folder.parent for folder in folders}
     if len(datasets) > 1:
         raise UsageError("--render takes the shards of one dataset at a time: name its folder")
+    check_gpu(_recipes(folders))
     found: Found | None = None
     for path in (path for folder in folders for path in records_of(folder)[0]):
         record = Record.from_bytes(path.read_bytes(), path.name)
@@ -84,7 +87,15 @@ def _again(folders: Sequence[Path], inputs: Inputs) -> Iterator[Again]:
             described = dict(describe(found))
         check_source(record.recipe, described)
         first = record.shard * config["samples_per_shard"]
-        yield Again(path, found.samples[first : first + len(record.rows)], found.source)
+        samples = found.samples[first : first + len(record.rows)]
+        yield Again(path, samples, found.source, gpu=bool(gpu_methods(record.recipe)))
+
+
+def _recipes(folders: Iterable[Path]) -> Iterator[Recipe]:
+    """The recipe of each variant that has a record."""
+    for folder in folders:
+        for path in records_of(folder)[0][:1]:
+            yield Record.from_bytes(path.read_bytes(), path.name).recipe
 
 
 def _report(problems: Sequence[Problem], folders: Sequence[Path], shards: int, rendered: bool) -> int:
@@ -102,11 +113,9 @@ def _report(problems: Sequence[Problem], folders: Sequence[Path], shards: int, r
 
 def _explanations(folders: Iterable[Path]) -> list[str]:
     found: dict[str, None] = {}
-    for folder in folders:
-        for path in records_of(folder)[0][:1]:
-            recipe = Record.from_bytes(path.read_bytes(), path.name).recipe
-            with contextlib.suppress(UsageError, ValueError, KeyError):  # a recipe that was edited explains nothing
-                found.update(dict.fromkeys(explain(recipe)))
+    for recipe in _recipes(folders):
+        with contextlib.suppress(UsageError, ValueError, KeyError):  # a recipe that was edited explains nothing
+            found.update(dict.fromkeys(explain(recipe)))
     return list(found)
 
 

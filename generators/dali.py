@@ -1,14 +1,16 @@
 """NVIDIA DALI on the CPU: decoding and six resize filters. No GPU and no driver are needed.
 
 DALI works on pipelines: one is built for each decoder or filter, once in a process, and fed one image at a time.
-Every resize passes `interp_type`, `antialias` and `subpixel_scale`, whose defaults have changed over the years.
+Every resize passes `interp_type`, `antialias` and `subpixel_scale`, whose defaults have changed over the years. The
+pipelines of `dali_gpu.py` are built here too: they differ in the device and the size of the batch.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib.metadata
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,62 +18,81 @@ import nvidia.dali
 from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 
+# The first GPU that CUDA shows, which for a Ray actor is its own.
+_GPU = 0
+# nvJPEG leaves Huffman decoding to the CPU, by images: a few threads keep a GPU supplied.
+_GPU_THREADS = 4
 
-def _build(outputs: Callable[[], Any]) -> Pipeline:
+
+def _build(outputs: Callable[[], Any], device: str, batch: int) -> Pipeline:
     pipeline = Pipeline(
-        batch_size=1,
-        num_threads=1,
-        device_id=None,
+        batch_size=batch,
+        num_threads=1 if device == "cpu" else _GPU_THREADS,
+        device_id=None if device == "cpu" else _GPU,
         prefetch_queue_depth=1,
         exec_async=False,
         exec_pipelined=False,
     )
     with pipeline:
         pipeline.set_outputs(outputs())
-    pipeline.build()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on a GPU, DALI misses cuFFT and NPP, which audio and video need
+        pipeline.build()
     return pipeline
 
 
-@functools.cache
-def _decoder(fast_idct: bool) -> Pipeline:
+def decoder(device: str = "cpu", batch: int = 1, **options: Any) -> Pipeline:
+    """`fn.decoders.image` to RGB on `cpu` or `gpu`; `data` is what it is fed. EXIF orientation is not applied."""
+
     def outputs() -> Any:
         data = fn.external_source(name="data", dtype=types.UINT8, ndim=1)
         return fn.decoders.image(
-            data, device="cpu", output_type=types.RGB, use_fast_idct=fast_idct, adjust_orientation=False
+            data,
+            device="cpu" if device == "cpu" else "mixed",
+            output_type=types.RGB,
+            adjust_orientation=False,
+            **options,
         )
 
-    return _build(outputs)
+    return _build(outputs, device, batch)
 
 
-@functools.cache
-def _resizer(interpolation: str, antialias: bool) -> Pipeline:
+def resizer(interpolation: str, antialias: bool, device: str = "cpu", batch: int = 1) -> Pipeline:
+    """`fn.resize` with `subpixel_scale=False` on `cpu` or `gpu`; `image` and `size` (height, width) are fed to it."""
+
     def outputs() -> Any:
         image = fn.external_source(name="image", dtype=types.UINT8, ndim=3, layout="HWC")
         size = fn.external_source(name="size", dtype=types.FLOAT, ndim=1)
         return fn.resize(
-            image,
+            image if device == "cpu" else image.gpu(),
             size=size,
             interp_type=getattr(types, interpolation),
             antialias=antialias,
             subpixel_scale=False,
         )
 
-    return _build(outputs)
+    return _build(outputs, device, batch)
 
 
-def _run(pipeline: Pipeline, **inputs: NDArray[Any]) -> NDArray[np.uint8]:
-    for name, value in inputs.items():
-        pipeline.feed_input(name, [value])
-    return np.array(pipeline.run()[0].at(0), np.uint8)
+def run(pipeline: Pipeline, **inputs: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]]:
+    """Feed one batch to a pipeline, and copy what comes out of it. Raises RuntimeError."""
+    for name, values in inputs.items():
+        pipeline.feed_input(name, values)
+    tensors = pipeline.run()[0].as_cpu()
+    return [np.array(tensors.at(index), np.uint8) for index in range(len(tensors))]
+
+
+_decoder, _resizer = functools.cache(decoder), functools.cache(resizer)
 
 
 def decode(data: bytes, *, fast_idct: bool) -> NDArray[np.uint8]:
     """`fn.decoders.image` to RGB, with libjpeg-turbo's accurate or fast IDCT; EXIF orientation is not applied."""
     try:
-        return _run(_decoder(fast_idct), data=np.frombuffer(data, np.uint8))
+        (image,) = run(_decoder(use_fast_idct=fast_idct), data=[np.frombuffer(data, np.uint8)])
+        return image
     except RuntimeError as error:
         _decoder.cache_clear()  # a pipeline that has failed cannot be run again
-        raise ValueError(_reason(str(error))) from None
+        raise ValueError(reason(str(error))) from None
 
 
 def resize(
@@ -80,21 +101,22 @@ def resize(
     """`fn.resize` with `subpixel_scale=False` and the given `interp_type` and `antialias`."""
     try:
         size = np.array([height, width], np.float32)
-        return _run(_resizer(interpolation, antialias), image=np.ascontiguousarray(image), size=size)
+        (resized,) = run(_resizer(interpolation, antialias), image=[np.ascontiguousarray(image)], size=[size])
+        return resized
     except RuntimeError as error:
         _resizer.cache_clear()
-        raise ValueError(_reason(str(error))) from None
+        raise ValueError(reason(str(error))) from None
 
 
 # nvimgcodecStatus_t, in nvImageCodec's nvimgcodec.h.
 _STATUS = {"'#3'": "bad codestream", "'#4'": "unsupported codestream"}
 
 
-def _reason(message: str) -> str:
+def reason(message: str) -> str:
     """DALI's reason, out of a message that also holds the pipeline's definition and advice."""
-    reason = message.rpartition("encountered:")[2].strip().splitlines()[0].rstrip(" :")
-    meaning = next((meaning for status, meaning in _STATUS.items() if reason.endswith(status)), None)
-    return f"{reason} ({meaning})" if meaning else reason
+    line = message.rpartition("encountered:")[2].strip().splitlines()[0].rstrip(" :")
+    meaning = next((meaning for status, meaning in _STATUS.items() if line.endswith(status)), None)
+    return f"{line} ({meaning})" if meaning else line
 
 
 def versions() -> dict[str, str]:

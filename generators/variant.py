@@ -4,7 +4,8 @@ Owns the read-only registry (`METHODS`), the parsing of what a user writes after
 name that each variant has. Refuses unknown tokens (naming the nearest), two methods for one stage, and methods for a
 stage that the geometry leaves out. Imports no image library: a method's module is imported by `Method.load`.
 
-Adding a library is one new module beside this one, a row in `LIBRARIES` and its rows in `METHODS`.
+Adding a library is one new module beside this one, a row in `LIBRARIES` and its rows in `METHODS`. Methods that need a
+GPU are called with batches, and their module has a function `gpu_problem` besides.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import difflib
 import functools
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
@@ -24,10 +25,16 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Stage = Literal["decode", "resize", "color"]
 STAGES: tuple[Stage, ...] = ("decode", "resize", "color")
+# How many images a method that takes batches is given at a time, at most.
+MAX_BATCH = 32
 
 
 class VariantError(ValueError):
     """What a user wrote is not a variant; the message is one line that says what to write instead."""
+
+
+class GpuLostError(RuntimeError):
+    """A GPU does nothing more for this process, whatever it is asked; another process may still use it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,11 @@ class Library:
         found: dict[str, str] = importlib.import_module(self.module).versions()
         return found
 
+    def gpu_problem(self) -> str | None:
+        """Why this machine has no GPU for the library, in a few words; None if it has. For those that need one."""
+        found: str | None = importlib.import_module(self.module).gpu_problem()
+        return found
+
 
 LIBRARIES: Mapping[str, Library] = MappingProxyType(
     {
@@ -52,6 +64,7 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
             Library("OpenCV", "generators.opencv", "opencv-python-headless"),
             Library("FFmpeg", "generators.ffmpeg", "av"),
             Library("DALI", "generators.dali", "nvidia-dali-cuda120"),
+            Library("DALI on a GPU", "generators.dali_gpu", "nvidia-dali-cuda120"),
             Library("NumPy", "generators.ascend", "numpy"),
         )
     }
@@ -60,7 +73,11 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Method:
-    """One library's way to do one stage, as a frozen value: a token, a function and its options."""
+    """One library's way to do one stage, as a frozen value: a token, a function and its options.
+
+    The function of a method that needs a GPU takes a batch, a sequence of tuples of arguments, and returns a list.
+    `instead` is the token of the method that does the same on the CPU.
+    """
 
     token: str
     stage: Stage
@@ -68,39 +85,53 @@ class Method:
     function: str
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     paper: bool = False
-    missing: str | None = None
     gpu: bool = False
+    instead: str = ""
 
-    def problem(self) -> str | None:
-        """Why the method cannot run on this machine and what to do about it, in one line; None if it can."""
-        if self.missing:
-            return self.missing
+    def problem(self, gpu: bool | None = None) -> str | None:
+        """Why the method cannot run and what to do about it, in one line; None if it can.
+
+        `gpu` says whether there is a GPU for it, on another machine perhaps; by default, this machine is looked at.
+        """
         try:
             importlib.import_module(self.library.module)
         except ImportError as error:
             reason = str(error).splitlines()[0]
             return f"{self.library.name} cannot be imported ({reason}): pip install {self.library.distribution}"
-        return None
+        if not self.gpu or gpu:
+            return None
+        lacking = self.library.gpu_problem() if gpu is None else "the cluster has none"
+        return lacking and (
+            f"needs an NVIDIA GPU, and none was found ({lacking}): use {self.instead} (on the CPU), or join a cluster "
+            "with GPUs by --address"
+        )
 
     def load(self) -> Callable[..., Image]:
         """The function that does it: `(data)` for decode, `(image, width, height)` for resize, `(image)` for color."""
-        function = getattr(importlib.import_module(self.library.module), self.function)
-        return functools.partial(function, **self.options)
+        if self.gpu:
+            batch = self.load_batch()
+            return lambda *arguments: batch([arguments])[0]
+        return self._function()
+
+    def load_batch(self) -> Callable[[Sequence[tuple[Any, ...]]], list[Image]]:
+        """The function of a method that needs a GPU: for at most `MAX_BATCH` images, what `load`'s takes for each.
+
+        It raises for the whole batch where it fails on one, and GpuLostError where it can do nothing more.
+        """
+        return self._function()
+
+    def _function(self) -> Callable[..., Any]:
+        return functools.partial(getattr(importlib.import_module(self.library.module), self.function), **self.options)
 
 
 def _methods() -> Iterable[Method]:
-    pillow, opencv, ffmpeg, dali, numpy = (LIBRARIES[n] for n in ("Pillow", "OpenCV", "FFmpeg", "DALI", "NumPy"))
+    pillow, opencv, ffmpeg, dali, dali_gpu, numpy = LIBRARIES.values()
     yield Method("pil", "decode", pillow, "decode", paper=True)
     yield Method("opencv", "decode", opencv, "decode", paper=True)
     yield Method("ffmpeg", "decode", ffmpeg, "decode", paper=True)
     yield Method("dali", "decode", dali, "decode", {"fast_idct": False}, paper=True)
-    yield Method(
-        "dali_gpu",
-        "decode",
-        dali,
-        "decode",
-        missing="needs an NVIDIA GPU and DALI's GPU pipeline, which this release does not have: use dali (on the CPU)",
-    )
+    for token, fancy in (("dali_gpu", False), ("dali_gpu_fancy", True)):
+        yield Method(token, "decode", dali_gpu, "decode", {"fancy": fancy}, gpu=True, instead="dali")
     yield Method("dali_fast", "decode", dali, "decode", {"fast_idct": True})
     yield Method("opencv_exif", "decode", opencv, "decode", {"exif": True})
     for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"):
@@ -122,6 +153,8 @@ def _methods() -> Iterable[Method]:
         ("linear_aa", "INTERP_LINEAR", True),
     ):
         yield Method(f"dali_{name}", "resize", dali, "resize", {"interpolation": kind, "antialias": antialias})
+    linear = {"interpolation": "INTERP_LINEAR", "antialias": False}
+    yield Method("dali_gpu_linear", "resize", dali_gpu, "resize", linear, gpu=True, instead="dali_linear")
     for name in ("bilinear", "bicubic", "lanczos", "area", "spline"):
         yield Method(f"ffmpeg_{name}", "resize", ffmpeg, "resize", {"flags": name.upper()})
     yield Method("nv12_ascend", "color", numpy, "nv12_ascend", paper=True)
@@ -227,18 +260,18 @@ def _group(name: str, base: Variant) -> list[str]:
     return tokens
 
 
-def expand(words: Iterable[str], base: Variant) -> tuple[list[Variant], dict[str, str]]:
+def expand(words: Iterable[str], base: Variant, gpu: bool | None = None) -> tuple[list[Variant], dict[str, str]]:
     """The variants that the words of `--variant` stand for, and the methods that were left out of groups.
 
     Words may be variants, groups or comma lists of them. A method that cannot run here is left out of a group (and
-    returned with the reason) but refused when it is named.
+    returned with the reason) but refused when it is named. `gpu` is as in `Method.problem`.
     """
     found: dict[str, Variant] = {}
     skipped: dict[str, str] = {}
     for text in (part.strip() for word in words for part in word.split(",")):
         for member in _group(text, base) if text in GROUPS else [text]:
             variant = parse(member, base)
-            problems = [(m.token, problem) for m in variant.methods if (problem := m.problem())]
+            problems = [(m.token, problem) for m in variant.methods if (problem := m.problem(gpu))]
             if problems and text in GROUPS:
                 skipped.update(problems)
             elif problems:

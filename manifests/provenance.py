@@ -1,15 +1,22 @@
-"""What made a variant: library and codec versions, CPU features, and a digest of the code.
+"""What made a variant: library and codec versions, CPU features, the GPU where one was used, and a digest of the code.
 
-Only what can change a byte is in it, so that two runs that must agree have the same provenance.
+Only what can change a byte is in it, so that two runs that must agree have the same provenance: no serial number of a
+GPU, and no host.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+
+class ProvenanceError(ValueError):
+    """What a part of the provenance is cannot be found out; the message says why."""
+
 
 # Instruction sets that image libraries choose code by; a CPU's model name does not decide pixels, these may.
 _SIMD = {
@@ -29,6 +36,55 @@ def cpu() -> dict[str, Any]:
     return {"architecture": platform.machine(), "features": sorted(_SIMD.intersection(flags))}
 
 
+# CUdevice_attribute, in cuda.h.
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+
+
+def gpu() -> dict[str, str]:
+    """Name and compute capability of the first GPU that CUDA shows, and the driver's version.
+
+    NVML, which knows the driver's version, numbers GPUs otherwise and does not heed CUDA_VISIBLE_DEVICES: CUDA itself
+    is asked for the rest. Raises ProvenanceError.
+    """
+    name, capability = _device()
+    return {"name": name, "compute_capability": capability, "driver": _driver()}
+
+
+def _device() -> tuple[str, str]:
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise ProvenanceError(f"no GPU can be asked what it is ({error})") from None
+    device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    for status in (
+        cuda.cuInit(0),
+        cuda.cuDeviceGet(ctypes.byref(device), 0),
+        cuda.cuDeviceGetName(name, len(name), device),
+        cuda.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, device),
+        cuda.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, device),
+    ):
+        if status:
+            raise ProvenanceError(f"the GPU does not say what it is (CUresult {status})")
+    return name.value.decode(), f"{major.value}.{minor.value}"
+
+
+def _driver() -> str:
+    import pynvml  # takes longer than all else here, and only a GPU needs it
+
+    try:
+        pynvml.nvmlInit()
+        try:
+            return str(pynvml.nvmlSystemGetDriverVersion())
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        raise ProvenanceError(
+            f"the GPU driver's version cannot be read ({error}): in a container, NVIDIA_DRIVER_CAPABILITIES must have "
+            "utility"
+        ) from None
+
+
 def code_sha256(root: Path, parts: Iterable[str]) -> str:
     """Digest of Python files, by name and content: `parts` are files and packages below `root`."""
     named = [root / part for part in parts]
@@ -40,10 +96,14 @@ def code_sha256(root: Path, parts: Iterable[str]) -> str:
     return total.hexdigest()
 
 
-def provenance(versions: Mapping[str, str], code: str) -> dict[str, Any]:
-    """Everything that may change a byte besides source and configuration, as plain JSON values; `code` is a digest."""
+def provenance(versions: Mapping[str, str], code: str, *, on_gpu: bool = False) -> dict[str, Any]:
+    """Everything that may change a byte besides source and configuration, as plain JSON values; `code` is a digest.
+
+    Raises ProvenanceError where `on_gpu` is said and no GPU can be described.
+    """
     return {
         "libraries": dict(sorted(versions.items())),
         "cpu": cpu(),
+        **({"gpu": gpu()} if on_gpu else {}),
         "code_sha256": code,
     }

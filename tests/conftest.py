@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from generators.variant import METHODS
 from pipelines.generate.sources import SampleSource
 
 # Machines differ in speed, and a test that is slow today has not failed.
@@ -23,6 +24,13 @@ for name in [name for name in os.environ if name.startswith("RAY_")]:
     del os.environ[name]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is marked `gpu` is skipped, before any set-up, where there is no GPU."""
+    if item.get_closest_marker("gpu") and (problem := METHODS["dali_gpu"].problem()):
+        pytest.skip(f"dali_gpu {problem}")
 
 
 @pytest.hookimpl(wrapper=True)

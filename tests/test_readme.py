@@ -101,7 +101,8 @@ def test_the_recipes_read_every_image(recipe: str, sample: Path, tmp_path: Path)
     assert " 281 451" in lines[3]  # the cat
 
 
-def test_list_variants_shows_every_method(command: Command) -> None:
+def test_list_variants_shows_every_method(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # a machine without a GPU
     done = command("generate.py", "--list-variants")
     assert done.returncode == 0
     table, _, notes = done.stdout.partition("\n\n")

@@ -107,10 +107,10 @@ def _chosen(shards: Shards, words: tuple[str, ...]) -> Shards:
     if not words:
         return shards
     try:
-        asked, _ = expand(words, shards.base)
-        named, _ = expand(
-            [part for word in words for part in word.split(",") if part.strip() not in GROUPS], shards.base
-        )
+        # gpu=True: what a GPU has made is scored without one.
+        asked, _ = expand(words, shards.base, gpu=True)
+        alone = [part for word in words for part in word.split(",") if part.strip() not in GROUPS]
+        named, _ = expand(alone, shards.base, gpu=True)
     except VariantError as error:
         raise UsageError(f"--variant: {error}") from None
     missing = [variant.name for variant in named if variant.name not in shards.variants]

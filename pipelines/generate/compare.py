@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from generators.variant import Variant, VariantError, parse
+from generators.variant import Method, Variant, VariantError, parse
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem
-from pipelines.errors import UsageError
+from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import Config, size_from_json
-from pipelines.generate.render import Renderer
-from pipelines.generate.sources import Sample, Segmented, Source
+from pipelines.generate.render import Renderer, read
+from pipelines.generate.sources import Sample, Source
 
 # What must agree for a sample to have been rendered alike.
 _COMPARED = ("status", "label", "source_sha256", "width", "height", "pixel_sha256", "residual_mean_abs", "extra")
@@ -21,11 +21,12 @@ _COMPARED = ("status", "label", "source_sha256", "width", "height", "pixel_sha25
 
 @dataclass(frozen=True)
 class Again:
-    """One shard to render again: its record's path, its samples, and the source to read them from."""
+    """One shard to render again: its record's path, its samples, the source to read them from, and whether on a GPU."""
 
     record: Path
     samples: Sequence[Sample]
     source: Source
+    gpu: bool
 
 
 def config_of(recipe: Recipe) -> Config:
@@ -52,6 +53,27 @@ def check_source(recipe: Recipe, found: Mapping[str, Any]) -> None:
         )
 
 
+def gpu_methods(recipe: Recipe) -> list[Method]:
+    """The methods of a variant and its reference that lack nothing but perhaps a GPU; of what else, rendering tells."""
+    try:
+        config = config_of(recipe)
+        methods = (*_variant_of(recipe, config).methods, *config.base.methods)
+    except (UsageError, ValueError, KeyError):
+        return []
+    return [method for method in methods if method.gpu and not method.problem(gpu=True)]
+
+
+def check_gpu(recipes: Iterable[Recipe]) -> None:
+    """Raises UsageError where variants need a GPU and this machine has none: once, and not for every sample."""
+    needed = {recipe.name: methods[0].library for recipe in recipes if (methods := gpu_methods(recipe))}
+    for library in set(needed.values()):
+        if reason := library.gpu_problem():
+            raise UsageError(
+                f"an NVIDIA GPU is needed to render {', '.join(needed)} again, and none was found ({reason}): name a "
+                "folder of another variant, or leave out --render"
+            )
+
+
 def explain(recipe: Recipe) -> list[str]:
     """Where this machine's libraries, CPU and code differ from those that made the shards."""
     config = config_of(recipe)
@@ -63,6 +85,8 @@ def render_again(again: Again) -> list[Problem]:
     record = Record.from_bytes(again.record.read_bytes(), again.record.name)
     try:
         return list(_compare(record, again))
+    except SystemExit as lost:  # a GPU; the pool that this process belongs to would hand the exit on to its parent
+        raise RunError(f"{again.record}: {lost}") from None
     except (UsageError, VariantError, ValueError, KeyError) as error:
         return [Problem(str(again.record), f"cannot be rendered again ({error})")]
 
@@ -71,9 +95,8 @@ def _compare(record: Record, again: Again) -> Iterator[Problem]:
     config = config_of(record.recipe)
     variant = _variant_of(record.recipe, config)
     renderer = Renderer((variant,), config.base, config.geometry, config.size, config.image_format, record.shard)
-    for row, sample, data in zip(record.rows, again.samples, again.source.read(again.samples), strict=True):
-        classes = again.source.label_map(sample) if isinstance(again.source, Segmented) else None
-        (rendered,) = renderer.render(sample, data, classes)
+    rendered_again = renderer.render_all(read(again.source, again.samples))
+    for row, (rendered,) in zip(record.rows, rendered_again, strict=True):
         changed = [name for name in _COMPARED if getattr(rendered.row, name) != getattr(row, name)]
         if changed:
             name = changed[0]

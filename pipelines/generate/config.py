@@ -46,22 +46,28 @@ class Config:
 
     @property
     def base(self) -> Variant:
-        """The reference variant."""
-        return base_variant(self.reference, self.geometry)
+        """The reference variant. Whether there is a GPU for it is not looked for: it may be on another machine."""
+        return base_variant(self.reference, self.geometry, gpu=True)
+
+    def needs_gpu(self, variant: Variant) -> bool:
+        """Whether a variant, or the reference that is rendered beside it, needs a GPU."""
+        return variant.gpu or self.base.gpu
 
     def as_json(self) -> dict[str, Any]:
         reference = "+".join(method.token for method in self.base.methods)
         return {**asdict(self), "reference": reference, "size": size_to_json(self.size), "source": dict(self.source)}
 
     def recipe(self, variant: Variant) -> Recipe:
-        """Everything that decides this variant's bytes on this machine."""
+        """Everything that decides this variant's bytes on this machine, which has a GPU if the variant needs one.
+
+        Raises ProvenanceError or ImportError where that cannot be found out.
+        """
         used = {method.library.name for method in (*variant.methods, *self.base.methods)}
         versions = encode.versions(self.image_format)
         for name in {"Pillow", *used}:  # Pillow reads the headers of all sources
             versions.update(LIBRARIES[name].versions())
-        return Recipe(
-            variant.name, variant.spelled_out, self.as_json(), provenance(versions, code_sha256(_ROOT, _CODE))
-        )
+        made_by = provenance(versions, code_sha256(_ROOT, _CODE), on_gpu=self.needs_gpu(variant))
+        return Recipe(variant.name, variant.spelled_out, self.as_json(), made_by)
 
 
 def describe(found: Found) -> tuple[tuple[str, Any], ...]:
@@ -75,14 +81,17 @@ def describe(found: Found) -> tuple[tuple[str, Any], ...]:
     )
 
 
-def base_variant(text: str, geometry: str) -> Variant:
-    """The reference for a geometry. Raises UsageError where it is no variant or cannot run here."""
+def base_variant(text: str, geometry: str, gpu: bool | None = None) -> Variant:
+    """The reference for a geometry; `gpu` is as in `Method.problem`.
+
+    Raises UsageError where it is no variant or cannot run.
+    """
     try:
         base = reference(text, resizes=geometry != "identity")
     except VariantError as error:
         raise UsageError(f"--reference: {error}") from None
     for method in base.methods:
-        if problem := method.problem():
+        if problem := method.problem(gpu):
             raise UsageError(f"--reference: {method.token} cannot run here: {problem}")
     return base
 

@@ -161,6 +161,8 @@ def gpu_recipes(config: Config, variants: Sequence[Variant]) -> list[Recipe]:
         return found
     except ray.exceptions.RayTaskError as error:
         raise RunError(f"the GPU cannot be used ({first_line(error.cause)})") from None
+    except ray.exceptions.RayError as error:
+        raise RunError(f"the process that was to use the GPU has died ({first_line(error)})") from None
     finally:
         ray.kill(actor)
 

@@ -1,16 +1,18 @@
 """One source image through many variants: decoded once per decoder, resized once per (decoder, resize).
 
 Owns what a sample's row says. A library that fails costs the sample in the variants that use it, and nothing else:
-the row keeps the reason, which begins with the method's token.
+the row keeps the reason, which begins with the method's token. Methods on a GPU are called with batches of samples,
+before each sample is rendered with what they made; a sample whose batch failed is given to them alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,14 +22,16 @@ from PIL.Image import DecompressionBombError
 
 from generators.geometry import MAX_PIXELS, Frame, Size, frame
 from generators.pillow import Header, header, resize_label_map
-from generators.variant import Method, Variant
+from generators.variant import MAX_BATCH, GpuLostError, Method, Variant
 from manifests.residual import residual
 from manifests.schema import LABEL_MAP_SHA256, Row
 from pipelines.generate.encode import encode, encode_label_map
-from pipelines.generate.sources import Missing, Sample
+from pipelines.generate.sources import Missing, Sample, Segmented, Source
 from pipelines.generate.sources.cityscapes import IGNORED
 
 Pixels = NDArray[np.uint8]
+# The methods that have made a picture, in stage order.
+Chain = tuple[Method, ...]
 T = TypeVar("T")
 
 
@@ -52,6 +56,14 @@ class Call(NamedTuple):
     token: str
 
 
+class Given(NamedTuple):
+    """A sample with its bytes and, where the dataset has them, its label map."""
+
+    sample: Sample
+    data: bytes | Missing
+    classes: NDArray[np.uint8] | Missing | None = None
+
+
 class _Output(NamedTuple):
     pixels: Pixels
     frame: Frame
@@ -63,8 +75,28 @@ class _Result(NamedTuple):
 
 
 _UNKNOWN, _BOMB = Header(0, 0, 1), Header(-1, -1, 1)
-# What OpenCV (cv::Error::StsNoMem), FFmpeg (ENOMEM) and C++ libraries say where Python would raise MemoryError.
-_NO_MEMORY = re.compile(r"[Ii]nsufficient memory|Cannot allocate memory|bad_alloc")
+# Pixels that may wait in memory for or from a batch: 201 MB. A larger image is alone.
+_WAITING = 2**26
+# What OpenCV (cv::Error::StsNoMem), FFmpeg (ENOMEM), C++ libraries and, of a GPU's memory, DALI say where Python would
+# raise MemoryError.
+_NO_MEMORY = re.compile(
+    r"[Ii]nsufficient memory|Cannot allocate memory|bad_alloc"
+    r"|Can't allocate \d+ bytes on|CUDA allocation failed|cudaErrorMemoryAllocation"
+)
+
+
+def read(source: Source, samples: Sequence[Sample]) -> Iterator[Given]:
+    """Some of a source's samples, in order, as they are given to a renderer."""
+    for sample, data in zip(samples, source.read(samples), strict=True):
+        yield Given(sample, data, source.label_map(sample) if isinstance(source, Segmented) else None)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Libraries warn of odd files; what matters becomes the row's reason."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @dataclass(frozen=True)
@@ -72,7 +104,8 @@ class Renderer:
     """Renders samples for a set of variants against a reference, which need not be among them.
 
     A call in `lethal` is not made: it fails with the reason given there. `tell` is told of every other call before it
-    is made.
+    is made, and nothing is done in batches then. SystemExit is raised where a GPU does nothing more for this process:
+    whoever started the process can have the work done by another.
     """
 
     variants: Sequence[Variant]
@@ -84,22 +117,104 @@ class Renderer:
     lethal: Mapping[Call, str] = field(default_factory=dict)
     tell: Callable[[Call], None] | None = None
 
-    def render(
-        self, sample: Sample, data: bytes | Missing, classes: NDArray[np.uint8] | Missing | None = None
-    ) -> Iterator[Rendered]:
-        """One result for each variant, in order; `classes` is the sample's label map where it has one."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # libraries warn of odd files; what matters becomes the row's reason
-            if isinstance(classes, Missing):
-                yield from self._render(sample, classes, None)
-            else:
-                yield from self._render(sample, data, classes)
+    def render_all(self, given: Iterable[Given]) -> Iterator[list[Rendered]]:
+        """For each sample, in order, a result for each variant, in order.
 
-    def _render(self, sample: Sample, data: bytes | Missing, classes: NDArray[np.uint8] | None) -> Iterator[Rendered]:
-        caller = _Caller(sample.key, self.lethal, self.tell)
-        results = self._results(data, caller)
+        One sample is in memory at a time; where a method runs on a GPU, as many as fit into a batch.
+        """
+        for window in self._windows(map(self._open, given)):
+            self._make_in_batches(window)
+            for work in window:
+                yield self._rendered(work)
+
+    def render(self, sample: Sample, data: bytes | Missing) -> list[Rendered]:
+        """The results of a single sample without a label map."""
+        return next(self.render_all([Given(sample, data)]))
+
+    @functools.cached_property
+    def _batched(self) -> Mapping[Method, Collection[Method]]:
+        """The decoders that batches are made by or of, each with the resize methods that run on a GPU."""
+        found: dict[Method, dict[Method, None]] = {}
+        for variant in () if self.tell else (self.reference, *self.variants):
+            resizes = [variant.resize] if variant.resize and variant.resize.gpu else []
+            if resizes or variant.decode.gpu:
+                found.setdefault(variant.decode, {}).update(dict.fromkeys(resizes))
+        return found
+
+    @_quiet()
+    def _open(self, given: Given) -> _Work:
+        if isinstance(given.classes, Missing):
+            given = Given(given.sample, given.classes)
+        caller = _Caller(given.sample.key, self.lethal, self.tell)
+        data = given.data
+        known = None if isinstance(data, Missing) else caller.attempt("source", lambda: _measure(data))
+        return _Work(given, caller, known)
+
+    def _windows(self, works: Iterable[_Work]) -> Iterator[list[_Work]]:
+        """The samples in parts that may be in memory together."""
+        most = MAX_BATCH if self._batched else 1
+        window: list[_Work] = []
+        waiting = 0
+        for work in works:
+            pixels = self._waiting(work)
+            if window and waiting + pixels > _WAITING:
+                yield window
+                window, waiting = [], 0
+            window.append(work)
+            waiting += pixels
+            if len(window) == most:
+                yield window
+                window, waiting = [], 0
+        if window:
+            yield window
+
+    def _waiting(self, work: _Work) -> int:
+        """How many pixels a sample's pictures have that wait for or from a batch."""
+        if not (self._batched and work.size):
+            return 0
+        width, height = work.size
+        try:
+            columns, rows = frame(self.geometry, width, height, self.size).resize or (0, 0)
+        except ValueError:  # too large to be resized
+            columns, rows = 0, 0
+        return sum(width * height + columns * rows * len(resizes) for resizes in self._batched.values())
+
+    @_quiet()
+    def _make_in_batches(self, window: Sequence[_Work]) -> None:
+        """Leave with the samples' callers what a GPU makes of all of them, and the pictures that it was made from."""
+        works = [work for work in window if work.size]  # what Pillow cannot measure may not fit into a batch
+        for decoder, resizes in self._batched.items():
+            if decoder.gpu:
+                _make_batch((decoder,), [(work.caller, (work.given.data,)) for work in works])
+            if resizes:
+                calls = [call for work in works if (call := self._resize_call(decoder, work))]
+                for resize in resizes:
+                    _make_batch((decoder, resize), calls)
+
+    def _resize_call(self, decoder: Method, work: _Work) -> tuple[_Caller, tuple[Any, ...]] | None:
+        """What a resize method is to be called with for a sample; None where there is nothing to resize."""
+        assert isinstance(work.given.data, bytes)
+        decoded = _decode(decoder, work.given.data, work.caller)
+        work.caller.made[decoder,] = decoded
+        if isinstance(decoded, Failure):
+            return None
+        height, width = decoded.shape[:2]
+        try:
+            size = frame(self.geometry, width, height, self.size).resize
+        except ValueError:
+            return None
+        return (work.caller, (decoded, *size)) if size else None
+
+    @_quiet()
+    def _rendered(self, work: _Work) -> list[Rendered]:
+        return list(self._render(work))
+
+    def _render(self, work: _Work) -> Iterator[Rendered]:
+        sample, data, classes = work.given
+        assert not isinstance(classes, Missing)
+        results = self._results(work)
         base = results[self.reference.name].output
-        encoder = _Encoder(self.image_format, classes, caller)
+        encoder = _Encoder(self.image_format, classes, work.caller)
         digest = "" if isinstance(data, Missing) else hashlib.sha256(data).hexdigest()
         for variant in self.variants:
             known, output = results[variant.name]
@@ -124,11 +239,11 @@ class Renderer:
             row = _row(output, base, encoded.pixel_sha256, fields)
             yield Rendered(row, encoded.image, encoded.label_map)
 
-    def _results(self, data: bytes | Missing, caller: _Caller) -> Mapping[str, _Result]:
+    def _results(self, work: _Work) -> Mapping[str, _Result]:
         variants = {variant.name: variant for variant in (self.reference, *self.variants)}
+        data, known = work.given.data, work.known
         if isinstance(data, Missing):
             return {name: _Result(_UNKNOWN, Failure(data.reason)) for name in variants}
-        known = caller.attempt("source", lambda: _measure(data))
         if isinstance(known, Failure):
             return {name: _Result(_UNKNOWN, known) for name in variants}
         if known is _BOMB:
@@ -138,7 +253,7 @@ class Renderer:
         # One decoder at a time, so that no more than one image of full size is in memory.
         for decoder in dict.fromkeys(variant.decode for variant in variants.values()):
             alike = [variant for variant in variants.values() if variant.decode == decoder]
-            results.update(_after(decoder, alike, data, known, self.geometry, self.size, caller))
+            results.update(_after(decoder, alike, data, known, self.geometry, self.size, work.caller))
         return results
 
 
@@ -151,29 +266,73 @@ def _measure(data: bytes) -> Header | None:
 
 
 class _Caller:
-    """Makes the calls into libraries for one sample: whatever goes wrong in one is that call's failure alone."""
+    """Makes the calls into libraries for one sample: whatever goes wrong in one is that call's failure alone.
+
+    `made` is what has been made before it is asked for, by the methods that made it.
+    """
 
     def __init__(self, key: str, lethal: Mapping[Call, str], tell: Callable[[Call], None] | None) -> None:
         self._key, self._lethal, self._tell = key, lethal, tell
+        self.made: dict[Chain, Pixels | Failure] = {}
 
-    def pixels(self, method: Method, call: Callable[[], Pixels]) -> Pixels | Failure:
-        made = self.attempt(method.token, call)
+    def pixels(self, chain: Chain, call: Callable[[], Pixels]) -> Pixels | Failure:
+        """What the last method of a chain makes of what the others have made."""
+        if chain in self.made:
+            return self.made.pop(chain)  # nobody asks twice
+        made = self.attempt(chain[-1].token, call)
         return made if isinstance(made, Failure) else np.ascontiguousarray(made)
 
     def attempt(self, token: str, call: Callable[[], T]) -> T | Failure:
         """What the call returns. Raises MemoryError: a machine that is too small is not the sample's fault."""
-        this = Call(self._key, token)
-        if this in self._lethal:
-            return Failure(f"{token}: {self._lethal[this]}")
+        if reason := self.forbidden(token):
+            return Failure(f"{token}: {reason}")
         if self._tell:
-            self._tell(this)
+            self._tell(Call(self._key, token))
         try:
             return call()
+        except GpuLostError as error:
+            raise SystemExit(f"{token}: {error}") from error
         except Exception as error:  # every library has exceptions of its own; any of them is this sample's failure
             reason = _one_line(error)
             if isinstance(error, MemoryError) or _NO_MEMORY.search(reason):
                 raise MemoryError(f"{token}: {reason}") from error
             return Failure(f"{token}: {reason}")
+
+    def forbidden(self, token: str) -> str | None:
+        """Why a method is not to be called for this sample; None if it may be."""
+        return self._lethal.get(Call(self._key, token))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A sample while it is rendered: what was given, what makes its calls, and what its header says."""
+
+    given: Given
+    caller: _Caller
+    known: Header | Failure | None
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height, where the header says them and the image is not refused."""
+        if not isinstance(self.known, Header) or self.known is _BOMB or not self.known.width * self.known.height:
+            return None
+        return self.known.width, self.known.height
+
+
+def _make_batch(chain: Chain, calls: Iterable[tuple[_Caller, tuple[Any, ...]]]) -> None:
+    """Call the last method of a chain once for several samples; where that fails for one, nothing is made for any."""
+    method = chain[-1]
+    allowed = [(caller, arguments) for caller, arguments in calls if not caller.forbidden(method.token)]
+    if not allowed:
+        return
+    try:
+        made = method.load_batch()([arguments for _, arguments in allowed])
+    except GpuLostError as error:
+        raise SystemExit(f"{method.token}: {error}") from error
+    except Exception:  # of one sample, or all of them are too many at once: each is tried by itself when it is rendered
+        return
+    for (caller, _), pixels in zip(allowed, made, strict=True):
+        caller.made[chain] = np.ascontiguousarray(pixels)
 
 
 def _after(
@@ -204,24 +363,26 @@ def _after(
     resized: dict[Method | None, Pixels | Failure] = {}
     for variant in variants:
         if variant.resize not in resized:
-            resized[variant.resize] = _resize(decoded, variant.resize, target, caller)
+            resized[variant.resize] = _resize(decoded, decoder, variant.resize, target, caller)
         pixels = resized[variant.resize]
         color = variant.color
         if color and not isinstance(pixels, Failure):
-            pixels = caller.pixels(color, functools.partial(color.load(), pixels))
+            pixels = caller.pixels(variant.methods, functools.partial(color.load(), pixels))
         yield variant.name, _Result(known, pixels if isinstance(pixels, Failure) else _Output(pixels, target))
 
 
 def _decode(method: Method, data: bytes, caller: _Caller) -> Pixels | Failure:
     if not data:
         return Failure(f"{method.token}: the file is empty")
-    return caller.pixels(method, lambda: method.load()(data))
+    return caller.pixels((method,), lambda: method.load()(data))
 
 
-def _resize(decoded: Pixels, method: Method | None, target: Frame, caller: _Caller) -> Pixels | Failure:
+def _resize(
+    decoded: Pixels, decoder: Method, method: Method | None, target: Frame, caller: _Caller
+) -> Pixels | Failure:
     if method is None or target.resize is None:
         return target.cut(decoded)
-    resized = caller.pixels(method, functools.partial(method.load(), decoded, *target.resize))
+    resized = caller.pixels((decoder, method), functools.partial(method.load(), decoded, *target.resize))
     return resized if isinstance(resized, Failure) else target.cut(resized)
 
 

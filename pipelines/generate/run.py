@@ -5,12 +5,13 @@ Everything that can be refused is refused before Ray starts.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, ModuleType
 
 from PIL import Image
 
@@ -53,11 +54,39 @@ class Options:
     shard_timeout: int = 3600
 
 
+class _Ray:
+    """The engine, imported and started when it is first needed: that takes seconds."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._started: ModuleType | None = None
+
+    def engine(self) -> ModuleType:
+        """The engine's module, with Ray running. Raises RunError where Ray cannot be started or joined."""
+        from pipelines.generate import engine
+
+        self._started = engine
+        engine.start(self._options.address, self._options.workers)
+        signal.signal(signal.SIGTERM, stop)  # Ray has put a handler of its own in its place
+        return engine
+
+    def close(self) -> None:
+        if self._started:
+            self._started.stop()
+
+
 def generate(options: Options) -> int:
     """Make what is missing of the asked variants; the exit status (0, or 1 if samples failed)."""
+    with contextlib.closing(_Ray(options)) as ray:
+        try:
+            return _generate(options, ray)
+        except (KeyboardInterrupt, SystemExit):
+            raise RunError("stopped: whole shards are kept, and the same command continues") from None
+
+
+def _generate(options: Options, ray: _Ray) -> int:
     geometry, size = choose_geometry(options.dataset, options.geometry, options.size)
-    base = base_variant(options.reference, geometry)
-    variants = _variants(options.variants, base)
+    base, variants = _variants(options, geometry, ray)
     if options.dataset == "cityscapes":
         _check_png({variant.decode for variant in (base, *variants)})
     found = find(options.dataset, options.inputs, options.limit)
@@ -77,17 +106,19 @@ def generate(options: Options) -> int:
         print(report.dry_run(str(output.root), variants, len(found.samples), config))
         return 0
     with output.locked() as held:
-        return _make(options, variants, found, config, held)
+        return _make(options, variants, found, config, held, ray)
 
 
-def _make(options: Options, variants: Sequence[Variant], found: Found, config: Config, output: Output) -> int:
-    recipes = _recipes(options, config, variants)
+def _make(
+    options: Options, variants: Sequence[Variant], found: Found, config: Config, output: Output, ray: _Ray
+) -> int:
+    recipes = _recipes(config, variants, ray)
     shards = shard_count(len(found.samples), config.samples_per_shard)
     with output.writing():
         output.begin(recipes, options.overwrite)
         done = {name: output.done(name, shards, recipe) for name, recipe in recipes.items()}
         job = Job(config, found.source, output, {name: recipe.sha256 for name, recipe in recipes.items()})
-        nothing_to_do = not _run(options, variants, found.samples, job, done)
+        nothing_to_do = not _run(options, variants, found.samples, job, done, ray)
         summaries = [output.finish(recipe, shards) for recipe in recipes.values()]
         known = list(read_summaries(output.root))
         output.write(output.root / CARD, card(options.dataset, known))
@@ -95,44 +126,36 @@ def _make(options: Options, variants: Sequence[Variant], found: Found, config: C
     return int(any(summary["totals"]["failed"] for summary in summaries))
 
 
-def _recipes(options: Options, config: Config, variants: Sequence[Variant]) -> dict[str, Recipe]:
+def _recipes(config: Config, variants: Sequence[Variant], ray: _Ray) -> dict[str, Recipe]:
     """What decides each variant's bytes, by name; where a GPU has a part in it, as the machine with the GPU says."""
-    on_gpu = [variant for variant in variants if variant.gpu]
-    recipes = {variant.name: config.recipe(variant) for variant in variants if not variant.gpu}
+    on_gpu = [variant for variant in variants if config.needs_gpu(variant)]
+    recipes = {variant.name: config.recipe(variant) for variant in variants if variant not in on_gpu}
     if on_gpu:
-        from pipelines.generate import engine
-
-        engine.start(options.address, options.workers)
-        recipes |= {recipe.name: recipe for recipe in engine.gpu_recipes(config, on_gpu)}
+        recipes |= {recipe.name: recipe for recipe in ray.engine().gpu_recipes(config, on_gpu)}
     return {variant.name: recipes[variant.name] for variant in variants}
 
 
 def _run(
-    options: Options, variants: Sequence[Variant], samples: Sequence[Sample], job: Job, done: Mapping[str, set[int]]
+    options: Options,
+    variants: Sequence[Variant],
+    samples: Sequence[Sample],
+    job: Job,
+    done: Mapping[str, set[int]],
+    ray: _Ray,
 ) -> bool:
     """Make the shards that are not done; whether there were any."""
-
     per_shard = job.config.samples_per_shard
-    cpu, gpu = ([variant for variant in variants if variant.gpu == which] for which in (False, True))
-    left = [remaining(len(samples), per_shard, some, done) for some in (cpu, gpu)]
+    lanes = [[variant for variant in variants if job.config.needs_gpu(variant) == gpu] for gpu in (False, True)]
+    left = [remaining(len(samples), per_shard, some, done) for some in lanes]
     shards, images = map(sum, zip(*left, strict=True))
     if not shards:
         return False
-    from pipelines.generate import engine  # imports Ray, which is not needed where nothing is left to do
-
     say(f"{shards:,} shards to make, variants: {len(variants)}; starting Ray")
-    try:
-        engine.start(options.address, options.workers)
-        signal.signal(signal.SIGTERM, stop)  # Ray has put a handler of its own in its place
-        if options.address:
-            engine.check_nodes(job, samples[0])
-        tasks, gpu_tasks = (plan(samples, per_shard, some, done) for some in (cpu, gpu))
-        results = engine.run(tasks, gpu_tasks, job, options.workers, options.shard_timeout, TICK)
-        follow(results, images)
-    except (KeyboardInterrupt, SystemExit):
-        raise RunError("stopped: whole shards are kept, and the same command continues") from None
-    finally:
-        engine.stop()
+    engine = ray.engine()
+    if options.address:
+        engine.check_nodes(job, samples[0])
+    cpu_tasks, gpu_tasks = (plan(samples, per_shard, some, done) for some in lanes)
+    follow(engine.run(cpu_tasks, gpu_tasks, job, options.workers, options.shard_timeout, TICK), images)
     return True
 
 
@@ -141,16 +164,22 @@ def stop(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _variants(words: Iterable[str], base: Variant) -> list[Variant]:
+def _variants(options: Options, geometry: str, ray: _Ray) -> tuple[Variant, list[Variant]]:
+    """The reference and the asked variants. Raises UsageError for what is none, or cannot run."""
     try:
-        variants, skipped = expand(words, base)
+        gpu = None
+        if options.address:  # the cluster may have what this machine has not: it is asked only where that matters
+            wanted, _ = expand(options.variants, base_variant(options.reference, geometry, gpu=True), gpu=True)
+            gpu = any(variant.gpu for variant in wanted) and ray.engine().gpus() > 0
+        base = base_variant(options.reference, geometry, gpu)
+        variants, skipped = expand(options.variants, base, gpu)
     except VariantError as error:
         raise UsageError(str(error)) from None
     for token, problem in skipped.items():
         say(f"left out: {token} {problem}")
     if not variants:
         raise UsageError("no variant is left to make: see --list-variants")
-    return variants
+    return base, variants
 
 
 def _check_png(decoders: Iterable[Method]) -> None:
@@ -158,6 +187,8 @@ def _check_png(decoders: Iterable[Method]) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16)).save(buffer, "PNG")
     for method in decoders:
+        if method.gpu:  # which may be on another machine; DALI decodes PNG on the CPU there
+            continue
         try:
             method.load()(buffer.getvalue())
         except Exception as error:  # libraries have exceptions of their own

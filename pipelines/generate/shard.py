@@ -1,7 +1,7 @@
 """One shard for several variants: read, render, write, commit.
 
-Streams: one sample is in memory at a time, and its images go straight into the tars. A tar is put in place when it is
-whole, and its record after it, so that a record's presence means a whole shard.
+Streams: one sample is in memory at a time (where a method runs on a GPU, a batch), and its images go straight into the
+tars. A tar is put in place when it is whole, and its record after it, so that a record's presence means a whole shard.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from manifests.schema import LABEL_MAP, Record, Row
 from pipelines.errors import RunError
 from pipelines.generate.config import Config
 from pipelines.generate.output import Output
-from pipelines.generate.render import Call, Rendered, Renderer
-from pipelines.generate.sources import Sample, Segmented, Source
+from pipelines.generate.render import Call, Rendered, Renderer, read
+from pipelines.generate.sources import Sample, Source
 from pipelines.generate.tar import TarWriter
 
 
@@ -55,9 +55,8 @@ class Job:
             task.variants, config.base, config.geometry, config.size, config.image_format, task.shard, lethal, tell
         )
         names = [variant.name for variant in task.variants]
-        for sample, data in zip(samples, source.read(samples), strict=True):
-            classes = source.label_map(sample) if isinstance(source, Segmented) else None
-            yield dict(zip(names, renderer.render(sample, data, classes), strict=True))
+        for rendered in renderer.render_all(read(source, samples)):
+            yield dict(zip(names, rendered, strict=True))
 
 
 def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> int:

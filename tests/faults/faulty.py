@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +72,11 @@ def resize_aborts(image: Image, width: int, height: int) -> Image:
     return pillow.resize(image, width, height, filter="BOX")
 
 
-def on_gpu(data: bytes) -> Image:
+def on_gpu(batch: Sequence[tuple[bytes]]) -> list[Image]:
     """Stands in for a GPU's decoder: it wants the GPU that Ray has given to its process, and no other."""
     if ray.get_gpu_ids() != [0]:
         raise ValueError(f"GPUs {ray.get_gpu_ids()}")
-    return pillow.decode(data)
+    return [pillow.decode(data) for (data,) in batch]
 
 
 def versions() -> dict[str, str]:

@@ -48,5 +48,10 @@ def _hurry(isolate: types.ModuleType) -> None:
     vars(isolate)["SILENCE"] = 5.0
 
 
+def _describe(provenance: types.ModuleType) -> None:
+    vars(provenance)["gpu"] = lambda: {"name": "none"}
+
+
 sys.meta_path.insert(0, _Patch("generators.variant", _register))
+sys.meta_path.insert(0, _Patch("manifests.provenance", _describe))
 sys.meta_path.insert(0, _Patch("pipelines.generate.isolate", _hurry))

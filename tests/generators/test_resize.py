@@ -15,7 +15,7 @@ from PIL import Image
 from generators.geometry import frame
 from generators.variant import METHODS
 
-RESIZES = sorted(token for token, method in METHODS.items() if method.stage == "resize")
+RESIZES = sorted(token for token, method in METHODS.items() if method.stage == "resize" and not method.gpu)
 # float32 6x6 with rows 255, 0, 255, 0, 255, 0, to 3x3: the three rows that come out.
 GOLDEN = {
     "opencv_nearest": (255, 255, 255),

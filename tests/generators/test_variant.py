@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from generators import dali_gpu
 from generators.variant import GROUPS, METHODS, VariantError, expand, parse, reference
 
-DECODE = ["pil", "opencv", "ffmpeg", "dali", "dali_gpu", "dali_fast", "opencv_exif"]
+DECODE = ["pil", "opencv", "ffmpeg", "dali", "dali_gpu", "dali_gpu_fancy", "dali_fast", "opencv_exif"]
 PAPER_RESIZE = [f"pil_{n}" for n in ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]] + [
     f"opencv_{n}" for n in ["nearest", "bilinear", "area", "bicubic", "lanczos"]
 ]
 RESIZE = [
     *PAPER_RESIZE,
-    *(f"dali_{n}" for n in ["nearest", "linear", "cubic", "lanczos3", "triangular", "linear_aa"]),
+    *(f"dali_{n}" for n in ["nearest", "linear", "cubic", "lanczos3", "triangular", "linear_aa", "gpu_linear"]),
     *(f"ffmpeg_{n}" for n in ["bilinear", "bicubic", "lanczos", "area", "spline"]),
 ]
 COLOR = ["nv12_ascend", "nv12_opencv", "nv12_ffmpeg", "yuv444_float", "nv12_full"]
@@ -132,8 +133,34 @@ def test_a_library_that_is_not_installed_is_named_with_what_to_install(monkeypat
     assert names("paper")[1:4] == ["opencv", "ffmpeg", "pil_nearest"]
 
 
-def test_a_method_that_cannot_run_is_refused_by_name_and_left_out_of_groups() -> None:
-    with pytest.raises(VariantError, match="dali_gpu cannot run here: needs an NVIDIA GPU"):
-        names("dali_gpu")
-    assert "dali_gpu" not in names("decode")
-    assert expand(["decode"], reference())[1].keys() == {"dali_gpu"}
+GPU = {"dali_gpu", "dali_gpu_fancy", "dali_gpu_linear"}
+
+
+def test_without_a_gpu_its_methods_are_refused_by_name_and_left_out_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dali_gpu, "gpu_problem", lambda: "CUDA shows none")
+    for text in (*GPU, "dali_gpu+pil_box"):
+        with pytest.raises(
+            VariantError, match=r"dali_gpu.* cannot run here: needs an NVIDIA GPU.*CUDA shows none"
+        ) as at:
+            names(text)
+        assert len(str(at.value).splitlines()) == 1
+        assert f"use {'dali_linear' if text == 'dali_gpu_linear' else 'dali'} (on the CPU)" in str(at.value)
+    variants, skipped = expand(["all"], reference())
+    assert skipped.keys() == GPU
+    assert not any(variant.gpu for variant in variants)
+
+
+def test_with_a_gpu_somewhere_its_methods_are_in_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dali_gpu, "gpu_problem", lambda: pytest.fail("this machine was looked at"))
+    variants, skipped = expand(["all"], reference(), gpu=True)
+    assert not skipped
+    assert {variant.name for variant in variants if variant.gpu} == GPU
+    with pytest.raises(VariantError, match="the cluster has none"):
+        expand(["dali_gpu"], reference(), gpu=False)
+
+
+def test_a_gpu_s_method_names_one_that_runs_on_the_cpu() -> None:
+    for method in METHODS.values():
+        assert method.gpu == bool(method.instead)
+        if method.gpu:
+            assert (METHODS[method.instead].stage, METHODS[method.instead].gpu) == (method.stage, False)

@@ -200,6 +200,21 @@ def test_rendering_again_finds_what_hashes_cannot(folder: Path, command: Command
     assert re.search(r'differs from the one that made the shards in .*Pillow: "1.0" → "', checked.stdout)
 
 
+def test_what_needs_a_gpu_is_refused_once_and_not_for_every_sample(
+    folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # a machine without a GPU
+    for path in folder.glob("validation-*.json"):
+        record = json.loads(path.read_text())
+        record["recipe"]["variant"]["decode"] = "dali_gpu"
+        path.write_bytes(canonical_json(record))
+    done = command("verify.py", folder.parent, "--render")
+    assert done.returncode == 2
+    assert "an NVIDIA GPU is needed to render ffmpeg again, and none was found" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
 def test_rendering_again_passes_on_this_machine(whole: Path, command: Command) -> None:
     checked = command("verify.py", whole, "--render")
     assert checked.returncode == 0, checked.stdout + checked.stderr

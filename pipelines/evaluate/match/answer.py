@@ -165,7 +165,7 @@ def _share(share: float) -> str:
 
 def _all_there(shards: Shards, stage: str) -> bool:
     there = {variant.stages[stage] for variant in shards.variants.values()}
-    return all(token in there for token, method in METHODS.items() if method.stage == stage and not method.missing)
+    return all(token in there for token, method in METHODS.items() if method.stage == stage and not method.gpu)
 
 
 def _table(shards: Shards, measured: Measured, places: Sequence[Place]) -> str:

@@ -86,7 +86,8 @@ def test_good_samples_are_kept_and_failed_ones_say_why(mixed: Path, tmp_path: Pa
             "unknown method 'pil_lancsoz' in variant 'pil_lancsoz': did you mean pil_",
         ),
         (["--variant", "pil+opencv"], "variant 'pil+opencv' names two decode methods, pil and opencv"),
-        (["--variant", "dali_gpu"], "dali_gpu cannot run here: needs an NVIDIA GPU"),
+        (["--variant", "dali_gpu"], "dali_gpu cannot run here: needs an NVIDIA GPU, and none was found"),
+        (["--variant", "pil", "--reference", "dali_gpu"], "--reference: dali_gpu cannot run here: needs an NVIDIA GPU"),
         (["--variant", "pil_box", "--geometry", "identity"], "the identity geometry does not resize"),
         (["--variant", "pil", "--reference", "piil"], "--reference: unknown method 'piil'"),
         (["--variant", "pil", "--size", "0"], "'0' is no size: give N, SHORT,LONG or WxH in pixels"),
@@ -107,8 +108,9 @@ def test_good_samples_are_kept_and_failed_ones_say_why(mixed: Path, tmp_path: Pa
     ],
 )
 def test_mistakes_are_answered_in_one_line(
-    arguments: list[str], message: str, command: Command, tmp_path: Path
+    arguments: list[str], message: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # a machine without a GPU
     done = command("generate.py", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
