@@ -1,8 +1,8 @@
 """Which calls end the process that makes them: a decoder that aborts on one image, a filter that never returns.
 
 A worker that died has left no reason. Here its shard is rendered again in processes of their own, each of which says
-what it is about to call; the one that it was at when it died is tried alone, and only what dies alone is blamed. Where
-a death needs more than one sample, the samples are parted in halves. Nothing is written.
+what it is about to call; the one that it was at when it died is tried alone, and blamed where it dies twice. Where a
+death needs more than one sample, the samples are parted in halves. Nothing is written.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from pipelines.generate.sources import Sample
 
 # Seconds that one call may take. The slowest that is known, a 179-megapixel image through Lanczos, needs a few.
 SILENCE = 120.0
+# Seconds between two calls: to start a process, or to read from a store that does not answer.
+_PAUSE = 900.0
 # How often a process that something else has killed is started again.
 _KILLED = 3
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_DONE = "done"
 
 
 class _Death(NamedTuple):
@@ -58,13 +61,16 @@ def _search(samples: Sequence[Sample], task: Task, job: Job, lethal: dict[Call, 
 
 
 def _is_lethal(sample: Sample, task: Task, job: Job, lethal: dict[Call, str]) -> bool:
-    """Whether a sample ends its process when it is alone in it; the calls that do are added to `lethal`."""
+    """Whether a sample ends its process twice when it is alone in it; the calls that do are added to `lethal`."""
     found = False
+    seen: set[Call] = set()
     while death := _attempt([sample], task, job, lethal):
         if death.call in lethal:
             raise RunError(f"shard {task.shard}: {sample.path} ends its process ({death.how}), whatever is left out")
-        lethal[death.call] = death.how
-        found = True
+        if death.call in seen:
+            lethal[death.call] = death.how
+            found = True
+        seen.add(death.call)
     return found
 
 
@@ -88,15 +94,17 @@ def _watch(samples: Sequence[Sample], task: Task, job: Job, lethal: Mapping[Call
     process = context.Process(target=_render, args=(theirs, samples, task, job, lethal), daemon=True)
     process.start()
     theirs.close()
-    last = Call(samples[0].key, "source")
+    last, calling = Call(samples[0].key, "source"), False
     try:
-        while ours.poll(SILENCE):
+        while ours.poll(SILENCE if calling else _PAUSE):
             said = ours.recv()
-            if said is None:
+            if said == _DONE:
                 return None
             if isinstance(said, Exception):
                 raise said
-            last = said
+            last, calling = (said, True) if said else (last, False)
+        if not calling:
+            raise RunError(f"shard {task.shard}: nothing was read for {_PAUSE:.0f} s after {last.key}: run it again")
         return _Death(last, f"gave no answer within {SILENCE:.0f} s")
     except EOFError:
         process.join()
@@ -114,11 +122,13 @@ def _how(status: int) -> str:
 
 
 def _render(parent: Connection, samples: Sequence[Sample], task: Task, job: Job, lethal: Mapping[Call, str]) -> None:
-    """What the process does: it says each call before it is made, and None (or what was raised) at the end."""
+    """What the process does: it says each call before it is made and None after it, and at the end that it is done."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a hung call must not outlive a worker that is killed
     try:
         for _ in job.render(task, samples, lethal, parent.send):
             pass
-        parent.send(None)
+        parent.send(_DONE)
+    except SystemExit as lost:  # a GPU that fails on everything is no image's fault
+        parent.send(RunError(str(lost)))
     except Exception as error:
         parent.send(error)

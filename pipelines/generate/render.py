@@ -104,8 +104,8 @@ class Renderer:
     """Renders samples for a set of variants against a reference, which need not be among them.
 
     A call in `lethal` is not made: it fails with the reason given there. `tell` is told of every other call before it
-    is made, and nothing is done in batches then. SystemExit is raised where a GPU does nothing more for this process:
-    whoever started the process can have the work done by another.
+    is made, and None when it has returned; nothing is done in batches then. SystemExit is raised where a GPU does
+    nothing more for this process: whoever started the process can have the work done by another.
     """
 
     variants: Sequence[Variant]
@@ -115,7 +115,7 @@ class Renderer:
     image_format: str
     shard: int
     lethal: Mapping[Call, str] = field(default_factory=dict)
-    tell: Callable[[Call], None] | None = None
+    tell: Callable[[Call | None], None] | None = None
 
     def render_all(self, given: Iterable[Given]) -> Iterator[list[Rendered]]:
         """For each sample, in order, a result for each variant, in order.
@@ -271,7 +271,7 @@ class _Caller:
     `made` is what has been made before it is asked for, by the methods that made it.
     """
 
-    def __init__(self, key: str, lethal: Mapping[Call, str], tell: Callable[[Call], None] | None) -> None:
+    def __init__(self, key: str, lethal: Mapping[Call, str], tell: Callable[[Call | None], None] | None) -> None:
         self._key, self._lethal, self._tell = key, lethal, tell
         self.made: dict[Chain, Pixels | Failure] = {}
 
@@ -297,6 +297,9 @@ class _Caller:
             if isinstance(error, MemoryError) or _NO_MEMORY.search(reason):
                 raise MemoryError(f"{token}: {reason}") from error
             return Failure(f"{token}: {reason}")
+        finally:
+            if self._tell:
+                self._tell(None)
 
     def forbidden(self, token: str) -> str | None:
         """Why a method is not to be called for this sample; None if it may be."""

@@ -44,11 +44,12 @@ class Job:
         task: Task,
         samples: Sequence[Sample],
         lethal: Mapping[Call, str],
-        tell: Callable[[Call], None] | None = None,
+        tell: Callable[[Call | None], None] | None = None,
     ) -> Iterator[dict[str, Rendered]]:
         """Some of a task's samples, in order: each as one result for every variant, by name.
 
-        `lethal` are calls that are not made, with the reason; `tell` is told of those that are, before they are.
+        `lethal` are calls that are not made, with the reason; `tell` is told of those that are, before they are,
+        and None after each.
         """
         config, source = self.config, self.source
         renderer = Renderer(
