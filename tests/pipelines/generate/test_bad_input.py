@@ -97,7 +97,10 @@ def test_good_samples_are_kept_and_failed_ones_say_why(mixed: Path, tmp_path: Pa
         (["--variant", "pil", "--limit", "0"], "'0' is not a whole number above 0"),
         (["--variant", "pil", "--dataset", "imagenet"], "--dataset imagenet needs --source PATH"),
         (["--variant", "pil", "--dataset", "imagenet", "--source", "none"], "none does not exist"),
-        (["--variant", "pil", "--dataset", "imagenet", "--source", "s3://b/val"], "URIs are not supported yet"),
+        (
+            ["--variant", "pil", "--dataset", "imagenet", "--source", "ftp://b/val"],
+            "--source ftp://b/val: give a path, or a URI",
+        ),
         (
             ["--variant", "pil", "--output", "/dev/null/out"],
             "cannot write to /dev/null/out/sample (Not a directory)",
