@@ -75,7 +75,7 @@ def check_gpu(recipes: Iterable[Recipe]) -> None:
 
 
 def explain(recipe: Recipe) -> list[str]:
-    """Where this machine's libraries, CPU and code differ from those that made the shards."""
+    """Where this machine's libraries, CPU, GPU and code differ from those that made the shards."""
     config = config_of(recipe)
     return recipe.differences(config.recipe(_variant_of(recipe, config)))
 

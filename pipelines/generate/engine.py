@@ -154,7 +154,12 @@ def gpus() -> int:
 
 
 def gpu_recipes(config: Config, variants: Sequence[Variant]) -> list[Recipe]:
-    """The recipes of variants that need a GPU, as a machine that has one says."""
+    """The recipes of variants that need a GPU, as a machine that has one says. Raises RunError where that fails."""
+    if not gpus():  # an actor would wait for one for ever
+        raise RunError(
+            "CUDA shows a GPU but Ray, which asks NVML, none: in a container, NVIDIA_DRIVER_CAPABILITIES must "
+            "have utility"
+        )
     actor = _GpuActor.remote()
     try:
         found: list[Recipe] = ray.get(actor.recipes.remote(config, variants))

@@ -169,8 +169,9 @@ def _variants(options: Options, geometry: str, ray: _Ray) -> tuple[Variant, list
     try:
         gpu = None
         if options.address:  # the cluster may have what this machine has not: it is asked only where that matters
-            wanted, _ = expand(options.variants, base_variant(options.reference, geometry, gpu=True), gpu=True)
-            gpu = any(variant.gpu for variant in wanted) and ray.engine().gpus() > 0
+            base = base_variant(options.reference, geometry, gpu=True)
+            wanted, _ = expand(options.variants, base, gpu=True)
+            gpu = any(variant.gpu for variant in (base, *wanted)) and ray.engine().gpus() > 0
         base = base_variant(options.reference, geometry, gpu)
         variants, skipped = expand(options.variants, base, gpu)
     except VariantError as error:

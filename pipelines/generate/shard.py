@@ -70,7 +70,9 @@ def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> int:
     recipes = {variant.name: job.config.recipe(variant) for variant in task.variants}
     for name, recipe in recipes.items():
         if job.recipes[name] != recipe.sha256:
-            raise RunError(f"this worker's libraries, CPU or code differ from those that the run began with ({name})")
+            raise RunError(
+                f"this worker's libraries, CPU, GPU or code differ from those that the run began with ({name})"
+            )
     if not output.is_seen():
         raise RunError(f"a worker does not see {output.root}: give a path that all nodes share, or a URI")
     rows: dict[str, list[Row]] = {variant.name: [] for variant in task.variants}

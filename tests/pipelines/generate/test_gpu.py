@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from generators.variant import parse
 from manifests import provenance
 from manifests.schema import Recipe, Record
 from pipelines.errors import RunError, UsageError
-from pipelines.generate import compare
+from pipelines.generate import compare, engine, run
 from pipelines.generate.config import Config, base_variant, describe
 from pipelines.generate.sources.find import Found, Inputs, find
 from tests.conftest import ROOT, Command
@@ -58,6 +59,43 @@ def test_a_reference_may_have_its_gpu_elsewhere(monkeypatch: pytest.MonkeyPatch)
     for gpu in (None, False):
         with pytest.raises(UsageError, match="--reference: dali_gpu cannot run here: needs an NVIDIA GPU"):
             base_variant("dali_gpu", "crop", gpu=gpu)
+
+
+@pytest.mark.parametrize(
+    ("variant", "reference"), [("dali_gpu", "pil"), ("pil", "dali_gpu"), ("pil", "dali_gpu_linear")]
+)
+def test_a_cluster_is_asked_for_the_gpu_that_a_variant_or_the_reference_needs(
+    variant: str, reference: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dali_gpu, "gpu_problem", lambda: pytest.fail("this machine was looked at"))
+    options = run.Options(
+        variants=(variant,),
+        dataset="sample",
+        inputs=Inputs(None, None, None),
+        output="out",
+        geometry=None,
+        size=None,
+        reference=reference,
+        samples_per_shard=None,
+        image_format="png",
+        limit=None,
+        workers=None,
+        overwrite=False,
+        address="10.0.0.1:6379",
+        dry_run=True,
+    )
+    monkeypatch.setattr(run._Ray, "engine", lambda self: SimpleNamespace(gpus=lambda: 1))
+    assert run.generate(options) == 0
+    monkeypatch.setattr(run._Ray, "engine", lambda self: SimpleNamespace(gpus=lambda: 0))
+    with pytest.raises(UsageError, match="the cluster has none"):
+        run.generate(options)
+
+
+def test_a_gpu_that_ray_does_not_see_is_not_waited_for(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "gpus", lambda: 0)
+    config = configured(found)
+    with pytest.raises(RunError, match="CUDA shows a GPU but Ray, which asks NVML, none"):
+        engine.gpu_recipes(config, [parse("dali_gpu", config.base)])
 
 
 def test_only_what_needs_a_gpu_has_it_in_its_provenance(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
