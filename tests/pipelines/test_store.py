@@ -7,7 +7,6 @@ import io
 import pickle
 import random
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,22 +14,9 @@ import pytest
 from pipelines import store
 from pipelines.errors import UsageError
 from pipelines.store import Disk, Place, Remote, StoreError, place_of
-from tests.store.server import S3Server, busy_proxy, free_ports, s3_server
+from tests.store.server import S3Server, busy_proxy, free_ports
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    store._connect.cache_clear()  # a connection keeps the keys that it was made with
-    yield
-    store._connect.cache_clear()
+pytestmark = pytest.mark.usefixtures("s3_environment")
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -107,6 +93,18 @@ def test_an_object_is_written_whole(server: S3Server) -> None:
     assert hashlib.sha256(held).digest() == hashlib.sha256(data).digest()
     (place / "big.tar").write(b"")
     assert (place / "big.tar").read() == b""
+
+
+def test_an_upload_that_fails_half_way_leaves_no_object(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "PATIENCE", 0.5)
+    with busy_proxy(server) as proxy:
+        place = place_of(server.uri("bucket/half", proxy.address), "--output")
+        assert isinstance(place, Remote)
+        proxy.patience, proxy.refusals = 2, 10_000
+        with pytest.raises(StoreError, match=r"s3://bucket/half/a: the store failed \(AWS Error SLOW_DOWN"):
+            (place / "a").write(b"data" * 6_000_000)
+        assert any("POST" in request for request in proxy.requests)  # the upload had begun
+    assert place_of(server.uri("bucket/half"), "--output").files() == {}
 
 
 def test_a_store_that_is_busy_is_asked_again(server: S3Server, capfd: pytest.CaptureFixture[str]) -> None:

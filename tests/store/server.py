@@ -138,13 +138,14 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
 class BusyProxy(ThreadingHTTPServer):
     """Passes requests on to the server, but answers the next `refusals` of them with 503 Slow Down.
 
-    `requests` are those so far: `LIST path`, `HEAD path`, `GET path`.
+    `patience` is how many it passes on before that; `requests` are those so far: `LIST path`, `HEAD path`, `GET path`.
     """
 
     daemon_threads = True
 
     def __init__(self, server: S3Server) -> None:
         self.server = server
+        self.patience = 0
         self.refusals = 0
         self.refused = 0
         self.requests: list[str] = []
@@ -157,7 +158,8 @@ class BusyProxy(ThreadingHTTPServer):
 
     def refuse(self) -> bool:
         with self.lock:
-            if self.refused >= self.refusals:
+            self.patience -= 1
+            if self.patience >= 0 or self.refused >= self.refusals:
                 return False
             self.refused += 1
             return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -13,15 +12,9 @@ from pyarrow import fs
 from tests.conftest import ROOT
 from tests.pipelines.generate.test_generate import files
 from tests.ray_cluster import wait_for
-from tests.store.server import S3Server, s3_server
+from tests.store.server import S3Server
 
 WORDS = ["--variant", "pil_lanczos,ffmpeg+nv12_ascend", "--dataset", "imagenet", "--samples-per-shard", "1"]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +66,10 @@ def test_a_server_that_is_killed_and_comes_back_loses_nothing(server: S3Server, 
     output = ["--output", server.uri("bucket/out")]
     run = begin(server, *output)
     wait_for(lambda: any(path.endswith("-of-00009.json") for path in stored(server, "bucket/out")), run)
-    server.kill()
-    server.start()
+    try:
+        server.kill()
+    finally:
+        server.start()
     ended = end(run)
     assert ended.status == 0, ended.stderr
     assert stored(server, "bucket/out") == expected
@@ -101,5 +96,5 @@ def test_denied_access_ends_the_run_in_one_line(where: str, server: S3Server, ex
     assert ended.status == 3
     assert "access denied" in ended.stderr
     assert "not-the-secret" not in ended.stdout + ended.stderr
-    assert stored(server, "bucket").keys() >= {"val/n01440764/astronaut.JPEG"}
-    assert not any(path.startswith("denied") for path in stored(server, "bucket"))
+    assert len(stored(server, "bucket/val")) == 9  # what is there is seen
+    assert not stored(server, "bucket/denied")

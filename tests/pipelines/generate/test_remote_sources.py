@@ -9,7 +9,6 @@ import tarfile
 import threading
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,9 @@ from pipelines.generate.sources import Missing, Segmented
 from pipelines.generate.sources.find import Found, Inputs, find
 from pipelines.generate.sources.reading import Piece, in_order, read_pieces
 from pipelines.store import Disk, Remote, StoreError, place_of
-from tests.store.server import S3Server, busy_proxy, s3_server
+from tests.store.server import S3Server, busy_proxy
+
+pytestmark = pytest.mark.usefixtures("s3_environment")
 
 # Noise of this many pixels a side: files of some 10 to 60 kB.
 SIDES = {"a 1": 100, "b": 160, "c+ü": 130, "d": 200, "e": 110, "f": 250}
@@ -138,21 +139,6 @@ def tar(path: Path, members: list[tuple[str, bytes]]) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(data)
             file.addfile(member, io.BytesIO(data))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    store._connect.cache_clear()  # a connection keeps the keys that it was made with
-    yield
-    store._connect.cache_clear()
 
 
 class Both:

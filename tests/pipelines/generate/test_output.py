@@ -1,0 +1,30 @@
+"""The output where no lock keeps two runs apart: the second to come finds out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import RunError
+from pipelines.generate.config import Config, describe
+from pipelines.generate.output import Output
+from pipelines.generate.shard import Job, Task, make_shard
+from pipelines.generate.sources.find import Inputs, find
+from pipelines.store import Disk
+
+
+def test_a_record_that_another_run_has_put_there_ends_this_one(tmp_path: Path) -> None:
+    found = find("sample", Inputs(None, None, None), 2)
+    mine, theirs = (Config("sample", "crop", (size,), "pil", "png", 2, describe(found)) for size in (224, 64))
+    with Output(Disk(str(tmp_path / "out"))).locked() as output:
+        recipe = theirs.recipe(theirs.base)
+        output.begin({recipe.name: recipe}, overwrite=False)
+        make_shard(
+            Task(0, 1, found.samples, (theirs.base,)),
+            Job(theirs, found.source, output, {recipe.name: recipe.sha256}),
+            {},
+        )
+        assert output.finish(recipe, 1)["totals"]["samples"] == 2
+        with pytest.raises(RunError, match=r"validation-00000-of-00001\.json was put there by another run"):
+            output.finish(mine.recipe(mine.base), 1)
