@@ -33,29 +33,31 @@ _FULL_OFFSET = np.array([0.0, 128.0, 128.0])
 # The same limited-range matrices in integers scaled by 256. Backward: Huawei's AIPP documentation, CSC configuration
 # "YUV420SP_U8 to RGB888_U8", BT-601NARROW. Forward: its usual counterpart (Microsoft, "Recommended 8-Bit YUV Formats").
 # The paper's equation 7 is taken to be this; its text was not at hand to compare with.
-_INTEGER_FORWARD = np.array([[66, 129, 25], [-38, -74, 112], [112, -94, -18]], np.int32)
-_INTEGER_BACKWARD = np.array([[298, 0, 409], [298, -100, -208], [298, 516, 0]], np.int32)
-_INTEGER_OFFSET = np.array([16, 128, 128], np.int32)
+_INTEGER_FORWARD = ((66, 129, 25), (-38, -74, 112), (112, -94, -18))
+_INTEGER_BACKWARD = ((298, 0, 409), (298, -100, -208), (298, 516, 0))
+_INTEGER_OFFSET = (16, 128, 128)
 
 
-def _halve(chroma: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """4:4:4 chroma (height, width, 2) to 4:2:0: the rounded mean of each 2x2 block."""
-    height, width = chroma.shape[:2]
-    even = np.pad(chroma, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge").astype(np.uint16)
+def _halve(chroma: NDArray[np.int32]) -> NDArray[np.int32]:
+    """4:4:4 chroma (height, width, ...) to 4:2:0: the rounded mean of each 2x2 block."""
+    height, width, *others = chroma.shape
+    even = np.pad(chroma, [(0, height % 2), (0, width % 2), *[(0, 0)] * len(others)], mode="edge")
     total = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
-    return ((total + 2) >> 2).astype(np.uint8)
+    mean: NDArray[np.int32] = (total + 2) >> 2
+    return mean
 
 
-def _double(chroma: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """4:2:0 chroma back to (height, width, 2) by repeating each value over its 2x2 block."""
-    doubled: NDArray[np.uint8] = chroma.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+def _double(chroma: NDArray[np.int32], height: int, width: int) -> NDArray[np.int32]:
+    """4:2:0 chroma back to (height, width, ...) by repeating each value over its 2x2 block."""
+    doubled: NDArray[np.int32] = chroma.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
     return doubled
 
 
 def _subsample(yuv: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """What is left of a 4:4:4 image after a trip through 4:2:0."""
     height, width = yuv.shape[:2]
-    return np.concatenate([yuv[..., :1], _double(_halve(yuv[..., 1:]), height, width)], axis=2)
+    chroma = _double(_halve(yuv[..., 1:].astype(np.int32)), height, width)
+    return np.concatenate([yuv[..., :1], chroma.astype(np.uint8)], axis=2)
 
 
 def _quantise(values: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -75,11 +77,19 @@ def nv12_ascend(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     Y = ((66 R + 129 G + 25 B + 128) >> 8) + 16, and likewise U and V; back with 298, 409, 100, 208 and 516.
     """
-    yuv = ((image @ _INTEGER_FORWARD.T + 128) >> 8) + _INTEGER_OFFSET
-    noised = _subsample(yuv.astype(np.uint8))  # 16..240 by construction, so nothing is clipped
-    rgb = ((noised.astype(np.int32) - _INTEGER_OFFSET) @ _INTEGER_BACKWARD.T + 128) >> 8
-    clipped: NDArray[np.uint8] = np.clip(rgb, 0, 255).astype(np.uint8)
-    return clipped
+    height, width = image.shape[:2]
+    red, green, blue = (image[..., channel].astype(np.int32) for channel in range(3))
+    luma, *chroma = (
+        (r * red + g * green + b * blue + 128 >> 8) + offset
+        for (r, g, b), offset in zip(_INTEGER_FORWARD, _INTEGER_OFFSET, strict=True)
+    )
+    noised = np.empty_like(image)
+    u, v = (_halve(plane) - 128 for plane in chroma)  # all within 16..240 before, so nothing is clipped
+    for channel, (from_y, from_u, from_v) in enumerate(_INTEGER_BACKWARD):
+        # Chroma is multiplied before it is repeated: a quarter of the work.
+        values = from_y * (luma - 16) + _double(from_u * u + from_v * v + 128, height, width) >> 8
+        noised[..., channel] = np.clip(values, 0, 255)
+    return noised
 
 
 def nv12_full(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

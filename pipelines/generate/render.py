@@ -1,5 +1,6 @@
 """One source image through many variants: decoded once per decoder, resized once per (decoder, resize).
 
+Where methods agree on a sample, down to the last pixel, what follows them is done once.
 Owns what a sample's row says. A library that fails costs the sample in the variants that use it, and nothing else:
 the row keeps the reason, which begins with the method's token. Methods on a GPU are called with batches of samples,
 before each sample is rendered with what they made; a sample whose batch failed is given to them alone.
@@ -23,7 +24,7 @@ from PIL.Image import DecompressionBombError
 from generators.geometry import MAX_PIXELS, Frame, Size, frame
 from generators.pillow import Header, header, resize_label_map
 from generators.variant import MAX_BATCH, GpuLostError, Method, Variant
-from manifests.residual import residual
+from manifests.residual import Residual, residual
 from manifests.schema import LABEL_MAP_SHA256, Row
 from pipelines.generate.encode import encode, encode_label_map
 from pipelines.generate.sources import Missing, Sample, Segmented, Source
@@ -64,9 +65,22 @@ class Given(NamedTuple):
     classes: NDArray[np.uint8] | Missing | None = None
 
 
-class _Output(NamedTuple):
+@dataclass(frozen=True)
+class _Output:
     pixels: Pixels
     frame: Frame
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.pixels.data).hexdigest()
+
+    @property
+    def same(self) -> _Same:
+        return self.sha256, self.pixels.shape
+
+
+# What two pictures have in common that are the same down to the last pixel: the digest and the shape.
+_Same = tuple[str, tuple[int, ...]]
 
 
 class _Result(NamedTuple):
@@ -215,6 +229,7 @@ class Renderer:
         results = self._results(work)
         base = results[self.reference.name].output
         encoder = _Encoder(self.image_format, classes, work.caller)
+        residuals: dict[_Same, Residual | None] = {}
         digest = "" if isinstance(data, Missing) else hashlib.sha256(data).hexdigest()
         for variant in self.variants:
             known, output = results[variant.name]
@@ -236,7 +251,9 @@ class Renderer:
             assert not isinstance(output, Failure)
             if encoded.label_map is not None:
                 fields["extra"][LABEL_MAP_SHA256] = encoded.label_map_sha256
-            row = _row(output, base, encoded.pixel_sha256, fields)
+            if output.same not in residuals:
+                residuals[output.same] = None if isinstance(base, Failure) else residual(output.pixels, base.pixels)
+            row = _row(output, residuals[output.same], fields)
             yield Rendered(row, encoded.image, encoded.label_map)
 
     def _results(self, work: _Work) -> Mapping[str, _Result]:
@@ -249,12 +266,37 @@ class Renderer:
         if known is _BOMB:
             reason = f"refused undecoded: more than {MAX_PIXELS:,} pixels (a decompression bomb?)"
             return {name: _Result(_UNKNOWN, Failure(f"{v.decode.token}: {reason}")) for name, v in variants.items()}
-        results: dict[str, _Result] = {}
-        # One decoder at a time, so that no more than one image of full size is in memory.
-        for decoder in dict.fromkeys(variant.decode for variant in variants.values()):
-            alike = [variant for variant in variants.values() if variant.decode == decoder]
-            results.update(_after(decoder, alike, data, known, self.geometry, self.size, work.caller))
-        return results
+        return dict(self._made(list(variants.values()), data, known, work.caller))
+
+    def _made(
+        self, variants: Sequence[Variant], data: bytes, known: Header | None, caller: _Caller
+    ) -> Iterator[tuple[str, _Result]]:
+        """The results by variant. A file whose header Pillow cannot read is as large as the decoder says.
+
+        One decoder at a time, so that no more images of full size are in memory than the reference's and another.
+        """
+        first: _Pictures | None = None
+        colored: dict[tuple[Method, _Same], Pixels | Failure] = {}
+        for decoder in dict.fromkeys(variant.decode for variant in variants):
+            alike = [variant for variant in variants if variant.decode == decoder]
+            decoded = _decode(decoder, data, caller)
+            if isinstance(decoded, Failure):
+                yield from ((variant.name, _Result(known or _UNKNOWN, decoded)) for variant in alike)
+                continue
+            height, width = decoded.shape[:2]
+            size = known or Header(width, height, 1)
+            if first and np.array_equal(decoded, first.decoded):
+                pictures = first
+            else:
+                try:
+                    target = frame(self.geometry, width, height, self.size)
+                except ValueError as error:
+                    failure = Failure(f"{decoder.token}: {error}")
+                    yield from ((variant.name, _Result(size, failure)) for variant in alike)
+                    continue
+                pictures = _Pictures(decoded, target, caller, colored)
+            first = first or pictures
+            yield from ((variant.name, _Result(size, pictures.of(variant))) for variant in alike)
 
 
 def _measure(data: bytes) -> Header | None:
@@ -338,59 +380,56 @@ def _make_batch(chain: Chain, calls: Iterable[tuple[_Caller, tuple[Any, ...]]]) 
         caller.made[chain] = np.ascontiguousarray(pixels)
 
 
-def _after(
-    decoder: Method,
-    variants: Sequence[Variant],
-    data: bytes,
-    known: Header | None,
-    geometry: str,
-    size: Size,
-    caller: _Caller,
-) -> Iterator[tuple[str, _Result]]:
-    """The results of all variants of one decoder: decoded once, resized once for each filter.
-
-    A file whose header Pillow cannot read is as large as the decoder says.
-    """
-    decoded = _decode(decoder, data, caller)
-    if isinstance(decoded, Failure):
-        yield from ((variant.name, _Result(known or _UNKNOWN, decoded)) for variant in variants)
-        return
-    height, width = decoded.shape[:2]
-    known = known or Header(width, height, 1)
-    try:
-        target = frame(geometry, width, height, size)
-    except ValueError as error:
-        failure = Failure(f"{decoder.token}: {error}")
-        yield from ((variant.name, _Result(known, failure)) for variant in variants)
-        return
-    resized: dict[Method | None, Pixels | Failure] = {}
-    for variant in variants:
-        if variant.resize not in resized:
-            resized[variant.resize] = _resize(decoded, decoder, variant.resize, target, caller)
-        pixels = resized[variant.resize]
-        color = variant.color
-        if color and not isinstance(pixels, Failure):
-            pixels = caller.pixels(variant.methods, functools.partial(color.load(), pixels))
-        yield variant.name, _Result(known, pixels if isinstance(pixels, Failure) else _Output(pixels, target))
-
-
 def _decode(method: Method, data: bytes, caller: _Caller) -> Pixels | Failure:
     if not data:
         return Failure(f"{method.token}: the file is empty")
     return caller.pixels((method,), lambda: method.load()(data))
 
 
-def _resize(
-    decoded: Pixels, decoder: Method, method: Method | None, target: Frame, caller: _Caller
-) -> Pixels | Failure:
-    if method is None or target.resize is None:
-        return target.cut(decoded)
-    resized = caller.pixels((decoder, method), functools.partial(method.load(), decoded, *target.resize))
-    return resized if isinstance(resized, Failure) else target.cut(resized)
+class _Pictures:
+    """What becomes of a decoded picture: resized once for each filter, and converted once by each colour method.
+
+    `colored` is what colour methods have made of the sample, whatever it was decoded and resized by.
+    """
+
+    def __init__(
+        self, decoded: Pixels, target: Frame, caller: _Caller, colored: dict[tuple[Method, _Same], Pixels | Failure]
+    ) -> None:
+        self.decoded = decoded
+        self._target = target
+        self._caller = caller
+        self._colored = colored
+        self._resized: dict[Method | None, _Output | Failure] = {}
+
+    def of(self, variant: Variant) -> _Output | Failure:
+        """The output of a variant whose decoder has made this picture, or the same one."""
+        if variant.resize not in self._resized:
+            self._resized[variant.resize] = self._output(self._resize(variant))
+        resized = self._resized[variant.resize]
+        if variant.color is None or isinstance(resized, Failure):
+            return resized
+        return self._output(self._convert(variant, variant.color, resized))
+
+    def _output(self, pixels: Pixels | Failure) -> _Output | Failure:
+        return pixels if isinstance(pixels, Failure) else _Output(pixels, self._target)
+
+    def _resize(self, variant: Variant) -> Pixels | Failure:
+        method, target = variant.resize, self._target
+        if method is None or target.resize is None:
+            return target.cut(self.decoded)
+        call = functools.partial(method.load(), self.decoded, *target.resize)
+        resized = self._caller.pixels((variant.decode, method), call)
+        return resized if isinstance(resized, Failure) else target.cut(resized)
+
+    def _convert(self, variant: Variant, method: Method, resized: _Output) -> Pixels | Failure:
+        key = method, resized.same
+        if key not in self._colored:
+            call = functools.partial(method.load(), resized.pixels)
+            self._colored[key] = self._caller.pixels(variant.methods, call)
+        return self._colored[key]
 
 
 class _Encoded(NamedTuple):
-    pixel_sha256: str
     image: bytes
     label_map: bytes | None
     label_map_sha256: str
@@ -403,22 +442,20 @@ class _Encoder:
         self._format = image_format
         self._caller = caller
         self._classes = classes
-        self._images: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        self._images: dict[_Same, bytes] = {}
         self._label_maps: dict[Frame, tuple[bytes, str]] = {}
 
     def encode(self, output: _Output) -> _Encoded | Failure:
-        digest = hashlib.sha256(output.pixels.data).hexdigest()
-        same = digest, output.pixels.shape
-        if same not in self._images:
+        if output.same not in self._images:
             encoded = self._caller.attempt(self._format, lambda: encode(output.pixels, self._format))
             if isinstance(encoded, Failure):
                 return encoded
-            self._images[same] = encoded
+            self._images[output.same] = encoded
         try:
             label_map = None if self._classes is None else self._label_map(self._classes, output.frame)
         except ValueError as error:
             return Failure(str(error))
-        return _Encoded(digest, self._images[same], *(label_map or (None, "")))
+        return _Encoded(self._images[output.same], *(label_map or (None, "")))
 
     def _label_map(self, classes: NDArray[np.uint8], target: Frame) -> tuple[bytes, str]:
         if target not in self._label_maps:
@@ -442,14 +479,13 @@ def _one_line(error: Exception) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
-def _row(output: _Output, base: _Output | Failure, pixel_sha256: str, fields: Mapping[str, Any]) -> Row:
-    compared = None if isinstance(base, Failure) else residual(output.pixels, base.pixels)
+def _row(output: _Output, compared: Residual | None, fields: Mapping[str, Any]) -> Row:
     target = output.frame
     return Row(
         **fields,
         width=target.width,
         height=target.height,
-        pixel_sha256=pixel_sha256,
+        pixel_sha256=output.sha256,
         residual_mean_abs=compared.mean_abs if compared else None,
         residual_max_abs=compared.max_abs if compared else None,
         residual_changed=compared.changed if compared else None,

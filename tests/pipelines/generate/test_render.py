@@ -14,7 +14,9 @@ from PIL import Image
 
 from generators.pillow import header
 from generators.variant import METHODS, Method, Variant, parse, reference
+from manifests.residual import residual
 from manifests.verify import decode
+from pipelines.generate import render as renderer
 from pipelines.generate.render import Rendered, Renderer
 from pipelines.generate.sources import Missing, Sample
 
@@ -85,6 +87,33 @@ def test_each_stage_is_done_once(photographs: dict[str, bytes], monkeypatch: pyt
         "nv12_opencv": 2,
         "nv12_ascend": 1,
     }
+
+
+def test_what_follows_the_same_pixels_is_done_once(
+    photographs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pil`, `opencv` and `dali` decode alike; and a resize to the size that a picture has is no change to it."""
+    data = io.BytesIO()
+    Image.open(io.BytesIO(photographs["coffee"])).convert("RGB").resize((256, 256)).save(data, "JPEG")
+    words = ("opencv", "dali", "opencv+nv12_ascend", "nv12_ascend", "pil_box+nv12_ascend", "pil_hamming")
+    alone = [render(data.getvalue(), word)[0] for word in words]
+    calls: Counter[str] = Counter()
+    load = Method.load
+
+    def counting(self: Method) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            calls[self.token] += 1
+            return load(self)(*arguments)
+
+        return call
+
+    monkeypatch.setattr(Method, "load", counting)
+    residuals = Counter[None]()
+    monkeypatch.setattr(renderer, "residual", lambda *images: (residuals.update([None]), residual(*images))[1])
+    assert render(data.getvalue(), *words) == alone
+    once = ("pil", "opencv", "dali", "pil_bilinear", "nv12_ascend", "pil_box", "pil_hamming")
+    assert calls == dict.fromkeys(once, 1)
+    assert residuals[None] == 2
 
 
 @pytest.mark.parametrize("token", sorted(t for t, m in METHODS.items() if m.stage == "decode" and not m.gpu))

@@ -6,6 +6,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.generate.tar import TarWriter
 
@@ -37,6 +39,20 @@ def test_same_members_give_the_same_bytes(tmp_path: Path) -> None:
     write(tmp_path / "one.tar")
     write(tmp_path / "two.tar")
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
+
+
+@given(st.dictionaries(st.from_regex(r"[a-zé0-9_]{1,50}\.png", fullmatch=True), st.binary(max_size=2000), max_size=25))
+def test_the_tar_is_the_one_that_python_writes(members: dict[str, bytes]) -> None:
+    ours, theirs = io.BytesIO(), io.BytesIO()
+    tar = TarWriter(ours)
+    with tarfile.open(fileobj=theirs, mode="w", format=tarfile.USTAR_FORMAT) as other:
+        for name, data in members.items():
+            tar.add(name, data)
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            other.addfile(member, io.BytesIO(data))
+    tar.close()
+    assert ours.getvalue() == theirs.getvalue()
 
 
 def test_a_name_that_ustar_cannot_hold_is_refused() -> None:
