@@ -1,0 +1,128 @@
+"""What benchmarks share: real images in any number, and runs of generate.py that are watched from outside."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from pipelines.generate.sources import SampleSource
+
+ROOT = Path(__file__).resolve().parent.parent
+SYNSET = "n01440764"  # ImageNet's class 0: the class is of no matter here
+_INTERVAL = 0.05  # seconds between two looks at the processes
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """A command line with `--source`."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--source", type=Path, help="a tree of class folders; default: the built-in photographs")
+    return made
+
+
+def photographs(tree: Path | None) -> list[bytes]:
+    """The images of a tree of class folders, or the built-in photographs. Exits where there is none."""
+    if tree:
+        found = [path.read_bytes() for path in sorted(tree.glob("*/*"))]
+    else:
+        source = SampleSource()
+        found = [data for data in source.read(list(source.listing().samples)) if isinstance(data, bytes)]
+    if not found:
+        sys.exit(f"no images in the folders of {tree}")
+    return found
+
+
+def lay_out(images: Sequence[bytes], count: int, folder: Path) -> Path:
+    """A tree with one class folder in a new folder: so many files, of the images taken again and again."""
+    files = folder / SYNSET
+    files.mkdir(parents=True)
+    for index, data in zip(range(count), itertools.cycle(images), strict=False):
+        (files / f"image-{index:06d}.JPEG").write_bytes(data)
+    return folder
+
+
+@dataclass
+class Watched:
+    """What a run has used, as seen from outside: seconds of processor time and, in bytes, resident memory.
+
+    `seconds` are those in which a worker was at work; `resident` has a value for each look at the busiest worker.
+    """
+
+    seconds: float = 0.0
+    processor: dict[psutil.Process, float] = field(default_factory=dict)
+    resident: list[int] = field(default_factory=list)
+    driver: int = 0
+
+    @property
+    def total(self) -> float:
+        """Processor time of all processes together, Ray's own too."""
+        return sum(self.processor.values())
+
+
+def generate(*words: object) -> Watched:
+    """Run generate.py and watch it. Exits where it fails."""
+    command = [sys.executable, "generate.py", *map(str, words)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    watched, began, ended = Watched(), 0.0, 0.0
+    # Ended runs are waited for last, so that a process's number is not another's meanwhile.
+    driver = psutil.Process(process.pid)
+    while driver.status() != psutil.STATUS_ZOMBIE:
+        now = time.monotonic()
+        if working := list(_look(driver, watched)):
+            began, ended = began or now, now
+            watched.resident.append(max(working))
+        time.sleep(_INTERVAL)
+    _, errors = process.communicate()
+    if process.returncode:
+        sys.exit(f"generate.py ended with {process.returncode}: {errors.strip()}")
+    watched.seconds = ended - began
+    return watched
+
+
+def _look(driver: psutil.Process, watched: Watched) -> Iterator[int]:
+    """Take note of all processes; the resident memory of each worker that is making a shard."""
+    try:
+        processes = [driver, *driver.children(recursive=True)]
+    except psutil.Error:
+        return
+    for process in processes:
+        try:
+            with process.oneshot():
+                times = process.cpu_times()
+                name, resident = process.name(), process.memory_info().rss
+        except psutil.Error:
+            continue
+        watched.processor[process] = times.user + times.system
+        if process == driver:
+            watched.driver = max(watched.driver, resident)
+        elif name.startswith("ray::_make"):
+            yield resident
+
+
+def size_of(folder: Path, pattern: str = "*") -> int:
+    """Bytes of the files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file())
+
+
+def imagenet(source: Path, output: Path, variant: str) -> list[object]:
+    """What every run of generate.py here is asked, but for the number of workers."""
+    return ["--variant", variant, "--dataset", "imagenet", "--source", source, "--output", output]
+
+
+def temporary() -> tempfile.TemporaryDirectory[str]:
+    """A folder for a benchmark's files: named by TMPDIR, or the system's."""
+    return tempfile.TemporaryDirectory(prefix="sysnoise-")
+
+
+def pin(cores: int) -> None:
+    """Keep this process, and what it starts, to so many of the cores that it has."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
