@@ -1,0 +1,5 @@
+"""Tests mirror the packages."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from hypothesis import settings
 
 from generators.variant import METHODS
 from pipelines.generate.sources import SampleSource
+from tests import ROOT
+from tests.ray_cluster import cluster
 
 # Machines differ in speed, and a test that is slow today has not failed.
 settings.register_profile("sysnoise", deadline=None)
@@ -22,8 +24,6 @@ settings.load_profile("sysnoise")
 # A run in a test starts a Ray of its own, whatever cluster the tests are started beside.
 for name in [name for name in os.environ if name.startswith("RAY_")]:
     del os.environ[name]
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -72,17 +72,43 @@ def ffmpeg() -> str:
     return program
 
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Done = subprocess.CompletedProcess[str]
+Command = Callable[..., Done]
 
 
-@pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """Run an entry of the checkout as a user would: `command("generate.py", "--variant", ...)`."""
+@pytest.fixture(scope="session")
+def joined() -> Iterator[dict[str, str]]:
+    """An environment in which generate.py joins a Ray of two CPUs, since to start one of its own takes it seconds."""
+    with cluster("--num-cpus=2") as made:
+        yield {**made.environment, "RAY_ADDRESS": made.address}
 
-    def run(script: str, *arguments: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, str(ROOT / script), *map(str, arguments)]
-        done = subprocess.run(words, capture_output=True, text=True, cwd=cwd, check=False)
-        assert "Traceback" not in done.stderr, done.stderr
+
+@pytest.fixture(scope="session")
+def generate(joined: dict[str, str]) -> Command:
+    """Run generate.py on the Ray that tests share: `generate("--variant", ...)`. It must end with `status`."""
+
+    def run(*words: object, cwd: Path = ROOT, status: int = 0) -> Done:
+        done = _run(["generate.py", *words], cwd, joined)
+        assert done.returncode == status, done.stderr
         return done
 
     return run
+
+
+@pytest.fixture
+def command(tmp_path: Path, request: pytest.FixtureRequest) -> Command:
+    """Run an entry of the checkout as a user would: `command("verify.py", ...)`; generate.py as `generate` does."""
+
+    def run(script: str, *words: object, cwd: Path = tmp_path) -> Done:
+        environment = request.getfixturevalue("joined") if script == "generate.py" else None
+        return _run([script, *words], cwd, environment)
+
+    return run
+
+
+def _run(words: Sequence[object], cwd: Path, environment: dict[str, str] | None) -> Done:
+    script, *others = map(str, words)
+    command = [sys.executable, str(ROOT / script), *others]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done

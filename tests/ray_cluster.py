@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.store.server import free_ports
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -34,22 +34,30 @@ def wait_for(
         time.sleep(0.01)
 
 
+def _hosts() -> Iterator[str]:
+    """Addresses of loopback for the nodes of a cluster: two of its bytes drawn by lot."""
+    high, low = secrets.token_bytes(2)
+    return (f"127.{high}.{low}.{node}" for node in itertools.count(2))
+
+
 @dataclass
 class Cluster:
     """A head with a dashboard, and nodes that come and go. `environment` is what its clients and workers need.
 
-    Each node has a loopback address of its own; for 127.0.0.1, Ray would take the machine's address in the network.
+    Each node has a loopback address of its own, which no other cluster on this machine has, since Ray gives some of its
+    ports fixed numbers; for 127.0.0.1, it would take the machine's address in the network.
     """
 
     environment: Mapping[str, str]
     folder: str
     ports: list[int] = field(default_factory=lambda: free_ports(2))
-    _hosts: Iterator[int] = field(default_factory=lambda: itertools.count(2))
+    hosts: Iterator[str] = field(default_factory=_hosts)
+    head: str = ""
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def address(self) -> str:
-        return f"127.0.0.2:{self.ports[0]}"
+        return f"{self.head}:{self.ports[0]}"
 
     @property
     def dashboard(self) -> str:
@@ -65,7 +73,8 @@ class Cluster:
         return self._start(prefix, f"--address={self.address}", *more)
 
     def _start(self, prefix: tuple[str, ...], *words: str) -> subprocess.Popen[bytes]:
-        host = f"127.0.0.{next(self._hosts)}"
+        host = next(self.hosts)
+        self.head = self.head or host
         # Ray's own choice is one number, which another Ray on this machine may have.
         common = [f"--node-ip-address={host}", f"--dashboard-agent-listen-port={free_ports(1)[0]}"]
         common += ["--object-store-memory=80000000", "--disable-usage-stats", "--block"]

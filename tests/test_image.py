@@ -26,7 +26,7 @@ from packaging.utils import canonicalize_name
 import generate
 from manifests.provenance import code_sha256
 from pipelines.generate import config
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.test_house import ENTRIES, PACKAGES
 
 if sys.version_info >= (3, 11):

@@ -18,7 +18,8 @@ from generators.geometry import GEOMETRIES, MAX_PIXELS, MAX_RESIZED_PIXELS
 from generators.variant import GROUPS, METHODS
 from pipelines import store
 from pipelines.generate import engine
-from tests.conftest import ROOT, Command
+from tests import ROOT
+from tests.conftest import Command
 
 # The options of timm's script, of huggingface_hub's and of Ray's are not ours to check.
 THEIRS = re.compile(r"^```sh\n(python validate\.py|hf download|ray) .*?^```\n", re.DOTALL | re.MULTILINE)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT
+from tests.conftest import Command
 from tests.test_readme import blocks
 
 # Five images for the five tars of the recipe, and one that is in the annotations alone.
@@ -51,7 +51,7 @@ def test_recipes_are_short() -> None:
 
 
 @pytest.fixture(scope="module")
-def detection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def detection(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
     """A folder with `out/coco/pil_lanczos`, letterboxed, and its annotations as `instances.json`."""
     folder = tmp_path_factory.mktemp("detection")
     images: list[dict[str, Any]] = []
@@ -69,7 +69,7 @@ def detection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "instances.json").write_text(json.dumps(truth))
     words = ["--variant", "pil_lanczos", "--dataset", "coco", "--source", "val2017", "--annotations", "instances.json"]
     words += ["--geometry", "letterbox", "--size", "96", "--samples-per-shard", "1", "--limit", "5"]
-    subprocess.run([sys.executable, str(ROOT / "generate.py"), *words], cwd=folder, check=True, capture_output=True)
+    generate(*words, cwd=folder)
     return folder
 
 

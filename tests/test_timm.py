@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import Command
 from tests.test_recipes import recipe, run
 
 # Scores that are right for every image but the cat: 8 of 9.
@@ -73,11 +73,10 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
     """A folder with `out/sample/pil_lanczos` in one tar, as after `make sample`."""
     found = tmp_path_factory.mktemp("loops")
-    words = [sys.executable, str(ROOT / "generate.py"), "--variant", "pil_lanczos"]
-    subprocess.run(words, cwd=found, capture_output=True, check=True)
+    generate("--variant", "pil_lanczos", cwd=found)
     return found
 
 

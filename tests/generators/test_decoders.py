@@ -169,7 +169,7 @@ _OTHER_VERSION = {"samp_rgb_ids_2x2_2x2_1x1.jpeg", "corrupt_fuzz_prog.jpg"}
 def test_ffmpeg_equals_the_program_on_real_images(ffmpeg: str, data: Path) -> None:
     real = sorted((data / "imagenet").rglob("*.JPEG"))
     odd = sorted(path for path in (data / "odd").iterdir() if path.suffix != ".tsv")
-    for path in [*real, *odd]:
+    for path in [*real[::4], *odd]:  # to start the program takes time
         expected = program(ffmpeg, path)
         if path.name in _OTHER_VERSION:
             continue

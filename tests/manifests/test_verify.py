@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,15 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from manifests.schema import canonical_json
-from tests.conftest import ROOT, Command
+from tests.conftest import Command
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
     """Five shards of two variants."""
     output = tmp_path_factory.mktemp("whole")
     words = ["--variant", "pil_lanczos,ffmpeg", "--samples-per-shard", "2", "--output", str(output)]
-    subprocess.run([sys.executable, "generate.py", *words], cwd=ROOT, capture_output=True, check=True)
+    generate(*words)
     return output
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,21 +14,14 @@ import pytest
 from PIL import Image
 
 from pipelines.evaluate.shards import Shards, open_shards
-from tests.conftest import ROOT
+from tests.conftest import Command
 
 VARIANTS = "reference,opencv,ffmpeg,pil_nearest,opencv_area,nv12_ascend,ffmpeg+pil_nearest,pil_nearest+nv12_ascend"
 COUNT = 48
 
 
-def generate(*words: object) -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "generate.py"), *map(str, words)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="session")
-def noised(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, bytes]) -> Path:
+def noised(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, bytes], generate: Command) -> Path:
     """Shards of 48 cut-outs of photographs with labels from 0 to 9; `VARIANTS`, 64 pixels, two shards each."""
     folder = tmp_path_factory.mktemp("noised")
     source = folder / "source"
@@ -79,7 +70,7 @@ CATEGORIES = (90, 7, 1)  # any ids will do
 
 
 @pytest.fixture(scope="session")
-def coco(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def coco(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> tuple[Path, Path]:
     """COCO shards of 14 images of noise, letterboxed (at 1.5 times their size, 22 pixels down), and the annotations."""
     folder = tmp_path_factory.mktemp("coco")
     source = folder / "val2017"

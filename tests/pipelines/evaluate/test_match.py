@@ -6,8 +6,6 @@ import io
 import pickle
 import re
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -27,7 +25,7 @@ from pipelines.evaluate.match import MatchOptions, match, run
 from pipelines.evaluate.match.measure import Group, Measured
 from pipelines.evaluate.match.rank import rank
 from pipelines.evaluate.shards import open_shards
-from tests.conftest import ROOT
+from tests.conftest import Command
 
 Images = dict[str, NDArray[Any]]
 VARIANTS = ("pil_bilinear", "opencv", "pil_lanczos", "opencv_area", "ffmpeg", "nv12_ascend")
@@ -52,14 +50,11 @@ def sources(photographs: Mapping[str, bytes], tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
-def root(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(sources: Path, tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
     """Shards of six variants, two of which have the same pixels."""
     output = tmp_path_factory.mktemp("out")
     words = ["--variant", ",".join(VARIANTS), "--dataset", "imagenet", "--source", sources.parent, "--output", output]
-    done = subprocess.run(
-        [sys.executable, "generate.py", *map(str, words)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1, done.stderr  # the broken one failed
+    generate(*words, status=1)  # the broken one failed
     return output / "imagenet"
 
 

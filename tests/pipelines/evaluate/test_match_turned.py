@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,14 +14,14 @@ from PIL import Image
 
 from pipelines.evaluate.match import MatchOptions, match
 from pipelines.evaluate.shards import open_shards
-from tests.conftest import ROOT
+from tests.conftest import Command
 
 VARIANTS = ("pil_bilinear", "opencv_exif", "pil_lanczos", "nv12_ascend")
 TURNED = "turned"
 
 
 @pytest.fixture(scope="module")
-def root(photographs: Mapping[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(photographs: Mapping[str, bytes], tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
     """Shards that keep the aspect of three upright photographs and of one that EXIF turns."""
     folder = tmp_path_factory.mktemp("tree") / "n02123045"
     folder.mkdir()
@@ -35,7 +33,7 @@ def root(photographs: Mapping[str, bytes], tmp_path_factory: pytest.TempPathFact
     output = tmp_path_factory.mktemp("out")
     words = ["--variant", ",".join(VARIANTS), "--dataset", "imagenet", "--source", folder.parent, "--output", output]
     words += ["--geometry", "keep_ratio", "--size", "120,200"]
-    subprocess.run([sys.executable, "generate.py", *map(str, words)], cwd=ROOT, capture_output=True, check=True)
+    generate(*words)
     return output / "imagenet"
 
 

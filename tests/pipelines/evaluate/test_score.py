@@ -20,7 +20,8 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from tests.conftest import ROOT, Command
+from tests import ROOT
+from tests.conftest import Command
 from tests.pipelines.evaluate.conftest import COUNT, write_predictions, wrong_in
 from tests.pipelines.evaluate.model.models import colour_model
 

@@ -17,14 +17,13 @@ from pipelines.evaluate.segmentation import Segmentation
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap
 from tests.conftest import Command
-from tests.pipelines.evaluate.conftest import generate
 
 BOOTSTRAP = Bootstrap(100, 0)
 LabelMap = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
-def towns(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+def towns(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Shards:
     """Six images of stripes of classes, some of them ignored."""
     folder = tmp_path_factory.mktemp("cityscapes")
     random = np.random.default_rng(9)

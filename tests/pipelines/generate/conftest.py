@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.ray_cluster import Cluster, cluster
 
 FAULTS = ROOT / "tests" / "faults"

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, Command
+from tests import ROOT
+from tests.conftest import Command
 
 
 def jpeg(width: int, height: int) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.pipelines.generate.test_generate import files
 from tests.ray_cluster import Cluster, cluster, wait_for
 

@@ -6,8 +6,6 @@ import contextlib
 import gc
 import io
 import json
-import subprocess
-import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -27,7 +25,7 @@ from generators.geometry import frame
 from pipelines.errors import SourceError, UsageError
 from pipelines.generate.sources import Catalogue, Missing, Source, open_coco
 from pipelines.store import Disk
-from tests.conftest import ROOT, Command
+from tests.conftest import Command
 
 # Sides that 2 and 4 times the size are whole for, so that scales are exact integers.
 SHAPES = {"000000000001.jpg": (160, 80), "000000000002.jpg": (80, 160), "000000000003.jpg": (160, 80)}
@@ -79,13 +77,8 @@ def instances(tmp_path: Path, truth: dict[str, Any]) -> Path:
     return path
 
 
-def generate(output: Path, source: Path, instances: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    words = ["--dataset", "coco", "--source", str(source), "--annotations", str(instances), "--output", str(output)]
-    done = subprocess.run(
-        [sys.executable, "generate.py", *words, *more], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert "Traceback" not in done.stderr
-    return done
+def asked(output: Path, source: Path, instances: Path, *more: str) -> list[object]:
+    return ["--dataset", "coco", "--source", source, "--annotations", instances, "--output", output, *more]
 
 
 def opened(images: Path, instances: Path | None) -> Source:
@@ -175,14 +168,16 @@ def test_what_is_no_source_is_refused(images: Path, instances: Path, tmp_path: P
     assert "no images in" in refused(tmp_path / "empty", instances)
 
 
-def test_odd_images_and_annotations(images: Path, instances: Path, truth: dict[str, Any], tmp_path: Path) -> None:
+def test_odd_images_and_annotations(
+    images: Path, instances: Path, truth: dict[str, Any], tmp_path: Path, generate: Command
+) -> None:
     """Missing from the folder, missing from the file, annotated but unknown: each said, and nothing lost."""
     (images / "000000000002.jpg").unlink()
     (images / "000000000003.jpg").rename(images / "000000000009.jpg")
     truth["annotations"].append(annotation(5, 77, 7, [1.0, 1.0, 2.0, 2.0]))
     instances.write_text(json.dumps(truth))
-    done = generate(tmp_path / "out", images, instances, "--variant", "pil", "--size", "160,320")
-    assert done.returncode == 1
+    words = asked(tmp_path / "out", images, instances, "--variant", "pil", "--size", "160,320")
+    done = generate(*words, status=1)
     assert "has 1 annotations of images that it does not list" in done.stderr
     assert "lists 2 names (000000000002.jpg, …) that the source does not have: counted as failed" in done.stderr
     assert "does not list 000000000009.jpg: image id -1" in done.stderr
@@ -213,20 +208,10 @@ GEOMETRIES = {"keep_ratio": "160,320", "letterbox": "320", "stretch": "640x640"}
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_detections_on_shards_score_as_in_source_pixels(
-    geometry: str, images: Path, instances: Path, truth: dict[str, Any], tmp_path: Path
+    geometry: str, images: Path, instances: Path, truth: dict[str, Any], tmp_path: Path, generate: Command
 ) -> None:
-    done = generate(
-        tmp_path / "out",
-        images,
-        instances,
-        "--variant",
-        "pil",
-        "--geometry",
-        geometry,
-        "--size",
-        GEOMETRIES[geometry],
-    )
-    assert done.returncode == 0, done.stderr
+    chosen = ("--geometry", geometry, "--size", GEOMETRIES[geometry])
+    generate(*asked(tmp_path / "out", images, instances, "--variant", "pil", *chosen))
     infos = {info["image_id"]: info for _, info in read(tmp_path / "out", "pil_bilinear")}
     assert all(float(info[f"scale_{axis}"]).is_integer() for info in infos.values() for axis in "xy")
     rng = np.random.default_rng(0)
@@ -263,15 +248,14 @@ def keep_ratio_boxes(
     return boxes * ratios, (new_width, new_height)
 
 
-def test_real_images_and_their_boxes(data: Path, tmp_path: Path) -> None:
+def test_real_images_and_their_boxes(data: Path, tmp_path: Path, generate: Command) -> None:
     source, instances = data / "coco" / "val2017", data / "coco" / "annotations" / "instances_val2017.json"
-    words = ["--variant", "paper", "--samples-per-shard", "6"]
-    done = generate(tmp_path / "out", source, instances, *words, "--limit", "12")
-    assert done.returncode == 0, done.stderr
+    words = ["--variant", "paper", "--samples-per-shard", "4", "--limit", "8"]
+    generate(*asked(tmp_path / "out", source, instances, *words))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(instances))
     samples = read(tmp_path / "out", "pil_bilinear")
-    assert len(samples) == 12
+    assert len(samples) == 8
     assert len({tuple(info) for _, info in samples}) == 1
     for pixels, info in samples:
         known = coco.loadImgs([info["image_id"]])[0]
@@ -283,8 +267,7 @@ def test_real_images_and_their_boxes(data: Path, tmp_path: Path) -> None:
         scale = np.array([info["scale_x"], info["scale_y"]] * 2)
         crop = np.array([info["crop_x"], info["crop_y"]] * 2)
         np.testing.assert_allclose(boxes * scale - crop, expected, rtol=1e-12)
-    again = generate(tmp_path / "one", source, instances, *words, "--limit", "12", "--workers", "1")
-    assert again.returncode == 0
+    generate(*asked(tmp_path / "one", source, instances, *words, "--workers", "1"))
     first, second = (
         {p.relative_to(o): p.read_bytes() for p in o.rglob("*") if p.is_file()}
         for o in (tmp_path / "out", tmp_path / "one")
@@ -293,10 +276,10 @@ def test_real_images_and_their_boxes(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_annotations_are_named_in_the_manifest_and_must_be_the_same(
-    images: Path, instances: Path, tmp_path: Path, command: Command
+    images: Path, instances: Path, tmp_path: Path, generate: Command, command: Command
 ) -> None:
     words = ["--variant", "pil", "--size", "160,320"]
-    assert generate(tmp_path / "out", images, instances, *words).returncode == 0
+    generate(*asked(tmp_path / "out", images, instances, *words))
     summary = json.loads((tmp_path / "out" / "coco" / "pil_bilinear" / "manifest.json").read_text())
     assert summary["config"]["source"]["annotations"] == "instances.json"
     assert summary["geometry"] == {"name": "keep_ratio", "size": [160, 320]}
@@ -304,6 +287,5 @@ def test_the_annotations_are_named_in_the_manifest_and_must_be_the_same(
     checked = command("verify.py", tmp_path / "out", "--render", "--source", images, "--annotations", instances)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     instances.write_text(instances.read_text() + " ")
-    done = generate(tmp_path / "out", images, instances, *words)
-    assert done.returncode == 2
+    done = generate(*asked(tmp_path / "out", images, instances, *words), status=2)
     assert "another source, config.source.annotations_sha256" in done.stderr

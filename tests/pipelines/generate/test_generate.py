@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +26,8 @@ from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import Inputs, find
 from pipelines.store import Disk
-from tests.conftest import ROOT, Command
+from tests import ROOT
+from tests.conftest import Command
 
 VARIANTS = "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend"
 
@@ -47,14 +45,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def arguments(output: Path, *more: str, variant: str = VARIANTS) -> list[str]:
-    words = ["generate.py", "--variant", variant, "--samples-per-shard", "2", "--output", str(output), *more]
-    return [sys.executable, *words]
+def asked(output: Path, *more: str, variant: str = VARIANTS) -> list[str]:
+    return ["--variant", variant, "--samples-per-shard", "2", "--output", str(output), *more]
 
 
-def run(output: Path, *more: str, variant: str = VARIANTS) -> subprocess.CompletedProcess[str]:
-    words = arguments(output, *more, variant=variant)
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+def run(output: Path, *more: str, variant: str = VARIANTS) -> None:
+    """A run with a Ray of its own."""
+    words = [sys.executable, "generate.py", *asked(output, *more, variant=variant)]
+    subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
 
 
 def test_the_layout_is_the_contract_s(made: Path) -> None:
@@ -135,23 +133,25 @@ def test_bytes_do_not_depend_on_the_number_of_workers(workers: int, made: Path, 
     assert files(tmp_path) == files(made)
 
 
-def test_bytes_do_not_depend_on_what_else_is_made(made: Path, tmp_path: Path) -> None:
+def test_bytes_do_not_depend_on_what_else_is_made_or_whose_ray_it_is(
+    made: Path, tmp_path: Path, generate: Command
+) -> None:
     for variant in reversed(VARIANTS.split(",")):
-        run(tmp_path, variant=variant)
+        generate(*asked(tmp_path, variant=variant))
     assert files(tmp_path) == files(made)
 
 
-def test_the_same_command_again_does_nothing(made: Path, tmp_path: Path) -> None:
+def test_the_same_command_again_does_nothing(made: Path, tmp_path: Path, command: Command) -> None:
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")}
-    done = run(tmp_path)
+    done = command("generate.py", *asked(tmp_path))
     assert "Nothing was left to do." in done.stdout
     assert "Ray" not in done.stderr
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")} == before
     assert files(tmp_path) == files(made)
 
 
-def test_only_what_is_missing_or_damaged_is_made_again(made: Path, tmp_path: Path) -> None:
+def test_only_what_is_missing_or_damaged_is_made_again(made: Path, tmp_path: Path, generate: Command) -> None:
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     folder = tmp_path / "sample" / "ffmpeg"
     (folder / "validation-00001-of-00005.tar").unlink()
@@ -159,7 +159,7 @@ def test_only_what_is_missing_or_damaged_is_made_again(made: Path, tmp_path: Pat
     record.write_bytes(record.read_bytes()[:100])
     os.truncate(folder / "validation-00004-of-00005.tar", 1000)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")}
-    run(tmp_path)
+    generate(*asked(tmp_path))
     assert files(tmp_path) == files(made)
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")}
     made_again = {path.name for path, when in after.items() if before.get(path) != when}
@@ -169,7 +169,7 @@ def test_only_what_is_missing_or_damaged_is_made_again(made: Path, tmp_path: Pat
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A run that is in the middle of its work: some shards are whole, others are not."""
-    words = arguments(tmp_path, "--workers", "2", variant="all")
+    words = [sys.executable, "generate.py", *asked(tmp_path, "--workers", "2", variant="all")]
     process = subprocess.Popen(words, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for(lambda: list(tmp_path.rglob("*.partial")), process)
     yield process
@@ -187,10 +187,10 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[Any], se
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def everything(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> dict[str, bytes]:
     """What an undisturbed run of all variants writes."""
     output = tmp_path_factory.mktemp("everything")
-    run(output, variant="all")
+    generate(*asked(output, variant="all"))
     return files(output)
 
 
@@ -283,10 +283,10 @@ def test_another_library_version_in_the_same_output_is_refused(made: Path, tmp_p
     assert "another library version, provenance.libraries.Pillow" in refused.stderr
 
 
-def test_overwrite_replaces_what_another_configuration_made(made: Path, tmp_path: Path) -> None:
-    run(tmp_path, "--size", "160", variant="ffmpeg")
-    run(tmp_path, "--overwrite", variant="ffmpeg")
-    assert "Nothing was left to do." in run(tmp_path, "--overwrite", variant="ffmpeg").stdout
+def test_overwrite_replaces_what_another_configuration_made(made: Path, tmp_path: Path, generate: Command) -> None:
+    generate(*asked(tmp_path, "--size", "160", variant="ffmpeg"))
+    generate(*asked(tmp_path, "--overwrite", variant="ffmpeg"))
+    assert "Nothing was left to do." in generate(*asked(tmp_path, "--overwrite", variant="ffmpeg")).stdout
     found = files(tmp_path)
     expected = files(made)
     for path in found:
@@ -312,9 +312,9 @@ def test_a_dry_run_writes_nothing_and_is_near_the_truth(made: Path, tmp_path: Pa
     assert float(total[3]) * 1e6 == pytest.approx(actual, rel=0.5)
 
 
-def test_identical_pixels_are_reported(tmp_path: Path) -> None:
-    assert "degenerate" not in run(tmp_path, variant="opencv,pil_box").stdout
-    done = run(tmp_path, variant="pil,dali")  # compared with what earlier runs have made, too
+def test_identical_pixels_are_reported(tmp_path: Path, generate: Command) -> None:
+    assert "degenerate" not in generate(*asked(tmp_path, variant="opencv,pil_box")).stdout
+    done = generate(*asked(tmp_path, variant="pil,dali"))  # compared with what earlier runs have made, too
     same = "dali, opencv, pil_bilinear."
     assert f"Same pixels on every image (degenerate): {same}" in done.stdout
     assert f"Same pixels on every image: {same}" in (tmp_path / "sample" / "README.md").read_text()
@@ -324,42 +324,14 @@ def test_identical_pixels_are_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("image_format", ["webp", "npy"])
 @pytest.mark.parametrize("geometry", ["identity", "stretch"])
-def test_other_formats_and_geometries(image_format: str, geometry: str, tmp_path: Path, command: Command) -> None:
+def test_other_formats_and_geometries(
+    image_format: str, geometry: str, tmp_path: Path, generate: Command, command: Command
+) -> None:
     variant = "pil,nv12_ascend" if geometry == "identity" else "pil_box,nv12_ascend"
-    run(tmp_path, "--image-format", image_format, "--geometry", geometry, "--limit", "3", variant=variant)
+    words = asked(tmp_path, "--image-format", image_format, "--geometry", geometry, "--limit", "3", variant=variant)
+    generate(*words)
     checked = command("verify.py", tmp_path, "--render")
     assert checked.returncode == 0, checked.stdout
-
-
-def listens(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def test_a_cluster_at_an_address(made: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    host, _, port = address.partition(":")
-    # Ray's sockets lie below its folder, and a socket's path is at most 107 bytes long.
-    with tempfile.TemporaryDirectory(prefix="ray") as folder:
-        head = [str(Path(sys.executable).with_name("ray")), "start", "--head", f"--node-ip-address={host}"]
-        head += [f"--port={port}", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={folder}", "--block"]
-        cluster = subprocess.Popen(head, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            wait_for(lambda: listens(host, int(port)), cluster)
-            words = arguments(tmp_path)
-            environment["RAY_ADDRESS"] = address
-            done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
-            assert files(tmp_path) == files(made)
-        finally:
-            cluster.terminate()
-            cluster.wait(60)
 
 
 def test_no_cluster_at_an_address(tmp_path: Path, command: Command) -> None:

@@ -22,7 +22,8 @@ from pipelines.errors import RunError, UsageError
 from pipelines.generate import compare, engine, run
 from pipelines.generate.config import Config, base_variant, describe
 from pipelines.generate.sources.find import Found, Inputs, find
-from tests.conftest import ROOT, Command
+from tests import ROOT
+from tests.conftest import Command
 
 
 @pytest.fixture(scope="module")

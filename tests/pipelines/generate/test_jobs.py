@@ -12,7 +12,7 @@ import pytest
 
 from manifests.provenance import code_sha256
 from pipelines.generate.config import _CODE
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.ray_cluster import RAY, Cluster, wait_for
 
 

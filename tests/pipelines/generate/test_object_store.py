@@ -9,7 +9,8 @@ from typing import NamedTuple
 import pytest
 from pyarrow import fs
 
-from tests.conftest import ROOT
+from tests import ROOT
+from tests.conftest import Command
 from tests.pipelines.generate.test_generate import files
 from tests.ray_cluster import wait_for
 from tests.store.server import S3Server
@@ -19,7 +20,7 @@ WORDS = ["--variant", "pil_lanczos,ffmpeg+nv12_ascend", "--dataset", "imagenet",
 
 @pytest.fixture(scope="module")
 def expected(
-    photographs: dict[str, bytes], server: S3Server, tmp_path_factory: pytest.TempPathFactory
+    photographs: dict[str, bytes], server: S3Server, generate: Command, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, bytes]:
     """What a run on disks writes, by path; the source lies in the server as well."""
     folder = tmp_path_factory.mktemp("disk")
@@ -28,8 +29,7 @@ def expected(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         server.put(f"bucket/val/n01440764/{key}.JPEG", data)
-    words = [sys.executable, "generate.py", *WORDS, "--source", str(folder / "val"), "--output", str(folder / "out")]
-    subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+    generate(*WORDS, "--source", folder / "val", "--output", folder / "out")
     return files(folder / "out")
 
 

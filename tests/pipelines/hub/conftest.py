@@ -20,7 +20,8 @@ from PIL import Image
 
 from manifests.derive import derive, read_records
 from manifests.schema import Record
-from tests.conftest import ROOT
+from tests import ROOT
+from tests.conftest import Command
 from tests.hub import Hub, Request, serve
 from tests.hub.state import Repo
 
@@ -171,15 +172,8 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def generate(*words: object) -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "generate.py"), *map(str, words)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
     """The built-in sample set through `VARIANTS`, of which two have the same pixels, in three shards each."""
     folder = tmp_path_factory.mktemp("made")
     generate("--variant", ",".join(VARIANTS), "--samples-per-shard", 4, "--output", folder)
@@ -197,7 +191,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, byte
 
 
 @pytest.fixture(scope="session")
-def imagenet(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def imagenet(source: Path, tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
     """The three images as ImageNet's, by `pil_nearest`, in two shards."""
     folder = tmp_path_factory.mktemp("imagenet")
     words = ("--dataset", "imagenet", "--source", source, "--size", 32, "--samples-per-shard", 2)

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.hub import Hub
 from tests.hub.state import Repo
 from tests.pipelines.hub.conftest import COMBINED, NAME, VARIANTS, User, card_of, good, hold

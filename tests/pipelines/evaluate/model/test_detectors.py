@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from pipelines.evaluate.model.heads import CATEGORIES, Boxes, nanodet, yolox
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.shards import Shards, open_shards
-from tests.conftest import ROOT
+from tests.conftest import Command
 from tests.pipelines.evaluate.model.models import constant_model
 
 SIDE = 64
@@ -171,7 +169,7 @@ SOURCES = {1: (256, 128), 2: (128, 256), 3: (256, 256)}
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+def shards(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Shards:
     folder = tmp_path_factory.mktemp("coco")
     images = []
     for number, size in SOURCES.items():
@@ -182,7 +180,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     annotations.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
     words = ["--dataset", "coco", "--source", str(folder), "--annotations", str(annotations), "--variant", "pil"]
     words += ["--size", f"{SIDE},{SIDE}", "--output", str(folder / "out")]
-    subprocess.run([sys.executable, str(ROOT / "generate.py"), *words], check=True, capture_output=True, cwd=folder)
+    generate(*words)
     return open_shards(folder / "out")
 
 

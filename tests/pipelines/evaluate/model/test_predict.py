@@ -24,7 +24,8 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.shards import Shards, open_shards
-from tests.conftest import ROOT
+from tests import ROOT
+from tests.conftest import Command
 from tests.pipelines.evaluate.model.models import Dims, colour_model, constant_model, root_model, save
 
 RGB = Preprocessing((0.4, 0.5, 0.3), (0.2, 0.3, 0.25), 1 / 255, "rgb", "nchw")
@@ -33,10 +34,10 @@ NAMES = ["pil_bilinear", "opencv", "pil_nearest"]
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+def shards(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Shards:
     out = tmp_path_factory.mktemp("shards")
     words = ["--variant", ",".join(NAMES), "--size", "32", "--samples-per-shard", "4", "--output", str(out)]
-    subprocess.run([sys.executable, str(ROOT / "generate.py"), *words], check=True, capture_output=True, cwd=out)
+    generate(*words)
     return open_shards(out / "sample")
 
 
