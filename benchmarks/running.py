@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import subprocess
 import sys
@@ -45,8 +44,12 @@ def lay_out(images: Sequence[bytes], count: int, folder: Path) -> Path:
     """A tree with one class folder in a new folder: so many files, of the images taken again and again."""
     files = folder / SYNSET
     files.mkdir(parents=True)
-    for index, data in zip(range(count), itertools.cycle(images), strict=False):
-        (files / f"image-{index:06d}.JPEG").write_bytes(data)
+    for index in range(count):
+        path = files / f"image-{index:06d}.JPEG"
+        if index < len(images):
+            path.write_bytes(images[index])
+        else:
+            path.hardlink_to(files / f"image-{index % len(images):06d}.JPEG")
     return folder
 
 
@@ -54,10 +57,12 @@ def lay_out(images: Sequence[bytes], count: int, folder: Path) -> Path:
 class Watched:
     """What a run has used, as seen from outside: seconds of processor time and, in bytes, resident memory.
 
-    `seconds` are those in which a worker was at work; `resident` has a value for each look at the busiest worker.
+    `seconds` are those in which a worker was at work, and `working` the processor time of all processes since one was;
+    `resident` has a value for each look at the largest worker that was.
     """
 
     seconds: float = 0.0
+    working: float = 0.0
     processor: dict[psutil.Process, float] = field(default_factory=dict)
     resident: list[int] = field(default_factory=list)
     driver: int = 0
@@ -72,19 +77,21 @@ def generate(*words: object) -> Watched:
     """Run generate.py and watch it. Exits where it fails."""
     command = [sys.executable, "generate.py", *map(str, words)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    watched, began, ended = Watched(), 0.0, 0.0
+    watched, began, ended, before = Watched(), 0.0, 0.0, 0.0
     # Ended runs are waited for last, so that a process's number is not another's meanwhile.
     driver = psutil.Process(process.pid)
     while driver.status() != psutil.STATUS_ZOMBIE:
         now = time.monotonic()
         if working := list(_look(driver, watched)):
-            began, ended = began or now, now
+            if not began:
+                began, before = now, watched.total
+            ended = now
             watched.resident.append(max(working))
         time.sleep(_INTERVAL)
     _, errors = process.communicate()
     if process.returncode:
         sys.exit(f"generate.py ended with {process.returncode}: {errors.strip()}")
-    watched.seconds = ended - began
+    watched.seconds, watched.working = ended - began, watched.total - before
     return watched
 
 

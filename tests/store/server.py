@@ -86,7 +86,12 @@ class S3Server:
             "-s3",
         ]
         words += [f"-s3.config={self.folder / 'users.json'}", "-master.telemetry=false", "-volume.max=8"]
-        words += ["-master.volumeSizeLimitMB=256", "-master.electionTimeout=1s"]
+        words += [
+            "-master.volumeSizeLimitMB=256",
+            "-master.electionTimeout=1s",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+        ]
         for service in _SERVICES:
             words += [f"-{service}.port={self.ports[service]}", f"-{service}.port.grpc={self._grpc[service]}"]
         self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder)

@@ -1,0 +1,62 @@
+"""Whether the cost of an image stays the same with two workers, and with ten and a hundred times as many images.
+
+    python -m benchmarks.scale [--source TREE] [--coco FOLDER] [--most N]
+
+`pil_lanczos`, shards of 100. First one worker against two, on the same images. Then two workers on more and more
+images, up to N (default: 20,000): seconds for an image while workers are at work, processor time of an image in all
+processes, and the resident memory of a worker and of the driver at their most. With FOLDER (of COCO's images) the
+same for `keep_ratio`, 800x1333. Ray's start is in none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import running
+from pipelines.text import table
+
+_PER_SHARD = 100
+
+
+def main() -> None:
+    """Measure, and print two tables."""
+    parser = running.parser("The cost of an image, and of many.")
+    parser.add_argument("--coco", type=Path, help="a folder of COCO's images")
+    parser.add_argument("--most", type=int, default=20_000)
+    given = parser.parse_args()
+    images = running.photographs(given.source)
+    large = [path.read_bytes() for path in sorted(given.coco.glob("*.jpg"))] if given.coco else []
+    scaling: list[Sequence[str]] = [("images", "1 worker, ms each", "2 workers", "faster")]
+    growth: list[Sequence[str]] = [
+        ("images", "number", "ms each", "processor ms each", "worker at most", "driver at most")
+    ]
+    for name, some, geometry, counts in (
+        ("ImageNet, 224x224", images, "crop", (given.most // 100, given.most // 10, given.most)),
+        ("COCO, 800x1333", large, "keep_ratio", (given.most // 100, given.most // 50)),
+    ):
+        if not some:
+            continue
+        one, two = (_run(some, counts[1], geometry, workers).seconds for workers in (1, 2))
+        scaling.append((name, f"{one / counts[1] * 1e3:.2f}", f"{two / counts[1] * 1e3:.2f}", f"{one / two:.2f}×"))
+        growth += [(name, f"{count:,}", *_figures(_run(some, count, geometry, 2), count)) for count in counts]
+    print(table(scaling, frozenset({1, 2, 3})))
+    print()
+    print(table(growth, frozenset(range(1, 6))))
+
+
+def _run(images: Sequence[bytes], count: int, geometry: str, workers: int) -> running.Watched:
+    with running.temporary() as folder:
+        source = running.lay_out(images, count, Path(folder, "source"))
+        asked = running.imagenet(source, Path(folder, "out"), "pil_lanczos")
+        frame = ("--geometry", geometry, *(("--size", "800,1333") if geometry == "keep_ratio" else ()))
+        return running.generate(*asked, *frame, "--workers", workers, "--samples-per-shard", _PER_SHARD)
+
+
+def _figures(run: running.Watched, count: int) -> tuple[str, ...]:
+    memory = (f"{size / 2**20:.0f} MiB" for size in (max(run.resident), run.driver))
+    return f"{run.seconds / count * 1e3:.2f}", f"{run.working / count * 1e3:.2f}", *memory
+
+
+if __name__ == "__main__":
+    main()
