@@ -1,4 +1,5 @@
 # make sample: install, and render the built-in photographs. make test: install, and run every check.
+# make bench: install, and measure speed, on the images in SOURCE (class folders) and COCO (a folder) if they are given.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -13,8 +14,8 @@ test: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-bench: .venv/installed-dev
-	$(BIN)/python -m benchmarks.memory
+bench: .venv/installed-dev .venv-img2dataset/installed
+	$(BIN)/python -m benchmarks $(if $(SOURCE),--source $(SOURCE)) $(if $(COCO),--coco $(COCO))
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -29,5 +30,11 @@ bench: .venv/installed-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+# It needs other versions of some libraries than ours.
+.venv-img2dataset/installed: requirements-img2dataset.txt
+	$(PYTHON) -m venv .venv-img2dataset
+	.venv-img2dataset/bin/pip install --quiet --disable-pip-version-check -r requirements-img2dataset.txt
+	@touch $@
+
 clean:
-	rm -rf .venv out
+	rm -rf .venv .venv-img2dataset out

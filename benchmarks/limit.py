@@ -59,10 +59,14 @@ class Clock:
 
 def main() -> None:
     """Measure, and print two tables."""
+    measure(running.photographs(running.parser("Bare library calls against a whole run.").parse_args().source))
+
+
+def measure(images: Sequence[bytes]) -> list[running.Figure]:
+    """Print two tables; what the aims are for."""
     cv2.setNumThreads(1)
-    given = running.parser("Bare library calls against a whole run.").parse_args()
-    images = running.photographs(given.source)
     base = reference()
+    found: list[running.Figure] = []
     rows: list[Sequence[str]] = [("variants", "bare calls", "a run", "ratio", "bare calls and check", "ratio")]
     stages: dict[str, dict[str, float]] = {}
     for words, runs in _RUNS.items():
@@ -72,12 +76,14 @@ def main() -> None:
         least = checked - stages[words][_CHECK]
         figures = (least, ours, ours / least, checked, ours / checked)
         rows.append((words, *(f"{figure:.2f}" for figure in figures)))
+        found.append(running.Figure(f"{words}: processor time / bare calls", ours / least, 1.15, at_most=True))
     print("Milliseconds of processor time for an image and variant\n")
     print(table(rows, frozenset(range(1, 6))))
     names = dict.fromkeys(stage for spent in stages.values() for stage in spent)
     shown = [(name, *(f"{spent.get(name, 0):.3f}" for spent in stages.values())) for name in names]
     print("\nThe bare calls by stage\n")
     print(table([("stage", *stages), *shown], frozenset({1, 2})))
+    return found
 
 
 def _measure(

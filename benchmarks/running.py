@@ -1,4 +1,4 @@
-"""What benchmarks share: real images in any number, and runs of generate.py that are watched from outside."""
+"""What benchmarks share: aims, real images in any number, and runs of generate.py that are watched from outside."""
 
 from __future__ import annotations
 
@@ -11,10 +11,28 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
 from pipelines.generate.sources import SampleSource
+
+
+class Figure(NamedTuple):
+    """What was measured against an aim."""
+
+    what: str
+    found: float
+    aim: float
+    at_most: bool = False
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """For a table: what it is, the aim, what was found, and whether that is as good."""
+        reached = self.found <= self.aim if self.at_most else self.found >= self.aim
+        sign = "≤" if self.at_most else "≥"
+        return self.what, f"{sign} {self.aim:g}", f"{self.found:.2f}", "yes" if reached else "no"
+
 
 ROOT = Path(__file__).resolve().parent.parent
 SYNSET = "n01440764"  # ImageNet's class 0: the class is of no matter here

@@ -25,24 +25,34 @@ def main() -> None:
     parser.add_argument("--coco", type=Path, help="a folder of COCO's images")
     parser.add_argument("--most", type=int, default=20_000)
     given = parser.parse_args()
-    images = running.photographs(given.source)
-    large = [path.read_bytes() for path in sorted(given.coco.glob("*.jpg"))] if given.coco else []
+    measure(running.photographs(given.source), given.coco, given.most)
+
+
+def measure(images: Sequence[bytes], coco: Path | None, most: int = 20_000) -> list[running.Figure]:
+    """Print two tables; what the aims are for."""
+    large = [path.read_bytes() for path in sorted(coco.glob("*.jpg"))] if coco else []
+    found: list[running.Figure] = []
     scaling: list[Sequence[str]] = [("images", "1 worker, ms each", "2 workers", "faster")]
     growth: list[Sequence[str]] = [
         ("images", "number", "ms each", "processor ms each", "worker at most", "driver at most")
     ]
     for name, some, geometry, counts in (
-        ("ImageNet, 224x224", images, "crop", (given.most // 100, given.most // 10, given.most)),
-        ("COCO, 800x1333", large, "keep_ratio", (given.most // 100, given.most // 50)),
+        ("ImageNet, 224x224", images, "crop", (most // 100, most // 10, most)),
+        ("COCO, 800x1333", large, "keep_ratio", (most // 100, most // 50)),
     ):
         if not some:
             continue
         one, two = (_run(some, counts[1], geometry, workers).seconds for workers in (1, 2))
+        found.append(running.Figure(f"{name}: two workers / one", one / two, 1.85))
         scaling.append((name, f"{one / counts[1] * 1e3:.2f}", f"{two / counts[1] * 1e3:.2f}", f"{one / two:.2f}×"))
-        growth += [(name, f"{count:,}", *_figures(_run(some, count, geometry, 2), count)) for count in counts]
+        runs = {count: _run(some, count, geometry, 2) for count in counts}
+        growth += [(name, f"{count:,}", *_figures(run, count)) for count, run in runs.items()]
+        spent = [run.working / count for count, run in runs.items()]
+        found.append(running.Figure(f"{name}: dearest / cheapest image", max(spent) / min(spent), 1.1, at_most=True))
     print(table(scaling, frozenset({1, 2, 3})))
     print()
     print(table(growth, frozenset(range(1, 6))))
+    return found
 
 
 def _run(images: Sequence[bytes], count: int, geometry: str, workers: int) -> running.Watched:

@@ -37,6 +37,7 @@ from PIL import Image
 from benchmarks import running
 from pipelines.text import table
 
+IMG2DATASET = str(running.ROOT / ".venv-img2dataset" / "bin" / "img2dataset")
 Pixels = NDArray[np.uint8]
 _PILLOW = [Image.Resampling[name] for name in ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")]
 _OPENCV = [cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4]
@@ -53,10 +54,15 @@ class Speed(NamedTuple):
 def main() -> None:
     """Measure, and print a table."""
     parser = running.parser("Speed beside today's ways.")
-    parser.add_argument("--img2dataset", default="img2dataset", help="the program; left out where there is none")
+    parser.add_argument("--img2dataset", default=IMG2DATASET, help="the program; left out where there is none")
     given = parser.parse_args()
+    measure(running.photographs(given.source), given.img2dataset)
+
+
+def measure(images: Sequence[bytes], img2dataset: str) -> list[running.Figure]:
+    """Print a table; what the aims are for."""
     running.pin(2)
-    images = running.photographs(given.source)
+    found: list[running.Figure] = []
     rows: list[Sequence[str]] = [("way", "images/s", "a core", "bytes", "we", "a core", "bytes")]
     with running.temporary() as folder:
         paper = _ours(images, "paper", "squash", (500, 1500), Path(folder, "paper"))
@@ -64,17 +70,29 @@ def main() -> None:
         files = sorted(running.lay_out(images, len(images), Path(folder, "files")).glob("*/*"))
         released, program = _released(files, Path(folder, "released"))
         rows.append(_row("the released practice", released, paper))
+        found.append(_figure("the released practice", released, paper, 5))
+        found.append(running.Figure("paper: bytes / the released practice's", paper.size / released.size, 0.75, True))
         if program:
             rows.append(_row("the same with FFmpeg's decoder", program, paper))
-        rows.append(_row("a ShardWriter loop", _shard_writer(files, Path(folder, "shards")), lanczos))
-        if shutil.which(given.img2dataset):
-            rows.append(_row("img2dataset", _img2dataset(images, given.img2dataset, Path(folder, "i2d")), lanczos))
+            found.append(_figure("the same with FFmpeg's program", program, paper, 25))
+        loop = _shard_writer(files, Path(folder, "shards"))
+        rows.append(_row("a ShardWriter loop", loop, lanczos))
+        found.append(_figure("a ShardWriter loop", loop, lanczos, 3))
+        if shutil.which(img2dataset):
+            theirs = _img2dataset(images, img2dataset, Path(folder, "img2dataset"))
+            rows.append(_row("img2dataset", theirs, lanczos))
+            found.append(_figure("img2dataset", theirs, lanczos, 1.5))
         else:
-            print(f"left out: no program {given.img2dataset}", file=sys.stderr)
+            print(f"left out: no program {img2dataset}", file=sys.stderr)
     print("Images and variants for each second, by theirs and how many times more by ours\n")
     print(table(rows, frozenset(range(1, 7))))
     for name, speed in (("paper", paper), ("pil_lanczos", lanczos)):
         print(f"\nours, {name}: {speed.second:,.0f} images/s, {speed.core:,.0f} for a core, {speed.size:,.0f} bytes")
+    return found
+
+
+def _figure(name: str, theirs: Speed, ours: Speed, aim: float) -> running.Figure:
+    return running.Figure(f"images/s / {name}", ours.second / theirs.second, aim)
 
 
 def _row(name: str, theirs: Speed, ours: Speed) -> tuple[str, ...]:

@@ -313,8 +313,8 @@ def run(
             if not ready:
                 yield None
     finally:
-        for reference in cpus.running:
-            ray.cancel(reference, force=True)
+        # Tasks that still run end when the driver leaves: where one that ends by itself is cancelled as well, Ray 2.60
+        # may take the driver down.
         on_gpus.end()
 
 

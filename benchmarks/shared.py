@@ -1,0 +1,75 @@
+"""What sharing work between variants saves.
+
+    python -m benchmarks.shared [--source TREE] [--variant VARIANT ...]
+
+Processor time of rendering and encoding in one process, for an image and variant, three times: each variant by itself,
+with the reference beside it as every run has it; all variants of a decoder together, which are decoded and whose
+reference is made once; and all together, as a run does it: the reference is made once for all, and what follows equal
+pixels (of `pil`, `opencv` and `dali`, say) is done once. The pixels, rows and bytes are compared: they are the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from benchmarks import running
+from generators.variant import Variant, expand, reference
+from pipelines.generate.render import Rendered, Renderer
+from pipelines.generate.sources import Sample
+from pipelines.text import table
+
+_VARIANTS = ("paper", "decode", "color")
+_SAMPLE = Sample("sample", 0, "sample.JPEG", 0, ())
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = running.parser("What sharing saves.")
+    parser.add_argument("--variant", nargs="+", default=_VARIANTS)
+    given = parser.parse_args()
+    measure(running.photographs(given.source), given.variant)
+
+
+def measure(images: Sequence[bytes], variants: Sequence[str] = _VARIANTS) -> None:
+    """Print a table. Exits where the results differ."""
+    base = reference()
+    rows: list[Sequence[str]] = [("variants", "number", "alone, ms", "by decoder, ms", "together, ms", "saved")]
+    for words in variants:
+        some = expand([words], base)[0]
+        decoders = dict.fromkeys(variant.decode for variant in some)
+        by_decoder = [[variant for variant in some if variant.decode == decoder] for decoder in decoders]
+        seconds = []
+        found: list[dict[str, list[Rendered]]] = []
+        for parts in ([[variant] for variant in some], by_decoder, [some]):
+            spent, results = _rendered(images, parts, base)
+            seconds.append(spent / len(images) / len(some) * 1e3)
+            found.append(results)
+        if found[0] != found[1] or found[1] != found[2]:
+            raise SystemExit(f"{words}: what was made together is not what was made alone")
+        saved = f"{1 - seconds[2] / seconds[0]:.0%}"
+        rows.append((words, f"{len(some)}", *(f"{each:.2f}" for each in seconds), saved))
+    print(table(rows, frozenset(range(1, 6))))
+
+
+def _rendered(
+    images: Sequence[bytes], parts: Sequence[Sequence[Variant]], base: Variant
+) -> tuple[float, dict[str, list[Rendered]]]:
+    """Seconds of processor time, and what was made of a few images, by variant."""
+    kept: dict[str, list[Rendered]] = {}
+    seconds = 0.0
+    for part in parts:
+        renderer = Renderer(part, base, "crop", (224,), "png", 0)
+        renderer.render(_SAMPLE, images[0])  # builds DALI's pipelines
+        for index, data in enumerate(images):
+            began = time.process_time()
+            results = renderer.render(_SAMPLE, data)
+            seconds += time.process_time() - began
+            if index < 20:
+                for variant, result in zip(part, results, strict=True):
+                    kept.setdefault(variant.name, []).append(result)
+    return seconds, kept
+
+
+if __name__ == "__main__":
+    main()
