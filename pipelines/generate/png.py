@@ -40,11 +40,12 @@ def is_proven(data: bytes, image: NDArray[np.uint8]) -> bool:
     if header != struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0) or len(inflated) != height * (3 * width + 1):
         return False
     rows = np.frombuffer(inflated, np.uint8).reshape(height, -1)
-    filters, pixels = rows[:, :1], image.reshape(height, -1)
-    up = pixels.copy()
-    up[1:] -= pixels[:-1]
-    known = np.all((filters == _NONE) | (filters == _UP))
-    return bool(known) and np.array_equal(rows[:, 1:], np.where(filters == _UP, up, pixels))
+    filters, pixels = rows[:, 0], image.reshape(height, -1)
+    filtered = pixels.copy()
+    filtered[1:] -= pixels[:-1]
+    plain = filters == _NONE
+    filtered[plain] = pixels[plain]
+    return bool(np.all(plain | (filters == _UP))) and np.array_equal(rows[:, 1:], filtered)
 
 
 def _chunks(data: bytes) -> Iterator[bytes]:
