@@ -122,8 +122,8 @@ def read_groups(file: Path | BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
     """
     texts = [field.name for field in schema if field.type == pa.string()]
     try:
+        _check_columns(pq.read_schema(file), schema)
         with pq.ParquetFile(file, read_dictionary=texts, pre_buffer=False) as opened:
-            _check_columns(opened, schema)
             for group in range(opened.num_row_groups):
                 _check_group(opened.metadata.row_group(group))
                 table = opened.read_row_group(group, columns=schema.names, use_threads=False)
@@ -138,8 +138,7 @@ def read_groups(file: Path | BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
         raise ValueError(str(error)) from None
 
 
-def _check_columns(file: pq.ParquetFile, schema: pa.Schema) -> None:
-    held = file.schema_arrow
+def _check_columns(held: pa.Schema, schema: pa.Schema) -> None:
     for field in schema:
         kind = held.field(field.name).type if held.names.count(field.name) == 1 else None
         if kind is not None and pa.types.is_dictionary(kind):
