@@ -8,6 +8,7 @@ does is refused here.
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,6 +165,8 @@ class Tar(tarfile.TarFile):
     """
 
     def __init__(self, file: BinaryIO) -> None:
+        self._end = file.seek(0, os.SEEK_END)
+        file.seek(0)
         super().__init__(fileobj=file, mode="r", encoding="utf-8", tarinfo=_Header)
 
     def next(self) -> tarfile.TarInfo | None:
@@ -183,8 +186,8 @@ class Tar(tarfile.TarFile):
         file = self.extractfile(member) if member.isreg() else None
         if file is None:
             raise tarfile.ReadError(f"{member.name!a} is no regular file")
-        if member.size > LARGEST_MEMBER:
-            raise tarfile.ReadError(f"a member of {member.size:,} bytes")
+        if member.size > min(LARGEST_MEMBER, self._end - member.offset_data):  # before memory is taken for it
+            raise tarfile.ReadError(f"{member.name!a} has {member.size:,} bytes, or the tar ends in it")
         return file.read()
 
     def _check_end(self) -> None:
