@@ -78,20 +78,20 @@ def check(folder: Path, name: str, data: bytes, opened: Callable[[Disk], Source]
         assert isinstance(image, bytes) or image.reason.isprintable()
 
 
-@fuzz(100)
+@fuzz(200)
 @given(data=st.data())
 def test_tars(folder: Path, data: st.DataObject) -> None:
     labels = Disk(str(folder / "labels.txt"))
     check(folder, "val.tar", data.draw(changed_tar(TAR)), lambda place: open_imagenet(place, labels))
 
 
-@fuzz(100)
+@fuzz(200)
 @given(data=st.data())
 def test_webdataset_tars(folder: Path, data: st.DataObject) -> None:
     check(folder, "val.tar", data.draw(changed_tar(SHARD)), lambda place: open_imagenet(place, None))
 
 
-@fuzz(100)
+@fuzz(200)
 @given(data=changed_bytes(parquet()))
 def test_parquet(folder: Path, data: bytes) -> None:
     check(folder, "val.parquet", data, lambda place: open_imagenet(place, None))
@@ -104,7 +104,7 @@ def renamed(data: bytes) -> Iterator[bytes]:
         yield data.replace(b"val/" + own, name[:10].ljust(10, b"x"))
 
 
-@fuzz(100)
+@fuzz(200)
 @given(
     data=st.one_of(
         *(changed_bytes(zipped(method)) for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)),
@@ -116,7 +116,7 @@ def test_zips(folder: Path, data: bytes) -> None:
     check(folder, "val.zip", data, lambda place: open_coco(place, annotations))
 
 
-@fuzz(100)
+@fuzz(200)
 @given(data=described(ANNOTATIONS))
 def test_annotations(folder: Path, data: bytes) -> None:
     (folder / "val.zip").write_bytes(zipped(zipfile.ZIP_STORED))
@@ -129,7 +129,7 @@ def lines() -> st.SearchStrategy[bytes]:
     return listed.map(lambda text: LABELS + text.encode("utf-8", "surrogatepass"))
 
 
-@fuzz(100)
+@fuzz(200)
 @given(data=st.one_of(changed_bytes(LABELS), lines()))
 def test_label_lists(folder: Path, data: bytes) -> None:
     (folder / "val.tar").write_bytes(TAR)
