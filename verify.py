@@ -80,7 +80,7 @@ def _again(folders: Sequence[Path], inputs: Inputs) -> Iterator[Again]:
     check_gpu(_recipes(folders))
     found: Found | None = None
     for path in (path for folder in folders for path in records_of(folder)[0]):
-        record = Record.from_bytes(path.read_bytes(), path.name)
+        record = Record.read(path)
         config = record.recipe.config
         if found is None:
             found = find(config["dataset"], inputs, config["source"].get("samples"))
@@ -95,7 +95,7 @@ def _recipes(folders: Iterable[Path]) -> Iterator[Recipe]:
     """The recipe of each variant that has a record."""
     for folder in folders:
         for path in records_of(folder)[0][:1]:
-            yield Record.from_bytes(path.read_bytes(), path.name).recipe
+            yield Record.read(path).recipe
 
 
 def _report(problems: Sequence[Problem], folders: Sequence[Path], shards: int, rendered: bool) -> int:

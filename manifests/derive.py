@@ -26,12 +26,16 @@ from manifests.schema import (
     digest,
     readable_json,
 )
+from manifests.untrusted import read_groups
+
+# Rows that are Python's objects at a time.
+_FEW = 1000
 
 
 def read_records(paths: Iterable[Path]) -> Iterator[Record]:
     """The records in these files, one at a time. Raises ManifestError for a damaged one."""
     for path in paths:
-        yield Record.from_bytes(path.read_bytes(), str(path))
+        yield Record.read(path)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,36 @@ def write_table(records: Iterable[Record], file: BinaryIO) -> dict[str, Any]:
         # Variants with the same digest have the same pixels on every sample: they are degenerate.
         "pixels_sha256": pixels.hexdigest(),
     }
+
+
+def table_differences(held: bytes, derived: bytes) -> Iterator[tuple[str, str]]:
+    """Where a table is not the one that was derived: keys, empty for the whole of it, and what is wrong there.
+
+    Raises ValueError where it is no such table at all.
+    """
+    try:
+        about = pq.read_metadata(io.BytesIO(held))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(str(error)) from None
+    expected = pq.read_metadata(io.BytesIO(derived))
+    if (about.num_rows, about.num_columns) != (expected.num_rows, expected.num_columns):
+        yield (
+            "",
+            f"has {about.num_rows} rows of {about.num_columns} columns, but the records say "
+            f"{expected.num_rows} of {expected.num_columns}",
+        )
+        return
+    mine, theirs = (_rows(read_groups(io.BytesIO(data), COLUMNS)) for data in (held, derived))
+    for found, right in zip(mine, theirs, strict=True):
+        for column, value in right.items():
+            if found[column] != value:
+                yield right["key"], f"{column} is {found[column]}, but the record says {value}"
+
+
+def _rows(tables: Iterable[pa.Table]) -> Iterator[dict[str, Any]]:
+    for table in tables:
+        for batch in table.to_batches(_FEW):
+            yield from batch.to_pylist()
 
 
 def descriptions(summary: dict[str, Any]) -> dict[str, bytes]:

@@ -4,17 +4,26 @@ Owns their names and columns, and the bytes of a *record*: JSON beside its tar, 
 that the shard is whole. It carries the shard's rows and the full configuration and provenance; the *manifests*
 (`manifest.json`, `manifest.parquet`, `_info.json`) are derived from records. Nothing here knows the time, the host or
 the number of workers.
+
+What is read may come from anybody. It is a record or a summary only where every field is of its kind, every name that
+becomes a file's leads nowhere else, and the parts agree.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import re
+import reprlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
+from manifests.untrusted import LARGEST_JSON, MOST_ROWS, parse_description, read_file
 
 SPLIT = "validation"
 # Datasets whose samples have a class label each, in a `cls` member.
@@ -27,6 +36,8 @@ TIMM = "_info.json"
 CARD = "README.md"
 # How the card, which is written elsewhere, lists a variant; a JSON string follows.
 CARD_ENTRY = "- config_name: "
+# A hundred million samples, a thousand in each: what lists more is held to be no honest list.
+MOST_SHARDS = 100_000
 
 COLUMNS = pa.schema(
     [
@@ -166,6 +177,101 @@ def differences(path: str, mine: Any, theirs: Any) -> Iterator[tuple[str, Any, A
         yield path, mine, theirs
 
 
+# What names of samples and their paths never have: they become names of files, and are shown on terminals.
+UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
+# USTAR holds 100 bytes of name; the longest member is `<key>.json`.
+LONGEST_KEY = 100 - len(".json")
+# A name that becomes a folder's, or a word of a command.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]{0,199}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_COUNT = range(2**63)
+_SIZE = (_COUNT, [_COUNT])
+_STAGES = {"decode": NAME, "resize": NAME, "color": NAME}
+_RECIPE = {
+    "name": NAME,
+    "variant": _STAGES,
+    "config": {
+        **{"dataset": NAME, "geometry": NAME, "reference": NAME, "image_format": NAME, "size": _SIZE},
+        **{"samples_per_shard": range(1, 2**63), "source": {"kind": NAME, "samples": _COUNT, "sha256": _SHA256}},
+    },
+    "provenance": {"libraries": {}, "cpu": {"architecture": str}, "code_sha256": _SHA256},
+}
+_RECORD = {
+    **{"shard": _COUNT, "shards": range(1, MOST_SHARDS + 1), "recipe": _RECIPE},
+    **{"tar": {"bytes": _COUNT, "sha256": _SHA256}, "rows": {}},
+}
+_SHARD = {
+    **{"name": str, "bytes": _COUNT, "samples": _COUNT, "failed": _COUNT},
+    **{"sha256": _SHA256, "record_sha256": _SHA256},
+}
+_SUMMARY = {
+    **{**_RECIPE, "geometry": {"name": NAME, "size": _SIZE}, "config_sha256": _SHA256, "pixels_sha256": _SHA256},
+    **{"shards": [_SHARD], "totals": {"samples": _COUNT, "failed": _COUNT, "bytes": _COUNT}},
+    "residual": {"compared": _COUNT, "mean_abs": (float, None), "max_abs": (_COUNT, None), "changed": (float, None)},
+}
+
+
+def _expect(value: Any, shape: Any, where: str) -> None:
+    """Raises TypeError where a JSON value is not of a shape.
+
+    A shape is a type, a pattern, a range of numbers, None, a list of what its items are, a dict of the fields that must
+    be there, or a tuple of shapes of which one must do.
+    """
+    if isinstance(shape, tuple):
+        for one in shape:
+            with contextlib.suppress(TypeError):
+                return _expect(value, one, where)
+    if isinstance(shape, dict) and isinstance(value, dict):
+        for key, inner in shape.items():
+            if key not in value:
+                raise TypeError(f"{where} has no {key}")
+            _expect(value[key], inner, key)
+    elif isinstance(shape, list) and isinstance(value, list):
+        for inner in value:
+            _expect(inner, shape[0], f"a part of {where}")
+    elif not _fits(value, shape):
+        raise TypeError(f"{where} is {reprlib.repr(value)}")
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    if isinstance(shape, re.Pattern):
+        return isinstance(value, str) and shape.fullmatch(value) is not None
+    if isinstance(shape, range):
+        return type(value) is int and value in shape
+    return value is None if shape is None else type(value) is shape
+
+
+def _expect_recipe(recipe: dict[str, Any], where: str) -> None:
+    """Raises TypeError where a recipe, or a summary with its fields, would read or show what it must not."""
+    if len(recipe["variant"]) > len(_STAGES):
+        raise TypeError(f"{where} has a variant of {len(recipe['variant']):,} stages")
+    for name, version in recipe["provenance"]["libraries"].items():
+        if not isinstance(version, str) or not f"{name}{version}".isprintable():
+            raise TypeError(f"the version of {reprlib.repr(name)} is {reprlib.repr(version)}")
+
+
+def parse_summary(data: bytes, source: str) -> dict[str, Any]:
+    """Parse a `manifest.json`; `source` names it in the ManifestError that damage raises."""
+    try:
+        found: dict[str, Any] = parse_description(data)
+        _expect(found, _SUMMARY, "it")
+        _expect_recipe(found, "it")
+        shards, totals, residual = found["shards"], found["totals"], found["residual"]
+        if not 1 <= len(shards) <= MOST_SHARDS:
+            raise ValueError(f"it lists {len(shards):,} shards")
+        names = [f"{shard_name(index, len(shards))}.tar" for index in range(len(shards))]
+        if [shard["name"] for shard in shards] != names:
+            raise ValueError("it does not list its shards by their names")
+        figures = [residual[name] is not None for name in ("mean_abs", "max_abs", "changed")]
+        agree = all(figures) if residual["compared"] else not any(figures)
+        agree &= all(sum(shard[name] for shard in shards) == total for name, total in totals.items())
+        if not agree or digest(found["config"]) != found["config_sha256"]:
+            raise ValueError("its parts contradict one another")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{source} is not a whole manifest: {error}") from None
+    return found
+
+
 def _is(value: Any, field: pa.Field) -> bool:
     """Whether a JSON value is what a column holds."""
     if value is None:
@@ -174,7 +280,12 @@ def _is(value: Any, field: pa.Field) -> bool:
         return isinstance(value, str)
     if field.type == pa.int32():
         return type(value) is int and -(2**31) <= value < 2**31
-    return type(value) in (int, float)
+    return type(value) is float or (type(value) is int and abs(value) < 2**53)
+
+
+def is_key(text: str) -> bool:
+    """Whether a text can be a sample's key: the name of a file without its folder and extension."""
+    return 0 < len(text.encode()) <= LONGEST_KEY and not UNFIT.search(text) and "/" not in text and "." not in text
 
 
 @dataclass(frozen=True)
@@ -215,30 +326,34 @@ class Record:
             }
         )
 
-    def check(self) -> None:
-        """Raises TypeError where a field does not hold what it should."""
-        held = [(self.shard, int), (self.shards, int), (self.tar_bytes, int), (self.tar_sha256, str)]
-        held += [(self.recipe.name, str), (self.recipe.variant, dict), (self.recipe.provenance, dict)]
-        held += [(self.recipe.config, dict), (self.recipe.config.get("source"), dict)]
-        held += [(self.recipe.config.get(name), str) for name in ("dataset", "geometry", "image_format")]
-        held += [(self.recipe.provenance.get("libraries"), dict), (self.recipe.config.get("samples_per_shard"), int)]
-        for value, kind in held:
-            if type(value) is not kind:
-                raise TypeError(f"{value!r} is no {kind.__name__}")
+    def _check_rows(self) -> None:
+        """Raises TypeError where a row does not hold what it should."""
         for row in self.rows:
-            if not isinstance(row.extra, dict):
-                raise TypeError(f"extra of {row.key} is {row.extra!r}, not a dict")
             for field in COLUMNS:
                 value = getattr(row, field.name)
                 if not _is(value, field):
-                    raise TypeError(f"{field.name} of {row.key} is {value!r}, not a {field.type}")
+                    sample = reprlib.repr(row.key)
+                    raise TypeError(f"{field.name} of {sample} is {reprlib.repr(value)}, not a {field.type}")
+            if not is_key(row.key) or UNFIT.search(row.source_path) or not isinstance(row.extra, dict):
+                raise TypeError(f"the sample {row.key!a} is none: its key, its path or its extra is not of the kind")
+            made = row.status == "ok"
+            if row.status not in ("ok", "failed") or bool(_SHA256.fullmatch(row.pixel_sha256)) != made:
+                raise TypeError(f"{row.key} is neither made, with a pixel_sha256, nor failed")
+        if len({row.key for row in self.rows}) != len(self.rows):
+            raise TypeError("a key is there twice")
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> Record:
         """Parse a record; `source` names it in the ManifestError that damage raises."""
         try:
-            value = json.loads(data)
+            value = parse_description(data)
+            _expect(value, _RECORD, "it")
+            _expect_recipe(value["recipe"], "it")
+            if value["recipe"].keys() != _RECIPE.keys():
+                raise TypeError("its recipe has other parts")
             columns = [value["rows"][field.name] for field in fields(Row)]
+            if any(type(column) is not list or len(column) > MOST_ROWS for column in columns):
+                raise TypeError(f"its rows are no lists of at most {MOST_ROWS:,}")
             record = cls(
                 shard=value["shard"],
                 shards=value["shards"],
@@ -247,9 +362,18 @@ class Record:
                 recipe=Recipe(**value["recipe"]),
                 rows=tuple(Row(*cells) for cells in zip(*columns, strict=True)),
             )
-            record.check()
-            if record.to_bytes() != data:
+            record._check_rows()
+            if record.shard >= record.shards or record.to_bytes() != data:
                 raise ValueError("its parts contradict one another")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ManifestError(f"{source} is not a whole record: {error}") from None
         return record
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """Read a record. Raises ManifestError where it is damaged, and OSError where it cannot be read."""
+        try:
+            data = read_file(path, LARGEST_JSON)
+        except ValueError as error:
+            raise ManifestError(f"{path.name} is not a whole record: {error}") from None
+        return cls.from_bytes(data, path.name)

@@ -1,14 +1,34 @@
 """Readers for files from other people's hands: bounded in memory, and with one kind of error for all that can be wrong.
 
 Python's own readers take what they read at its word. A tar's header may ask for gigabytes, lead back to itself or
-follow another without end; JSON may nest deeper than the interpreter can follow. What does is refused here.
+follow another without end; JSON may nest deeper than the interpreter can follow; Parquet unpacks to any size. What
+does is refused here.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import tarfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+# Bytes: twice what a record of 100,000 rows or the summary of 100,000 shards has.
+LARGEST_JSON = 2**26
+# Levels of lists and objects; a summary has five.
+_DEEPEST = 16
+_LARGEST = 2**63
+# Bytes of a shard's member: an npy of as many pixels as are decoded at all has half of it.
+LARGEST_MEMBER = 2**30
+# Rows of a table's row group, which are one shard's; bytes that a column of them unpacks to; bytes of a text in them.
+MOST_ROWS = 100_000
+_LARGEST_CHUNK = 2**28
+_LONGEST_TEXT = 2**13
 
 # Bytes of what stands before a member's own header. Paths have 4,096 at most, extended attributes some thousands.
 _LONGEST_EXTENSION = 2**18
@@ -36,6 +56,14 @@ def read_at_most(file: BinaryIO, most: int) -> bytes:
     return b"".join(parts)
 
 
+def read_file(path: Path, most: int) -> bytes:
+    """A whole file. Raises OSError, and ValueError where it is no regular file or has more than `most` bytes."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file")
+    with open(path, "rb") as file:
+        return read_at_most(file, most)
+
+
 def parse_json(data: bytes | str) -> Any:
     """The value of a JSON text. Raises ValueError for anything else: NaN and infinities, and nesting without end."""
     try:
@@ -48,14 +76,97 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"it holds {name}, which is not JSON")
 
 
+def parse_description(data: bytes) -> Any:
+    """The value of a small JSON text that can be written again as it is, and shown.
+
+    Raises ValueError for what `parse_json` refuses, and for a name given twice, a number of more than 64 bits, text
+    that is no Unicode, many levels, and very many bytes.
+    """
+    if len(data) > LARGEST_JSON:
+        raise ValueError(f"it has more than {LARGEST_JSON:,} bytes")
+    try:
+        value = json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [inner for each in level for inner in _inside(each)]
+        if not level:
+            return value
+    raise ValueError("it is nested too deeply")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("it gives a name twice")
+    return found
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from value
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
+    elif isinstance(value, str):
+        value.encode()  # raises for half of a surrogate pair
+    elif isinstance(value, (int, float)) and not -_LARGEST <= value < _LARGEST:
+        raise ValueError("it holds a number of more than 64 bits")
+
+
+def read_groups(file: Path | BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The columns of a Parquet file that a schema names, a row group at a time.
+
+    Raises ValueError where the file is not of that schema, and where a row group has more rows or a longer text than
+    a shard's rows have, or unpacks to more. A text that is repeated is unpacked once.
+    """
+    texts = [field.name for field in schema if field.type == pa.string()]
+    try:
+        _check_columns(pq.read_schema(file), schema)
+        with pq.ParquetFile(file, read_dictionary=texts, pre_buffer=False) as opened:
+            for group in range(opened.num_row_groups):
+                _check_group(opened.metadata.row_group(group))
+                table = opened.read_row_group(group, columns=schema.names, use_threads=False)
+                for name in texts:
+                    for chunk in table[name].chunks:
+                        if (pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0) > _LONGEST_TEXT:
+                            raise ValueError(f"a text in {name} has more than {_LONGEST_TEXT:,} bytes")
+                yield table.cast(schema)
+    except (pa.ArrowException, OSError, OverflowError) as error:
+        if getattr(error, "errno", None):  # Arrow's own errors, of damaged data, have none
+            raise
+        raise ValueError(str(error)) from None
+
+
+def _check_columns(held: pa.Schema, schema: pa.Schema) -> None:
+    for field in schema:
+        kind = held.field(field.name).type if held.names.count(field.name) == 1 else None
+        if kind is not None and pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if kind != field.type:
+            raise ValueError(f"it has no column {field.name} of {field.type}")
+
+
+def _check_group(group: pq.RowGroupMetaData) -> None:
+    if not 0 <= group.num_rows <= MOST_ROWS:
+        raise ValueError(f"a row group of {group.num_rows:,} rows")
+    for number in range(group.num_columns):
+        if not 0 <= group.column(number).total_uncompressed_size <= _LARGEST_CHUNK:
+            raise ValueError(f"a column of {group.column(number).total_uncompressed_size:,} bytes")
+
+
 class Tar(tarfile.TarFile):
     """An uncompressed tar to be read, by members alone. Raises tarfile.ReadError for whatever is wrong with a header.
 
     Refuses what an honest tar of images does not have, and what would be read wrongly: sparse members, whose bytes do
-    not lie in one piece, and headers that are damaged, which tarfile takes for the end.
+    not lie in one piece, and headers that are damaged, which tarfile takes for the end. Members are forgotten as the
+    next one is read.
     """
 
     def __init__(self, file: BinaryIO) -> None:
+        self._end = file.seek(0, os.SEEK_END)
+        file.seek(0)
         super().__init__(fileobj=file, mode="r", encoding="utf-8", tarinfo=_Header)
 
     def next(self) -> tarfile.TarInfo | None:
@@ -65,9 +176,19 @@ class Tar(tarfile.TarFile):
             raise tarfile.ReadError("its extended headers follow one another without end") from None
         except (ValueError, OverflowError) as error:
             raise tarfile.ReadError(f"a damaged header: {error}") from None
+        self.members: list[tarfile.TarInfo] = []
         if member is None:
             self._check_end()
         return member
+
+    def content(self, member: tarfile.TarInfo) -> bytes:
+        """A regular member's bytes."""
+        file = self.extractfile(member) if member.isreg() else None
+        if file is None:
+            raise tarfile.ReadError(f"{member.name!a} is no regular file")
+        if member.size > min(LARGEST_MEMBER, self._end - member.offset_data):  # before memory is taken for it
+            raise tarfile.ReadError(f"{member.name!a} has {member.size:,} bytes, or the tar ends in it")
+        return file.read()
 
     def _check_end(self) -> None:
         assert self.fileobj

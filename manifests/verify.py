@@ -9,25 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
+import reprlib
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from manifests.derive import derive, read_records
+from manifests.derive import derive, read_records, table_differences
 from manifests.schema import (
     CARD,
     CARD_ENTRY,
-    COLUMNS,
     LABEL_MAP,
     LABEL_MAP_SHA256,
+    NAME,
     SPLIT,
     SUMMARY,
     TABLE,
@@ -38,6 +39,14 @@ from manifests.schema import (
     differences,
     shard_name,
 )
+from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_file
+
+# Bytes of a card: room for thousands of variants.
+_LARGEST_CARD = 2**24
+# Values that are told of one file that differs, and characters of each.
+_MOST_DIFFERENCES, _SHOWN = 1000, 200
+# What is stored losslessly, by the names that Pillow has for its formats: others run programs, as EPS does.
+_FORMATS = {"png": ("PNG",), "webp": ("WEBP",)}
 
 
 class Problem(NamedTuple):
@@ -64,9 +73,12 @@ def check_card(root: Path) -> Iterator[Problem]:
     """Whether every variant that a dataset's card lists has its folder."""
     card = root / CARD
     try:
-        lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
-        names = [str(json.loads(line.removeprefix(CARD_ENTRY))) for line in lines if line.startswith(CARD_ENTRY)]
-    except ValueError as error:
+        lines = read_file(card, _LARGEST_CARD).splitlines() if card.exists() else []
+        entry = CARD_ENTRY.encode()
+        names = [parse_description(line.removeprefix(entry)) for line in lines if line.startswith(entry)]
+        if odd := [name for name in names if not isinstance(name, str) or not NAME.fullmatch(name)]:
+            raise ValueError(f"{reprlib.repr(odd[0])} is no name of a variant")
+    except (ValueError, OSError) as error:
         yield Problem(str(card), f"is damaged ({error}); the same generate.py command writes it again")
         return
     for name in names:
@@ -79,7 +91,7 @@ def records_of(folder: Path) -> tuple[list[Path], list[Problem]]:
     good, problems = [], []
     for path in sorted(folder.glob(f"{SPLIT}-*.json")):
         try:
-            record = Record.from_bytes(path.read_bytes(), path.name)
+            record = Record.read(path)
             if path.name != f"{record.name}.json":
                 raise ManifestError(f"{path.name} is the record of {record.name}")
             good.append(path)
@@ -111,7 +123,7 @@ def _check_set(folder: Path, records: list[Path]) -> Iterator[Problem]:
     if not records:
         yield Problem(str(folder), "no record of any shard")
         return
-    first = Record.from_bytes(records[0].read_bytes(), records[0].name)
+    first = Record.read(records[0])
     expected = {shard_name(index, first.shards) for index in range(first.shards)}
     for name in sorted(expected):
         if not (folder / f"{name}.json").is_file():
@@ -123,7 +135,7 @@ def _check_set(folder: Path, records: list[Path]) -> Iterator[Problem]:
         if path.name not in allowed:
             yield Problem(str(path), "extra file: no part of this variant")
     for path in records[1:]:
-        found = Record.from_bytes(path.read_bytes(), path.name).recipe.differences(first.recipe)
+        found = Record.read(path).recipe.differences(first.recipe)
         if found:
             yield Problem(str(path), f"made with another recipe than {records[0].name}: {found[0]}")
 
@@ -133,55 +145,37 @@ def _check_manifests(folder: Path, records: Sequence[Path]) -> Iterator[Problem]
     derived = derive(read_records(records))
     for name, data in derived.files.items():
         path = folder / name
-        held = path.read_bytes()
-        if held == data:
+        try:
+            held = read_file(path, max(LARGEST_JSON, 2 * len(data)))
+            if held == data:
+                continue
+            differing = (_compare_tables if name == TABLE else _compare_json)(path, held, data)
+            found = list(itertools.islice(differing, _MOST_DIFFERENCES))
+        except (ValueError, OSError) as error:
+            yield Problem(str(path), f"is not {'Parquet' if name == TABLE else 'JSON'} ({str(error).splitlines()[0]})")
             continue
-        if name == TABLE:
-            yield from _compare_tables(path, pq.read_table(io.BytesIO(data)), derived.summary["provenance"])
-        else:
-            yield from _compare_json(path, held, data)
+        yield from found
+        # Another pyarrow writes the same values in other bytes.
+        alike = name != TABLE or derived.summary["provenance"]["libraries"].get("pyarrow") == pa.__version__
+        if not found and alike:
+            yield Problem(str(path), "was rewritten: same values, other bytes")
 
 
 def _compare_json(path: Path, held: bytes, derived: bytes) -> Iterator[Problem]:
-    try:
-        found = list(differences("", json.loads(held), json.loads(derived)))
-    except ValueError as error:
-        yield Problem(str(path), f"is not JSON ({error})")
-        return
-    for field, mine, theirs in found:
-        yield Problem(str(path), f"{field} is {json.dumps(mine)}, but the records say {json.dumps(theirs)}")
-    if not found:
-        yield Problem(str(path), "was rewritten: same values, other bytes")
+    for field, mine, theirs in differences("", parse_description(held), json.loads(derived)):
+        what = f"{field} is {json.dumps(mine)[:_SHOWN]}, but the records say {json.dumps(theirs)[:_SHOWN]}"
+        yield Problem(str(path), what)
 
 
-def _compare_tables(path: Path, derived: pa.Table, provenance: dict[str, Any]) -> Iterator[Problem]:
-    try:
-        held = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        yield Problem(str(path), f"is not Parquet ({str(error).splitlines()[0]})")
-        return
-    if held.schema.names != COLUMNS.names or held.num_rows != derived.num_rows:
-        yield Problem(
-            str(path),
-            f"has {held.num_rows} rows of {held.num_columns} columns, but the records say "
-            f"{derived.num_rows} of {derived.num_columns}",
-        )
-        return
-    count = 0
-    for mine, theirs in zip(held.to_pylist(), derived.to_pylist(), strict=True):
-        for column, value in theirs.items():
-            if mine[column] != value:
-                count += 1
-                yield Problem(f"{path}, {theirs['key']}", f"{column} is {mine[column]}, but the record says {value}")
-    # Another pyarrow writes the same values in other bytes.
-    if not count and provenance["libraries"].get("pyarrow") == pa.__version__:
-        yield Problem(str(path), "was rewritten: same values, other bytes")
+def _compare_tables(path: Path, held: bytes, derived: bytes) -> Iterator[Problem]:
+    for key, what in table_differences(held, derived):
+        yield Problem(f"{path}, {key}" if key else str(path), what)
 
 
 def check_tar(path: Path) -> list[Problem]:
     """A shard's tar against the record at `path`: its hash, its members, and every image's pixels."""
     try:
-        record = Record.from_bytes(path.read_bytes(), path.name)
+        record = Record.read(path)
     except (ManifestError, OSError):
         return []  # check_folder names it
     tar = path.with_suffix(".tar")
@@ -206,12 +200,12 @@ def _sha256(path: Path) -> str:
 
 
 def _check_members(path: Path, record: Record) -> Iterator[Problem]:
-    image_format = str(record.recipe.config.get("image_format"))
+    image_format = str(record.recipe.config["image_format"])
     try:
-        with tarfile.open(path, "r:", encoding="utf-8") as tar:
+        with open(path, "rb") as file, Tar(file) as tar:
             for row in record.rows:
                 if row.status == "ok":
-                    yield from _check_sample(path, tar, row, image_format, str(record.recipe.config.get("dataset")))
+                    yield from _check_sample(path, tar, row, image_format, str(record.recipe.config["dataset"]))
             extra = tar.next()
             if extra is not None:
                 yield Problem(f"{path}, {extra.name}", "extra member: the record has no such row")
@@ -219,7 +213,7 @@ def _check_members(path: Path, record: Record) -> Iterator[Problem]:
         yield Problem(str(path), f"cannot be read to its end ({error})")
 
 
-def _check_sample(path: Path, tar: tarfile.TarFile, row: Row, image_format: str, dataset: str) -> Iterator[Problem]:
+def _check_sample(path: Path, tar: Tar, row: Row, image_format: str, dataset: str) -> Iterator[Problem]:
     expected: dict[str, bytes | None] = {image_format: None}
     if LABEL_MAP_SHA256 in row.extra:
         expected[LABEL_MAP] = None
@@ -230,8 +224,7 @@ def _check_sample(path: Path, tar: tarfile.TarFile, row: Row, image_format: str,
         if member is None or member.name != name:
             found = member.name if member else "the end of the tar"
             raise tarfile.TarError(f"expected {name}, found {found}")
-        file = tar.extractfile(member)
-        data = file.read() if file else b""
+        data = tar.content(member)
         where = f"{path}, {name}"
         if (member.mtime, member.uid, member.gid, member.mode) != (0, 0, 0, 0o644):
             yield Problem(where, "its header is not reproducible (mtime, uid, gid or mode)")
@@ -245,8 +238,7 @@ def _check_sample(path: Path, tar: tarfile.TarFile, row: Row, image_format: str,
 
 def _check_label_map(where: str, data: bytes, row: Row) -> Iterator[Problem]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            classes = np.asarray(image)
+        classes = decode_label_map(data)
     except Exception as error:  # as for pixels
         yield Problem(where, f"cannot be decoded ({str(error).partition(' at 0x')[0]})")
         return
@@ -273,6 +265,17 @@ def decode(data: bytes, image_format: str) -> NDArray[np.uint8]:
     """A shard's image as RGB uint8 of shape (height, width, 3): npy by NumPy, the others by Pillow."""
     if image_format == "npy":
         loaded: NDArray[np.uint8] = np.load(io.BytesIO(data), allow_pickle=False)
+        if loaded.dtype != np.uint8 or loaded.ndim != 3 or loaded.shape[2] != 3:
+            raise ValueError(f"it is {loaded.dtype} of shape {loaded.shape}, not an image")
         return loaded
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=_FORMATS.get(image_format, ())) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def decode_label_map(data: bytes) -> NDArray[np.uint8]:
+    """A shard's label map as uint8 of shape (height, width)."""
+    with Image.open(io.BytesIO(data), formats=_FORMATS["png"]) as image:
+        classes = np.asarray(image)
+    if classes.dtype != np.uint8 or classes.ndim != 2:
+        raise ValueError(f"it is {classes.dtype} of shape {classes.shape}, not a label map")
+    return classes

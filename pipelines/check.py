@@ -17,6 +17,7 @@ from tqdm import tqdm
 from manifests.schema import SPLIT
 from manifests.verify import Problem, check_card, check_folder, check_tar
 from pipelines.errors import RunError
+from pipelines.text import one_line
 
 _SHOWN = 10
 T = TypeVar("T")
@@ -34,7 +35,7 @@ def check(folders: Sequence[Path], workers: int) -> list[Problem]:
 def show(problems: Sequence[Problem]) -> None:
     """The first problems, and how many more there are."""
     for problem in problems[:_SHOWN]:
-        print(problem)
+        print(one_line(str(problem)))
     if len(problems) > _SHOWN:
         print(f"… and {len(problems) - _SHOWN:,} more")
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pipelines.text import one_line
+
 
 class SysNoiseError(Exception):
     """A run cannot go on; the message is the one line that the user sees."""
 
     exit_status = 3
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class UsageError(SysNoiseError):

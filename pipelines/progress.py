@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
+from pipelines.text import printable
+
 # Seconds between lines where there is no terminal.
 TICK = 5.0
 
@@ -18,7 +20,7 @@ Advance = Callable[[str, int], None]
 
 def say(text: str) -> None:
     """A line for the user."""
-    tqdm.write(text, file=sys.stderr)  # which keeps clear of a bar
+    tqdm.write(printable(text), file=sys.stderr)  # which keeps clear of a bar
     sys.stderr.flush()
 
 

@@ -33,6 +33,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
+from manifests.untrusted import read_file
 from pipelines.errors import RunError, UsageError
 from pipelines.progress import say
 
@@ -105,8 +106,8 @@ class Place(ABC):
         """The names of the folders directly in this one, sorted."""
 
     @abstractmethod
-    def read(self) -> bytes:
-        """The whole file. Raises FileNotFoundError where it is not there."""
+    def read(self, most: int) -> bytes:
+        """The whole file. Raises FileNotFoundError where it is not there, ValueError where it has more bytes."""
 
     @abstractmethod
     def open(self, block: int = BLOCK) -> BinaryIO:
@@ -168,8 +169,8 @@ class Disk(Place):
         with os.scandir(self.path) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir())
 
-    def read(self) -> bytes:
-        return Path(self.path).read_bytes()
+    def read(self, most: int) -> bytes:
+        return read_file(Path(self.path), most)
 
     def open(self, block: int = BLOCK) -> BinaryIO:
         return open(self.path, "rb")
@@ -231,9 +232,11 @@ class Remote(Place):
     def folders(self) -> list[str]:
         return [info.base_name for info in self._entries() if info.type == fs.FileType.Directory]
 
-    def read(self) -> bytes:
+    def read(self, most: int) -> bytes:
         def fetch(store: fs.FileSystem) -> bytes:
             with store.open_input_file(self._key) as file:
+                if file.size() > most:
+                    raise ValueError(f"it has more than {most:,} bytes")
                 data: bytes = file.readall()
                 return data
 

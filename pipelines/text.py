@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-_LONGEST = 300
+# Characters of a reason, and of a line that names places as well.
+_LONGEST, _LONGEST_LINE = 300, 2000
 
 
 def table(rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
@@ -31,10 +32,21 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
+def printable(text: str) -> str:
+    """The same text, with a replacement for whatever could steer a terminal; its lines are kept."""
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def one_line(text: str) -> str:
+    """The same text in one line that a terminal can show, and no longer than a person reads."""
+    line = printable(" ".join(text.splitlines()))
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
+
+
 def first_line(error: Exception) -> str:
     """What an error says, in one line that a terminal can show; its kind where it says nothing."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)[:_LONGEST]
+    return printable(line)[:_LONGEST]
 
 
 def entry(script: str) -> str:

@@ -1,4 +1,4 @@
-"""Imports point one way: entries → pipelines → {generators, manifests}."""
+"""Imports point one way: entries → pipelines → {generators, manifests}; and what is read from others runs nothing."""
 
 from __future__ import annotations
 
@@ -39,3 +39,57 @@ def test_imports_point_one_way(package: str, forbidden: set[str]) -> None:
 def test_a_method_costs_no_import_until_it_is_used() -> None:
     libraries = {"PIL", "cv2", "av", "nvidia"}
     assert not libraries.intersection(imports(ROOT / "generators" / "variant.py"))
+
+
+def shipped() -> list[Path]:
+    return [ROOT / f"{name}.py" for name in ENTRIES] + [p for name in PACKAGES for p in (ROOT / name).rglob("*.py")]
+
+
+# Modules that make objects of whatever they read, or run it.
+RUNNING = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "jsonpickle"}
+
+
+def dangers(tree: ast.AST) -> Iterator[str]:
+    """Calls that could run what a file says, or write where an archive says."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            yield from (f"import {name}" for name in names if name.partition(".")[0] in RUNNING)
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        owner, _, name = called.rpartition(".")
+        given = {word.arg: word.value for word in node.keywords}
+        if name in ("extract", "extractall", "unpack_archive", "eval", "exec") or called in ("eval", "exec"):
+            yield called
+        if owner == "yaml" and name in ("load", "load_all", "unsafe_load", "full_load"):
+            yield called
+        if owner in ("np", "numpy") and name in ("load", "fromfile", "memmap"):
+            allowed = given.get("allow_pickle")
+            if not (isinstance(allowed, ast.Constant) and allowed.value is False):
+                yield f"{called} without allow_pickle=False"
+        if given.get("shell") or given.get("trust_remote_code") or called in ("os.system", "os.popen"):
+            yield called
+
+
+def test_nothing_that_is_read_is_run_or_unpacked() -> None:
+    found = [(path.name, danger) for path in shipped() for danger in dangers(ast.parse(path.read_text()))]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "np.load(f)",
+        "np.load(f, allow_pickle=True)",
+        "tar.extractall(p)",
+        "zipfile.ZipFile(f).extract(m)",
+        "yaml.load(f)",
+        "eval(text)",
+        "subprocess.run(c, shell=True)",
+    ],
+)
+def test_what_would_be_run_is_seen(code: str) -> None:
+    assert list(dangers(ast.parse(code)))

@@ -16,6 +16,8 @@ import score
 import verify
 from generators.geometry import GEOMETRIES, MAX_PIXELS, MAX_RESIZED_PIXELS
 from generators.variant import GROUPS, METHODS
+from manifests.schema import MOST_SHARDS
+from manifests.untrusted import LARGEST_JSON, MOST_ROWS
 from pipelines import store
 from pipelines.generate import engine
 from tests import ROOT
@@ -78,6 +80,10 @@ def test_the_job_is_a_command_of_ours() -> None:
     assert store.PATIENCE == 5 * 60
     assert "at most five times" in TEXT
     assert engine._ATTEMPTS == 5
+
+
+def test_the_bounds_are_those_of_the_readers() -> None:
+    assert f"manifest of {LARGEST_JSON // 2**20} MiB, {MOST_SHARDS:,} shards of {MOST_ROWS:,} samples" in TEXT
 
 
 @pytest.fixture(scope="module")

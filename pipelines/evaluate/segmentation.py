@@ -5,7 +5,6 @@ Pixels of the ignored class in the ground truth count nowhere. One pair of label
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from manifests.schema import LABEL_MAP
 from pipelines.errors import UsageError
 from pipelines.evaluate.predictions import label_map_paths
 from pipelines.evaluate.shards import Shards
@@ -85,7 +83,7 @@ class Segmentation:
         theirs = label_map_paths(self._reference, base.keys())
         for stored in self._shards.stored(base.name, keys):
             if stored.key in keys:
-                truth = np.asarray(Image.open(io.BytesIO(stored.members[LABEL_MAP])))
+                truth = self._shards.label_map(stored)
                 yield truth, _read(paths[stored.key], truth), _read(theirs[stored.key], truth)
 
 

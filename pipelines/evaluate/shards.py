@@ -2,14 +2,14 @@
 
 Reads manifests and tars, and writes nothing. Refuses folders whose variants do not belong together or lack the
 reference, and a tar that does not hold what its manifest says. Whether every byte is right is verify.py's to say.
+Shards may come from anybody: what is read of them is bounded, and names in them lead nowhere else.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
 import tarfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,18 +17,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from generators.variant import DEFAULT_REFERENCE, METHODS, STAGES, Variant
+from generators.variant import DEFAULT_REFERENCE, METHODS, STAGES, Variant, VariantError
 from generators.variant import reference as base_variant
-from manifests.schema import COLUMNS, SUMMARY, TABLE
-from manifests.verify import decode, variant_folders
+from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
+from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_file, read_groups
+from manifests.verify import decode, decode_label_map, variant_folders
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.sources.imagenet import FlatSource, TarSource
 from pipelines.text import first_line
 
 UNKNOWN_LABEL = -1
+# More keys than that take gigabytes.
+_MOST_SAMPLES = 10_000_000
+# What maps a shard's pixels to the source's.
+_NUMBERS = ("crop_x", "crop_y", "scale_x", "scale_y")
 # Kinds of sources that hold no labels of their own.
 _LABELLED_BY_LIST = (FlatSource.kind, TarSource.kind)
 
@@ -68,14 +72,26 @@ class ScoredVariant:
         """These columns of the manifest, a row for each source sample in order of keys."""
         if not (self.folder / TABLE).is_file():
             raise RunError(f"{self.folder / TABLE} is missing: run the same generate.py command again")
+        rows, parts, schema = 0, [], pa.schema([COLUMNS.field(name) for name in columns])
         try:
-            return pq.read_table(self.folder / TABLE, columns=list(columns), schema=_only(columns))
-        except (OSError, pa.ArrowException) as error:
+            for part in read_groups(self.folder / TABLE, schema):
+                rows += part.num_rows
+                if rows > _MOST_SAMPLES:
+                    raise ValueError(f"it has more than {_MOST_SAMPLES:,} rows")
+                parts.append(part)
+            _check_rows(rows, self.summary["totals"], parts)
+            return pa.concat_tables([schema.empty_table(), *parts])
+        except (OSError, ValueError) as error:
             raise RunError(f"{self.folder / TABLE} cannot be read ({first_line(error)}): run verify.py") from None
 
 
-def _only(columns: Collection[str]) -> pa.Schema:
-    return pa.schema([COLUMNS.field(name) for name in columns])
+def _check_rows(rows: int, totals: Mapping[str, int], parts: Iterable[pa.Table]) -> None:
+    """Raises ValueError where a table has not as many rows as its manifest says, or keys that can be none."""
+    if rows != totals["samples"] + totals["failed"]:
+        raise ValueError(f"it has {rows:,} rows, and its {SUMMARY} says otherwise")
+    for part in parts:
+        if "key" in part.column_names and not all(map(is_key, part["key"].to_pylist())):
+            raise ValueError("it has a key that can be none")
 
 
 class Samples(NamedTuple):
@@ -163,9 +179,10 @@ class Shards:
             path = variant.folder / str(shard["name"])
             if wanted is None and path.is_file() and path.stat().st_size != shard["bytes"]:
                 raise RunError(f"{path} does not have the {shard['bytes']:,} bytes of its manifest: run verify.py")
+            known = {str(self.config["image_format"]), "cls", "json", LABEL_MAP}
             try:
-                with tarfile.open(path, "r:", encoding="utf-8") as tar:
-                    yield from _stored(tar, wanted)
+                with open(path, "rb") as file, Tar(file) as tar:
+                    yield from _stored(tar, known, wanted)
             except (OSError, EOFError, tarfile.TarError) as error:
                 raise RunError(f"{path} cannot be read ({first_line(error)}): run verify.py") from None
 
@@ -180,10 +197,26 @@ class Shards:
     def info(self, stored: Stored) -> dict[str, Any]:
         """A sample's `json` member."""
         try:
-            found: dict[str, Any] = json.loads(stored.members["json"])
-        except (KeyError, ValueError) as error:
+            found = parse_description(stored.members["json"])
+            if any(type(found[name]) not in (int, float) for name in _NUMBERS) or 0 in (
+                found["scale_x"],
+                found["scale_y"],
+            ):
+                raise ValueError("it does not say where the image comes from")
+            if self.dataset == "coco" and type(found["image_id"]) is not int:
+                raise ValueError("it names no image")
+        except (KeyError, ValueError, TypeError) as error:
             raise RunError(f"the json of {stored.key} cannot be read ({first_line(error)}): run verify.py") from None
-        return found
+        return dict(found)
+
+    def label_map(self, stored: Stored) -> NDArray[np.uint8]:
+        """A sample's label map, uint8 of shape (height, width)."""
+        try:
+            return decode_label_map(stored.members[LABEL_MAP])
+        except Exception as error:  # as for pixels
+            raise RunError(
+                f"the label map of {stored.key} cannot be read ({first_line(error)}): run verify.py"
+            ) from None
 
     def command(self, names: Sequence[str]) -> str:
         """The command that makes these variants beside those that are there."""
@@ -209,10 +242,13 @@ def _holding(variant: ScoredVariant, wanted: Collection[str] | None) -> Iterator
         return
     table = variant.table("key", "shard")
     chosen = table.filter(pc.is_in(table["key"], pa.array(wanted, pa.string())))["shard"]
-    yield from (shards[number] for number in chosen.unique().to_pylist())
+    for number in chosen.unique().to_pylist():
+        if not 0 <= number < len(shards):
+            raise RunError(f"{variant.folder / TABLE} has a shard {number} that is none: run verify.py")
+        yield shards[number]
 
 
-def _stored(tar: tarfile.TarFile, wanted: Collection[str] | None) -> Iterator[Stored]:
+def _stored(tar: Tar, known: Collection[str], wanted: Collection[str] | None) -> Iterator[Stored]:
     key, members = "", dict[str, bytes]()
     for member in tar:
         own, _, extension = member.name.partition(".")
@@ -220,9 +256,8 @@ def _stored(tar: tarfile.TarFile, wanted: Collection[str] | None) -> Iterator[St
             if members:
                 yield Stored(key, members)
             key, members = own, {}
-        if wanted is None or own in wanted:
-            file = tar.extractfile(member)
-            members[extension] = file.read() if file else b""
+        if extension in known and (wanted is None or own in wanted):
+            members[extension] = tar.content(member)
     if members:
         yield Stored(key, members)
 
@@ -254,22 +289,25 @@ def open_shards(path: Path) -> Shards:
     if reference is None:
         raise UsageError(f"the reference ({wanted}) is not in {roots[0]}: make it with generate.py --variant reference")
     others = sorted((variant for variant in found if variant is not reference), key=lambda v: _order(v, reference))
-    return Shards(roots[0], reference, {v.name: v for v in (reference, *others)}, tuple(unfinished))
+    shards = Shards(roots[0], reference, {v.name: v for v in (reference, *others)}, tuple(unfinished))
+    try:
+        _ = shards.base
+    except VariantError as error:
+        raise UsageError(
+            f"{reference.folder / SUMMARY} has a reference that is none ({error}): run verify.py"
+        ) from None
+    return shards
 
 
 def _read(folder: Path) -> ScoredVariant:
     path = folder / SUMMARY
     try:
-        summary = json.loads(path.read_bytes())
-        variant = ScoredVariant(folder.name, folder, summary)
-        _ = variant.pixels_sha256, variant.mean_residual, [variant.stages[stage] for stage in STAGES]
-        _ = summary["config_sha256"], [summary["config"][name] for name in ("dataset", "reference", "size", "geometry")]
-        _ = [(shard["name"], int(shard["bytes"])) for shard in summary["shards"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        summary = parse_summary(read_file(path, LARGEST_JSON), SUMMARY)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} is damaged ({first_line(error)}): run verify.py") from None
     if summary["name"] != folder.name:
         raise UsageError(f"{folder} holds the variant {summary['name']}: give the folder that name")
-    return variant
+    return ScoredVariant(folder.name, folder, summary)
 
 
 def _spelled(variant: ScoredVariant) -> str:

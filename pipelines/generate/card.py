@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manifests.schema import CARD_ENTRY, SPLIT, SUMMARY
+from manifests.schema import CARD_ENTRY, SPLIT, SUMMARY, parse_summary
+from manifests.untrusted import LARGEST_JSON
 from pipelines.generate.sources.sample import PHOTOGRAPHS
 from pipelines.store import Place
 from pipelines.text import size
@@ -37,7 +38,7 @@ def read_summaries(root: Place) -> Iterator[dict[str, Any]]:
     """The summaries of the finished variants under `root`; one that is damaged is left to verify.py, which names it."""
     for folder in root.folders():
         with contextlib.suppress(ValueError, FileNotFoundError):
-            yield json.loads((root / folder / SUMMARY).read())
+            yield parse_summary((root / folder / SUMMARY).read(LARGEST_JSON), folder)
 
 
 def alike(summaries: Iterable[Mapping[str, Any]]) -> list[list[str]]:

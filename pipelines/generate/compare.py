@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from generators.geometry import GEOMETRIES
 from generators.variant import Method, Variant, VariantError, parse
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import Config, size_from_json
+from pipelines.generate.datasets import DATASETS
+from pipelines.generate.encode import FORMATS
 from pipelines.generate.render import Renderer, read
 from pipelines.generate.sources import Sample, Source
 
@@ -32,6 +35,9 @@ class Again:
 def config_of(recipe: Recipe) -> Config:
     """The configuration that a recipe was made with."""
     held = dict(recipe.config)
+    for name, known in (("dataset", DATASETS), ("geometry", GEOMETRIES), ("image_format", FORMATS)):
+        if held[name] not in known:
+            raise UsageError(f"the records of {recipe.name} have a {name} that is none: {held[name]}")
     try:
         source, size = held.pop("source"), held.pop("size")
         return Config(**held, size=size_from_json(size), source=tuple(source.items()))
@@ -82,7 +88,7 @@ def explain(recipe: Recipe) -> list[str]:
 
 def render_again(again: Again) -> list[Problem]:
     """Render a shard's samples and compare them with the record's rows."""
-    record = Record.from_bytes(again.record.read_bytes(), again.record.name)
+    record = Record.read(again.record)
     try:
         return list(_compare(record, again))
     except SystemExit as lost:  # a GPU; the pool that this process belongs to would hand the exit on to its parent

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import mmap
 import os
 import shutil
@@ -24,7 +23,8 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from manifests.derive import descriptions, write_table
-from manifests.schema import SPLIT, SUMMARY, TABLE, ManifestError, Recipe, Record, shard_name
+from manifests.schema import SPLIT, SUMMARY, TABLE, Recipe, Record, parse_summary, shard_name
+from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError, UsageError
 from pipelines.store import Disk, Place, Remote
 
@@ -201,9 +201,9 @@ class Output:
     def _known_records(self, variant: str) -> dict[str, str]:
         """The digests of the records that a finished variant's manifest was derived from, by name of tar."""
         try:
-            summary = json.loads((self.folder(variant) / SUMMARY).read())
+            summary = parse_summary((self.folder(variant) / SUMMARY).read(LARGEST_JSON), SUMMARY)
             return {shard["name"]: shard["record_sha256"] for shard in summary["shards"]}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError):
             return {}
 
     def finish(self, recipe: Recipe, shards: int) -> dict[str, Any]:
@@ -219,7 +219,9 @@ class Output:
     def _records(self, recipe: Recipe, shards: int) -> Iterator[Record]:
         for shard in range(shards):
             place = self.record(recipe.name, shard, shards)
-            record = Record.from_bytes(place.read(), str(place))
+            record = _readable(place)
+            if not record:
+                raise RunError(f"{place} is there no more, or was damaged since: run the same command again")
             if record.recipe != recipe:
                 raise RunError(f"{place} was put there by another run: give each its own --output, and run again")
             yield record
@@ -228,8 +230,8 @@ class Output:
 def _readable(place: Place) -> Record | None:
     """A record, or None where there is none or it is damaged: such a shard is made again."""
     try:
-        return Record.from_bytes(place.read(), str(place))
-    except (FileNotFoundError, ManifestError):
+        return Record.from_bytes(place.read(LARGEST_JSON), str(place))
+    except (FileNotFoundError, ValueError):
         return None
 
 

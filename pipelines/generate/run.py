@@ -17,7 +17,8 @@ from PIL import Image
 
 from generators.geometry import Size
 from generators.variant import Method, Variant, VariantError, expand
-from manifests.schema import CARD, Recipe
+from manifests.schema import CARD, MOST_SHARDS, Recipe
+from manifests.untrusted import MOST_ROWS
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import report
 from pipelines.generate.card import alike, card, read_summaries
@@ -101,6 +102,7 @@ def _generate(options: Options, ray: _Ray) -> int:
         samples_per_shard=options.samples_per_shard or DATASETS[options.dataset].samples_per_shard,
         source=describe(found),
     )
+    _check_shards(len(found.samples), config.samples_per_shard)
     output = Output(_place(options.output) / options.dataset)
     if options.dry_run:
         print(report.dry_run(str(output.root), variants, len(found.samples), config))
@@ -124,6 +126,15 @@ def _make(
         output.write(output.root / CARD, card(options.dataset, known))
     print(report.finished(str(output.root), summaries, alike(known), nothing_to_do=nothing_to_do))
     return int(any(summary["totals"]["failed"] for summary in summaries))
+
+
+def _check_shards(samples: int, per_shard: int) -> None:
+    """Raises UsageError where there would be more shards, or larger ones, than are read again."""
+    if shard_count(samples, per_shard) > MOST_SHARDS:
+        enough = shard_count(samples, MOST_SHARDS)
+        raise UsageError(f"more than {MOST_SHARDS:,} shards for a variant: give --samples-per-shard {enough} or more")
+    if min(samples, per_shard) > MOST_ROWS:
+        raise UsageError(f"--samples-per-shard {per_shard}: give {MOST_ROWS} or less")
 
 
 def _recipes(config: Config, variants: Sequence[Variant], ray: _Ray) -> dict[str, Recipe]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from generators.variant import Variant
 from manifests.schema import LABEL_MAP, Record, Row
+from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError
 from pipelines.generate.config import Config
 from pipelines.generate.output import Output
@@ -89,7 +90,10 @@ def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> int:
             tar.close()
             output.commit(drafts[name], output.tar(name, task.shard, task.shards))
             record = Record(task.shard, task.shards, tar.size, tar.sha256, recipes[name], tuple(rows[name]))
-            output.write(output.record(name, task.shard, task.shards), record.to_bytes())
+            data = record.to_bytes()
+            if len(data) > LARGEST_JSON:  # which nothing here would read
+                raise RunError(f"the record of shard {task.shard} is too large: give a smaller --samples-per-shard")
+            output.write(output.record(name, task.shard, task.shards), data)
     return failed
 
 

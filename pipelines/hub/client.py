@@ -7,6 +7,7 @@ read nor printed here.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub import HfApi, RepoFile, constants, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -33,6 +34,8 @@ from pipelines.errors import RunError, UsageError
 from pipelines.progress import say
 from pipelines.text import first_line
 
+# Two for each of a variant's shards, for some variants of the largest.
+_MOST_FILES = 1_000_000
 _TRIES = 5
 _PATIENT_WITH = (429, 500, 502, 503, 504)
 # Seconds before the second try; doubled for each one after it.
@@ -102,9 +105,18 @@ class Repo:
         info = self.call(lambda api: api.dataset_info(self.name, revision=revision))
         return str(info.sha)
 
-    def files(self, revision: str) -> list[str]:
-        """The paths of all files at a commit."""
-        return self.call(lambda api: list(api.list_repo_files(self.name, repo_type="dataset", revision=revision)))
+    def files(self, revision: str) -> dict[str, int]:
+        """The sizes in bytes of all files at a commit, by path. Raises UsageError where they have no end."""
+
+        def work(api: HfApi) -> dict[str, int]:
+            tree = api.list_repo_tree(self.name, recursive=True, repo_type="dataset", revision=revision)
+            some = itertools.islice(tree, _MOST_FILES)
+            found = {entry.path: entry.size for entry in some if isinstance(entry, RepoFile)}
+            if next(tree, None) is not None:  # type: ignore[call-overload] # a generator that is hinted as an iterable
+                raise UsageError(f"{self.name} holds more than {_MOST_FILES:,} files: it is none that hub.py pushed")
+            return found
+
+        return self.call(work)
 
     def fetch(self, path: str, revision: str, into: Path) -> Path:
         """Download one file to `into/path`; one that is there already and unchanged is not sent again."""

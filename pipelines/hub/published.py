@@ -1,44 +1,48 @@
-"""A variant as it is published: its manifest and records, fetched and checked against one another.
+"""What a repository publishes: manifests and records, fetched and checked against one another.
 
-Refuses a set whose parts contradict one another.
+Refuses a set whose parts contradict one another, or that is larger than any that is made. Its records are read one at
+a time, however many they are.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import io
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from manifests.derive import Manifest, derive
-from manifests.schema import SPLIT, SUMMARY, TABLE, TIMM, ManifestError, Record, shard_name
+from manifests.derive import Manifest, derive, read_records, table_differences
+from manifests.schema import NAME, SPLIT, SUMMARY, TABLE, TIMM, ManifestError, Recipe, Record, shard_name
+from manifests.untrusted import LARGEST_JSON, read_file
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.datasets import DATASETS
 from pipelines.hub.client import Repo
 
-# A variant's name: tokens joined by +.
-_NAME = r"[A-Za-z0-9_+]+"
+# Bytes of a variant's records and manifests: those of ten million samples.
+_LARGEST_SET = 2**33
 
 
 @dataclass(frozen=True)
 class Published:
-    """One variant at one commit: its name, its records in order, and its files by name, tars aside."""
+    """One variant at one commit: its name, the folder that holds its files (tars aside), and what they agree on."""
 
     name: str
-    records: Sequence[Record]
-    files: dict[str, bytes]
+    folder: Path
+    recipe: Recipe
+    summary: Mapping[str, Any]
     has_pixels: bool
 
     @property
     def dataset(self) -> str:
-        return str(self.records[0].recipe.config["dataset"])
+        return str(self.recipe.config["dataset"])
+
+    def records(self) -> Iterator[Record]:
+        """Its records in order."""
+        return read_records(self.folder / f"{Path(shard['name']).stem}.json" for shard in self.summary["shards"])
 
 
 class ContradictionError(RunError):
@@ -50,8 +54,8 @@ class ContradictionError(RunError):
 def choose(repo: Repo, revision: str, words: Sequence[str]) -> list[str]:
     """The names of the asked variants in the repository; `all` stands for every one."""
     files = repo.files(revision)
-    names_of = (re.fullmatch(rf"({_NAME})/{re.escape(SUMMARY)}", path) for path in files)
-    there = sorted(found[1] for found in names_of if found)
+    parts = (path.partition("/") for path in files)
+    there = sorted(name for name, _, file in parts if file == SUMMARY and NAME.fullmatch(name))
     if not there:
         raise UsageError(f"{repo.name} holds no shards: is it a repository that hub.py pushed?")
     names = [name for word in words for name in word.split(",")]
@@ -67,55 +71,67 @@ def choose(repo: Repo, revision: str, words: Sequence[str]) -> list[str]:
 
 def fetch_manifests(repo: Repo, revision: str, name: str, into: Path) -> Published:
     """Everything of a variant but its tars. Raises ContradictionError where its parts do not agree."""
-    listed = [path for path in repo.files(revision) if path.startswith(f"{name}/") and path.count("/") == 1]
-    wanted = [path for path in listed if Path(path).suffix == ".json" or Path(path).name == TABLE]
-    files = {Path(path).name: repo.fetch(path, revision, into).read_bytes() for path in wanted}
+    sizes = {
+        file: size for path, size in repo.files(revision).items() if (file := path.removeprefix(f"{name}/")) != path
+    }
     try:
-        records = [
-            Record.from_bytes(data, f"{name}/{file}") for file, data in sorted(files.items()) if file.startswith(SPLIT)
-        ]
-        manifest = derive(records)
+        records = _check_names(sizes)
+        for file in (*records, TABLE, SUMMARY, TIMM):
+            repo.fetch(f"{name}/{file}", revision, into)
+        folder = into / name
+        manifest = derive(_named(folder / file for file in records))
+        _check_manifests(folder, manifest)
+        first = Record.read(folder / records[0])
+        # The dataset and the name become folders.
+        if first.recipe.name != name or first.recipe.config["dataset"] not in DATASETS:
+            raise ManifestError(f"{records[0]} is of another variant, or of a dataset that is not known")
+        has_pixels = _check_tars(sizes, manifest.summary["shards"])
     except ManifestError as error:
-        raise ContradictionError(f"{repo.name}: {error}; nothing of it is used") from None
-    if wrong := _contradiction(name, records, manifest, files):
-        raise ContradictionError(f"{repo.name}: {name}/{wrong} does not agree with the rest; nothing of it is used")
-    tars = {f"{name}/{record.name}.tar" for record in records}
-    lacking = sorted(tars - set(listed))
-    if lacking and len(lacking) < len(tars):
-        raise ContradictionError(f"{repo.name}: {lacking[0]} is missing; nothing of {name} is used")
-    return Published(name, records, files, not lacking)
+        raise ContradictionError(f"{repo.name}: {name}/{error}; nothing of {name} is used") from None
+    return Published(name, folder, first.recipe, manifest.summary, has_pixels)
 
 
-def _contradiction(name: str, records: Sequence[Record], manifest: Manifest, files: dict[str, bytes]) -> str | None:
-    """The file that is not what the others say; None where all agree."""
-    recipe = records[0].recipe
-    # The dataset and the name become folders.
-    if recipe.name != name or recipe.config["dataset"] not in DATASETS:
-        return f"{records[0].name}.json"
-    expected = {f"{shard_name(index, records[0].shards)}.json" for index in range(records[0].shards)}
-    held = {file for file in files if file.startswith(SPLIT)}
-    if odd := sorted(expected ^ held):
-        return odd[0]
-    for shard, record in zip(_shards(files), records, strict=False):
-        if isinstance(shard, dict) and shard.get("record_sha256") != record.sha256:
-            return f"{record.name}.json"
-    for file in (SUMMARY, TIMM):
-        if files.get(file) != manifest.files[file]:
-            return file
-    # Another pyarrow writes the same values in other bytes.
-    return None if _same_table(files.get(TABLE, b""), manifest.table) else TABLE
+def _check_names(sizes: Mapping[str, int]) -> list[str]:
+    """The names of the records, in order. Raises ManifestError where files are missing, odd or too large."""
+    records = sorted(file for file in sizes if file.startswith(SPLIT) and file.endswith(".json"))
+    expected = [f"{shard_name(index, len(records))}.json" for index in range(len(records))]
+    wanted = [*(expected or [f"{shard_name(0, 1)}.json"]), TABLE, SUMMARY, TIMM]
+    if odd := sorted({*records, *wanted} - {*wanted}) or [file for file in wanted if file not in sizes]:
+        raise ManifestError(f"{odd[0]} is missing, or is one too many")
+    if large := [file for file in wanted if file != TABLE and sizes[file] > LARGEST_JSON]:
+        raise ManifestError(f"{large[0]} has {sizes[large[0]]:,} bytes")
+    if (total := sum(sizes[file] for file in wanted)) > _LARGEST_SET:
+        raise ManifestError(f"{SUMMARY} and the rest have {total:,} bytes")
+    return records
 
 
-def _shards(files: dict[str, bytes]) -> list[Any]:
-    try:
-        found: list[Any] = json.loads(files[SUMMARY])["shards"]
-    except (KeyError, ValueError, TypeError):
-        return []
-    return found if isinstance(found, list) else []
+def _named(paths: Iterable[Path]) -> Iterator[Record]:
+    """The records in these files. Raises ManifestError where one has another's name or recipe."""
+    first: Recipe | None = None
+    for path in paths:
+        record = Record.read(path)
+        first = first or record.recipe
+        if path.name != f"{record.name}.json" or record.recipe != first:
+            raise ManifestError(f"{path.name} does not agree with the rest")
+        yield record
 
 
-def _same_table(held: bytes, derived: bytes) -> bool:
-    try:
-        return bool(pq.read_table(io.BytesIO(held)).equals(pq.read_table(io.BytesIO(derived))))
-    except (pa.ArrowException, OSError):
-        return False
+def _check_manifests(folder: Path, manifest: Manifest) -> None:
+    """Raises ManifestError for the file that is not what the records say."""
+    for file, data in manifest.files.items():
+        with contextlib.suppress(ValueError):
+            held = read_file(folder / file, max(LARGEST_JSON, 2 * len(data)))
+            # Another pyarrow writes the same values in other bytes.
+            other = manifest.summary["provenance"]["libraries"].get("pyarrow") != pa.__version__
+            if held == data or (file == TABLE and other and next(table_differences(held, data), None) is None):
+                continue
+        raise ManifestError(f"{file} does not agree with the rest")
+
+
+def _check_tars(sizes: Mapping[str, int], shards: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the tars are there. Raises ManifestError where only some are, or one has not its record's size."""
+    there = [shard for shard in shards if shard["name"] in sizes]
+    for shard in shards if there else ():
+        if sizes.get(shard["name"]) != shard["bytes"]:
+            raise ManifestError(f"{shard['name']} is missing, or has other than {shard['bytes']:,} bytes")
+    return bool(there)

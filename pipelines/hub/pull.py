@@ -6,6 +6,7 @@ and not wrong; the same command goes on with the files that are missing.
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import os
 import shutil
@@ -45,22 +46,28 @@ def pull(options: PullOptions) -> int:
     with tempfile.TemporaryDirectory() as folder:
         names = choose(repo, revision, options.variants)
         found = [fetch_manifests(repo, revision, name, Path(folder)) for name in names]
-    root = options.output / found[0].dataset
+        root = _put_all(repo, revision, found, options.output)
+    print(f"Pulled {', '.join(names)} from {repo.name} at {revision[:8]} to {root}: every tar has its record's sha256.")
+    return 0
+
+
+def _put_all(repo: Repo, revision: str, found: Sequence[Published], output: Path) -> Path:
+    """Download what is missing of these variants, which must be of one dataset; the folder that holds them."""
+    root = output / found[0].dataset
     for published in found:
         if published.dataset != found[0].dataset:
             raise ContradictionError(f"{repo.name} holds {published.dataset} and {found[0].dataset}: nothing is used")
         if not published.has_pixels:
             raise UsageError(f"{repo.name} has manifests of {published.name}, but no pixels: use hub.py rebuild")
         _check_place(root / published.name, published)
-    _download(repo, revision, found, root, options.output / _STAGING)
+    _download(repo, revision, found, root, output / _STAGING)
     with replacing(root / CARD) as path:
         path.write_bytes(card(root.name, list(read_summaries(Disk(str(root))))))
-    print(f"Pulled {', '.join(names)} from {repo.name} at {revision[:8]} to {root}: every tar has its record's sha256.")
-    return 0
+    return root
 
 
 def _download(repo: Repo, revision: str, found: Sequence[Published], root: Path, staging: Path) -> None:
-    total = sum(record.tar_bytes for published in found for record in published.records)
+    total = sum(int(published.summary["totals"]["bytes"]) for published in found)
     try:
         staging.mkdir(parents=True, exist_ok=True)
         with counted(total, "B", "bytes here and checked") as advance:
@@ -77,14 +84,16 @@ def _download(repo: Repo, revision: str, found: Sequence[Published], root: Path,
 
 def _check_place(folder: Path, published: Published) -> None:
     """Raises UsageError where a folder holds another set of the variant."""
-    for file, data in published.files.items():
-        path = folder / file
-        if path.is_file() and path.read_bytes() != data:
-            raise UsageError(f"{folder} holds another set of {published.name} ({file} differs): give another --output")
+    for theirs in published.folder.iterdir():
+        mine = folder / theirs.name
+        if mine.is_file() and not filecmp.cmp(mine, theirs, shallow=False):
+            raise UsageError(
+                f"{folder} holds another set of {published.name} ({mine.name} differs): give another --output"
+            )
 
 
 def _pull(repo: Repo, revision: str, published: Published, folder: Path, staging: Path, advance: Advance) -> None:
-    for record in published.records:
+    for record in published.records():
         tar = folder / f"{record.name}.tar"
         if not (tar.is_file() and tar.stat().st_size == record.tar_bytes and _sha256(tar) == record.tar_sha256):
             _fetch(repo, revision, published.name, record, tar, staging)
@@ -109,7 +118,7 @@ def _fetch(repo: Repo, revision: str, name: str, record: Record, tar: Path, stag
 def _put(folder: Path, file: str, published: Published) -> None:
     if not (folder / file).is_file():
         with replacing(folder / file) as path:
-            path.write_bytes(published.files[file])
+            shutil.copyfile(published.folder / file, path)
 
 
 def _sha256(path: Path) -> str:

@@ -7,14 +7,14 @@ manifests with and without pixels in one repository.
 from __future__ import annotations
 
 import fnmatch
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifests.schema import SPLIT, SUMMARY, TABLE, TIMM
+from manifests.schema import NAME, SPLIT, SUMMARY, TABLE, TIMM, parse_summary
+from manifests.untrusted import LARGEST_JSON, read_file
 from manifests.verify import variant_folders
 from pipelines.check import check, show
 from pipelines.errors import UsageError
@@ -105,15 +105,13 @@ def _chosen(options: PushOptions) -> list[Path]:
 def _summary(path: Path, variant: str, where: str | None = None) -> dict[str, Any]:
     """What a `manifest.json` holds; `where` names the repository that it is from."""
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-        _ = found["config"]["dataset"], found["config_sha256"], found["name"], found["shards"][0]["name"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return parse_summary(read_file(path, LARGEST_JSON), SUMMARY)
+    except (OSError, ValueError):
         if where:
             raise UsageError(
                 f"{where} holds a damaged {SUMMARY} of {variant}: delete that folder there first"
             ) from None
         raise UsageError(f"{path.parent} is not finished: run the same generate.py command again") from None
-    return found
 
 
 def _held(repo: Repo, options: PushOptions, summaries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -129,7 +127,9 @@ def _held(repo: Repo, options: PushOptions, summaries: Sequence[dict[str, Any]])
     with tempfile.TemporaryDirectory() as folder:
         for path in files:
             name, _, file = path.partition("/")
-            if file == SUMMARY:
+            if file == SUMMARY and NAME.fullmatch(name):
+                if files[path] > LARGEST_JSON:
+                    raise UsageError(f"{repo.name} holds a {SUMMARY} of {files[path]:,} bytes: delete {name} there")
                 found.append(_summary(repo.fetch(path, revision, Path(folder)), name, repo.name))
     for other in found:
         if other["config_sha256"] != summaries[0]["config_sha256"]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from manifests.derive import read_records
-from manifests.schema import Record, Row
+from manifests.schema import Recipe, Record, Row
 from manifests.verify import records_of
 from pipelines.errors import UsageError
 from pipelines.generate.compare import check_source, config_of, explain
@@ -45,21 +45,21 @@ def rebuild(options: RebuildOptions) -> int:
     with tempfile.TemporaryDirectory() as folder:
         names = choose(repo, revision, options.variants)
         found = [fetch_manifests(repo, revision, name, Path(folder)) for name in names]
-    _generate(options, found)
-    return max([_compare(published, options.output) for published in found])
+        _generate(options, found)
+        return max([_compare(published, options.output) for published in found])
 
 
 def _generate(options: RebuildOptions, found: Sequence[Published]) -> None:
     """Run generate.py's work with the published configuration. Raises UsageError where the source is another."""
-    recipe = found[0].records[0].recipe
-    if any(published.records[0].recipe.config != recipe.config for published in found):
+    recipe = found[0].recipe
+    if any(published.recipe.config != recipe.config for published in found):
         raise UsageError("the variants were made with different configurations: rebuild them one at a time")
     config = config_of(recipe)
     samples = recipe.config["source"].get("samples")
     check_source(recipe, dict(describe(find(config.dataset, options.inputs, samples))))
     generate(
         Options(
-            variants=tuple(_tokens(published.records[0]) for published in found),
+            variants=tuple(_tokens(published.recipe) for published in found),
             dataset=config.dataset,
             inputs=options.inputs,
             output=str(options.output),
@@ -77,8 +77,8 @@ def _generate(options: RebuildOptions, found: Sequence[Published]) -> None:
     )
 
 
-def _tokens(record: Record) -> str:
-    return "+".join(token for token in record.recipe.variant.values() if token != "none")
+def _tokens(recipe: Recipe) -> str:
+    return "+".join(token for token in recipe.variant.values() if token != "none")
 
 
 class _Difference(NamedTuple):
@@ -89,12 +89,13 @@ class _Difference(NamedTuple):
 def _compare(published: Published, output: Path) -> int:
     """Say whether a variant's pixels agree with the published ones; 1 where they do not."""
     folder = output / published.dataset / published.name
-    made = list(read_records(records_of(folder)[0]))
-    differences = list(_differences(_rows(published.records), _rows(made)))
-    samples = sum(len(record.rows) for record in published.records)
+    made = records_of(folder)[0]
+    differences = list(_differences(_rows(published.records()), _rows(read_records(made))))
+    samples = published.summary["totals"]["samples"] + published.summary["totals"]["failed"]
     print()
     if not differences:
-        tars = all(mine.tar_sha256 == theirs.tar_sha256 for mine, theirs in zip(made, published.records, strict=True))
+        pairs = zip(read_records(made), published.records(), strict=True)
+        tars = all(mine.tar_sha256 == theirs.tar_sha256 for mine, theirs in pairs)
         bytes_too = "the tars are byte for byte the same" if tars else "the tars differ in other members"
         print(f"{published.name}: every pixel agrees, in all {samples:,} samples; {bytes_too}.")
         return 0
@@ -103,7 +104,7 @@ def _compare(published: Published, output: Path) -> int:
         print(f"  {difference.key}: {difference.what}")
     if len(differences) > _SHOWN:
         print(f"  … and {len(differences) - _SHOWN:,} more")
-    for reason in explain(published.records[0].recipe):
+    for reason in explain(published.recipe):
         print(f"this machine differs from the one that made the published shards in {reason}")
     return 1
 

@@ -10,20 +10,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import marshal
-import re
 import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
+from manifests.schema import LONGEST_KEY, UNFIT
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.sources.base import Sample
 
-# USTAR holds 100 bytes of name; the longest member is `<key>.json`.
-_LONGEST_KEY = 100 - len(".json")
 _LONGEST_PATH = 4096  # Linux's PATH_MAX
-# Keys become the names of files where a shard is unpacked, and are shown on terminals.
-_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 # Bytes that SQLite holds in memory, for its pages and again for what it sorts.
 _MEMORY = 2**25
 # Steps of SQLite's own between two chances for Ctrl-C.
@@ -137,12 +133,12 @@ def _row(sample: Sample) -> tuple[str, bytes]:
         key, path = len(sample.key.encode()), len(sample.path.encode())
     except UnicodeEncodeError:
         raise UsageError(f"the name {sample.path!a} is not UTF-8: rename the file") from None
-    if not sample.key or _UNFIT.search(sample.key + sample.path):
+    if not sample.key or UNFIT.search(sample.key + sample.path):
         raise UsageError(
             f"the name {sample.path!a} is empty, or has control characters or a backslash: rename the file"
         )
-    if key > _LONGEST_KEY:
-        raise UsageError(f"the name of {sample.path} is longer than {_LONGEST_KEY} bytes, which a tar cannot hold")
+    if key > LONGEST_KEY:
+        raise UsageError(f"the name of {sample.path} is longer than {LONGEST_KEY} bytes, which a tar cannot hold")
     if path > _LONGEST_PATH:
         raise UsageError(f"the path of {sample.key} is longer than {_LONGEST_PATH:,} bytes: shorten it")
     return sample.key, marshal.dumps(sample[1:], _PLAIN)

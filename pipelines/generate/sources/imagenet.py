@@ -183,7 +183,6 @@ def _members(place: Place, number: int) -> Iterator[_Member]:
                     text = archive.extractfile(member) if member.name.lower().endswith(".cls") else None
                     head = text.read(_LONGEST_LABEL) if text else b""
                     yield _Member(member.name, (number, member.offset_data), member.size, head)
-                archive.members = []  # type: ignore[attr-defined] # which would hold them all; not in the hints
     except tarfile.TarError as error:
         raise UsageError(f"{place} cannot be read as an uncompressed tar ({error}): unpack or fetch it again") from None
 

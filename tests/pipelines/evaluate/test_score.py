@@ -20,6 +20,7 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from manifests.schema import digest
 from tests import ROOT
 from tests.conftest import Command
 from tests.pipelines.evaluate.conftest import COUNT, write_predictions, wrong_in
@@ -346,7 +347,9 @@ def test_variants_of_different_configurations_are_refused(
 ) -> None:
     shutil.copytree(noised, tmp_path / "imagenet")
     path = tmp_path / "imagenet" / "ffmpeg" / "manifest.json"
-    path.write_text(path.read_text().replace('"config_sha256": "', '"config_sha256": "0'))
+    summary = json.loads(path.read_text())
+    summary["config"]["samples_per_shard"] += 1
+    path.write_text(json.dumps(summary | {"config_sha256": digest(summary["config"])}))
     done = command("score.py", "--shards", tmp_path / "imagenet", "--predictions", predictions)
     assert done.returncode == 2
     assert "were made with different configurations" in done.stderr
@@ -401,6 +404,10 @@ def _peak(noised: Path, folder: Path, count: int) -> int:
         table = pq.read_table(noised / name / "manifest.parquet").take(np.arange(count) % COUNT)
         table = table.set_column(0, table.schema.field("key"), pa.array(keys))
         pq.write_table(table, folder / "imagenet" / name / "manifest.parquet")
+        path = folder / "imagenet" / name / "manifest.json"
+        summary = json.loads(path.read_text())
+        summary["shards"][0]["samples"] += count - COUNT
+        path.write_text(json.dumps(summary | {"totals": summary["totals"] | {"samples": count}}))
         scores = pa.array(np.random.default_rng(0).random(count * 1000, dtype=np.float32))
         rows = pa.table({"key": keys, "scores": pa.FixedSizeListArray.from_arrays(scores, 1000)})
         pq.write_table(rows, folder / "predictions" / f"{name}.parquet", compression="none")

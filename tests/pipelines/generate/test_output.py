@@ -1,4 +1,4 @@
-"""The output where no lock keeps two runs apart: the second to come finds out."""
+"""The output where no lock keeps two runs apart: the second to come finds out; and what would not be read again."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import RunError
+from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import Config, describe
 from pipelines.generate.output import Output
+from pipelines.generate.run import _check_shards
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import Inputs, find
 from pipelines.store import Disk
+
+
+def test_more_shards_or_larger_ones_than_are_read_again_are_not_made() -> None:
+    _check_shards(50_000, 1000)
+    _check_shards(10**8, 1000)
+    _check_shards(100_000, 10**9)
+    with pytest.raises(UsageError, match="more than 100,000 shards for a variant: give --samples-per-shard 2 or more"):
+        _check_shards(100_001, 1)
+    with pytest.raises(UsageError, match="--samples-per-shard 100001: give 100000 or less"):
+        _check_shards(10**6, 100_001)
 
 
 def test_a_record_that_another_run_has_put_there_ends_this_one(tmp_path: Path) -> None:

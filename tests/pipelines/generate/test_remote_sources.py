@@ -313,7 +313,7 @@ def test_reading_ahead_that_is_given_up_ends_its_threads(monkeypatch: pytest.Mon
     before = set(threading.enumerate())
     with monkeypatch.context() as patch:
         patch.setattr(store, "_connect", no_connection)
-        results = in_order(ANYWHERE, range(9), lambda item: ANYWHERE.read() if item else b"first")
+        results = in_order(ANYWHERE, range(9), lambda item: ANYWHERE.read(100) if item else b"first")
         assert next(results) == b"first"
         results.close()
     assert set(threading.enumerate()) == before
