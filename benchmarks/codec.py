@@ -10,7 +10,9 @@ Below: who reads the format to the same pixels. `datasets` reads images by Pillo
 from __future__ import annotations
 
 import base64
-import importlib.util
+import contextlib
+import functools
+import importlib
 import io
 import shutil
 import time
@@ -139,10 +141,11 @@ def _readers(image: Pixels) -> str:
         "DALI": METHODS["dali"].load(),
         "NumPy": _npy,
     }
-    if importlib.util.find_spec("torchvision"):
+    with contextlib.suppress(ImportError, RuntimeError):  # a build that does not fit PyTorch's raises the second
+        importlib.import_module("torchvision.io")
         readers["torchvision"] = _torchvision
-    if shutil.which("chromium"):
-        readers["Chromium"] = _chromium
+    if driver := shutil.which("chromedriver"):
+        readers["Chromium"] = functools.partial(_chromium, driver)
     rows = [("reads", *written)]
     for name, reader in readers.items():
         rows.append((name, *("yes" if _reads(reader, data, image) else "no" for data in written.values())))
@@ -168,7 +171,7 @@ image.src = address;
 """
 
 
-def _chromium(data: bytes) -> Pixels:
+def _chromium(program: str, data: bytes) -> Pixels:
     """A square image as a page sees it."""
     from selenium import webdriver
 
@@ -181,7 +184,7 @@ def _chromium(data: bytes) -> Pixels:
         "force-color-profile=srgb",
     ):
         options.add_argument(f"--{option}")
-    driver = webdriver.Chrome(options)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(program))
     try:
         address = f"data:application/octet-stream;base64,{base64.b64encode(data).decode()}"
         found = np.array(driver.execute_async_script(_SCRIPT, address), np.uint8)

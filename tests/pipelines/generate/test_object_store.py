@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from typing import NamedTuple
 
 import pytest
@@ -13,7 +14,7 @@ from tests import ROOT
 from tests.conftest import Command
 from tests.pipelines.generate.test_generate import files
 from tests.ray_cluster import wait_for
-from tests.store.server import S3Server
+from tests.store.server import S3Server, busy_proxy
 
 WORDS = ["--variant", "pil_lanczos,ffmpeg+nv12_ascend", "--dataset", "imagenet", "--samples-per-shard", "1"]
 
@@ -98,3 +99,18 @@ def test_denied_access_ends_the_run_in_one_line(where: str, server: S3Server, ex
     assert "not-the-secret" not in ended.stdout + ended.stderr
     assert len(stored(server, "bucket/val")) == 9  # what is there is seen
     assert not stored(server, "bucket/denied")
+
+
+def test_how_often_a_store_is_asked_for_each_shard(server: S3Server, expected: dict[str, bytes]) -> None:
+    """As docs/scale.md counts. An upload begins and ends with a POST; Arrow opens a file by a HEAD."""
+    with busy_proxy(server) as proxy:
+        ended = end(begin(server, "--output", server.uri("bucket/counted", proxy.address)))
+        assert ended.status == 0, ended.stderr
+        asked = [request.split() for request in proxy.requests]
+    shards = sum(path.endswith(".tar") for path in expected)
+    kinds = Counter((method, path.rpartition(".")[2]) for method, path in asked if "/validation-" in path)
+    uploads = {("POST", kind): 2 * shards for kind in ("tar", "json")} | {
+        ("PUT", kind): shards for kind in ("tar", "json")
+    }
+    assert kinds == {**uploads, ("HEAD", "json"): shards, ("GET", "json"): shards}
+    assert len(asked) - kinds.total() < 40  # manifests, the card and lists: for a variant, not for a shard
