@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from benchmarks import codec, limit, memory, read, running, scale, shared, today
+from benchmarks import codec, limit, memory, read, running, scale, shared, stages, today
 from pipelines.text import table
 
 
@@ -30,6 +30,8 @@ def main() -> None:
     found += scale.measure(images, given.coco)
     _say("Memory of a worker")
     memory.measure(images)
+    _say("Where a worker's time goes")
+    stages.measure(images)
     _say("Work that is shared")
     shared.measure(images)
     _say("Formats")
