@@ -331,6 +331,8 @@ def _result(reference: ray.ObjectRef[int], task: Task) -> int | _Lost:
         raise RunError(f"shard {task.shard} failed: {type(cause).__name__}: {cause}") from error
     except ray.exceptions.OutOfMemoryError:
         return _Lost("memory was short, and Ray ended it", memory=True)
+    except ray.exceptions.ActorDiedError as error:
+        return _Lost(str(error).splitlines()[-1])  # how it died; the lines before say who
     except ray.exceptions.RayError as error:
         return _Lost(first_line(error))
 
