@@ -23,7 +23,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 _CODE = (
     "generators",
     *(f"manifests/{name}.py" for name in ("derive", "residual", "schema")),
-    *(f"pipelines/generate/{name}.py" for name in ("config", "encode", "plan", "png", "render", "shard", "tar")),
+    *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "pictures", "plan", "png", "render")),
+    *(f"pipelines/generate/{name}.py" for name in ("shard", "tar")),
     "pipelines/generate/sources",
 )
 

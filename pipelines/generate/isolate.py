@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from pipelines.errors import RunError
-from pipelines.generate.render import Call
+from pipelines.generate.calls import Call
 from pipelines.generate.shard import Job, Task
 from pipelines.generate.sources import Sample
 

@@ -14,9 +14,10 @@ from generators.variant import Variant
 from manifests.schema import LABEL_MAP, Record, Row
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError
+from pipelines.generate.calls import Call
 from pipelines.generate.config import Config
 from pipelines.generate.output import Output
-from pipelines.generate.render import Call, Rendered, Renderer, read
+from pipelines.generate.render import Rendered, Renderer, read
 from pipelines.generate.sources import Sample, Source
 from pipelines.generate.tar import TarWriter
 

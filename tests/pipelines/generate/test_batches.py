@@ -18,7 +18,8 @@ from PIL import Image
 from generators import dali_gpu
 from generators.variant import MAX_BATCH, METHODS, GpuLostError, Method, Variant, parse, reference
 from pipelines.generate import render
-from pipelines.generate.render import Call, Given, Rendered, Renderer
+from pipelines.generate.calls import Call
+from pipelines.generate.render import Given, Rendered, Renderer
 from pipelines.generate.sources import Missing, Sample
 
 DECODE = replace(METHODS["dali_gpu"], token="decode_in_batches", options={"fancy": False, "device": "cpu"})
