@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -75,13 +75,14 @@ def lay_out(images: Sequence[bytes], count: int, folder: Path) -> Path:
 class Watched:
     """What a run has used, as seen from outside: seconds of processor time and, in bytes, resident memory.
 
-    `seconds` are those in which a worker was at work, and `working` the processor time of all processes since one was;
-    `resident` has a value for each look at the largest worker that was.
+    `seconds` are those in which a worker was at work; `resident` has a value for each look at the largest worker that
+    was. `started` is what each process had used when its work began: a worker's first shard, or, for the driver and
+    Ray's own, the first of all.
     """
 
     seconds: float = 0.0
-    working: float = 0.0
     processor: dict[psutil.Process, float] = field(default_factory=dict)
+    started: dict[psutil.Process, float] = field(default_factory=dict)
     resident: list[int] = field(default_factory=list)
     driver: int = 0
 
@@ -90,35 +91,39 @@ class Watched:
         """Processor time of all processes together, Ray's own too."""
         return sum(self.processor.values())
 
+    @property
+    def working(self) -> float:
+        """The same without what came before the work."""
+        return sum(self.processor[process] - before for process, before in self.started.items())
+
 
 def generate(*words: object) -> Watched:
     """Run generate.py and watch it. Exits where it fails."""
     command = [sys.executable, "generate.py", *map(str, words)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    watched, began, ended, before = Watched(), 0.0, 0.0, 0.0
+    watched, began, ended = Watched(), 0.0, 0.0
     # Ended runs are waited for last, so that a process's number is not another's meanwhile.
     driver = psutil.Process(process.pid)
     while driver.status() != psutil.STATUS_ZOMBIE:
         now = time.monotonic()
-        if working := list(_look(driver, watched)):
-            if not began:
-                began, before = now, watched.total
-            ended = now
+        if working := _look(driver, watched):
+            began, ended = began or now, now
             watched.resident.append(max(working))
         time.sleep(_INTERVAL)
     _, errors = process.communicate()
     if process.returncode:
         sys.exit(f"generate.py ended with {process.returncode}: {errors.strip()}")
-    watched.seconds, watched.working = ended - began, watched.total - before
+    watched.seconds = ended - began
     return watched
 
 
-def _look(driver: psutil.Process, watched: Watched) -> Iterator[int]:
+def _look(driver: psutil.Process, watched: Watched) -> list[int]:
     """Take note of all processes; the resident memory of each worker that is making a shard."""
     try:
         processes = [driver, *driver.children(recursive=True)]
     except psutil.Error:
-        return
+        return []
+    others, working = {}, []
     for process in processes:
         try:
             with process.oneshot():
@@ -126,11 +131,17 @@ def _look(driver: psutil.Process, watched: Watched) -> Iterator[int]:
                 name, resident = process.name(), process.memory_info().rss
         except psutil.Error:
             continue
-        watched.processor[process] = times.user + times.system
+        watched.processor[process] = used = times.user + times.system
         if process == driver:
             watched.driver = max(watched.driver, resident)
-        elif name.startswith("ray::_make"):
-            yield resident
+        if name.startswith("ray::_make"):
+            working.append(resident)
+            watched.started.setdefault(process, used)
+        elif not name.startswith("ray::"):
+            others[process] = used
+    if working and len(watched.started) == len(working):
+        watched.started |= others
+    return working
 
 
 def size_of(folder: Path, pattern: str = "*") -> int:

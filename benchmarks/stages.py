@@ -27,7 +27,7 @@ _STAGES = {
     r"write \(.*/png\.py": "encode",
     r"residual \(manifests/": "residual",
     r"add \(.*/tar\.py|texts \(": "tar: headers, hash, write",
-    r"sha256 \(.*/render\.py": "hash of pixels",
+    r"sha256 \(.*/pictures\.py": "hash of pixels",
     r"header \(generators/": "header of the source",
     r"commit \(|write \(.*/output\.py|to_bytes \(": "record, and commit of files",
     r"(read|in_order|fetch)\w* \(.*/(sources/|render\.py)": "read",
