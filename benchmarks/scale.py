@@ -51,8 +51,8 @@ def measure(images: Sequence[bytes], coco: Path | None, most: int = 20_000) -> l
             ("time", [run.seconds / count for count, run in runs.items()]),
             ("processor time", [run.working / count for count, run in runs.items()]),
         ):
-            most = max(spent) / min(spent)
-            found.append(running.Figure(f"{name}: {what} of the dearest / cheapest image", most, 1.1, at_most=True))
+            ratio = max(spent) / min(spent)
+            found.append(running.Figure(f"{name}: {what} of the dearest / cheapest image", ratio, 1.1, at_most=True))
     print(table(scaling, frozenset({1, 2, 3})))
     print()
     print(table(growth, frozenset(range(1, 6))))
