@@ -161,7 +161,7 @@ def _run(
     shards, images = map(sum, zip(*left, strict=True))
     if not shards:
         return False
-    say(f"{shards:,} shards to make, variants: {len(variants)}; starting Ray")
+    say(f"shards to make: {shards:,}, variants: {len(variants)}; starting Ray")
     engine = ray.engine()
     if options.address:
         engine.check_nodes(job, samples[0])
