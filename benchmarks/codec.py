@@ -28,6 +28,7 @@ from benchmarks import running
 from generators import opencv
 from generators.geometry import frame
 from generators.variant import METHODS
+from manifests.verify import decode
 from pipelines.generate import encode, png
 from pipelines.text import table
 
@@ -65,13 +66,13 @@ def _resized(image: Pixels, geometry: str, size: tuple[int, ...]) -> Pixels:
 
 def _figures(encoder: Encoder, pictures: Sequence[Pixels]) -> tuple[str, ...]:
     written, encoding = _timed(encoder, pictures)
-    reader, name = (_npy, " by NumPy") if encoder is _as_npy else (opencv.decode, "")
+    reader, name = (_npy, " by NumPy") if encoder is encode._npy else (opencv.decode, "")
     decoded, decoding = _timed(reader, written)
     if not all(map(np.array_equal, decoded, pictures)):
         raise SystemExit("an encoder lost something")
     proof = _timed(lambda pair: png.is_proven(*pair), list(zip(written, pictures, strict=True)))[1]
     checking = f"{proof:.2f}" if encoder is png.write else "decode"
-    by_pillow = "–" if encoder is _as_npy else f"{_timed(_pillow, written)[1]:.2f}"
+    by_pillow = "–" if encoder is encode._npy else f"{_timed(_pillow, written)[1]:.2f}"
     ratio = sum(map(len, written)) / sum(picture.size for picture in pictures)
     return f"{encoding:.2f}", checking, f"{decoding:.2f}{name}", by_pillow, f"{ratio:.2f}"
 
@@ -98,12 +99,6 @@ def _by_pillow(image: Pixels, level: int) -> bytes:
     return buffer.getvalue()
 
 
-def _as_npy(image: Pixels) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, image)
-    return buffer.getvalue()
-
-
 _LEVEL = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 _RLE = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 _SUB = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
@@ -114,12 +109,11 @@ _ENCODERS: dict[str, Encoder] = {
     "Pillow PNG, level 1": lambda image: _by_pillow(image, 1),
     "Pillow PNG, level 6": lambda image: _by_pillow(image, 6),
     "Pillow WebP, lossless": encode._webp,
-    "npy": _as_npy,
+    "npy": encode._npy,
 }
 
 
-def _npy(data: bytes) -> Pixels:
-    return np.asarray(np.load(io.BytesIO(data)), np.uint8)
+_npy = functools.partial(decode, image_format="npy")
 
 
 def _pillow(data: bytes) -> Pixels:
@@ -134,7 +128,7 @@ def _torchvision(data: bytes) -> Pixels:
 
 def _readers(image: Pixels) -> str:
     """Who reads a format, and to the same pixels."""
-    written = {"png": png.write(image), "webp": encode._webp(image), "npy": _as_npy(image)}
+    written = {"png": png.write(image), "webp": encode._webp(image), "npy": encode._npy(image)}
     readers: dict[str, Reader] = {
         "Pillow, `datasets`": _pillow,
         "OpenCV": opencv.decode,

@@ -5,7 +5,7 @@
 The same images on the same two cores, all files local. What each way makes:
 
 * *the released practice*, as the paper's authors published it: one process, one pass for each variant, each image
-  decoded, resized from its full size to 256x256, cut to 224x224, and saved as `.npy`. The ten variants that are a
+  decoded, resized from its full size to 256x256, cut to 224x224, and saved as `.npy`. The eleven variants that are a
   resize of Pillow's or OpenCV's, and OpenCV's decoder; then the same with FFmpeg's, which it starts as a program for
   each image, after OpenCV has told the size. Its DALI and its colour mode were not published;
 * *img2dataset*: two processes, 256x256 by area or Lanczos and a cut, as PNG (compression 1) in WebDataset shards;

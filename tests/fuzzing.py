@@ -53,6 +53,7 @@ def fuzz(examples: int) -> settings:
         deadline=20_000,
         derandomize=True,
         database=None,
+        # To damage whole files is slow and takes much data; and the files that a fixture made are read, never changed.
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
     )
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
+
 PACKAGES = ("generators", "manifests", "pipelines")
 ENTRIES = ("generate", "verify", "score", "hub")
 

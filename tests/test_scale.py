@@ -74,7 +74,7 @@ def test_what_follows_from_the_sums() -> None:
 
 
 def test_the_request_count_is_that_of_a_tar_and_a_record() -> None:
-    """An upload's parts are of 10 MiB, as Arrow's `s3fs.cc` has it."""
+    """An upload's parts are of 10 MiB; tests/pipelines/generate/test_object_store.py counts them on a server."""
     parts = math.ceil(PER_SHARD * figure(0, "tars, of an image and variant", 1) / (10 * 2**20))
     assert figure(0, "requests to write a shard of 1000", 1) == (2 + parts) + (2 + 1 + 2)
 

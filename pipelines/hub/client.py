@@ -109,10 +109,10 @@ class Repo:
         """The sizes in bytes of all files at a commit, by path. Raises UsageError where they have no end."""
 
         def work(api: HfApi) -> dict[str, int]:
-            tree = api.list_repo_tree(self.name, recursive=True, repo_type="dataset", revision=revision)
+            tree = iter(api.list_repo_tree(self.name, recursive=True, repo_type="dataset", revision=revision))
             some = itertools.islice(tree, _MOST_FILES)
             found = {entry.path: entry.size for entry in some if isinstance(entry, RepoFile)}
-            if next(tree, None) is not None:  # type: ignore[call-overload] # a generator that is hinted as an iterable
+            if next(tree, None) is not None:
                 raise UsageError(f"{self.name} holds more than {_MOST_FILES:,} files: it is none that hub.py pushed")
             return found
 

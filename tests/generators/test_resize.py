@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from generators import pillow
 from generators.geometry import frame
 from generators.variant import METHODS
 
@@ -126,3 +128,24 @@ def test_dali_s_antialiased_linear_is_pillow_s_bilinear_but_for_the_border(photo
     for token in ("dali_linear_aa", "dali_triangular"):
         assert np.abs(resize(token, image, 256, 171)[inside, inside] - expected).max() <= 1
     assert np.abs(resize("dali_linear", image, 256, 171)[inside, inside] - expected).max() > 10
+
+
+@pytest.mark.parametrize("token", [token for token in RESIZES if token.startswith("pil_")])
+def test_pillow_resizes_what_it_decoded_as_any_array_of_the_same_pixels(
+    token: str, photographs: dict[str, bytes]
+) -> None:
+    gray, transparent = io.BytesIO(), io.BytesIO()
+    Image.effect_noise((90, 70), 60).save(gray, "JPEG")
+    Image.effect_noise((90, 70), 60).convert("RGB").save(transparent, "PNG", transparency=(1, 2, 3))
+    for data in (photographs["chelsea"], gray.getvalue(), transparent.getvalue()):
+        image = METHODS["pil"].load()(data)
+        assert np.array_equal(resize(token, image, 64, 48), resize(token, image.copy(), 64, 48))
+
+
+def test_pillow_s_pictures_live_no_longer_than_their_pixels(photographs: dict[str, bytes]) -> None:
+    gc.collect()
+    before = len(pillow._PICTURES)
+    image = METHODS["pil"].load()(photographs["chelsea"])
+    assert len(pillow._PICTURES) == before + 1
+    del image
+    assert len(pillow._PICTURES) == before

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 from pyarrow import fs
 
+from pipelines.store import Remote, place_of
 from tests import ROOT
 from tests.conftest import Command
 from tests.pipelines.generate.test_generate import files
@@ -114,3 +115,13 @@ def test_how_often_a_store_is_asked_for_each_shard(server: S3Server, expected: d
     }
     assert kinds == {**uploads, ("HEAD", "json"): shards, ("GET", "json"): shards}
     assert len(asked) - kinds.total() < 40  # manifests, the card and lists: for a variant, not for a shard
+
+
+@pytest.mark.usefixtures("s3_environment")
+def test_a_large_object_is_sent_in_parts_of_ten_mebibytes(server: S3Server) -> None:
+    with busy_proxy(server) as proxy:
+        large = place_of(server.uri("bucket/large", proxy.address), "--output")
+        assert isinstance(large, Remote)
+        large.write(bytes(20 * 2**20 + 1))
+        asked = Counter(request.split()[0] for request in proxy.requests if request.endswith("/bucket/large"))
+    assert (asked["POST"], asked["PUT"]) == (2, 3)
