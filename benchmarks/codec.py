@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import running
-from generators import opencv
 from generators.geometry import frame
-from generators.variant import METHODS
+from generators.pixels import opencv
+from generators.registry import METHODS
 from manifests.verify import decode
 from pipelines.generate import encode, png
 from pipelines.text import table

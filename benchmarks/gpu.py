@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from generators.geometry import frame
-from generators.variant import MAX_BATCH, METHODS, Image, Method
+from generators.registry import MAX_BATCH, METHODS, Image, Method
 from manifests.provenance import gpu
 from manifests.residual import Residual, residual
 from pipelines.generate.sources import SampleSource

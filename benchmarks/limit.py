@@ -30,7 +30,8 @@ from PIL import Image
 
 from benchmarks import running
 from generators.geometry import Frame, frame
-from generators.variant import Method, Variant, expand, reference
+from generators.registry import Method
+from generators.variant import Variant, expand, reference
 from manifests.residual import residual
 from pipelines.generate import png
 from pipelines.text import table

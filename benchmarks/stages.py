@@ -20,15 +20,15 @@ from pipelines.text import table
 
 # The first of these that a stack has, from its innermost call outwards, is its stage.
 _STAGES = {
-    r"decode \(generators/": "decode",
-    r"resize \(generators/": "resize",
-    r"(nv12|yuv)\w* \(generators/": "color",
+    r"decode \(generators/pixels/": "decode",
+    r"resize \(generators/pixels/": "resize",
+    r"(nv12|yuv)\w* \(generators/pixels/": "color",
     r"is_proven \(.*/png\.py": "check",
     r"write \(.*/png\.py": "encode",
     r"residual \(manifests/": "residual",
     r"add \(.*/tar\.py|texts \(": "tar: headers, hash, write",
     r"sha256 \(.*/pictures\.py": "hash of pixels",
-    r"header \(generators/": "header of the source",
+    r"header \(generators/pixels/": "header of the source",
     r"commit \(|write \(.*/output\.py|to_bytes \(": "record, and commit of files",
     r"(read|in_order|fetch)\w* \(.*/(sources/|render\.py)": "read",
     r"make_shard \(": "all else",

@@ -1,6 +1,5 @@
-"""The noise: image bytes and pixels in, pixels out.
+"""The noise: image bytes and pixels in, pixels out (`pixels`); a model in, a model out (`models`); boxes.
 
-One module for each library, imported only when one of its methods is used. Nothing here opens a file, knows about
-shards or imports Ray. Every decoder returns RGB uint8 arrays of shape (height, width, 3); every resize and colour
-method takes and returns the same.
+One module for each library, imported only when one of its methods is used. No image is opened here, nothing knows
+about shards or imports Ray.
 """

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from generators.variant import METHODS
+from generators.registry import METHODS
 from pipelines.generate.sources import SampleSource
 from tests import ROOT
 from tests.ray_cluster import cluster

@@ -40,7 +40,7 @@ TAG = f"{PROJECT['name']}:{PROJECT['version']}"
 # What lies in many checkouts, and must not be in the image.
 STRAY = (
     *(".env", ".git/config", ".venv/lib/site.py", "data/val/n01440764/1.JPEG", "out/sample/README.md"),
-    *("generators/__pycache__/ascend.pyc", "pipelines/hub/__pycache__/push.pyc"),
+    *("generators/pixels/__pycache__/ascend.pyc", "pipelines/hub/__pycache__/push.pyc"),
 )
 
 

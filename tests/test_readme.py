@@ -15,7 +15,8 @@ import hub
 import score
 import verify
 from generators.geometry import GEOMETRIES, MAX_PIXELS, MAX_RESIZED_PIXELS
-from generators.variant import GROUPS, METHODS
+from generators.registry import METHODS
+from generators.variant import GROUPS
 from manifests.schema import MOST_SHARDS
 from manifests.untrusted import LARGEST_JSON, MOST_ROWS
 from pipelines import store

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from generators.variant import METHODS, expand, reference
+from generators.registry import METHODS
+from generators.variant import expand, reference
 from manifests.schema import MOST_SHARDS
 from pipelines.store import BLOCK
 from tests import ROOT

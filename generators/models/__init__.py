@@ -1,2 +1,17 @@
-"""Noise inside a model: an ONNX model in, an ONNX model out. Imports onnx where it is used, and no runtime but to
-calibrate."""
+"""Noise inside a model: an ONNX model in, an ONNX model out.
+
+Each module has the passes of one stage, and imports onnx; nothing else here does.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+
+def versions() -> dict[str, str]:
+    """What rewrites models, and what finds their ranges."""
+    names = {"ONNX": "onnx", "ONNX/onnx-ir": "onnx-ir"}
+    try:
+        return {name: importlib.metadata.version(distribution) for name, distribution in names.items()}
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ImportError(str(error)) from None

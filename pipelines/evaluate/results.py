@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.variant import STAGES
+from generators.registry import STAGES
 from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import holm
 from pipelines.evaluate.task import Score, Task

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from generators.variant import DEFAULT_REFERENCE, METHODS, STAGES, Variant, VariantError
+from generators.registry import METHODS, STAGES
+from generators.variant import DEFAULT_REFERENCE, Variant, VariantError
 from generators.variant import reference as base_variant
 from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_file, read_groups

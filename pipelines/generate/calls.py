@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.variant import GpuLostError, Method
+from generators.registry import GpuLostError, Method
 
 Pixels = NDArray[np.uint8]
 # The methods that have made a picture, in stage order.

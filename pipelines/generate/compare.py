@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from generators.geometry import GEOMETRIES
-from generators.variant import Method, Variant, VariantError, parse
+from generators.registry import Method
+from generators.variant import Variant, VariantError, parse
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem
 from pipelines.errors import RunError, UsageError

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from generators.geometry import Size
-from generators.variant import LIBRARIES, Variant, VariantError, reference
+from generators.registry import LIBRARIES
+from generators.variant import Variant, VariantError, reference
 from manifests.provenance import code_sha256, provenance
 from manifests.schema import Recipe
 from pipelines.errors import UsageError
@@ -21,7 +22,7 @@ from pipelines.generate.sources.find import Found
 _ROOT = Path(__file__).resolve().parents[2]
 # The code that decides bytes: a change elsewhere does not make finished shards another thing.
 _CODE = (
-    "generators",
+    *(f"generators/{name}" for name in ("geometry.py", "pixels", "registry.py", "variant.py")),
     *(f"manifests/{name}.py" for name in ("derive", "residual", "schema")),
     *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "pictures", "plan", "png", "render")),
     *(f"pipelines/generate/{name}.py" for name in ("shard", "tar")),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from generators import opencv
+from generators.pixels import opencv
 from manifests.verify import decode
 from pipelines.generate import png
 

@@ -10,7 +10,8 @@ import hashlib
 from dataclasses import dataclass
 
 from generators.geometry import Frame
-from generators.variant import Method, Variant
+from generators.registry import Method
+from generators.variant import Variant
 from pipelines.generate.calls import Caller, Failure, Pixels
 
 

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from PIL.Image import DecompressionBombError
 
 from generators.geometry import MAX_PIXELS, Frame, Size, frame
-from generators.pillow import Header, header, resize_label_map
-from generators.variant import MAX_BATCH, Method, Variant
+from generators.pixels.pillow import Header, header, resize_label_map
+from generators.registry import MAX_BATCH, Method
+from generators.variant import Variant
 from manifests.residual import Residual, residual
 from manifests.schema import LABEL_MAP_SHA256, Row
 from pipelines.generate.calls import Call, Caller, Failure, Pixels, decode, make_batch

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from generators.geometry import frame
-from generators.variant import METHODS, Library, Variant
+from generators.registry import METHODS, Library
+from generators.variant import Variant
 from manifests.schema import CLASSIFIED, LABEL_MAP
 from pipelines.generate.config import Config
 from pipelines.generate.datasets import DATASETS

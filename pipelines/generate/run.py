@@ -16,7 +16,8 @@ from types import FrameType, ModuleType
 from PIL import Image
 
 from generators.geometry import Size
-from generators.variant import Method, Variant, VariantError, expand
+from generators.registry import Method
+from generators.variant import Variant, VariantError, expand
 from manifests.schema import CARD, MOST_SHARDS, Recipe
 from manifests.untrusted import MOST_ROWS
 from pipelines.errors import RunError, UsageError

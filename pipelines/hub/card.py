@@ -11,7 +11,7 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
-from generators.variant import STAGES
+from generators.registry import PIXEL_STAGES
 from manifests.schema import CARD_ENTRY, SPLIT, TABLE
 from pipelines.generate.card import TERMS, alike, variants_table
 from pipelines.text import size
@@ -113,7 +113,7 @@ def _geometry(geometry: Mapping[str, Any]) -> str:
 def _reference(summaries: Sequence[Summary]) -> str | None:
     """The name of the variant that the others are compared with; None where it is not there."""
     spelled = {
-        "+".join(token for token in (s["variant"][stage] for stage in STAGES) if token != "none"): str(s["name"])
+        "+".join(token for token in (s["variant"][stage] for stage in PIXEL_STAGES) if token != "none"): str(s["name"])
         for s in summaries
     }
     return spelled.get(summaries[0]["config"]["reference"])

@@ -18,7 +18,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from generators import pillow
+from generators.pixels import pillow
 
 Image = NDArray[np.uint8]
 

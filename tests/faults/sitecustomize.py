@@ -35,13 +35,13 @@ class _Patch(importlib.abc.MetaPathFinder):
         return spec
 
 
-def _register(variant: types.ModuleType) -> None:
-    library = variant.Library("Faulty", "faulty", "none")
-    methods = {name: variant.Method(name, "decode", library, name) for name in ("aborts", "hangs", "killed", "hungry")}
-    methods["resize_aborts"] = variant.Method("resize_aborts", "resize", library, "resize_aborts")
-    methods["on_gpu"] = variant.Method("on_gpu", "decode", library, "on_gpu", gpu=True)
-    vars(variant)["LIBRARIES"] = {**variant.LIBRARIES, "Faulty": library}
-    vars(variant)["METHODS"] = {**variant.METHODS, **methods}
+def _register(registry: types.ModuleType) -> None:
+    library = registry.Library("Faulty", "faulty", "none")
+    methods = {name: registry.Method(name, "decode", library, name) for name in ("aborts", "hangs", "killed", "hungry")}
+    methods["resize_aborts"] = registry.Method("resize_aborts", "resize", library, "resize_aborts")
+    methods["on_gpu"] = registry.Method("on_gpu", "decode", library, "on_gpu", gpu=True)
+    vars(registry)["LIBRARIES"] = {**registry.LIBRARIES, "Faulty": library}
+    vars(registry)["METHODS"] = {**registry.METHODS, **methods}
 
 
 def _hurry(isolate: types.ModuleType) -> None:
@@ -52,6 +52,6 @@ def _describe(provenance: types.ModuleType) -> None:
     vars(provenance)["gpu"] = lambda: {"name": "none"}
 
 
-sys.meta_path.insert(0, _Patch("generators.variant", _register))
+sys.meta_path.insert(0, _Patch("generators.registry", _register))
 sys.meta_path.insert(0, _Patch("manifests.provenance", _describe))
 sys.meta_path.insert(0, _Patch("pipelines.generate.isolate", _hurry))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from generators.variant import METHODS
+from generators.registry import METHODS
 
 COLORS = sorted(token for token, method in METHODS.items() if method.stage == "color")
 SUBSAMPLED = [token for token in COLORS if token.startswith("nv12")]

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from generators import dali, dali_gpu
-from generators.variant import MAX_BATCH, METHODS, GpuLostError
+from generators.pixels import dali, dali_gpu
+from generators.registry import MAX_BATCH, METHODS, GpuLostError
 
 Pixels = NDArray[np.uint8]
 

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from generators import pillow
-from generators.variant import METHODS
+from generators.pixels import pillow
+from generators.registry import METHODS
 
 DECODERS = ("pil", "opencv", "ffmpeg", "dali", "dali_fast", "opencv_exif")
 STORED = tuple(token for token in DECODERS if token != "opencv_exif")

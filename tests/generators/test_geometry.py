@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from generators.geometry import GEOMETRIES, MAX_RESIZED_PIXELS, Frame, frame
-from generators.variant import METHODS
+from generators.registry import METHODS
 
 SIDES = st.integers(1, 4000)
 SIZES = st.sampled_from([32, 160, 224, 227, 288, 384])

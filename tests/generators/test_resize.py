@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from generators import pillow
 from generators.geometry import frame
-from generators.variant import METHODS
+from generators.pixels import pillow
+from generators.registry import METHODS
 
 RESIZES = sorted(token for token, method in METHODS.items() if method.stage == "resize" and not method.gpu)
 # float32 6x6 with rows 255, 0, 255, 0, 255, 0, to 3x3: the three rows that come out.

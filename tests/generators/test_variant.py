@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators import dali_gpu
-from generators.variant import GROUPS, METHODS, VariantError, expand, parse, reference
+from generators.pixels import dali_gpu
+from generators.registry import METHODS, PIXEL_STAGES, STAGES
+from generators.variant import GROUPS, VariantError, expand, parse, reference
 
 DECODE = ["pil", "opencv", "ffmpeg", "dali", "dali_gpu", "dali_gpu_fancy", "dali_fast", "opencv_exif"]
 PAPER_RESIZE = [f"pil_{n}" for n in ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]] + [
@@ -19,6 +20,12 @@ RESIZE = [
     *(f"dali_{n}" for n in ["nearest", "linear", "cubic", "lanczos3", "triangular", "linear_aa", "gpu_linear"]),
     *(f"ffmpeg_{n}" for n in ["bilinear", "bicubic", "lanczos", "area", "spline"]),
 ]
+MODEL = {
+    "pool": ["ceil_mode", "ceil_mode_average", "floor_mode"],
+    "upsample": ["upsample_bilinear", "upsample_bilinear_corners", "upsample_nearest"],
+    "precision": ["fp16", "int8", "int8_tensor"],
+    "boxes": ["box_offset", "box_offset_all", "box_round"],
+}
 COLOR = ["nv12_ascend", "nv12_opencv", "nv12_ffmpeg", "yuv444_float", "nv12_full"]
 
 
@@ -31,11 +38,9 @@ def names(word: str, base: str = "pil+pil_bilinear", *, resizes: bool = True) ->
 
 
 def test_the_registry_holds_the_documented_tokens() -> None:
-    by_stage = {
-        stage: [token for token, method in METHODS.items() if method.stage == stage]
-        for stage in ("decode", "resize", "color")
-    }
+    by_stage = {stage: [token for token, method in METHODS.items() if method.stage == stage] for stage in STAGES}
     assert {stage: sorted(found) for stage, found in by_stage.items()} == {
+        **MODEL,
         "decode": sorted(DECODE),
         "resize": sorted(RESIZE),
         "color": sorted(COLOR),
@@ -52,6 +57,9 @@ def test_the_registry_holds_the_documented_tokens() -> None:
         ("reference", "pil_bilinear"),
         ("ffmpeg+opencv_area+nv12_ascend", "ffmpeg+opencv_area+nv12_ascend"),
         ("nv12_ascend+ffmpeg", "ffmpeg+nv12_ascend"),
+        ("int8+ceil_mode+opencv_nearest+nv12_ascend", "opencv_nearest+nv12_ascend+ceil_mode+int8"),
+        ("box_round+fp16+upsample_nearest+floor_mode", "floor_mode+upsample_nearest+fp16+box_round"),
+        ("pil+ceil_mode", "ceil_mode"),
     ],
 )
 def test_canonical_names(text: str, name: str) -> None:
@@ -69,16 +77,17 @@ def test_names_depend_on_the_reference() -> None:
     assert names("opencv", "opencv+opencv_area") == ["opencv_area"]
 
 
-@given(tokens("decode"), tokens("resize"), tokens("color"), tokens("decode"), tokens("resize"))
+@given(st.tuples(*map(tokens, STAGES)), tokens("decode"), tokens("resize"))
 def test_a_name_stands_for_its_variant(
-    decode: str | None, resize: str | None, color: str | None, base_decode: str | None, base_resize: str | None
+    chosen: tuple[str | None, ...], base_decode: str | None, base_resize: str | None
 ) -> None:
     base = reference("+".join(filter(None, (base_decode, base_resize))) or "pil")
-    text = "+".join(filter(None, (decode, resize, color))) or "reference"
+    text = "+".join(filter(None, chosen)) or "reference"
     variant = parse(text, base)
     assert parse(variant.name, base) == variant
-    spelled = "+".join(token for token in variant.spelled_out.values() if token != "none")
-    assert parse(spelled, base) == variant
+    spelled = {**variant.spelled_out, **variant.noise_spelled_out}
+    text = "+".join(token for token in spelled.values() if token != "none")
+    assert parse(text, base) == variant
 
 
 def test_different_variants_have_different_names() -> None:
@@ -96,8 +105,9 @@ def test_groups() -> None:
         *(name for name in ("opencv", "ffmpeg", "dali", *PAPER_RESIZE, "nv12_ascend") if name != "pil_bilinear"),
     ]
     variants, skipped = expand(["all"], reference())
-    assert {m.token for v in variants for m in v.methods} | set(skipped) == set(METHODS)
-    assert set(GROUPS) == {"decode", "resize", "color", "paper", "all"}
+    pixels = {token for token, method in METHODS.items() if method.stage in PIXEL_STAGES}
+    assert {m.token for v in variants for m in v.methods} | set(skipped) == pixels
+    assert set(GROUPS) == {*STAGES, "paper", "model", "all"}
     assert names("color,decode")[:2] == ["nv12_ascend", "nv12_opencv"]
 
 
@@ -126,11 +136,43 @@ def test_a_resize_is_refused_where_nothing_is_resized() -> None:
 
 
 def test_a_library_that_is_not_installed_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "generators.dali", raising=False)
+    monkeypatch.delitem(sys.modules, "generators.pixels.dali", raising=False)
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
     with pytest.raises(VariantError, match=r"DALI cannot be imported .*: pip install nvidia-dali"):
         names("dali")
     assert names("paper")[1:4] == ["opencv", "ffmpeg", "pil_nearest"]
+
+
+def with_model(word: str) -> list[str]:
+    return [variant.name for variant in expand([word], reference(), model=True)[0]]
+
+
+def test_with_a_model_the_groups_hold_its_noise() -> None:
+    noise = ["ceil_mode", "upsample_bilinear", "fp16", "int8", "box_offset"]
+    assert with_model("paper") == [*names("paper"), *noise]
+    assert sorted(with_model("model")) == sorted(token for tokens in MODEL.values() for token in tokens)
+    assert with_model("all") == [*names("all"), *with_model("model")]
+    assert with_model("precision,boxes") == [*MODEL["precision"], *MODEL["boxes"]]
+
+
+@pytest.mark.parametrize("text", ["ceil_mode", "model", "boxes", "opencv+int8"])
+def test_noise_in_a_model_is_refused_where_there_is_none(text: str) -> None:
+    with pytest.raises(VariantError, match="give --model FILE"):
+        names(text)
+
+
+def test_a_reference_has_the_model_as_it_is() -> None:
+    with pytest.raises(VariantError, match="fp16 cannot be in a reference"):
+        reference("opencv+fp16")
+
+
+def test_a_variant_knows_the_pixels_it_needs() -> None:
+    def pixels(text: str) -> str:
+        return parse(text, reference()).pixels
+
+    assert pixels("opencv_nearest+nv12_ascend+ceil_mode+int8") == "opencv_nearest+nv12_ascend"
+    assert pixels("ceil_mode+box_offset") == pixels("pil_bilinear") == "pil_bilinear"
+    assert [m.token for m in parse("int8+ceil_mode+box_round+ffmpeg", reference()).model] == ["ceil_mode", "int8"]
 
 
 GPU = {"dali_gpu", "dali_gpu_fancy", "dali_gpu_linear"}

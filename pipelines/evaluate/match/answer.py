@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from generators.variant import METHODS
+from generators.registry import METHODS
 from pipelines.evaluate.match.measure import Measured
 from pipelines.evaluate.match.rank import RESAMPLES, Guess, Place, Ranking
 from pipelines.evaluate.shards import Shards

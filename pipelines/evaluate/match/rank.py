@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.variant import STAGES
+from generators.registry import PIXEL_STAGES
 from pipelines.evaluate.match.measure import Measured
 from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap
@@ -134,7 +134,7 @@ def _sums(shards: Shards, measured: Measured) -> list[tuple[int, ...]]:
     """The groups of single-stage variants that can be added up, a stage each, to what is not in the shards."""
     there = {tuple(sorted(v.stages[stage] for stage in shards.changed_stages(n))) for n, v in shards.variants.items()}
     by_stage: list[list[int | None]] = []
-    for stage in STAGES:
+    for stage in PIXEL_STAGES:
         alone = [g for g, group in enumerate(measured.groups) if shards.changed_stages(group.names[0]) == (stage,)]
         by_stage.append([None, *alone])
     sums = [tuple(group for group in chosen if group is not None) for chosen in itertools.product(*by_stage)]

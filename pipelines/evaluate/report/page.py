@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from generators.variant import STAGES
+from generators.registry import STAGES
 from pipelines.evaluate.report import charts, text
 from pipelines.evaluate.report.pictures import Example
 from pipelines.evaluate.results import COMBINED, Line, Results

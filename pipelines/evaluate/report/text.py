@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from generators.variant import STAGES
+from generators.registry import STAGES
 from pipelines.evaluate.results import COMBINED, Line, Results, Stage
 from pipelines.text import entry, table
 

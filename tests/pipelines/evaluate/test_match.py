@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from generators.geometry import frame
-from generators.variant import METHODS
+from generators.registry import METHODS
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.match import MatchOptions, match, run
 from pipelines.evaluate.match.measure import Group, Measured

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generators import dali_gpu
-from generators.variant import MAX_BATCH, METHODS, GpuLostError, Method, Variant, parse, reference
+from generators.pixels import dali_gpu
+from generators.registry import MAX_BATCH, METHODS, GpuLostError, Method
+from generators.variant import Variant, parse, reference
 from pipelines.generate import render
 from pipelines.generate.calls import Call
 from pipelines.generate.render import Given, Rendered, Renderer

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from generators.variant import METHODS
+from generators.registry import METHODS
 from pipelines.generate.encode import FORMATS, EncodeError, encode
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from generators import dali_gpu
+from generators.pixels import dali_gpu
 from generators.variant import parse
 from manifests import provenance
 from manifests.schema import Recipe, Record

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from generators import opencv
-from generators.variant import METHODS
+from generators.pixels import opencv
+from generators.registry import METHODS
 from pipelines.generate import png
 
 GRADIENT = np.add.outer(np.arange(21), np.arange(17) * 3)[..., None].repeat(3, 2).astype(np.uint8)

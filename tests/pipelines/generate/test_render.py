@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generators.pillow import header
-from generators.variant import METHODS, Method, Variant, parse, reference
+from generators.pixels.pillow import header
+from generators.registry import METHODS, PIXEL_STAGES, Method
+from generators.variant import Variant, parse, reference
 from manifests.residual import residual
 from manifests.verify import decode
 from pipelines.generate import render as renderer
@@ -187,7 +188,7 @@ def test_same_bytes_in_another_shape_are_another_image() -> None:
     assert decode(turned.image, "png").shape == (64, 32, 3)
 
 
-@pytest.mark.parametrize("token", sorted(t for t, m in METHODS.items() if not m.gpu))
+@pytest.mark.parametrize("token", sorted(t for t, m in METHODS.items() if m.stage in PIXEL_STAGES and not m.gpu))
 def test_every_method_at_sizes_that_do_not_suit_vectors(token: str, photographs: dict[str, bytes]) -> None:
     data = photographs["camera"]
     for size in (227, 33, 1):

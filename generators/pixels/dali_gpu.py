@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from nvidia.dali import Pipeline, backend
 
-from generators import dali
-from generators.variant import MAX_BATCH, GpuLostError, Image
+from generators.pixels import dali
+from generators.registry import MAX_BATCH, GpuLostError, Image
 
 # One black pixel, as PNM: what a GPU that works cannot fail on.
 _PIXEL = np.frombuffer(b"P6 1 1 255 \0\0\0", np.uint8)

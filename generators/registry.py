@@ -1,0 +1,199 @@
+"""The methods, a row each: token, stage, library, function and options.
+
+Adding a library is one new module in `pixels/`, a row in `LIBRARIES` and its rows in `METHODS`; adding a kind of noise
+in a model, one in `models/`. Methods that need a GPU are called with batches, and their module has a function
+`gpu_problem` besides. Imports no library: a method's module is imported by `Method.load`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Stage = Literal["decode", "resize", "color", "pool", "upsample", "precision", "boxes"]
+PIXEL_STAGES: tuple[Stage, ...] = ("decode", "resize", "color")
+MODEL_STAGES: tuple[Stage, ...] = ("pool", "upsample", "precision", "boxes")
+STAGES: tuple[Stage, ...] = (*PIXEL_STAGES, *MODEL_STAGES)
+# How many images a method that takes batches is given at a time, at most.
+MAX_BATCH = 32
+
+
+class GpuLostError(RuntimeError):
+    """A GPU does nothing more for this process, whatever it is asked; another process may still use it."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library that methods come from: its module here, and the distribution that provides it."""
+
+    name: str
+    module: str
+    distribution: str
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the library and of the codecs inside it, by name (`Pillow`, `Pillow/libjpeg-turbo`)."""
+        found: dict[str, str] = importlib.import_module(self.module).versions()
+        return found
+
+    def gpu_problem(self) -> str | None:
+        """Why this machine has no GPU for the library, in a few words; None if it has. For those that need one."""
+        found: str | None = importlib.import_module(self.module).gpu_problem()
+        return found
+
+
+LIBRARIES: Mapping[str, Library] = MappingProxyType(
+    {
+        library.name: library
+        for library in (
+            Library("Pillow", "generators.pixels.pillow", "pillow"),
+            Library("OpenCV", "generators.pixels.opencv", "opencv-python-headless"),
+            Library("FFmpeg", "generators.pixels.ffmpeg", "av"),
+            Library("DALI", "generators.pixels.dali", "nvidia-dali-cuda120"),
+            Library("DALI on a GPU", "generators.pixels.dali_gpu", "nvidia-dali-cuda120"),
+            Library("NumPy", "generators.pixels.ascend", "numpy"),
+            Library("ONNX", "generators.models", "onnx-ir onnx"),
+        )
+    }
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One library's way to do one stage, as a frozen value: a token, a function and its options.
+
+    The function of a method that needs a GPU takes a batch, a sequence of tuples of arguments, and returns a list.
+    `instead` is the token of the method that does the same on the CPU. `module` is the function's, where it is not the
+    library's own. `calibrated`: the function also takes the images that ranges are found on.
+    """
+
+    token: str
+    stage: Stage
+    library: Library
+    function: str
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    paper: bool = False
+    gpu: bool = False
+    instead: str = ""
+    module: str = ""
+    calibrated: bool = False
+
+    def problem(self, gpu: bool | None = None) -> str | None:
+        """Why the method cannot run and what to do about it, in one line; None if it can.
+
+        `gpu` says whether there is a GPU for it, on another machine perhaps; by default, this machine is looked at.
+        """
+        try:
+            importlib.import_module(self.module or self.library.module)
+        except ImportError as error:
+            reason = str(error).splitlines()[0]
+            return f"{self.library.name} cannot be imported ({reason}): pip install {self.library.distribution}"
+        if not self.gpu or gpu:
+            return None
+        lacking = self.library.gpu_problem() if gpu is None else "the cluster has none"
+        return lacking and (
+            f"needs an NVIDIA GPU, and none was found ({lacking}): use {self.instead} (on the CPU), or join a cluster "
+            "with GPUs by --address"
+        )
+
+    def load(self) -> Callable[..., Image]:
+        """The function of a method of pixels: `(data)` for decode, `(image, width, height)` for resize, `(image)` for
+        color.
+        """
+        if self.gpu:
+            batch = self.load_batch()
+            return lambda *arguments: batch([arguments])[0]
+        return self._function()
+
+    def load_noise(self) -> Callable[..., Any]:
+        """The function of a method of models: `(model)`, or `(model, images)` where it is calibrated, to the changes;
+        of boxes: `()` to a value that says what becomes of them.
+        """
+        return self._function()
+
+    def load_batch(self) -> Callable[[Sequence[tuple[Any, ...]]], list[Image]]:
+        """The function of a method that needs a GPU: for at most `MAX_BATCH` images, what `load`'s takes for each.
+
+        It raises for the whole batch where it fails on one, and GpuLostError where it can do nothing more.
+        """
+        return self._function()
+
+    def _function(self) -> Callable[..., Any]:
+        module = importlib.import_module(self.module or self.library.module)
+        return functools.partial(getattr(module, self.function), **self.options)
+
+
+def _pixels() -> Iterable[Method]:
+    pillow, opencv, ffmpeg, dali, dali_gpu, numpy, _ = LIBRARIES.values()
+    yield Method("pil", "decode", pillow, "decode", paper=True)
+    yield Method("opencv", "decode", opencv, "decode", paper=True)
+    yield Method("ffmpeg", "decode", ffmpeg, "decode", paper=True)
+    yield Method("dali", "decode", dali, "decode", {"fast_idct": False}, paper=True)
+    for token, fancy in (("dali_gpu", False), ("dali_gpu_fancy", True)):
+        yield Method(token, "decode", dali_gpu, "decode", {"fancy": fancy}, gpu=True, instead="dali")
+    yield Method("dali_fast", "decode", dali, "decode", {"fast_idct": True})
+    yield Method("opencv_exif", "decode", opencv, "decode", {"exif": True})
+    for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"):
+        yield Method(f"pil_{name}", "resize", pillow, "resize", {"filter": name.upper()}, paper=True)
+    for name, flag in (
+        ("nearest", "INTER_NEAREST"),
+        ("bilinear", "INTER_LINEAR"),
+        ("area", "INTER_AREA"),
+        ("bicubic", "INTER_CUBIC"),
+        ("lanczos", "INTER_LANCZOS4"),
+    ):
+        yield Method(f"opencv_{name}", "resize", opencv, "resize", {"interpolation": flag}, paper=True)
+    for name, kind, antialias in (
+        ("nearest", "INTERP_NN", False),
+        ("linear", "INTERP_LINEAR", False),
+        ("cubic", "INTERP_CUBIC", False),
+        ("lanczos3", "INTERP_LANCZOS3", False),
+        ("triangular", "INTERP_TRIANGULAR", True),
+        ("linear_aa", "INTERP_LINEAR", True),
+    ):
+        yield Method(f"dali_{name}", "resize", dali, "resize", {"interpolation": kind, "antialias": antialias})
+    linear = {"interpolation": "INTERP_LINEAR", "antialias": False}
+    yield Method("dali_gpu_linear", "resize", dali_gpu, "resize", linear, gpu=True, instead="dali_linear")
+    for name in ("bilinear", "bicubic", "lanczos", "area", "spline"):
+        yield Method(f"ffmpeg_{name}", "resize", ffmpeg, "resize", {"flags": name.upper()})
+    yield Method("nv12_ascend", "color", numpy, "nv12_ascend", paper=True)
+    yield Method("nv12_opencv", "color", opencv, "nv12")
+    yield Method("nv12_ffmpeg", "color", ffmpeg, "nv12")
+    yield Method("yuv444_float", "color", numpy, "yuv444_float")
+    yield Method("nv12_full", "color", numpy, "nv12_full")
+
+
+def _models() -> Iterable[Method]:
+    numpy, onnx = LIBRARIES["NumPy"], LIBRARIES["ONNX"]
+    pool, upsample, precision = (f"generators.models.{name}" for name in ("pool", "upsample", "precision"))
+    yield Method("ceil_mode", "pool", onnx, "ceil_mode", paper=True, module=pool)
+    yield Method("floor_mode", "pool", onnx, "floor_mode", module=pool)
+    yield Method("ceil_mode_average", "pool", onnx, "ceil_mode_average", module=pool)
+    for name, mode, corners in (
+        ("bilinear", "linear", False),
+        ("bilinear_corners", "linear", True),
+        ("nearest", "nearest", False),
+    ):
+        options = {"mode": mode, "corners": corners}
+        paper = name == "bilinear"
+        yield Method(f"upsample_{name}", "upsample", onnx, "upsample", options, paper, module=upsample)
+    yield Method("fp16", "precision", onnx, "fp16", paper=True, module=precision)
+    for name, per_channel in (("int8", True), ("int8_tensor", False)):
+        options = {"per_channel": per_channel}
+        paper = name == "int8"
+        yield Method(name, "precision", onnx, "int8", options, paper, module=precision, calibrated=True)
+    boxes = "generators.boxes"
+    yield Method("box_offset", "boxes", numpy, "noise", {"decode_offset": 1.0}, paper=True, module=boxes)
+    every = {"decode_offset": 1.0, "nms_offset": 1.0, "clip_offset": 1.0}
+    yield Method("box_offset_all", "boxes", numpy, "noise", every, module=boxes)
+    yield Method("box_round", "boxes", numpy, "noise", {"round": True}, module=boxes)
+
+
+METHODS: Mapping[str, Method] = MappingProxyType({m.token: m for m in (*_pixels(), *_models())})
