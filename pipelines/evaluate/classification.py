@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipelines.errors import UsageError
 from pipelines.evaluate.predictions import read_classes
 from pipelines.evaluate.shards import Samples, Shards
-from pipelines.evaluate.statistics import paired_proportions
+from pipelines.evaluate.statistics import Comparison, paired_proportions
 from pipelines.evaluate.task import Score
 
 
@@ -45,7 +45,12 @@ class Classification:
         figures = {"top1": float(hits.first.mean())}
         if hits.five is not None:
             figures["top5"] = float(hits.five.mean())
-        return Score(figures, paired_proportions(int(lost.sum()), gained, len(lost)), lost, gained)
+        comparison = paired_proportions(int(lost.sum()), gained, len(lost))
+        return Score(figures, comparison, lost, gained, hits.first)
+
+    def between(self, better: Score, worse: Score) -> Comparison:
+        lost, gained = better.basis & ~worse.basis, worse.basis & ~better.basis
+        return paired_proportions(int(lost.sum()), int(gained.sum()), len(lost))
 
     def _classes(self, variant: str, path: Path) -> NDArray[np.int64]:
         """The predicted classes of the scored samples, from a table that must have all of the variant's."""

@@ -25,7 +25,7 @@ from pycocotools.cocoeval import COCOeval
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.shards import Shards
-from pipelines.evaluate.statistics import Bootstrap, paired_bootstrap
+from pipelines.evaluate.statistics import Bootstrap, Comparison, paired_bootstrap
 from pipelines.evaluate.task import Score
 from pipelines.generate.sources.base import key_of
 from pipelines.generate.sources.coco import read_annotations
@@ -140,7 +140,11 @@ class Detection:
         images, found, was_found = mine.matches.object_image, mine.matches.found, theirs.matches.found
         lost = np.bincount(images[was_found & ~found], minlength=len(self._ids))
         gained = int(np.count_nonzero(found & ~was_found))
-        return Score({"map": mine.value}, comparison, lost, gained, tuple(self._notes(path, results, mine.with_boxes)))
+        notes = tuple(self._notes(path, results, mine.with_boxes))
+        return Score({"map": mine.value}, comparison, lost, gained, mine.resampled, notes)
+
+    def between(self, better: Score, worse: Score) -> Comparison:
+        return paired_bootstrap(better.figures["map"] - worse.figures["map"], better.basis - worse.basis)
 
     def _evaluated(self, results: list[dict[str, Any]]) -> _Evaluated:
         matches, count = self._matches(results), len(self._ids)

@@ -1,4 +1,4 @@
-"""From scores to what they mean: Δ for each variant, mean and max for each stage, and the step-by-step worst case.
+"""From scores to what they mean: Δ for each variant, mean and max for each stage, what all of it costs combined.
 
 Owns the arithmetic of the report and nothing of its looks. All figures are percent or points of percent, and
 Δ = reference − variant, so that a loss is positive.
@@ -7,16 +7,19 @@ Owns the arithmetic of the report and nothing of its looks. All figures are perc
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from generators.registry import STAGES
+from generators.variant import parse
+from pipelines.evaluate.advice import Advice, advise
 from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import holm
+from pipelines.evaluate.steps import Step, in_paper_order, worst_first, worst_of
 from pipelines.evaluate.task import Score, Task
 
 COMBINED = "combined"
@@ -27,8 +30,8 @@ class Line:
     """One variant in the table.
 
     `changed` are the stages at which it differs from the reference; `figures` are percent by name, the metric first;
-    `ci95` in points; `degenerate` where its pixels are the reference's on every sample; `lost_at` is int64 of shape
-    (samples,).
+    `ci95` in points; `degenerate` where its pixels are the reference's on every sample, and nothing but pixels is
+    noised; `unchanged` where its predictions are; `lost_at` is int64 of shape (samples,).
     """
 
     name: str
@@ -42,13 +45,19 @@ class Line:
     lost: int
     gained: int
     degenerate: bool
+    unchanged: bool
     mean_residual: float | None
     lost_at: NDArray[np.int64]
 
     @property
     def stage(self) -> str:
-        """The stage that it belongs to in the paper's table: `decode`, `resize`, `color` or `combined`."""
+        """The stage that it belongs to in the paper's table; `combined` where it differs in several."""
         return self.changed[0] if len(self.changed) == 1 else COMBINED
+
+    @property
+    def same(self) -> bool:
+        """Whether it changes nothing: neither pixels nor, for all that noise is in the model, a prediction."""
+        return self.degenerate or self.unchanged
 
     @property
     def significant(self) -> bool:
@@ -58,10 +67,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Stage:
-    """Δ over a stage's methods other than the reference's: the paper's *mean (max)*; `worst` is the method of the max.
-
-    For `combined`, over the variants that change several stages.
-    """
+    """Δ over a stage's methods other than the reference's: the paper's *mean (max)*. `worst` is the max's method."""
 
     mean: float
     max: float
@@ -70,17 +76,13 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of the worst case: the stage that was added, its method, and the variant that this makes."""
-
-    stage: str
-    method: str
-    line: Line
-
-
-@dataclass(frozen=True)
 class Results:
-    """All that a report says. `missing` are the variants that the next step needs predictions of."""
+    """All that a report says.
+
+    `steps` has the worst stage first, `paper_steps` is in the paper's order, and `combined` is the last of these, None
+    while any is missing. `not_applicable` has the reason for each variant that has no score. `missing` are the variants
+    that steps need predictions of, and `commands` make what these need.
+    """
 
     model: str
     shards: Shards
@@ -92,19 +94,46 @@ class Results:
     lines: Sequence[Line]
     stages: Mapping[str, Stage]
     steps: Sequence[Step]
+    paper_steps: Sequence[Step]
+    combined: Line | None
+    not_applicable: Mapping[str, str]
     missing: Sequence[str]
+    commands: Sequence[str]
+    advice: Sequence[Advice]
     alike: Sequence[Sequence[str]]
     notes: Sequence[str]
 
+    def line(self, name: str) -> Line:
+        """A variant's line."""
+        return next(line for line in (self.reference, *self.lines) if line.name == name)
 
-def compare(model: str, shards: Shards, task: Task, scores: Mapping[str, Score], notes: Iterable[str]) -> Results:
-    """Put the scores of all variants together, the reference's among them."""
+
+@dataclass(frozen=True)
+class Unscored:
+    """What is known of variants that have no score: the reason by name, and the model's file for commands."""
+
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    model: str | None = None
+
+
+def compare(
+    model: str,
+    shards: Shards,
+    task: Task,
+    scores: Mapping[str, Score],
+    unscored: Unscored,
+    unchanged: Collection[str],
+    notes: Iterable[str],
+) -> Results:
+    """Put the scores of all variants together, the reference's among them; `unchanged` have its predictions."""
     base = shards.reference.name
     others = [name for name in scores if name != base]
     corrected = dict(zip(others, holm([scores[name].comparison.p for name in others]), strict=True))
-    lines = [_line(shards, name, scores[name], corrected[name]) for name in others]
-    reference = _line(shards, base, scores[base], 1.0)
-    steps, missing = worst_case(lines, reference)
+    lines = [_line(shards, name, scores[name], corrected[name], name in unchanged) for name in others]
+    reference = _line(shards, base, scores[base], 1.0, False)
+    paper, greedy = in_paper_order(lines, reference.stages), worst_first(lines, reference.stages)
+    missing = [n for n in dict.fromkeys([*paper.missing, *greedy.missing]) if n not in unscored.reasons]
+    whole = paper.steps and not paper.missing
     return Results(
         model=model,
         shards=shards,
@@ -115,14 +144,35 @@ def compare(model: str, shards: Shards, task: Task, scores: Mapping[str, Score],
         reference=reference,
         lines=lines,
         stages=summarise(lines),
-        steps=steps,
+        steps=greedy.steps,
+        paper_steps=paper.steps,
+        combined=next(line for line in lines if line.name == paper.steps[-1].variant) if whole else None,
+        not_applicable=dict(unscored.reasons),
         missing=missing,
+        commands=_commands(shards, missing, unscored.model),
+        advice=advise(lines, reference, scores, task),
         alike=_alike(shards, scores),
-        notes=[*notes, *(note for score in scores.values() for note in score.notes), *_contradictions(lines)],
+        notes=[
+            *notes,
+            *(note for score in scores.values() for note in score.notes),
+            *_contradictions(lines),
+            *_nothing_changed(lines),
+        ],
     )
 
 
-def _line(shards: Shards, name: str, score: Score, p_holm: float) -> Line:
+def _commands(shards: Shards, missing: Sequence[str], model: str | None) -> list[str]:
+    """What makes the shards and the models that these variants need and that are not there."""
+    variants = [parse(name, shards.base) for name in missing]
+    pixels = [variant.pixels for variant in variants if variant.pixels not in shards.variants]
+    models = ["+".join(method.token for method in variant.model) for variant in variants if variant.model]
+    found = [shards.command(list(dict.fromkeys(pixels)))] if pixels else []
+    if models:
+        found.append(f"generate.py --model {model or '…'} --variant {','.join(dict.fromkeys(models))}")
+    return found
+
+
+def _line(shards: Shards, name: str, score: Score, p_holm: float, unchanged: bool) -> Line:
     variant = shards.variants[name]
     compared = score.comparison
     is_reference = variant is shards.reference
@@ -138,7 +188,8 @@ def _line(shards: Shards, name: str, score: Score, p_holm: float) -> Line:
         p_holm=p_holm,
         lost=int(score.lost.sum()),
         gained=score.gained,
-        degenerate=not is_reference and bool(variant.summary["residual"]["degenerate"]),
+        degenerate=not is_reference and not variant.noise and bool(variant.summary["residual"]["degenerate"]),
+        unchanged=unchanged,
         mean_residual=variant.mean_residual,
         lost_at=score.lost,
     )
@@ -153,67 +204,38 @@ def _contradictions(lines: Iterable[Line]) -> Iterator[str]:
             )
 
 
+def _nothing_changed(lines: Iterable[Line]) -> Iterator[str]:
+    for line in lines:
+        if line.unchanged and not line.degenerate:
+            yield f"{line.name} changed nothing: every prediction is the reference's"
+
+
 def summarise(lines: Iterable[Line]) -> dict[str, Stage]:
-    """Mean and max of Δ for each stage that has a variant, in order, `combined` last."""
+    """Mean and max of Δ for each stage that has a variant, in order."""
     by_stage: dict[str, list[Line]] = defaultdict(list)
     for line in lines:
         by_stage[line.stage].append(line)
-    found = {}
-    for stage in (*STAGES, COMBINED):
+    found: dict[str, Stage] = {}
+    for stage in STAGES:
         if members := by_stage[stage]:
-            worst = max(members, key=_hurts)
+            worst = worst_of(members)
+            assert worst is not None
             mean = sum(line.delta for line in members) / len(members)
             found[stage] = Stage(mean, worst.delta, worst.name, len(members))
     return found
-
-
-def _hurts(line: Line) -> tuple[float, bool]:
-    """What the worst of a stage is chosen by; of equals, one that changes pixels."""
-    return line.delta, not line.degenerate
-
-
-def worst_case(lines: Sequence[Line], reference: Line) -> tuple[list[Step], list[str]]:
-    """The paper's Fig. 3: start from the reference, and add at each step the stage that hurts most.
-
-    Each stage is taken with the method that hurts most alone; one whose methods change no pixel is left out. Also gives
-    the variants without which the next step cannot be chosen.
-    """
-    by_methods = {tuple(line.stages[stage] for stage in STAGES): line for line in lines}
-    worst = {
-        stage: max(members, key=_hurts).stages[stage]
-        for stage in STAGES
-        if (members := [line for line in lines if line.stage == stage and not line.degenerate])
-    }
-    current, steps = dict(reference.stages), list[Step]()
-    left = list(worst)
-    while left:
-        wanted = {stage: {**current, stage: worst[stage]} for stage in left}
-        found = {stage: by_methods.get(tuple(methods[s] for s in STAGES)) for stage, methods in wanted.items()}
-        missing = [_name(wanted[stage], reference.stages) for stage, line in found.items() if line is None]
-        if missing:
-            return steps, missing
-        stage, line = max(((s, line) for s, line in found.items() if line), key=lambda pair: pair[1].delta)
-        steps.append(Step(stage, worst[stage], line))
-        current[stage] = worst[stage]
-        left.remove(stage)
-    return steps, []
-
-
-def _name(methods: Mapping[str, str], reference: Mapping[str, str]) -> str:
-    return "+".join(methods[stage] for stage in STAGES if methods[stage] != reference[stage])
 
 
 def _alike(shards: Shards, names: Iterable[str]) -> list[list[str]]:
     """The groups of variants with the same pixels on every sample."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        groups[shards.variants[name].pixels_sha256].append(name)
+        if not shards.variants[name].noise:
+            groups[shards.variants[name].pixels_sha256].append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 
 def as_json(results: Results) -> dict[str, Any]:
     """What `results.json` holds. Figures are percent, differences points of percent."""
-    command = results.shards.command(results.missing) if results.missing else None
     return {
         "model": results.model,
         "dataset": results.shards.dataset,
@@ -229,20 +251,29 @@ def as_json(results: Results) -> dict[str, Any]:
             name: {"mean": stage.mean, "max": stage.max, "worst": stage.worst, "methods": stage.methods}
             for name, stage in results.stages.items()
         },
-        "steps": [
-            {
-                "stage": step.stage,
-                "method": step.method,
-                "variant": step.line.name,
-                results.metric: step.line.figures[results.metric],
-                "delta": step.line.delta,
-            }
-            for step in results.steps
-        ],
-        "missing": {"variants": list(results.missing), "command": command},
+        "steps": [_step_json(step, results) for step in results.steps],
+        "paper_steps": [_step_json(step, results) for step in results.paper_steps],
+        "combined": results.combined and _combined_json(results.combined),
+        "not_applicable": dict(results.not_applicable),
+        "missing": {
+            "variants": list(results.missing),
+            "command": results.commands[0] if results.commands else None,
+            "commands": list(results.commands),
+        },
+        "advice": [asdict(advice) for advice in results.advice],
         "same_pixels": [list(group) for group in results.alike],
         "notes": list(results.notes),
     }
+
+
+def _step_json(step: Step, results: Results) -> dict[str, Any]:
+    line = results.line(step.variant)
+    figures = {results.metric: line.figures[results.metric], "delta": line.delta}
+    return {"stage": step.stage, "method": step.method, "variant": step.variant, **figures}
+
+
+def _combined_json(line: Line) -> dict[str, Any]:
+    return {"variant": line.name, "delta": line.delta, "ci95": list(line.ci95), "p": line.p, "p_holm": line.p_holm}
 
 
 def _variant_json(line: Line, results: Results) -> dict[str, Any]:
@@ -257,5 +288,6 @@ def _variant_json(line: Line, results: Results) -> dict[str, Any]:
         "lost": line.lost,
         "gained": line.gained,
         "degenerate": line.degenerate,
+        "unchanged": line.unchanged,
         "mean_residual": line.mean_residual,
     }

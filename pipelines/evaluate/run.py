@@ -19,7 +19,7 @@ from pipelines.evaluate.classification import Classification, labelled
 from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
 from pipelines.evaluate.report import text
 from pipelines.evaluate.report.pictures import Example, examples
-from pipelines.evaluate.results import Results, as_json, compare
+from pipelines.evaluate.results import Results, Unscored, as_json, compare
 from pipelines.evaluate.segmentation import Segmentation
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap
@@ -79,7 +79,7 @@ def score(options: Options) -> int:
         for name, path in paths.items():
             scores[name] = task.score(name, path)
             advance(name, 1)
-    results = compare(_name(options), shards, task, scores, _unscored(wanted, paths))
+    results = compare(_name(options), shards, task, scores, Unscored(), (), _unscored(wanted, paths))
     _write(Path(options.output), results, _examples(options, results))
     print(text.terminal(results, options.output))
     return 0

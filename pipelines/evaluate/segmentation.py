@@ -16,7 +16,7 @@ from PIL import Image
 from pipelines.errors import UsageError
 from pipelines.evaluate.predictions import label_map_paths
 from pipelines.evaluate.shards import Shards
-from pipelines.evaluate.statistics import Bootstrap, paired_bootstrap
+from pipelines.evaluate.statistics import Bootstrap, Comparison, paired_bootstrap
 from pipelines.evaluate.task import Score
 from pipelines.generate.sources.cityscapes import IGNORED
 from pipelines.text import first_line
@@ -69,8 +69,12 @@ class Segmentation:
             gained += int(np.count_nonzero(right & ~was_right & valid))
         stacked = _stack(counts)
         value = float(_miou(stacked, np.ones((1, len(self._keys))))[0])
-        comparison = paired_bootstrap(self._value - value, self._resampled - self._resample(stacked))
-        return Score({"miou": value}, comparison, np.array(lost, np.int64), gained)
+        resampled = self._resample(stacked)
+        comparison = paired_bootstrap(self._value - value, self._resampled - resampled)
+        return Score({"miou": value}, comparison, np.array(lost, np.int64), gained, resampled)
+
+    def between(self, better: Score, worse: Score) -> Comparison:
+        return paired_bootstrap(better.figures["miou"] - worse.figures["miou"], better.basis - worse.basis)
 
     def _resample(self, counts: _Counts) -> NDArray[np.float64]:
         return self._bootstrap.values(lambda weights: _miou(counts, weights), len(self._keys))

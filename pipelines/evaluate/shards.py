@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from generators.registry import METHODS, STAGES
-from generators.variant import DEFAULT_REFERENCE, Variant, VariantError
+from generators.registry import METHODS, PIXEL_STAGES, STAGES
+from generators.variant import DEFAULT_REFERENCE, NONE, Variant, VariantError, parse
 from generators.variant import reference as base_variant
 from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_file, read_groups
@@ -40,17 +40,26 @@ _LABELLED_BY_LIST = (FlatSource.kind, TarSource.kind)
 
 @dataclass(frozen=True)
 class ScoredVariant:
-    """One finished variant: its name, its folder and what its `manifest.json` holds."""
+    """One finished variant: its name, its folder and what its `manifest.json` holds.
+
+    A variant with noise in the model, or behind it, has the folder and the manifest of the variant with its pixels;
+    `noise` has the token of each of those stages, and is empty for a variant of the pixels alone.
+    """
 
     name: str
     folder: Path
     summary: Mapping[str, Any]
+    noise: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stages(self) -> Mapping[str, str]:
-        """The token of each stage (`decode`, `resize`, `color`); `none` where it is left out."""
-        found: Mapping[str, str] = self.summary["variant"]
-        return found
+        """The token of each stage; `none` where it is left out."""
+        return {**dict.fromkeys(STAGES, NONE), **self.summary["variant"], **self.noise}
+
+    @property
+    def pixels(self) -> str:
+        """The name of the variant with its pixels."""
+        return self.folder.name
 
     @property
     def pixels_sha256(self) -> str:
@@ -134,6 +143,22 @@ class Shards:
     def dataset(self) -> str:
         return str(self.config["dataset"])
 
+    @property
+    def folders(self) -> Mapping[str, ScoredVariant]:
+        """The variants of the pixels alone, each of which has its own folder."""
+        return {name: variant for name, variant in self.variants.items() if not variant.noise}
+
+    def with_noise(self, noised: Iterable[Variant]) -> Shards:
+        """The same with variants that have noise in the model or behind it, whose pixels are there."""
+        found = dict(self.variants)
+        for variant in noised:
+            if variant.noise:
+                pixels, noise = self.variants[variant.pixels], variant.noise_spelled_out
+                found.setdefault(variant.name, replace(pixels, name=variant.name, noise=noise))
+        others = (variant for variant in found.values() if variant is not self.reference)
+        ordered = sorted(others, key=lambda variant: _order(variant, self.reference))
+        return replace(self, variants={variant.name: variant for variant in (self.reference, *ordered)})
+
     def only(self, names: Collection[str]) -> Shards:
         """The same with these variants and the reference alone."""
         kept = {name: v for name, v in self.variants.items() if name in names or v is self.reference}
@@ -159,8 +184,8 @@ class Shards:
         columns = ("key", "status", "label")
         first = self.reference.table(*columns)
         there = pc.equal(first["status"], "ok")
-        for variant in self.variants.values():
-            if variant is self.reference:
+        for variant in {variant.folder: variant for variant in self.variants.values()}.values():
+            if variant.folder == self.reference.folder:
                 continue
             table = variant.table("key", "status")
             if not table["key"].equals(first["key"]):
@@ -220,10 +245,11 @@ class Shards:
             ) from None
 
     def command(self, names: Sequence[str]) -> str:
-        """The command that makes these variants beside those that are there."""
+        """The command that makes the pixels of these variants beside those that are there."""
         config = self.config
+        pixels = dict.fromkeys(parse(name, self.base).pixels for name in names)
         size = config["size"]
-        words = ["generate.py", "--variant", ",".join(names), "--dataset", self.dataset]
+        words = ["generate.py", "--variant", ",".join(pixels), "--dataset", self.dataset]
         words += ["--source", "…"] if self.dataset != "sample" else []
         words += ["--annotations", "…"] if self.dataset == "coco" else []
         words += ["--labels", "…"] if config["source"].get("kind") in _LABELLED_BY_LIST else []
@@ -312,7 +338,7 @@ def _read(folder: Path) -> ScoredVariant:
 
 
 def _spelled(variant: ScoredVariant) -> str:
-    return "+".join(variant.stages[stage] for stage in STAGES if variant.stages[stage] != "none")
+    return "+".join(token for stage in PIXEL_STAGES if (token := variant.stages[stage]) != NONE)
 
 
 def _order(variant: ScoredVariant, reference: ScoredVariant) -> tuple[int, list[tuple[int, int]], str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,14 @@ class Score(NamedTuple):
 
     `figures` are shares (0 to 1) by name, the metric first. `lost` counts for each sample what is right in the
     reference's predictions alone (int64 of shape (samples,)), `gained` what is right in the variant's alone, in all.
-    `notes` are lines for the user.
+    `basis` is what two variants are compared by, which is the task's to know. `notes` are lines for the user.
     """
 
     figures: Mapping[str, float]
     comparison: Comparison
     lost: NDArray[np.int64]
     gained: int
+    basis: NDArray[Any]
     notes: tuple[str, ...] = ()
 
 
@@ -43,6 +44,10 @@ class Task(Protocol):
     @property
     def keys(self) -> list[str]:
         """The samples that are scored, in order."""
+        ...
+
+    def between(self, better: Score, worse: Score) -> Comparison:
+        """What the second costs against the first, neither of which need be the reference."""
         ...
 
     def score(self, variant: str, path: Path) -> Score:

@@ -132,7 +132,9 @@ def _name_outermost(axes: Axes, lines: Sequence[Line]) -> None:
 
 def steps(results: Results) -> str:
     """The metric as the stages are added, worst first."""
-    chain = [("reference", results.reference)] + [(f"+ {step.method}", step.line) for step in results.steps]
+    chain = [("reference", results.reference)] + [
+        (f"+ {step.method}", results.line(step.variant)) for step in results.steps
+    ]
     values = [line.figures[results.metric] for _, line in chain]
     with _drawing(0.8 + 0.42 * len(chain)) as (axes, done):
         for place, (line, value) in enumerate(zip((line for _, line in chain), values, strict=True)):

@@ -49,7 +49,7 @@ def page(results: Results, examples: Sequence[Example]) -> str:
         note=text.note,
         charts=_charts(results),
         symbols=_SYMBOLS,
-        command=results.shards.command(results.missing) if results.missing else None,
+        command=results.commands[0] if results.commands else None,
         provenance=_provenance(results),
         published=PUBLISHED if results.metric == "top1" else (),
     )

@@ -110,7 +110,9 @@ def _row(line: Line, names: Sequence[str], is_reference: bool) -> list[str]:
 
 def _chain(results: Results) -> str:
     figures = [f"{results.reference.name} {number(results.reference.figures[results.metric])}"]
-    figures += [f"+ {step.method} {number(step.line.figures[results.metric])}" for step in results.steps]
+    figures += [
+        f"+ {step.method} {number(results.line(step.variant).figures[results.metric])}" for step in results.steps
+    ]
     return f"Step by step, worst first: {' → '.join(figures)}"
 
 
@@ -123,7 +125,7 @@ def _steps(results: Results) -> Iterator[str]:
         yield _chain(results)
     if results.missing:
         yield _wanting(results)
-        yield f"  {entry('generate.py')}{results.shards.command(results.missing).removeprefix('generate.py')}"
+        yield f"  {entry('generate.py')}{results.commands[0].removeprefix('generate.py')}"
 
 
 def _steps_markdown(results: Results) -> Iterator[str]:
@@ -134,7 +136,7 @@ def _steps_markdown(results: Results) -> Iterator[str]:
             _cell(_wanting(results)),
             "",
             "```sh",
-            f"python {results.shards.command(results.missing)}",
+            f"python {results.commands[0]}",
             "```",
             "",
         )

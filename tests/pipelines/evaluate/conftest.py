@@ -16,7 +16,10 @@ from PIL import Image
 from pipelines.evaluate.shards import Shards, open_shards
 from tests.conftest import Command
 
-VARIANTS = "reference,opencv,ffmpeg,pil_nearest,opencv_area,nv12_ascend,ffmpeg+pil_nearest,pil_nearest+nv12_ascend"
+COMBINED = "ffmpeg+pil_nearest+nv12_ascend"
+VARIANTS = (
+    f"reference,opencv,ffmpeg,pil_nearest,opencv_area,nv12_ascend,ffmpeg+pil_nearest,pil_nearest+nv12_ascend,{COMBINED}"
+)
 COUNT = 48
 
 

@@ -8,19 +8,29 @@ from itertools import product
 import numpy as np
 import pytest
 
-from pipelines.evaluate.results import Line, summarise, worst_case
+from generators.registry import METHODS, STAGES
+from pipelines.evaluate.results import Line, summarise
+from pipelines.evaluate.steps import in_paper_order, worst_first
 
-REFERENCE = {"decode": "pil", "resize": "pil_bilinear", "color": "none"}
-STAGES = tuple(REFERENCE)
+REFERENCE: dict[str, str] = {**dict.fromkeys(map(str, STAGES), "none"), "decode": "pil", "resize": "pil_bilinear"}
 
 
-def line(delta: float, stages: Mapping[str, str], degenerate: bool = False) -> Line:
-    methods = {**REFERENCE, **stages}
-    name = "+".join(stages.values()) or "pil_bilinear"
-    nothing = np.zeros(0, np.int64)
-    interval = (delta - 1, delta + 1)
+def line(delta: float, stages: Mapping[str, str], degenerate: bool = False, unchanged: bool = False) -> Line:
     return Line(
-        name, methods, tuple(stages), {"top1": 70 - delta}, delta, interval, 0.5, 1.0, 0, 0, degenerate, 1.0, nothing
+        name="+".join(stages.values()) or "pil_bilinear",
+        stages={**REFERENCE, **stages},
+        changed=tuple(stages),
+        figures={"top1": 70 - delta},
+        delta=delta,
+        ci95=(delta - 1, delta + 1),
+        p=0.5,
+        p_holm=1.0,
+        lost=0,
+        gained=0,
+        degenerate=degenerate,
+        unchanged=unchanged,
+        mean_residual=1.0,
+        lost_at=np.zeros(0, np.int64),
     )
 
 
@@ -43,38 +53,77 @@ def test_a_stage_has_the_mean_and_the_max_of_its_other_methods() -> None:
         "decode": (0.25, 0.5, "ffmpeg", 2),
         "resize": (3.0, 4.0, "pil_nearest", 2),
         "color": (-1.0, -1.0, "nv12_ascend", 1),
-        "combined": (2.6, 4.2, "ffmpeg+pil_nearest", 2),
     }
 
 
 def test_the_stage_that_hurts_most_is_added_first_and_what_is_missing_is_named() -> None:
-    steps, missing = worst_case(SINGLES, line(0.0, {}))
-    assert [(s.stage, s.method, s.line.delta) for s in steps] == [("resize", "pil_nearest", 4.0)]
-    assert missing == ["ffmpeg+pil_nearest", "pil_nearest+nv12_ascend"]
+    found = worst_first(SINGLES, REFERENCE)
+    assert [(s.stage, s.method, s.variant) for s in found.steps] == [("resize", "pil_nearest", "pil_nearest")]
+    assert found.missing == ["ffmpeg+pil_nearest", "pil_nearest+nv12_ascend"]
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_every_step_is_the_worst_that_there_is(seed: int) -> None:
     """Against a search over all orders in which stages can be added."""
     random = np.random.default_rng(seed)
-    worst = {"decode": "ffmpeg", "resize": "pil_nearest", "color": "nv12_ascend"}
+    worst = {
+        "decode": "ffmpeg",
+        "resize": "pil_nearest",
+        "color": "nv12_ascend",
+        "pool": "ceil_mode",
+        "boxes": "box_round",
+    }
     every = [
-        line(float(random.normal()), {stage: worst[stage] for stage, used in zip(STAGES, chosen, strict=True) if used})
-        for chosen in product((False, True), repeat=3)
+        line(float(random.normal()), {stage: worst[stage] for stage, used in zip(worst, chosen, strict=True) if used})
+        for chosen in product((False, True), repeat=len(worst))
         if any(chosen)
     ]
-    steps, missing = worst_case(every, line(0.0, {}))
-    assert not missing
-    left, before = list(STAGES), set[str]()
-    for step in steps:
+    found = worst_first(every, REFERENCE)
+    assert not found.missing
+    left, before = list(worst), set[str]()
+    for step in found.steps:
         candidates = {s: next(x for x in every if set(x.changed) == before | {s}).delta for s in left}
-        assert step.line.delta == max(candidates.values()) == candidates[step.stage]
+        (made,) = (one.delta for one in every if one.name == step.variant)
+        assert made == max(candidates.values()) == candidates[step.stage]
         left.remove(step.stage)
         before.add(step.stage)
     assert not left
 
 
-def test_a_stage_without_a_method_that_changes_pixels_is_no_step() -> None:
-    steps, missing = worst_case([SINGLES[0], SINGLES[3]], line(0.0, {}))
-    assert [step.stage for step in steps] == ["resize"]
-    assert not missing
+def test_a_stage_without_a_method_that_changes_anything_is_no_step() -> None:
+    unchanged = line(0.0, {"pool": "floor_mode"}, unchanged=True)
+    for chain in (worst_first, in_paper_order):
+        found = chain([SINGLES[0], SINGLES[3], unchanged], REFERENCE)
+        assert [step.stage for step in found.steps] == ["resize"]
+        assert not found.missing
+
+
+MODEL = [
+    line(0.1, {"pool": "ceil_mode"}),
+    line(3.0, {"precision": "int8_tensor"}),
+    line(0.4, {"precision": "int8"}),
+    line(0.2, {"boxes": "box_offset"}),
+]
+
+
+def test_the_paper_s_chain_has_its_order_and_its_int8() -> None:
+    found = in_paper_order([*SINGLES, *MODEL], REFERENCE)
+    names = [
+        "ffmpeg+pil_nearest",
+        "ffmpeg+pil_nearest+nv12_ascend",
+        "ffmpeg+pil_nearest+nv12_ascend+int8",
+        "ffmpeg+pil_nearest+nv12_ascend+ceil_mode+int8",
+        "ffmpeg+pil_nearest+nv12_ascend+ceil_mode+int8+box_offset",
+    ]
+    assert [step.variant for step in found.steps] == ["ffmpeg"]
+    assert found.missing == names
+    made = [line(1.0, {METHODS[token].stage: token for token in name.split("+")}) for name in names]
+    found = in_paper_order([*SINGLES, *MODEL, *made], REFERENCE)
+    assert [step.variant for step in found.steps] == ["ffmpeg", *names]
+    assert [step.stage for step in found.steps] == ["decode", "resize", "color", "precision", "pool", "boxes"]
+    assert not found.missing
+
+
+def test_without_int8_the_paper_s_chain_takes_the_worst_precision() -> None:
+    found = in_paper_order([line(0.1, {"precision": "fp16"}), MODEL[1]], REFERENCE)
+    assert [step.method for step in found.steps] == ["int8_tensor"]

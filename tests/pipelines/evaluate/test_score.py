@@ -92,15 +92,27 @@ def test_what_is_missing_for_the_next_step_is_said_and_then_used(
 ) -> None:
     found = scored(command, noised, predictions)
     assert [step["method"] for step in found["steps"]] == ["pil_nearest"]
-    assert found["missing"]["variants"] == ["ffmpeg+pil_nearest", "pil_nearest+nv12_ascend"]
+    # In the paper's order, and worst first
+    names = ["ffmpeg+pil_nearest", "ffmpeg+pil_nearest+nv12_ascend", "pil_nearest+nv12_ascend"]
+    assert found["missing"]["variants"] == names
     words = found["missing"]["command"].split()
-    assert words[words.index("--variant") + 1] == "ffmpeg+pil_nearest,pil_nearest+nv12_ascend"
+    assert words[words.index("--variant") + 1] == ",".join(names)
+    assert found["combined"] is None
     more = {"ffmpeg+pil_nearest": range(2, 26), "pil_nearest+nv12_ascend": range(2, 23)}
     write_predictions(predictions, {name: wrong_in(truth, places) for name, places in more.items()})
     found = scored(command, noised, predictions)
     assert [step["variant"] for step in found["steps"]] == ["pil_nearest", "ffmpeg+pil_nearest"]
     assert found["missing"]["variants"] == ["ffmpeg+pil_nearest+nv12_ascend"]
-    assert found["stages"]["combined"]["methods"] == 2
+    write_predictions(predictions, {"ffmpeg+pil_nearest+nv12_ascend": wrong_in(truth, range(2, 30))})
+    found = scored(command, noised, predictions)
+    assert not found["missing"]["variants"]
+    assert [step["stage"] for step in found["paper_steps"]] == ["decode", "resize", "color"]
+    assert [step["stage"] for step in found["steps"]] == ["resize", "decode", "color"]
+    combined = found["variants"]["ffmpeg+pil_nearest+nv12_ascend"]
+    assert found["combined"] == {
+        "variant": "ffmpeg+pil_nearest+nv12_ascend",
+        **{name: combined[name] for name in ("delta", "ci95", "p", "p_holm")},
+    }
 
 
 def test_the_command_that_is_said_makes_what_is_missing(

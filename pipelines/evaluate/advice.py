@@ -1,0 +1,79 @@
+"""What to do about it: for a deployment that has one library only, the method of each stage that costs least.
+
+The reference's own method costs nothing, and counts where it is the library's. Whether the best is better than the
+library's other methods by more than chance is tested pair by pair on the same images, and corrected for their number.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from generators.registry import METHODS, PIXEL_STAGES
+from pipelines.evaluate.statistics import holm
+from pipelines.evaluate.task import Score, Task
+
+
+class Scored(Protocol):
+    """What is to be known of a variant's line."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def stages(self) -> Mapping[str, str]: ...
+    @property
+    def changed(self) -> Sequence[str]: ...
+    @property
+    def delta(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The method of a library's that costs least at a stage, in points.
+
+    `others` are its other methods that were scored, and `alike` those of them that it is not better than by more than
+    chance, at 5% corrected for their number.
+    """
+
+    library: str
+    stage: str
+    method: str
+    delta: float
+    others: tuple[str, ...]
+    alike: tuple[str, ...]
+
+
+def advise(lines: Sequence[Scored], reference: Scored, scores: Mapping[str, Score], task: Task) -> list[Advice]:
+    """What to take with each library that was scored beside the reference's own, by library and stage."""
+    found: dict[str, list[Advice]] = defaultdict(list)
+    for stage in PIXEL_STAGES:
+        for library, members in _by_library(lines, reference, stage).items():
+            found[library].append(_best(library, stage, members, scores, task))
+    return [advice for library in found.values() for advice in library]
+
+
+def _by_library(lines: Sequence[Scored], reference: Scored, stage: str) -> Mapping[str, dict[str, Scored]]:
+    """The lines that differ at this stage alone, and the reference, by library and token."""
+    found: dict[str, dict[str, Scored]] = defaultdict(dict)
+    for line in (reference, *(line for line in lines if tuple(line.changed) == (stage,))):
+        method = METHODS.get(line.stages[stage])
+        if method is not None:  # another release's shards may have more
+            found[method.library.name][method.token] = line
+    return found
+
+
+def _best(library: str, stage: str, members: Mapping[str, Scored], scores: Mapping[str, Score], task: Task) -> Advice:
+    best = min(members, key=lambda token: members[token].delta)
+    others = tuple(token for token in members if token != best)
+    alike = tuple(_not_worse(members, best, others, scores, task))
+    return Advice(library, stage, best, members[best].delta, others, alike)
+
+
+def _not_worse(
+    members: Mapping[str, Scored], best: str, others: Sequence[str], scores: Mapping[str, Score], task: Task
+) -> Iterator[str]:
+    mine = scores[members[best].name]
+    corrected = holm([task.between(mine, scores[members[token].name]).p for token in others])
+    yield from (token for token, p in zip(others, corrected, strict=True) if p >= 0.05)

@@ -1,0 +1,100 @@
+"""The worst case, step by step: the paper's Figure 3, in its order, and the order in which stages hurt most.
+
+Each stage is taken with the method that hurts most alone. One that has no method which changes anything is left out.
+Needs no more than lines of scores, and says which variants it lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from generators.registry import STAGES
+from generators.variant import name_of
+
+# Figure 3 of the paper: decode, resize, colour, INT8, ceil mode, upsampling, post-processing.
+PAPER_ORDER = ("decode", "resize", "color", "precision", "pool", "upsample", "boxes")
+# What its step of precision takes, where it was scored; else the worst.
+_PAPER_PRECISION = "int8"
+
+
+class Scored(Protocol):
+    """What is to be known of a variant's line: the methods of its stages, where it differs, and what it costs."""
+
+    @property
+    def stages(self) -> Mapping[str, str]: ...
+    @property
+    def changed(self) -> Sequence[str]: ...
+    @property
+    def delta(self) -> float: ...
+    @property
+    def same(self) -> bool: ...
+
+
+S = TypeVar("S", bound=Scored)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: the stage that was added, its method, and the name of the variant that this makes."""
+
+    stage: str
+    method: str
+    variant: str
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Steps, one added to the other; `missing` are the variants that the next ones need scores of."""
+
+    steps: Sequence[Step]
+    missing: Sequence[str]
+
+
+def worst_of(lines: Iterable[S]) -> S | None:
+    """The line that hurts most; of equals, one that changes something, and then the first."""
+    return max(lines, key=lambda line: (line.delta, not line.same), default=None)
+
+
+def worst_methods(lines: Sequence[Scored]) -> dict[str, str]:
+    """The token that hurts most alone for each stage that changes anything, in order of stages."""
+    found: dict[str, str] = {}
+    for stage in STAGES:
+        worst = worst_of(line for line in lines if tuple(line.changed) == (stage,) and not line.same)
+        if worst is not None:
+            found[stage] = worst.stages[stage]
+    return found
+
+
+def in_paper_order(lines: Sequence[Scored], reference: Mapping[str, str]) -> Chain:
+    """The paper's chain: each stage's worst method, in its order, added to those before."""
+    worst = worst_methods(lines)
+    if any(tuple(line.changed) == ("precision",) and line.stages["precision"] == _PAPER_PRECISION for line in lines):
+        worst["precision"] = _PAPER_PRECISION
+    scored = {name_of(line.stages, reference) for line in lines}
+    current, steps = dict(reference), list[Step]()
+    for stage in PAPER_ORDER:
+        if stage in worst:
+            current[stage] = worst[stage]
+            steps.append(Step(stage, worst[stage], name_of(current, reference)))
+    lacking = [step.variant for step in steps if step.variant not in scored]
+    whole = next((index for index, step in enumerate(steps) if step.variant in lacking), len(steps))
+    return Chain(steps[:whole], lacking)
+
+
+def worst_first(lines: Sequence[Scored], reference: Mapping[str, str]) -> Chain:
+    """At each step the stage is added that hurts most then. Without all scores of a step it cannot be chosen."""
+    by_name = {name_of(line.stages, reference): line for line in lines}
+    worst = worst_methods(lines)
+    current, steps, left = dict(reference), list[Step](), list(worst)
+    while left:
+        names = {stage: name_of({**current, stage: worst[stage]}, reference) for stage in left}
+        lacking = [name for name in names.values() if name not in by_name]
+        if lacking:
+            return Chain(steps, lacking)
+        stage = max(left, key=lambda stage: by_name[names[stage]].delta)
+        steps.append(Step(stage, worst[stage], names[stage]))
+        current[stage] = worst[stage]
+        left.remove(stage)
+    return Chain(steps, [])
