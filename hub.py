@@ -3,44 +3,44 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-from pipelines.command import Parser, exit_status, positive
+from pipelines.command import Parser, exit_status, options_of, stop
+from pipelines.hub.options import PullOptions, PushOptions, RebuildOptions
+
+_STATUS = (
+    "Exit status: 0 all good; 1 something does not agree; 2 bad usage or input; 3 the Hub or the run failed (the same "
+    "command continues)."
+)
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="hub.py",
         description="Push noised sets to the Hugging Face Hub, pull them, or make them again from their manifests.",
-        epilog="Exit status: 0 all good; 1 something does not agree; 2 bad usage or input; 3 the Hub or the run failed "
-        "(the same command continues).",
+        epilog=_STATUS,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="{push,pull,rebuild}")
-    push = commands.add_parser("push", help="verify a dataset's shards and push them")
-    push.add_argument("path", metavar="PATH", help="a dataset's folder, as out/imagenet")
-    push.add_argument("--repo", required=True, metavar="ORG/NAME")
-    push.add_argument("--variant", action="append", default=[], metavar="NAME", help="only these; default: all")
-    push.add_argument("--manifests-only", action="store_true", help="push manifests and hashes, and no pixel")
-    push.add_argument("--gated", action="store_true", default=None, help="ask readers to accept the images' terms")
-    push.add_argument("--public", action="store_true", help="let everybody see it; default: private")
-    push.add_argument("--i-have-the-right-to", action="store_true", help="make images public whose terms forbid it")
-    cpus = len(os.sched_getaffinity(0))
-    push.add_argument("--workers", type=positive, default=cpus, metavar="N", help="for verifying; default: all CPUs")
-    pull = commands.add_parser("pull", help="download variants and check them while they arrive")
-    rebuild = commands.add_parser("rebuild", help="make published variants again, and compare every pixel")
-    for command in (pull, rebuild):
-        command.add_argument("repo", metavar="ORG/NAME")
-        command.add_argument("--variant", action="append", required=True, metavar="NAME", help="repeatable; or all")
-        command.add_argument("--output", default="out", metavar="DIR", help="default: %(default)s")
-        command.add_argument("--revision", metavar="R", help="a branch, tag or commit; default: main")
-    rebuild.add_argument("--source", metavar="PATH", help="where the source images lie")
-    rebuild.add_argument("--labels", metavar="FILE", help="their labels, as for generate.py")
-    rebuild.add_argument("--annotations", metavar="FILE", help="their COCO annotations")
-    rebuild.add_argument("--workers", type=positive, metavar="N", help="CPUs to use; default: all")
+
+    def add(name: str, options: type[object], does: str, example: str) -> None:
+        epilog = f"python hub.py {name} {example}\n{_STATUS}"
+        commands.add_parser(name, options=options, help=does, description=f"{does.capitalize()}.", epilog=epilog)
+
+    add("push", PushOptions, "verify a dataset's shards and push them", "out/coco --repo ORG/noised-coco")
+    add(
+        "pull",
+        PullOptions,
+        "download variants and check them while they arrive",
+        "ORG/noised-coco --variant pil_lanczos --output pulled",
+    )
+    add(
+        "rebuild",
+        RebuildOptions,
+        "make published variants again, and compare every pixel",
+        "ORG/noised-imagenet --variant all --source /data/val --output rebuilt",
+    )
     return parser
 
 
@@ -50,37 +50,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
 
     def push() -> int:
-        from pipelines.hub.push import PushOptions, push
+        from pipelines.hub.push import push
 
-        return push(
-            PushOptions(
-                path=Path(given.path),
-                repo=given.repo,
-                variants=tuple(given.variant),
-                manifests_only=given.manifests_only,
-                gated=given.gated,
-                public=given.public,
-                has_the_right=given.i_have_the_right_to,
-                workers=given.workers,
-            )
-        )
+        return push(options_of(given, PushOptions))
 
     def pull() -> int:
-        from pipelines.hub.pull import PullOptions, pull
+        from pipelines.hub.pull import pull
 
-        return pull(PullOptions(given.repo, tuple(given.variant), Path(given.output), given.revision))
+        return pull(options_of(given, PullOptions))
 
     def rebuild() -> int:
-        from pipelines.generate.run import stop
-        from pipelines.generate.sources.find import Inputs
-        from pipelines.hub.rebuild import RebuildOptions, rebuild
+        from pipelines.hub.rebuild import rebuild
 
         signal.signal(signal.SIGTERM, stop)
-        inputs = Inputs(given.source, given.labels, given.annotations)
-        output = Path(given.output).absolute()
-        return rebuild(RebuildOptions(given.repo, tuple(given.variant), inputs, output, given.revision, given.workers))
+        return rebuild(options_of(given, RebuildOptions))
 
-    return exit_status(parser.prog, {"push": push, "pull": pull, "rebuild": rebuild}[given.command])
+    work: dict[str, Callable[[], int]] = {"push": push, "pull": pull, "rebuild": rebuild}
+    return exit_status(parser.prog, work[given.command])
 
 
 if __name__ == "__main__":

@@ -3,120 +3,64 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.schema import SPLIT, Recipe, Record
-from manifests.verify import Problem, records_of, variant_folders
-from pipelines.check import check, show, spread
-from pipelines.command import Parser, exit_status, positive
+from pipelines.command import Parser, exit_status, group, option, options_of, positive
 from pipelines.errors import UsageError
-from pipelines.generate.compare import Again, check_gpu, check_source, explain, gpu_methods, render_again
-from pipelines.generate.config import describe
-from pipelines.generate.sources.find import Found, Inputs, find
+from pipelines.options import Inputs, cpus
+
+_EXAMPLES = """\
+python verify.py out/imagenet
+python verify.py out/imagenet/pil_lanczos --render --source /data/val --labels val.txt
+Exit status: 0 all good; 1 something is wrong; 2 bad usage; 3 the check itself failed."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to check."""
+
+    path: str = option("an output, a dataset in it, or one variant's folder", flag="PATH")
+    workers: int = option("processes; default: all CPUs", factory=cpus, type=positive, metavar="N")
+    render: bool = option("render again from the source and compare pixels", default=False)
+    inputs: Inputs = group(
+        Inputs,
+        "with --render",
+        source="where the source images lie",
+        labels="their labels, as for generate.py",
+        annotations="their COCO annotations",
+    )
 
 
 def _parser() -> Parser:
-    parser = Parser(
+    return Parser(
+        Options,
         prog="verify.py",
         description="Read every shard again, decode every image and check it against the manifest; with --render, "
         "render from the source again as well, and compare pixels.",
-        epilog="Exit status: 0 all good; 1 something is wrong; 2 bad usage; 3 the check itself failed.",
+        epilog=_EXAMPLES,
     )
-    add = parser.add_argument
-    add("path", metavar="PATH", help="an output, a dataset in it, or one variant's folder")
-    add("--render", action="store_true", help="render again from the source and compare pixels")
-    add("--source", metavar="PATH", help="where the source images lie (with --render)")
-    add("--annotations", metavar="FILE", help="their COCO annotations (with --render)")
-    add("--labels", metavar="FILE", help="their labels, as for generate.py (with --render)")
-    add(
-        "--workers",
-        type=positive,
-        default=len(os.sched_getaffinity(0)),
-        metavar="N",
-        help="processes; default: all CPUs",
-    )
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     parser = _parser()
-    given = parser.parse_args(arguments)
-    inputs = Inputs(given.source, given.labels, given.annotations)
-    return exit_status(parser.prog, lambda: _verify(_disk(given.path), given.render, inputs, given.workers))
+    options = options_of(parser.parse_args(arguments), Options)
+
+    def work() -> int:
+        from pipelines.verify import verify  # not needed to say what is wrong with the arguments
+
+        return verify(_disk(options.path), options.render, options.inputs, options.workers)
+
+    return exit_status(parser.prog, work)
 
 
 def _disk(text: str) -> Path:
     if "://" in text:
         raise UsageError(f"{text} is a URI, and shards are checked on a disk: fetch them, and give their folder")
     return Path(text)
-
-
-def _verify(path: Path, render: bool, inputs: Inputs, workers: int) -> int:
-    folders = variant_folders(path)
-    if not folders:
-        raise UsageError(f"no shards at {path}: give the folder that generate.py wrote to")
-    if any(inputs) and not render:
-        raise UsageError("--source, --labels and --annotations are of use with --render only")
-    again = list(_again(folders, inputs)) if render else []  # what is wrong is refused before hours of checking
-    shards = sum(len(list(folder.glob(f"{SPLIT}-*.json"))) for folder in folders)
-    problems = check(folders, workers)
-    on_gpu = [one for one in again if one.gpu]
-    for shards_again, processes in (([one for one in again if not one.gpu], workers), (on_gpu, 1)):
-        if shards_again:
-            problems += spread(render_again, shards_again, processes, "rendering")
-    return _report(problems, folders, shards, render)
-
-
-def _again(folders: Sequence[Path], inputs: Inputs) -> Iterator[Again]:
-    """What to render: every readable record of these variants, which must all be of the same source."""
-    datasets = {folder.parent for folder in folders}
-    if len(datasets) > 1:
-        raise UsageError("--render takes the shards of one dataset at a time: name its folder")
-    check_gpu(_recipes(folders))
-    found: Found | None = None
-    for path in (path for folder in folders for path in records_of(folder)[0]):
-        record = Record.read(path)
-        config = record.recipe.config
-        if found is None:
-            found = find(config["dataset"], inputs, config["source"].get("samples"))
-            described = dict(describe(found))
-        check_source(record.recipe, described)
-        first = record.shard * config["samples_per_shard"]
-        samples = found.samples[first : first + len(record.rows)]
-        yield Again(path, samples, found.source, gpu=bool(gpu_methods(record.recipe)))
-
-
-def _recipes(folders: Iterable[Path]) -> Iterator[Recipe]:
-    """The recipe of each variant that has a record."""
-    for folder in folders:
-        for path in records_of(folder)[0][:1]:
-            yield Record.read(path).recipe
-
-
-def _report(problems: Sequence[Problem], folders: Sequence[Path], shards: int, rendered: bool) -> int:
-    show(problems)
-    what = f"{shards:,} shard{'s' if shards != 1 else ''} of {len(folders):,} variant{'s' if len(folders) != 1 else ''}"
-    if problems:
-        if rendered:
-            for difference in _explanations(folders):
-                print(f"this machine differs from the one that made the shards in {difference}")
-        print(f"FAILED: {len(problems):,} problem{'s' if len(problems) != 1 else ''} in {what}")
-        return 1
-    print(f"OK: {what}, every image decoded and {'rendered again' if rendered else 'checked'}")
-    return 0
-
-
-def _explanations(folders: Iterable[Path]) -> list[str]:
-    found: dict[str, None] = {}
-    for recipe in _recipes(folders):
-        with contextlib.suppress(UsageError, ValueError, KeyError):  # a recipe that was edited explains nothing
-            found.update(dict.fromkeys(explain(recipe)))
-    return list(found)
 
 
 if __name__ == "__main__":

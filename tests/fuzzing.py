@@ -25,7 +25,8 @@ from pipelines.generate.card import card
 from pipelines.generate.config import Config, describe
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
-from pipelines.generate.sources.find import Inputs, find
+from pipelines.generate.sources.find import find
+from pipelines.options import Inputs
 from pipelines.store import Disk
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ def outcome(read: Callable[[], T]) -> T | None:
 
 def make(folder: Path, *tokens: str) -> Path:
     """Small shards of these variants and the reference, four samples in two shards each; their dataset's folder."""
-    found = find("sample", Inputs(None, None, None), 4)
+    found = find("sample", Inputs(), 4)
     config = Config("sample", "crop", (16,), "pil", "png", 2, describe(found))
     variants = [config.base, *(parse(token, config.base) for token in tokens)]
     recipes = {variant.name: config.recipe(variant) for variant in variants}

@@ -181,7 +181,7 @@ def test_the_documented_commands_parse() -> None:
     assert {program for program, _ in commands} == {"generate.py", "ray"}
     for program, words in commands:
         if program == "generate.py":
-            assert generate._parser().parse_args(shlex.split(words)).variant
+            assert generate._parser().parse_args(shlex.split(words)).variants
 
 
 def test_the_entries_can_be_run_by_name() -> None:

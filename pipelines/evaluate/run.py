@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from generators.variant import GROUPS, VariantError, expand
 from manifests.schema import CLASSIFIED
@@ -17,6 +15,7 @@ from pipelines.errors import RunError, UsageError
 from pipelines.evaluate import predictions
 from pipelines.evaluate.classification import Classification, labelled
 from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
+from pipelines.evaluate.options import Options
 from pipelines.evaluate.report import text
 from pipelines.evaluate.report.pictures import Example, examples
 from pipelines.evaluate.results import Results, Unscored, as_json, compare
@@ -30,31 +29,6 @@ from pipelines.progress import counted, say
 RESAMPLES = 2000
 # So many resamples for each variant of a large table leave room for Holm's correction: 2 m / (50 m) < 0.05.
 _RESAMPLES_A_VARIANT = 50
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line asks for, checked no further than argparse does; None is not given.
-
-    `preprocessing` holds what was given of a model's preprocessing, by name.
-    """
-
-    shards: str
-    predictions: str | None
-    model: str | None
-    annotations: str | None
-    boxes: str | None
-    output: str
-    name: str | None
-    variants: tuple[str, ...]
-    class_offset: int | None
-    allow_empty: bool
-    preprocessing: Mapping[str, Any]
-    threads: int | None
-    resamples: int | None
-    seed: int | None
-    examples: int
-    example: tuple[str, ...]
 
 
 def score(options: Options) -> int:
@@ -88,7 +62,7 @@ def score(options: Options) -> int:
 def _check_suited(options: Options, dataset: str) -> None:
     """Raises UsageError for options that mean nothing for the dataset."""
     suited = {
-        "--annotations": (options.annotations, {"coco"}),
+        "--annotations": (options.inputs.annotations, {"coco"}),
         "--boxes": (options.boxes, {"coco"}),
         "--allow-empty": (options.allow_empty or None, {"coco"}),
         "--resamples": (options.resamples, {"coco", "cityscapes"}),
@@ -98,7 +72,7 @@ def _check_suited(options: Options, dataset: str) -> None:
     for flag, (value, datasets) in suited.items():
         if value is not None and dataset not in datasets:
             raise UsageError(f"{flag} is of no use with {dataset} shards: leave it out")
-    if dataset == "coco" and options.annotations is None:
+    if dataset == "coco" and options.inputs.annotations is None:
         raise UsageError("COCO shards need --annotations FILE, the one that they were made with")
 
 
@@ -126,7 +100,7 @@ def _check_examples(wanted: tuple[str, ...], shards: Shards) -> None:
 
 
 def _annotations(options: Options, shards: Shards) -> Annotations | None:
-    return None if options.annotations is None else open_annotations(Path(options.annotations), shards)
+    return None if options.inputs.annotations is None else open_annotations(Path(options.inputs.annotations), shards)
 
 
 def _predictions(options: Options, shards: Shards) -> Path:

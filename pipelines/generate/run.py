@@ -10,50 +10,29 @@ import io
 import os
 import signal
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from types import FrameType, ModuleType
+from types import ModuleType
 
 from PIL import Image
 
-from generators.geometry import Size
 from generators.registry import Method
 from generators.variant import Variant, VariantError, expand
 from manifests.schema import CARD, MOST_SHARDS, Recipe
 from manifests.untrusted import MOST_ROWS
+from pipelines.command import stop
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import report
 from pipelines.generate.card import alike, card, read_summaries
 from pipelines.generate.config import Config, base_variant, describe
 from pipelines.generate.datasets import DATASETS, choose_geometry
+from pipelines.generate.options import Options
 from pipelines.generate.output import Output
 from pipelines.generate.plan import plan, remaining, shard_count
 from pipelines.generate.progress import follow
 from pipelines.generate.shard import Job
 from pipelines.generate.sources import Sample
-from pipelines.generate.sources.find import Found, Inputs, find
+from pipelines.generate.sources.find import Found, find
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line asks for, checked no further than argparse does."""
-
-    variants: tuple[str, ...]
-    dataset: str
-    inputs: Inputs
-    output: str
-    geometry: str | None
-    size: Size | None
-    reference: str
-    samples_per_shard: int | None
-    image_format: str
-    limit: int | None
-    workers: int | None
-    overwrite: bool
-    address: str | None
-    dry_run: bool
-    shard_timeout: int = 3600
 
 
 class _Ray:
@@ -68,7 +47,7 @@ class _Ray:
         from pipelines.generate import engine
 
         self._started = engine
-        engine.start(self._options.address, self._options.workers)
+        engine.start(self._options.cluster.address, self._options.cluster.workers)
         signal.signal(signal.SIGTERM, stop)  # Ray has put a handler of its own in its place
         return engine
 
@@ -87,7 +66,7 @@ def generate(options: Options) -> int:
 
 
 def _generate(options: Options, ray: _Ray) -> int:
-    geometry, size = choose_geometry(options.dataset, options.geometry, options.size)
+    geometry, size = choose_geometry(options.dataset, options.target.geometry, options.target.size)
     base, variants = _variants(options, geometry, ray)
     if options.dataset == "cityscapes":
         _check_png({variant.decode for variant in (base, *variants)})
@@ -164,23 +143,18 @@ def _run(
         return False
     say(f"shards to make: {shards:,}, variants: {len(variants)}; starting Ray")
     engine = ray.engine()
-    if options.address:
+    if options.cluster.address:
         engine.check_nodes(job, samples[0])
     cpu_tasks, gpu_tasks = (plan(samples, per_shard, some, done) for some in lanes)
-    follow(engine.run(cpu_tasks, gpu_tasks, job, options.workers, options.shard_timeout, TICK), images)
+    follow(engine.run(cpu_tasks, gpu_tasks, job, options.cluster.workers, options.shard_timeout, TICK), images)
     return True
-
-
-def stop(signum: int, frame: FrameType | None) -> None:
-    """Let SIGTERM end a run as Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 def _variants(options: Options, geometry: str, ray: _Ray) -> tuple[Variant, list[Variant]]:
     """The reference and the asked variants. Raises UsageError for what is none, or cannot run."""
     try:
         gpu = None
-        if options.address:  # the cluster may have what this machine has not: it is asked only where that matters
+        if options.cluster.address:  # which may have what this machine has not: it is asked only where that matters
             base = base_variant(options.reference, geometry, gpu=True)
             wanted, _ = expand(options.variants, base, gpu=True)
             gpu = any(variant.gpu for variant in (base, *wanted)) and ray.engine().gpus() > 0

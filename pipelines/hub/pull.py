@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.schema import CARD, SUMMARY, TABLE, TIMM, Record
@@ -20,22 +19,13 @@ from pipelines.errors import RunError, UsageError
 from pipelines.files import replacing
 from pipelines.generate.card import card, read_summaries
 from pipelines.hub.client import Repo, quiet
+from pipelines.hub.options import PullOptions
 from pipelines.hub.published import ContradictionError, Published, choose, fetch_manifests
 from pipelines.progress import Advance, counted
 from pipelines.store import Disk
 
 # Where a tar lies until it is checked.
 _STAGING = ".pull"
-
-
-@dataclass(frozen=True)
-class PullOptions:
-    """What the command line asks for."""
-
-    repo: str
-    variants: tuple[str, ...]
-    output: Path
-    revision: str | None
 
 
 def pull(options: PullOptions) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fnmatch
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +19,13 @@ from pipelines.check import check, show
 from pipelines.errors import UsageError
 from pipelines.hub.card import hub_card
 from pipelines.hub.client import Repo, quiet
+from pipelines.hub.options import PushOptions
 from pipelines.progress import say
 
 _MANIFESTS = (TABLE, SUMMARY, TIMM, f"{SPLIT}-*.json")
 _TARS = f"{SPLIT}-*.tar"
 # Datasets whose terms do not let others hand their images on.
 RESTRICTED = frozenset({"imagenet", "cityscapes"})
-
-
-@dataclass(frozen=True)
-class PushOptions:
-    """What the command line asks for; `gated` None is the dataset's default."""
-
-    path: Path
-    repo: str
-    variants: tuple[str, ...]
-    manifests_only: bool
-    gated: bool | None
-    public: bool
-    has_the_right: bool
-    workers: int
 
 
 def push(options: PushOptions) -> int:

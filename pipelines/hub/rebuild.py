@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,24 +16,15 @@ from manifests.verify import records_of
 from pipelines.errors import UsageError
 from pipelines.generate.compare import check_source, config_of, explain
 from pipelines.generate.config import describe
-from pipelines.generate.run import Options, generate
-from pipelines.generate.sources.find import Inputs, find
+from pipelines.generate.options import Options
+from pipelines.generate.run import generate
+from pipelines.generate.sources.find import find
 from pipelines.hub.client import Repo, quiet
+from pipelines.hub.options import RebuildOptions
 from pipelines.hub.published import Published, choose, fetch_manifests
+from pipelines.options import Cluster, Target
 
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class RebuildOptions:
-    """What the command line asks for."""
-
-    repo: str
-    variants: tuple[str, ...]
-    inputs: Inputs
-    output: Path
-    revision: str | None
-    workers: int | None
 
 
 def rebuild(options: RebuildOptions) -> int:
@@ -62,17 +52,13 @@ def _generate(options: RebuildOptions, found: Sequence[Published]) -> None:
             variants=tuple(_tokens(published.recipe) for published in found),
             dataset=config.dataset,
             inputs=options.inputs,
-            output=str(options.output),
-            geometry=config.geometry,
-            size=config.size,
+            output=str(options.output.absolute()),
+            target=Target(config.geometry, config.size),
             reference=config.reference,
             samples_per_shard=config.samples_per_shard,
             image_format=config.image_format,
             limit=samples,
-            workers=options.workers,
-            overwrite=False,
-            address=None,
-            dry_run=False,
+            cluster=Cluster(options.workers, address=None),
         )
     )
 

@@ -3,6 +3,6 @@
 `dump` reads what the device made, `measure` compares it with the variants, `rank` decides, `answer` says it.
 """
 
-from pipelines.evaluate.match.run import MatchOptions, match
+from pipelines.evaluate.match.run import match
 
-__all__ = ["MatchOptions", "match"]
+__all__ = ["match"]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.match.answer import answer
-from pipelines.evaluate.match.dump import Files, Look, Triple, Undo, find_files, look, spread
+from pipelines.evaluate.match.dump import Files, Look, Undo, find_files, look, spread
 from pipelines.evaluate.match.measure import Group, Measured, groups_of, measure
 from pipelines.evaluate.match.rank import rank
+from pipelines.evaluate.options import MatchOptions
 from pipelines.evaluate.shards import Samples, Shards, open_shards
 
 # Photographs with red and blue swapped are 10 to 30 steps off, variants 10 at most.
@@ -27,30 +25,10 @@ _MOST = 500
 _TURNS = "opencv_exif"
 
 
-@dataclass(frozen=True)
-class MatchOptions:
-    """What to match. `dump = (pixel * scale - mean) / std`, per channel in the dump's order; None: not applied.
-
-    `layout` None tells H×W×3 from 3×H×W by the shape; at most 500 images are compared.
-    """
-
-    shards: Path
-    dump: Path
-    channels: Literal["rgb", "bgr"] = "rgb"
-    mean: Triple | None = None
-    std: Triple | None = None
-    scale: float | None = None
-    layout: Literal["hwc", "chw"] | None = None
-    seed: int = 0
-
-    @property
-    def undo(self) -> Undo:
-        return Undo(self.channels, self.mean, self.std, self.scale, self.layout)
-
-
 def match(options: MatchOptions) -> int:
     """Print which variant the dump is; the exit status, 0. Raises UsageError for a dump that cannot be compared."""
-    options.undo.check()
+    undo = Undo(options.channels, options.mean, options.std, options.scale, options.layout)
+    undo.check()
     shards = open_shards(options.shards)
     known = dict(zip(*(shards.reference.table(c)[c].to_pylist() for c in ("key", "source_orientation")), strict=True))
     files = find_files(options.dump, known.keys())
@@ -60,10 +38,10 @@ def match(options: MatchOptions) -> int:
         only = min(files.by_key)
         raise UsageError(f"{options.dump} holds only samples that failed in some variant (as {only}): dump others")
     keys = spread(shared, _MOST)
-    seen = look(((key, files.by_key[key]) for key in keys), options.undo)
+    seen = look(((key, files.by_key[key]) for key in keys), undo)
     fitting = _fitting(shards, groups_of(shards, keys), seen, files)
     # Grouped anew, as an image of another size no longer tells variants apart.
-    measured = measure(shards, groups_of(shards, fitting), {key: files.by_key[key] for key in fitting}, options.undo)
+    measured = measure(shards, groups_of(shards, fitting), {key: files.by_key[key] for key in fitting}, undo)
     if measured.swapped < _SWAPPED * measured.straight:
         other = "bgr" if options.channels == "rgb" else "rgb"
         raise UsageError(

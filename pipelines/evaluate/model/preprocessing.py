@@ -68,6 +68,8 @@ class Preprocessing:
     batch: int = 1
 
 
+# What `labels` is called on a command line that has another --labels.
+_CLASS_LABELS = "class_labels"
 # What each must be given as, in the words of a TOML.
 _NEEDED: Mapping[str, str] = {
     "mean": "mean = [0.485, 0.456, 0.406]",
@@ -89,9 +91,10 @@ def read_preprocessing(model: Path, given: Mapping[str, Any]) -> Preprocessing:
     stated = given.get("preprocessing")
     path = Path(stated) if stated else model.with_suffix(".toml")
     values = _from_toml(path) if stated or path.is_file() else {}
-    for key in _KEYS:
-        if given.get(key) is not None:
-            values[key] = _parsed(key, given[key], f"--{key.replace('_', '-')}", Path())
+    for flag in (*_KEYS, _CLASS_LABELS):
+        if given.get(flag) is not None:
+            key = "labels" if flag == _CLASS_LABELS else flag
+            values[key] = _parsed(key, given[flag], f"--{flag.replace('_', '-')}", Path())
     missing = [line for key, line in _NEEDED.items() if key not in values]
     if missing:
         lines = ", ".join(f"`{line}`" for line in missing)

@@ -13,16 +13,9 @@ from pipelines.generate.sources.cityscapes import open_cityscapes
 from pipelines.generate.sources.coco import open_coco
 from pipelines.generate.sources.imagenet import open_imagenet
 from pipelines.generate.sources.sample import SampleSource
+from pipelines.options import Inputs
 from pipelines.progress import TICK, say
 from pipelines.store import place_of
-
-
-class Inputs(NamedTuple):
-    """Where a source lies, as the user wrote it."""
-
-    source: str | None
-    labels: str | None
-    annotations: str | None
 
 
 class Found(NamedTuple):
@@ -58,7 +51,7 @@ def _counted(samples: Iterable[Sample]) -> Iterator[Sample]:
 
 
 def _open(dataset: str, inputs: Inputs) -> Source:
-    source, labels, annotations = inputs
+    source, labels, annotations = inputs.source, inputs.labels, inputs.annotations
     for option, text, suits in (
         ("--source", source, dataset != "sample"),
         ("--labels", labels, dataset == "imagenet"),

@@ -21,9 +21,10 @@ from PIL import Image
 from generators.geometry import frame
 from generators.registry import METHODS
 from pipelines.errors import RunError, UsageError
-from pipelines.evaluate.match import MatchOptions, match, run
+from pipelines.evaluate.match import match, run
 from pipelines.evaluate.match.measure import Group, Measured
 from pipelines.evaluate.match.rank import rank
+from pipelines.evaluate.options import MatchOptions
 from pipelines.evaluate.shards import open_shards
 from tests.conftest import Command
 

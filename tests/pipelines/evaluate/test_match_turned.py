@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.evaluate.match import MatchOptions, match
+from pipelines.evaluate.match import match
+from pipelines.evaluate.options import MatchOptions
 from pipelines.evaluate.shards import open_shards
 from tests.conftest import Command
 

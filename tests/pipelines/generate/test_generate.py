@@ -24,7 +24,8 @@ from pipelines.errors import RunError
 from pipelines.generate.config import Config, describe
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
-from pipelines.generate.sources.find import Inputs, find
+from pipelines.generate.sources.find import find
+from pipelines.options import Inputs
 from pipelines.store import Disk
 from tests import ROOT
 from tests.conftest import Command
@@ -103,7 +104,7 @@ def test_timm_s_description_counts_what_is_in_the_tars(made: Path) -> None:
 
 
 def test_a_worker_with_other_libraries_refuses(tmp_path: Path) -> None:
-    found = find("sample", Inputs(None, None, None), None)
+    found = find("sample", Inputs(), None)
     config = Config("sample", "crop", (224,), "pil", "png", 9, describe(found))
     task = Task(0, 1, found.samples, (config.base,))
     job = Job(config, found.source, Output(Disk(str(tmp_path))), {config.base.name: "another digest"})

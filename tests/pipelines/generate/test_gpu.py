@@ -21,14 +21,16 @@ from manifests.schema import Recipe, Record
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import compare, engine, run
 from pipelines.generate.config import Config, base_variant, describe
-from pipelines.generate.sources.find import Found, Inputs, find
+from pipelines.generate.options import Options
+from pipelines.generate.sources.find import Found, find
+from pipelines.options import Cluster, Inputs
 from tests import ROOT
 from tests.conftest import Command
 
 
 @pytest.fixture(scope="module")
 def found() -> Found:
-    return find("sample", Inputs(None, None, None), None)
+    return find("sample", Inputs(), None)
 
 
 def configured(found: Found, reference: str = "pil") -> Config:
@@ -69,22 +71,8 @@ def test_a_cluster_is_asked_for_the_gpu_that_a_variant_or_the_reference_needs(
     variant: str, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dali_gpu, "gpu_problem", lambda: pytest.fail("this machine was looked at"))
-    options = run.Options(
-        variants=(variant,),
-        dataset="sample",
-        inputs=Inputs(None, None, None),
-        output="out",
-        geometry=None,
-        size=None,
-        reference=reference,
-        samples_per_shard=None,
-        image_format="png",
-        limit=None,
-        workers=None,
-        overwrite=False,
-        address="10.0.0.1:6379",
-        dry_run=True,
-    )
+    cluster = Cluster(address="10.0.0.1:6379")
+    options = Options(variants=(variant,), reference=reference, cluster=cluster, dry_run=True)
     monkeypatch.setattr(run._Ray, "engine", lambda self: SimpleNamespace(gpus=lambda: 1))
     assert run.generate(options) == 0
     monkeypatch.setattr(run._Ray, "engine", lambda self: SimpleNamespace(gpus=lambda: 0))

@@ -11,7 +11,8 @@ from pipelines.generate.config import Config, describe
 from pipelines.generate.output import Output
 from pipelines.generate.run import _check_shards
 from pipelines.generate.shard import Job, Task, make_shard
-from pipelines.generate.sources.find import Inputs, find
+from pipelines.generate.sources.find import find
+from pipelines.options import Inputs
 from pipelines.store import Disk
 
 
@@ -26,7 +27,7 @@ def test_more_shards_or_larger_ones_than_are_read_again_are_not_made() -> None:
 
 
 def test_a_record_that_another_run_has_put_there_ends_this_one(tmp_path: Path) -> None:
-    found = find("sample", Inputs(None, None, None), 2)
+    found = find("sample", Inputs(), 2)
     mine, theirs = (Config("sample", "crop", (size,), "pil", "png", 2, describe(found)) for size in (224, 64))
     with Output(Disk(str(tmp_path / "out"))).locked() as output:
         recipe = theirs.recipe(theirs.base)

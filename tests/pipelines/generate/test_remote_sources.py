@@ -9,6 +9,7 @@ import tarfile
 import threading
 import zipfile
 from collections import Counter
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,9 @@ from pipelines.generate.output import Output
 from pipelines.generate.plan import plan
 from pipelines.generate.shard import Job, make_shard
 from pipelines.generate.sources import Missing, Segmented
-from pipelines.generate.sources.find import Found, Inputs, find
+from pipelines.generate.sources.find import Found, find
 from pipelines.generate.sources.reading import Piece, in_order, read_pieces
+from pipelines.options import Inputs
 from pipelines.store import Disk, Remote, StoreError, place_of
 from tests.store.server import S3Server, busy_proxy
 
@@ -101,7 +103,7 @@ def coco_zip(root: Path) -> Inputs:
     with zipfile.ZipFile(root / "val2017.zip", "w") as file:
         for index, (name, data) in enumerate(reversed(IMAGES.items())):
             file.writestr(f"val2017/{name}.jpg", data, zipfile.ZIP_DEFLATED if index % 2 else zipfile.ZIP_STORED)
-    return inputs._replace(source=str(root / "val2017.zip"))
+    return replace(inputs, source=str(root / "val2017.zip"))
 
 
 def cityscapes(root: Path) -> Inputs:
@@ -159,7 +161,7 @@ class Both:
     def remote(self, address: str | None = None) -> Found:
         moved = [
             text and self.server.uri(f"{self.bucket}/{Path(text).relative_to(self.root).as_posix()}", address)
-            for text in self.inputs
+            for text in astuple(self.inputs)
         ]
         return find(self.dataset, Inputs(*moved), None)
 

@@ -17,11 +17,11 @@ from manifests.derive import derive, read_records
 from manifests.schema import Recipe
 from pipelines.errors import RunError
 from pipelines.generate.run import _Ray
-from pipelines.generate.sources.find import Inputs
 from pipelines.hub import client, published
+from pipelines.hub.options import PullOptions, RebuildOptions
 from pipelines.hub.published import ContradictionError
-from pipelines.hub.pull import PullOptions, pull
-from pipelines.hub.rebuild import RebuildOptions, rebuild
+from pipelines.hub.pull import pull
+from pipelines.hub.rebuild import rebuild
 from tests.fuzzing import changed_bytes, changed_json, changed_tar, described, files, fuzz, make, outcome
 from tests.hub import Hub, serve
 from tests.hub.state import Repo
@@ -162,8 +162,7 @@ def test_a_set_that_agrees_on_a_hostile_recipe(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_Ray, "engine", no_ray)
-        inputs = Inputs(None, None, None)
-        outcome(lambda: rebuild(RebuildOptions(NAME, ("all",), inputs, folder / "rebuilt", None, 1)))
+        outcome(lambda: rebuild(RebuildOptions(NAME, ("all",), folder / "rebuilt", workers=1)))
     assert {path.relative_to(folder).parts[0] for path in files(folder) - before} <= {"rebuilt"}
 
 

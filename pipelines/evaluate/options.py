@@ -1,0 +1,125 @@
+"""What `score.py` and `score.py match` can be asked: their command lines, checked no further than argparse does."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.command import group, option, positive, whole
+from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option, limit_option
+
+Triple = tuple[float, float, float]
+_NUMBERS = 3
+
+
+def _three(text: str) -> tuple[float, ...]:
+    """Three numbers joined by commas; one number stands for all three."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, _NUMBERS):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither one number nor three joined by commas")
+    return values if len(values) == _NUMBERS else values * _NUMBERS
+
+
+def _fraction(text: str) -> float:
+    """A number, or a fraction as 1/255."""
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor a fraction such as 1/255") from None
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What the command line says of a model's preprocessing; None is not said."""
+
+    mean: Triple | None = option(type=_three, metavar="R,G,B")
+    std: Triple | None = option(type=_three, metavar="R,G,B")
+    scale: float | None = option("input = (pixel * scale - mean) / std; scale as 1/255", type=_fraction, metavar="X")
+    channels: Literal["rgb", "bgr"] | None = option()
+    layout: Literal["nchw", "nhwc"] | None = option("the order of its channels, and of its input")
+    class_labels: str | None = option("the dataset's label of each of the model's classes, a line each", metavar="FILE")
+    head: Literal["yolox", "nanodet"] | None = option("how a detector's output is decoded")
+    batch: int | None = option(type=positive, metavar="N")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to score, on which shards, and what the report shows; None is not given."""
+
+    shards: str = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH", under="what is scored")
+    predictions: str | None = option("a file for each variant, named after it", metavar="DIR", one_of="scored")
+    model: str | None = option("an ONNX model to run on every variant", metavar="FILE", one_of="scored")
+    variants: tuple[str, ...] = option(
+        "only these variants; default: all", default=(), flag="--variant", metavar="NAME"
+    )
+    dry_run: bool = option("say what would be made and run, and stop", default=False)
+
+    dataset: str | None = dataset_option("where shards are to be made: of what")
+    inputs: Inputs = group(
+        Inputs,
+        source="where the images lie, to make the shards that are missing",
+        labels="the source's labels, as for generate.py; without --source: as --class-labels",
+        annotations="COCO annotations, the ones that the shards were made with",
+    )
+    limit: int | None = limit_option()
+    target: Target = group(Target)
+
+    noise: Noise = group(Noise, "the model, where no TOML file beside it says so")
+    stated: Stated = group(Stated)
+    threads: int | None = option(type=positive, metavar="N")
+    device: Literal["cpu", "cuda"] = option("default: images one at a time, all CPUs, %(default)s", default="cpu")
+
+    class_offset: int | None = option(
+        "taken off every predicted class; 1 where 0 is background", type=int, metavar="N", under="predictions"
+    )
+    boxes: Literal["source", "shard"] | None = option("whose pixels boxes are in; default: source")
+    allow_empty: bool = option("take COCO results in which many images have no box", default=False)
+
+    output: str = option("default: %(default)s", default="report", metavar="DIR", under="report")
+    name: str | None = option(
+        "what the report calls the model; default: the name of its file or folder", metavar="TEXT"
+    )
+    resamples: int | None = option(type=positive, metavar="N")
+    seed: int | None = option("of the bootstrap; default: 2000 (more for large tables), and 0", type=whole, metavar="N")
+    examples: int = option(default=6, type=whole, metavar="N")
+    example: tuple[str, ...] = option(
+        "how many samples are shown (default: 6), and which first (repeatable)", default=(), metavar="KEY"
+    )
+
+    cluster: Cluster = group(Cluster)
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What is given of the model's preprocessing, by the keys of its TOML (and `preprocessing`, that file)."""
+        stated = {field.name: getattr(self.stated, field.name) for field in fields(self.stated)}
+        labels = None if self.inputs.source else self.inputs.labels
+        given = {
+            "preprocessing": self.noise.preprocessing,
+            **stated,
+            "labels": labels,
+            "class_offset": self.class_offset,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class MatchOptions:
+    """What to match. `dump = (pixel * scale - mean) / std`, per channel in the dump's order; None: not applied.
+
+    `layout` None tells H×W×3 from 3×H×W by the shape; at most 500 images are compared.
+    """
+
+    shards: Path = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH")
+    dump: Path = option("the device's tensors or images: .png or .npy, named by key", required=True, metavar="DIR")
+    channels: Literal["rgb", "bgr"] = option("of the dump; default: %(default)s", default="rgb")
+    mean: Triple | None = option(type=_three, metavar="R,G,B")
+    std: Triple | None = option(type=_three, metavar="R,G,B")
+    scale: float | None = option("dump = (pixel * scale - mean) / std; scale as 1/255", type=_fraction, metavar="X")
+    layout: Literal["hwc", "chw"] | None = option("of .npy files; default: by their shape")
+    seed: int = option("of the resampling; default: %(default)s", default=0, type=whole, metavar="N")

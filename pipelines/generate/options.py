@@ -1,0 +1,41 @@
+"""What `generate.py` can be asked: its command line, checked no further than argparse does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from generators.variant import DEFAULT_REFERENCE
+from pipelines.command import group, option, positive
+from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option, limit_option
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked for; None is the default that the dataset or the machine has."""
+
+    variants: tuple[str, ...] = option(
+        "what to make; repeatable, comma lists and groups",
+        default=(),
+        flag="--variant",
+        metavar="VARIANT",
+        under="variants",
+    )
+    reference: str = option("default: %(default)s", default=DEFAULT_REFERENCE, metavar="VARIANT")
+    list_variants: bool = option("show every method, and whether it can run here", default=False)
+    dataset: str = dataset_option("default: %(default)s, which is built in", "sample")
+    inputs: Inputs = group(Inputs)
+    limit: int | None = limit_option()
+    target: Target = group(Target)
+    output: str = option(
+        "a folder, or s3://, gs:// URI; default: %(default)s", default="out", metavar="PATH", under="shards"
+    )
+    samples_per_shard: int | None = option("default: 1000; coco: 400; cityscapes: 200", type=positive, metavar="N")
+    image_format: str = option("default: %(default)s", default="png", choices=("png", "webp", "npy"))
+    overwrite: bool = option("replace the asked variants where something else has made them", default=False)
+    model: str | None = option("an ONNX model, to make noised copies of", metavar="FILE", under="noise in a model")
+    noise: Noise = group(Noise)
+    cluster: Cluster = group(Cluster)
+    shard_timeout: int = option(
+        "seconds a shard may take; default: %(default)s", default=3600, type=positive, metavar="S"
+    )
+    dry_run: bool = option("show the plan with expected bytes, and write nothing", default=False)

@@ -1,0 +1,48 @@
+"""What `hub.py` can be asked: a command line for each of its commands, checked no further than argparse does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.command import group, option, positive
+from pipelines.options import Inputs, cpus
+
+
+@dataclass(frozen=True)
+class PushOptions:
+    """What to push, and how it is seen; `gated` None is the dataset's default."""
+
+    path: Path = option("a dataset's folder, as out/imagenet", flag="PATH")
+    repo: str = option("where to", required=True, metavar="ORG/NAME")
+    variants: tuple[str, ...] = option("only these; default: all", default=(), flag="--variant", metavar="NAME")
+    manifests_only: bool = option("push manifests and hashes, and no pixel", default=False)
+    gated: bool | None = option("ask readers to accept the images' terms")
+    public: bool = option("let everybody see it; default: private", default=False)
+    has_the_right: bool = option(
+        "make images public whose terms forbid it", default=False, flag="--i-have-the-right-to"
+    )
+    workers: int = option("for verifying; default: all CPUs", factory=cpus, type=positive, metavar="N")
+
+
+@dataclass(frozen=True)
+class PullOptions:
+    """What to download, and where to."""
+
+    repo: str = option("a dataset's repository", flag="ORG/NAME")
+    variants: tuple[str, ...] = option("repeatable; or all", required=True, flag="--variant", metavar="NAME")
+    output: Path = option("default: %(default)s", default=Path("out"), metavar="DIR")
+    revision: str | None = option("a branch, tag or commit; default: main", metavar="R")
+
+
+@dataclass(frozen=True)
+class RebuildOptions(PullOptions):
+    """What to make again, where to, and from which images."""
+
+    inputs: Inputs = group(
+        Inputs,
+        source="where the source images lie",
+        labels="their labels, as for generate.py",
+        annotations="their COCO annotations",
+    )
+    workers: int | None = option("CPUs to use; default: all", type=positive, metavar="N")

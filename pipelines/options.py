@@ -1,0 +1,98 @@
+"""The options that several commands have, each said once. Imports nothing that takes time: --help needs them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from generators.geometry import GEOMETRIES, Size
+from pipelines.command import option, positive
+from pipelines.generate.datasets import DATASETS, parse_size
+
+# How many images int8 takes its ranges from.
+CALIBRATION = 512
+
+
+def _size(text: str) -> Size:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
+    return value
+
+
+def _ray_address(text: str = "") -> str | None:
+    return text or os.environ.get("RAY_ADDRESS") or None
+
+
+def cpus() -> int:
+    """How many CPUs this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where a source lies, as the user wrote it."""
+
+    source: str | None = option(
+        "a folder, .tar, .parquet or .zip of images; a path or s3://, gs:// URI", metavar="PATH"
+    )
+    labels: str | None = option("a `name label` list, or the devkit's ground truth", metavar="FILE")
+    annotations: str | None = option("COCO-format annotations (with --dataset coco)", metavar="FILE")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What images are resized to; None is the dataset's own."""
+
+    geometry: str | None = option(
+        "default: crop; coco: keep_ratio; cityscapes: identity", choices=tuple(GEOMETRIES), under="size"
+    )
+    size: Size | None = option(
+        "pixels: N, SHORT,LONG or WxH; default: 224, 800,1333, 640 (letterbox)", type=_size, metavar="N"
+    )
+    resize: int | None = option(type=positive, metavar="N")
+    crop_pct: float | None = option(
+        "the side before the centre crop: N, or size / P; default: size * 8/7", type=_share, metavar="P"
+    )
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Who does the work."""
+
+    workers: int | None = option("CPUs to use; default: all", type=positive, metavar="N", under="the run")
+    address: str | None = option(
+        "a Ray cluster; default: RAY_ADDRESS, or a local Ray", factory=_ray_address, type=_ray_address
+    )
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What noise inside a model depends on, besides the model."""
+
+    preprocessing: str | None = option("default: the model's name with .toml", metavar="FILE")
+    calibration: int | None = option(
+        f"images of the reference that int8 takes its ranges from; default: {CALIBRATION}", type=positive, metavar="N"
+    )
+
+
+def dataset_option(does: str, default: str | None = None) -> Any:
+    """The field of a dataset's name."""
+    return option(does, default=default, choices=tuple(DATASETS), under="images")
+
+
+def limit_option() -> Any:
+    """The field of how many samples there are at most."""
+    return option("only the first N of the sorted samples", type=positive, metavar="N")

@@ -1,0 +1,83 @@
+"""What `verify.py` does once its arguments are read: every byte checked and, if asked, every pixel rendered again.
+
+Refuses, before hours of checking, what cannot be rendered again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from manifests.schema import SPLIT, Recipe, Record
+from manifests.verify import Problem, records_of, variant_folders
+from pipelines.check import check, show, spread
+from pipelines.errors import UsageError
+from pipelines.generate.compare import Again, check_gpu, check_source, explain, gpu_methods, render_again
+from pipelines.generate.config import describe
+from pipelines.generate.sources.find import Found, find
+from pipelines.options import Inputs
+
+
+def verify(path: Path, render: bool, inputs: Inputs, workers: int) -> int:
+    """Check what lies at a path, and say what is wrong; the exit status (1 where something is)."""
+    folders = variant_folders(path)
+    if not folders:
+        raise UsageError(f"no shards at {path}: give the folder that generate.py wrote to")
+    if inputs != Inputs() and not render:
+        raise UsageError("--source, --labels and --annotations are of use with --render only")
+    again = list(_again(folders, inputs)) if render else []  # what is wrong is refused before hours of checking
+    shards = sum(len(list(folder.glob(f"{SPLIT}-*.json"))) for folder in folders)
+    problems = check(folders, workers)
+    on_gpu = [one for one in again if one.gpu]
+    for shards_again, processes in (([one for one in again if not one.gpu], workers), (on_gpu, 1)):
+        if shards_again:
+            problems += spread(render_again, shards_again, processes, "rendering")
+    return _report(problems, folders, shards, render)
+
+
+def _again(folders: Sequence[Path], inputs: Inputs) -> Iterator[Again]:
+    """What to render: every readable record of these variants, which must all be of the same source."""
+    datasets = {folder.parent for folder in folders}
+    if len(datasets) > 1:
+        raise UsageError("--render takes the shards of one dataset at a time: name its folder")
+    check_gpu(_recipes(folders))
+    found: Found | None = None
+    for path in (path for folder in folders for path in records_of(folder)[0]):
+        record = Record.read(path)
+        config = record.recipe.config
+        if found is None:
+            found = find(config["dataset"], inputs, config["source"].get("samples"))
+            described = dict(describe(found))
+        check_source(record.recipe, described)
+        first = record.shard * config["samples_per_shard"]
+        samples = found.samples[first : first + len(record.rows)]
+        yield Again(path, samples, found.source, gpu=bool(gpu_methods(record.recipe)))
+
+
+def _recipes(folders: Iterable[Path]) -> Iterator[Recipe]:
+    """The recipe of each variant that has a record."""
+    for folder in folders:
+        for path in records_of(folder)[0][:1]:
+            yield Record.read(path).recipe
+
+
+def _report(problems: Sequence[Problem], folders: Sequence[Path], shards: int, rendered: bool) -> int:
+    show(problems)
+    what = f"{shards:,} shard{'s' if shards != 1 else ''} of {len(folders):,} variant{'s' if len(folders) != 1 else ''}"
+    if problems:
+        if rendered:
+            for difference in _explanations(folders):
+                print(f"this machine differs from the one that made the shards in {difference}")
+        print(f"FAILED: {len(problems):,} problem{'s' if len(problems) != 1 else ''} in {what}")
+        return 1
+    print(f"OK: {what}, every image decoded and {'rendered again' if rendered else 'checked'}")
+    return 0
+
+
+def _explanations(folders: Iterable[Path]) -> list[str]:
+    found: dict[str, None] = {}
+    for recipe in _recipes(folders):
+        with contextlib.suppress(UsageError, ValueError, KeyError):  # a recipe that was edited explains nothing
+            found.update(dict.fromkeys(explain(recipe)))
+    return list(found)
