@@ -1,15 +1,38 @@
-"""What all passes over a model share: how a model is read and written, and what a pass says that it changed.
+"""What all passes over a model share: how it is read, written, converted to newer operators and reasoned about.
 
 A pass takes an `onnx_ir.Model`, changes it in place and returns a `Change` for each node that it changed; none means
-that the noise does not apply to the model. What cannot be rewritten is refused by the name of the node.
+that the noise does not apply to the model. What cannot be rewritten is refused by the name of the node, and a model
+that was refused is left half-changed: load it again.
+
+Refuses files that are no ONNX models, sparse weights (onnx_ir drops them), and weights outside the model's folder.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
+import onnx
+import onnx.version_converter
 import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes.common import InlinePass
+
+# A shape as far as it is known.
+Shape = tuple[int | None, ...]
+# Protobuf's limit, 2^31 - 1, less what the lengths of messages may take.
+_MOST_EMBEDDED = 2**31 - 2**20
+# onnx.save_model's size_threshold, in bytes: smaller tensors stay in the model's file.
+_LEAST_EXTERNAL = 1024
+# onnx.proto: the tags of ModelProto.graph (7) and GraphProto.initializer (5), both messages with a length before them.
+_GRAPH, _INITIALIZER = b"\x3a", b"\x2a"
+# The opset in which Resize learnt coordinate_transformation_mode.
+_COORDINATES = 11
 
 
 class ModelError(ValueError):
@@ -25,15 +48,424 @@ class Change(NamedTuple):
 
 
 def load(path: Path) -> ir.Model:
-    """A model whose large weights stay on disk until they are needed. Raises ModelError."""
-    return ir.load(path)
+    """A model whose external weights stay on disk until they are needed. Raises ModelError."""
+    path = Path(os.path.abspath(path))
+    try:
+        proto = _parse(path.read_bytes())
+        model = ir.serde.deserialize_model(proto)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror or error})") from None
+    except Exception as error:  # protobuf and onnx_ir raise almost anything on damaged files
+        raise ModelError(f"{path} is no ONNX model that can be read ({_first_line(error)})") from None
+    if sum(len(graph.sparse_initializer) for graph in _graph_protos(proto.graph)):
+        raise ModelError(f"{path} has sparse weights: export it with dense ones")
+    try:
+        _bind_weights(model, path.parent)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    except Exception as error:  # as above, where a length or an offset is damaged
+        raise ModelError(f"{path} has a damaged tensor ({_first_line(error)})") from None
+    return model
 
 
 def save(model: ir.Model, path: Path) -> None:
-    """Write a model that any runtime can read, the same bytes for the same model. Raises OSError."""
-    ir.save(model, path)
+    """Write a model that any runtime can read, the same bytes for the same model; whole, or not at all.
+
+    Weights that are external, or that would take the file past protobuf's 2 GiB, go beside it as `<name>.data`.
+    Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = path.with_name(f"{path.name}.data")
+    folder = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir()
+        _write(model, folder / path.name)
+        # A model is never seen beside weights that are not its own.
+        path.unlink(missing_ok=True)
+        if (written := folder / weights.name).exists():
+            os.replace(written, weights)
+        else:
+            weights.unlink(missing_ok=True)
+        os.replace(folder / path.name, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def raise_opset(model: ir.Model, version: int) -> None:
-    """Convert a model to at least this version of ONNX's operators. Raises ModelError."""
-    raise NotImplementedError
+    """Convert a model to at least this version of ONNX's operators; one that has it is left as it is.
+
+    Model-local functions are inlined. Raises ModelError.
+    """
+    current = model.opset_imports.get("", version)
+    if current >= version:
+        return
+    inline_functions(model)
+    rounding = _resizes_without_coordinates(model) if current < _COORDINATES else {}
+    with _skeleton(model) as proto:
+        _forget_inner_shapes(proto.graph)
+        try:
+            proto = onnx.shape_inference.infer_shapes(proto)
+            proto = onnx.version_converter.convert_version(proto, version)
+        except Exception as error:  # the converter's own, RuntimeError and others
+            raise ModelError(
+                f"the model cannot be converted from opset {current} to {version} ({_first_line(error)}): "
+                f"export it with opset {version}"
+            ) from None
+    _graft(model, ir.serde.deserialize_model(proto).graph)
+    for node in operators(model, "Resize"):
+        if (name := node.outputs[0].name or "") in rounding:
+            node.attributes.add(ir.AttrString("coordinate_transformation_mode", "asymmetric"))
+            node.attributes.add(ir.AttrString("nearest_mode", rounding.pop(name)))
+    if rounding:
+        raise ModelError(f"ONNX's conversion to opset {version} lost the Resize that makes {min(rounding)!r}")
+
+
+def operators(model: ir.Model, *names: str) -> list[ir.Node]:
+    """The nodes of ONNX's own domain with one of these operators, in the main graph and all graphs inside it."""
+    return [node for node in model.graph.all_nodes() if node.op_type in names and not node.domain]
+
+
+def inline_functions(model: ir.Model, *names: str) -> None:
+    """Put the bodies of model-local functions in place of their calls, if one of them holds one of these operators.
+
+    Without operators, always. Raises ModelError.
+    """
+    held = {node.op_type for function in model.functions.values() for node in function.all_nodes()}
+    if not model.functions or (names and held.isdisjoint(names)):
+        return
+    try:
+        InlinePass()(model)
+    except Exception as error:  # passes wrap what they raise
+        raise ModelError(f"the model's functions cannot be inlined ({_first_line(error)}): export it without") from None
+
+
+def name_of(node: ir.Node) -> str:
+    """What a node is called: its name, or its first output's where it has none."""
+    return node.name or (node.outputs[0].name if node.outputs else None) or node.op_type
+
+
+def attribute(node: ir.Node, name: str, default: Any) -> Any:
+    """A node's attribute as Python has it, or the default where it is absent."""
+    return node.attributes[name].value if name in node.attributes else default
+
+
+def constant(value: ir.Value | None) -> NDArray[Any] | None:
+    """The array that a value always is: a weight, a constant, or one that was only put together from constants."""
+    if value is None:
+        return None
+    if (tensor := ir.convenience.get_const_tensor(value)) is not None:
+        return tensor.numpy()
+    node = value.producer()
+    if node is None or node.domain or node.op_type not in ("Concat", "Identity", "Unsqueeze"):
+        return None
+    parts = [constant(each) for each in node.inputs]
+    if any(part is None for part in parts):
+        return None
+    known = [part for part in parts if part is not None]
+    if node.op_type == "Concat":
+        return np.concatenate(known, axis=node.attributes["axis"].as_int())
+    if node.op_type == "Identity":
+        return known[0]
+    axes = attribute(node, "axes", None) if len(known) == 1 else known[1]
+    return np.expand_dims(known[0], tuple(int(axis) for axis in axes))
+
+
+def new_constant(model: ir.Model, array: NDArray[Any], base: str, before: ir.Node) -> ir.Value:
+    """A constant, in a node of its own before another; its name begins with `base`."""
+    name = new_name(model, base)
+    node = ir.node("Constant", [], {"value": ir.tensor(array, name=name)}, name=name)
+    return insert(node, name, before)
+
+
+def insert(node: ir.Node, output: str, before: ir.Node) -> ir.Value:
+    """Put a node into the graph of another, before it; its output, which is named so."""
+    assert before.graph is not None
+    node.outputs[0].name = output
+    before.graph.insert_before(before, node)
+    return node.outputs[0]
+
+
+def new_name(model: ir.Model, base: str) -> str:
+    """A name that no value and no node has."""
+    taken = {node.name for node in model.graph.all_nodes()} | {
+        value.name for graph in model.graphs() for value in _values(graph)
+    }
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = f"{base}_{number}"
+    return name
+
+
+def replace_input(node: ir.Node, index: int, value: ir.Value | None) -> None:
+    """Give a node another input, and drop the constant that it had if nothing else uses it."""
+    old = node.inputs[index] if index < len(node.inputs) else None
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
+    if old is None or old.uses() or old.is_graph_output():
+        return
+    producer = old.producer()
+    if producer is None:
+        if old.graph is not None and old.is_initializer() and not old.is_graph_input():
+            del old.graph.initializers[old.name or ""]
+    elif producer.op_type == "Constant" and producer.graph is not None:
+        producer.graph.remove(producer, safe=True)
+
+
+def infer_shapes(model: ir.Model, size: int | None = None, *, strict: bool = False) -> dict[str, Shape]:
+    """The shapes of values by name, as far as ONNX's own inference knows them, whatever the model says of them.
+
+    With `size`, as if all lengths that the inputs leave open were this one, but for the first, the batch: 1.
+    Raises ModelError, with `strict` only, where the model contradicts itself.
+    """
+    with _skeleton(model) as proto:
+        _forget_inner_shapes(proto.graph)
+        if size is not None:
+            _bind_lengths(proto.graph, size)
+        try:
+            inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=strict, data_prop=True)
+        except Exception as error:  # InferenceError, and RuntimeError from some operators
+            if not strict:
+                return {}
+            raise ModelError(_first_line(error)) from None
+    return {
+        value.name: tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+        for graph in _graph_protos(inferred.graph)
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        if (tensor := value.type.tensor_type).HasField("shape")
+    }
+
+
+def refresh_shapes(model: ir.Model, changed: Iterable[ir.Node]) -> None:
+    """Replace the shapes that the model states of what follows the changed nodes by those that can be inferred.
+
+    Where nothing can be, nothing is said; outputs keep their rank, as ONNX demands.
+    """
+    stale = _following(model, changed)
+    outputs = {output for graph in model.graphs() for output in graph.outputs}
+    for value in stale:
+        if value.shape is not None:
+            value.shape = ir.Shape([None] * len(value.shape)) if value in outputs else None
+    with _skeleton(model) as proto:
+        try:
+            inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        except Exception:  # as above
+            return
+    for graph in _graph_protos(inferred.graph):
+        known = {value.name: value.type for value in (*graph.value_info, *graph.output)}
+        for value in stale:
+            if value.name in known and (shape := ir.serde.deserialize_type_proto_for_shape(known[value.name])):
+                value.shape = ir.Shape([None if _made_up(dim) else dim for dim in shape])
+
+
+def _following(model: ir.Model, changed: Iterable[ir.Node]) -> set[ir.Value]:
+    """The values that hang on what these nodes put out; with graphs inside the main one, all that there are."""
+    nodes = list(model.graph.all_nodes())
+    if any(node.graph is not model.graph for node in nodes):
+        return {output for node in nodes for output in node.outputs}
+    found: set[ir.Value] = set()
+    waiting = list(changed)
+    while waiting:
+        for output in waiting.pop().outputs:
+            if output not in found:
+                found.add(output)
+                waiting += output.consumers()
+    return found
+
+
+def _made_up(dim: object) -> bool:
+    """Whether ONNX's inference made up a name for a length."""
+    return isinstance(dim, ir.SymbolicDim) and (dim.value is None or dim.value.startswith("unk__"))
+
+
+def _values(graph: ir.Graph | ir.Function) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    if isinstance(graph, ir.Graph):
+        yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+
+
+def _parse(data: bytes) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    proto.ParseFromString(data)
+    if not (proto.HasField("graph") and proto.opset_import and proto.graph.output):
+        raise ValueError("it holds no graph")
+    return proto
+
+
+def _graph_protos(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph, and all graphs inside its nodes."""
+    yield graph
+    for node in graph.node:
+        for given in node.attribute:
+            for inner in (*([given.g] if given.HasField("g") else []), *given.graphs):
+                yield from _graph_protos(inner)
+
+
+def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """The weights of a model's graphs."""
+    for graph in model.graphs():
+        yield from (value.const_value for value in graph.initializers.values() if value.const_value is not None)
+
+
+def _bind_weights(model: ir.Model, folder: Path) -> None:
+    """Say where external weights are, and see that they and those inside are all there."""
+    for tensor in _tensors(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            _bind(tensor, folder)
+        elif len(tensor.tobytes()) != tensor.nbytes:
+            raise ModelError(f"tensor {tensor.name!r} is shorter or longer than its shape says")
+    nodes = (*model.graph.all_nodes(), *(node for f in model.functions.values() for node in f.all_nodes()))
+    for node in nodes:
+        for name, given in node.attributes.items():
+            if isinstance(given.value, ir.ExternalTensor):
+                _bind(given.value, folder)
+                # Writers look for external data among the weights only.
+                node.attributes.add(ir.AttrTensor(name, ir.tensor(given.value.numpy().copy(), name=given.value.name)))
+
+
+def _bind(tensor: ir.ExternalTensor, folder: Path) -> None:
+    place = folder / tensor.location
+    inside = place.resolve().is_relative_to(folder.resolve()) and not os.path.isabs(tensor.location)
+    if not inside:
+        raise ModelError(
+            f"its weights are outside its folder ({os.fspath(tensor.location)!r}): put the file, not a link, beside it"
+        )
+    try:
+        found = place.stat()
+    except OSError as error:
+        raise ModelError(f"its weights {place} cannot be read ({error.strerror or error})") from None
+    if found.st_nlink > 1:
+        raise ModelError(f"its weights {place} have several names (hard links), which onnx_ir refuses: copy them")
+    if tensor.length not in (None, tensor.nbytes) or (tensor.offset or 0) + tensor.nbytes > found.st_size:
+        raise ModelError(f"its weights {place} are shorter than tensor {tensor.name!r} says: copy them again")
+    tensor.base_dir = folder
+
+
+def _write(model: ir.Model, path: Path) -> None:
+    tensors = list(_tensors(model))
+    if (
+        any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors)
+        or sum(tensor.nbytes for tensor in tensors) > _MOST_EMBEDDED
+    ):
+        # onnx_ir leaves inside what is not larger than its threshold.
+        least = _LEAST_EXTERNAL - 1
+        ir.save(model, path, format="protobuf", external_data=f"{path.name}.data", size_threshold_bytes=least)
+    else:
+        with path.open("wb") as file:
+            _write_embedded(model, file)
+
+
+def _write_embedded(model: ir.Model, file: BinaryIO) -> None:
+    """Write a model one weight at a time: protobuf's own way takes two more copies of all of them."""
+    tensors = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
+    names = [value.name for value in model.graph.initializers.values() if value.const_value is not None]
+    with _skeleton(model, inputs=False) as proto:
+        graph = proto.graph.SerializeToString(deterministic=True)
+        proto.ClearField("graph")
+        head = proto.SerializeToString(deterministic=True)
+    lengths = [_serialized(tensor, name).ByteSize() for tensor, name in zip(tensors, names, strict=True)]
+    total = len(graph) + sum(len(_INITIALIZER) + len(_varint(length)) + length for length in lengths)
+    file.write(head + _GRAPH + _varint(total) + graph)
+    for tensor, name, length in zip(tensors, names, lengths, strict=True):
+        file.write(_INITIALIZER + _varint(length))
+        file.write(_serialized(tensor, name).SerializeToString(deterministic=True))
+
+
+def _serialized(tensor: ir.TensorProtocol, name: str | None) -> onnx.TensorProto:
+    tensor.name = name or ""
+    return ir.serde.serialize_tensor(tensor)
+
+
+def _varint(number: int) -> bytes:
+    """Protobuf's encoding of a length: seven bits a byte, the lowest first."""
+    parts = []
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*parts, number])
+
+
+@contextlib.contextmanager
+def _skeleton(model: ir.Model, *, inputs: bool = True) -> Iterator[onnx.ModelProto]:
+    """The model as protobuf without the weights of its main graph; the model itself stays as it is.
+
+    With `inputs`, they are inputs of the graph, and those of up to a kilobyte (shapes, scales, axes) are there.
+    """
+    weights = dict(model.graph.initializers)
+    small = {
+        name
+        for name, value in weights.items()
+        if inputs and value.const_value is not None and value.const_value.nbytes <= _LEAST_EXTERNAL
+    }
+    try:
+        for name in weights.keys() - small:
+            del model.graph.initializers[name]
+        proto = ir.serde.serialize_model(model)
+    finally:
+        model.graph.initializers.clear()
+        model.graph.initializers.update(weights)
+    if inputs:
+        given = {value.name for value in proto.graph.input}
+        for name, value in weights.items():
+            if name not in given and value.const_value is not None:
+                tensor = value.const_value
+                proto.graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.dtype, tensor.shape.numpy()))
+    yield proto
+
+
+def _forget_inner_shapes(graph: onnx.GraphProto) -> None:
+    """Drop what a graph says of the shapes of anything but its inputs."""
+    for inner in _graph_protos(graph):
+        for value in (*inner.value_info, *inner.output):
+            value.type.tensor_type.ClearField("shape")
+
+
+def _bind_lengths(graph: onnx.GraphProto, size: int) -> None:
+    for value in graph.input:
+        for index, dim in enumerate(value.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value"):
+                dim.dim_value = size if index else 1
+
+
+def _resizes_without_coordinates(model: ir.Model) -> dict[str, str]:
+    """How Upsample, and Resize before it could say so, round to the nearest pixel, by the name of the output.
+
+    Their coordinates are `asymmetric`; ONNX's converter leaves them to the newer operator's default, `half_pixel`.
+    ONNX Runtime rounds down where they scale up and up where they scale down.
+    """
+    found: dict[str, str] = {}
+    for node in operators(model, "Upsample", "Resize"):
+        scales = constant(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "scales", None)
+        down = scales is not None and min(scales, default=1) < 1
+        found[node.outputs[0].name or ""] = "ceil" if down else "floor"
+    return found
+
+
+def _graft(model: ir.Model, graph: ir.Graph) -> None:
+    """Put a converted graph in the place of the model's, with the model's own weights in it."""
+    old = model.graph
+    inputs = {value.name: value for value in graph.inputs}
+    weights = dict(old.initializers)
+    old.initializers.clear()
+    for name, value in weights.items():
+        if name in inputs and name not in graph.initializers:
+            inputs[name].const_value = value.const_value
+            graph.initializers.add(inputs[name])
+    graph.inputs[:] = [inputs[value.name] for value in old.inputs]
+    for output, stated in zip(graph.outputs, old.outputs, strict=True):
+        output.shape, output.type = stated.shape, stated.type
+    graph.name, graph.doc_string = old.name, old.doc_string
+    graph.metadata_props.update(old.metadata_props)
+    model.graph = graph
+    least = onnx.helper.find_min_ir_version_for(
+        [onnx.helper.make_opsetid("", graph.opset_imports[""])], ignore_unknown=True
+    )
+    model.ir_version = max(model.ir_version, least)
