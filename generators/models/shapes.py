@@ -1,0 +1,276 @@
+"""The shapes of a model's tensors, worked out node by node, and the small arrays (sizes, axes) that they depend on.
+
+ONNX's own inference gives up where a size is put together from other tensors' shapes (a Resize to another's size), and
+before opset 22 it lacks torch's rule for the last window of a pool. Here such sizes are computed, and pools have that
+rule. Knows the main graph only; what comes out of control flow, functions and other domains has no known shape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx
+import onnx.defs
+import onnx.reference
+import onnx.shape_inference
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from generators.models.graph import ModelError, attribute, first_line, name_of
+
+# A shape as far as it is known; None for a tensor of whose rank nothing is known.
+Shape = tuple[int | None, ...]
+Known = tuple[int, ...]
+# Arrays of up to so many elements are followed: sizes, scales, pads, axes.
+_SMALL = 256
+# What sizes are computed with.
+# fmt: off
+_ARITHMETIC = frozenset((
+    "Add", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather",
+    "Identity", "Less", "Max", "Min", "Mod", "Mul", "Neg", "Not", "ReduceProd", "Reshape", "Round", "Slice",
+    "Squeeze", "Sub", "Unsqueeze", "Where",
+))
+# fmt: on
+_POOLS = ("MaxPool", "AveragePool")
+_CONTROL_FLOW = ("If", "Loop", "Scan")
+
+
+class Inference:
+    """What is known of a model's tensors, once the nodes that make them were visited by `step`, in the graph's order.
+
+    With `size`, as if all lengths that the inputs leave open were this one, but for the first, the batch: 1.
+    """
+
+    def __init__(self, model: ir.Model, size: int | None = None) -> None:
+        self._opsets = [onnx.helper.make_opsetid(domain, n) for domain, n in model.opset_imports.items()]
+        self._opset = model.opset_imports.get("", 1)
+        self._ir_version = model.ir_version
+        self._types: dict[ir.Value, onnx.TypeProto] = {}
+        self._arrays: dict[ir.Value, NDArray[np.generic]] = {}
+        for value in model.graph.inputs:
+            kind = ir.serde.serialize_value(value).type
+            for index, dim in enumerate(kind.tensor_type.shape.dim if size is not None else ()):
+                if not dim.HasField("dim_value"):
+                    dim.dim_value = size if index else 1
+            self._types[value] = kind
+        for value in model.graph.initializers.values():
+            self._learn_constant(value)
+
+    def shape(self, value: ir.Value | None) -> Shape | None:
+        """The shape of a value as far as it is known."""
+        if value is None or not (kind := self._types.get(value)) or not kind.tensor_type.HasField("shape"):
+            return None
+        return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in kind.tensor_type.shape.dim)
+
+    def known(self, value: ir.Value | None) -> Known | None:
+        """The shape of a value, if all of it is known."""
+        shape = self.shape(value)
+        return None if shape is None or None in shape else tuple(int(dim) for dim in shape if dim is not None)
+
+    def stated(self, value: ir.Value) -> ir.Shape | None:
+        """The shape of a value as a model may state it, symbols included."""
+        kind = self._types.get(value)
+        return ir.serde.deserialize_type_proto_for_shape(kind) if kind is not None else None
+
+    def array(self, value: ir.Value | None) -> NDArray[np.generic] | None:
+        """The small array that a value is for inputs of these shapes, if it is known."""
+        return None if value is None else self._arrays.get(value)
+
+    def step(self, node: ir.Node) -> str | None:
+        """Learn what a node puts out; what ONNX says against it if its inputs do not fit."""
+        if node.domain or node.op_type in _CONTROL_FLOW:
+            self._learn_stated(node)
+        elif node.op_type == "Constant":
+            self._learn_constant(node.outputs[0])
+        elif node.op_type in ("Shape", "Size") and self._compute_shape(node):
+            pass
+        elif node.op_type in _POOLS and (shape := self._pooled(node)) is not None:
+            kind = self._types[_first(node)]
+            self._learn(node.outputs[0], kind.tensor_type.elem_type, shape)
+            for indices in node.outputs[1:]:
+                self._learn(indices, onnx.TensorProto.INT64, shape)
+        elif not (node.op_type in _ARITHMETIC and self._compute(node)):
+            return self._infer(node)
+        return None
+
+    def _learn(self, value: ir.Value, elem_type: int, shape: Sequence[int | str | None] | None) -> None:
+        self._types[value] = onnx.helper.make_tensor_type_proto(elem_type, shape)
+
+    def _learn_array(self, value: ir.Value, array: NDArray[np.generic]) -> None:
+        self._learn(value, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        if array.size <= _SMALL:
+            self._arrays[value] = array
+
+    def _learn_constant(self, value: ir.Value) -> None:
+        tensor = ir.convenience.get_const_tensor(value)
+        if tensor is None:
+            return
+        self._learn(value, int(tensor.dtype), tensor.shape.numpy())
+        if tensor.size <= _SMALL:
+            self._arrays[value] = tensor.numpy()
+
+    def _learn_stated(self, node: ir.Node) -> None:
+        """Types do not go stale as shapes do."""
+        for output in node.outputs:
+            if isinstance(output.type, ir.TensorType):
+                self._learn(output, int(output.type.dtype), None)
+
+    def _compute_shape(self, node: ir.Node) -> bool:
+        shape = self.known(node.inputs[0])
+        if shape is None:
+            return False
+        part = shape[attribute(node, "start", 0) : attribute(node, "end", None)]
+        self._learn_array(node.outputs[0], np.array(part if node.op_type == "Shape" else math.prod(shape), np.int64))
+        return True
+
+    def _compute(self, node: ir.Node) -> bool:
+        """Run a node on known arrays."""
+        inputs = [value for value in node.inputs if value is not None]
+        given = {value.name or "": self._arrays[value] for value in inputs if value in self._arrays}
+        if not inputs or len(given) < len(set(inputs)):
+            return False
+        if node.op_type in ("ConstantOfShape", "Expand") and self._arrays[inputs[-1]].astype(np.int64).prod() > _SMALL:
+            return False
+        try:
+            results = onnx.reference.ReferenceEvaluator(self._alone(node, inputs)).run(None, given)
+        except Exception:  # what the evaluator lacks, and what it raises on inputs that do not fit
+            return False
+        for output, array in zip(node.outputs, results, strict=True):
+            self._learn_array(output, np.asarray(array))
+        return True
+
+    def _alone(self, node: ir.Node, inputs: Sequence[ir.Value]) -> onnx.ModelProto:
+        """A node as a model, since for one that is not in a model the evaluator takes the newest operators."""
+        given = [onnx.ValueInfoProto(name=value.name or "", type=self._types[value]) for value in dict.fromkeys(inputs)]
+        made = [onnx.ValueInfoProto(name=output.name or "") for output in node.outputs]
+        graph = onnx.helper.make_graph([ir.serde.serialize_node(node)], "node", given, made)
+        return onnx.helper.make_model(graph, opset_imports=self._opsets)
+
+    def _pooled(self, node: ir.Node) -> list[int | str | None] | None:
+        stated, window = self.stated(_first(node)), pool_window(node)
+        if stated is None or window is None or len(stated) != 2 + len(window):
+            return None
+        dims = [dim if isinstance(dim, int) else dim.value for dim in stated]
+        axes = zip(dims[2:], window, strict=True)
+        return [*dims[:2], *(axis.count(dim) if isinstance(dim, int) else None for dim, axis in axes)]
+
+    def _infer(self, node: ir.Node) -> str | None:
+        inputs = [value for value in node.inputs if value is not None]
+        if any(value not in self._types for value in inputs):
+            return None
+        types = {value.name or "": self._types[value] for value in inputs}
+        arrays = {
+            value.name or "": onnx.numpy_helper.from_array(self._arrays[value])
+            for value in inputs
+            if value in self._arrays
+        }
+        try:
+            schema = onnx.defs.get_schema(node.op_type, self._opset, "")
+            proto = ir.serde.serialize_node(node)
+            found = onnx.shape_inference.infer_node_outputs(
+                schema, proto, types, arrays, None, self._opsets, self._ir_version
+            )
+        except Exception as error:  # InferenceError, and RuntimeError from some operators
+            return first_line(error)
+        for output in node.outputs:
+            if output.name in found:
+                self._types[output] = found[output.name]
+        return None
+
+
+class Axis:
+    """How a pool's windows lie on one axis."""
+
+    def __init__(self, kernel: int, stride: int, dilation: int, begin: int, end: int, ceil: bool) -> None:
+        self.kernel, self.stride = kernel, stride
+        self.begin, self.end = begin, end
+        self.span = dilation * (kernel - 1) + 1
+        self.ceil = ceil
+
+    def ceil_end(self, outer: int = 0) -> int:
+        """The padding at the end with which rounding down makes the windows that torch's ceil mode has.
+
+        torch (aten/src/ATen/native/Pool.h, pooling_output_shape) rounds up, and leaves out a last window that would
+        start in the padding at the end: so the windows are those that start before it, and reach the padded end.
+        `outer` is padding that a node before the pool has put there.
+        """
+        return min(self.end + outer + self.stride - 1, self.span - 1) - outer
+
+    def count(self, length: int) -> int:
+        """The number of windows on an input of this length."""
+        return (length + self.begin + (self.ceil_end() if self.ceil else self.end) - self.span) // self.stride + 1
+
+
+def pool_window(node: ir.Node) -> list[Axis] | None:
+    """How the windows of a MaxPool or AveragePool lie, an entry a spatial axis; None where `auto_pad` says SAME.
+
+    Those have an output of ceil(length / stride), whatever the ceil mode. Raises ModelError for windows that cannot be.
+    """
+    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID") or "kernel_shape" not in node.attributes:
+        return None
+    kernel = node.attributes["kernel_shape"].as_ints()
+    rank = len(kernel)
+    strides = attribute(node, "strides", [1] * rank)
+    dilations = attribute(node, "dilations", [1] * rank)
+    pads = attribute(node, "pads", [0] * 2 * rank)
+    if attribute(node, "auto_pad", "NOTSET") == "VALID":
+        pads = [0] * 2 * rank
+    if not len(strides) == len(dilations) == len(pads) / 2 == rank or min(*kernel, *strides, *dilations) < 1:
+        raise ModelError(f"{node.op_type} {name_of(node)!r} has strides, dilations or pads that do not fit its windows")
+    ceil = bool(attribute(node, "ceil_mode", 0))
+    return [Axis(*numbers, ceil) for numbers in zip(kernel, strides, dilations, pads[:rank], pads[rank:], strict=True)]
+
+
+def infer(model: ir.Model, size: int | None = None) -> Inference:
+    """All that can be known of a model's tensors."""
+    found = Inference(model, size)
+    for node in model.graph:
+        found.step(node)
+    return found
+
+
+def open_lengths(model: ir.Model) -> bool:
+    """Whether an input leaves a length open, other than its first."""
+    inputs = [value for value in model.graph.inputs if not value.is_initializer()]
+    return any(not isinstance(dim, int) for value in inputs if value.shape for dim in value.shape[1:])
+
+
+def refresh_shapes(model: ir.Model, changed: Sequence[ir.Node]) -> None:
+    """Replace the shapes that the model states of what follows the changed nodes by those that are known.
+
+    Where none is, none is stated; outputs keep their rank, as ONNX demands.
+    """
+    found = infer(model)
+    outputs = {output for graph in model.graphs() for output in graph.outputs}
+    for value in _following(model, changed):
+        if value.shape is None:
+            continue
+        shape = found.stated(value)
+        if shape is not None:
+            value.shape = ir.Shape([None if _made_up(dim) else dim for dim in shape])
+        else:
+            value.shape = ir.Shape([None] * len(value.shape)) if value in outputs else None
+
+
+def _first(node: ir.Node) -> ir.Value:
+    value = node.inputs[0]
+    assert value is not None
+    return value
+
+
+def _following(model: ir.Model, changed: Sequence[ir.Node]) -> Iterator[ir.Value]:
+    """The values that hang on what these nodes put out; with graphs inside the main one, all that there are."""
+    nodes = list(model.graph.all_nodes())
+    inside = any(node.graph is not model.graph for node in nodes)
+    stale = set(nodes if inside else changed)
+    for node in nodes:
+        if node in stale or any(value is not None and value.producer() in stale for value in node.inputs):
+            stale.add(node)
+            yield from node.outputs
+
+
+def _made_up(dim: object) -> bool:
+    """Whether ONNX's inference made up a name for a length."""
+    return isinstance(dim, ir.SymbolicDim) and (dim.value is None or dim.value.startswith("unk__"))
