@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -23,8 +23,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import InlinePass
 
-# A shape as far as it is known.
-Shape = tuple[int | None, ...]
 # Protobuf's limit, 2^31 - 1, less what the lengths of messages may take.
 _MOST_EMBEDDED = 2**31 - 2**20
 # onnx.save_model's size_threshold, in bytes: smaller tensors stay in the model's file.
@@ -56,7 +54,7 @@ def load(path: Path) -> ir.Model:
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror or error})") from None
     except Exception as error:  # protobuf and onnx_ir raise almost anything on damaged files
-        raise ModelError(f"{path} is no ONNX model that can be read ({_first_line(error)})") from None
+        raise ModelError(f"{path} is no ONNX model that can be read ({first_line(error)})") from None
     if sum(len(graph.sparse_initializer) for graph in _graph_protos(proto.graph)):
         raise ModelError(f"{path} has sparse weights: export it with dense ones")
     try:
@@ -64,7 +62,7 @@ def load(path: Path) -> ir.Model:
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     except Exception as error:  # as above, where a length or an offset is damaged
-        raise ModelError(f"{path} has a damaged tensor ({_first_line(error)})") from None
+        raise ModelError(f"{path} has a damaged tensor ({first_line(error)})") from None
     return model
 
 
@@ -109,7 +107,7 @@ def raise_opset(model: ir.Model, version: int) -> None:
             proto = onnx.version_converter.convert_version(proto, version)
         except Exception as error:  # the converter's own, RuntimeError and others
             raise ModelError(
-                f"the model cannot be converted from opset {current} to {version} ({_first_line(error)}): "
+                f"the model cannot be converted from opset {current} to {version} ({first_line(error)}): "
                 f"export it with opset {version}"
             ) from None
     _graft(model, ir.serde.deserialize_model(proto).graph)
@@ -137,7 +135,7 @@ def inline_functions(model: ir.Model, *names: str) -> None:
     try:
         InlinePass()(model)
     except Exception as error:  # passes wrap what they raise
-        raise ModelError(f"the model's functions cannot be inlined ({_first_line(error)}): export it without") from None
+        raise ModelError(f"the model's functions cannot be inlined ({first_line(error)}): export it without") from None
 
 
 def name_of(node: ir.Node) -> str:
@@ -214,70 +212,9 @@ def replace_input(node: ir.Node, index: int, value: ir.Value | None) -> None:
         producer.graph.remove(producer, safe=True)
 
 
-def infer_shapes(model: ir.Model, size: int | None = None, *, strict: bool = False) -> dict[str, Shape]:
-    """The shapes of values by name, as far as ONNX's own inference knows them, whatever the model says of them.
-
-    With `size`, as if all lengths that the inputs leave open were this one, but for the first, the batch: 1.
-    Raises ModelError, with `strict` only, where the model contradicts itself.
-    """
-    with _skeleton(model) as proto:
-        _forget_inner_shapes(proto.graph)
-        if size is not None:
-            _bind_lengths(proto.graph, size)
-        try:
-            inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=strict, data_prop=True)
-        except Exception as error:  # InferenceError, and RuntimeError from some operators
-            if not strict:
-                return {}
-            raise ModelError(_first_line(error)) from None
-    return {
-        value.name: tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
-        for graph in _graph_protos(inferred.graph)
-        for value in (*graph.input, *graph.value_info, *graph.output)
-        if (tensor := value.type.tensor_type).HasField("shape")
-    }
-
-
-def refresh_shapes(model: ir.Model, changed: Iterable[ir.Node]) -> None:
-    """Replace the shapes that the model states of what follows the changed nodes by those that can be inferred.
-
-    Where nothing can be, nothing is said; outputs keep their rank, as ONNX demands.
-    """
-    stale = _following(model, changed)
-    outputs = {output for graph in model.graphs() for output in graph.outputs}
-    for value in stale:
-        if value.shape is not None:
-            value.shape = ir.Shape([None] * len(value.shape)) if value in outputs else None
-    with _skeleton(model) as proto:
-        try:
-            inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-        except Exception:  # as above
-            return
-    for graph in _graph_protos(inferred.graph):
-        known = {value.name: value.type for value in (*graph.value_info, *graph.output)}
-        for value in stale:
-            if value.name in known and (shape := ir.serde.deserialize_type_proto_for_shape(known[value.name])):
-                value.shape = ir.Shape([None if _made_up(dim) else dim for dim in shape])
-
-
-def _following(model: ir.Model, changed: Iterable[ir.Node]) -> set[ir.Value]:
-    """The values that hang on what these nodes put out; with graphs inside the main one, all that there are."""
-    nodes = list(model.graph.all_nodes())
-    if any(node.graph is not model.graph for node in nodes):
-        return {output for node in nodes for output in node.outputs}
-    found: set[ir.Value] = set()
-    waiting = list(changed)
-    while waiting:
-        for output in waiting.pop().outputs:
-            if output not in found:
-                found.add(output)
-                waiting += output.consumers()
-    return found
-
-
-def _made_up(dim: object) -> bool:
-    """Whether ONNX's inference made up a name for a length."""
-    return isinstance(dim, ir.SymbolicDim) and (dim.value is None or dim.value.startswith("unk__"))
+def first_line(error: BaseException) -> str:
+    """What an error says first, in one line."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 def _values(graph: ir.Graph | ir.Function) -> Iterator[ir.Value]:
@@ -286,10 +223,6 @@ def _values(graph: ir.Graph | ir.Function) -> Iterator[ir.Value]:
         yield from graph.initializers.values()
     for node in graph:
         yield from node.outputs
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 def _parse(data: bytes) -> onnx.ModelProto:
@@ -426,13 +359,6 @@ def _forget_inner_shapes(graph: onnx.GraphProto) -> None:
     for inner in _graph_protos(graph):
         for value in (*inner.value_info, *inner.output):
             value.type.tensor_type.ClearField("shape")
-
-
-def _bind_lengths(graph: onnx.GraphProto, size: int) -> None:
-    for value in graph.input:
-        for index, dim in enumerate(value.type.tensor_type.shape.dim):
-            if not dim.HasField("dim_value"):
-                dim.dim_value = size if index else 1
 
 
 def _resizes_without_coordinates(model: ir.Model) -> dict[str, str]:

@@ -1,0 +1,381 @@
+"""What follows a tensor whose height or width has changed is made to fit it, or refused by name.
+
+A Reshape whose constants held the old lengths takes the new ones, where it is plain which is which. A Resize whose
+result meets a tensor of another size (in an FPN, a U-Net) takes its height and width from that tensor, for all sizes of
+input. Nothing else is changed: weights of a fully connected layer, constants that are added, crops and splits that
+assume the old size are refused.
+
+What fits is tried with the input's own size, or where that is open with several: only with those for which the model
+fitted before. What comes out of control flow and of custom operators has no known size, and is not looked into.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+
+from generators.models.graph import (
+    Change,
+    ModelError,
+    attribute,
+    constant,
+    insert,
+    name_of,
+    new_constant,
+    new_name,
+    raise_opset,
+    replace_input,
+)
+from generators.models.shapes import Inference, Known, open_lengths
+
+# Lengths that models take, as multiples of 32, and one that is odd.
+_TRIED = (256, 320, 416, 480, 333)
+_BROADCASTING = frozenset(
+    ("Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Mean", "Min", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum")
+) | {"Where", "Xor"}
+_RESIZING = ("Resize", "Upsample")
+# Resize's input `sizes`.
+_SIZES_OPSET = 11
+_OPEN = "export it with open height and width (dynamic axes), so that it takes its sizes from its tensors"
+_POOLED = "export it with a global or adaptive pooling before them"
+_PARTED = "nothing in it brings branches of different sizes together, and it cannot be run so"
+
+
+class Sizes:
+    """The shapes of a model's tensors before it is changed, for each size of input for which it is consistent."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self.known: dict[int | None, dict[str, Known]] = {}
+        for size in _TRIED if open_lengths(model) else (None,):
+            found = Inference(model, size)
+            if not any(_contradiction(node, found) or found.step(node) for node in model.graph):
+                shapes = {value.name or "": found.known(value) for node in model.graph for value in _touched(node)}
+                self.known[size] = {name: shape for name, shape in shapes.items() if shape is not None}
+
+
+def fit(model: ir.Model, before: Sizes) -> list[Change]:
+    """Make what follows changed sizes fit, and say what was changed. Raises ModelError."""
+    changes: list[Change] = []
+    met: set[str] = set()
+    for size, shapes in before.known.items():
+        while _Walk(model, size, shapes, met).changed(changes):
+            pass
+    model.graph.sort()
+    return changes
+
+
+class _Misfit(NamedTuple):
+    """Why a node's inputs do not fit, and whether one of them may be resized to the others."""
+
+    why: str
+    meeting: bool = False
+    advice: str = _OPEN
+
+
+class _Walk:
+    """One look at a changed model from its inputs to its outputs."""
+
+    def __init__(self, model: ir.Model, size: int | None, before: dict[str, Known], met: set[str]) -> None:
+        self._model, self._before, self._met = model, before, met
+        self._found = Inference(model, size)
+        # The Resize that the height and width of a tensor come from unchanged.
+        self._sources: dict[ir.Value, ir.Node] = {}
+        # What lengths that were multiplied into one have become: (40, 40) as 1681 is (41, 41).
+        self._merged: dict[tuple[Known, int], Known] = {}
+
+    def changed(self, changes: list[Change]) -> bool:
+        """Correct what does not fit; whether there is more to look at, since a node further up was changed."""
+        for node in list(self._model.graph):
+            if node.op_type == "Reshape" and not node.domain and (change := self._fit_reshape(node)):
+                changes.append(change)
+            misfit = _contradiction(node, self._found) or self._cut(node)
+            if misfit is not None:
+                change = self._meet(node) if misfit.meeting else None
+                if change is None:
+                    raise ModelError(_refusal(node, misfit))
+                changes.append(change)
+                return True
+            if problem := self._found.step(node):
+                raise ModelError(_refusal(node, _Misfit(f"does not fit the new size ({problem})")))
+            if any(self._vanished(output) for output in node.outputs):
+                raise ModelError(_refusal(node, _Misfit("nothing is left of its input", advice="use larger images")))
+            self._trace(node)
+        return False
+
+    def _vanished(self, value: ir.Value) -> bool:
+        """Whether a tensor has no pixels left that had some before."""
+        shape, before = self._found.known(value) or (), self._before.get(value.name or "", ())
+        return len(shape) > 2 and len(before) > 2 and min(before) > 0 >= min(shape)
+
+    def _trace(self, node: ir.Node) -> None:
+        """Note where the height and width of a node's output come from."""
+        if not node.outputs:
+            return
+        output = node.outputs[0]
+        shape = self._found.known(output)
+        if shape is None or len(shape) < 3:
+            return
+        if node.op_type in _RESIZING and not node.domain:
+            self._sources[output] = node
+            return
+        like = [value for value in node.inputs if _alike(self._found.known(value), shape)]
+        sources = {self._sources.get(value) for value in like if value is not None and not _is_constant(value)}
+        if len(sources) == 1 and (source := sources.pop()) is not None:
+            for each in node.outputs:
+                self._sources[each] = source
+
+    def _meet(self, node: ir.Node) -> Change | None:
+        """Resize one input of a node to the height and width of another, where that is what was meant."""
+        inputs = [value for value in node.inputs if value is not None]
+        rank = max(len(self._found.known(value) or ()) for value in inputs)
+        shapes = {value: shape for value in inputs if len(shape := self._found.known(value) or ()) == rank}
+        large = {
+            value: shape[2:] for value, shape in shapes.items() if not _is_constant(value) and set(shape[2:]) != {1}
+        }
+        laterals = {value: spatial for value, spatial in large.items() if value not in self._sources}
+        if not laterals or len(set(laterals.values())) != 1:
+            return None
+        lateral, wanted = next(iter(laterals.items()))
+        for value, spatial in large.items():
+            resize = self._sources.get(value)
+            if resize is None or spatial == wanted or resize in _ancestors(lateral):
+                continue
+            name = resize.outputs[0].name or ""
+            if name in self._met:
+                return None
+            self._met.add(name)
+            return self._take_size(resize, lateral)
+        return None
+
+    def _take_size(self, resize: ir.Node, lateral: ir.Value) -> Change:
+        model, output, like = self._model, resize.outputs[0].name, lateral.name
+        if model.opset_imports[""] < _SIZES_OPSET:
+            raise_opset(model, _SIZES_OPSET)
+            resize = next(node for node in model.graph if any(value.name == output for value in node.outputs))
+            lateral = next(value for node in model.graph for value in _touched(node) if value.name == like)
+        base = name_of(resize)
+        zero, two, most = (
+            new_constant(model, np.array([number], np.int64), f"{base}_{word}", resize)
+            for number, word in ((0, "zero"), (2, "two"), (2**31 - 1, "most"))
+        )
+        parts = []
+        for value, ends, word in ((resize.inputs[0], (zero, two), "own"), (lateral, (two, most), "lateral")):
+            shape = self._put("Shape", [value], f"{base}_{word}_shape", resize)
+            parts.append(self._put("Slice", [shape, *ends], f"{base}_{word}_part", resize))
+        sizes = self._put("Concat", parts, f"{base}_sizes", resize, axis=0)
+        for name in ("axes", "keep_aspect_ratio_policy"):
+            resize.attributes.pop(name, None)
+        empty = None
+        if model.opset_imports[""] < 13:  # where roi and scales are no optional inputs
+            empty = new_constant(model, np.zeros(0, np.float32), f"{base}_empty", resize)
+        if len(resize.inputs) < 2 or resize.inputs[1] is None:
+            replace_input(resize, 1, empty)
+        replace_input(resize, 2, empty)
+        replace_input(resize, 3, sizes)
+        model.graph.sort()
+        return Change(base, "Resize", f"takes its height and width from {like!r}")
+
+    def _put(
+        self, operator: str, inputs: Sequence[ir.Value | None], base: str, before: ir.Node, **given: int
+    ) -> ir.Value:
+        name = new_name(self._model, base)
+        return insert(ir.node(operator, inputs, given, name=name), name, before)
+
+    def _cut(self, node: ir.Node) -> _Misfit | None:
+        """A Slice that ended with its input, and would now cut something off."""
+        if node.op_type != "Slice" or node.domain:
+            return None
+        shape = self._found.known(node.inputs[0])
+        before = self._before.get((node.inputs[0] and node.inputs[0].name) or "")
+        if shape is None or before is None or shape == before or len(shape) != len(before):
+            return None
+        inputs = [*node.inputs, None, None, None]
+        ends = constant(inputs[2]) if inputs[1] is not None else attribute(node, "ends", None)
+        axes = constant(inputs[3]) if inputs[1] is not None else attribute(node, "axes", None)
+        if ends is None:
+            return None
+        for axis, end in zip(range(len(ends)) if axes is None else axes, ends, strict=True):
+            if end == before[axis] < shape[axis]:
+                return _Misfit(f"cuts off at {end} what is {shape[axis]} long now")
+        return None
+
+    def _fit_reshape(self, node: ir.Node) -> Change | None:
+        """Give a Reshape the new lengths in place of the old ones among its constants."""
+        source, target = node.inputs[0], node.inputs[1]
+        new, numbers = self._found.known(source), self._found.array(target)
+        old = self._before.get((source and source.name) or "")
+        made = self._before.get(node.outputs[0].name or "")
+        if new is None or old is None or made is None or numbers is None or new == old or target is None:
+            return None
+        wanted = _follow(old, made, new, self._merged)
+        zero = bool(attribute(node, "allowzero", 0))
+        if wanted is None or _resolve(numbers, new, zero) == wanted:
+            return None
+        fitted = [int(now) if now <= 0 else length for now, length in zip(numbers, wanted, strict=True)]
+        if _resolve(np.array(fitted), new, zero) != wanted or not self._retarget(node, target, numbers, fitted):
+            return None
+        return Change(name_of(node), "Reshape", f"shape {numbers.tolist()} to {fitted}")
+
+    def _retarget(
+        self, node: ir.Node, target: ir.Value, old: np.ndarray[tuple[int, ...], np.dtype[np.generic]], new: list[int]
+    ) -> bool:
+        """Write the new lengths where the old are constants; whether all that changed were."""
+        if constant(target) is not None:
+            self._replace(node, new_constant(self._model, np.array(new, np.int64), f"{name_of(node)}_shape", node))
+            return True
+        concat = target.producer()
+        if concat is None or concat.op_type != "Concat" or concat.domain:
+            return False
+        parts, start = list(concat.inputs), 0
+        for index, part in enumerate(parts):
+            length = (self._found.known(part) or (0,))[0]
+            piece, start = slice(start, start + length), start + length
+            if old[piece].tolist() == new[piece]:
+                continue
+            if constant(part) is None:
+                return False
+            parts[index] = new_constant(self._model, np.array(new[piece], np.int64), f"{name_of(node)}_shape", node)
+            self._step(parts[index])
+        self._replace(node, self._put("Concat", parts, f"{name_of(node)}_shape", node, axis=0))
+        return True
+
+    def _replace(self, reshape: ir.Node, target: ir.Value) -> None:
+        self._step(target)
+        replace_input(reshape, 1, target)
+
+    def _step(self, value: ir.Value | None) -> None:
+        """Learn what a new node puts out."""
+        node = value.producer() if value is not None else None
+        if node is not None:
+            self._found.step(node)
+
+
+def _touched(node: ir.Node) -> list[ir.Value]:
+    return [*(value for value in node.inputs if value is not None), *node.outputs]
+
+
+def _is_constant(value: ir.Value) -> bool:
+    return ir.convenience.get_const_tensor(value) is not None
+
+
+def _alike(shape: Known | None, other: Known) -> bool:
+    return shape is not None and len(shape) == len(other) and shape[2:] == other[2:]
+
+
+def _ancestors(value: ir.Value) -> set[ir.Node]:
+    """The nodes that a value is made by."""
+    found: set[ir.Node] = set()
+    waiting = [value.producer()]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [each.producer() for each in node.inputs if each is not None]
+    return found
+
+
+def _refusal(node: ir.Node, misfit: _Misfit) -> str:
+    advice = misfit.advice
+    if misfit.meeting and not any(value is not None and _is_constant(value) for value in node.inputs):
+        advice = _PARTED
+    return f"{node.op_type} {name_of(node)!r}: {misfit.why}; the model assumes one size: {advice}"
+
+
+def _written(shape: Sequence[int | None]) -> str:
+    return "x".join(str(dim) for dim in shape)
+
+
+def _contradiction(node: ir.Node, found: Inference) -> _Misfit | None:
+    """What of a node's inputs does not fit together, as far as their shapes are known."""
+    shapes = [found.known(value) for value in node.inputs if value is not None]
+    if node.domain or not shapes or shapes[0] is None:
+        return None
+    known = [shape for shape in shapes if shape is not None]
+    listed = " and ".join(_written(shape) for shape in known)
+    if node.op_type in _BROADCASTING:
+        ends = zip(*([*[1] * (max(map(len, known)) - len(shape)), *shape] for shape in known), strict=True)
+        if any(len({dim for dim in dims if dim != 1}) > 1 for dims in ends):
+            return _Misfit(f"its inputs are {listed} now", True)
+    elif node.op_type == "Concat":
+        axis = node.attributes["axis"].as_int() % max(len(shapes[0]), 1)
+        if len({(*shape[:axis], *shape[axis + 1 :]) for shape in known}) > 1:
+            return _Misfit(f"its inputs are {listed} now", True)
+    elif node.op_type in ("MatMul", "Gemm") and len(known) >= 2 and min(map(len, known[:2])) >= 2:
+        left = known[0][0 if attribute(node, "transA", 0) else -1]
+        right = known[1][-1 if attribute(node, "transB", 0) else -2]
+        if left != right:
+            return _Misfit(f"its weights are for {right} values, and there are {left} now", advice=_POOLED)
+    elif node.op_type == "Reshape":
+        numbers = found.array(node.inputs[1]) if len(node.inputs) > 1 else None
+        if numbers is not None and _resolve(numbers, shapes[0], bool(attribute(node, "allowzero", 0))) is None:
+            return _Misfit(
+                f"its input is {listed.partition(' and ')[0]}, which its shape {numbers.tolist()} does not fit"
+            )
+    elif node.op_type == "Split":
+        parts = found.array(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "split", None)
+        length = shapes[0][attribute(node, "axis", 0)]
+        if parts is not None and sum(int(part) for part in parts) != length:
+            return _Misfit(f"it splits into {[int(part) for part in parts]} what is {length} long")
+    return None
+
+
+def _resolve(numbers: np.ndarray[tuple[int, ...], np.dtype[np.generic]], shape: Known, zero: bool) -> Known | None:
+    """The shape that Reshape makes of these numbers; None where they do not fit its input."""
+    lengths = [int(number) for number in numbers.astype(np.int64)]
+    if not zero:
+        if any(length == 0 and index >= len(shape) for index, length in enumerate(lengths)):
+            return None
+        lengths = [shape[index] if length == 0 else length for index, length in enumerate(lengths)]
+    if -1 in lengths:
+        rest = math.prod(length for length in lengths if length != -1)
+        if rest <= 0 or math.prod(shape) % rest:
+            return None
+        lengths[lengths.index(-1)] = math.prod(shape) // rest
+    return tuple(lengths) if math.prod(lengths) == math.prod(shape) else None
+
+
+def _follow(old: Known, made: Known, new: Known, merged: dict[tuple[Known, int], Known]) -> Known | None:
+    """What a Reshape that made one shape of another makes of a third; None where that is not plain.
+
+    The lengths of both sides fall into groups of equal products. In a group whose lengths change, either all are
+    multiplied into one, which is noted, or they stay as they are, or one falls apart as it was put together before.
+    """
+    if len(new) != len(old) or math.prod(old) != math.prod(made) or 0 in old:
+        return None
+    wanted = list(made)
+    for left, right in _groups(old, made):
+        if old[left] == new[left]:
+            continue
+        product = math.prod(new[left])
+        long = [index for index in range(right.start, right.stop) if made[index] != 1]
+        if old[left] == made[right]:
+            wanted[right] = new[left]
+        elif len(long) == 1 or right.stop - right.start == 1:
+            merged[old[left], product] = new[left]
+            wanted[long[0] if long else right.start] = product
+        elif (made[right], product) in merged:
+            wanted[right] = merged[made[right], product]
+        else:
+            return None
+    return tuple(wanted)
+
+
+def _groups(old: Known, made: Known) -> list[tuple[slice, slice]]:
+    """The shortest runs of lengths of both sides that have equal products, in order."""
+    found: list[tuple[slice, slice]] = []
+    i = j = 0
+    while i < len(old) and j < len(made):
+        first, second = i, j
+        i, j = i + 1, j + 1
+        while (left := math.prod(old[first:i])) != (right := math.prod(made[second:j])):
+            i, j = (i + 1, j) if left < right else (i, j + 1)
+        found.append((slice(first, i), slice(second, j)))
+    # What is left are ones.
+    if found:
+        left_last, right_last = found.pop()
+        found.append((slice(left_last.start, len(old)), slice(right_last.start, len(made))))
+    return found
