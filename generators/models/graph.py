@@ -29,6 +29,8 @@ _MOST_EMBEDDED = 2**31 - 2**20
 _LEAST_EXTERNAL = 1024
 # onnx.proto: the tags of ModelProto.graph (7) and GraphProto.initializer (5), both messages with a length before them.
 _GRAPH, _INITIALIZER = b"\x3a", b"\x2a"
+# The version of ONNX's format since which a weight that is an input as well is one that a user may replace.
+_FREE_WEIGHTS = 4
 # The opset in which Resize learnt coordinate_transformation_mode.
 _COORDINATES = 11
 
@@ -51,12 +53,12 @@ def load(path: Path) -> ir.Model:
     try:
         proto = _parse(path.read_bytes())
         model = ir.serde.deserialize_model(proto)
+        with _skeleton(model):  # what cannot be written is damaged
+            pass
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror or error})") from None
     except Exception as error:  # protobuf and onnx_ir raise almost anything on damaged files
         raise ModelError(f"{path} is no ONNX model that can be read ({first_line(error)})") from None
-    if sum(len(graph.sparse_initializer) for graph in _graph_protos(proto.graph)):
-        raise ModelError(f"{path} has sparse weights: export it with dense ones")
     try:
         _bind_weights(model, path.parent)
     except ModelError as error:
@@ -106,9 +108,9 @@ def raise_opset(model: ir.Model, version: int) -> None:
             proto = onnx.shape_inference.infer_shapes(proto)
             proto = onnx.version_converter.convert_version(proto, version)
         except Exception as error:  # the converter's own, RuntimeError and others
+            reason = first_line(error).rpartition("failed: ")[2]
             raise ModelError(
-                f"the model cannot be converted from opset {current} to {version} ({first_line(error)}): "
-                f"export it with opset {version}"
+                f"the model cannot be converted from opset {current} to {version} ({reason}): export it with that one"
             ) from None
     _graft(model, ir.serde.deserialize_model(proto).graph)
     for node in operators(model, "Resize"):
@@ -230,7 +232,22 @@ def _parse(data: bytes) -> onnx.ModelProto:
     proto.ParseFromString(data)
     if not (proto.HasField("graph") and proto.opset_import and proto.graph.output):
         raise ValueError("it holds no graph")
+    if any(graph.sparse_initializer for graph in _graph_protos(proto.graph)):
+        raise ValueError("it has sparse weights: export it with dense ones")
+    _check_names(proto.graph, {""})
     return proto
+
+
+def _check_names(graph: onnx.GraphProto, outer: set[str]) -> None:
+    """See that everything that a graph uses is there."""
+    named = (*graph.input, *graph.initializer)
+    known = outer.union((each.name for each in named), (name for node in graph.node for name in node.output))
+    for node in graph.node:
+        if unknown := known.union(node.input) - known:
+            raise ValueError(f"{node.op_type} {node.name!r} uses {min(unknown)!r}, which nothing makes")
+        for given in node.attribute:
+            for inner in (*([given.g] if given.HasField("g") else []), *given.graphs):
+                _check_names(inner, known)
 
 
 def _graph_protos(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -249,19 +266,27 @@ def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
 
 
 def _bind_weights(model: ir.Model, folder: Path) -> None:
-    """Say where external weights are, and see that they and those inside are all there."""
-    for tensor in _tensors(model):
-        if isinstance(tensor, ir.ExternalTensor):
-            _bind(tensor, folder)
-        elif len(tensor.tobytes()) != tensor.nbytes:
-            raise ModelError(f"tensor {tensor.name!r} is shorter or longer than its shape says")
+    """Find external weights, see that they and those inside are all there, and take small ones into memory."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor):
+                _bind(tensor, folder)
+                if tensor.nbytes < _LEAST_EXTERNAL:
+                    value.const_value = _in_memory(tensor)
+            elif tensor is not None and len(tensor.tobytes()) != tensor.nbytes:
+                raise ModelError(f"tensor {value.name!r} is shorter or longer than its shape says")
     nodes = (*model.graph.all_nodes(), *(node for f in model.functions.values() for node in f.all_nodes()))
     for node in nodes:
         for name, given in node.attributes.items():
             if isinstance(given.value, ir.ExternalTensor):
                 _bind(given.value, folder)
                 # Writers look for external data among the weights only.
-                node.attributes.add(ir.AttrTensor(name, ir.tensor(given.value.numpy().copy(), name=given.value.name)))
+                node.attributes.add(ir.AttrTensor(name, _in_memory(given.value)))
+
+
+def _in_memory(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+    return ir.Tensor(tensor.numpy().copy(), tensor.dtype, name=tensor.name)
 
 
 def _bind(tensor: ir.ExternalTensor, folder: Path) -> None:
@@ -390,6 +415,9 @@ def _graft(model: ir.Model, graph: ir.Graph) -> None:
         output.shape, output.type = stated.shape, stated.type
     graph.name, graph.doc_string = old.name, old.doc_string
     graph.metadata_props.update(old.metadata_props)
+    if model.ir_version < _FREE_WEIGHTS:
+        # Every weight had to be an input, and nobody meant to give another.
+        graph.inputs[:] = [value for value in graph.inputs if not value.is_initializer()]
     model.graph = graph
     least = onnx.helper.find_min_ir_version_for(
         [onnx.helper.make_opsetid("", graph.opset_imports[""])], ignore_unknown=True
