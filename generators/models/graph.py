@@ -31,8 +31,9 @@ _LEAST_EXTERNAL = 1024
 _GRAPH, _INITIALIZER = b"\x3a", b"\x2a"
 # The version of ONNX's format since which a weight that is an input as well is one that a user may replace.
 _FREE_WEIGHTS = 4
-# The opset in which Resize learnt coordinate_transformation_mode.
+# The opset in which Resize learnt coordinate_transformation_mode, and where older ones are kept from the converter.
 _COORDINATES = 11
+_HELD = "sysnoise.held"
 
 
 class ModelError(ValueError):
@@ -101,11 +102,12 @@ def raise_opset(model: ir.Model, version: int) -> None:
     if current >= version:
         return
     inline_functions(model)
-    rounding = _resizes_without_coordinates(model) if current < _COORDINATES else {}
     with _skeleton(model) as proto:
         _forget_inner_shapes(proto.graph)
         try:
             proto = onnx.shape_inference.infer_shapes(proto)
+            if current < _COORDINATES:
+                _hold_resizes(proto)
             proto = onnx.version_converter.convert_version(proto, version)
         except Exception as error:  # the converter's own, RuntimeError and others
             reason = first_line(error).rpartition("failed: ")[2]
@@ -113,12 +115,7 @@ def raise_opset(model: ir.Model, version: int) -> None:
                 f"the model cannot be converted from opset {current} to {version} ({reason}): export it with that one"
             ) from None
     _graft(model, ir.serde.deserialize_model(proto).graph)
-    for node in operators(model, "Resize"):
-        if (name := node.outputs[0].name or "") in rounding:
-            node.attributes.add(ir.AttrString("coordinate_transformation_mode", "asymmetric"))
-            node.attributes.add(ir.AttrString("nearest_mode", rounding.pop(name)))
-    if rounding:
-        raise ModelError(f"ONNX's conversion to opset {version} lost the Resize that makes {min(rounding)!r}")
+    _release_resizes(model)
 
 
 def operators(model: ir.Model, *names: str) -> list[ir.Node]:
@@ -386,18 +383,43 @@ def _forget_inner_shapes(graph: onnx.GraphProto) -> None:
             value.type.tensor_type.ClearField("shape")
 
 
-def _resizes_without_coordinates(model: ir.Model) -> dict[str, str]:
-    """How Upsample, and Resize before it could say so, round to the nearest pixel, by the name of the output.
+def _hold_resizes(proto: onnx.ModelProto) -> None:
+    """Keep ONNX's converter from Upsample, and from Resize before it had coordinates: it renames what the one puts out,
+    and leaves the coordinates of both to the newer operator's default."""
+    for graph in _graph_protos(proto.graph):
+        for node in graph.node:
+            if node.op_type in ("Upsample", "Resize") and not node.domain:
+                node.domain = _HELD
+    proto.opset_import.append(onnx.helper.make_opsetid(_HELD, 1))
 
-    Their coordinates are `asymmetric`; ONNX's converter leaves them to the newer operator's default, `half_pixel`.
-    ONNX Runtime rounds down where they scale up and up where they scale down.
+
+def _release_resizes(model: ir.Model) -> None:
+    """Make a Resize of what the converter was kept from: its coordinates are `asymmetric`.
+
+    As ONNX Runtime has it, nearest rounds down where the scales enlarge and up where they do not.
     """
-    found: dict[str, str] = {}
-    for node in operators(model, "Upsample", "Resize"):
-        scales = constant(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "scales", None)
-        down = scales is not None and min(scales, default=1) < 1
-        found[node.outputs[0].name or ""] = "ceil" if down else "floor"
-    return found
+    model.opset_imports.pop(_HELD, None)
+    for node in [each for each in model.graph.all_nodes() if each.domain == _HELD]:
+        if "scales" in node.attributes:
+            numbers = np.array(node.attributes["scales"].as_floats(), np.float32)
+            scales: ir.Value | None = new_constant(model, numbers, f"{name_of(node)}_scales", node)
+        elif len(node.inputs) == 2:
+            scales = node.inputs[1]
+        else:
+            raise ModelError(
+                f"{node.op_type} {name_of(node)!r} is of a form from before ONNX 1.2: export the model anew"
+            )
+        known = constant(scales)
+        down = known is not None and min(known, default=1) < 1
+        mode = attribute(node, "mode", "nearest")
+        node.domain, node.op_type = "", "Resize"
+        node.attributes.clear()
+        node.attributes.add(ir.AttrString("mode", mode))
+        node.attributes.add(ir.AttrString("coordinate_transformation_mode", "asymmetric"))
+        node.attributes.add(ir.AttrString("nearest_mode", "ceil" if down else "floor"))
+        # In this order, since a constant that nothing uses is dropped.
+        replace_input(node, 2, scales)
+        replace_input(node, 1, new_constant(model, np.zeros(0, np.float32), f"{name_of(node)}_roi", node))
 
 
 def _graft(model: ir.Model, graph: ir.Graph) -> None:
