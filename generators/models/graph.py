@@ -4,7 +4,8 @@ A pass takes an `onnx_ir.Model`, changes it in place and returns a `Change` for 
 that the noise does not apply to the model. What cannot be rewritten is refused by the name of the node, and a model
 that was refused is left half-changed: load it again.
 
-Refuses files that are no ONNX models, sparse weights (onnx_ir drops them), and weights outside the model's folder.
+Refuses files that are no ONNX models or that its checker refuses, sparse weights (onnx_ir drops them), and weights
+outside the model's folder.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import onnx
+import onnx.checker
 import onnx.version_converter
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -54,8 +56,8 @@ def load(path: Path) -> ir.Model:
     try:
         proto = _parse(path.read_bytes())
         model = ir.serde.deserialize_model(proto)
-        with _skeleton(model):  # what cannot be written is damaged
-            pass
+        with _skeleton(model) as skeleton:
+            onnx.checker.check_model(skeleton)
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror or error})") from None
     except Exception as error:  # protobuf and onnx_ir raise almost anything on damaged files
