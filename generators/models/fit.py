@@ -40,9 +40,14 @@ _BROADCASTING = frozenset(
 _RESIZING = ("Resize", "Upsample")
 # Resize's input `sizes`.
 _SIZES_OPSET = 11
-_OPEN = "export it with open height and width (dynamic axes), so that it takes its sizes from its tensors"
+# What stands for the end of a shape.
+_LAST = 2**31 - 1
+_OPEN = (
+    "the model assumes one size: export it with open height and width (dynamic axes), so that it takes its sizes from "
+    "its tensors"
+)
 _POOLED = "export it with a global or adaptive pooling before them"
-_PARTED = "nothing in it brings branches of different sizes together, and it cannot be run so"
+_PARTED = "nothing in the model brings these branches to one size, and it cannot be used so"
 
 
 class Sizes:
@@ -158,14 +163,8 @@ class _Walk:
             resize = next(node for node in model.graph if any(value.name == output for value in node.outputs))
             lateral = next(value for node in model.graph for value in _touched(node) if value.name == like)
         base = name_of(resize)
-        zero, two, most = (
-            new_constant(model, np.array([number], np.int64), f"{base}_{word}", resize)
-            for number, word in ((0, "zero"), (2, "two"), (2**31 - 1, "most"))
-        )
-        parts = []
-        for value, ends, word in ((resize.inputs[0], (zero, two), "own"), (lateral, (two, most), "lateral")):
-            shape = self._put("Shape", [value], f"{base}_{word}_shape", resize)
-            parts.append(self._put("Slice", [shape, *ends], f"{base}_{word}_part", resize))
+        assert resize.inputs[0] is not None
+        parts = [self._lengths(resize.inputs[0], 0, 2, base, resize), self._lengths(lateral, 2, _LAST, base, resize)]
         sizes = self._put("Concat", parts, f"{base}_sizes", resize, axis=0)
         for name in ("axes", "keep_aspect_ratio_policy"):
             resize.attributes.pop(name, None)
@@ -178,6 +177,12 @@ class _Walk:
         replace_input(resize, 3, sizes)
         model.graph.sort()
         return Change(base, "Resize", f"takes its height and width from {like!r}")
+
+    def _lengths(self, value: ir.Value, first: int, last: int, base: str, before: ir.Node) -> ir.Value:
+        """A part of a tensor's shape, as the model finds it when it runs."""
+        shape = self._put("Shape", [value], f"{base}_whole", before)
+        ends = [new_constant(self._model, np.array([end], np.int64), f"{base}_end", before) for end in (first, last)]
+        return self._put("Slice", [shape, *ends], f"{base}_part", before)
 
     def _put(
         self, operator: str, inputs: Sequence[ir.Value | None], base: str, before: ir.Node, **given: int
@@ -216,42 +221,49 @@ class _Walk:
         if wanted is None or _resolve(numbers, new, zero) == wanted:
             return None
         fitted = [int(now) if now <= 0 else length for now, length in zip(numbers, wanted, strict=True)]
-        if _resolve(np.array(fitted), new, zero) != wanted or not self._retarget(node, target, numbers, fitted):
+        if _resolve(np.array(fitted), new, zero) != wanted:
             return None
-        return Change(name_of(node), "Reshape", f"shape {numbers.tolist()} to {fitted}")
-
-    def _retarget(
-        self, node: ir.Node, target: ir.Value, old: np.ndarray[tuple[int, ...], np.dtype[np.generic]], new: list[int]
-    ) -> bool:
-        """Write the new lengths where the old are constants; whether all that changed were."""
         if constant(target) is not None:
-            self._replace(node, new_constant(self._model, np.array(new, np.int64), f"{name_of(node)}_shape", node))
-            return True
-        concat = target.producer()
-        if concat is None or concat.op_type != "Concat" or concat.domain:
-            return False
+            fixed = new_constant(self._model, np.array(fitted, np.int64), f"{name_of(node)}_shape", node)
+            self._replace(node, fixed)
+            return Change(name_of(node), "Reshape", f"shape {numbers.tolist()} to {fitted}")
+        origins = _origins(old, made)
+        parts = self._parts(node, target, numbers.tolist(), fitted, origins)
+        if parts is None:
+            return None
+        self._replace(node, self._put("Concat", parts, f"{name_of(node)}_shape", node, axis=0))
+        return Change(name_of(node), "Reshape", "takes lengths that were worked out from those of its input")
+
+    def _parts(
+        self, node: ir.Node, target: ir.Value, old: list[int], new: list[int], origins: dict[int, int]
+    ) -> list[ir.Value | None] | None:
+        """The parts that a shape is put together from, where it is, with those replaced that do not fit."""
+        concat, source = target.producer(), node.inputs[0]
+        if concat is None or concat.op_type != "Concat" or concat.domain or source is None:
+            return None
         parts, start = list(concat.inputs), 0
         for index, part in enumerate(parts):
             length = (self._found.known(part) or (0,))[0]
             piece, start = slice(start, start + length), start + length
-            if old[piece].tolist() == new[piece]:
+            if old[piece] == new[piece]:
                 continue
-            if constant(part) is None:
-                return False
-            parts[index] = new_constant(self._model, np.array(new[piece], np.int64), f"{name_of(node)}_shape", node)
-            self._step(parts[index])
-        self._replace(node, self._put("Concat", parts, f"{name_of(node)}_shape", node, axis=0))
-        return True
+            if length == 1 and piece.start in origins:
+                axis = origins[piece.start]
+                parts[index] = self._lengths(source, axis, axis + 1, name_of(node), node)
+            elif constant(part) is not None:
+                fixed = np.array(new[piece], np.int64)
+                parts[index] = new_constant(self._model, fixed, f"{name_of(node)}_shape", node)
+            else:
+                return None
+        return parts
 
     def _replace(self, reshape: ir.Node, target: ir.Value) -> None:
-        self._step(target)
+        """Give a Reshape another shape, and learn what that is."""
         replace_input(reshape, 1, target)
-
-    def _step(self, value: ir.Value | None) -> None:
-        """Learn what a new node puts out."""
-        node = value.producer() if value is not None else None
-        if node is not None:
-            self._found.step(node)
+        made = _ancestors(target)
+        for node in self._model.graph:
+            if node in made and any(self._found.array(output) is None for output in node.outputs):
+                self._found.step(node)
 
 
 def _touched(node: ir.Node) -> list[ir.Value]:
@@ -282,7 +294,7 @@ def _refusal(node: ir.Node, misfit: _Misfit) -> str:
     advice = misfit.advice
     if misfit.meeting and not any(value is not None and _is_constant(value) for value in node.inputs):
         advice = _PARTED
-    return f"{node.op_type} {name_of(node)!r}: {misfit.why}; the model assumes one size: {advice}"
+    return f"{node.op_type} {name_of(node)!r}: {misfit.why}; {advice}"
 
 
 def _written(shape: Sequence[int | None]) -> str:
@@ -351,7 +363,7 @@ def _follow(old: Known, made: Known, new: Known, merged: dict[tuple[Known, int],
         if old[left] == new[left]:
             continue
         product = math.prod(new[left])
-        long = [index for index in range(right.start, right.stop) if made[index] != 1]
+        long = [index for index in _span(right) if made[index] != 1]
         if old[left] == made[right]:
             wanted[right] = new[left]
         elif len(long) == 1 or right.stop - right.start == 1:
@@ -362,6 +374,16 @@ def _follow(old: Known, made: Known, new: Known, merged: dict[tuple[Known, int],
         else:
             return None
     return tuple(wanted)
+
+
+def _origins(old: Known, made: Known) -> dict[int, int]:
+    """Which axis of a Reshape's input each axis of its output is, of those that are one."""
+    pairs = [(left, right) for left, right in _groups(old, made) if old[left] == made[right]]
+    return {j: i for left, right in pairs for i, j in zip(_span(left), _span(right), strict=True)}
+
+
+def _span(run: slice) -> range:
+    return range(run.start, run.stop)
 
 
 def _groups(old: Known, made: Known) -> list[tuple[slice, slice]]:

@@ -54,20 +54,16 @@ def load(path: Path) -> ir.Model:
     """A model whose external weights stay on disk until they are needed. Raises ModelError."""
     path = Path(os.path.abspath(path))
     try:
-        proto = _parse(path.read_bytes())
-        model = ir.serde.deserialize_model(proto)
+        model = ir.serde.deserialize_model(_parse(path.read_bytes()))
+        _bind_weights(model, path.parent)
         with _skeleton(model) as skeleton:
             onnx.checker.check_model(skeleton)
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # protobuf and onnx_ir raise almost anything on damaged files
-        raise ModelError(f"{path} is no ONNX model that can be read ({first_line(error)})") from None
-    try:
-        _bind_weights(model, path.parent)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    except Exception as error:  # as above, where a length or an offset is damaged
-        raise ModelError(f"{path} has a damaged tensor ({first_line(error)})") from None
+    except Exception as error:  # protobuf and onnx_ir raise almost anything on damaged files
+        raise ModelError(f"{path} is no ONNX model that can be read ({first_line(error)})") from None
     return model
 
 

@@ -16,8 +16,6 @@ from generators.models.graph import ModelError
 from generators.models.pool import ceil_mode, ceil_mode_average, floor_mode
 from tests.generators.models import tiny
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -r requirements-timm.txt")
-
 
 @st.composite
 def windows(draw: st.DrawFn) -> dict[str, Any]:
@@ -41,6 +39,7 @@ def pool(operator: str, drawn: dict[str, Any], **more: Any) -> Any:
 @settings(max_examples=80)
 @given(windows(), st.sampled_from([8, 10, 12, 22]), st.booleans())
 def test_max_pools_equal_torch(drawn: dict[str, Any], opset: int, up: bool) -> None:
+    torch = tiny.pytorch()
     assume(drawn["dilation"] == 1 or opset >= 10)
     assume(up or opset >= 10)
     image = tiny.pixels(2, 3, drawn["length"], 2)
@@ -61,6 +60,7 @@ def test_max_pools_equal_torch(drawn: dict[str, Any], opset: int, up: bool) -> N
 @settings(max_examples=80)
 @given(windows(), st.sampled_from([8, 10, 12, 22]), st.booleans(), st.booleans())
 def test_average_pools_equal_torch(drawn: dict[str, Any], opset: int, counted: bool, apart: bool) -> None:
+    torch = tiny.pytorch()
     drawn["dilation"] = 1
     assume(drawn["kernel"] <= drawn["length"] + 2 * drawn["padding"])
     image = tiny.pixels(2, 3, drawn["length"], 2)
@@ -159,7 +159,7 @@ DOWN = helper.make_node("MaxPool", ["image"], ["down"], kernel_shape=[3, 3], str
                 helper.make_node("Concat", ["down", "mean"], ["out"], axis=1, name="join"),
             ],
             {},
-            "Concat 'join': its inputs are 1x3x9x9 and 1x3x8x8 now.*cannot be run so",
+            "Concat 'join': its inputs are 1x3x9x9 and 1x3x8x8 now.*cannot be used so",
         ),
     ],
 )
@@ -197,6 +197,25 @@ def test_a_channel_shuffle_follows(shapes: list[list[int]], moved: list[int]) ->
     assert list(model.graph.outputs[0].shape or ()) == [1, 6, 9, 9]
     assert np.array_equal(after[:, :, 0, 0], before[:, :, 0, 0])
     assert np.array_equal(after, np.broadcast_to(after[:, :, :1, :1], after.shape))
+
+
+def test_lengths_that_were_worked_out_by_rounding_down_are_taken_from_the_tensor() -> None:
+    """As torch's newer exporter writes them, from the input's."""
+    nodes = [DOWN, helper.make_node("Shape", ["image"], ["all"])]
+    for name in ("h", "w"):
+        nodes.append(helper.make_node("Slice", ["all", f"from_{name}", f"to_{name}"], [name]))
+        nodes.append(helper.make_node("Div", [name, "two"], [f"half_{name}"]))
+    nodes.append(helper.make_node("Concat", ["groups", "half_h", "half_w"], ["shape"], axis=0))
+    nodes.append(helper.make_node("Reshape", ["down", "shape"], ["grouped"], name="there"))
+    nodes.append(helper.make_node("Transpose", ["grouped"], ["out"], perm=[0, 2, 1, 3, 4]))
+    constants = {"two": np.array([2]), "groups": np.array([1, 2, 3])}
+    for name, axis in (("h", 2), ("w", 3)):
+        constants |= {f"from_{name}": np.array([axis]), f"to_{name}": np.array([axis + 1])}
+    model = tiny.model(nodes, constants, image=(1, 6, "height", "width"), out=(1, 3, 2, "y", "x"))
+    assert [change.node for change in ceil_mode(model)] == ["down", "there"]
+    for height, width in ((64, 96), (32, 48)):
+        found = tiny.run(model, tiny.pixels(1, 6, height, width))[0]
+        assert found.shape == (1, 3, 2, height // 2 + 1, width // 2 + 1)
 
 
 @pytest.mark.parametrize("opset", [9, 10, 11, 13, 18])

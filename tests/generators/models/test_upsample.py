@@ -14,8 +14,6 @@ from generators.models.graph import Change, ModelError
 from generators.models.upsample import upsample_bilinear, upsample_bilinear_corners, upsample_nearest
 from tests.generators.models import tiny
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -r requirements-timm.txt")
-
 Noise = Callable[[ir.Model], list[Change]]
 # The noises, what torch calls them, and how ONNX writes them.
 METHODS: dict[Noise, tuple[dict[str, Any], dict[str, str]]] = {
@@ -56,6 +54,7 @@ def resize(opset: int, scales: list[float] | None = None, sizes: list[int] | Non
 @pytest.mark.parametrize("scales", [(2.0, 2.0), (1.5, 3.0), (1.0, 2.0), (2.25, 1.7)])
 def test_scales_equal_torch(noise: Noise, opset: int, scales: tuple[float, float]) -> None:
     """torch, too, computes with the scale that it is given, not with that of the sizes."""
+    torch = tiny.pytorch()
     image = tiny.pixels(2, 3, 8, 13)
     words = METHODS[noise][0]
     expected = -torch.nn.functional.interpolate(torch.from_numpy(image), scale_factor=scales, **words).numpy()
@@ -70,6 +69,7 @@ def test_scales_equal_torch(noise: Noise, opset: int, scales: tuple[float, float
 @pytest.mark.parametrize("opset", [11, 13, 18])
 @pytest.mark.parametrize(("old", "new"), [((8, 13), (16, 26)), ((7, 5), (13, 9)), ((9, 1), (33, 4)), ((3, 6), (8, 6))])
 def test_sizes_equal_torch(noise: Noise, opset: int, old: tuple[int, int], new: tuple[int, int]) -> None:
+    torch = tiny.pytorch()
     image = tiny.pixels(2, 3, *old)
     expected = -torch.nn.functional.interpolate(torch.from_numpy(image), size=new, **METHODS[noise][0]).numpy()
     model = resize(opset, sizes=[2, 3, *new], mode="cubic")
@@ -121,6 +121,7 @@ def test_parts_of_an_image_are_refused() -> None:
 
 
 def test_axes_and_antialiasing_are_understood() -> None:
+    torch = tiny.pytorch()
     image = tiny.pixels(1, 3, 6, 7)
     sizes = np.array([12, 14], np.int64)
     node = helper.make_node(

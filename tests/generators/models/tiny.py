@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
+import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -68,3 +72,10 @@ def pixels(*shape: int) -> Array:
 def saved(made: ir.Model, path: Path) -> Path:
     graph.save(made, path)
     return path
+
+
+def pytorch() -> Any:
+    """PyTorch; without it, the test or the module that asks is skipped, but not in CI."""
+    if os.environ.get("CI"):
+        return importlib.import_module("torch")
+    return pytest.importorskip("torch", reason="PyTorch is not installed: pip install -r requirements-timm.txt")
