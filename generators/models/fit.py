@@ -5,8 +5,9 @@ result meets a tensor of another size (in an FPN, a U-Net) takes its height and 
 input. Nothing else is changed: weights of a fully connected layer, constants that are added, crops and splits that
 assume the old size are refused.
 
-What fits is tried with the input's own size, or where that is open with several: only with those for which the model
-fitted before. What comes out of control flow and of custom operators has no known size, and is not looked into.
+What fits is tried with the input's own size, or where that is open with several, of those for which the model fitted
+before: it has to fit for one of them, as a network that halves its input need not take an odd one. What comes out of
+control flow and of custom operators has no known size, and is not looked into.
 """
 
 from __future__ import annotations
@@ -63,12 +64,21 @@ class Sizes:
 
 
 def fit(model: ir.Model, before: Sizes) -> list[Change]:
-    """Make what follows changed sizes fit, and say what was changed. Raises ModelError."""
+    """Make what follows changed sizes fit, and say what was changed.
+
+    Raises ModelError where it does not for any size of input that was tried.
+    """
     changes: list[Change] = []
+    refusals: list[ModelError] = []
     met: set[str] = set()
     for size, shapes in before.known.items():
-        while _Walk(model, size, shapes, met).changed(changes):
-            pass
+        try:
+            while _Walk(model, size, shapes, met).changed(changes):
+                pass
+        except ModelError as error:
+            refusals.append(error)
+    if refusals and len(refusals) == len(before.known):
+        raise refusals[0]
     model.graph.sort()
     return changes
 

@@ -218,6 +218,17 @@ def test_lengths_that_were_worked_out_by_rounding_down_are_taken_from_the_tensor
         assert found.shape == (1, 3, 2, height // 2 + 1, width // 2 + 1)
 
 
+def test_a_model_need_not_fit_for_sizes_that_cannot_be_halved() -> None:
+    nodes = [
+        helper.make_node("MaxPool", ["image"], ["largest"], kernel_shape=[2, 2], strides=[2, 2], name="down"),
+        helper.make_node("AveragePool", ["image"], ["mean"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Add", ["largest", "mean"], ["out"], name="join"),
+    ]
+    assert [change.node for change in ceil_mode(tiny.model(nodes))] == ["down"]
+    with pytest.raises(ModelError, match="Add 'join'"):
+        ceil_mode(tiny.model(nodes, image=(1, 3, 33, 33)))
+
+
 @pytest.mark.parametrize("opset", [9, 10, 11, 13, 18])
 @pytest.mark.parametrize("meet", ["Add", "Concat"])
 def test_a_resize_takes_the_size_of_what_it_meets(opset: int, meet: str) -> None:
