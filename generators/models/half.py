@@ -1,0 +1,201 @@
+"""Rounding to half precision inside a model: weights where they stand, other tensors by two Casts behind them.
+
+Refuses tensors of no known type, by the name of the node. What `precision` says of half precision is done here.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from generators.models.graph import Change, ModelError
+from generators.models.values import (
+    FLOATS,
+    Names,
+    bodies,
+    constants,
+    element_types,
+    node_name,
+    shape_of,
+    tensor_of,
+)
+
+# Operators whose results are values that they were given, or halves whenever these are.
+_SELECTING = frozenset(
+    {
+        *("Abs", "Ceil", "Clip", "Compress", "Concat", "ConcatFromSequence", "DepthToSpace", "Expand", "Flatten"),
+        *("Floor", "Gather", "GatherElements", "GatherND", "GlobalMaxPool", "Identity", "If", "Loop", "Max", "MaxPool"),
+        *("Min", "Neg", "Pad", "ReduceMax", "ReduceMin", "Relu", "Reshape", "ReverseSequence", "Round", "Scan"),
+        *("SequenceAt", "SequenceConstruct", "SequenceInsert", "Slice", "SpaceToDepth", "Split", "SplitToSequence"),
+        *("Squeeze", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Where"),
+    }
+)
+_Positions = Mapping[str, tuple[int, ...]]
+# Operands that say how large something is or where it is cut, by operator.
+_SHAPE_OPERANDS: _Positions = MappingProxyType(
+    {
+        "CenterCropPad": (1,),
+        "ConstantOfShape": (0,),
+        "Expand": (1,),
+        "OneHot": (1,),
+        "Pad": (1, 3),
+        "Range": (0, 1, 2),
+        "Reshape": (1,),
+        "Resize": (1, 2, 3),
+        "Slice": (1, 2, 3, 4),
+        "Split": (1,),
+        "Tile": (1,),
+        "TopK": (1,),
+        "Upsample": (1,),
+    }
+)
+# Float operands that are settings of an operator, not tensors that a device holds.
+_SETTINGS: _Positions = MappingProxyType({"Dropout": (1,), "NonMaxSuppression": (3, 4)})
+_Use = tuple[ir.Node, int]
+
+
+def round_to_half(model: ir.Model) -> list[Change]:
+    """Round the input, weights and all float tensors; a change for the input and each node, in the graph's order."""
+    rounding = _Rounding(model)
+    nodes = list(model.graph.all_nodes())
+    for value in list(model.graph.inputs):
+        rounding.tensor(value, "Input")
+    for value, tensor in list(constants(model)):
+        rounding.constant(value, tensor)
+    for node in nodes:
+        if node.op_type != "Constant" and (node in rounding.shape_nodes or not _selects(node)):
+            for value in node.outputs:
+                rounding.tensor(value, node.op_type)
+    return rounding.changes()
+
+
+def _selects(node: ir.Node) -> bool:
+    """Whether halves that go in come out as halves; not where an attribute is a float, as Clip's bounds once were."""
+    kinds = {attribute.type for attribute in node.attributes.values()}
+    return not node.domain and node.op_type in _SELECTING and ir.AttributeType.FLOAT not in kinds
+
+
+def _operands(node: ir.Node, table: _Positions) -> list[int]:
+    positions = () if node.domain else table.get(node.op_type, ())
+    return [i for i in positions if i < len(node.inputs) and node.inputs[i] is not None]
+
+
+def _shape_nodes(model: ir.Model) -> set[ir.Node]:
+    """Nodes that compute an operand of a shape from other shapes and constants alone."""
+    fixed: set[ir.Value] = set()
+    for node in model.graph.all_nodes():
+        given = [value for value in node.inputs if value is not None]
+        known = given and all(value in fixed or tensor_of(value) is not None for value in given)
+        if node.op_type in ("Shape", "Size") or (known and not any(bodies(node))):
+            fixed.update(node.outputs)
+    found: set[ir.Node] = set()
+    todo = [node.inputs[i] for node in model.graph.all_nodes() for i in _operands(node, _SHAPE_OPERANDS)]
+    while todo:
+        value = todo.pop()
+        before = value.producer() if value is not None and value in fixed else None
+        if before is not None and before not in found and before.op_type not in ("Shape", "Size"):
+            found.add(before)
+            todo.extend(before.inputs)
+    return found
+
+
+class _Rounding:
+    """Rounds values of a model, and keeps account of what was rounded at which node."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self.shape_nodes = _shape_nodes(model)
+        self._types = element_types(model)
+        self._main = model.graph
+        self._names = Names(model)
+        self._noted: dict[ir.Node | ir.Value, tuple[str, str, list[str]]] = {}
+
+    def changes(self) -> list[Change]:
+        order: list[ir.Node | ir.Value] = [*self._main.inputs, *self._main.all_nodes()]
+        found = [self._noted[one] for one in order if one in self._noted]
+        return [Change(name, operator, f"{' and '.join(what)} rounded to half") for name, operator, what in found]
+
+    def constant(self, value: ir.Value, tensor: ir.TensorProtocol) -> None:
+        """Round a weight where it stands, or for some of its users alone where others need it as it is."""
+        if tensor.dtype not in FLOATS:
+            return
+        users = self._users(value)
+        if len(users) < len(value.uses()):
+            self._insert(value, tensor.dtype, users)
+        elif (node := value.producer()) is not None:
+            node.attributes.clear()
+            node.attributes.add(ir.AttrTensor("value", _rounded(tensor)))
+        else:
+            lazily = functools.partial(_rounded, tensor)
+            value.const_value = ir.LazyTensor(lazily, tensor.dtype, shape_of(tensor), name=value.name)
+        for user, _ in users:
+            self._note(user, node_name(user), user.op_type, "weights")
+
+    def tensor(self, value: ir.Value, operator: str) -> None:
+        """Round what the model is given or a node puts out."""
+        node = value.producer()
+        used = value.uses() or value.is_graph_output()
+        if not value.name or not used or isinstance(value.type, (ir.SequenceType, ir.OptionalType)):
+            return
+        name, dtype = str(value.name) if node is None else node_name(node), self._types.get(value)
+        if dtype is None:
+            raise ModelError(
+                f"{name} ({operator}): the type of {value.name} is not known, so it cannot be rounded to half: export "
+                "the model with its types, or with ONNX's operators only"
+            )
+        users = self._users(value)
+        if dtype in FLOATS and (users or value.is_graph_output()):
+            self._insert(value, dtype, users)
+            self._note(node or value, name, operator, "input" if node is None else "output")
+
+    def _users(self, value: ir.Value) -> list[_Use]:
+        """Users of a value as a tensor that the device holds, not as what a shape is computed from."""
+        return [
+            (user, i)
+            for user, i in value.uses()
+            if user not in self.shape_nodes
+            and i not in _operands(user, _SHAPE_OPERANDS)
+            and i not in _operands(user, _SETTINGS)
+        ]
+
+    def _note(self, key: ir.Node | ir.Value, name: str, operator: str, what: str) -> None:
+        _, _, noted = self._noted.setdefault(key, (name, operator, []))
+        if what not in noted:
+            noted.append(what)
+
+    def _insert(self, value: ir.Value, dtype: ir.DataType, users: list[_Use]) -> None:
+        """Put Cast to half and back behind a value; the name of an output of the graph passes to what is rounded."""
+        node = value.producer()
+        part = (value.graph if node is None else node.graph) or self._main
+        # The value may be an output of a body and come from outside it; what is both input and output stays as it is.
+        is_output = value.is_graph_output() and not value.is_graph_input()
+        name = str(value.name)
+        if is_output:
+            value.name = self._names.new(f"{name}_exact")
+        half = ir.node("Cast", [value], {"to": ir.DataType.FLOAT16}, name=self._names.new(f"{name}_to_half"))
+        back = ir.node("Cast", half.outputs, {"to": dtype}, name=self._names.new(f"{name}_from_half"))
+        half.outputs[0].name = self._names.new(f"{name}_half")
+        rounded = back.outputs[0]
+        rounded.name = name if is_output else self._names.new(f"{name}_rounded")
+        rounded.type, rounded.shape = value.type, value.shape and value.shape.copy()
+        if is_output and value.graph is not None:
+            value.graph.outputs[:] = [rounded if output is value else output for output in value.graph.outputs]
+        for user, i in users:
+            user.replace_input_with(i, rounded)
+        if node is not None:
+            part.insert_after(node, [half, back])
+        elif len(part):
+            part.insert_before(part[0], [half, back])
+        else:
+            part.extend([half, back])
+
+
+def _rounded(tensor: ir.TensorProtocol) -> ir.Tensor[NDArray[Any]]:
+    values = tensor.numpy()
+    with np.errstate(over="ignore"):
+        return ir.Tensor(values.astype(np.float16).astype(values.dtype), name=tensor.name)
