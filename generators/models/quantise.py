@@ -169,7 +169,15 @@ def _quantised_inputs(node: ir.Node, layers: _Layers, constant: Collection[ir.Va
         return [value for value in given if value not in made[:1]]
     if node.op_type == "BatchNormalization" and _made_by_layer(given[0], layers, constant):
         return []
-    return given[:1] if node.op_type in _QUANTISED_INPUT else []
+    return given[:1] if node.op_type in _QUANTISED_INPUT or _pools(node) else []
+
+
+def _pools(node: ir.Node) -> bool:
+    """Whether a mean is one over height and width, as exporters write average pooling, not one of a normalisation."""
+    if node.op_type != "ReduceMean":
+        return False
+    axes = tensor_of(node.inputs[1]) if len(node.inputs) > 1 else None
+    return (len(node.attributes.get_ints("axes", ())) if axes is None else axes.size) > 1
 
 
 def _made_by_layer(value: ir.Value, layers: _Layers, constant: Collection[ir.Value]) -> bool:
@@ -298,8 +306,25 @@ def quantise(model: ir.Model, planned: Plan, found: Mapping[str, np.float32]) ->
     for name, tensor in kept.items():
         if name in made.initializers:
             made.initializers[name].const_value = tensor
+    _detach(made)
     made.sort()
     model.graph = made
+
+
+def _detach(made: ir.Graph) -> None:
+    """Copy tensors that are parts of a protobuf message: one alone keeps all that was ever in it in memory."""
+    for part in (made, *made.subgraphs()):
+        for value in part.initializers.values():
+            if isinstance(value.const_value, ir.TensorProtoTensor):
+                value.const_value = _copy(value.const_value)
+    for node in made.all_nodes():
+        for attribute in list(node.attributes.values()):
+            if isinstance(attribute.value, ir.TensorProtoTensor):
+                node.attributes.add(ir.AttrTensor(attribute.name, _copy(attribute.value)))
+
+
+def _copy(tensor: ir.TensorProtoTensor) -> ir.Tensor[NDArray[Any]]:
+    return ir.Tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=tensor.name)
 
 
 def _own_weights(model: ir.Model, planned: Plan) -> dict[str, int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -335,6 +336,9 @@ def test_weights_may_be_external_or_among_the_inputs(tmp_path: Path, token: str)
     for changed in (ir.from_proto(built), graph.load(outside / "m.onnx"), ir.from_proto(old)):
         assert precision.fp16(changed) if token == "fp16" else precision.int8(changed, images(6))
         assert [value.name for value in changed.graph.inputs] == ["image"]
+        if token == "fp16":  # none of them is read before it is written
+            weights = changed.graph.initializers.values()
+            assert all(isinstance(value.const_value, ir.LazyTensor) for value in weights)
         graph.save(changed, tmp_path / "new" / "m.onnx")
         found.append(run(tmp_path / "new" / "m.onnx", image, precision.SESSION_CONFIG)[0])
     np.testing.assert_array_equal(found[1], found[0])
@@ -493,6 +497,35 @@ def test_int8_takes_a_residual_but_not_what_it_is_added_to(tmp_path: Path) -> No
     assert scales == {"image", "before", "shifted", "pooled", "w0", "w1", "w2"}
 
 
+@pytest.mark.parametrize(("opset", "axes", "pools"), [(13, [2, 3], True), (18, [-2, -1], True), (18, [1], False)])
+def test_int8_takes_a_mean_for_pooling_where_it_is(opset: int, axes: list[int], pools: bool) -> None:
+    constants, nodes = two_layers(24)
+    mean = helper.make_node("ReduceMean", ["c1"], ["r1"], name="mean")
+    if opset < 18:
+        mean.attribute.append(helper.make_attribute("axes", axes))
+    else:
+        mean.input.append("axes")
+    nodes[1:] = [mean, helper.make_node("Mul", ["r1", "w3"], ["m1"]), helper.make_node("Conv", ["m1", "w2"], ["out"])]
+    constants |= {"axes": np.array(axes), "w3": np.ones((1, 6, 3, 3), np.float32)}
+    found = [change.node for change in precision.quantised(model(nodes, constants, IMAGE, opset=opset))]
+    assert found == (["first", "mean", "out"] if pools else ["first", "out"])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_int8_leaves_branches_as_they_are(tmp_path: Path, sign: int) -> None:
+    weights = np.random.default_rng(25).normal(size=(5, 5)).astype(np.float32)
+    built = branches({name: np.array(1, np.float32) for name in ("two", "zero", "third")})
+    built.graph.node.append(helper.make_node("MatMul", ["double", "w"], ["last"]))
+    built.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    built.graph.output.append(helper.make_tensor_value_info("last", TensorProto.FLOAT, [5]))
+    changed = ir.from_proto(built)
+    image = np.linspace(0.1, 3, 5).astype(np.float32) * np.float32(sign)
+    assert [change.node for change in precision.int8(changed, [image])] == ["last"]
+    found = run(data(changed, tmp_path), image, precision.SESSION_CONFIG)
+    np.testing.assert_allclose(found[0], (image * image if sign > 0 else image / np.float32(0.3)) + 1, rtol=1e-6)
+    np.testing.assert_allclose(found[1], image @ weights, atol=0.2)
+
+
 def test_int8_shares_weights_between_layers_of_different_axes(tmp_path: Path) -> None:
     weights = np.random.default_rng(16).normal(size=(6, 6)).astype(np.float32)
     nodes = [
@@ -523,6 +556,19 @@ def test_int8_refuses_a_tensor_that_is_not_finite(operator: str, factor: float) 
     nodes[1:2] = [helper.make_node("Mul", ["c1", "factor"], ["m1"]), helper.make_node(operator, ["m1"], ["r1"])]
     with pytest.raises(ModelError, match=r"^r1 is infinite or NaN on a calibration image"):
         precision.int8(model(nodes, constants, IMAGE), images(21))
+
+
+def test_int8_leaves_nothing_behind_and_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    constants, nodes = two_layers(26)
+    precision.int8(model(nodes, constants, IMAGE), images(26))
+    with pytest.raises(ModelError):
+        precision.int8(model(nodes, constants, IMAGE), [np.zeros((1, 3, 4, 4), np.float32)])
+    assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records
 
 
 def test_int8_refuses_what_it_cannot_calibrate_with() -> None:
