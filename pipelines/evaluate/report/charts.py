@@ -17,25 +17,25 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.evaluate.report.text import METRICS, interval, number, p_value, signed
+from generators.registry import PIXEL_STAGES
+from pipelines.evaluate.report.looks import LOOKS
+from pipelines.evaluate.report.words import METRICS, interval, number, p_value, signed
 from pipelines.evaluate.results import COMBINED, Line, Results
+from pipelines.evaluate.steps import Step
 
-# Placeholders: no other colour is drawn.
-_COLORS = {
-    "#010101": "ink",
-    "#020202": "muted",
-    "#030303": "grid",
-    "#040404": "paper",
-    "#050505": "decode",
-    "#060606": "resize",
-    "#070707": "color",
-    "#080808": "combined",
+# Placeholders, by the CSS variable that each becomes: no other colour is drawn.
+_PLACEHOLDERS = {
+    name: f"#{place:02x}{place:02x}{place:02x}"
+    for place, name in enumerate(("ink", "muted", "grid", "paper", *LOOKS), start=1)
 }
-_INK, _MUTED, _GRID, _PAPER = list(_COLORS)[:4]
-_STAGE_COLORS = dict(zip(("decode", "resize", "color", COMBINED), list(_COLORS)[4:], strict=True))
-MARKERS = {"decode": "o", "resize": "s", "color": "^", COMBINED: "D"}
+_INK, _MUTED, _GRID, _PAPER = (_PLACEHOLDERS[name] for name in ("ink", "muted", "grid", "paper"))
 # Narrow, so that a phone shows the text at a readable size.
 _WIDTH = 5.2
+# Inches for a row with a label of one line, and for each further line.
+_ROW, _FURTHER_LINE = 0.235, 0.155
+_MARKER = 6.5
+# Characters of a label's line.
+_LABEL = 22
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -43,6 +43,7 @@ _STYLE: dict[Any, Any] = {
     "font.size": 10.5,
     "axes.edgecolor": _GRID,
     "axes.labelcolor": _MUTED,
+    "axes.axisbelow": True,
     "axes.facecolor": "none",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -62,36 +63,85 @@ _STYLE: dict[Any, Any] = {
 
 
 def differences(results: Results) -> str:
-    """Δ of every variant with its 95% interval, grouped by stage."""
-    lines = list(reversed(results.lines))
-    with _drawing(0.7 + 0.235 * max(len(lines), 2)) as (axes, done):
-        for place, line in enumerate(lines):
-            _interval(axes, line, place)
+    """Δ of every variant that differs in one stage, with its 95% interval, grouped by stage."""
+    lines = [line for line in results.lines if line.stage != COMBINED]
+    return _intervals(results, lines, "The difference of each single method from the reference with its 95% interval")
+
+
+def compositions(results: Results) -> str:
+    """The same of those that differ in several stages, on the same axis."""
+    lines = [line for line in results.lines if line.stage == COMBINED]
+    return _intervals(results, lines, "The difference of each composition from the reference with its 95% interval")
+
+
+def _intervals(results: Results, lines: Sequence[Line], label: str) -> str:
+    names = [_wrapped(line.name) for line in lines]
+    heights = [_ROW + _FURTHER_LINE * name.count("\n") for name in names]
+    ends = [end for line in results.lines for end in (*line.ci95, line.delta, 0.0)]
+    margin = 0.04 * max(max(ends) - min(ends), 1e-6)
+    with _drawing(0.7 + max(sum(heights), 2 * _ROW)) as (axes, done):
+        top, places = 0.0, []
+        for line, height in zip(lines, heights, strict=True):
+            places.append(top + height / 2)
+            _interval(axes, line, places[-1])
+            top += height
         axes.axvline(0, color=_MUTED, linewidth=1)
-        axes.set_yticks(range(len(lines)), [line.name for line in lines])
-        axes.set_ylim(-0.7, len(lines) - 0.3)
+        axes.set_yticks(places, names)
+        for tick, name in zip(axes.get_yticklabels(), names, strict=True):
+            tick.set_linespacing(1.15)
+            tick.set_fontsize(9 if "\n" in name else 10.5)
+        axes.set_ylim(max(top, 2 * _ROW) + 0.05, -0.05)
+        axes.set_xlim(min(ends) - margin, max(ends) + margin)
         axes.grid(axis="x")
         axes.set_xlabel(f"Δ {METRICS[results.metric]}, points (right: worse)")
-        return done("The difference of each variant from the reference with its 95% interval", results.lines)
+        return done(label, lines)
+
+
+def _wrapped(name: str) -> str:
+    """A variant's name in lines, broken after `+` where it is long."""
+    rows = [""]
+    for part in re.findall(r"[^+]+\+?", name):
+        if rows[-1] and len(rows[-1]) + len(part) > _LABEL:
+            rows.append("")
+        rows[-1] += part
+    return "\n".join(rows)
+
+
+def _color(line: Line) -> str:
+    return _PLACEHOLDERS[line.stage]
 
 
 def _interval(axes: Axes, line: Line, place: float) -> None:
-    color = _STAGE_COLORS[line.stage]
-    axes.plot(line.ci95, (place, place), color=color, linewidth=1.6, solid_capstyle="round")
+    axes.plot(line.ci95, (place, place), color=_color(line), linewidth=1.6, solid_capstyle="round")
     _marker(axes, line, line.delta, place)
 
 
 def _marker(axes: Axes, line: Line, x: float, y: float) -> None:
-    color = _STAGE_COLORS[line.stage]
+    color = _color(line)
     face = color if line.significant else _PAPER
-    style = {"markersize": 6.5, "markerfacecolor": face, "markeredgecolor": color, "markeredgewidth": 1.4}
-    (drawn,) = axes.plot([x], [y], MARKERS[line.stage], zorder=3, **style)  # type: ignore[arg-type]
+    size = _MARKER * (1.45 if LOOKS[line.stage].marker == "*" else 1)  # a star has less of an area
+    style = {"markersize": size, "markerfacecolor": face, "markeredgecolor": color, "markeredgewidth": 1.4}
+    (drawn,) = axes.plot([x], [y], LOOKS[line.stage].marker, zorder=3, **style)  # type: ignore[arg-type]
     drawn.set_gid(f"variant {line.name}")
+
+
+def has_residuals(results: Results) -> bool:
+    """Whether `residuals` has anything to show."""
+    return bool(_residual_lines(results))
+
+
+def _residual_lines(results: Results) -> list[Line]:
+    """Variants of pixels alone: what noise in a model costs has nothing to do with differences of pixels."""
+    return [
+        line
+        for line in results.lines
+        if line.mean_residual is not None and not line.degenerate and set(line.changed) <= set(PIXEL_STAGES)
+    ]
 
 
 def residuals(results: Results) -> str:
     """Δ against the mean absolute residual: whether larger differences of pixels cost more."""
-    lines = [line for line in results.lines if line.mean_residual is not None and not line.degenerate]
+    lines = _residual_lines(results)
     with _drawing(3.4) as (axes, done):
         for line in lines:
             _marker(axes, line, line.mean_residual or 0.0, line.delta)
@@ -121,7 +171,7 @@ def _name_outermost(axes: Axes, lines: Sequence[Line]) -> None:
         axes.annotate(
             line.name,
             (x, y),
-            xytext=(6 * side, 5),
+            xytext=(6 * side, 5 if y >= 0 else -6),
             textcoords="offset points",
             ha="left" if side > 0 else "right",
             va="center",
@@ -130,23 +180,35 @@ def _name_outermost(axes: Axes, lines: Sequence[Line]) -> None:
         )
 
 
-def steps(results: Results) -> str:
-    """The metric as the stages are added, worst first."""
-    chain = [("reference", results.reference)] + [
-        (f"+ {step.method}", results.line(step.variant)) for step in results.steps
-    ]
-    values = [line.figures[results.metric] for _, line in chain]
-    with _drawing(0.8 + 0.42 * len(chain)) as (axes, done):
-        for place, (line, value) in enumerate(zip((line for _, line in chain), values, strict=True)):
-            color = _MUTED if place == 0 else _STAGE_COLORS[results.steps[place - 1].stage]
-            drawn = axes.barh([place], [value], height=0.55, color=color)
+def steps(results: Results, chain: Sequence[Step], title: str) -> str:
+    """Δ as one stage after another is added, as in the paper's Figure 3, with 95% intervals."""
+    lines = [results.line(step.variant) for step in chain]
+    metric = METRICS[results.metric]
+    with _drawing(0.75 + 0.42 * len(chain)) as (axes, done):
+        for place, (step, line) in enumerate(zip(chain, lines, strict=True)):
+            color = _PLACEHOLDERS[step.stage]
+            drawn = axes.barh([place], [line.delta], height=0.42, color=color)
             drawn.patches[0].set_gid(f"variant {line.name}")
-            axes.annotate(number(value), (value, place), xytext=(5, 0), textcoords="offset points", va="center")
-        axes.set_yticks(range(len(chain)), [name for name, _ in chain])
-        axes.set_ylim(len(chain) - 0.5, -0.5)
-        axes.set_xlim(0, max([*values, 1.0]) * 1.15)
-        axes.set_xlabel(f"{METRICS[results.metric]}, percent")
-        return done("The score as one stage after another is added, worst first", [line for _, line in chain])
+            axes.plot(line.ci95, (place + 0.33, place + 0.33), color=color, linewidth=1.4, solid_capstyle="round")
+            said = f"{signed(line.delta)} → {number(line.figures[results.metric])}"
+            right = max(line.delta, 0.0)
+            axes.annotate(said, (right, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9.5)
+        axes.axvline(0, color=_MUTED, linewidth=1)
+        axes.set_yticks(range(len(chain)), [_step_label(results, step) for step in chain])
+        axes.set_ylim(len(chain) - 0.4, -0.5)
+        low, high = min(0.0, *(line.ci95[0] for line in lines)), max(0.0, *(line.ci95[1] for line in lines))
+        # Room for what is said beside the longest bar.
+        high = max(high, max(0.0, *(line.delta for line in lines)) + 0.62 * (high - low), low + 1e-6)
+        axes.set_xlim(low - 0.03 * (high - low), high)
+        axes.grid(axis="x")
+        reference = number(results.reference.figures[results.metric])
+        axes.set_xlabel(f"Δ {metric}, points, and what is left of {reference}")
+        return done(f"What is lost as one stage after another is added. {title}", lines)
+
+
+def _step_label(results: Results, step: Step) -> str:
+    combined = results.combined is not None and results.combined.name == step.variant
+    return f"+ {step.method}\n= Combined" if combined else f"+ {step.method}"
 
 
 Done = Callable[[str, Sequence[Line]], str]
@@ -173,7 +235,7 @@ def _themed(svg: str, label: str, lines: Sequence[Line]) -> str:
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"([^>]*?) width="[^"]*"', r"\1\2", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"([^>]*?) height="[^"]*"', r"\1\2", svg, count=1)
     svg = svg.replace("<svg", f'<svg class="chart" role="img" aria-label="{escape(label)}"', 1)
-    for placeholder, name in _COLORS.items():
+    for name, placeholder in _PLACEHOLDERS.items():
         svg = svg.replace(placeholder, f"var(--{name})")
     for line in lines:
         svg = svg.replace(f'<g id="variant {line.name}">', f"<g><title>{escape(_tooltip(line))}</title>")

@@ -9,14 +9,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from generators.registry import STAGES
-from pipelines.evaluate.report import charts, text
+from generators.registry import PIXEL_STAGES, STAGES
+from pipelines.evaluate.report import charts, words
+from pipelines.evaluate.report.looks import LOOKS
 from pipelines.evaluate.report.pictures import Example
+from pipelines.evaluate.report.row import TABLES, row
 from pipelines.evaluate.results import COMBINED, Line, Results
 
-_STAGE_TITLES = {"decode": "Decode", "resize": "Resize", "color": "Colour", COMBINED: "Combined"}
-# As charts.MARKERS draws them.
-_SYMBOLS = {"decode": "●", "resize": "■", "color": "▲", COMBINED: "◆"}
 # Published differences of the same kind, which give the table a scale: torchvision's and timm's own figures.
 PUBLISHED = (
     ("ResNet-18, torchvision", "Pillow bilinear → tensor resize without antialiasing", 69.758, 68.934),
@@ -34,22 +33,29 @@ def page(results: Results, examples: Sequence[Example]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": text.number, "signed": text.signed, "p": text.p_value, "interval": text.interval}
-    environment.filters["breaking"] = _breaking
+    environment.filters |= {"number": words.number, "signed": words.signed, "p": words.p_value}
+    environment.filters |= {"interval": words.interval, "breaking": _breaking}
     return environment.get_template("page.html").render(
         results=results,
         examples=examples,
-        subject=text.subject(results),
-        verdict=text.verdict(results),
-        metric=text.METRICS[results.metric],
-        metrics=text.METRICS,
+        subject=words.subject(results),
+        verdict=words.verdict(results),
+        metric=words.METRICS[results.metric],
+        metrics=words.METRICS,
+        paper=TABLES[results.metric],
+        row=row(results),
+        chosen=words.CHOSEN if results.combined is not None and results.combined.stage == COMBINED else "",
         figures=list(results.reference.figures),
-        stage_titles=_STAGE_TITLES,
+        looks=LOOKS,
         sections=_sections(results),
-        note=text.note,
+        note=words.note,
         charts=_charts(results),
-        symbols=_SYMBOLS,
-        command=results.commands[0] if results.commands else None,
+        steps=_steps(results),
+        wanting=words.wanting(results),
+        advice=_advice(results),
+        advice_stages=[stage for stage in PIXEL_STAGES if any(one.stage == stage for one in results.advice)],
+        advice_note=words.ADVICE,
+        not_applicable=words.not_applicable(results),
         provenance=_provenance(results),
         published=PUBLISHED if results.metric == "top1" else (),
     )
@@ -67,11 +73,34 @@ def _sections(results: Results) -> list[tuple[str, list[Line]]]:
 
 
 def _charts(results: Results) -> dict[str, Markup]:
-    drawn = {"differences": charts.differences(results), "residuals": charts.residuals(results)}
-    if results.steps:
-        drawn["steps"] = charts.steps(results)
-    # matplotlib escapes what it writes.
+    """The charts that have anything to show. matplotlib escapes what it writes."""
+    stages = {line.stage == COMBINED for line in results.lines}
+    drawn = {"differences": charts.differences(results)} if False in stages else {}
+    if True in stages:
+        drawn["compositions"] = charts.compositions(results)
+    if charts.has_residuals(results):
+        drawn["residuals"] = charts.residuals(results)
     return {name: Markup(svg) for name, svg in drawn.items()}
+
+
+def _steps(results: Results) -> list[tuple[str, Markup]]:
+    """The step-by-step charts, each with its title."""
+    return [(title, Markup(charts.steps(results, chain, title))) for title, chain in words.chains(results)]
+
+
+def _advice(results: Results) -> dict[str, dict[str, dict[str, Any]]]:
+    """What costs least, by library and stage: the method, what it costs, and how it compares."""
+    return {
+        library: {
+            one.stage: {
+                "method": one.method,
+                "cost": "the reference's own" if words.is_reference(results, one) else words.number(one.delta),
+                "compared": words.compared(one),
+            }
+            for one in found
+        }
+        for library, found in words.advice(results).items()
+    }
 
 
 def _provenance(results: Results) -> dict[str, Any]:

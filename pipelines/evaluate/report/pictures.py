@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from generators.registry import MODEL_STAGES
 from pipelines.errors import RunError
 from pipelines.evaluate.results import Line, Results
 
@@ -33,18 +34,19 @@ class Panel(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One sample: the variant shown, how many variants lose it, and the pictures."""
+    """One sample: the variant shown, how many variants lose it, the pictures, and what cannot be seen in them."""
 
     key: str
     variant: str
     lost_by: int
     variants: int
     panels: Sequence[Panel]
+    note: str
 
 
 def examples(results: Results, count: int, wanted: Sequence[str]) -> list[Example]:
     """The `wanted` samples that are scored, then the worst flipped ones, `count` in all."""
-    lines = [line for line in results.lines if not line.degenerate]
+    lines = [line for line in results.lines if not line.same]
     if not lines:
         return []
     lost = np.array([line.lost_at for line in lines])
@@ -91,12 +93,19 @@ def _example(
 ) -> Example:
     key = results.keys[place]
     reference, variant = pixels[results.reference.name][key], pixels[line.name][key]
-    panels = [_panel(reference, results.reference.name), _panel(variant, line.name)]
+    noise = "+".join(line.stages[stage] for stage in line.changed if stage in MODEL_STAGES)
+    panels = [_panel(reference, results.reference.name)]
+    if set(line.changed) <= set(MODEL_STAGES):
+        return Example(
+            key, line.name, lost_by, variants, panels, f"Same pixels as the reference's: {noise} is all that differs."
+        )
+    panels.append(_panel(variant, line.name))
     if reference.shape == variant.shape:  # a decoder that turns images leaves nothing to subtract
         difference = np.abs(variant.astype(np.int16) - reference).astype(np.uint8)
         for channel, name in enumerate(("red", "green", "blue")):
             panels.append(_difference(difference[:, :, channel], name))
-    return Example(key, line.name, lost_by, variants, panels)
+    hidden = f"Its {noise} cannot be seen in the pixels." if noise else ""
+    return Example(key, line.name, lost_by, variants, panels, hidden)
 
 
 def _panel(pixels: NDArray[np.uint8], caption: str) -> Panel:

@@ -7,100 +7,70 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from generators.registry import STAGES
-from pipelines.evaluate.results import COMBINED, Line, Results, Stage
+from generators.registry import MODEL_STAGES
+from pipelines.evaluate.advice import Advice
+from pipelines.evaluate.report import words
+from pipelines.evaluate.report.row import TABLES, Cell, row
+from pipelines.evaluate.report.words import METRICS, interval, note, number, p_value, signed
+from pipelines.evaluate.results import COMBINED, Line, Results
 from pipelines.text import entry, table
 
-# What a figure is called, by the name that it has in results.json.
-METRICS = {"top1": "top-1", "top5": "top-5", "map": "mAP", "miou": "mIoU"}
 # timm's validate.py and results/results-imagenet.csv.
 _TIMM = ("model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation")
 _OWN = ("n", "delta", "ci95_low", "ci95_high", "p", "p_holm", "lost", "gained", "degenerate", "mean_residual")
-
-
-def number(value: float, digits: int = 2) -> str:
-    """A figure with a true minus sign, and no minus before zero."""
-    text = f"{value:.{digits}f}"
-    return text.replace("-", "−") if float(text) else text.replace("-", "")
-
-
-def signed(value: float) -> str:
-    """A difference with its sign."""
-    return f"+{number(value)}" if float(f"{value:.2f}") > 0 else number(value)
-
-
-def interval(line: Line) -> str:
-    """A 95% interval in points: `0.54 to 9.65`."""
-    return f"{number(line.ci95[0])} to {number(line.ci95[1])}"
-
-
-def p_value(p: float) -> str:
-    """A p-value to three digits: below 0.001 the figure itself says nothing more."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def note(line: Line) -> str:
-    """What to know of a line, in a word or two."""
-    if line.degenerate:
-        return "same pixels"
-    return "significant" if line.significant else ""
-
-
-def subject(results: Results) -> str:
-    """What was scored on what: `squeezenet on imagenet, 300 images, squash 227`."""
-    geometry = results.shards.reference.summary["geometry"]
-    size = geometry["size"]
-    sides = "x".join(map(str, size)) if isinstance(size, list) else str(size or "")
-    return (
-        f"{results.model} on {results.shards.dataset}, {len(results.keys):,} images, {geometry['name']} {sides}".strip()
-    )
-
-
-def verdict(results: Results) -> str:
-    """The main finding, in one sentence."""
-    tested = [line for line in results.lines if not line.degenerate]
-    if not tested:
-        return "Every variant has the reference's pixels: there is nothing to compare."
-    worst = max(tested, key=lambda line: line.delta)
-    significant = [line for line in tested if line.significant]
-    what = METRICS[results.metric]
-    if worst.delta <= 0:
-        return f"No variant lowers {what} below the reference's {number(results.reference.figures[results.metric])}."
-    found = (
-        f"The worst mismatch, {worst.name}, costs {number(worst.delta)} points of {what} (95% interval for it alone "
-        f"{interval(worst)}; p = {p_value(worst.p)}, {p_value(worst.p_holm)} corrected for the table)."
-    )
-    if not significant:
-        return f"{found} None of the differences can be told from chance on these {len(results.keys):,} images."
-    count = "1 variant differs" if len(significant) == 1 else f"{len(significant)} variants differ"
-    return f"{found} {count} from the reference by more than chance."
+# Longer tables than that are not read on a terminal.
+_LONGEST_TABLE = 40
 
 
 def terminal(results: Results, folder: str) -> str:
     """What is printed when the scoring is done."""
+    lines = [f"{words.subject(results)}; reference {results.reference.name}", ""]
+    lines += [*_table(results, folder), ""]
+    lines += [_row_lines(results), ""]
+    lines += [words.chain(results, *one) for one in words.chains(results)]
+    lines += [*_wanting(results)]
+    lines += [f"Does not apply: {names} ({reason})." for names, reason in words.not_applicable(results)]
+    lines += [*words.remarks(results), "", words.verdict(results), ""]
+    lines += [_advice(results, library, found) for library, found in words.advice(results).items()]
+    return "\n".join([*lines, f"Report: {folder}/report.html"])
+
+
+def _table(results: Results, folder: str) -> Iterator[str]:
     names = list(results.reference.figures)
     head = [*_head(names), ""]
-    rows = [head, *(_row(line, names, line is results.reference) for line in (results.reference, *results.lines))]
-    right = frozenset(range(1, len(head) - 1))
-    lines = [
-        f"{subject(results)}; reference {results.reference.name}",
-        "",
-        table(rows, right),
-        "",
-        f"Δ = reference − variant in points of {METRICS[results.metric]}; lost and gained count {results.counted}.",
-        "",
-    ]
-    for name, stage in results.stages.items():
-        lines.append(f"{name.capitalize():9} Δ mean {number(stage.mean)}, max {number(stage.max)} ({stage.worst})")
-    lines += [*_steps(results), "", *_remarks(results), verdict(results), f"Report: {folder}/report.html"]
-    return "\n".join(lines)
+    shown = _shown(results)
+    rows = [head, *(_line_row(line, names, line is results.reference) for line in (results.reference, *shown))]
+    yield table(rows, frozenset(range(1, len(head) - 1)))
+    yield ""
+    if left := len(results.lines) - len(shown):
+        yield f"{left} more that differ in several stages are in {folder}/results.csv."
+    yield f"Δ = reference − variant in points of {METRICS[results.metric]}; lost and gained count {results.counted}."
+
+
+def _shown(results: Results) -> Sequence[Line]:
+    """All lines of a table that can be read; of a longer one, single methods and the steps."""
+    if len(results.lines) <= _LONGEST_TABLE:
+        return results.lines
+    steps = {step.variant for step in (*results.paper_steps, *results.steps)}
+    return [line for line in results.lines if line.stage != COMBINED or line.name in steps]
+
+
+def _row_lines(results: Results) -> str:
+    """What was scored of the paper's row, a line for each figure."""
+    rows = [["stage", "Δ mean (max)", "95% interval", "p (Holm)", "of"]]
+    for cell in row(results):
+        for figure in cell.figures:
+            if (line := figure.line) is not None:
+                head = cell.head.partition(" (")[0]
+                rows.append([head, figure.text, interval(line), p_value(line.p_holm), line.name])
+    return table(rows, frozenset({1, 2, 3}))
 
 
 def _head(names: Iterable[str]) -> list[str]:
     return ["variant", *(METRICS[name] for name in names), "Δ", "95% interval", "p", "p (Holm)", "lost", "gained"]
 
 
-def _row(line: Line, names: Sequence[str], is_reference: bool) -> list[str]:
+def _line_row(line: Line, names: Sequence[str], is_reference: bool) -> list[str]:
     figures = [number(line.figures[name]) if name in line.figures else "–" for name in names]
     if is_reference:
         return [line.name, *figures, "", "", "", "", "", "", "reference"]
@@ -108,80 +78,104 @@ def _row(line: Line, names: Sequence[str], is_reference: bool) -> list[str]:
     return [line.name, *figures, *compared, f"{line.lost:,}", f"{line.gained:,}", note(line)]
 
 
-def _chain(results: Results) -> str:
-    figures = [f"{results.reference.name} {number(results.reference.figures[results.metric])}"]
-    figures += [
-        f"+ {step.method} {number(results.line(step.variant).figures[results.metric])}" for step in results.steps
-    ]
-    return f"Step by step, worst first: {' → '.join(figures)}"
-
-
-def _wanting(results: Results) -> str:
-    return f"The next step needs predictions of {' and '.join(results.missing)}. To make the shards:"
-
-
-def _steps(results: Results) -> Iterator[str]:
-    if results.steps:
-        yield _chain(results)
+def _wanting(results: Results) -> Iterator[str]:
     if results.missing:
-        yield _wanting(results)
-        yield f"  {entry('generate.py')}{results.commands[0].removeprefix('generate.py')}"
+        yield words.wanting(results)
+    if results.commands:
+        yield "To make what they need:"
+        yield from (f"  {_typed(command)}" for command in results.commands)
 
 
-def _steps_markdown(results: Results) -> Iterator[str]:
-    if results.steps:
-        yield from (_cell(_chain(results)), "")
-    if results.missing:
-        yield from (
-            _cell(_wanting(results)),
-            "",
-            "```sh",
-            f"python {results.commands[0]}",
-            "```",
-            "",
-        )
+def _typed(command: str) -> str:
+    """A command as it would be typed from where the user is."""
+    script, _, rest = command.partition(" ")
+    return f"{entry(script)} {rest}"
 
 
-def _remarks(results: Results) -> Iterator[str]:
-    if results.left_out:
-        yield f"Left out: {results.left_out:,} samples that failed in some variant or have no ground truth."
-    for names in results.alike:
-        yield f"Same pixels on every image (degenerate): {', '.join(names)}."
-    yield from results.notes
+def _advice(results: Results, library: str, found: Sequence[Advice]) -> str:
+    """With one library alone: the method of each stage that costs least, in a line."""
+    stages = [f"{one.stage} {one.method} {_cost(results, one)}" for one in found]
+    return f"With {library} alone, what costs least: {', '.join(stages)}."
+
+
+def _cost(results: Results, one: Advice) -> str:
+    return "(the reference's own)" if words.is_reference(results, one) else number(one.delta)
 
 
 def markdown(results: Results) -> str:
-    """`report.md`: a row in the layout of the paper's tables, then the table of all variants."""
-    columns = [stage for stage in (*STAGES, COMBINED) if stage in results.stages]
-    heads = {"decode": "Decode", "resize": "Resize", "color": "Color Mode", COMBINED: "Combined"}
-    what = METRICS[results.metric]
-    cells = [_mean_max(results.stages[stage]) for stage in columns]
-    names = list(results.reference.figures)
-    lines = [
-        f"| Architecture | Trained {what} | " + " | ".join(f"{heads[stage]} Δ {what}" for stage in columns) + " |",
-        "| --- | ---: |" + " ---: |" * len(columns),
-        f"| {_cell(results.model)} | {number(results.reference.figures[results.metric])} | " + " | ".join(cells) + " |",
-        "",
-        f"Δ = reference − variant, in points; mean (max) over a stage's methods. {_cell(subject(results))}; "
-        f"reference `{results.reference.name}`.",
-        "",
-        verdict(results),
-        "",
-        f"| {' | '.join(_head(names))} | |",
-        "| --- |" + " ---: |" * (len(names) + 6) + " --- |",
-    ]
-    for line in (results.reference, *results.lines):
-        name, *rest = _row(line, names, line is results.reference)
-        lines.append(f"| `{name}` | {' | '.join(rest)} |")
-    lines += ["", *_steps_markdown(results), *(f"- {_cell(text)}" for text in _remarks(results))]
+    """`report.md`: the paper's row, the table of all variants, the steps, and what to do about it."""
+    lines = [*_paper_markdown(results), "", _escaped(words.verdict(results)), "", *_table_markdown(results), ""]
+    lines += _steps_markdown(results)
+    lines += _advice_markdown(results)
+    if results.not_applicable:
+        lines += ["## What does not apply", ""]
+        lines += [f"- {_escaped(names)}: {_escaped(reason)}" for names, reason in words.not_applicable(results)]
+        lines.append("")
+    lines += [f"- {_escaped(text)}" for text in words.remarks(results)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _mean_max(stage: Stage) -> str:
-    return number(stage.mean) if stage.methods == 1 else f"{number(stage.mean)} ({number(stage.max)})"
+def _paper_markdown(results: Results) -> Iterator[str]:
+    title, what = TABLES[results.metric]
+    cells = row(results)
+    yield f"| Architecture | Trained {what} | {' | '.join(cell.head for cell in cells)} |"
+    yield "| --- | ---: |" + " ---: |" * len(cells)
+    trained = number(results.reference.figures[results.metric])
+    yield f"| {_escaped(results.model)} | {trained} | {' | '.join(map(_cell_markdown, cells))} |"
+    yield ""
+    yield (
+        f"As {title} of the SysNoise paper: Δ = reference − variant, in points of {METRICS[results.metric]}; mean "
+        "(max) over a stage's methods. Below each figure, the variant that the 95% interval and the p-value are of (of "
+        "several methods, the worst); p is corrected for the size of the table (Holm). "
+        f"{_escaped(words.subject(results))}; reference `{results.reference.name}`."
+    )
+    if dashes := [(cell.head, "; ".join(cell.dashes)) for cell in cells if cell.dashes]:
+        yield ""
+        yield from (f"- {head}: – {_escaped(reason)}" for head, reason in dashes)
+    if results.combined is not None and results.combined.stage == COMBINED:
+        yield from ("", f"{words.CHOSEN}")
 
 
-def _cell(text: str) -> str:
+def _cell_markdown(cell: Cell) -> str:
+    return "<br>".join([cell.text, *(f"`{name}`: {_escaped(', '.join(said))}" for name, said in cell.scored)])
+
+
+def _table_markdown(results: Results) -> Iterator[str]:
+    names = list(results.reference.figures)
+    yield f"| {' | '.join(_head(names))} | |"
+    yield "| --- |" + " ---: |" * (len(names) + 6) + " --- |"
+    for line in (results.reference, *results.lines):
+        name, *rest = _line_row(line, names, line is results.reference)
+        yield f"| `{name}` | {' | '.join(map(_escaped, rest))} |"
+
+
+def _steps_markdown(results: Results) -> Iterator[str]:
+    for one in words.chains(results):
+        yield from (_escaped(words.chain(results, *one)), "")
+    if results.missing:
+        yield from (_escaped(words.wanting(results)), "")
+    if results.commands:
+        commands = [f"python {command}" for command in results.commands]
+        yield from ("To make what they need:", "", "```sh", *commands, "```", "")
+
+
+def _advice_markdown(results: Results) -> Iterator[str]:
+    if not results.advice:
+        return
+    yield from ("## What to do about it", "", words.ADVICE, "")
+    for library, found in words.advice(results).items():
+        stages = [f"{one.stage} `{one.method}` {_cost(results, one)}{_compared(one)}" for one in found]
+        yield f"- With {library} alone: {', '.join(stages)}"
+    yield ""
+
+
+def _compared(one: Advice) -> str:
+    """What was found of the library's other methods, in brackets."""
+    found = words.compared(one)
+    return f" ({_escaped(found)})" if found else ""
+
+
+def _escaped(text: str) -> str:
     """Text as Markdown shows it unchanged, in a table as well."""
     return re.sub(r"([\\|<>`*_\[\]])", r"\\\1", text)
 
@@ -190,11 +184,12 @@ def timm_csv(results: Results) -> str:
     """`results.csv`: a row for each variant. For classification, timm's columns come first and in its order.
 
     The variant stands after the model's name, `interpolation` is the resize method and `crop_pct` 1: shards are cropped
-    already. `param_count` is not known here.
+    already. `param_count` is not known here. The stages of the model come last.
     """
     buffer = io.StringIO()
     figures = _TIMM if results.metric == "top1" else ("model", results.metric)
-    writer = csv.DictWriter(buffer, [*figures, "variant", *_OWN], lineterminator="\n", extrasaction="ignore")
+    columns = [*figures, "variant", *_OWN, *MODEL_STAGES]
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for line in (results.reference, *results.lines):
         writer.writerow(_timm_row(line, results))
@@ -224,4 +219,5 @@ def _timm_row(line: Line, results: Results) -> dict[str, object]:
         "gained": line.gained,
         "degenerate": str(line.degenerate).lower(),
         "mean_residual": "" if line.mean_residual is None else f"{line.mean_residual:.4f}",
+        **{stage: line.stages[stage] for stage in MODEL_STAGES},
     }

@@ -150,9 +150,12 @@ def test_the_files_agree_with_one_another(command: Command, noised: Path, predic
         assert (int(row["lost"]), int(row["gained"])) == (mine["lost"], mine["gained"])
         assert row["degenerate"] == str(mine["degenerate"]).lower()
         assert row["interpolation"] == mine["stages"]["resize"]
+    assert list(rows[0])[-4:] == ["pool", "upsample", "precision", "boxes"]
     head, _, first, *rest = (report / "report.md").read_text().splitlines()
-    assert head == "| Architecture | Trained top-1 | Decode Δ top-1 | Resize Δ top-1 | Color Mode Δ top-1 |"
-    assert first == r"| net\|1 | 83.33 | 1.04 (2.08) | 13.54 (25.00) | −2.08 |"
+    columns = "Decode | Resize | Color Mode | Precision (FP16 / INT8) | Ceil Mode | Combined |"
+    assert head == f"| Architecture | Trained ACC | {columns}"
+    cells = [cell.partition("<br>")[0] for cell in first.removeprefix(r"| net\|1 | ").split(" | ")]
+    assert cells == ["83.33", "1.04 (2.08)", "13.54 (25.00)", "−2.08", "– / –", "–", "– |"]
     assert any(line.startswith("| `pil_nearest` | 58.33 | +25.00 |") for line in rest)
 
 

@@ -1,0 +1,38 @@
+"""How each stage looks wherever it is shown: its title, its marker, and its colours on light and dark pages.
+
+Colours keep a contrast of 4.5 on the page and its panels (WCAG 2 AA, for text), and were chosen so that the closest two
+stay apart for readers with deuteranopia and protanopia as well; the marker says the same without colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from pipelines.evaluate.results import COMBINED
+
+
+class Look(NamedTuple):
+    """A title, matplotlib's marker, the character that looks like it, and a colour for each of the two pages."""
+
+    title: str
+    marker: str
+    symbol: str
+    light: str
+    dark: str
+
+
+# By stage, in order, and `combined` last.
+LOOKS: Mapping[str, Look] = MappingProxyType(
+    {
+        "decode": Look("Decode", "o", "●", "#0964a8", "#59baf2"),
+        "resize": Look("Resize", "s", "■", "#552b05", "#d5732d"),
+        "color": Look("Colour", "^", "▲", "#257749", "#1e9f6b"),
+        "pool": Look("Pooling", "v", "▼", "#620a5e", "#f63bb6"),
+        "upsample": Look("Upsampling", ">", "►", "#617518", "#d9d111"),
+        "precision": Look("Precision", "*", "★", "#333fdb", "#897afd"),
+        "boxes": Look("Boxes", "P", "✚", "#736878", "#b0e2ad"),
+        COMBINED: Look("Combined", "D", "◆", "#1d1c1e", "#e6f6fc"),
+    }
+)
