@@ -44,7 +44,7 @@ def page(results: Results, examples: Sequence[Example]) -> str:
         metrics=words.METRICS,
         paper=TABLES[results.metric],
         row=row(results),
-        chosen=words.CHOSEN if results.combined is not None and results.combined.stage == COMBINED else "",
+        chosen=words.chosen(results),
         figures=list(results.reference.figures),
         looks=LOOKS,
         sections=_sections(results),

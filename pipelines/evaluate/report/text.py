@@ -132,8 +132,8 @@ def _paper_markdown(results: Results) -> Iterator[str]:
     if dashes := [(cell.head, "; ".join(cell.dashes)) for cell in cells if cell.dashes]:
         yield ""
         yield from (f"- {head}: – {_escaped(reason)}" for head, reason in dashes)
-    if results.combined is not None and results.combined.stage == COMBINED:
-        yield from ("", f"{words.CHOSEN}")
+    if found := words.chosen(results):
+        yield from ("", found)
 
 
 def _cell_markdown(cell: Cell) -> str:

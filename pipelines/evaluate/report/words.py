@@ -13,13 +13,6 @@ from pipelines.evaluate.steps import Step
 METRICS = {"top1": "top-1", "top5": "top-5", "map": "mAP", "miou": "mIoU"}
 IN_PAPER_ORDER, WORST_FIRST = "In the paper's order", "Worst first"
 IN_BOTH_ORDERS = "In the paper's order, which is also the order of what hurts most"
-# The maximum of noisy figures is larger, on average, than the largest of what they estimate.
-CHOSEN = (
-    "The methods that are combined were chosen because they cost most on these same images, as was each stage's worst. "
-    "What costs most here does so in part by chance: these figures tend to be larger than the same methods' on other "
-    "images, and the intervals do not allow for the choice."
-)
-
 ADVICE = (
     "For each library, the method of each stage that costs least, with its Δ in points, each alone. A library's "
     "methods of a stage are compared pair by pair on the same images, at 5% corrected for their number."
@@ -116,6 +109,22 @@ def _together(results: Results) -> Iterator[str]:
         yield f"All of it combined, {line.name}, costs nothing here: Δ {number(line.delta)} {figures}."
 
 
+def chosen(results: Results) -> str:
+    """How the choice of what is combined bears on the figures; empty where nothing is.
+
+    The maximum of noisy figures is larger, on average, than the largest of what they estimate.
+    """
+    line = results.combined
+    if line is None or line.stage != COMBINED:
+        return ""
+    apart = ", int8 apart," if line.stages["precision"] == "int8" else ""
+    return (
+        f"The methods that are combined{apart} were chosen because each costs most of its stage on these same images. "
+        "What costs most here does so in part by chance: a stage's maximum and the combined figure tend to be larger "
+        "than what the same methods cost on other images, and the intervals do not allow for the choice."
+    )
+
+
 def chains(results: Results) -> list[tuple[str, Sequence[Step]]]:
     """The two orders in which stages were added, each with what it is called; one where they are the same."""
     if results.paper_steps and list(results.paper_steps) == list(results.steps):
@@ -176,5 +185,6 @@ def compared(one: Advice) -> str:
     if not one.alike:
         others = one.others[0] if better == 1 else f"all {better} others"
         return f"less than {others} by more than chance"
+    rest = "the other" if better == 1 else f"the other {better}"
     alike = f"cannot be told from {', '.join(one.alike)}"
-    return f"{alike}; less than the other {better} by more than chance" if better else alike
+    return f"{alike}; less than {rest} by more than chance" if better else alike

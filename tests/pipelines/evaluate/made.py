@@ -71,7 +71,7 @@ def made(
     compositions: Sequence[str] = (),
     reasons: Mapping[str, str] | None = None,
     unchanged: Collection[str] = (),
-    count: int = 400,
+    count: int = 150,
     model: str = "resnet18",
 ) -> Results:
     """Results of variants with one method each, whose images are worse by `costs` on average, and of compositions."""

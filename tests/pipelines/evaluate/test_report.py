@@ -8,11 +8,14 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -21,9 +24,16 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 import score
+from generators.registry import STAGES
+from generators.variant import parse
+from pipelines.evaluate.classification import Classification
 from pipelines.evaluate.report import pictures
+from pipelines.evaluate.report.looks import LOOKS
+from pipelines.evaluate.report.page import page
+from pipelines.evaluate.results import COMBINED, Results, Unscored, as_json, compare
 from pipelines.evaluate.shards import Shards
 from tests.pipelines.evaluate.conftest import write_predictions, wrong_in
+from tests.pipelines.evaluate.made import MODEL, PIXELS, whole
 
 WRONG = {"pil_bilinear": range(4), "opencv": range(4), "ffmpeg": range(5), "pil_nearest": range(1, 30)}
 
@@ -35,6 +45,27 @@ def report(noised: Path, truth: dict[str, int], tmp_path_factory: pytest.TempPat
     words = ["--shards", noised, "--predictions", folder / "predictions", "--output", folder, "--name", "a <b> & net"]
     assert score.main([str(word) for word in words]) == 0
     return folder
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    """A detector's, of all seven stages and their compositions."""
+    costs = {**PIXELS, **{**MODEL, "floor_mode": 0.002}}
+    return whole("map", costs, reasons={"ceil_mode_average": "no average-pooling"}, unchanged=("fp16",))
+
+
+@pytest.fixture(scope="module")
+def large(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("large")
+    (folder / "report.html").write_text(page(results, []), encoding="utf-8")
+    (folder / "results.json").write_text(json.dumps(as_json(results)))
+    return folder
+
+
+@pytest.fixture(params=["report", "large"])
+def either(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +107,18 @@ def test_the_page_has_the_numbers_and_nothing_goes_wrong(browser: webdriver.Chro
         assert [float(end) for end in cells["95% interval"].split(" to ")] == pytest.approx(mine["ci95"], abs=0.005)
         assert (int(cells["lost"]), int(cells["gained"])) == (mine["lost"], mine["gained"])
         assert (cells["note"] == "same pixels") == mine["degenerate"]
-    stages = [cell.text.replace("−", "-") for cell in browser.find_elements(By.CSS_SELECTOR, "#stages td")]
-    found = [[float(n) for n in re.findall(r"-?\d+\.\d+", text)] for text in stages]
+    shown = row_cells(browser)
     decode, resize = results["stages"]["decode"], results["stages"]["resize"]
-    assert found[1:] == [pytest.approx([decode["mean"], decode["max"]], abs=0.005), [round(resize["mean"], 2)]]
+    assert shown["decode"][0] == [pytest.approx(decode["mean"], abs=0.005), pytest.approx(decode["max"], abs=0.005)]
+    assert shown["resize"][0] == [pytest.approx(resize["mean"], abs=0.005)]
+    assert [column for column, (figures, _) in shown.items() if not figures] == [
+        "color",
+        "precision",
+        "pool",
+        "combined",
+    ]
     charts = browser.find_elements(By.CSS_SELECTOR, "svg.chart")
-    assert len(charts) == 3
+    assert len(charts) == 4
     named = {title.get_attribute("textContent") for title in charts[0].find_elements(By.TAG_NAME, "title")}
     assert len(named) == len(WRONG) - 1
     assert not browser.get_log("browser")
@@ -90,15 +127,87 @@ def test_the_page_has_the_numbers_and_nothing_goes_wrong(browser: webdriver.Chro
     assert {url.partition(":")[0] for url in urls} <= {"file", "data"}
 
 
-@pytest.mark.parametrize("width", [320, 360, 1200])
-def test_nothing_is_cut_off_at_any_width(width: int, browser: webdriver.Chrome, report: Path) -> None:
-    show(browser, report, width)
+def row_cells(browser: webdriver.Chrome) -> dict[str, tuple[list[float], list[str]]]:
+    """The figures of each cell of the paper's row, and the lines below them."""
+    found = {}
+    for cell in browser.find_elements(By.CSS_SELECTOR, "#stages td[data-column]"):
+        figures, *lines = cell.text.replace("−", "-").splitlines()
+        numbers = [float(number) for number in re.findall(r"-?\d+\.\d+", figures)]
+        found[str(cell.get_attribute("data-column"))] = (numbers, lines)
+    return found
+
+
+def test_the_row_has_an_interval_and_a_p_value_in_every_cell(browser: webdriver.Chrome, large: Path) -> None:
+    show(browser, large)
+    found: dict[str, Any] = json.loads((large / "results.json").read_text())
+    cells = row_cells(browser)
+    assert list(cells) == ["decode", "resize", "color", "precision", "pool", "upsample", "boxes", "combined"]
+    of = {stage: [found["stages"][stage]["worst"]] for stage in cells if stage not in ("precision", "combined")}
+    of |= {"precision": ["fp16", "int8"], "combined": [found["combined"]["variant"]]}
+    for column, (figures, lines) in cells.items():
+        variants = [found["variants"][name] for name in of[column]]
+        assert figures[-len(variants) :] == pytest.approx([mine["delta"] for mine in variants], abs=0.005)
+        named = [line for line in lines if line in found["variants"]]
+        assert named == (of[column] if column != "combined" else [])
+        ends = [[float(end) for end in line[4:].split(" to ")] for line in lines if line.startswith("95% ")]
+        assert ends == [pytest.approx(mine["ci95"], abs=0.005) for mine in variants]
+        p_values = [float(line[4:]) for line in lines if line.startswith("p ")]
+        assert p_values == pytest.approx([max(mine["p_holm"], 0.001) for mine in variants], abs=5e-4)
+    assert "changed nothing" in cells["precision"][1]
+
+
+def test_every_stage_has_its_section_its_symbol_and_its_charts(browser: webdriver.Chrome, large: Path) -> None:
+    show(browser, large)
+    titles = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "th.stage")]
+    assert titles == [f"{look.symbol} {look.title}" for look in LOOKS.values()]
+    assert list(LOOKS) == [*STAGES, COMBINED]
+    assert len({look.marker for look in LOOKS.values()}) == len({look.symbol for look in LOOKS.values()}) == len(LOOKS)
+    labels = [chart.get_attribute("aria-label") or "" for chart in browser.find_elements(By.CSS_SELECTOR, "svg.chart")]
+    assert len(set(labels)) == 5
+    assert sum(label.startswith("What is lost") for label in labels) == 2
+    found: dict[str, Any] = json.loads((large / "results.json").read_text())
+    residuals = browser.find_element(By.CSS_SELECTOR, 'svg[aria-label^="Difference in score against"]')
+    named = [str(title.get_attribute("textContent")) for title in residuals.find_elements(By.TAG_NAME, "title")]
+    noise = ("pool", "upsample", "precision", "boxes")
+    pixels = [n for n, v in found["variants"].items() if all(v["stages"][stage] == "none" for stage in noise)]
+    shown = [name for name in pixels if name != found["reference"] and not found["variants"][name]["degenerate"]]
+    assert sorted(title.partition(":")[0] for title in named) == sorted(shown)
+    heads = browser.find_elements(By.CSS_SELECTOR, "th")
+    assert all(head.get_attribute("scope") for head in heads)
+
+
+BOXES = """
+    return Array.from(document.querySelectorAll(arguments[0]), element => {
+        const box = element.getBoundingClientRect();
+        return [box.left, box.top, box.right, box.bottom, element.textContent];
+    });
+"""
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_nothing_is_cut_off_at_any_width(width: int, browser: webdriver.Chrome, either: Path) -> None:
+    show(browser, either, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    for text in browser.find_elements(By.CSS_SELECTOR, "svg.chart text"):
-        box = text.rect
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= width
-        assert box["height"] >= 8  # pixels: readable
+    for left, top, right, bottom, _ in browser.execute_script(BOXES, "svg.chart text"):
+        assert left >= 0
+        assert right <= width
+        assert bottom - top >= 7.5  # pixels: readable
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_label_of_a_chart_covers_another(width: int, browser: webdriver.Chrome, large: Path) -> None:
+    show(browser, large, width)
+    for place in range(5):
+        browser.execute_script(
+            "document.querySelectorAll('svg.chart')[arguments[0]].id = 'chart' + arguments[0]", place
+        )
+        boxes = browser.execute_script(BOXES, f"#chart{place} text")
+        for index, (left, top, right, bottom, name) in enumerate(boxes):
+            for other_left, other_top, other_right, other_bottom, other in boxes[:index]:
+                across = min(right, other_right) - max(left, other_left)
+                down = min(bottom, other_bottom) - max(top, other_top)
+                # The box of a line is higher than its letters.
+                assert across <= 0 or down <= 0.35 * (bottom - top), (name, other)
 
 
 def luminance(color: str) -> float:
@@ -108,16 +217,67 @@ def luminance(color: str) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
+def contrast(one: float, other: float) -> float:
+    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
+
+
+COLORS = """
+    return Array.from(document.querySelectorAll(arguments[0]), element =>
+        [getComputedStyle(element)[arguments[1]], element.textContent]);
+"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read_in_the_light_and_in_the_dark(scheme: str, browser: webdriver.Chrome, report: Path) -> None:
-    show(browser, report, scheme=scheme)
+def test_text_can_be_read_in_the_light_and_in_the_dark(scheme: str, browser: webdriver.Chrome, either: Path) -> None:
+    show(browser, either, scheme=scheme)
     paper = luminance(browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color"))
     assert (paper > 0.5) == (scheme == "light")
-    for selector, name in (("p, th, td, h2, figcaption, .mark", "color"), ("svg.chart text", "fill")):
-        for element in browser.find_elements(By.CSS_SELECTOR, selector):
-            ink = luminance(element.value_of_css_property(name))
-            contrast = (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05)
-            assert contrast >= 4.5, (element.text, contrast)  # WCAG 2 AA
+    for selector, name in (("p, th, td, li, small, b, h2, h3, figcaption, .mark", "color"), ("svg.chart text", "fill")):
+        found = browser.execute_script(COLORS, selector, name)
+        assert found
+        for color, text in found:
+            assert contrast(luminance(color), paper) >= 4.5, text  # WCAG 2 AA
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_colours_of_stages_can_be_read_and_told_apart(dark: bool, large: Path) -> None:
+    """On the page and on its panels, by the style sheet alone; for colour-blind readers as well."""
+    style = (large / "report.html").read_text().partition("<style>")[2].partition("</style>")[0]
+    blocks = re.findall(r":root {(.*?)}", style, re.DOTALL)
+    colors = dict(re.findall(r"--([a-z]+): *(#[0-9a-f]{6})", blocks[dark]))
+    assert set(LOOKS) <= set(colors)
+    for stage, ground in product([*LOOKS, "ink", "muted", "accent"], ("paper", "panel")):
+        assert contrast(luminance(rgb(colors[stage])), luminance(rgb(colors[ground]))) >= 4.5, (stage, ground)
+    for one, other in combinations(LOOKS, 2):
+        for seen in (np.eye(3), DEUTERANOPIA, PROTANOPIA):
+            distance = np.linalg.norm(lab(seen @ linear(colors[one])) - lab(seen @ linear(colors[other])))
+            assert distance > 20, (one, other)
+
+
+# Machado, Oliveira and Fernandes, IEEE TVCG 15, 2009, at full severity, for linear RGB.
+PROTANOPIA = np.array(
+    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+)
+DEUTERANOPIA = np.array(
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
+)
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def rgb(color: str) -> str:
+    return " ".join(str(int(color[place : place + 2], 16)) for place in (1, 3, 5))
+
+
+def linear(color: str) -> NDArray[np.float64]:
+    channels = np.array(rgb(color).split(), float) / 255
+    found: NDArray[np.float64] = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return found
+
+
+def lab(color: NDArray[np.float64]) -> NDArray[np.float64]:
+    """CIE L*a*b* of linear sRGB, for D65."""
+    x, y, z = np.cbrt(XYZ @ np.clip(color, 0, 1) / [0.9505, 1, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 def test_a_keyboard_reaches_everything_that_scrolls_or_opens(browser: webdriver.Chrome, report: Path) -> None:
@@ -164,6 +324,31 @@ def test_the_pictures_are_the_shards_pixels(browser: webdriver.Chrome, report: P
         wanted = difference[:, :, channel]
         assert seen[2 + channel].max() == 255
         assert np.corrcoef(seen[2 + channel][:, :, 0].ravel(), wanted.ravel())[0, 1] > 0.999
+
+
+def noised_results(shards: Shards, truth: dict[str, int], folder: Path) -> Results:
+    """Of variants with noise in the model: one that loses more than its pixels, and one that loses the most."""
+    names = ("pil_bilinear", "int8", "ffmpeg+ceil_mode+int8")
+    shards = shards.with_noise([parse(name, shards.base) for name in names]).only(names)
+    wrong = dict(zip(names, (range(3), range(6), range(3, 30)), strict=True))
+    write_predictions(folder, {name: wrong_in(truth, places) for name, places in wrong.items()})
+    task = Classification(shards, folder / "pil_bilinear.csv")
+    scores = {name: task.score(name, folder / f"{name}.csv") for name in names}
+    return compare("net", shards, task, scores, Unscored(), (), ())
+
+
+def test_noise_in_a_model_has_no_pictures_of_its_own(shards: Shards, truth: dict[str, int], tmp_path: Path) -> None:
+    results = noised_results(shards, truth, tmp_path)
+    both = pictures.examples(results, 1, ())[0]
+    assert both.variant == "ffmpeg+ceil_mode+int8"
+    assert [panel.caption for panel in both.panels[:2]] == ["pil_bilinear", "ffmpeg+ceil_mode+int8"]
+    assert both.note == "Its ceil_mode+int8 cannot be seen in the pixels."
+    alone = replace(results, lines=[line for line in results.lines if line.name == "int8"])
+    (shown, *_) = pictures.examples(alone, 1, ())
+    assert [panel.caption for panel in shown.panels] == ["pil_bilinear"]
+    assert shown.note == "Same pixels as the reference's: int8 is all that differs."
+    assert shown.note.replace("'", "&#39;") in page(results, [shown])
+    assert not pictures.examples(replace(alone, lines=[replace(alone.lines[0], unchanged=True)]), 1, ())
 
 
 def test_a_single_picture_element_is_lossless() -> None:

@@ -151,12 +151,13 @@ def test_the_verdict_has_the_worst_mismatch_and_what_all_of_it_costs(detector: R
     said, last = words.verdict(detector), found["combined"]
     assert said.startswith(f"The worst mismatch, {worst}, costs {single[worst]['delta']:.2f} points of mAP (95% ")
     assert f"All of it combined, {last['variant']}, costs {last['delta']:.2f} points (95% interval " in said
-    assert words.CHOSEN in text.markdown(detector)
+    assert "combined, int8 apart, were chosen" in text.markdown(detector)
+    assert "combined were chosen" in text.markdown(whole("top1", {"ffmpeg": 0.03, "pil_nearest": 0.05}))
     # One stage alone is no combination.
     alone = made("top1", {"pil_nearest": 0.05})
     assert alone.combined is not None
     assert "combined" not in words.verdict(alone)
-    assert words.CHOSEN not in text.markdown(alone)
+    assert "chosen" not in text.markdown(alone)
     better = whole("top1", {"ffmpeg": -0.05, "pil_nearest": -0.06})
     assert words.verdict(better).startswith("No variant alone lowers top-1 below the reference's")
     assert "costs nothing here" in words.verdict(better)
@@ -203,6 +204,7 @@ def test_markdown_shows_what_was_written_and_no_more() -> None:
         (("a",), (), "less than a by more than chance"),
         (("a", "b"), (), "less than all 2 others by more than chance"),
         (("a", "b"), ("a", "b"), "cannot be told from a, b"),
+        (("a", "b"), ("b",), "cannot be told from b; less than the other by more than chance"),
         (("a", "b", "c"), ("b",), "cannot be told from b; less than the other 2 by more than chance"),
     ],
 )
