@@ -24,8 +24,11 @@ MAX_RESIZED_PIXELS = 2**24
 # What YOLO deployments pad with (Ultralytics' LetterBox, `padding_value`).
 PADDING = 114
 
-# One number, or two: short and long side for `keep_ratio`, width and height for `stretch`.
+# One number, or two: short and long side for `keep_ratio`, width and height for `stretch`, and for those in `CROPPED`
+# the side of the crop and the one before it, which is left out where it is `before_crop`'s.
 Size = tuple[int, ...]
+# The geometries that cut the centre out of a larger image.
+CROPPED = frozenset({"crop", "squash"})
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,18 @@ class Frame:
         return move(np.asarray(coordinates, np.float64).reshape(-1, 2)).reshape(shape)
 
 
-def _before_crop(size: int) -> int:
-    """Side to resize to before a crop of `size`: 256 for 224, truncated as the official SysNoise generator does."""
-    return int(size * 8 / 7)
+def before_crop(side: int) -> int:
+    """What is resized to before a crop of `side`: 256 for 224, truncated as the official SysNoise generator does."""
+    return int(side * 8 / 7)
+
+
+def _sides(size: Size) -> tuple[int, int]:
+    """The side of the crop, and the one before it. Raises ValueError where it does not fit."""
+    side, *given = size
+    (before,) = given or [before_crop(side)]
+    if before < side:
+        raise ValueError(f"a crop of {side} pixels does not fit into {before}")
+    return side, before
 
 
 def _centre(width: int, height: int, size: int) -> tuple[int, int]:
@@ -92,18 +104,16 @@ def _centre(width: int, height: int, size: int) -> tuple[int, int]:
 
 
 def crop(width: int, height: int, size: Size) -> Frame:
-    """torchvision's Resize + CenterCrop: shorter side to size*8/7, the other to `int(long * target / short)`."""
-    (side,) = size
-    short = _before_crop(side)
+    """torchvision's Resize + CenterCrop: shorter side to that before the crop, the other in proportion, truncated."""
+    side, short = _sides(size)
     portrait = width <= height
     resize = (short, int(short * height / width)) if portrait else (int(short * width / height), short)
     return Frame((width, height), resize, *_centre(*resize, side), side, side)
 
 
 def squash(width: int, height: int, size: Size) -> Frame:
-    """The official SysNoise generator's: both sides to size*8/7, aspect ignored, then the centre crop."""
-    (side,) = size
-    before = _before_crop(side)
+    """The official SysNoise generator's: both sides to that before the crop, aspect ignored, then the centre."""
+    side, before = _sides(size)
     return Frame((width, height), (before, before), *_centre(before, before, side), side, side)
 
 
@@ -149,8 +159,8 @@ class Geometry:
 
 GEOMETRIES: Mapping[str, Geometry] = MappingProxyType(
     {
-        "crop": Geometry(crop, (1,), "N"),
-        "squash": Geometry(squash, (1,), "N"),
+        "crop": Geometry(crop, (1, 2), "N"),
+        "squash": Geometry(squash, (1, 2), "N"),
         "keep_ratio": Geometry(keep_ratio, (2,), "SHORT,LONG"),
         "letterbox": Geometry(letterbox, (1,), "N"),
         "stretch": Geometry(stretch, (1, 2), "N or WxH"),

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from generators.geometry import GEOMETRIES, Size
+from generators.geometry import CROPPED, GEOMETRIES, Size
 from pipelines.command import option, positive
 from pipelines.generate.datasets import DATASETS, parse_size
 
@@ -54,7 +54,11 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Target:
-    """What images are resized to; None is the dataset's own."""
+    """What images are resized to; None is the dataset's own.
+
+    `size` is what `--size` takes: of a crop its side alone. What is before the crop, `resize` says in pixels or
+    `crop_pct` as timm does: floor(size / crop_pct).
+    """
 
     geometry: str | None = option(
         "default: crop; coco: keep_ratio; cityscapes: identity", choices=tuple(GEOMETRIES), under="size"
@@ -66,6 +70,13 @@ class Target:
     crop_pct: float | None = option(
         "the side before the centre crop: N, or size / P; default: size * 8/7", type=_share, metavar="P"
     )
+
+    @classmethod
+    def of(cls, geometry: str, size: Size) -> Target:
+        """What a configuration's geometry and size were asked for as."""
+        if geometry in CROPPED and len(size) == 2:
+            return cls(geometry, size[:1], size[1])
+        return cls(geometry, size)
 
 
 @dataclass(frozen=True)

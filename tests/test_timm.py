@@ -5,6 +5,7 @@ The tests with PyTorch are skipped where it or timm is not installed; requiremen
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import subprocess
@@ -12,9 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+from generators.geometry import frame
+from generators.registry import METHODS
+from pipelines.generate.datasets import choose_geometry
+from pipelines.options import Target
 from tests.conftest import Command
 from tests.test_recipes import recipe, run
 
@@ -72,6 +79,32 @@ if __name__ == "__main__":
 """
 
 
+# Sizes and shares that timm's models have.
+CROPPED = [(224, 0.875), (224, 0.9), (224, 0.95), (240, 0.9), (299, 0.875), (224, 0.965), (288, 1.0)]
+# The crops of timm's evaluation, of a picture in a file: the sha256 of the pixels of each.
+CROPS = """
+import hashlib, json, sys
+import torch
+try:
+    import torchvision
+except RuntimeError:  # as above
+    from torch import library
+    for name in ("nms", "qnms"):
+        library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+import numpy as np
+from PIL import Image
+from timm.data.transforms_factory import transforms_imagenet_eval
+
+picture = Image.open(sys.argv[1])
+for size, share, mode in json.loads(sys.argv[2]):
+    steps = transforms_imagenet_eval(size, crop_pct=share, crop_mode=mode, interpolation="bilinear").transforms[:2]
+    found = picture
+    for step in steps:
+        found = step(found)
+    print(hashlib.sha256(np.ascontiguousarray(np.asarray(found)).tobytes()).hexdigest())
+"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
     """A folder with `out/sample/pil_lanczos` in one tar, as after `make sample`."""
@@ -121,3 +154,22 @@ def test_timm_reads_every_sample(folder: Path, rows: list[dict[str, Any]], tmp_p
     assert found["samples"] == len(expected)
     assert found["read"] == expected
     assert sorted(found["loaded"]) == sorted(expected)
+
+
+@pytest.mark.usefixtures("torch")
+def test_crops_are_timm_s(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (301, 423, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    asked = [(size, share, mode) for size, share in CROPPED for mode in ("center", "squash")]
+    words = [sys.executable, "-c", CROPS, str(tmp_path / "picture.png"), json.dumps(asked)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = []
+    for size, share, mode in asked:
+        name = {"center": "crop", "squash": "squash"}[mode]
+        geometry, sides = choose_geometry("imagenet", Target(name, (size,), crop_pct=share))
+        found = frame(geometry, 423, 301, sides)
+        assert found.resize is not None
+        cut = found.cut(METHODS["pil_bilinear"].load()(pixels, *found.resize))
+        expected.append(hashlib.sha256(cut.tobytes()).hexdigest())
+    assert done.stdout.split() == expected

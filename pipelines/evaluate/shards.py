@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from generators.geometry import Size
 from generators.registry import METHODS, PIXEL_STAGES, STAGES
 from generators.variant import DEFAULT_REFERENCE, NONE, Variant, VariantError, parse
 from generators.variant import reference as base_variant
@@ -26,6 +27,8 @@ from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_s
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_file, read_groups
 from manifests.verify import decode, decode_label_map, variant_folders
 from pipelines.errors import RunError, UsageError
+from pipelines.generate.config import size_from_json
+from pipelines.generate.datasets import words as geometry_words
 from pipelines.generate.sources.imagenet import FlatSource, TarSource
 from pipelines.text import first_line
 
@@ -244,21 +247,23 @@ class Shards:
                 f"the label map of {stored.key} cannot be read ({first_line(error)}): run verify.py"
             ) from None
 
-    def command(self, names: Sequence[str]) -> str:
-        """The command that makes the pixels of these variants beside those that are there."""
+    def command(self, names: Sequence[str], other: tuple[str, Size] | None = None) -> str:
+        """The command that makes the pixels of these variants beside those that are there.
+
+        With an `other` geometry and size it makes them elsewhere.
+        """
         config = self.config
         pixels = dict.fromkeys(parse(name, self.base).pixels for name in names)
-        size = config["size"]
+        geometry, size = other or (str(config["geometry"]), size_from_json(config["size"]))
         words = ["generate.py", "--variant", ",".join(pixels), "--dataset", self.dataset]
         words += ["--source", "…"] if self.dataset != "sample" else []
         words += ["--annotations", "…"] if self.dataset == "coco" else []
         words += ["--labels", "…"] if config["source"].get("kind") in _LABELLED_BY_LIST else []
-        words += ["--geometry", str(config["geometry"])]
-        words += ["--size", ",".join(map(str, size)) if isinstance(size, list) else str(size)] if size else []
+        words += geometry_words(geometry, size)
         words += ["--reference", str(config["reference"])] if config["reference"] != DEFAULT_REFERENCE else []
         words += ["--image-format", str(config["image_format"])] if config["image_format"] != "png" else []
         words += ["--samples-per-shard", str(config["samples_per_shard"])]
-        return " ".join([*words, "--output", shlex.quote(str(self.root.parent))])
+        return " ".join([*words, "--output", "…" if other else shlex.quote(str(self.root.parent))])
 
 
 def _holding(variant: ScoredVariant, wanted: Collection[str] | None) -> Iterator[Mapping[str, Any]]:

@@ -66,7 +66,7 @@ def generate(options: Options) -> int:
 
 
 def _generate(options: Options, ray: _Ray) -> int:
-    geometry, size = choose_geometry(options.dataset, options.target.geometry, options.target.size)
+    geometry, size = choose_geometry(options.dataset, options.target)
     base, variants = _variants(options, geometry, ray)
     if options.dataset == "cityscapes":
         _check_png({variant.decode for variant in (base, *variants)})

@@ -11,6 +11,7 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
+from generators.geometry import CROPPED
 from generators.registry import PIXEL_STAGES
 from manifests.schema import CARD_ENTRY, SPLIT, TABLE
 from pipelines.generate.card import TERMS, alike, variants_table
@@ -107,7 +108,9 @@ def _geometry(geometry: Mapping[str, Any]) -> str:
     sides = geometry["size"]
     if not sides:
         return f"Geometry: `{geometry['name']}`."
-    return f"Geometry: `{geometry['name']}`, size {','.join(map(str, sides)) if isinstance(sides, list) else sides}."
+    between = " of " if geometry["name"] in CROPPED else ","
+    written = between.join(map(str, sides)) if isinstance(sides, list) else sides
+    return f"Geometry: `{geometry['name']}`, size {written}."
 
 
 def _reference(summaries: Sequence[Summary]) -> str | None:

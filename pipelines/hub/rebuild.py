@@ -53,7 +53,7 @@ def _generate(options: RebuildOptions, found: Sequence[Published]) -> None:
             dataset=config.dataset,
             inputs=options.inputs,
             output=str(options.output.absolute()),
-            target=Target(config.geometry, config.size),
+            target=Target.of(config.geometry, config.size),
             reference=config.reference,
             samples_per_shard=config.samples_per_shard,
             image_format=config.image_format,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from generators.geometry import GEOMETRIES, MAX_RESIZED_PIXELS, Frame, frame
+from generators.geometry import GEOMETRIES, MAX_RESIZED_PIXELS, Frame, before_crop, frame
 from generators.registry import METHODS
 
 SIDES = st.integers(1, 4000)
@@ -105,6 +105,35 @@ def test_crop_at_224_is_torchvision_s_resize_256_and_center_crop(width: int, hei
     assert (found.resize[0] <= found.resize[1]) == (width <= height or max(found.resize) == 256)
     assert found.crop_y == int(round((found.resize[1] - 224) / 2.0))  # noqa: RUF046 - torchvision's own words
     assert found.crop_x == int(round((found.resize[0] - 224) / 2.0))  # noqa: RUF046 - likewise
+
+
+@given(SIDES, SIDES, st.sampled_from([(224, 235), (224, 232), (240, 266), (224, 224), (331, 378), (1, 9)]))
+def test_crop_of_any_side_is_torchvision_s(width: int, height: int, size: tuple[int, int]) -> None:
+    side, before = size
+    short, long = sorted((width, height))
+    assume(before * before * long / short < MAX_RESIZED_PIXELS)
+    found = frame("crop", width, height, size)
+    assert found.resize is not None
+    assert (min(found.resize), max(found.resize)) == (before, int(before * long / short))
+    assert (found.width, found.height) == (side, side)
+    assert found.crop_x == int(round((found.resize[0] - side) / 2.0))  # noqa: RUF046 - torchvision's own words
+    assert found.crop_y == int(round((found.resize[1] - side) / 2.0))  # noqa: RUF046 - likewise
+    squashed = frame("squash", width, height, size)
+    assert squashed.resize == (before, before)
+    assert squashed.crop_x == squashed.crop_y == round((before - side) / 2)
+
+
+@given(SIDES, SIDES, st.sampled_from([32, 160, 224, 227, 299, 384]), st.sampled_from(["crop", "squash"]))
+def test_the_usual_side_before_the_crop_may_be_named(width: int, height: int, side: int, name: str) -> None:
+    short, long = sorted((width, height))
+    assume(440 * 440 * long / short < MAX_RESIZED_PIXELS)
+    assert frame(name, width, height, (side, before_crop(side))) == frame(name, width, height, (side,))
+
+
+def test_a_crop_that_does_not_fit_is_refused() -> None:
+    for size in ((224, 223), (), (224, 256, 3)):
+        with pytest.raises(ValueError, match=r"does not fit|values to unpack"):
+            frame("crop", 640, 480, size)
 
 
 @pytest.mark.parametrize(("size", "side"), [(224, 256), (227, 259), (299, 341), (33, 37)])

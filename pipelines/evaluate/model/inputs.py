@@ -86,12 +86,13 @@ def fitting(takes: Input, preprocessing: Preprocessing, pixels: NDArray[np.uint8
 
     Raises UsageError where the stated size or batch is not the model's, and where an open one must be stated.
     """
-    size = preprocessing.size
-    if size is not None and {takes.width or size, takes.height or size} != {size}:
+    frame = preprocessing.frame or (None, None)
+    width, height = takes.width or frame[0], takes.height or frame[1]
+    if preprocessing.frame is not None and (width, height) != frame:
+        size = "x".join(map(str, dict.fromkeys(frame)))
         raise UsageError(f"size = {size} is not what the model takes, {takes.width}x{takes.height}: leave it out")
     if takes.batch is not None and takes.batch != preprocessing.batch:
         raise UsageError(f"the model takes {takes.batch} images at a time: give batch = {takes.batch}")
-    height, width = takes.height or size, takes.width or size
     if preprocessing.head is not None and (height is None or width is None):
         raise UsageError("the model leaves the size of its input open: give it, such as size = 416")
     return Inputs(width or pixels.shape[1], height or pixels.shape[0], preprocessing)

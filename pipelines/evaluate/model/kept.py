@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from pipelines.files import replacing
 
 def origin(shards: Shards, model: Path, preprocessing: Preprocessing, runtime: str) -> dict[str, Any]:
     """What decides predictions, the pixels of a variant aside, as plain JSON values."""
-    stated = json.loads(json.dumps(asdict(preprocessing)))
+    stated = json.loads(json.dumps(preprocessing.of_predictions()))
     config = str(shards.reference.summary["config_sha256"])
     return {"model": _model_sha256(model), "preprocessing": stated, "onnxruntime": runtime, "shards": config}
 
@@ -117,7 +117,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
         if old[name] == value:
             continue
         if name == "preprocessing":
-            keys = [key for key in value if old[name].get(key) != value[key]]
-            yield f"{name} ({', '.join(keys)})"
+            if keys := [key for key in value if old[name].get(key) != value[key]]:
+                yield f"{name} ({', '.join(keys)})"
         else:
             yield name

@@ -17,8 +17,14 @@ and some need a few of these:
     placement = "top_left"        # ... which stand there, or in the "center"
     score_threshold = 0.01        # detectors: boxes with less are dropped; default: the head's own
     nms_iou = 0.65                # detectors: boxes that overlap more are one; default: the head's own
-    size = 416                    # the input's side, where the model leaves it open
     batch = 8                     # images at a time; default 1, as outputs of some int8 models depend on it
+    size = 416                    # the input's side, where the model leaves it open, and the --size of its shards, ...
+
+which may be [800, 1333] or [width, height] as well. The rest of what its shards are made with, by generate.py's names:
+
+    geometry = "crop"
+    resize = 235                  # the side before the centre is cropped, in pixels ...
+    crop_pct = 0.95               # ... or as a share, as timm has it: floor(size / crop_pct)
 
 Refuses what is not stated, not known, or of the wrong kind.
 """
@@ -29,14 +35,19 @@ import difflib
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from generators.geometry import CROPPED, GEOMETRIES, Size
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.heads import HEADS
 from pipelines.evaluate.predictions import CLASSES
+from pipelines.evaluate.shards import Shards
+from pipelines.generate.config import size_from_json
+from pipelines.generate.datasets import DATASETS, choose_geometry, words
+from pipelines.options import Target
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -49,7 +60,8 @@ class Preprocessing:
     """x = (pixel * scale - mean) / std for pixels of 0 to 255, and how outputs are read; see the module.
 
     `mean` and `std` have the model's order of channels. `labels` has the dataset's label of each of the model's
-    outputs, -1 for none. `pad` and `placement` are None where no image is smaller than the model's input.
+    outputs, -1 for none. `pad` and `placement` are None where no image is smaller than the model's input. `size`,
+    `geometry`, `resize` and `crop_pct` are None where shards of any are taken.
     """
 
     mean: tuple[float, float, float]
@@ -62,10 +74,27 @@ class Preprocessing:
     head: str | None = None
     pad: int | None = None
     placement: str | None = None
-    size: int | None = None
+    size: int | tuple[int, int] | None = None
     score_threshold: float = 0.01
     nms_iou: float = 0.65
     batch: int = 1
+    geometry: str | None = None
+    resize: int | None = None
+    crop_pct: float | None = None
+
+    @property
+    def frame(self) -> tuple[int, int] | None:
+        """The width and height of an input that the model leaves open; None where it is not stated."""
+        if isinstance(self.size, int):
+            return self.size, self.size
+        return self.size if self.geometry == "stretch" else None
+
+    def of_predictions(self) -> dict[str, Any]:
+        """What predictions depend on: not what decides shards alone, as size does where no image is padded."""
+        of_shards = {"geometry", "resize", "crop_pct"}
+        if self.head is None or self.frame is None:
+            of_shards.add("size")
+        return {name: value for name, value in asdict(self).items() if name not in of_shards}
 
 
 # What `labels` is called on a command line that has another --labels.
@@ -103,10 +132,66 @@ def read_preprocessing(model: Path, given: Mapping[str, Any]) -> Preprocessing:
         )
     if values.get("class_offset") and "labels" in values:
         raise UsageError(f"{model.name}: class_offset and labels both say what a class is called: give one of them")
+    if "resize" in values and "crop_pct" in values:
+        raise UsageError(f"{path}: resize and crop_pct both say what is before the crop: give one of them")
     if "head" in values:
         head = HEADS[values["head"]]
         values = {"score_threshold": head.score_threshold, "nms_iou": head.nms_iou, **values}
     return Preprocessing(**values)
+
+
+def wanted_geometry(preprocessing: Preprocessing, target: Target, dataset: str) -> Target:
+    """What shards for a model are to be made with: what the command line asks for, then what its TOML states.
+
+    The TOML's `resize` belongs to its size and geometry: where the command line has others, it does not count.
+    """
+    geometry = target.geometry or preprocessing.geometry
+    size = target.size or _shards_size(preprocessing.size, geometry or DATASETS[dataset].geometry)
+    resize, crop_pct = target.resize, target.crop_pct
+    if resize is None and crop_pct is None and (target.geometry is None or target.geometry in CROPPED):
+        resize = preprocessing.resize if target.size is None else None
+        crop_pct = preprocessing.crop_pct
+    return Target(geometry, size, resize, crop_pct)
+
+
+def _shards_size(size: int | tuple[int, int] | None, geometry: str) -> Size | None:
+    """The `--size` that a TOML's size is: keep_ratio's two sides may be one."""
+    if isinstance(size, int):
+        return (size, size) if geometry == "keep_ratio" else (size,)
+    return size
+
+
+def check_geometry(shards: Shards, preprocessing: Preprocessing) -> None:
+    """Raises UsageError, with the command that makes the right ones, where shards are not what a model's TOML states.
+
+    What is not stated is not compared, nor is a size alone: it is that of the input, which every image is held against.
+    """
+    if preprocessing.geometry is None and preprocessing.resize is None and preprocessing.crop_pct is None:
+        return
+    have = str(shards.config["geometry"]), size_from_json(shards.config["size"])
+    chosen = choose_geometry(shards.dataset, _as_stated(preprocessing, shards.dataset, Target.of(*have)))
+    if chosen != have:
+        raise UsageError(
+            f"the model's preprocessing asks for shards of {_spoken(chosen)}, and {shards.root} has {_spoken(have)}; "
+            f"to make the right ones: {shards.command(list(shards.variants), chosen)}"
+        )
+
+
+def _as_stated(preprocessing: Preprocessing, dataset: str, have: Target) -> Target:
+    """What shards that `have` a geometry and size should have: what is not stated is theirs where it can be."""
+    wanted = wanted_geometry(preprocessing, Target(), dataset)
+    geometry = wanted.geometry or have.geometry
+    size = wanted.size
+    if size is None and (geometry == have.geometry or len(have.size or ()) == 1 in GEOMETRIES[str(geometry)].values):
+        size = have.size
+    before = wanted.resize, wanted.crop_pct
+    if before == (None, None) and (geometry, size) == (have.geometry, have.size):
+        before = have.resize, None
+    return Target(geometry, size, *before)
+
+
+def _spoken(target: tuple[str, Size]) -> str:
+    return " ".join(words(*target))
 
 
 def _from_toml(path: Path) -> dict[str, Any]:
@@ -202,6 +287,24 @@ def _whole(low: int, high: int | None = None) -> Callable[[object], int]:
     return parse
 
 
+def _side(value: object) -> int | tuple[int, int]:
+    whole = _whole(1)
+    try:
+        if not isinstance(value, list):
+            return whole(value)
+        first, second = map(whole, value)
+        return first, second
+    except ValueError:
+        raise ValueError("a whole number of at least 1, or two in a list") from None
+
+
+def _above_0(value: object) -> float:
+    number = _share(value)
+    if not number:
+        raise ValueError("a number above 0 and up to 1")
+    return number
+
+
 def _one_of(*names: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if not isinstance(value, str) or value not in names:
@@ -222,8 +325,11 @@ _KEYS: Mapping[str, Callable[[object], Any]] = {
     "head": _one_of(*HEADS),
     "pad": _whole(0, 255),
     "placement": _one_of("top_left", "center"),
-    "size": _whole(1),
+    "size": _side,
     "score_threshold": _share,
     "nms_iou": _share,
     "batch": _whole(1),
+    "geometry": _one_of(*GEOMETRIES),
+    "resize": _whole(1),
+    "crop_pct": _above_0,
 }

@@ -7,12 +7,14 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from generators.geometry import CROPPED
 from generators.registry import MODEL_STAGES
 from pipelines.evaluate.advice import Advice
 from pipelines.evaluate.report import words
 from pipelines.evaluate.report.row import TABLES, Cell, row
 from pipelines.evaluate.report.words import METRICS, interval, note, number, p_value, signed
 from pipelines.evaluate.results import COMBINED, Line, Results
+from pipelines.generate.config import size_from_json
 from pipelines.text import entry, table
 
 # timm's validate.py and results/results-imagenet.csv.
@@ -197,7 +199,8 @@ def timm_csv(results: Results) -> str:
 
 
 def _timm_row(line: Line, results: Results) -> dict[str, object]:
-    size = results.shards.reference.summary["geometry"]["size"]
+    geometry = results.shards.reference.summary["geometry"]
+    size = size_from_json(geometry["size"])
     figures = {name: f"{value:.3f}" for name, value in line.figures.items()}
     errors = {f"{name}_err": f"{100 - value:.3f}" for name, value in line.figures.items()}
     return {
@@ -205,7 +208,7 @@ def _timm_row(line: Line, results: Results) -> dict[str, object]:
         **figures,
         **errors,
         "param_count": "",
-        "img_size": "x".join(map(str, size)) if isinstance(size, list) else size,
+        "img_size": "x".join(map(str, size[:1] if geometry["name"] in CROPPED else size)) or 0,
         "crop_pct": "1.000",
         "interpolation": line.stages["resize"],
         "variant": line.name,

@@ -25,7 +25,7 @@ COUNT = 48
 
 @pytest.fixture(scope="session")
 def noised(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, bytes], generate: Command) -> Path:
-    """Shards of 48 cut-outs of photographs with labels from 0 to 9; `VARIANTS`, 64 pixels, two shards each."""
+    """Shards of 48 cut-outs of photographs with labels from 0 to 9; `VARIANTS`, 64 of 71 pixels, two shards each."""
     folder = tmp_path_factory.mktemp("noised")
     source = folder / "source"
     source.mkdir()
@@ -38,7 +38,7 @@ def noised(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, byte
         labels.append(f"{name}.JPEG {index % 10}")
     (folder / "labels.txt").write_text("\n".join(labels))
     words = ["--variant", VARIANTS, "--dataset", "imagenet", "--source", source, "--labels", folder / "labels.txt"]
-    generate(*words, "--size", 64, "--samples-per-shard", 40, "--output", folder / "out")
+    generate(*words, "--size", 64, "--crop-pct", 0.9, "--samples-per-shard", 40, "--output", folder / "out")
     return folder / "out" / "imagenet"
 
 

@@ -149,8 +149,9 @@ def test_the_files_agree_with_one_another(command: Command, noised: Path, predic
         assert float(row["top1"]) + float(row["top1_err"]) == pytest.approx(100)
         assert (int(row["lost"]), int(row["gained"])) == (mine["lost"], mine["gained"])
         assert row["degenerate"] == str(mine["degenerate"]).lower()
-        assert row["interpolation"] == mine["stages"]["resize"]
+        assert (row["interpolation"], row["img_size"]) == (mine["stages"]["resize"], "64")
     assert list(rows[0])[-4:] == ["pool", "upsample", "precision", "boxes"]
+    assert f"{COUNT} images, crop 64 of 71" in (report / "report.html").read_text()
     head, _, first, *rest = (report / "report.md").read_text().splitlines()
     columns = "Decode | Resize | Color Mode | Precision (FP16 / INT8) | Ceil Mode | Combined |"
     assert head == f"| Architecture | Trained ACC | {columns}"

@@ -95,6 +95,8 @@ def test_good_samples_are_kept_and_failed_ones_say_why(mixed: Path, tmp_path: Pa
         (["--variant", "pil", "--size", "20000"], "--size 20000 is too large"),
         (["--variant", "pil", "--source", "x"], "--source is of no use with --dataset sample"),
         (["--variant", "pil", "--size", "8,9"], "--size 8,9 does not suit crop, which takes N"),
+        (["--variant", "pil", "--resize", "9"], "--resize 9 is less than --size 224, which is cut out of it"),
+        (["--variant", "pil", "--crop-pct", "1.1"], "'1.1' is not a number above 0 and up to 1"),
         (["--variant", "pil", "--limit", "0"], "'0' is not a whole number above 0"),
         (["--variant", "pil", "--dataset", "imagenet"], "--dataset imagenet needs --source PATH"),
         (["--variant", "pil", "--dataset", "imagenet", "--source", "none"], "none does not exist"),

@@ -335,6 +335,16 @@ def test_other_formats_and_geometries(
     assert checked.returncode == 0, checked.stdout
 
 
+def test_another_side_before_the_crop(made: Path, tmp_path: Path, generate: Command, command: Command) -> None:
+    """It is another configuration but for the usual one, which is what it was before it could be named."""
+    generate(*asked(tmp_path, "--resize", "235", "--limit", "3", variant="pil_box"))
+    assert json.loads((tmp_path / "sample/pil_box/manifest.json").read_text())["geometry"]["size"] == [224, 235]
+    assert command("verify.py", tmp_path, "--render").returncode == 0
+    done = command("generate.py", *asked(tmp_path, "--limit", "3", variant="pil_box"))
+    assert (done.returncode, "config.size: [224, 235] → 224" in done.stderr) == (2, True), done.stderr
+    assert "Nothing was left to do" in command("generate.py", *asked(made, "--crop-pct", "0.875")).stdout
+
+
 def test_no_cluster_at_an_address(tmp_path: Path, command: Command) -> None:
     done = command("generate.py", "--variant", "pil", "--output", tmp_path, "--address", "127.0.0.1:1")
     assert done.returncode == 3

@@ -192,10 +192,10 @@ def source(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, byte
 
 @pytest.fixture(scope="session")
 def imagenet(source: Path, tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
-    """The three images as ImageNet's, by `pil_nearest`, in two shards."""
+    """The three images as ImageNet's, by `pil_nearest`, in two shards of 32 pixels out of 40."""
     folder = tmp_path_factory.mktemp("imagenet")
-    words = ("--dataset", "imagenet", "--source", source, "--size", 32, "--samples-per-shard", 2)
-    generate("--variant", "pil_nearest", *words, "--output", folder)
+    words = ("--dataset", "imagenet", "--source", source, "--size", 32, "--resize", 40)
+    generate("--variant", "pil_nearest", *words, "--samples-per-shard", 2, "--output", folder)
     return folder / "imagenet"
 
 

@@ -11,7 +11,7 @@ from manifests.derive import read_records
 from manifests.schema import Record
 from tests.hub import Hub
 from tests.hub.state import Repo
-from tests.pipelines.hub.conftest import SYNSETS, User, altered, files, good, hold, put, refusal, shards_of
+from tests.pipelines.hub.conftest import SYNSETS, User, altered, card_of, files, good, hold, put, refusal, shards_of
 
 
 def tars_asked_for(hub: Hub) -> list[str]:
@@ -22,6 +22,7 @@ def test_who_has_the_source_makes_the_same_set(
     hub: Hub, user: User, bare: Repo, imagenet: Path, source: Path, tmp_path: Path
 ) -> None:
     hold(hub, bare)
+    assert "Geometry: `crop`, size 32 of 40." in card_of(bare).text
     output = tmp_path / "rebuilt"
     told = good(user.rebuild("pil_nearest", output, "--source", source))
     assert "every pixel agrees" in told

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import generate
+from pipelines.command import options_of
 from pipelines.errors import UsageError
-from pipelines.evaluate.model.preprocessing import Preprocessing, read_preprocessing
+from pipelines.evaluate.model.preprocessing import (
+    Preprocessing,
+    check_geometry,
+    read_preprocessing,
+    wanted_geometry,
+)
+from pipelines.evaluate.shards import ScoredVariant, Shards
+from pipelines.generate.datasets import choose_geometry
+from pipelines.generate.options import Options
+from pipelines.options import Target
 from tests.test_readme import blocks
 
 WHOLE = """
@@ -18,6 +30,7 @@ scale = "1/255"
 channels = "rgb"
 layout = "nchw"
 """
+PLAIN = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 1 / 255, "rgb", "nchw")
 
 
 @pytest.fixture
@@ -89,6 +102,10 @@ def test_each_head_has_the_thresholds_of_its_own_evaluation(model: Path) -> None
         ("nms_iou = 2", "nms_iou must be a number from 0 to 1"),
         ("labels = 3", "labels must be the path of a file"),
         ('labels = "none.txt"', "none.txt cannot be read"),
+        ('geometry = "centre"', 'geometry must be "crop" or "squash" or'),
+        ("size = [1, 2, 3]", "size must be a whole number of at least 1, or two in a list"),
+        ("crop_pct = 0", "crop_pct must be a number above 0 and up to 1"),
+        ("crop_pct = 0.9\nresize = 235", "m.toml: resize and crop_pct both say what is before the crop"),
         ("[table", "cannot be read as TOML"),
     ],
 )
@@ -114,6 +131,106 @@ def test_labels_are_relative_to_the_toml(model: Path) -> None:
     assert "labels.txt, line 2: '1000' is no label" in refused(model)
     labels.write_text("7\n8\n7\n")
     assert "label 7 more than once" in refused(model)
+
+
+def test_what_shards_are_made_with_may_be_stated(model: Path) -> None:
+    model.with_suffix(".toml").write_text(WHOLE + 'geometry = "crop"\nsize = 224\ncrop_pct = 0.95\n')
+    found = read_preprocessing(model, {})
+    assert (found.geometry, found.size, found.resize, found.crop_pct) == ("crop", 224, None, 0.95)
+    assert choose_geometry("imagenet", wanted_geometry(found, Target(), "imagenet")) == ("crop", (224, 235))
+
+
+CROP: dict[str, Any] = {"geometry": "crop", "size": 224, "resize": 235}
+
+
+@pytest.mark.parametrize(
+    ("stated", "asked", "expected"),
+    [
+        (CROP, Target(), ("crop", (224, 235))),
+        (CROP, Target(resize=240), ("crop", (224, 240))),
+        (CROP, Target(crop_pct=1.0), ("crop", (224, 224))),
+        (CROP, Target(size=(160,)), ("crop", (160,))),
+        (CROP, Target("squash"), ("squash", (224, 235))),
+        (CROP, Target("stretch"), ("stretch", (224,))),
+        ({"geometry": "crop", "crop_pct": 0.9}, Target(size=(240,)), ("crop", (240, 266))),
+        ({"geometry": "keep_ratio", "size": 416}, Target(), ("keep_ratio", (416, 416))),
+        ({"geometry": "keep_ratio", "size": (800, 1333)}, Target(), ("keep_ratio", (800, 1333))),
+        ({"size": 227}, Target(), ("crop", (227,))),
+        ({}, Target(), ("crop", (224,))),
+    ],
+)
+def test_the_command_line_comes_before_the_toml(
+    stated: dict[str, Any], asked: Target, expected: tuple[str, tuple[int, ...]]
+) -> None:
+    wanted = wanted_geometry(replace(PLAIN, **stated), asked, "imagenet")
+    assert choose_geometry("imagenet", wanted) == expected
+    assert wanted_geometry(PLAIN, asked, "imagenet") == asked
+
+
+def test_a_detector_s_size_alone_is_that_of_its_dataset_s_geometry() -> None:
+    wanted = wanted_geometry(replace(PLAIN, head="yolox", size=416), Target(), "coco")
+    assert choose_geometry("coco", wanted) == ("keep_ratio", (416, 416))
+
+
+def shards_of(geometry: str, size: int | list[int]) -> Shards:
+    """Shards of which only the configuration is looked at."""
+    config = {
+        **{"dataset": "imagenet", "geometry": geometry, "size": size, "reference": "pil+pil_bilinear"},
+        **{"image_format": "png", "samples_per_shard": 1000, "source": {"kind": "tree"}},
+    }
+    variant = ScoredVariant("pil_bilinear", Path("out/imagenet/pil_bilinear"), {"config": config})
+    return Shards(Path("out/imagenet"), variant, {variant.name: variant}, ())
+
+
+@pytest.mark.parametrize(
+    ("geometry", "size", "stated"),
+    [
+        ("crop", [224, 235], CROP),
+        ("crop", [224, 235], {"crop_pct": 0.95}),
+        ("crop", [224, 235], {"geometry": "crop"}),
+        ("crop", [224, 235], {"geometry": "crop", "size": 224}),
+        ("crop", 224, {"geometry": "crop", "resize": 256}),
+        ("squash", 227, {"geometry": "squash", "size": 227}),
+        ("keep_ratio", [416, 416], {"geometry": "keep_ratio", "size": 416}),
+        ("stretch", [640, 480], {"geometry": "stretch", "size": (640, 480)}),
+        ("letterbox", 640, {"size": 416}),  # which the input's own size refuses, where it is fixed
+        ("letterbox", 640, {}),
+    ],
+)
+def test_shards_that_are_as_stated_are_taken(geometry: str, size: int | list[int], stated: dict[str, Any]) -> None:
+    check_geometry(shards_of(geometry, size), replace(PLAIN, **stated))
+
+
+@pytest.mark.parametrize(
+    ("geometry", "size", "stated", "right"),
+    [
+        ("crop", 224, CROP, "--geometry crop --size 224 --resize 235"),
+        ("crop", [224, 240], CROP, "--geometry crop --size 224 --resize 235"),
+        ("crop", 227, {"geometry": "squash"}, "--geometry squash --size 227"),
+        ("crop", 224, {"crop_pct": 1.0}, "--geometry crop --size 224 --resize 224"),
+        ("crop", [224, 235], {"geometry": "crop", "size": 288}, "--geometry crop --size 288"),
+        ("keep_ratio", [800, 1333], {"geometry": "stretch", "size": (640, 480)}, "--geometry stretch --size 640,480"),
+    ],
+)
+def test_shards_that_are_not_as_stated_are_named_with_the_command(
+    geometry: str, size: int | list[int], stated: dict[str, Any], right: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_geometry(shards_of(geometry, size), replace(PLAIN, **stated))
+    message = str(caught.value)
+    assert f"asks for shards of {right}, and out/imagenet has --geometry {geometry} --size" in message
+    command = message.partition("generate.py ")[2].split()
+    options = options_of(generate._parser().parse_args(command), Options)
+    wanted = choose_geometry("imagenet", options.target)
+    check_geometry(shards_of(wanted[0], list(wanted[1])), replace(PLAIN, **stated))
+
+
+def test_what_decides_shards_alone_is_not_what_predictions_depend_on() -> None:
+    assert replace(PLAIN, **CROP).of_predictions() == PLAIN.of_predictions()
+    detector = replace(PLAIN, head="yolox")
+    assert replace(detector, size=416).of_predictions() != detector.of_predictions()
+    of_shards = replace(detector, size=(800, 1333), geometry="keep_ratio").of_predictions()
+    assert of_shards == detector.of_predictions()
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
