@@ -108,13 +108,14 @@ def _predictions(options: Options, shards: Shards) -> Path:
     if options.model is None:
         assert options.predictions is not None  # the parser asks for one of the two
         return Path(options.predictions)
-    from pipelines.evaluate.model.predict import predict  # imports what only a model needs
+    from pipelines.evaluate.model.cells import plain_cells  # imports what only a model needs
+    from pipelines.evaluate.model.predict import predict
     from pipelines.evaluate.model.preprocessing import read_preprocessing
 
     model = Path(options.model)
     preprocessing = read_preprocessing(model, options.preprocessing)
     folder = Path(options.output) / "predictions"
-    predict(shards, model, preprocessing, folder, options.threads)
+    predict(shards, plain_cells(shards, model), preprocessing, folder, threads=options.threads)
     return folder
 
 

@@ -5,7 +5,8 @@ Refuses outputs that are not one score for each class, and numbers of classes th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from generators.boxes import BoxNoise
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.inputs import Image
 from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.model.reader import Add, Outputs
 from pipelines.evaluate.predictions import CLASSES
 
-Outputs = Sequence[NDArray[np.float32]]
 TopFive = tuple[str, list[int]]
 
 _COLUMNS = pa.schema([pa.field("key", pa.string()), pa.field("top5", pa.list_(pa.int64()))])
@@ -36,26 +38,41 @@ class Classifier:
                 f"the model's outputs for one image ({shapes}) are not one score for each class; a detector needs COCO "
                 'shards and a head ("yolox" or "nanodet"), any other model --predictions'
             )
-        labels = _labels(outputs[0].shape[1], preprocessing)
+        self._shape = outputs[0].shape[1:]
+        labels = _labels(self._shape[0], preprocessing)
         self._outputs = np.flatnonzero(labels >= 0)
         self._labels = labels[self._outputs]
         if len(self._labels) < 5:
             raise UsageError(f"the model has {len(self._labels)} of the dataset's classes: a top-5 needs five")
 
-    def read(self, outputs: Outputs, images: Sequence[Image]) -> Iterator[TopFive]:
-        """The five best labels of each image; of equal scores, the model's lower class first."""
+    def are_scores(self, output: NDArray[np.float32]) -> bool:
+        """Whether an output can be read: a class may be ruled out by minus infinity, but none be infinitely likely."""
+        return bool((output < np.inf).all())
+
+    def read(self, outputs: Outputs, images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[TopFive]]:
+        """The five best labels of each image, for each kind alike; of equal scores, the model's lower class first."""
         if len(outputs[0]) != len(images):
             raise UsageError(f"the model gives {len(outputs[0])} outputs for {len(images)} images: give batch = 1")
+        if outputs[0].shape[1:] != self._shape:
+            shape = "x".join(map(str, outputs[0].shape))
+            raise UsageError(f"the model's outputs ({shape}) are not one score for each of {self._shape[0]:,} classes")
         scores = outputs[0].reshape(len(images), -1)[:, self._outputs]
         best = self._labels[np.argsort(-scores, axis=1, kind="stable")[:, :5]]
-        yield from zip((image.key for image in images), best.tolist(), strict=True)
+        rows = list(zip((image.key for image in images), best.tolist(), strict=True))
+        return [rows for _ in kinds]
 
-    def write(self, path: Path, rows: Iterator[TopFive]) -> None:
+    @contextlib.contextmanager
+    def writing(self, path: Path) -> Iterator[Add]:
         """A Parquet table with the columns `key` and `top5`."""
-        keys, best = [], []
-        for key, labels in rows:
-            keys.append(key)
-            best.append(labels)
+        keys: list[str] = []
+        best: list[list[int]] = []
+
+        def add(rows: Iterable[TopFive]) -> None:
+            for key, labels in rows:
+                keys.append(key)
+                best.append(labels)
+
+        yield add
         pq.write_table(pa.table([keys, best], schema=_COLUMNS), path)
 
 

@@ -1,9 +1,13 @@
-"""Boxes as COCO results in source pixels: the best of each image, without those that overlap better ones."""
+"""Boxes as COCO results in source pixels: the best of each image, without those that overlap better ones.
+
+Box noise comes between a head's decoding and the choice among its boxes, whichever head decoded them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from generators.boxes import NONE, BoxNoise
 from pipelines.evaluate.model.heads import CATEGORIES, HEADS, Boxes, Floats
 from pipelines.evaluate.model.inputs import Image, Inputs
 from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.model.reader import Add
 
 # What COCO's evaluation looks at (pycocotools, `maxDets`).
 MAX_DETECTIONS = 100
@@ -27,16 +33,23 @@ class Chosen(NamedTuple):
     classes: NDArray[np.int64]
 
 
-def choose(boxes: Boxes, threshold: float, iou: float, one_class: bool) -> Chosen:
-    """Non-maximum suppression within each class, and the best 100 of an image."""
+def choose(boxes: Boxes, threshold: float, iou: float, one_class: bool, noise: BoxNoise = NONE) -> Chosen:
+    """Non-maximum suppression within each class, and the best 100 of an image.
+
+    Sides are those that `noise` gives; boxes that it leaves nothing of are dropped, as United-Perception's
+    `filter_by_size` does.
+    """
     likely = boxes.scores > threshold
     if one_class:
         likely &= np.arange(len(CATEGORIES)) == boxes.scores.argmax(axis=1, keepdims=True)
+    sides = noise.sides(boxes.corners)
+    if noise != NONE:  # of which two that nothing is left of would be one to OpenCV, wherever they are
+        likely &= (sides > 0).all(axis=1, keepdims=True)
     rows, classes = np.nonzero(likely)
     scores, corners = boxes.scores[rows, classes], boxes.corners[rows]
     # OpenCV keeps classes apart by moving them, which takes coordinates from 0 on.
-    sides = np.concatenate([corners[:, :2] - corners.min(initial=0), corners[:, 2:] - corners[:, :2]], axis=1)
-    found = cv2.dnn.NMSBoxesBatched(sides.tolist(), scores.tolist(), classes.tolist(), threshold, iou)
+    rectangles = np.concatenate([corners[:, :2] - corners.min(initial=0), sides[rows]], axis=1)
+    found = cv2.dnn.NMSBoxesBatched(rectangles.tolist(), scores.tolist(), classes.tolist(), threshold, iou)
     kept = np.array(found, np.int64)
     best = kept[np.argsort(-scores[kept], kind="stable")][:MAX_DETECTIONS]
     return Chosen(corners[best], scores[best], classes[best])
@@ -57,23 +70,42 @@ class Detector:
         read_as = "logits, and their sigmoid is taken" if self._logits else "probabilities"
         self.note = f"{preprocessing.head}: the model's scores are read as {read_as}"
 
-    def read(self, outputs: Sequence[Floats], images: Sequence[Image]) -> Iterator[dict[str, Any]]:
-        """COCO results of these images; those that the annotations do not know have none."""
+    def are_scores(self, output: Floats) -> bool:
+        """Whether an output can be read: infinity is no place."""
+        return bool(np.isfinite(output).all())
+
+    def read(self, outputs: Sequence[Floats], images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[str]]:
+        """COCO results of these images for each kind of box noise; those that the annotations do not know have none."""
+        found: list[list[str]] = [[] for _ in kinds]
         for index, image in enumerate(images):
             if image.info["image_id"] >= 0:
                 own = _of_image(outputs, index, len(images))
                 boxes = self._head.decode(own, self._width, self._height, self._logits)
-                stated = self._preprocessing
-                found = choose(boxes, stated.score_threshold, stated.nms_iou, self._head.one_class)
-                yield from _results(found, image)
+                for rows, noise in zip(found, kinds, strict=True):
+                    rows += map(json.dumps, _results(self._chosen(boxes, noise), image, noise))
+        return found
 
-    def write(self, path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    def _chosen(self, boxes: Boxes, noise: BoxNoise) -> Chosen:
+        stated = self._preprocessing
+        noised = boxes._replace(
+            corners=noise.decoded(boxes.corners, (self._width, self._height) if self._head.clips else None)
+        )
+        return choose(noised, stated.score_threshold, stated.nms_iou, self._head.one_class, noise)
+
+    @contextlib.contextmanager
+    def writing(self, path: Path) -> Iterator[Add]:
         """A COCO results list, a result a line."""
         with open(path, "w", encoding="utf-8") as file:
-            file.write("[")
-            for number, row in enumerate(rows):
-                file.write(f"{',' if number else ''}\n{json.dumps(row)}")
-            file.write("\n]\n")
+            before = "[\n"
+
+            def add(rows: Iterable[str]) -> None:
+                nonlocal before
+                for row in rows:
+                    file.write(before + row)
+                    before = ",\n"
+
+            yield add
+            file.write("\n]\n" if before != "[\n" else "[\n]\n")
 
 
 def _of_image(outputs: Sequence[Floats], index: int, count: int) -> list[Floats]:
@@ -81,11 +113,11 @@ def _of_image(outputs: Sequence[Floats], index: int, count: int) -> list[Floats]
     return [output[index] if output.ndim > 2 and len(output) == count else output for output in outputs]
 
 
-def _results(found: Chosen, image: Image) -> Iterator[dict[str, Any]]:
+def _results(found: Chosen, image: Image, noise: BoxNoise) -> Iterator[dict[str, Any]]:
     info = image.info
     offset = np.array([info["crop_x"] - image.left, info["crop_y"] - image.top] * 2, np.float64)
     corners = (found.corners + offset) / np.array([info["scale_x"], info["scale_y"]] * 2)
-    corners[:, 2:] -= corners[:, :2]
-    for box, score, label in zip(corners.round(3).tolist(), found.scores.tolist(), found.classes, strict=True):
+    boxes = np.concatenate([corners[:, :2], noise.sides(corners)], axis=1)
+    for box, score, label in zip(boxes.round(3).tolist(), found.scores.tolist(), found.classes, strict=True):
         category = CATEGORIES[label]
         yield {"image_id": info["image_id"], "category_id": category, "bbox": box, "score": round(score, 6)}

@@ -88,8 +88,7 @@ def nanodet(outputs: Sequence[Floats], width: int, height: int, logits: bool | N
         centre = (cells + 0.5) * stride
         corners.append(np.concatenate([centre - distances[:, :2], centre + distances[:, 2:]], axis=1))
         scores.append(classes)
-    frame = np.array([width, height] * 2, np.float32)
-    return Boxes(np.concatenate(corners).clip(0, frame), *_probabilities(np.concatenate(scores), logits))
+    return Boxes(np.concatenate(corners), *_probabilities(np.concatenate(scores), logits))
 
 
 def _shaped(outputs: Sequence[Floats], cells: int, values: int) -> Floats | None:
@@ -121,20 +120,21 @@ def _probabilities(scores: Floats, logits: bool | None) -> tuple[Floats, bool]:
 class Head:
     """How outputs become boxes, and how its own evaluation chooses among them.
 
-    `one_class`: a box counts for its best class alone.
+    `clips`: boxes end at the input's edges. `one_class`: a box counts for its best class alone.
     """
 
     decode: Callable[[Sequence[Floats], int, int, bool | None], Boxes]
     score_threshold: float
     nms_iou: float
+    clips: bool
     one_class: bool
 
 
 HEADS: Mapping[str, Head] = MappingProxyType(
     {
         # `test_conf` and `nmsthre` in yolox/exp/yolox_base.py; `postprocess` in yolox/utils/boxes.py
-        "yolox": Head(yolox, 0.01, 0.65, one_class=True),
-        # `multiclass_nms` in nanodet/model/head/gfl_head.py
-        "nanodet": Head(nanodet, 0.05, 0.6, one_class=False),
+        "yolox": Head(yolox, 0.01, 0.65, clips=False, one_class=True),
+        # `multiclass_nms`, and `distance2bbox` with `max_shape`, in nanodet/model/head/gfl_head.py
+        "nanodet": Head(nanodet, 0.05, 0.6, clips=True, one_class=False),
     }
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,14 +18,13 @@ from pipelines.evaluate.model.session import Input
 
 
 class Image(NamedTuple):
-    """A sample as a model sees it: float32 of shape (3, height, width) or (height, width, 3).
+    """Where a sample stands in a model's input: `left` and `top` are the shard's first pixel in it.
 
-    `left` and `top` are the shard's first pixel in the input; `info` is the sample's `json` member.
+    `info` is the sample's `json` member.
     """
 
     key: str
     info: Mapping[str, Any]
-    tensor: NDArray[np.float32]
     left: int
     top: int
 
@@ -38,10 +38,17 @@ class Inputs:
         # All that a channel's 256 values can become, rounded once.
         values = np.arange(256)[:, None] * preprocessing.scale
         table = (values - np.array(preprocessing.mean)) / np.array(preprocessing.std)
-        self._table = table.astype(np.float32)
+        order = (0, 1, 2) if preprocessing.channels == "rgb" else (2, 1, 0)
+        self._channels = [(source, table[:, own].astype(np.float32)) for own, source in enumerate(order)]
+        self._last = preprocessing.layout == "nhwc"
 
-    def image(self, key: str, info: Mapping[str, Any], pixels: NDArray[np.uint8]) -> Image:
-        """RGB pixels (height, width, 3) as an input. Raises UsageError where they do not fit."""
+    def batch(self, count: int) -> NDArray[np.float32]:
+        """Room for so many images: (count, 3, height, width) or (count, height, width, 3), not filled in."""
+        size = (self.height, self.width, 3) if self._last else (3, self.height, self.width)
+        return np.empty((count, *size), np.float32)
+
+    def place(self, key: str, info: Mapping[str, Any], pixels: NDArray[np.uint8], into: NDArray[np.float32]) -> Image:
+        """Write RGB pixels (height, width, 3) into one image of a batch. Raises UsageError where they do not fit."""
         rows, columns = pixels.shape[:2]
         left = top = 0
         if (columns, rows) != (self.width, self.height):
@@ -49,10 +56,13 @@ class Inputs:
             frame = np.full((self.height, self.width, 3), self._preprocessing.pad, np.uint8)
             frame[top : top + rows, left : left + columns] = pixels
             pixels = frame
-        order = (0, 1, 2) if self._preprocessing.channels == "rgb" else (2, 1, 0)
-        axis = 0 if self._preprocessing.layout == "nchw" else -1
-        channels = [self._table[pixels[..., source], own] for own, source in enumerate(order)]
-        return Image(key, info, np.stack(channels, axis=axis), left, top)
+        planes = cv2.split(pixels)
+        for own, (source, table) in enumerate(self._channels):
+            if self._last:
+                into[..., own] = cv2.LUT(planes[source], table)
+            else:
+                cv2.LUT(planes[source], table, dst=into[own])
+        return Image(key, info, left, top)
 
     def _corner(self, key: str, columns: int, rows: int) -> tuple[int, int]:
         """Where an image stands that is smaller than the input on one side, and equal on the other."""

@@ -1,16 +1,16 @@
 """Predictions that are kept for reuse: one file a variant, and beside them `predictions.json`, what made them.
 
-A file gets its real name when it is whole, and is used again only where the model, its preprocessing, ONNX Runtime
-and the pixels are those that made it. Refuses a folder that holds anything else's predictions: nothing is overwritten.
+A file gets its real name when it is whole, and is used again only where the model, its preprocessing, ONNX Runtime,
+the device, the pixels and the noise are those that made it. Refuses a folder that holds anything else's predictions:
+nothing is overwritten.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,94 +18,126 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipelines.errors import UsageError
+from pipelines.evaluate.model.cells import Cell, Noised
 from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.model.reader import Add, Reader
 from pipelines.evaluate.predictions import ABOUT
-from pipelines.evaluate.shards import ScoredVariant, Shards
+from pipelines.evaluate.shards import Shards
 from pipelines.files import replacing
 
 
-def origin(shards: Shards, model: Path, preprocessing: Preprocessing, runtime: str) -> dict[str, Any]:
-    """What decides predictions, the pixels of a variant aside, as plain JSON values."""
+def origin(shards: Shards, model: Noised, preprocessing: Preprocessing, runtime: str, device: str) -> dict[str, Any]:
+    """What decides predictions, pixels and noise aside, as plain JSON values; `model` is the one without noise."""
     stated = json.loads(json.dumps(preprocessing.of_predictions()))
     config = str(shards.reference.summary["config_sha256"])
-    return {"model": _model_sha256(model), "preprocessing": stated, "onnxruntime": runtime, "shards": config}
+    made_by = {"model": model.sha256, "preprocessing": stated, "onnxruntime": runtime, "shards": config}
+    return {**made_by, "device": device}
 
 
-def _model_sha256(model: Path) -> str:
-    """Of the model and of the files beside it that it names, in which exporters put large weights."""
-    content = model.read_bytes()
-    beside = [p for p in sorted(model.parent.iterdir()) if p != model and p.is_file() and p.name.encode() in content]
-    digest = hashlib.sha256()
-    for path in (model, *beside):
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+class Draft:
+    """Predictions in the making: rows are added, and in the end kept, unless they are given up."""
+
+    def __init__(self, add: Add) -> None:
+        self.add = add
+        self.given_up = False
+
+
+class _GivenUpError(Exception):
+    """Ends a draft that is not to be kept."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A folder of predictions of one origin; `pixels` has the pixels' digest of each finished variant."""
+    """A folder of predictions of one origin.
+
+    `done` has the digest of what each finished file is of (`Cell.sha256`) by name; `failed` has that digest and a
+    reason for what would only fail again.
+    """
 
     folder: Path
     suffix: str
     made_by: Mapping[str, Any]
-    pixels: dict[str, str]
+    done: dict[str, str]
+    failed: dict[str, tuple[str, str]]
 
-    def path(self, variant: ScoredVariant) -> Path:
-        return self.folder / f"{variant.name}{self.suffix}"
+    def path(self, name: str) -> Path:
+        return self.folder / f"{name}{self.suffix}"
 
-    def has(self, variant: ScoredVariant) -> bool:
-        """Whether there are predictions for these very pixels."""
-        return self.pixels.get(variant.name) == variant.pixels_sha256 and self.path(variant).is_file()
+    def has(self, cell: Cell) -> bool:
+        """Whether there are predictions of these very pixels, model and boxes."""
+        return self.done.get(cell.name) == cell.sha256 and self.path(cell.name).is_file()
+
+    def reason(self, cell: Cell) -> str | None:
+        """Why there can be none, where that is known."""
+        of, reason = self.failed.get(cell.name, ("", ""))
+        return reason if of == cell.sha256 else None
 
     @contextlib.contextmanager
-    def writing(self, variant: ScoredVariant) -> Iterator[Path]:
-        """Where to write a variant's predictions; they are kept once the block has ended well."""
-        with replacing(self.path(variant)) as partial:
-            yield partial
-        self.pixels[variant.name] = variant.pixels_sha256
-        self.write()
+    def drafting(self, cell: Cell, reader: Reader) -> Iterator[Draft]:
+        """A cell's predictions to be written; they are kept once the block has ended well."""
+        with contextlib.suppress(_GivenUpError), self._writing(cell) as path, reader.writing(path) as add:
+            draft = Draft(add)
+            yield draft
+            if draft.given_up:
+                raise _GivenUpError
 
-    def copy(self, source: ScoredVariant, variant: ScoredVariant) -> None:
-        """Keep a variant's predictions for another one with the same pixels."""
-        with self.writing(variant) as partial:
-            shutil.copyfile(self.path(source), partial)
+    def copy(self, source: Cell, cell: Cell) -> None:
+        """Keep a cell's predictions for another one that cannot differ."""
+        with self._writing(cell) as partial:
+            shutil.copyfile(self.path(source.name), partial)
+
+    def fail(self, cell: Cell, reason: str, *, forever: bool) -> None:
+        """Keep no predictions of a cell, whatever had its name before; and the reason, where it holds `forever`."""
+        self.done.pop(cell.name, None)
+        if forever:
+            self.failed[cell.name] = cell.sha256, reason
+        self.write()
+        self.path(cell.name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _writing(self, cell: Cell) -> Iterator[Path]:
+        with replacing(self.path(cell.name)) as partial:
+            yield partial
+        self.done[cell.name] = cell.sha256
+        self.failed.pop(cell.name, None)
+        self.write()
 
     def write(self) -> None:
         """Write down what made the predictions, and which are there."""
-        about = {**self.made_by, "variants": self.pixels}
+        about = {**self.made_by, "variants": self.done, "failed": self.failed}
         with replacing(self.folder / ABOUT) as partial:
             partial.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
-def open_kept(folder: Path, suffix: str, made_by: Mapping[str, Any], shards: Shards) -> Iterator[Kept]:
-    """The predictions in a folder, which is made where it is missing, held for this run alone.
+def open_kept(folder: Path, suffix: str, made_by: Mapping[str, Any], names: Iterable[str]) -> Iterator[Kept]:
+    """The predictions in a folder, which is made where it is missing, held for this run alone; `names` may be in it.
 
     Raises UsageError where another origin's are in it, or another run holds it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
-            yield _open(folder, suffix, made_by, shards)
+            yield _open(folder, suffix, made_by, names)
     except Timeout:
         raise UsageError(f"another run writes predictions to {folder}: wait for it, or give another --output") from None
     except OSError as error:
         raise UsageError(f"{folder} cannot be used ({error.strerror}): give another --output") from None
 
 
-def _open(folder: Path, suffix: str, made_by: Mapping[str, Any], shards: Shards) -> Kept:
+def _open(folder: Path, suffix: str, made_by: Mapping[str, Any], names: Iterable[str]) -> Kept:
     path = folder / ABOUT
     try:
-        about = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        kept = Kept(folder, suffix, made_by, dict(about["variants"]) if about else {})
+        # Of a time when there was the CPU alone, and no noise.
+        about = {"device": "cpu", "failed": {}, **json.loads(path.read_text("utf-8"))} if path.is_file() else None
+        failed = {name: (str(of), str(reason)) for name, (of, reason) in about["failed"].items()} if about else {}
+        kept = Kept(folder, suffix, made_by, dict(about["variants"]) if about else {}, failed)
         differences = list(_differences({name: about[name] for name in made_by}, made_by)) if about else []
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{path} is damaged: delete {folder}, or give another --output") from None
-    if differences and kept.pixels:
+    if differences and kept.done:
         raise UsageError(f"{folder} holds predictions of another {', '.join(differences)}: give another --output")
-    strange = next((found for v in shards.variants.values() if (found := kept.path(v)).exists()), None)
+    strange = next((found for name in names if (found := kept.path(name)).exists()), None)
     if strange and (about is None or differences):
         raise UsageError(f"{strange} is there, and no {ABOUT} that says what made it: give another --output")
     kept.write()

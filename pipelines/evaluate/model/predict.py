@@ -1,76 +1,77 @@
-"""Runs a model over every variant and keeps its predictions, one file a variant.
+"""Runs models over variants and keeps their predictions, one file a cell: the model as it is, and noised ones.
 
-Classification shards give `<variant>.parquet` (`key`, `top5`: labels 0-999, best first), COCO shards
-`<variant>.json` (COCO results, boxes in source pixels). Images are read one batch at a time. Refuses models that do
-not suit the shards, and outputs that are no numbers.
+Classification shards give `<name>.parquet` (`key`, `top5`: labels 0-999, best first), COCO shards `<name>.json` (COCO
+results, boxes in source pixels). Pixels that are the same are run once for each model, and read once for all that are
+loaded. Refuses a model that does not suit the shards, or whose outputs are no numbers; what fails with noise alone is a
+reason, and nothing else fails with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+import cv2
 
+from generators.boxes import NONE
 from manifests.schema import CLASSIFIED
 from pipelines.errors import UsageError
+from pipelines.evaluate.model.cells import Cell, Noised
 from pipelines.evaluate.model.classes import Classifier
 from pipelines.evaluate.model.detector import Detector
-from pipelines.evaluate.model.inputs import Image, Inputs, fitting
-from pipelines.evaluate.model.kept import Kept, open_kept, origin
+from pipelines.evaluate.model.inputs import Inputs, fitting
+from pipelines.evaluate.model.kept import open_kept, origin
 from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.model.reader import Reader
 from pipelines.evaluate.model.session import Session, version
-from pipelines.evaluate.shards import ScoredVariant, Shards, Stored
+from pipelines.evaluate.model.through import Setting, Through, images_of, pixels, read_through
+from pipelines.evaluate.model.weights import model_files
+from pipelines.evaluate.shards import Shards
 from pipelines.progress import Advance, counted, say
 
-Outputs = Sequence[NDArray[np.float32]]
+# Bytes of the models that are loaded together, unless one alone has more.
+_LOADED = 2**31
 
 
-class Reader(Protocol):
-    """Turns a model's outputs into rows of predictions."""
+def predict(
+    shards: Shards,
+    cells: Sequence[Cell],
+    preprocessing: Preprocessing,
+    folder: Path,
+    *,
+    threads: int | None,
+    device: str = "cpu",
+) -> dict[str, str]:
+    """Write the predictions of `cells` into `folder`, but for those that are there; why a noised one has none, by name.
 
-    def read(self, outputs: Outputs, images: Sequence[Image]) -> Iterator[Any]:
-        """The rows of these images."""
-        ...
-
-    def write(self, path: Path, rows: Iterator[Any]) -> None:
-        """All rows of a variant as a file."""
-        ...
-
-
-def predict(shards: Shards, model: Path, preprocessing: Preprocessing, folder: Path, threads: int | None) -> None:
-    """Write a model's predictions for every variant of `shards` into `folder`, but for those that are there.
-
-    Uses `threads` CPUs, all for None. Raises UsageError where the model, its preprocessing, the shards and the folder
-    do not belong together, and RunError where shards cannot be read or predictions not be written.
+    One cell at least is of the model as it is, and `shards` has a variant of each cell's name. Uses `threads` CPUs, all
+    for None, and in each of them the memory of a run; predictions do not depend on their number. Raises UsageError
+    where the model as it is, its preprocessing, the shards and the folder do not belong together, and RunError where
+    shards cannot be read or predictions not be written.
     """
+    plain = next(cell.model for cell in cells if not cell.model.name)
     suffix = _suffix(shards, preprocessing)
-    with open_kept(folder, suffix, origin(shards, model, preprocessing, version()), shards) as kept:
-        _predict(shards, model, preprocessing, kept, threads)
+    if preprocessing.head is None and any(cell.boxes != NONE for cell in cells):
+        raise UsageError("box noise is for detectors, and the model has no head: leave its methods out")
+    made_by = origin(shards, plain, preprocessing, version(device), device)
+    with open_kept(folder, suffix, made_by, {*shards.variants, *(cell.name for cell in cells)}) as kept:
+        failed = {cell.name: reason for cell in cells if (reason := kept.reason(cell))}
+        wanted = [cell for cell in cells if not kept.has(cell) and cell.name not in failed]
+        if len(wanted) < len(cells):
+            say(f"{len(cells) - len(wanted)} of {len(cells)} variants are predicted already")
+        if wanted:
+            session = Session(plain, preprocessing.layout, device)
+            inputs, reader = _first(shards, session, preprocessing)
+            cpus = threads or len(os.sched_getaffinity(0))
+            setting = Setting(shards, inputs, reader, kept, preprocessing.batch, cpus)
+            cv2.setNumThreads(1)  # there is a thread for each CPU already
 
+            def loaded(model: Noised) -> Session:
+                return session if model.key == plain.key else Session(model, preprocessing.layout, device)
 
-def _predict(shards: Shards, model: Path, preprocessing: Preprocessing, kept: Kept, threads: int | None) -> None:
-    wanted = [variant for variant in shards.variants.values() if not kept.has(variant)]
-    if len(wanted) < len(shards.variants):
-        say(f"{len(shards.variants) - len(wanted)} of {len(shards.variants)} variants are predicted already")
-    if not wanted:
-        return
-    session = Session(model, preprocessing.layout, threads)
-    inputs, reader = _first(shards, session, preprocessing)
-    twins = _twins(wanted, kept, shards)
-    for name, twin in twins.items():
-        say(f"{name} has the pixels of {twin}, and is given its predictions")
-    total = sum(_images(variant) for variant in wanted if variant.name not in twins)
-    with counted(total, "img", "images predicted") as advance:
-        for variant in wanted:
-            if variant.name in twins:
-                kept.copy(shards.variants[twins[variant.name]], variant)
-                continue
-            with kept.writing(variant) as path:
-                reader.write(path, _rows(shards, variant, session, inputs, reader, preprocessing.batch, advance))
+            failed |= _Run(setting, loaded, wanted, [cell for cell in cells if kept.has(cell)]).predict()
+        return failed
 
 
 def _suffix(shards: Shards, preprocessing: Preprocessing) -> str:
@@ -94,8 +95,11 @@ def _first(shards: Shards, session: Session, preprocessing: Preprocessing) -> tu
     stored = next(shards.stored(shards.reference.name), None)
     if stored is None:
         raise UsageError(f"{shards.reference.folder} has no images")
-    inputs = fitting(session.input, preprocessing, shards.pixels(stored))
-    outputs = session.run([_image(shards, stored, inputs).tensor])
+    image = pixels(shards, stored)
+    inputs = fitting(session.input, preprocessing, image)
+    batch = inputs.batch(1)
+    inputs.place(stored.key, shards.info(stored), image, batch[0])
+    outputs = session.run(batch)
     if preprocessing.head is None:
         return inputs, Classifier(preprocessing, outputs)
     detector = Detector(preprocessing, inputs, outputs)
@@ -103,50 +107,91 @@ def _first(shards: Shards, session: Session, preprocessing: Preprocessing) -> tu
     return inputs, detector
 
 
-def _image(shards: Shards, stored: Stored, inputs: Inputs) -> Image:
-    return inputs.image(stored.key, shards.info(stored), shards.pixels(stored))
+class _Run:
+    """Predicts what is `wanted`, each thing once, where some cells are `there`."""
+
+    def __init__(
+        self, setting: Setting, loaded: Callable[[Noised], Session], wanted: Sequence[Cell], there: Sequence[Cell]
+    ) -> None:
+        self._setting, self._loaded = setting, loaded
+        self._first: list[Cell] = []
+        self._twins: dict[str, list[Cell]] = {}
+        self._reasons: dict[str, str] = {}
+        sources = {cell.key: cell for cell in there[::-1]}
+        for cell in wanted:
+            twin = sources.setdefault(cell.key, cell)
+            if twin is cell:
+                self._first.append(cell)
+                continue
+            what = "the pixels and the model" if cell.model.name else "the pixels"
+            say(f"{cell.name} has {what} of {twin.name}, and is given its predictions")
+            if twin in there:
+                setting.kept.copy(twin, cell)
+            else:
+                self._twins.setdefault(twin.name, []).append(cell)
+
+    def predict(self) -> dict[str, str]:
+        """Predict all; why a noised cell has no predictions, by name."""
+        readings = {cell.key[:2]: images_of(cell) for cell in self._first}
+        with counted(sum(readings.values()), "img", "images predicted") as advance:
+            for load in _loads(self._first):
+                sessions = self._sessions(load)
+                some = [cell for cell in load if cell.model.key in sessions]
+                for cells in _alike(some, lambda cell: cell.variant.pixels_sha256):
+                    self._read(cells, sessions, advance)
+        return self._reasons
+
+    def _sessions(self, cells: Sequence[Cell]) -> dict[str, Session]:
+        """The models of some cells, loaded, by key; those that cannot be are a reason."""
+        sessions = {}
+        for own in _alike(cells, lambda cell: cell.model.key):
+            model = own[0].model
+            try:
+                sessions[model.key] = self._loaded(model)
+            except UsageError as error:  # the model as it is, which no reason would do for, is loaded already
+                self._fail(own, f"{model.name}: {error}", forever=False)
+        return sessions
+
+    def _read(self, cells: Sequence[Cell], sessions: Mapping[str, Session], advance: Advance) -> None:
+        """Predict cells that have their pixels in common. Raises UsageError where the model as it is fails on them."""
+        models = [
+            Through(own[0].model, sessions[own[0].model.key], own) for own in _alike(cells, lambda cell: cell.model.key)
+        ]
+        read_through(self._setting, models, advance)
+        for model in models:
+            if model.reason is None:
+                for cell in model.cells:
+                    for twin in self._twins.get(cell.name, ()):
+                        self._setting.kept.copy(cell, twin)
+            elif model.model.name:
+                self._fail(model.cells, model.reason, forever=not model.failed)
+        for model in models:
+            if model.reason is not None and not model.model.name:
+                raise UsageError(model.reason)
+
+    def _fail(self, cells: Sequence[Cell], reason: str, *, forever: bool) -> None:
+        for cell in cells:
+            for own in (cell, *self._twins.get(cell.name, ())):
+                self._reasons[own.name] = reason
+                self._setting.kept.fail(own, reason, forever=forever)
 
 
-def _images(variant: ScoredVariant) -> int:
-    return int(variant.summary["totals"]["samples"])
+def _alike(cells: Iterable[Cell], key: Callable[[Cell], str]) -> Iterable[list[Cell]]:
+    """The cells that have a key in common, in the order of the first of them."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(key(cell), []).append(cell)
+    return found.values()
 
 
-def _twins(wanted: Sequence[ScoredVariant], kept: Kept, shards: Shards) -> Mapping[str, str]:
-    """The variants whose pixels are another's, which is done or comes before them, by name."""
-    first = {variant.pixels_sha256: variant.name for variant in shards.variants.values() if kept.has(variant)}
-    for variant in wanted:
-        first.setdefault(variant.pixels_sha256, variant.name)
-    return {v.name: first[v.pixels_sha256] for v in wanted if first[v.pixels_sha256] != v.name}
-
-
-def _rows(
-    shards: Shards,
-    variant: ScoredVariant,
-    session: Session,
-    inputs: Inputs,
-    reader: Reader,
-    batch: int,
-    advance: Advance,
-) -> Iterator[Any]:
-    """The predictions of a variant. Raises UsageError in the end where outputs were no numbers."""
-    images = (_image(shards, stored, inputs) for stored in shards.stored(variant.name))
-    broken: list[str] = []
-    while some := list(islice(images, batch)):
-        outputs = session.run([image.tensor for image in some])
-        if any(np.isnan(output).any() for output in outputs):
-            broken += _broken(outputs, some)
-        else:
-            yield from reader.read(outputs, some)
-        advance(variant.name, len(some))
-    if broken:
-        raise UsageError(
-            f"the model gives NaN for {len(broken):,} of {_images(variant):,} images of {variant.name} (first: "
-            f"{broken[0]}): is its preprocessing right?"
-        )
-
-
-def _broken(outputs: Outputs, images: Sequence[Image]) -> list[str]:
-    """The keys of the images whose outputs hold NaN."""
-    if len(images) == 1:
-        return [images[0].key]
-    return [image.key for index, image in enumerate(images) if any(np.isnan(out[index]).any() for out in outputs)]
+def _loads(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
+    """The cells of models that are loaded together."""
+    load: list[Cell] = []
+    size = 0
+    for own in _alike(cells, lambda cell: cell.model.key):
+        more = sum(path.stat().st_size for path in model_files(own[0].model.path))
+        if load and size + more > _LOADED:
+            yield load
+            load, size = [], 0
+        load, size = load + own, size + more
+    yield load

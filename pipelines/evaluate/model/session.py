@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, imported when it is first needed, with its own words kept off the terminal.
+"""ONNX Runtime on a CPU or a GPU, imported when it is first needed, with its own words kept off the terminal.
 
 Refuses models that do not take one batch of colour images, and outputs that are not floats.
 """
@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
+from pipelines.evaluate.model.cells import Noised
 from pipelines.text import first_line
 
 _FLOATS: Mapping[str, type[np.floating[Any]]] = {
@@ -23,6 +24,14 @@ _FLOATS: Mapping[str, type[np.floating[Any]]] = {
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
 }
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# TF32 rounds what is multiplied to 10 bits on GPUs that have it; by default cuDNN's algorithms are chosen by the clock.
+_PROVIDERS: Mapping[str, Sequence[Any]] = {
+    "cpu": [_CPU],
+    "cuda": [(_CUDA, {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}), _CPU],
+}
+# Runs at a time on a GPU: one computes while another's images are copied.
+_ON_GPU = 2
 # onnxruntime's ORT_LOGGING_LEVEL_FATAL: what goes wrong is raised as well.
 _FATAL = 4
 
@@ -39,51 +48,70 @@ class Input:
 
 
 class Session:
-    """A model that is ready to run on `threads` CPUs, all that there are for None.
+    """A model that is ready to run, in as many threads at a time as call it; each run keeps to its own on a CPU.
 
-    Raises UsageError where ONNX Runtime is missing or cannot load the model, and where the input is not what `layout`
-    (`nchw` or `nhwc`) says.
+    So sums are made in one order, whatever the number of CPUs. `device` is `cpu` or `cuda`. Raises UsageError where
+    ONNX Runtime cannot load the model, and where the input is not what `layout` (`nchw` or `nhwc`) says.
     """
 
-    def __init__(self, model: Path, layout: str, threads: int | None) -> None:
+    def __init__(self, model: Noised, layout: str, device: str) -> None:
         runtime = _onnxruntime()
         options = runtime.SessionOptions()
         options.log_severity_level = _FATAL
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-        self._name = model.name
+        options.intra_op_num_threads = 1
+        for key, value in model.config.items():
+            options.add_session_config_entry(key, value)
+        path = model.path
+        self._name = path.name
         try:
             with _silence():
-                self._session = runtime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+                self._session = runtime.InferenceSession(str(path), options, providers=_PROVIDERS[device])
         except Exception as error:  # onnxruntime's errors have no class of their own in common
             reason = first_line(error)
             raise UsageError(
-                f"{model} is no ONNX model that ONNX Runtime {runtime.__version__} can load ({reason})"
+                f"{path} is no ONNX model that ONNX Runtime {runtime.__version__} can load ({reason})"
             ) from None
-        self.input = _input(model.name, self._session.get_inputs(), layout)
+        if device == "cuda" and _CUDA not in self._session.get_providers():  # it falls back in silence
+            raise UsageError("--device cuda: ONNX Runtime finds no GPU that it can use here; leave it out")
+        self._turns = threading.Semaphore(_ON_GPU) if device == "cuda" else contextlib.nullcontext()
+        self._running = runtime.RunOptions()
+        self.input = _input(path.name, self._session.get_inputs(), layout)
         for output in self._session.get_outputs():
             if output.type not in _FLOATS:
                 raise UsageError(
-                    f"{model.name}: its output {output.name} is {output.type}, not scores or boxes as floats: "
+                    f"{path.name}: its output {output.name} is {output.type}, not scores or boxes as floats: "
                     "predict with it yourself and give --predictions"
                 )
 
-    def run(self, images: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    def run(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """The outputs for these images, as float32; a fixed batch is filled up, and the filling's outputs dropped."""
-        batch = np.stack(images).astype(self.input.dtype)
-        filling = (self.input.batch or len(images)) - len(images)
+        count = len(batch)
+        filling = (self.input.batch or count) - count
         if filling:
             batch = np.concatenate([batch, np.repeat(batch[-1:], filling, axis=0)])
         try:
-            outputs = self._session.run(None, {self.input.name: batch})
+            with self._turns:
+                outputs = self._session.run(
+                    None, {self.input.name: batch.astype(self.input.dtype, copy=False)}, self._running
+                )
         except Exception as error:  # as above
             shape = "x".join(map(str, batch.shape))
             raise UsageError(f"{self._name} failed on an input of {shape} ({first_line(error)})") from None
-        return [np.asarray(out[: len(images)] if filling else out, np.float32) for out in outputs]
+        return [np.asarray(out[:count] if filling else out, np.float32) for out in outputs]
+
+    def stop(self) -> None:
+        """End what is running in other threads; nothing can be run any more."""
+        self._running.terminate = True
 
 
-def version() -> str:
-    """ONNX Runtime's version. Raises UsageError where it is missing."""
-    return str(_onnxruntime().__version__)
+def version(device: str) -> str:
+    """ONNX Runtime's version. Raises UsageError where it is missing, or was built without the device."""
+    runtime = _onnxruntime()
+    if device == "cuda" and _CUDA not in runtime.get_available_providers():
+        raise UsageError(
+            "--device cuda needs ONNX Runtime's GPU build: pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+        )
+    return str(runtime.__version__)
 
 
 def _onnxruntime() -> Any:

@@ -1,9 +1,10 @@
-"""A PNG that is called proven holds the pixels, as decoders see it; and what fpng writes is proven."""
+"""A PNG that is called proven holds the pixels, as decoders see it; and what fpng writes is proven, and read."""
 
 from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -24,7 +25,16 @@ def test_what_fpng_writes_is_proven_whatever_its_shape(photographs: dict[str, by
     images = [METHODS["pil"].load()(data) for data in photographs.values()]
     noise = np.random.default_rng(0)
     images += [noise.integers(0, 256, shape, np.uint8) for shape in ((1, 1, 3), (1, 64, 3), (64, 1, 3), (300, 400, 3))]
-    assert all(png.is_proven(png.write(image), image) for image in images)
+    for image in images:
+        data = png.write(image)
+        assert png.is_proven(data, image)
+        np.testing.assert_array_equal(read(data), image)
+
+
+def read(data: bytes) -> NDArray[np.uint8]:
+    found = png.read(data)
+    assert found is not None
+    return found
 
 
 def test_one_value_of_difference_is_seen_wherever_it_is() -> None:
@@ -59,6 +69,26 @@ def test_damage_is_never_proven_unless_decoders_read_the_same(data: st.DataObjec
     damaged = whole[:start] + data.draw(st.binary(max_size=9)) + whole[end:]
     if png.is_proven(damaged, GRADIENT):
         assert damaged == whole
+    if png.read(damaged) is not None:
+        assert damaged == whole
+
+
+@given(st.integers(1, 90), st.integers(1, 9), st.integers(0, 99))
+def test_what_is_read_was_written(height: int, width: int, seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (1, 1, 3), np.uint8).repeat(height, 0).repeat(width, 1)
+    image += np.arange(height, dtype=np.uint8)[:, None, None]  # smooth, so that fpng filters
+    np.testing.assert_array_equal(read(png.write(image)), image)
+
+
+def test_a_reader_inflates_no_more_than_the_image_has() -> None:
+    rows = zlib.compress(bytes(10**8), 9)
+    header = struct.pack(">2I5B", 3, 2, 8, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b""))
+    tracemalloc.start()
+    assert png.read(b"\x89PNG\r\n\x1a\n" + b"".join(parts)) is None
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+    assert png.read(b"") is None
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -80,6 +110,9 @@ def test_a_valid_file_of_another_writer_is_read_alike_or_not_proven(filters: lis
     data, black = assembled(filters), np.zeros((len(filters), 3, 3), np.uint8)
     proven = png.is_proven(data, black)
     assert proven == (set(filters) <= {0, 2})
+    if (found := png.read(data)) is not None:
+        assert [found.tolist()] * 2 == [image.tolist() for image in seen(data)]
+    assert (found is not None) == (set(filters[1:]) in (set(), {0}, {2}) and filters[0] in (0, 2))
     assert not proven or [image.tolist() for image in seen(data)] == [black.tolist()] * 2
 
 

@@ -1,4 +1,4 @@
-"""Tiny ONNX models whose answers can be computed by other means."""
+"""Tiny ONNX models whose answers can be computed by other means, and what runs them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from pipelines.evaluate.model.cells import plain_cells
+from pipelines.evaluate.model.predict import predict
+from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.shards import Shards
 
 Dims = Sequence[int | str | None]
 
@@ -67,3 +72,8 @@ def constant_model(path: Path, outputs: Sequence[NDArray[np.float32]], image: Di
     constants: dict[str, NDArray[np.generic]] = {f"value{i}": output for i, output in enumerate(outputs)}
     names = [f"out{i}" for i in range(len(outputs))]
     return save(path, nodes, {**constants, "zero": np.array(0, np.float32)}, image, names)
+
+
+def predict_plain(shards: Shards, model: Path, preprocessing: Preprocessing, folder: Path, threads: int) -> None:
+    """Every variant through a model as it is."""
+    assert predict(shards, plain_cells(shards, model), preprocessing, folder, threads=threads) == {}

@@ -1,4 +1,4 @@
-"""Boxes put into head outputs come back out, in source pixels; suppression agrees with its definition."""
+"""Boxes put into head outputs come back out, in source pixels; suppression and box noise are as they are defined."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from generators.boxes import NONE, BoxNoise, noise
 from pipelines.errors import UsageError
+from pipelines.evaluate.model.cells import Cell, as_it_is
 from pipelines.evaluate.model.detector import choose
 from pipelines.evaluate.model.heads import CATEGORIES, Boxes, nanodet, yolox
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.shards import Shards, open_shards
 from tests.conftest import Command
-from tests.pipelines.evaluate.model.models import constant_model
+from tests.pipelines.evaluate.model.models import constant_model, predict_plain
 
 SIDE = 64
 CELLS = {8: 64, 16: 16, 32: 4}
@@ -124,31 +126,37 @@ def test_a_score_that_strays_by_rounding_is_still_a_probability() -> None:
     assert (boxes.scores <= 1).all()
 
 
-def overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def overlap(one: NDArray[np.float64], other: NDArray[np.float64], offset: int = 0) -> float:
+    """Intersection over union, with `offset` added to every side as United-Perception does."""
     low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
-    shared = float(np.prod(np.clip(high - low, 0, None)))
-    return shared / (float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - shared)
+    shared = float(np.prod(np.clip(high - low + offset, 0, None)))
+    areas = np.prod(one[2:] - one[:2] + offset) + np.prod(other[2:] - other[:2] + offset)
+    return shared / (float(areas) - shared)
 
 
+@pytest.mark.parametrize("offset", [0, 1, 8])
 @pytest.mark.parametrize("one_class", [True, False])
-def test_suppression_is_greedy_within_each_class(one_class: bool) -> None:
+def test_suppression_is_greedy_within_each_class(one_class: bool, offset: int) -> None:
     rng = np.random.default_rng(5)
     corner = rng.uniform(-20, 60, (60, 2))
     corners = np.concatenate([corner, corner + rng.uniform(10, 40, (60, 2))], axis=1).astype(np.float32)
     scores = np.zeros((60, 80), np.float32)
     scores[:, :3] = rng.permutation(180).reshape(60, 3) / 200
-    found = choose(Boxes(corners, scores, False), 0.5, 0.5, one_class)
+    found = choose(Boxes(corners, scores, False), 0.5, 0.5, one_class, BoxNoise(side_offset=offset))
     kept: list[tuple[float, int, int]] = []
     for score, row, label in sorted(((s, r, c) for (r, c), s in np.ndenumerate(scores) if s > 0.5), reverse=True):
         if one_class and scores[row].argmax() != label:
             continue
         mine = corners[row].astype(np.float64)
-        if all(label != c or overlap(mine, corners[r].astype(np.float64)) <= 0.5 for _, r, c in kept):
+        if all(label != c or overlap(mine, corners[r].astype(np.float64), offset) <= 0.5 for _, r, c in kept):
             kept.append((float(score), row, label))
     assert 10 < len(kept) <= 100
     assert found.classes.tolist() == [label for *_, label in kept]
     np.testing.assert_allclose(found.scores, [score for score, *_ in kept])
     np.testing.assert_array_equal(found.corners, corners[[row for _, row, _ in kept]])
+    if offset:
+        without = choose(Boxes(corners, scores, False), 0.5, 0.5, one_class)
+        assert len(without.scores) > len(found.scores) or offset == 1
 
 
 def test_no_more_than_a_hundred_and_none_of_none() -> None:
@@ -189,7 +197,7 @@ def test_results_are_in_source_pixels(head: str, shards: Shards, tmp_path: Path)
     stated = YOLOX if head == "yolox" else NANODET
     outputs = [yolox_output(True)[None]] if head == "yolox" else nanodet_outputs(False)
     model = constant_model(tmp_path / "m.onnx", outputs, (1, 3, SIDE, SIDE))
-    predict(shards, model, stated, tmp_path / "out", 1)
+    predict_plain(shards, model, stated, tmp_path / "out", 1)
     results = json.loads((tmp_path / "out" / "pil_bilinear.json").read_text())
     assert {result["image_id"] for result in results} == set(SOURCES)
     for number, (width, height) in SOURCES.items():
@@ -205,9 +213,97 @@ def test_results_are_in_source_pixels(head: str, shards: Shards, tmp_path: Path)
             assert result["score"] == pytest.approx(score, abs=1e-4)
 
 
+NOISES = {"": NONE, "box_offset": noise(1), "box_offset_all": noise(1, True), "box_round": noise(rounded=True)}
+
+
+def results_by_hand(
+    outputs: list[NDArray[np.float32]], head: str, number: int, offset: int, everywhere: bool, rounded: bool
+) -> list[tuple[float, int, list[float]]]:
+    """Score, class and box in the source, best first, of outputs for one image: box by box, in Python."""
+    boxes = []
+    counted = offset if everywhere else 0
+    for stride in CELLS:
+        side = SIDE // stride
+        for cell in range(side * side):
+            row, column = divmod(cell, side)
+            if head == "yolox":
+                first = sum(count for other, count in CELLS.items() if other < stride)
+                raw = outputs[0][0, first + cell].astype(np.float64)
+                x, y = (raw[0] + column) * stride, (raw[1] + row) * stride
+                w, h = np.exp(raw[2:4]) * stride
+                box = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
+                chances = 1 / (1 + np.exp(-raw[4:]))
+                scores = chances[0] * chances[1:]
+            else:
+                bins, scores = (
+                    output[cell].astype(np.float64) for output in outputs[2 * list(CELLS).index(stride) :][:2]
+                )
+                shares = np.exp(bins.reshape(4, 8)) / np.exp(bins.reshape(4, 8)).sum(axis=1, keepdims=True)
+                far = (shares * np.arange(8)).sum(axis=1) * stride
+                x, y = (column + 0.5) * stride, (row + 0.5) * stride
+                box = [x - far[0], y - far[1], x + far[2], y + far[3]]
+            box = [box[0], box[1], box[2] - offset, box[3] - offset]
+            if head == "nanodet":
+                box = [min(max(value, 0), SIDE - counted) for value in box]
+            if rounded:
+                box = [float(round(value)) for value in box]
+            classes = [int(scores.argmax())] if head == "yolox" else range(80)
+            boxes += [
+                (float(scores[c]), c, np.array(box)) for c in classes if scores[c] > (0.01, 0.05)[head == "nanodet"]
+            ]
+    kept: list[tuple[float, int, NDArray[np.float64]]] = []
+    for score, label, box_ in sorted(boxes, key=lambda one: -one[0]):
+        if (offset or rounded) and min(box_[2:] - box_[:2] + counted) <= 0:
+            continue
+        if all(label != other or overlap(box_, theirs, counted) <= 0.65 for _, other, theirs in kept):
+            kept.append((score, label, box_))
+    width, height = SOURCES[number]
+    spare = np.array([SIDE - width / 4, SIDE - height / 4] * 2) / 2 if head == "nanodet" else 0
+    found = []
+    for score, label, box_ in kept[:100]:
+        x1, y1, x2, y2 = (box_ - spare) * 4
+        # A pixel of the input is several of the source: what is thin there may have no height here.
+        found.append((score, label, [x1, y1, max(x2 - x1 + counted, 0), max(y2 - y1 + counted, 0)]))
+    return found
+
+
+@pytest.mark.parametrize("head", ["yolox", "nanodet"])
+def test_box_noise_is_what_it_is_by_hand(
+    head: str, shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(3)
+    if head == "yolox":
+        outputs = [random.normal(0, 1, (1, sum(CELLS.values()), 85)).astype(np.float32)]
+    else:
+        shapes = [(count, values) for count in CELLS.values() for values in (32, 80)]
+        outputs = [random.normal(0, 1, shape).astype(np.float32) for shape in shapes]
+        outputs[1::2] = [random.beta(0.1, 9, output.shape).astype(np.float32) for output in outputs[1::2]]
+    model = as_it_is(constant_model(tmp_path / "m.onnx", outputs, (1, 3, SIDE, SIDE)))
+    reference = shards.reference
+    named = {name: replace(reference, name=name or reference.name) for name in NOISES}
+    everything = replace(shards, variants={variant.name: variant for variant in named.values()})
+    cells = [Cell(named[name], model, boxes) for name, boxes in NOISES.items()]
+    stated = replace(YOLOX if head == "yolox" else NANODET, nms_iou=0.65)
+    assert predict(everything, cells, stated, tmp_path / "out", threads=2) == {}
+    assert "4 of 4 images predicted" in capfd.readouterr().err  # once for all kinds of noise
+    seen = set()
+    for name, boxes in NOISES.items():
+        text = (tmp_path / "out" / f"{named[name].name}.json").read_text()
+        seen.add(text)
+        for number in SOURCES:
+            own = [result for result in json.loads(text) if result["image_id"] == number]
+            wanted = results_by_hand(outputs, head, number, boxes.decode_offset, boxes.side_offset > 0, boxes.rounded)
+            assert len(own) == len(wanted) > 5
+            for result, (score, label, box) in zip(own, wanted, strict=True):
+                assert result["score"] == pytest.approx(score, abs=1e-5)
+                assert result["category_id"] == CATEGORIES[label]
+                assert result["bbox"] == pytest.approx(box, abs=0.01)
+    assert len(seen) == len(NOISES)
+
+
 def refused(shards: Shards, model: Path, stated: Preprocessing, folder: Path) -> str:
     with pytest.raises(UsageError) as caught:
-        predict(shards, model, stated, folder, 1)
+        predict_plain(shards, model, stated, folder, 1)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -221,4 +317,4 @@ def test_what_a_detector_must_be_told(shards: Shards, tmp_path: Path) -> None:
     assert "--geometry keep_ratio --size 96,96, or --geometry letterbox --size 96" in message
     open_size = constant_model(tmp_path / "o.onnx", [yolox_output(True)[None]], (1, 3, "h", "w"))
     assert "give it, such as size = 416" in refused(shards, open_size, YOLOX, tmp_path / "d")
-    predict(shards, open_size, replace(YOLOX, size=SIDE), tmp_path / "e", 1)
+    predict_plain(shards, open_size, replace(YOLOX, size=SIDE), tmp_path / "e", 1)

@@ -21,12 +21,11 @@ from onnx import helper
 from PIL import Image
 
 from pipelines.errors import UsageError
-from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.shards import Shards, open_shards
 from tests import ROOT
 from tests.conftest import Command
-from tests.pipelines.evaluate.model.models import Dims, colour_model, constant_model, root_model, save
+from tests.pipelines.evaluate.model.models import Dims, colour_model, constant_model, predict_plain, root_model, save
 
 RGB = Preprocessing((0.4, 0.5, 0.3), (0.2, 0.3, 0.25), 1 / 255, "rgb", "nchw")
 WEIGHTS = np.random.default_rng(1).normal(size=(3, 1000)).astype(np.float32)
@@ -71,7 +70,7 @@ def top_five(folder: Path, variant: str) -> dict[str, list[int]]:
 
 def refused(shards: Shards, model: Path, preprocessing: Preprocessing, folder: Path) -> str:
     with pytest.raises(UsageError) as caught:
-        predict(shards, model, preprocessing, folder, 1)
+        predict_plain(shards, model, preprocessing, folder, 1)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -89,7 +88,7 @@ def test_classes_are_what_numpy_finds(shards: Shards, preprocessing: Preprocessi
     nhwc = preprocessing.layout == "nhwc"
     image: Dims = ("n", 32, 32, 3) if nhwc else ("n", 3, "h", "w")
     model = colour_model(tmp_path / "m.onnx", WEIGHTS, image, nhwc)
-    predict(shards, model, preprocessing, tmp_path / "out", 1)
+    predict_plain(shards, model, preprocessing, tmp_path / "out", 1)
     for name in NAMES:
         expected = {
             key: np.argsort(-(mean @ WEIGHTS))[:5].tolist() for key, mean in means(shards, name, preprocessing).items()
@@ -100,17 +99,17 @@ def test_classes_are_what_numpy_finds(shards: Shards, preprocessing: Preprocessi
 
 
 def test_a_fixed_batch_is_filled_up(shards: Shards, tmp_path: Path) -> None:
-    predict(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "one", 1)
+    predict_plain(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "one", 1)
     fixed = colour_model(tmp_path / "fixed.onnx", WEIGHTS, (4, 3, 32, 32))
     assert "give batch = 4" in refused(shards, fixed, RGB, tmp_path / "four")
-    predict(shards, fixed, replace(RGB, batch=4), tmp_path / "four", 1)
+    predict_plain(shards, fixed, replace(RGB, batch=4), tmp_path / "four", 1)
     assert refused(shards, fixed, replace(RGB, batch=2), tmp_path / "two")
     for name in NAMES:
         assert top_five(tmp_path / "four", name) == top_five(tmp_path / "one", name)
 
 
 def test_background_and_reordered_classes_become_labels(shards: Shards, tmp_path: Path) -> None:
-    predict(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "plain", 1)
+    predict_plain(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "plain", 1)
     plain = top_five(tmp_path / "plain", "pil_bilinear")
     # Backgrounds that would win everything
     background = np.concatenate([np.zeros((3, 1), np.float32), WEIGHTS - 50], axis=1)
@@ -119,13 +118,13 @@ def test_background_and_reordered_classes_become_labels(shards: Shards, tmp_path
     order = np.random.default_rng(2).permutation(1000)
     shuffled = colour_model(tmp_path / "shuffled.onnx", np.concatenate([WEIGHTS[:, order], 9 + 0 * WEIGHTS], axis=1))
     labels = (*order.tolist(), *[-1] * 1000)
-    predict(shards, shuffled, replace(RGB, labels=labels), tmp_path / "s", 1)
+    predict_plain(shards, shuffled, replace(RGB, labels=labels), tmp_path / "s", 1)
     assert top_five(tmp_path / "s", "pil_bilinear") == plain
     assert "labels has 1,999 lines and the model 2,000 classes" in refused(
         shards, shuffled, replace(RGB, labels=labels[1:]), tmp_path / "t"
     )
     shifted = colour_model(tmp_path / "shifted.onnx", np.concatenate([9 + 0 * WEIGHTS[:, :1], WEIGHTS], axis=1))
-    predict(shards, shifted, replace(RGB, class_offset=1), tmp_path / "o", 1)
+    predict_plain(shards, shifted, replace(RGB, class_offset=1), tmp_path / "o", 1)
     assert top_five(tmp_path / "o", "pil_bilinear") == plain
 
 
@@ -138,7 +137,7 @@ def test_weights_in_a_file_of_their_own_are_part_of_the_model(shards: Shards, tm
     model, out = tmp_path / "m.onnx", tmp_path / "out"
     whole = onnx.load(colour_model(model, WEIGHTS))
     onnx.save_model(whole, model, save_as_external_data=True, location="weights.bin", size_threshold=0)
-    predict(shards.only([]), model, RGB, out, 1)
+    predict_plain(shards.only([]), model, RGB, out, 1)
     weights = tmp_path / "weights.bin"
     weights.write_bytes(weights.read_bytes()[::-1])
     assert "another model: give another --output" in refused(shards.only([]), model, RGB, out)
@@ -152,7 +151,7 @@ def test_two_runs_do_not_share_a_folder(shards: Shards, tmp_path: Path) -> None:
 
 
 def test_same_pixels_are_run_once(shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    predict(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "out", 1)
+    predict_plain(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "out", 1)
     said = capfd.readouterr().err
     assert "opencv has the pixels of pil_bilinear, and is given its predictions" in said
     assert "18 of 18 images predicted" in said
@@ -163,38 +162,38 @@ def test_same_pixels_are_run_once(shards: Shards, tmp_path: Path, capfd: pytest.
 
 def test_predictions_are_kept_for_reuse(shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model, out = colour_model(tmp_path / "m.onnx", WEIGHTS), tmp_path / "out"
-    predict(shards.only([]), model, RGB, out, 1)
+    predict_plain(shards.only([]), model, RGB, out, 1)
     assert seen(out) == ["pil_bilinear.parquet", "predictions.json"]
     first = (out / "pil_bilinear.parquet").stat().st_mtime_ns
     capfd.readouterr()
-    predict(shards, model, RGB, out, 1)
+    predict_plain(shards, model, RGB, out, 1)
     said = capfd.readouterr().err
     assert "1 of 3 variants are predicted already" in said
     assert "9 of 9 images predicted" in said  # opencv's are the reference's
     assert (out / "pil_bilinear.parquet").stat().st_mtime_ns == first
     (out / "pil_nearest.parquet").unlink()
-    predict(shards, model, RGB, out, 1)
+    predict_plain(shards, model, RGB, out, 1)
     assert "2 of 3 variants are predicted already" in capfd.readouterr().err
     model.rename(tmp_path / "renamed.onnx")
-    predict(shards, tmp_path / "renamed.onnx", RGB, out, 1)
+    predict_plain(shards, tmp_path / "renamed.onnx", RGB, out, 1)
     assert "images predicted" not in capfd.readouterr().err
 
 
 def test_a_variant_that_was_made_anew_is_run_again(shards: Shards, tmp_path: Path) -> None:
     model, out = colour_model(tmp_path / "m.onnx", WEIGHTS), tmp_path / "out"
-    predict(shards, model, RGB, out, 1)
+    predict_plain(shards, model, RGB, out, 1)
     right = top_five(out, "pil_nearest")
     about = json.loads((out / "predictions.json").read_text())
     about["variants"]["pil_nearest"] = about["variants"]["pil_bilinear"]
     (out / "predictions.json").write_text(json.dumps(about))
     (out / "pil_nearest.parquet").write_bytes((out / "pil_bilinear.parquet").read_bytes())
-    predict(shards, model, RGB, out, 1)
+    predict_plain(shards, model, RGB, out, 1)
     assert top_five(out, "pil_nearest") == right
 
 
 def test_nothing_of_another_origin_is_overwritten(shards: Shards, tmp_path: Path) -> None:
     model, out = colour_model(tmp_path / "m.onnx", WEIGHTS), tmp_path / "out"
-    predict(shards, model, RGB, out, 1)
+    predict_plain(shards, model, RGB, out, 1)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     message = refused(shards, model, replace(RGB, channels="bgr", scale=1.0), out)
     assert "another preprocessing (scale, channels): give another --output" in message

@@ -1,0 +1,113 @@
+"""Which files a model is: its own, and those in which exporters put large weights; their digest and their size.
+
+The names stand in the model, wherever a tensor does (`external_data` in onnx.proto). They are read from protobuf's wire
+format, as the runtime that will load the model has no function for it. Refuses a name that leads out of the model's
+folder, and a file that is not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from pipelines.errors import UsageError
+
+# The messages of onnx.proto in which tensors can stand, with the numbers of the fields that lead there.
+_FIELDS: Mapping[str, Mapping[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+}
+_KEY, _VALUE = 1, 2  # of an entry
+# Levels of graphs inside of nodes inside of graphs; ONNX Runtime takes no more than 100 levels of protobuf.
+_DEEPEST = 100
+_VARINT, _EIGHT, _LENGTH, _FOUR = 0, 1, 2, 5  # protobuf's types on the wire
+_BLOCK = 1 << 20
+
+
+def model_sha256(model: Path) -> str:
+    """Of the model's file, followed by those that it keeps weights in, in order of their paths.
+
+    Raises UsageError where one of them cannot be found, and OSError where one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in model_files(model):
+        with open(path, "rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def model_files(model: Path) -> list[Path]:
+    """The model's own file, and those that it keeps weights in, in order. Raises UsageError, and OSError."""
+    return [model, *sorted(_beside(model, name) for name in _locations(model))]
+
+
+def _beside(model: Path, name: str) -> Path:
+    path, words = model.parent / name, PurePosixPath(name)
+    if words.is_absolute() or ".." in words.parts:
+        raise UsageError(f"{model} keeps weights in {name}, outside of its own folder: save it with them beside it")
+    if not path.is_file():
+        raise UsageError(f"{model} keeps weights in {name}, which is not there: put that file into {path.parent}")
+    return path
+
+
+def _locations(model: Path) -> set[str]:
+    """The names of other files in a model; none where it is no model, which the runtime will say."""
+    with open(model, "rb") as file:
+        try:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return set(_in_message(content, 0, len(content), "model", _DEEPEST))
+        except (ValueError, IndexError):  # an empty file, or one that ends too early
+            return set()
+
+
+def _in_message(content: mmap.mmap, start: int, end: int, kind: str, depth: int) -> Iterator[str]:
+    if not depth:
+        raise ValueError("it is nested too deeply")
+    for field, low, high in _fields(content, start, end):
+        inner = _FIELDS[kind].get(field)
+        if inner == "entry":
+            texts = {own: content[first:last] for own, first, last in _fields(content, low, high)}
+            if texts.get(_KEY) == b"location":
+                yield texts.get(_VALUE, b"").decode()
+        elif inner:
+            yield from _in_message(content, low, high, inner, depth - 1)
+
+
+def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The number of each field that has a length, and where its content begins and ends; the others are passed over."""
+    while start < end:
+        tag, start = _varint(content, start)
+        field, wire = tag >> 3, tag & 7
+        if wire == _VARINT:
+            _, start = _varint(content, start)
+        elif wire == _LENGTH:
+            length, start = _varint(content, start)
+            if length > end - start:
+                raise ValueError("it ends too early")
+            yield field, start, start + length
+            start += length
+        elif wire in (_EIGHT, _FOUR):
+            start += 8 if wire == _EIGHT else 4
+        else:
+            raise ValueError("no protobuf")
+
+
+def _varint(content: mmap.mmap, at: int) -> tuple[int, int]:
+    """A number, least significant seven bits first, and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = content[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError("no protobuf")
