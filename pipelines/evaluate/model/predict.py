@@ -71,7 +71,7 @@ def predict(
                 return session if model.key == plain.key else Session(model, preprocessing.layout, device)
 
             failed |= _Run(setting, loaded, wanted, [cell for cell in cells if kept.has(cell)]).predict()
-        return failed
+        return {cell.name: failed[cell.name] for cell in cells if cell.name in failed}
 
 
 def _suffix(shards: Shards, preprocessing: Preprocessing) -> str:

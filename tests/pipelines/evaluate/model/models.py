@@ -49,14 +49,32 @@ def colour_model(
     return save(path, nodes, {"weights": weights}, image)
 
 
-def root_model(path: Path, threshold: float) -> Path:
-    """NaN where the mean of the first channel is below `threshold`."""
+def convolved_model(path: Path, seed: int) -> Path:
+    """Scores that are sums of thousands of products."""
+    random = np.random.default_rng(seed)
+    nodes = [
+        helper.make_node("Conv", ["image", "kernels"], ["many"], pads=[2, 2, 2, 2]),
+        helper.make_node("Relu", ["many"], ["positive"]),
+        helper.make_node("Conv", ["positive", "classes"], ["maps"]),
+        helper.make_node("ReduceMean", ["maps"], ["out"], axes=[2, 3], keepdims=0),
+    ]
+    kernels = random.normal(size=(64, 3, 5, 5)).astype(np.float32)
+    return save(path, nodes, {"kernels": kernels, "classes": random.normal(size=(1000, 64, 1, 1)).astype(np.float32)})
+
+
+def root_model(path: Path, threshold: float, infinite: bool = False) -> Path:
+    """NaN where the mean of the first channel is below `threshold`, or else infinity."""
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),
         helper.make_node("MatMul", ["mean", "weights"], ["first"]),
         helper.make_node("Sub", ["first", "threshold"], ["above"]),
         helper.make_node("Sqrt", ["above"], ["out"]),
     ]
+    if infinite:
+        nodes[3:] = [
+            helper.make_node(*node) for node in (("Relu", ["above"], ["positive"]), ("Log", ["positive"], ["log"]))
+        ]
+        nodes.append(helper.make_node("Neg", ["log"], ["out"]))
     weights = np.zeros((3, 1000), np.float32)
     weights[0] = 1
     return save(path, nodes, {"weights": weights, "threshold": np.array(threshold, np.float32)})

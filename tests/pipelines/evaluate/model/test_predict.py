@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 from PIL import Image
 
-from pipelines.errors import UsageError
+from generators.boxes import noise
+from pipelines.errors import RunError, UsageError
+from pipelines.evaluate.model.cells import Cell, Noised, as_it_is, plain_cells
+from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.shards import Shards, open_shards
+from pipelines.evaluate.model.through import pixels
+from pipelines.evaluate.shards import Shards, Stored, open_shards
 from tests import ROOT
 from tests.conftest import Command
-from tests.pipelines.evaluate.model.models import Dims, colour_model, constant_model, predict_plain, root_model, save
+from tests.pipelines.evaluate.model.models import (
+    Dims,
+    colour_model,
+    constant_model,
+    convolved_model,
+    predict_plain,
+    root_model,
+    save,
+)
 
 RGB = Preprocessing((0.4, 0.5, 0.3), (0.2, 0.3, 0.25), 1 / 255, "rgb", "nchw")
 WEIGHTS = np.random.default_rng(1).normal(size=(3, 1000)).astype(np.float32)
@@ -208,16 +225,287 @@ def test_nothing_of_another_origin_is_overwritten(shards: Shards, tmp_path: Path
 
 
 def test_nan_is_counted_and_leaves_no_predictions(shards: Shards, tmp_path: Path) -> None:
-    first = {key: float(mean[0]) for key, mean in means(shards, "pil_bilinear", RGB).items()}
-    ordered = sorted(first.values())
-    threshold = (ordered[3] + ordered[4]) / 2
-    broken = [key for key, mean in first.items() if mean < threshold]
-    assert len(broken) == 4
+    threshold, broken = below(shards, 4)
     for batch in (1, 4):
         out = tmp_path / f"out{batch}"
         message = refused(shards, root_model(tmp_path / "m.onnx", threshold), replace(RGB, batch=batch), out)
         assert f"NaN for 4 of 9 images of pil_bilinear (first: {broken[0]})" in message
         assert seen(out) == ["predictions.json"]
+
+
+def noised(shards: Shards, models: dict[str, Noised]) -> tuple[Shards, list[Cell]]:
+    """Shards with a variant for each model and kind of pixels beside its own, and a cell for each."""
+    variants, cells = {}, []
+    for model in models.values():
+        for variant in shards.variants.values():
+            name = variant.name
+            if model.name:
+                name = model.name if variant is shards.reference else f"{name}+{model.name}"
+            variants[name] = replace(variant, name=name)
+            cells.append(Cell(variants[name], model))
+    return replace(shards, variants=variants, reference=variants[shards.reference.name]), cells
+
+
+def called(model: Noised, name: str) -> Noised:
+    """A model as if it were noised."""
+    return replace(model, name=name)
+
+
+def below(shards: Shards, count: int) -> tuple[float, list[str]]:
+    """What so many images of the reference have a mean of the first channel below, and their keys."""
+    first = {key: float(mean[0]) for key, mean in means(shards, "pil_bilinear", RGB).items()}
+    ordered = sorted(first.values())
+    threshold = (ordered[count - 1] + ordered[count]) / 2
+    return threshold, [key for key, mean in first.items() if mean < threshold]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the variants that are read from now on."""
+    read: list[str] = []
+    stored = Shards.stored
+
+    def counting(shards: Shards, name: str) -> Iterator[Stored]:
+        read.append(name)
+        return stored(shards, name)
+
+    monkeypatch.setattr(Shards, "stored", counting)
+    return read
+
+
+def test_each_model_gives_its_own_and_pixels_are_read_once(
+    shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {name: np.roll(WEIGHTS, 7 * number, axis=1) for number, name in enumerate(("", "fp16", "int8"))}
+    paths = {name: colour_model(tmp_path / f"{name}m.onnx", own) for name, own in weights.items()}
+    models = {name: called(as_it_is(path), name) for name, path in paths.items()}
+    models["int8"] = replace(models["int8"], config={"session.disable_quant_qdq": "1"})
+    several, cells = noised(shards, models)
+    read = counted(monkeypatch)
+    assert predict(several, cells, RGB, tmp_path / "out", threads=2) == {}
+    # The first image, before all; then the pixels that there are, of which opencv's are the reference's.
+    assert read == ["pil_bilinear", "pil_bilinear", "pil_nearest"]
+    said = capfd.readouterr().err
+    assert "54 of 54 images predicted" in said
+    assert "opencv+int8 has the pixels and the model of int8" in said
+    for cell in cells:
+        own = means(shards, cell.variant.folder.name, RGB)
+        expected = {key: np.argsort(-(mean @ weights[cell.model.name]))[:5].tolist() for key, mean in own.items()}
+        assert top_five(tmp_path / "out", cell.name) == expected
+    assert predict(several, cells, RGB, tmp_path / "out", threads=2) == {}
+    assert "9 of 9 variants are predicted already" in capfd.readouterr().err
+
+
+def test_models_are_loaded_together_only_where_there_is_room(
+    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {
+        name: called(as_it_is(colour_model(tmp_path / f"{name}m.onnx", WEIGHTS + len(name))), name)
+        for name in ("", "a", "bb", "ccc")
+    }
+    several, cells = noised(shards.only([]), models)
+    read = counted(monkeypatch)
+    monkeypatch.setattr("pipelines.evaluate.model.predict._LOADED", 2 * (tmp_path / "m.onnx").stat().st_size + 9)
+    predict(several, cells, RGB, tmp_path / "two", threads=1)
+    assert read == ["pil_bilinear", "pil_bilinear", "bb"]
+    monkeypatch.setattr("pipelines.evaluate.model.predict._LOADED", 1)
+    predict(several, cells, RGB, tmp_path / "one", threads=1)
+    assert read[3:] == ["pil_bilinear", "pil_bilinear", "a", "bb", "ccc"]
+
+
+def test_predictions_are_of_model_pixels_and_boxes(shards: Shards, tmp_path: Path) -> None:
+    plain = as_it_is(colour_model(tmp_path / "m.onnx", WEIGHTS))
+    variant = shards.reference
+    cells = [
+        Cell(variant, called(plain, "int8")),
+        Cell(variant, replace(plain, name="int8", sha256="0" * 64)),
+        Cell(variant, replace(plain, name="int8", config={"session.disable_quant_qdq": "1"})),
+        Cell(variant, plain, noise(1)),
+        Cell(variant, plain, noise(1, True)),
+        Cell(shards.variants["pil_nearest"], called(plain, "int8")),
+        Cell(variant, plain),
+    ]
+    assert len({cell.sha256 for cell in cells}) == len(cells)
+    assert cells[-1].sha256 == variant.pixels_sha256  # as folders have it that were made without noise
+
+
+def test_a_folder_of_before_noise_is_still_of_use(
+    shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, out = colour_model(tmp_path / "m.onnx", WEIGHTS), tmp_path / "out"
+    predict_plain(shards, model, RGB, out, 1)
+    about = json.loads((out / "predictions.json").read_text())
+    assert about.pop("device") == "cpu"
+    assert about.pop("failed") == {}
+    assert about["model"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert about["variants"] == {v.name: v.pixels_sha256 for v in shards.variants.values()}
+    (out / "predictions.json").write_text(json.dumps(about))
+    capfd.readouterr()
+    predict_plain(shards, model, RGB, out, 1)
+    assert "3 of 3 variants are predicted already" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("infinite", [False, True])
+def test_a_noised_model_that_gives_no_numbers_is_a_reason(
+    shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str], infinite: bool
+) -> None:
+    threshold, broken = below(shards, 4)
+    bad = as_it_is(root_model(tmp_path / "bad.onnx", threshold, infinite))
+    plain = as_it_is(colour_model(tmp_path / "m.onnx", WEIGHTS))
+    models = {"": plain, "ceil_mode+fp16": called(bad, "ceil_mode+fp16"), "int8": called(bad, "int8")}
+    several, cells = noised(shards.only([]), models)
+    what = "infinity" if infinite else "NaN"
+    found = predict(several, cells, RGB, tmp_path / "out", threads=2)
+    share = f"gives {what} for 4 of 9 images of pil_bilinear (first: {broken[0]}): the model"
+    assert found["ceil_mode+fp16"] == f"ceil_mode+fp16 {share} overflows in half precision"
+    assert set(found) == {"ceil_mode+fp16", "int8"}
+    assert seen(tmp_path / "out") == ["pil_bilinear.parquet", "predictions.json"]
+    capfd.readouterr()
+    assert predict(several, cells, RGB, tmp_path / "out", threads=2) == found
+    assert "images predicted" not in capfd.readouterr().err
+    models["int8"] = called(plain, "int8")  # made anew, and sound
+    several, cells = noised(shards.only([]), models)
+    assert set(predict(several, cells, RGB, tmp_path / "out", threads=2)) == {"ceil_mode+fp16"}
+    assert top_five(tmp_path / "out", "int8") == top_five(tmp_path / "out", "pil_bilinear")
+    models["int8"] = called(bad, "int8")  # no predictions of another are left
+    several, cells = noised(shards.only([]), models)
+    assert set(predict(several, cells, RGB, tmp_path / "out", threads=2)) == set(found)
+    assert not (tmp_path / "out" / "int8.parquet").exists()
+
+
+def test_a_class_may_be_ruled_out(shards: Shards, tmp_path: Path) -> None:
+    scores = np.where(np.arange(1000) < 990, -np.inf, np.arange(1000)).astype(np.float32)
+    node = helper.make_node("Add", ["first", "scores"], ["out"])
+    whole = onnx.load(colour_model(tmp_path / "m.onnx", WEIGHTS))
+    whole.graph.node[-1].output[0] = "first"
+    whole.graph.node.append(node)
+    whole.graph.initializer.append(numpy_helper.from_array(scores * 100, "scores"))
+    onnx.save(whole, tmp_path / "m.onnx")
+    predict_plain(shards.only([]), tmp_path / "m.onnx", RGB, tmp_path / "out", 1)
+    assert set(map(tuple, top_five(tmp_path / "out", "pil_bilinear").values())) == {(999, 998, 997, 996, 995)}
+
+
+def test_noise_that_cannot_be_run_is_a_reason(shards: Shards, tmp_path: Path) -> None:
+    text = tmp_path / "text.onnx"
+    text.write_text("no model")
+    wide = colour_model(tmp_path / "wide.onnx", WEIGHTS, (1, 3, 99, 99))
+    few = colour_model(tmp_path / "few.onnx", WEIGHTS[:, :10])
+    paths = {"": colour_model(tmp_path / "m.onnx", WEIGHTS), "fp16": text, "ceil_mode": wide, "int8": few}
+    several, cells = noised(shards, {name: called(as_it_is(path), name) for name, path in paths.items()})
+    found = predict(several, cells, RGB, tmp_path / "out", threads=2)
+    assert list(found) == [cell.name for cell in cells if cell.model.name]
+    assert found["fp16"].startswith("fp16: ")
+    assert "is no ONNX model" in found["opencv+fp16"]
+    assert found["ceil_mode"].startswith("ceil_mode: wide.onnx failed on an input of 1x3x32x32")
+    assert "not one score for each of 1,000 classes" in found["pil_nearest+int8"]
+    assert seen(tmp_path / "out") == [*sorted(f"{name}.parquet" for name in NAMES), "predictions.json"]
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text())["failed"] == {}  # another machine may
+
+
+def test_the_model_as_it_is_must_give_numbers_but_the_others_are_kept(shards: Shards, tmp_path: Path) -> None:
+    threshold, _ = below(shards, 4)
+    models = {
+        "": as_it_is(root_model(tmp_path / "bad.onnx", threshold)),
+        "int8": called(as_it_is(colour_model(tmp_path / "m.onnx", WEIGHTS)), "int8"),
+    }
+    several, cells = noised(shards.only([]), models)
+    with pytest.raises(UsageError, match="the model gives NaN for 4 of 9 images of pil_bilinear"):
+        predict(several, cells, RGB, tmp_path / "out", threads=2)
+    assert seen(tmp_path / "out") == ["int8.parquet", "predictions.json"]
+
+
+def test_box_noise_is_for_detectors(shards: Shards, tmp_path: Path) -> None:
+    model = as_it_is(colour_model(tmp_path / "m.onnx", WEIGHTS))
+    with pytest.raises(UsageError, match="box noise is for detectors"):
+        predict(
+            shards,
+            [Cell(shards.reference, model), Cell(shards.reference, model, noise(1))],
+            RGB,
+            tmp_path / "out",
+            threads=1,
+        )
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_predictions_do_not_depend_on_the_number_of_threads(shards: Shards, tmp_path: Path, batch: int) -> None:
+    models = {
+        name: called(as_it_is(convolved_model(tmp_path / f"{name}m.onnx", len(name))), name) for name in ("", "fp16")
+    }
+    several, cells = noised(shards, models)
+    found = []
+    for threads in (1, 2, 7):
+        out = tmp_path / str(threads)
+        predict(several, cells, replace(RGB, batch=batch), out, threads=threads)
+        found.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert len(found[0]) == 6 + 2  # and the lock
+    assert found[0] == found[1] == found[2]
+
+
+def test_pixels_are_what_a_decoder_finds(shards: Shards) -> None:
+    stored = list(shards.stored("pil_nearest"))
+    buffer = io.BytesIO()
+    Image.effect_noise((40, 30), 50).convert("RGB").save(buffer, "png")  # whose filters are any
+    for sample in (*stored, Stored("other", {"png": buffer.getvalue()})):
+        np.testing.assert_array_equal(pixels(shards, sample), shards.pixels(sample))
+
+
+def test_a_damaged_image_is_one_line(shards: Shards, tmp_path: Path) -> None:
+    folder = tmp_path / "shards" / "pil_bilinear"
+    shutil.copytree(shards.reference.folder, folder)
+    tar = sorted(folder.glob("*.tar"))[1]
+    content = bytearray(tar.read_bytes())
+    content[content.index(b"IDAT") + 60] ^= 1
+    tar.write_bytes(content)
+    damaged = open_shards(folder.parent)
+    for threads in (1, 3):
+        with pytest.raises(RunError, match=r"the image of .* cannot be read .*: run verify.py"):
+            predict_plain(damaged, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "out", threads)
+        assert seen(tmp_path / "out") == ["predictions.json"]
+
+
+class Cuda:
+    """ONNX Runtime as its GPU build is, run by the CPU's."""
+
+    __version__ = "1.31.1"
+    RunOptions, SessionOptions = onnxruntime.RunOptions, onnxruntime.SessionOptions
+
+    def __init__(self, finds_gpu: bool) -> None:
+        self.given: list[Any] = []
+        self.finds_gpu = finds_gpu
+
+    def get_available_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def InferenceSession(self, path: str, options: object, providers: list[Any]) -> Any:  # noqa: N802
+        self.given = providers
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        if self.finds_gpu:
+            session.get_providers = self.get_available_providers
+        return session
+
+
+def test_a_gpu_is_used_as_the_same_figures_need_it(
+    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = plain_cells(shards, colour_model(tmp_path / "m.onnx", WEIGHTS))
+
+    def on_gpu(folder: str) -> None:
+        predict(shards, cells, RGB, tmp_path / folder, threads=2, device="cuda")
+
+    with pytest.raises(
+        UsageError, match=r"--device cuda needs ONNX Runtime's GPU build: .*pip install onnxruntime-gpu"
+    ):
+        on_gpu("none")
+    monkeypatch.setitem(sys.modules, "onnxruntime", Cuda(finds_gpu=False))
+    with pytest.raises(UsageError, match="finds no GPU that it can use here"):
+        on_gpu("driver")
+    cuda = Cuda(finds_gpu=True)
+    monkeypatch.setitem(sys.modules, "onnxruntime", cuda)
+    on_gpu("gpu")
+    (name, options), other = cuda.given
+    assert (name, options["use_tf32"], other) == ("CUDAExecutionProvider", "0", "CPUExecutionProvider")
+    assert json.loads((tmp_path / "gpu" / "predictions.json").read_text())["device"] == "cuda"
+    with pytest.raises(UsageError, match="holds predictions of another device"):
+        predict(shards, cells, RGB, tmp_path / "gpu", threads=2)
 
 
 def test_models_that_do_not_suit(shards: Shards, tmp_path: Path) -> None:
