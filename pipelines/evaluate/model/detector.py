@@ -39,16 +39,17 @@ def choose(boxes: Boxes, threshold: float, iou: float, one_class: bool, noise: B
     Sides are those that `noise` gives; boxes that it leaves nothing of are dropped, as United-Perception's
     `filter_by_size` does.
     """
-    likely = boxes.scores > threshold
-    if one_class:
-        likely &= np.arange(len(CATEGORIES)) == boxes.scores.argmax(axis=1, keepdims=True)
-    sides = noise.sides(boxes.corners)
+    some = boxes.scores.max(axis=1, initial=0) > threshold
     if noise != NONE:  # of which two that nothing is left of would be one to OpenCV, wherever they are
-        likely &= (sides > 0).all(axis=1, keepdims=True)
+        some &= (noise.sides(boxes.corners) > 0).all(axis=1)
+    corners, scores = boxes.corners[some], boxes.scores[some]
+    likely = scores > threshold
+    if one_class:
+        likely &= np.arange(scores.shape[1]) == scores.argmax(axis=1, keepdims=True)
     rows, classes = np.nonzero(likely)
-    scores, corners = boxes.scores[rows, classes], boxes.corners[rows]
+    scores, corners = scores[rows, classes], corners[rows]
     # OpenCV keeps classes apart by moving them, which takes coordinates from 0 on.
-    rectangles = np.concatenate([corners[:, :2] - corners.min(initial=0), sides[rows]], axis=1)
+    rectangles = np.concatenate([corners[:, :2] - corners.min(initial=0), noise.sides(corners)], axis=1)
     found = cv2.dnn.NMSBoxesBatched(rectangles.tolist(), scores.tolist(), classes.tolist(), threshold, iou)
     kept = np.array(found, np.int64)
     best = kept[np.argsort(-scores[kept], kind="stable")][:MAX_DETECTIONS]
@@ -66,7 +67,7 @@ class Detector:
         self._preprocessing = preprocessing
         self._width, self._height = inputs.width, inputs.height
         # Settled once: a single score may stray outside of 0 to 1.
-        self._logits = self._head.decode(_of_image(outputs, 0, 1), self._width, self._height, None).logits
+        self._logits = self._head.decode(_of_image(outputs, 0, 1), self._width, self._height, None, 1.0).logits
         read_as = "logits, and their sigmoid is taken" if self._logits else "probabilities"
         self.note = f"{preprocessing.head}: the model's scores are read as {read_as}"
 
@@ -80,9 +81,10 @@ class Detector:
         for index, image in enumerate(images):
             if image.info["image_id"] >= 0:
                 own = _of_image(outputs, index, len(images))
-                boxes = self._head.decode(own, self._width, self._height, self._logits)
+                threshold = self._preprocessing.score_threshold
+                boxes = self._head.decode(own, self._width, self._height, self._logits, threshold)
                 for rows, noise in zip(found, kinds, strict=True):
-                    rows += map(json.dumps, _results(self._chosen(boxes, noise), image, noise))
+                    rows += _lines(_results(self._chosen(boxes, noise), image, noise))
         return found
 
     def _chosen(self, boxes: Boxes, noise: BoxNoise) -> Chosen:
@@ -106,6 +108,12 @@ class Detector:
 
             yield add
             file.write("\n]\n" if before != "[\n" else "[\n]\n")
+
+
+def _lines(results: Iterable[dict[str, Any]]) -> list[str]:
+    """Results as JSON, made in one call, since as many calls take longer than all else that is done for an image."""
+    text = json.dumps(list(results))[1:-1]
+    return text.replace("}, {", "}\n{").split("\n") if text else []  # they hold numbers alone
 
 
 def _of_image(outputs: Sequence[Floats], index: int, count: int) -> list[Floats]:

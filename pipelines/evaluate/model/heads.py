@@ -8,6 +8,7 @@ that are decoded.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -44,8 +45,9 @@ class Level(NamedTuple):
     cells: Floats
 
 
-def levels(width: int, height: int) -> list[Level]:
-    """The cells of each stride for an input of these pixels."""
+@functools.lru_cache(maxsize=8)
+def levels(width: int, height: int) -> Sequence[Level]:
+    """The cells of each stride for an input of these pixels, not to be changed."""
     found = []
     for stride in STRIDES:
         y, x = np.mgrid[: height // stride, : width // stride]
@@ -53,7 +55,7 @@ def levels(width: int, height: int) -> list[Level]:
     return found
 
 
-def yolox(outputs: Sequence[Floats], width: int, height: int, logits: bool | None = None) -> Boxes:
+def yolox(outputs: Sequence[Floats], width: int, height: int, logits: bool | None = None, least: float = -1.0) -> Boxes:
     """One output (cells of all strides, 85): centre and side of a box, objectness, classes.
 
     Source: `YOLOXHead.decode_outputs` in yolox/models/yolo_head.py.
@@ -64,31 +66,41 @@ def yolox(outputs: Sequence[Floats], width: int, height: int, logits: bool | Non
         raise _unfit("yolox", outputs, width, height)
     if raw[:, 2:4].max() > _LARGEST_LOGARITHM:
         raise UsageError("the model's boxes are decoded already: export it without (decode_in_inference = False)")
-    cells = np.concatenate([level.cells for level in grid])
-    strides = np.concatenate([np.full((len(level.cells), 1), level.stride, np.float32) for level in grid])
+    logits = _are_logits(raw[:, 4:]) if logits is None else logits
+    likely = _probabilities(raw[:, 4], logits) > least  # of which no class has more
+    raw = raw[likely]
+    cells = np.concatenate([level.cells for level in grid])[likely]
+    strides = np.concatenate([np.full((len(level.cells), 1), level.stride, np.float32) for level in grid])[likely]
     centre, half = (raw[:, :2] + cells) * strides, np.exp(raw[:, 2:4]) * strides / 2
-    scores, logits = _probabilities(raw[:, 4:], logits)
+    scores = _probabilities(raw[:, 4:], logits)
     return Boxes(np.concatenate([centre - half, centre + half], axis=1), scores[:, :1] * scores[:, 1:], logits)
 
 
-def nanodet(outputs: Sequence[Floats], width: int, height: int, logits: bool | None = None) -> Boxes:
+def nanodet(
+    outputs: Sequence[Floats], width: int, height: int, logits: bool | None = None, least: float = -1.0
+) -> Boxes:
     """Two outputs for each stride, in any order: classes (cells, 80), and (cells, 32) bins of four distances.
 
     Source: `get_bboxes_single` and `Integral` in nanodet/model/head/gfl_head.py.
     """
-    corners, scores = [], []
-    for stride, cells in levels(width, height):
-        classes = _shaped(outputs, len(cells), len(CATEGORIES))
-        bins = _shaped(outputs, len(cells), 4 * BINS)
-        if classes is None or bins is None:
-            raise _unfit("nanodet", outputs, width, height)
-        weights = np.exp(bins.reshape(-1, 4, BINS) - bins.reshape(-1, 4, BINS).max(axis=-1, keepdims=True))
-        weights /= weights.sum(axis=-1, keepdims=True)
-        distances = weights @ np.arange(BINS, dtype=np.float32) * stride
-        centre = (cells + 0.5) * stride
-        corners.append(np.concatenate([centre - distances[:, :2], centre + distances[:, 2:]], axis=1))
-        scores.append(classes)
-    return Boxes(np.concatenate(corners), *_probabilities(np.concatenate(scores), logits))
+    grid = levels(width, height)
+    classes = [_shaped(outputs, len(level.cells), len(CATEGORIES)) for level in grid]
+    bins = [_shaped(outputs, len(level.cells), 4 * BINS) for level in grid]
+    if any(found is None for found in (*classes, *bins)):
+        raise _unfit("nanodet", outputs, width, height)
+    raw = np.concatenate([found for found in classes if found is not None])
+    logits = _are_logits(raw) if logits is None else logits
+    scores = _probabilities(raw, logits)
+    likely = scores.max(axis=1) > least
+    far = np.concatenate([found for found in bins if found is not None])[likely].reshape(-1, 4, BINS)
+    cells = np.concatenate([level.cells for level in grid])[likely]
+    strides = np.concatenate([np.full((len(level.cells), 1), level.stride, np.float32) for level in grid])[likely]
+    weights = np.exp(far - far.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    distances = weights @ np.arange(BINS, dtype=np.float32) * strides
+    centre = (cells + 0.5) * strides
+    corners = np.concatenate([centre - distances[:, :2], centre + distances[:, 2:]], axis=1)
+    return Boxes(corners, scores[likely], logits)
 
 
 def _shaped(outputs: Sequence[Floats], cells: int, values: int) -> Floats | None:
@@ -107,23 +119,28 @@ def _unfit(head: str, outputs: Sequence[Floats], width: int, height: int) -> Usa
 _TOLERANCE = 1e-3
 
 
-def _probabilities(scores: Floats, logits: bool | None) -> tuple[Floats, bool]:
-    """Scores from 0 to 1, by the sigmoid where they are logits; None finds out by whether any is outside 0 to 1."""
-    if logits is None:
-        logits = bool(scores.min() < -_TOLERANCE or scores.max() > 1 + _TOLERANCE)
+def _are_logits(scores: Floats) -> bool:
+    """Whether any score is outside of 0 to 1."""
+    return bool(scores.min() < -_TOLERANCE or scores.max() > 1 + _TOLERANCE)
+
+
+def _probabilities(scores: Floats, logits: bool) -> Floats:
+    """Scores from 0 to 1, by the sigmoid where they are logits."""
     if not logits:
-        return scores.clip(0, 1), False
-    return np.asarray(0.5 * (1 + np.tanh(scores / 2)), np.float32), True  # the sigmoid, which cannot overflow so
+        return scores.clip(0, 1)
+    return np.asarray(0.5 * (1 + np.tanh(scores / 2)), np.float32)  # the sigmoid, which cannot overflow so
 
 
 @dataclass(frozen=True)
 class Head:
     """How outputs become boxes, and how its own evaluation chooses among them.
 
-    `clips`: boxes end at the input's edges. `one_class`: a box counts for its best class alone.
+    `decode` takes the outputs for one image, the input's width and height, whether scores are logits, and a score:
+    boxes that have no more in any class may be left out. `clips`: boxes end at the input's edges. `one_class`: a box
+    counts for its best class alone.
     """
 
-    decode: Callable[[Sequence[Floats], int, int, bool | None], Boxes]
+    decode: Callable[[Sequence[Floats], int, int, bool | None, float], Boxes]
     score_threshold: float
     nms_iou: float
     clips: bool
