@@ -6,6 +6,7 @@ Refuses models that do not take one batch of colour images, and outputs that are
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,6 +66,8 @@ class Session:
         self._name = path.name
         try:
             with _silence():
+                _share_memory(runtime)
+                options.add_session_config_entry("session.use_env_allocators", "1")
                 self._session = runtime.InferenceSession(str(path), options, providers=_PROVIDERS[device])
         except Exception as error:  # onnxruntime's errors have no class of their own in common
             reason = first_line(error)
@@ -121,6 +124,13 @@ def _onnxruntime() -> Any:
     except ImportError:
         raise UsageError("--model needs ONNX Runtime: pip install onnxruntime") from None
     return onnxruntime
+
+
+@functools.cache
+def _share_memory(runtime: Any) -> None:
+    """Let all sessions take memory from one place; else each keeps to itself what it took in every thread."""
+    kind = runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    runtime.create_and_register_allocator(runtime.OrtMemoryInfo("Cpu", kind, 0, runtime.OrtMemType.DEFAULT), None)
 
 
 @contextlib.contextmanager

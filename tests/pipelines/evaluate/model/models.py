@@ -49,7 +49,7 @@ def colour_model(
     return save(path, nodes, {"weights": weights}, image)
 
 
-def convolved_model(path: Path, seed: int) -> Path:
+def convolved_model(path: Path, seed: int, classes: int = 1000) -> Path:
     """Scores that are sums of thousands of products."""
     random = np.random.default_rng(seed)
     nodes = [
@@ -59,7 +59,9 @@ def convolved_model(path: Path, seed: int) -> Path:
         helper.make_node("ReduceMean", ["maps"], ["out"], axes=[2, 3], keepdims=0),
     ]
     kernels = random.normal(size=(64, 3, 5, 5)).astype(np.float32)
-    return save(path, nodes, {"kernels": kernels, "classes": random.normal(size=(1000, 64, 1, 1)).astype(np.float32)})
+    return save(
+        path, nodes, {"kernels": kernels, "classes": random.normal(size=(classes, 64, 1, 1)).astype(np.float32)}
+    )
 
 
 def root_model(path: Path, threshold: float, infinite: bool = False) -> Path:
