@@ -183,12 +183,13 @@ class Tar(tarfile.TarFile):
 
     def content(self, member: tarfile.TarInfo) -> bytes:
         """A regular member's bytes."""
-        file = self.extractfile(member) if member.isreg() else None
-        if file is None:
+        if not member.isreg():
             raise tarfile.ReadError(f"{member.name!a} is no regular file")
         if member.size > min(LARGEST_MEMBER, self._end - member.offset_data):  # before memory is taken for it
             raise tarfile.ReadError(f"{member.name!a} has {member.size:,} bytes, or the tar ends in it")
-        return file.read()
+        assert self.fileobj
+        self.fileobj.seek(member.offset_data)
+        return self.fileobj.read(member.size)
 
     def _check_end(self) -> None:
         assert self.fileobj

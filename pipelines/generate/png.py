@@ -87,18 +87,18 @@ def _sum_rows(rows: NDArray[np.uint8]) -> None:
         rows[index] += rows[index - 1]
 
 
-def _chunks(data: bytes) -> Iterator[bytes]:
+def _chunks(data: bytes) -> Iterator[memoryview]:
     """What the header's chunk holds, then those of the image. Raises ValueError or struct.error for all else."""
     if not data.startswith(_SIGNATURE):
         raise ValueError("no PNG")
-    start, kinds = len(_SIGNATURE), []
+    view, start, kinds = memoryview(data), len(_SIGNATURE), []
     while start < len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
         end = start + 8 + length
-        if isal_zlib.crc32(data[start + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+        if isal_zlib.crc32(view[start + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise ValueError("a checksum is wrong")
         if kind in (b"IHDR", b"IDAT"):
-            yield data[start + 8 : end]
+            yield view[start + 8 : end]
         if kind != _OWN:
             kinds.append(kind)
         start = end + 4

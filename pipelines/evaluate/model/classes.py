@@ -57,8 +57,7 @@ class Classifier:
             shape = "x".join(map(str, outputs[0].shape))
             raise UsageError(f"the model's outputs ({shape}) are not one score for each of {self._shape[0]:,} classes")
         scores = outputs[0].reshape(len(images), -1)[:, self._outputs]
-        best = self._labels[np.argsort(-scores, axis=1, kind="stable")[:, :5]]
-        rows = list(zip((image.key for image in images), best.tolist(), strict=True))
+        rows = [(image.key, self._labels[_best(own)].tolist()) for image, own in zip(images, scores, strict=True)]
         return [rows for _ in kinds]
 
     @contextlib.contextmanager
@@ -74,6 +73,12 @@ class Classifier:
 
         yield add
         pq.write_table(pa.table([keys, best], schema=_COLUMNS), path)
+
+
+def _best(scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The places of the five best, of equal ones the first; without sorting them all, as there may be many."""
+    above = np.flatnonzero(scores >= np.partition(scores, -5)[-5])
+    return above[np.argsort(-scores[above], kind="stable")[:5]]
 
 
 def _labels(count: int, preprocessing: Preprocessing) -> NDArray[np.int64]:
