@@ -176,24 +176,18 @@ def _models() -> Iterable[Method]:
     yield Method("ceil_mode", "pool", onnx, "ceil_mode", paper=True, module=pool)
     yield Method("floor_mode", "pool", onnx, "floor_mode", module=pool)
     yield Method("ceil_mode_average", "pool", onnx, "ceil_mode_average", module=pool)
-    for name, mode, corners in (
-        ("bilinear", "linear", False),
-        ("bilinear_corners", "linear", True),
-        ("nearest", "nearest", False),
-    ):
-        options = {"mode": mode, "corners": corners}
-        paper = name == "bilinear"
-        yield Method(f"upsample_{name}", "upsample", onnx, "upsample", options, paper, module=upsample)
+    for name in ("upsample_bilinear", "upsample_bilinear_corners", "upsample_nearest"):
+        yield Method(name, "upsample", onnx, name, paper=name == "upsample_bilinear", module=upsample)
     yield Method("fp16", "precision", onnx, "fp16", paper=True, module=precision)
     for name, per_channel in (("int8", True), ("int8_tensor", False)):
         options = {"per_channel": per_channel}
         paper = name == "int8"
         yield Method(name, "precision", onnx, "int8", options, paper, module=precision, calibrated=True)
     boxes = "generators.boxes"
-    yield Method("box_offset", "boxes", numpy, "noise", {"decode_offset": 1.0}, paper=True, module=boxes)
-    every = {"decode_offset": 1.0, "nms_offset": 1.0, "clip_offset": 1.0}
-    yield Method("box_offset_all", "boxes", numpy, "noise", every, module=boxes)
-    yield Method("box_round", "boxes", numpy, "noise", {"round": True}, module=boxes)
+    yield Method("box_offset", "boxes", numpy, "noise", {"offset": 1}, paper=True, module=boxes)
+    everywhere = {"offset": 1, "everywhere": True}
+    yield Method("box_offset_all", "boxes", numpy, "noise", everywhere, module=boxes)
+    yield Method("box_round", "boxes", numpy, "noise", {"rounded": True}, module=boxes)
 
 
 METHODS: Mapping[str, Method] = MappingProxyType({m.token: m for m in (*_pixels(), *_models())})

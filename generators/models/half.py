@@ -14,14 +14,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from generators.models.graph import Change, ModelError
+from generators.models.graph import Change, ModelError, name_of
 from generators.models.values import (
     FLOATS,
     Names,
     bodies,
     constants,
     element_types,
-    node_name,
     shape_of,
     tensor_of,
 )
@@ -134,7 +133,7 @@ class _Rounding:
             lazily = functools.partial(_rounded, tensor)
             value.const_value = ir.LazyTensor(lazily, tensor.dtype, shape_of(tensor), name=value.name)
         for user, _ in users:
-            self._note(user, node_name(user), user.op_type, "weights")
+            self._note(user, name_of(user), user.op_type, "weights")
 
     def tensor(self, value: ir.Value, operator: str) -> None:
         """Round what the model is given or a node puts out."""
@@ -142,7 +141,7 @@ class _Rounding:
         used = value.uses() or value.is_graph_output()
         if not value.name or not used or isinstance(value.type, (ir.SequenceType, ir.OptionalType)):
             return
-        name, dtype = str(value.name) if node is None else node_name(node), self._types.get(value)
+        name, dtype = str(value.name) if node is None else name_of(node), self._types.get(value)
         if dtype is None:
             raise ModelError(
                 f"{name} ({operator}): the type of {value.name} is not known, so it cannot be rounded to half: export "

@@ -58,6 +58,18 @@ def ceil_mode_average(model: ir.Model) -> list[Change]:
     return _rewrite(model, "AveragePool", False, _average_up)
 
 
+def reason(model: ir.Model, token: str) -> str:
+    """Why `ceil_mode`, `floor_mode` or `ceil_mode_average`, which changes nothing in a model, does not apply to it."""
+    operator, name = ("AveragePool", "average") if token == "ceil_mode_average" else ("MaxPool", "max")
+    with_stride = [node for node in operators(model, operator) if max(attribute(node, "strides", (1,))) > 1]
+    if not with_stride:
+        return f"it has no {name}-pooling with a stride"
+    mode, way = (0, "down") if token == "floor_mode" else (1, "up")
+    if any(attribute(node, "ceil_mode", 0) == mode for node in with_stride):
+        return f"its {name}-pooling rounds {way} already"
+    return f"its {name}-pooling is padded to one size, however it rounds"
+
+
 def _rewrite(model: ir.Model, operator: str, ceil: bool, rewrite: Rewrite) -> list[Change]:
     inline_functions(model, operator)
     concerned = []

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from generators.models import graph
-from generators.models.graph import Change, ModelError
-from generators.models.values import Names, bodies, node_name, shape_of, tensor_of
+from generators.models.graph import Change, ModelError, first_line, name_of
+from generators.models.values import Names, bodies, shape_of, tensor_of
 
 # The first of ONNX's operators in which DequantizeLinear takes a scale for each channel.
 OPSET = 13
@@ -77,7 +77,7 @@ def plan(model: ir.Model, *, per_channel: bool) -> Plan:
         for node in part:
             if _layer(node, constant):
                 raise ModelError(
-                    f"{node_name(node)} ({node.op_type}) has weights and stands in the body of an If, Loop or Scan, "
+                    f"{name_of(node)} ({node.op_type}) has weights and stands in the body of an If, Loop or Scan, "
                     "where it cannot be quantised: export the model without it"
                 )
     layers = {node: layer for node in model.graph if (layer := _layer(node, constant))}
@@ -94,7 +94,7 @@ def plan(model: ir.Model, *, per_channel: bool) -> Plan:
             continue
         if tensors:
             found.tensors.update(dict.fromkeys(tensors))
-            found.changes.append(Change(node_name(node), node.op_type, f"{what} quantised to 8 bits"))
+            found.changes.append(Change(name_of(node), node.op_type, f"{what} quantised to 8 bits"))
     return found
 
 
@@ -244,24 +244,20 @@ def _largest(path: Path, count: int, images: Iterable[NDArray[Any]]) -> NDArray[
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no class of their own in common
-        raise ModelError(f"the model cannot be run to take ranges for int8 ({_first_line(error)})") from None
+        raise ModelError(f"the model cannot be run to take ranges for int8 ({first_line(error)})") from None
     (taken,) = session.get_inputs()
     largest, number = np.zeros(count, np.float32), 0
     for number, image in enumerate(images, 1):
         try:
             outputs = session.run(None, {taken.name: image})
         except Exception as error:  # as above
-            raise ModelError(f"the model failed on calibration image {number} ({_first_line(error)})") from None
+            raise ModelError(f"the model failed on calibration image {number} ({first_line(error)})") from None
         found = np.array(outputs, np.float32).reshape(count, 3)
         largest = np.maximum(largest, np.abs(found[:, :2]).max(axis=1))  # which keeps NaN
         largest[np.isnan(found[:, 2])] = np.nan
     if not number:
         raise ModelError("int8 takes its ranges from images, and there are none: give --calibration N")
     return largest
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _outward(values: NDArray[np.float32]) -> NDArray[np.float32]:

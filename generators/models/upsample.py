@@ -62,6 +62,11 @@ def upsample_nearest(model: ir.Model) -> list[Change]:
     return _replace(model, asymmetric)
 
 
+def reason(model: ir.Model) -> str:
+    """Why a method that changes nothing in a model does not apply to it."""
+    return "it upsamples so already" if _enlarging(model) else "it has no upsampling"
+
+
 def _replace(model: ir.Model, method: Mapping[str, str]) -> list[Change]:
     inline_functions(model, "Resize", "Upsample")
     old = model.opset_imports.get("", 0) < _COORDINATES_OPSET

@@ -29,11 +29,6 @@ class Names:
         return name
 
 
-def node_name(node: ir.Node) -> str:
-    """A node's name, its first output's where it has none."""
-    return str(node.name or node.outputs[0].name)
-
-
 def bodies(node: ir.Node) -> Iterator[ir.Graph]:
     """The graphs inside a node of control flow."""
     for attribute in node.attributes.values():
