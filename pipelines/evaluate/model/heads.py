@@ -9,6 +9,7 @@ that are decoded.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -45,14 +46,15 @@ class Level(NamedTuple):
     cells: Floats
 
 
-@functools.lru_cache(maxsize=8)
-def levels(width: int, height: int) -> Sequence[Level]:
-    """The cells of each stride for an input of these pixels, not to be changed."""
-    found = []
-    for stride in STRIDES:
-        y, x = np.mgrid[: height // stride, : width // stride]
-        found.append(Level(stride, np.stack([x, y], axis=-1).reshape(-1, 2).astype(np.float32)))
-    return found
+# How many columns and rows a grid may have more than the whole strides in the input: pooling in ceil mode adds one.
+_MORE = ((0, 0), (1, 1), (1, 0), (0, 1))
+
+
+@functools.lru_cache(maxsize=32)
+def level(width: int, height: int, stride: int, more: tuple[int, int] = (0, 0)) -> Level:
+    """The cells of a stride for an input of these pixels, not to be changed."""
+    y, x = np.mgrid[: height // stride + more[1], : width // stride + more[0]]
+    return Level(stride, np.stack([x, y], axis=-1).reshape(-1, 2).astype(np.float32))
 
 
 def yolox(outputs: Sequence[Floats], width: int, height: int, logits: bool | None = None, least: float = -1.0) -> Boxes:
@@ -60,17 +62,20 @@ def yolox(outputs: Sequence[Floats], width: int, height: int, logits: bool | Non
 
     Source: `YOLOXHead.decode_outputs` in yolox/models/yolo_head.py.
     """
-    grid = levels(width, height)
-    raw = _shaped(outputs, sum(len(level.cells) for level in grid), 5 + len(CATEGORIES))
-    if raw is None:
+    for more in _MORE:
+        grid = [level(width, height, stride, more) for stride in STRIDES]
+        raw = _shaped(outputs, sum(len(one.cells) for one in grid), 5 + len(CATEGORIES))
+        if raw is not None:
+            break
+    else:
         raise _unfit("yolox", outputs, width, height)
     if raw[:, 2:4].max() > _LARGEST_LOGARITHM:
         raise UsageError("the model's boxes are decoded already: export it without (decode_in_inference = False)")
     logits = _are_logits(raw[:, 4:]) if logits is None else logits
     likely = _probabilities(raw[:, 4], logits) > least  # of which no class has more
     raw = raw[likely]
-    cells = np.concatenate([level.cells for level in grid])[likely]
-    strides = np.concatenate([np.full((len(level.cells), 1), level.stride, np.float32) for level in grid])[likely]
+    cells = np.concatenate([one.cells for one in grid])[likely]
+    strides = np.concatenate([np.full((len(one.cells), 1), one.stride, np.float32) for one in grid])[likely]
     centre, half = (raw[:, :2] + cells) * strides, np.exp(raw[:, 2:4]) * strides / 2
     scores = _probabilities(raw[:, 4:], logits)
     return Boxes(np.concatenate([centre - half, centre + half], axis=1), scores[:, :1] * scores[:, 1:], logits)
@@ -83,18 +88,24 @@ def nanodet(
 
     Source: `get_bboxes_single` and `Integral` in nanodet/model/head/gfl_head.py.
     """
-    grid = levels(width, height)
-    classes = [_shaped(outputs, len(level.cells), len(CATEGORIES)) for level in grid]
-    bins = [_shaped(outputs, len(level.cells), 4 * BINS) for level in grid]
-    if any(found is None for found in (*classes, *bins)):
+    grid, classes, bins = list[Level](), list[Floats](), list[Floats]()
+    for stride, more in itertools.product(STRIDES, _MORE):
+        one = level(width, height, stride, more)
+        its_classes = _shaped(outputs, len(one.cells), len(CATEGORIES))
+        its_bins = _shaped(outputs, len(one.cells), 4 * BINS)
+        if its_classes is not None and its_bins is not None and stride not in (other.stride for other in grid):
+            grid.append(one)
+            classes.append(its_classes)
+            bins.append(its_bins)
+    if len(grid) < len(STRIDES):
         raise _unfit("nanodet", outputs, width, height)
-    raw = np.concatenate([found for found in classes if found is not None])
+    raw = np.concatenate(classes)
     logits = _are_logits(raw) if logits is None else logits
     scores = _probabilities(raw, logits)
     likely = scores.max(axis=1) > least
-    far = np.concatenate([found for found in bins if found is not None])[likely].reshape(-1, 4, BINS)
-    cells = np.concatenate([level.cells for level in grid])[likely]
-    strides = np.concatenate([np.full((len(level.cells), 1), level.stride, np.float32) for level in grid])[likely]
+    far = np.concatenate(bins)[likely].reshape(-1, 4, BINS)
+    cells = np.concatenate([one.cells for one in grid])[likely]
+    strides = np.concatenate([np.full((len(one.cells), 1), one.stride, np.float32) for one in grid])[likely]
     weights = np.exp(far - far.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
     distances = weights @ np.arange(BINS, dtype=np.float32) * strides

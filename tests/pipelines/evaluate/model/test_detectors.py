@@ -45,14 +45,19 @@ def cell_of(box: tuple[float, ...], stride: int) -> tuple[int, int]:
     return int((box[0] + box[2]) / 2 // stride), int((box[1] + box[3]) / 2 // stride)
 
 
-def yolox_output(logits: bool) -> NDArray[np.float32]:
+def side_of(stride: int, more: int) -> int:
+    """How many cells a row or column has; with one `more`, as pooling in ceil mode makes it."""
+    return SIDE // stride + more
+
+
+def yolox_output(logits: bool, more: int = 0) -> NDArray[np.float32]:
     """YOLOX's encoding: centre minus cell, logarithm of sides, both in strides."""
-    out = np.zeros((sum(CELLS.values()), 85))
+    out = np.zeros((sum(side_of(stride, more) ** 2 for stride in CELLS), 85))
     out[:, 4:] = -9.0 if logits else 0.0
     for box, stride, label, score in KNOWN:
-        first = sum(count for other, count in CELLS.items() if other < stride)
+        first = sum(side_of(other, more) ** 2 for other in CELLS if other < stride)
         column, row = cell_of(box, stride)
-        cell = out[first + row * (SIDE // stride) + column]
+        cell = out[first + row * side_of(stride, more) + column]
         cell[0], cell[1] = (box[0] + box[2]) / 2 / stride - column, (box[1] + box[3]) / 2 / stride - row
         cell[2], cell[3] = np.log((box[2] - box[0]) / stride), np.log((box[3] - box[1]) / stride)
         objectness, own = (0.95, score / 0.95)
@@ -60,10 +65,11 @@ def yolox_output(logits: bool) -> NDArray[np.float32]:
     return out.astype(np.float32)
 
 
-def nanodet_outputs(logits: bool) -> list[NDArray[np.float32]]:
+def nanodet_outputs(logits: bool, more: int = 0) -> list[NDArray[np.float32]]:
     """NanoDet's: each distance from the cell's middle in strides, split between the two whole bins around it."""
     found = []
-    for stride, count in CELLS.items():
+    for stride in CELLS:
+        count = side_of(stride, more) ** 2
         classes = np.full((count, 80), -9.0 if logits else 0.0)
         bins = np.full((count, 4, 8), -30.0)
         bins[..., 0] = 0.0
@@ -71,7 +77,7 @@ def nanodet_outputs(logits: bool) -> list[NDArray[np.float32]]:
             if own != stride:
                 continue
             column, row = cell_of(box, stride)
-            cell = row * (SIDE // stride) + column
+            cell = row * side_of(stride, more) + column
             classes[cell, label] = logit(score) if logits else score
             x, y = (column + 0.5) * stride, (row + 0.5) * stride
             for side, distance in enumerate((x - box[0], y - box[1], box[2] - x, box[3] - y)):
@@ -102,6 +108,12 @@ def test_nanodet_boxes_come_back_whatever_the_order_of_outputs(logits: bool) -> 
     outputs = nanodet_outputs(logits)
     expect(nanodet(outputs, SIDE, SIDE))
     expect(nanodet([outputs[i] for i in (3, 0, 5, 1, 4, 2)], SIDE, SIDE))
+
+
+@pytest.mark.parametrize("logits", [True, False])
+def test_the_wider_grids_of_ceil_mode_are_read_as_such(logits: bool) -> None:
+    expect(yolox([yolox_output(logits, 1)], SIDE, SIDE))
+    expect(nanodet(nanodet_outputs(logits, 1), SIDE, SIDE))
 
 
 def test_outputs_of_other_heads_are_refused() -> None:
