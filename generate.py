@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipelines.command import Parser, exit_status, options_of, stop
 from pipelines.generate.options import Options
@@ -33,13 +34,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = options_of(parser.parse_args(arguments), Options)
     if not (options.variants or options.list_variants):
         parser.error("what to make? Give --variant, as in --variant pil_lanczos; see --list-variants")
+    if not options.model and (name := next((n for n, value in vars(options.noise).items() if value is not None), None)):
+        parser.error(f"--{name} is of use with --model only")
 
     def work() -> int:  # imports what is not needed to say what is wrong with the arguments
         if options.list_variants:
             from pipelines.generate.report import variants_table
 
             print(variants_table())
+            if options.model:
+                from pipelines.generate.models import list_for
+
+                print(list_for(Path(options.model)))
             return 0
+        if options.model:
+            from pipelines.generate.models import generate_models
+
+            return generate_models(options)
         from pipelines.generate.run import generate
 
         return generate(options)

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
-from pipelines.command import Parser, exit_status, options_of
+from pipelines.command import Parser, exit_status, options_of, stop
 from pipelines.evaluate.options import MatchOptions, Options
 
 _EXAMPLES = """\
-python score.py --shards out/imagenet --model mobilenetv2.onnx --output report
+python score.py --model resnet18.onnx --dataset imagenet --source val --labels val.txt --shards out/imagenet \
+  --variant paper --output report
 python score.py --shards out/coco --predictions boxes --annotations instances_val2017.json
 python score.py match --help (which variant a device has)
 Exit status: 0 all good; 2 bad usage or input; 3 the scoring itself failed."""
@@ -39,6 +41,7 @@ def _match_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
+    signal.signal(signal.SIGTERM, stop)
     words = list(sys.argv[1:] if arguments is None else arguments)
     return _match(words[1:]) if words[:1] == ["match"] else _score(words)
 
@@ -46,11 +49,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _score(words: Sequence[str]) -> int:
     parser = _parser()
     options = options_of(parser.parse_args(words), Options)
-    for_a_model = {**options.preprocessing, "threads": options.threads, "calibration": options.noise.calibration}
+    device = options.device if options.device != "cpu" else None
+    for_a_model = {
+        **options.preprocessing,
+        "threads": options.threads,
+        "calibration": options.noise.calibration,
+        "device": device,
+    }
     first = next((name for name, value in for_a_model.items() if value is not None and name != "class_offset"), None)
     if options.model is None and first:
         flag = f"--{first.replace('_', '-')}"
         parser.error(f"{flag} is of use with --model only: predictions are taken as they are")
+    for_making = {
+        "source": options.inputs.source,
+        "dataset": options.dataset,
+        "limit": options.limit,
+        "dry-run": options.dry_run or None,
+        **{name.replace("_", "-"): value for name, value in vars(options.target).items()},
+    }
+    made = next((name for name, value in for_making.items() if value is not None), None)
+    if options.model is None and made:
+        parser.error(f"--{made} is of use with --model only: predictions are of shards that are there")
     if options.model is not None and options.boxes:
         parser.error("--boxes is of use with --predictions only: a model's boxes are mapped back")
 

@@ -97,10 +97,11 @@ def generate(joined: dict[str, str]) -> Command:
 
 @pytest.fixture
 def command(tmp_path: Path, request: pytest.FixtureRequest) -> Command:
-    """Run an entry of the checkout as a user would: `command("verify.py", ...)`; generate.py as `generate` does."""
+    """Run an entry of the checkout as a user would: `command("verify.py", ...)`; what renders, as `generate` does."""
 
     def run(script: str, *words: object, cwd: Path = tmp_path) -> Done:
-        environment = request.getfixturevalue("joined") if script == "generate.py" else None
+        rendering = script == "generate.py" or "--source" in words
+        environment = request.getfixturevalue("joined") if rendering else None
         return _run([script, *words], cwd, environment)
 
     return run

@@ -15,7 +15,7 @@ import hub
 import score
 import verify
 from generators.geometry import GEOMETRIES, MAX_PIXELS, MAX_RESIZED_PIXELS
-from generators.registry import METHODS
+from generators.registry import METHODS, STAGES
 from generators.variant import GROUPS
 from manifests.schema import MOST_SHARDS
 from manifests.untrusted import LARGEST_JSON, MOST_ROWS
@@ -36,7 +36,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_table_holds_every_method() -> None:
     found: dict[str, tuple[str, bool]] = {}
-    row = r"^\| (decode|resize|color) \| (.*?) \|.*\| (✓?) ?\|$"
+    row = rf"^\| ({'|'.join(STAGES)}) \| (.*?) \|.*\| (✓?) ?\|$"
     for stage, tokens, paper in re.findall(row, README, re.MULTILINE):
         found |= {token: (stage, bool(paper)) for token in re.findall(r"`(\w+)`", tokens)}
     assert found == {token: (method.stage, method.paper) for token, method in METHODS.items()}
@@ -55,12 +55,14 @@ def test_every_name_in_the_text_exists() -> None:
 
 def test_the_commands_parse() -> None:
     entries = [line.split() for block in blocks("sh") for line in block.splitlines() if ".py" in line]
-    made = ["generate.py", "verify.py", "generate.py", "generate.py"]
-    assert [script for _, script, *_ in entries] == [*made, *["score.py"] * 4, *["hub.py"] * 4]
+    made = ["generate.py", "verify.py", "score.py", "generate.py", "generate.py"]
+    scored = [*["score.py"] * 3, "generate.py", "score.py"]
+    assert [script for _, script, *_ in entries] == [*made, *scored, *["hub.py"] * 4]
     for python, script, *words in entries:
         assert python == ".venv/bin/python"
         if script == "generate.py":
-            assert generate._parser().parse_args(words).source.startswith("/data/")
+            given = generate._parser().parse_args(words)
+            assert (given.source or given.model).startswith("/data/")
         elif words[0] == "match":
             assert score._match_parser().parse_args(words[1:]).dump
         elif script == "hub.py":

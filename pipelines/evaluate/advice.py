@@ -13,20 +13,15 @@ from typing import Protocol
 
 from generators.registry import METHODS, PIXEL_STAGES
 from pipelines.evaluate.statistics import holm
+from pipelines.evaluate.steps import Scored
 from pipelines.evaluate.task import Score, Task
 
 
-class Scored(Protocol):
+class Named(Scored, Protocol):
     """What is to be known of a variant's line."""
 
     @property
     def name(self) -> str: ...
-    @property
-    def stages(self) -> Mapping[str, str]: ...
-    @property
-    def changed(self) -> Sequence[str]: ...
-    @property
-    def delta(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Advice:
     alike: tuple[str, ...]
 
 
-def advise(lines: Sequence[Scored], reference: Scored, scores: Mapping[str, Score], task: Task) -> list[Advice]:
+def advise(lines: Sequence[Named], reference: Named, scores: Mapping[str, Score], task: Task) -> list[Advice]:
     """What to take with each library that was scored beside the reference's own, by library and stage."""
     found: dict[str, list[Advice]] = defaultdict(list)
     for stage in PIXEL_STAGES:
@@ -54,9 +49,9 @@ def advise(lines: Sequence[Scored], reference: Scored, scores: Mapping[str, Scor
     return [advice for library in found.values() for advice in library]
 
 
-def _by_library(lines: Sequence[Scored], reference: Scored, stage: str) -> Mapping[str, dict[str, Scored]]:
+def _by_library(lines: Sequence[Named], reference: Named, stage: str) -> Mapping[str, dict[str, Named]]:
     """The lines that differ at this stage alone, and the reference, by library and token."""
-    found: dict[str, dict[str, Scored]] = defaultdict(dict)
+    found: dict[str, dict[str, Named]] = defaultdict(dict)
     for line in (reference, *(line for line in lines if tuple(line.changed) == (stage,))):
         method = METHODS.get(line.stages[stage])
         if method is not None:  # another release's shards may have more
@@ -64,7 +59,7 @@ def _by_library(lines: Sequence[Scored], reference: Scored, stage: str) -> Mappi
     return found
 
 
-def _best(library: str, stage: str, members: Mapping[str, Scored], scores: Mapping[str, Score], task: Task) -> Advice:
+def _best(library: str, stage: str, members: Mapping[str, Named], scores: Mapping[str, Score], task: Task) -> Advice:
     best = min(members, key=lambda token: members[token].delta)
     others = tuple(token for token in members if token != best)
     alike = tuple(_not_worse(members, best, others, scores, task))
@@ -72,7 +67,7 @@ def _best(library: str, stage: str, members: Mapping[str, Scored], scores: Mappi
 
 
 def _not_worse(
-    members: Mapping[str, Scored], best: str, others: Sequence[str], scores: Mapping[str, Score], task: Task
+    members: Mapping[str, Named], best: str, others: Sequence[str], scores: Mapping[str, Score], task: Task
 ) -> Iterator[str]:
     mine = scores[members[best].name]
     corrected = holm([task.between(mine, scores[members[token].name]).p for token in others])

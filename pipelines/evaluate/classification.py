@@ -12,7 +12,7 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.predictions import read_classes
 from pipelines.evaluate.shards import Samples, Shards
 from pipelines.evaluate.statistics import Comparison, paired_proportions
-from pipelines.evaluate.task import Score
+from pipelines.evaluate.task import OnShards, Score
 
 
 class _Hits(NamedTuple):
@@ -22,7 +22,7 @@ class _Hits(NamedTuple):
     five: NDArray[np.bool_] | None
 
 
-class Classification:
+class Classification(OnShards):
     """Scores tables of classes; samples without a label are left out."""
 
     metric = "top1"

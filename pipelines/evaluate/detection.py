@@ -26,7 +26,7 @@ from pycocotools.cocoeval import COCOeval
 from pipelines.errors import UsageError
 from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap, Comparison, paired_bootstrap
-from pipelines.evaluate.task import Score
+from pipelines.evaluate.task import OnShards, Score
 from pipelines.generate.sources.base import key_of
 from pipelines.generate.sources.coco import read_annotations
 from pipelines.store import Disk
@@ -108,7 +108,7 @@ class _Evaluated(NamedTuple):
     with_boxes: frozenset[int]
 
 
-class Detection:
+class Detection(OnShards):
     """Scores COCO results files against annotations."""
 
     metric = "map"

@@ -19,7 +19,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from generators.variant import VariantError, parse
+from generators.variant import Variant, VariantError, parse
 from pipelines.errors import UsageError
 from pipelines.evaluate.shards import Shards
 from pipelines.text import first_line
@@ -33,19 +33,22 @@ _BLOCK = 1 << 24
 _PAGE = 1 << 22
 
 
-def find_predictions(folder: Path, shards: Shards, suffixes: Collection[str]) -> dict[str, Path]:
+def find_predictions(folder: Path, shards: Shards, suffixes: Collection[str]) -> tuple[Shards, dict[str, Path]]:
     """The prediction file (with no suffixes: folder) of each variant that has one, the reference among them.
+
+    The shards that come with them have the variants with noise in the model as well that there are files of.
 
     Raises UsageError for a file that belongs to no variant, for two of one variant, and where the reference has none.
     """
     if not folder.is_dir():
         raise UsageError(f"--predictions {folder} is no folder: give one that holds a file for each variant")
     found: dict[str, Path] = {}
+    noised: list[Variant] = []
     for path in sorted(folder.iterdir()):
         belongs = path.is_file() and path.suffix.lower() in suffixes if suffixes else path.is_dir()
         if not belongs or path.name.startswith(".") or path.name == ABOUT:
             continue
-        name = _variant_of(path, shards)
+        name = _variant_of(path, shards, noised)
         if name in found:
             raise UsageError(f"{found[name]} and {path} are both predictions of {name}: keep one of them")
         found[name] = path
@@ -58,26 +61,34 @@ def find_predictions(folder: Path, shards: Shards, suffixes: Collection[str]) ->
         raise UsageError(
             f"{folder} has no predictions of the reference, {shards.reference.name}: nothing can be compared without it"
         )
-    return {name: found[name] for name in shards.variants if name in found}
+    shards = shards.with_noise(noised)
+    return shards, {name: found[name] for name in shards.variants if name in found}
 
 
-def _variant_of(path: Path, shards: Shards) -> str:
-    """The variant that a file is named after; one that is not finished has a place of its own, and is not scored."""
+def _variant_of(path: Path, shards: Shards, noised: list[Variant]) -> str:
+    """The variant that a file is named after; one that is not finished has a place of its own, and is not scored.
+
+    One with noise in the model, whose pixels are there, is added to `noised`.
+    """
     written = path.name if path.is_dir() else path.stem
     known = {*shards.variants, *shards.unfinished}
-    for name in (written, _canonical(written, shards)):
+    variant = _canonical(written, shards)
+    for name in (written, variant.name if variant else ""):
         if name in known:
             return name
+    if variant and variant.noise and variant.pixels in shards.variants:
+        noised.append(variant)
+        return variant.name
     near = difflib.get_close_matches(written, shards.variants, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(shards.variants)}"
     raise UsageError(f"{path} belongs to no variant in {shards.root}: {hint}")
 
 
-def _canonical(written: str, shards: Shards) -> str:
+def _canonical(written: str, shards: Shards) -> Variant | None:
     try:
-        return parse(written, shards.base).name
+        return parse(written, shards.base)
     except VariantError:
-        return written
+        return None
 
 
 def read_classes(path: Path, keys: Sequence[str], offset: int = 0) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ Owns the arithmetic of the report and nothing of its looks. All figures are perc
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.registry import STAGES
+from generators.registry import PIXEL_STAGES, STAGES
 from generators.variant import parse
 from pipelines.evaluate.advice import Advice, advise
 from pipelines.evaluate.shards import Shards
@@ -56,8 +57,8 @@ class Line:
 
     @property
     def same(self) -> bool:
-        """Whether it changes nothing: neither pixels nor, for all that noise is in the model, a prediction."""
-        return self.degenerate or self.unchanged
+        """Whether it changes nothing: no pixel, or no prediction where the noise is in the model or behind it."""
+        return self.degenerate or (self.unchanged and not set(self.changed) & set(PIXEL_STAGES))
 
     @property
     def significant(self) -> bool:
@@ -168,7 +169,8 @@ def _commands(shards: Shards, missing: Sequence[str], model: str | None) -> list
     models = ["+".join(method.token for method in variant.model) for variant in variants if variant.model]
     found = [shards.command(list(dict.fromkeys(pixels)))] if pixels else []
     if models:
-        found.append(f"generate.py --model {model or '…'} --variant {','.join(dict.fromkeys(models))}")
+        words = ["--model", shlex.quote(model) if model else "…", "--variant", ",".join(dict.fromkeys(models))]
+        found.append(" ".join(["generate.py", *words, "--output", shlex.quote(str(shards.root.parent))]))
     return found
 
 
@@ -200,14 +202,14 @@ def _contradictions(lines: Iterable[Line]) -> Iterator[str]:
         if line.degenerate and (line.lost or line.gained or line.delta):
             yield (
                 f"{line.name} has the reference's pixels, but other predictions ({line.lost:,} lost, {line.gained:,} "
-                "gained): they are of something else, or the model is not deterministic"
+                "gained): they are of something else, or the model is not deterministic."
             )
 
 
 def _nothing_changed(lines: Iterable[Line]) -> Iterator[str]:
     for line in lines:
         if line.unchanged and not line.degenerate:
-            yield f"{line.name} changed nothing: every prediction is the reference's"
+            yield f"{line.name} changed nothing: every prediction is the reference's."
 
 
 def summarise(lines: Iterable[Line]) -> dict[str, Stage]:

@@ -1,15 +1,16 @@
 """A whole scoring run, from options to a finished report: what `score.py` does once its arguments are read.
 
-What can be refused is refused before a model runs, and nothing is written before all is known.
+What can be refused is refused before a model runs, and no report is written before all is known.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-from generators.variant import GROUPS, VariantError, expand
+from generators.variant import GROUPS, VariantError, expand, parse
 from manifests.schema import CLASSIFIED
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate import predictions
@@ -18,13 +19,14 @@ from pipelines.evaluate.detection import Annotations, Detection, Reading, open_a
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.report import text
 from pipelines.evaluate.report.pictures import Example, examples
-from pipelines.evaluate.results import Results, Unscored, as_json, compare
+from pipelines.evaluate.results import Results, Unscored, as_json
+from pipelines.evaluate.scores import Scores
 from pipelines.evaluate.segmentation import Segmentation
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap
 from pipelines.evaluate.task import Task
 from pipelines.files import replacing
-from pipelines.progress import counted, say
+from pipelines.progress import say
 
 RESAMPLES = 2000
 # So many resamples for each variant of a large table leave room for Holm's correction: 2 m / (50 m) < 0.05.
@@ -33,30 +35,63 @@ _RESAMPLES_A_VARIANT = 50
 
 def score(options: Options) -> int:
     """Score a model or its predictions, and write the report; the exit status."""
+    results = _of_predictions(options) if options.model is None else _of_model(options)
+    if results is None:
+        return 0
+    _write(Path(options.output), results, _examples(options, results))
+    print(text.terminal(results, options.output))
+    return 0
+
+
+def _of_predictions(options: Options) -> Results:
+    """The results of predictions that were made elsewhere."""
+    assert options.predictions is not None  # the parser asks for one of the two
     everything = open_shards(Path(options.shards))
     for note in everything.notes:
         say(note)
     _check_suited(options, everything.dataset)
-    wanted = _chosen(everything, options.variants)
+    asked = _asked(everything, options.variants)
+    folder = Path(options.predictions)
+    everything, found = predictions.find_predictions(folder, everything, _suffixes(everything.dataset))
+    wanted = everything if asked is None else everything.only(asked)
     _check_examples(options.example, wanted)
-    annotations = _annotations(options, wanted)
     if everything.dataset in CLASSIFIED:
         labelled(wanted)
-    folder = _predictions(options, wanted)
-    found = predictions.find_predictions(folder, everything, _suffixes(everything.dataset))
     paths = {name: path for name, path in found.items() if name in wanted.variants}
     # Samples that fail in a variant which nobody scores are no reason to leave them out.
     shards = wanted.only(paths)
-    task = _task(options, shards, paths[shards.reference.name], annotations, len(paths))
-    with counted(len(paths), "variant", "variants scored") as advance:
-        scores = {}
-        for name, path in paths.items():
-            scores[name] = task.score(name, path)
-            advance(name, 1)
-    results = compare(_name(options), shards, task, scores, Unscored(), (), _unscored(wanted, paths))
-    _write(Path(options.output), results, _examples(options, results))
-    print(text.terminal(results, options.output))
-    return 0
+    scores = Scores(partial(_task, options, len(paths)))
+    scores.add(shards, paths)
+    return scores.results(_name(options), shards, paths, Unscored(), _unscored(wanted, paths))
+
+
+def _of_model(options: Options) -> Results | None:
+    """The results of a model, with what they need of shards, noised models and predictions; None for the plan alone."""
+    from pipelines.evaluate.scored_model import ScoredModel  # imports what only a model needs
+
+    model = ScoredModel(options)
+    _check_suited(options, model.dataset)
+    plan = model.plan()
+    if options.dry_run:
+        print(plan)
+        return None
+    say(plan)
+    model.prepare()
+    _check_examples(options.example, model.everything)
+    _annotations(options, model.everything)
+    if model.dataset in CLASSIFIED:
+        labelled(model.everything)
+    model.extend(model.asked)
+    scores = Scores(partial(_task, options, model.most))
+    while True:
+        shards, paths = model.scored, model.paths
+        scores.add(shards, paths)
+        results = scores.results(_name(options), shards, paths, model.unscored, model.notes)
+        more = [parse(name, model.base) for name in results.missing if model.can_make(name)]
+        if not more:
+            return results
+        say(f"compositions of the worst methods: {', '.join(variant.name for variant in more)}")
+        model.extend(more)
 
 
 def _check_suited(options: Options, dataset: str) -> None:
@@ -76,21 +111,21 @@ def _check_suited(options: Options, dataset: str) -> None:
         raise UsageError("COCO shards need --annotations FILE, the one that they were made with")
 
 
-def _chosen(shards: Shards, words: tuple[str, ...]) -> Shards:
-    """The asked variants and the reference; all of them where none was asked for."""
+def _asked(shards: Shards, words: tuple[str, ...]) -> list[str] | None:
+    """The names of the asked variants; None for all. Raises UsageError for one whose pixels are not there."""
     if not words:
-        return shards
+        return None
     try:
         # gpu=True: what a GPU has made is scored without one.
-        asked, _ = expand(words, shards.base, gpu=True)
+        asked, _ = expand(words, shards.base, gpu=True, model=True)
         alone = [part for word in words for part in word.split(",") if part.strip() not in GROUPS]
-        named, _ = expand(alone, shards.base, gpu=True)
+        named, _ = expand(alone, shards.base, gpu=True, model=True)
     except VariantError as error:
         raise UsageError(f"--variant: {error}") from None
-    missing = [variant.name for variant in named if variant.name not in shards.variants]
+    missing = [variant.pixels for variant in named if variant.pixels not in shards.variants]
     if missing:
         raise UsageError(f"--variant {missing[0]} is not in {shards.root}; to make it: {shards.command(missing)}")
-    return shards.only([variant.name for variant in asked])
+    return [variant.name for variant in asked]
 
 
 def _check_examples(wanted: tuple[str, ...], shards: Shards) -> None:
@@ -100,23 +135,8 @@ def _check_examples(wanted: tuple[str, ...], shards: Shards) -> None:
 
 
 def _annotations(options: Options, shards: Shards) -> Annotations | None:
-    return None if options.inputs.annotations is None else open_annotations(Path(options.inputs.annotations), shards)
-
-
-def _predictions(options: Options, shards: Shards) -> Path:
-    """The folder of predictions: the one given, or that into which the model's are written."""
-    if options.model is None:
-        assert options.predictions is not None  # the parser asks for one of the two
-        return Path(options.predictions)
-    from pipelines.evaluate.model.cells import plain_cells  # imports what only a model needs
-    from pipelines.evaluate.model.predict import predict
-    from pipelines.evaluate.model.preprocessing import read_preprocessing
-
-    model = Path(options.model)
-    preprocessing = read_preprocessing(model, options.preprocessing)
-    folder = Path(options.output) / "predictions"
-    predict(shards, plain_cells(shards, model), preprocessing, folder, threads=options.threads)
-    return folder
+    path = options.inputs.annotations
+    return None if path is None else open_annotations(Path(path), shards)
 
 
 def _suffixes(dataset: str) -> tuple[str, ...]:
@@ -125,11 +145,13 @@ def _suffixes(dataset: str) -> tuple[str, ...]:
     return (".json",) if dataset == "coco" else ()
 
 
-def _task(options: Options, shards: Shards, reference: Path, annotations: Annotations | None, variants: int) -> Task:
+def _task(options: Options, variants: int, shards: Shards, reference: Path) -> Task:
+    """What scores variants of these shards, of which there are at most so many."""
     # A model's own predictions are in the dataset's classes already, whole, and in source pixels.
     given = options.model is None
     if shards.dataset in CLASSIFIED:
         return Classification(shards, reference, options.class_offset or 0 if given else 0)
+    annotations = _annotations(options, shards)
     resamples = options.resamples or max(RESAMPLES, _RESAMPLES_A_VARIANT * variants)
     if 2 * (variants - 1) / (resamples + 1) >= 0.05:
         say(f"{resamples:,} resamples are too few for any of {variants - 1} differences to be found more than chance")

@@ -17,7 +17,7 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.predictions import label_map_paths
 from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap, Comparison, paired_bootstrap
-from pipelines.evaluate.task import Score
+from pipelines.evaluate.task import OnShards, Score
 from pipelines.generate.sources.cityscapes import IGNORED
 from pipelines.text import first_line
 
@@ -34,7 +34,7 @@ class _Counts(NamedTuple):
     true: NDArray[np.int64]
 
 
-class Segmentation:
+class Segmentation(OnShards):
     """Scores folders of label maps against those in the reference's shards."""
 
     metric = "miou"

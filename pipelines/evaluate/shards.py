@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from generators.geometry import Size
 from generators.registry import METHODS, PIXEL_STAGES, STAGES
-from generators.variant import DEFAULT_REFERENCE, NONE, Variant, VariantError, parse
+from generators.variant import DEFAULT_REFERENCE, GROUPS, NONE, Variant, VariantError, parse
 from generators.variant import reference as base_variant
 from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_file, read_groups
@@ -248,12 +248,12 @@ class Shards:
             ) from None
 
     def command(self, names: Sequence[str], other: tuple[str, Size] | None = None) -> str:
-        """The command that makes the pixels of these variants beside those that are there.
+        """The command that makes the pixels of these variants, or groups, beside those that are there.
 
         With an `other` geometry and size it makes them elsewhere.
         """
         config = self.config
-        pixels = dict.fromkeys(parse(name, self.base).pixels for name in names)
+        pixels = dict.fromkeys(name if name in GROUPS else parse(name, self.base).pixels for name in names)
         geometry, size = other or (str(config["geometry"]), size_from_json(config["size"]))
         words = ["generate.py", "--variant", ",".join(pixels), "--dataset", self.dataset]
         words += ["--source", "…"] if self.dataset != "sample" else []

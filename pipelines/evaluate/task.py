@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Comparison
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Score(NamedTuple):
@@ -28,6 +33,17 @@ class Score(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class OnShards:
+    """A task that looks its variants up in shards."""
+
+    _shards: Shards
+
+    def among(self, shards: Shards) -> Self:
+        found = copy.copy(self)
+        found._shards = shards
+        return found
+
+
 class Task(Protocol):
     """Scores variants, the reference as well, against the reference's predictions."""
 
@@ -44,6 +60,10 @@ class Task(Protocol):
     @property
     def keys(self) -> list[str]:
         """The samples that are scored, in order."""
+        ...
+
+    def among(self, shards: Shards) -> Self:
+        """The same task, among more variants of the same samples."""
         ...
 
     def between(self, better: Score, worse: Score) -> Comparison:

@@ -10,7 +10,9 @@ import io
 import os
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 from PIL import Image
 
@@ -56,8 +58,32 @@ class _Ray:
             self._started.stop()
 
 
+@dataclass(frozen=True)
+class Made:
+    """What is there when a run has ended: the dataset's folder, and the manifests of the asked variants."""
+
+    root: str
+    summaries: Sequence[Mapping[str, Any]]
+    degenerate: Sequence[Sequence[str]]
+    nothing_to_do: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether any sample failed."""
+        return any(summary["totals"]["failed"] for summary in self.summaries)
+
+
 def generate(options: Options) -> int:
     """Make what is missing of the asked variants; the exit status (0, or 1 if samples failed)."""
+    made = make(options)
+    if made is None:
+        return 0
+    print(report.finished(made.root, made.summaries, made.degenerate, nothing_to_do=made.nothing_to_do))
+    return int(made.failed)
+
+
+def make(options: Options) -> Made | None:
+    """Make what is missing of the asked variants; None where no more than the plan was asked for."""
     with contextlib.closing(_Ray(options)) as ray:
         try:
             return _generate(options, ray)
@@ -65,7 +91,7 @@ def generate(options: Options) -> int:
             raise RunError("stopped: whole shards are kept, and the same command continues") from None
 
 
-def _generate(options: Options, ray: _Ray) -> int:
+def _generate(options: Options, ray: _Ray) -> Made | None:
     geometry, size = choose_geometry(options.dataset, options.target)
     base, variants = _variants(options, geometry, ray)
     if options.dataset == "cityscapes":
@@ -86,14 +112,14 @@ def _generate(options: Options, ray: _Ray) -> int:
     output = Output(_place(options.output) / options.dataset)
     if options.dry_run:
         print(report.dry_run(str(output.root), variants, len(found.samples), config))
-        return 0
+        return None
     with output.locked() as held:
         return _make(options, variants, found, config, held, ray)
 
 
 def _make(
     options: Options, variants: Sequence[Variant], found: Found, config: Config, output: Output, ray: _Ray
-) -> int:
+) -> Made:
     recipes = _recipes(config, variants, ray)
     shards = shard_count(len(found.samples), config.samples_per_shard)
     with output.writing():
@@ -104,8 +130,7 @@ def _make(
         summaries = [output.finish(recipe, shards) for recipe in recipes.values()]
         known = list(read_summaries(output.root))
         output.write(output.root / CARD, card(options.dataset, known))
-    print(report.finished(str(output.root), summaries, alike(known), nothing_to_do=nothing_to_do))
-    return int(any(summary["totals"]["failed"] for summary in summaries))
+    return Made(str(output.root), summaries, list(alike(known)), nothing_to_do)
 
 
 def _check_shards(samples: int, per_shard: int) -> None:

@@ -51,7 +51,7 @@ def predict(
     shards cannot be read or predictions not be written.
     """
     plain = next(cell.model for cell in cells if not cell.model.name)
-    suffix = _suffix(shards, preprocessing)
+    suffix = suffix_of(shards, preprocessing)
     if preprocessing.head is None and any(cell.boxes != NONE for cell in cells):
         raise UsageError("box noise is for detectors, and the model has no head: leave its methods out")
     made_by = origin(shards, plain, preprocessing, version(device), device)
@@ -74,7 +74,7 @@ def predict(
         return {cell.name: failed[cell.name] for cell in cells if cell.name in failed}
 
 
-def _suffix(shards: Shards, preprocessing: Preprocessing) -> str:
+def suffix_of(shards: Shards, preprocessing: Preprocessing) -> str:
     """The kind of file that predictions for these shards are."""
     if shards.dataset in CLASSIFIED:
         if preprocessing.head is not None:

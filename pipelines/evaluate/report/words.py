@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from generators.geometry import CROPPED
 from pipelines.evaluate.advice import Advice
 from pipelines.evaluate.results import COMBINED, Line, Results
 from pipelines.evaluate.steps import Step
+from pipelines.generate.config import size_from_json
 
 # What a figure is called, by the name that it has in results.json.
 METRICS = {"top1": "top-1", "top5": "top-5", "map": "mAP", "miou": "mIoU"}
@@ -55,10 +57,9 @@ def note(line: Line) -> str:
 
 
 def subject(results: Results) -> str:
-    """What was scored on what: `squeezenet on imagenet, 300 images, squash 227`."""
+    """What was scored on what: `squeezenet on imagenet, 300 images, squash 227`, or `crop 224 of 235`."""
     geometry = results.shards.reference.summary["geometry"]
-    size = geometry["size"]
-    sides = "x".join(map(str, size)) if isinstance(size, list) else str(size or "")
+    sides = (" of " if geometry["name"] in CROPPED else "x").join(map(str, size_from_json(geometry["size"])))
     return (
         f"{results.model} on {results.shards.dataset}, {len(results.keys):,} images, {geometry['name']} {sides}".strip()
     )

@@ -15,7 +15,7 @@ from generators.variant import parse, reference
 from pipelines.evaluate.results import Results, Unscored, compare
 from pipelines.evaluate.shards import ScoredVariant, Shards
 from pipelines.evaluate.statistics import Comparison, paired_bootstrap, paired_proportions
-from pipelines.evaluate.task import Score
+from pipelines.evaluate.task import OnShards, Score
 
 DATASETS = {"top1": "imagenet", "map": "coco", "miou": "cityscapes"}
 GEOMETRIES = {"imagenet": ("crop", 224), "coco": ("letterbox", 640), "cityscapes": ("identity", None)}
@@ -30,7 +30,7 @@ class Made(ScoredVariant):
 
 
 @dataclass(frozen=True)
-class MadeTask:
+class MadeTask(OnShards):
     """Compares hits (top-1) or one figure for each image, averaged (the others)."""
 
     metric: str

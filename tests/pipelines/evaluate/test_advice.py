@@ -34,6 +34,7 @@ class Line(NamedTuple):
     stages: dict[str, str]
     changed: tuple[str, ...]
     delta: float
+    same: bool = False
 
 
 def _line(name: str, changed: dict[str, str], hits: NDArray[np.bool_], base: NDArray[np.bool_]) -> Line:

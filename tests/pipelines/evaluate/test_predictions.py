@@ -148,7 +148,7 @@ def test_a_file_that_is_no_table_is_named(suffix: str, content: bytes, tmp_path:
 def test_files_are_found_by_any_name_that_a_variant_has(shards: Shards, tmp_path: Path) -> None:
     for name in ("reference.csv", "pil+opencv_area.parquet", "ffmpeg+pil_nearest.jsonl", "notes.txt"):
         (tmp_path / name).touch()
-    found = find_predictions(tmp_path, shards, TABLES)
+    _, found = find_predictions(tmp_path, shards, TABLES)
     assert {name: path.name for name, path in found.items()} == {
         "pil_bilinear": "reference.csv",
         "opencv_area": "pil+opencv_area.parquet",

@@ -1,0 +1,126 @@
+"""Making the shards that a scoring lacks, by what `generate.py` itself does, from `--source`.
+
+What is there decides what else is made beside it: its geometry, size, reference and format, unless the command line or
+the model's TOML says otherwise. Refuses a folder from which it cannot be told where shards belong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from generators.variant import DEFAULT_REFERENCE, Variant
+from manifests.verify import variant_folders
+from pipelines.errors import UsageError
+from pipelines.evaluate.model.preprocessing import Preprocessing, wanted_geometry
+from pipelines.evaluate.options import Options
+from pipelines.evaluate.shards import Shards
+from pipelines.generate.card import read_summaries
+from pipelines.generate.config import base_variant, describe, size_from_json
+from pipelines.generate.datasets import DATASETS, choose_geometry, words
+from pipelines.generate.options import Options as Generate
+from pipelines.generate.run import make
+from pipelines.generate.sources.find import Found, find
+from pipelines.options import Target
+from pipelines.store import Disk
+
+
+class Maker:
+    """Makes variants of the pixels in the folder of `--shards`. Raises UsageError where that cannot be a dataset's."""
+
+    def __init__(self, options: Options, preprocessing: Preprocessing) -> None:
+        self._options = options
+        self.dataset, self.root = _place(options)
+        self._wanted = wanted_geometry(preprocessing, options.target, self.dataset)
+
+    @cached_property
+    def _there(self) -> Mapping[str, Any]:
+        """The configuration of what is there, empty where nothing is."""
+        return next((summary["config"] for summary in read_summaries(Disk(str(self.root)))), {})
+
+    @property
+    def base(self) -> Variant:
+        """The reference of what is made."""
+        geometry, _ = choose_geometry(self.dataset, self._target)
+        return base_variant(self._reference, geometry)
+
+    def check(self, shards: Shards) -> None:
+        """Raises UsageError where the shards that are there are of other images or another geometry than asked for."""
+        have = str(shards.config["geometry"]), size_from_json(shards.config["size"])
+        if self._options.target != Target() and choose_geometry(self.dataset, self._wanted) != have:
+            raise UsageError(
+                f"{shards.root} has shards of {' '.join(words(*have))}, and others are asked for: leave that "
+                "out, or give --shards another folder"
+            )
+
+        source = dict(describe(self._found))
+        expected = shards.config["source"]
+        if source != expected:
+            raise UsageError(
+                f"{shards.root} has shards of {expected.get('samples', 0):,} images, and --source has others "
+                f"({source['samples']:,}; names, labels or sizes differ): give --shards another folder"
+            )
+
+    @cached_property
+    def _found(self) -> Found:
+        return find(self.dataset, self._options.inputs, self._options.limit)
+
+    @property
+    def images(self) -> int:
+        """How many images each variant will have."""
+        return len(self._found.samples)
+
+    def make(self, names: Sequence[str]) -> list[str]:
+        """Make what is missing of these variants, and the reference; lines for the user about images that failed."""
+        try:
+            made = make(self._generate(["reference", *names]))
+        except UsageError as error:
+            raise UsageError(f"the shards cannot be made as generate.py makes them: {error}") from None
+        assert made is not None  # no dry run was asked for
+        return [
+            f"{summary['totals']['failed']:,} images failed in {summary['name']}: {made.root}/{summary['name']}"
+            "/manifest.parquet says why"
+            for summary in made.summaries
+            if summary["totals"]["failed"]
+        ]
+
+    @property
+    def _target(self) -> Target:
+        there = self._there
+        if there and self._wanted == Target():
+            return Target.of(there["geometry"], size_from_json(there["size"]))
+        return self._wanted
+
+    @property
+    def _reference(self) -> str:
+        return str(self._there.get("reference", DEFAULT_REFERENCE))
+
+    def _generate(self, variants: Sequence[str]) -> Generate:
+        there, given = self._there, self._options
+        return Generate(
+            variants=tuple(variants),
+            dataset=self.dataset,
+            inputs=given.inputs,
+            output=str(self.root.parent),
+            target=self._target,
+            reference=self._reference,
+            samples_per_shard=there.get("samples_per_shard"),
+            image_format=there.get("image_format", "png"),
+            limit=given.limit,
+            cluster=given.cluster,
+        )
+
+
+def _place(options: Options) -> tuple[str, Path]:
+    """The dataset and its folder: the one that `--shards` names, or one inside it."""
+    path = Path(options.shards)
+    folders = sorted({folder.parent for folder in variant_folders(path)})
+    dataset = options.dataset
+    if dataset is None:
+        names = {folder.name for folder in folders} if folders else {path.name}
+        if len(names) > 1 or not names <= DATASETS.keys():
+            raise UsageError("--source needs --dataset as well: what are the images of?")
+        (dataset,) = names
+    return dataset, path if path.name == dataset else path / dataset

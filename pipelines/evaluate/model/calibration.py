@@ -1,0 +1,85 @@
+"""The images that ranges are found on: some of the reference's, drawn by a hash of the key.
+
+So the same are drawn whatever the order or the number of files beside them, and more of them hold the fewer. They are
+what the model saw in training as far as these shards know it: noise comes after calibration, on the device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipelines.errors import UsageError
+from pipelines.evaluate.model.cells import as_it_is
+from pipelines.evaluate.model.inputs import fitting
+from pipelines.evaluate.model.noised import Images
+from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.model.session import Session
+from pipelines.evaluate.shards import Shards
+from pipelines.progress import say
+
+# What --calibration is by default.
+USUAL = 512
+# Ranges from fewer images are seldom those of the rest.
+_FEW = 32
+
+
+def calibration(shards: Shards, model: Path, preprocessing: Preprocessing, count: int | None) -> Images:
+    """`count` images of the reference, or at most `USUAL`, as the model takes them.
+
+    Raises UsageError where there are fewer than were asked for, or none.
+    """
+    table = shards.reference.table("key", "status", "pixel_sha256")
+    there = table.filter(pc.equal(table["status"], "ok"))
+    hashes = dict(zip(there["key"].to_pylist(), there["pixel_sha256"].to_pylist(), strict=True))
+    if len(hashes) < (count or 1):
+        wanted = f"--calibration {count}" if count else "int8"
+        raise UsageError(f"{wanted} needs images to find ranges on, and {shards.reference.folder} has {len(hashes):,}")
+    drawn = sorted(sorted(hashes, key=_draw)[: count or USUAL])
+    if len(drawn) < min(count or USUAL, _FEW):
+        say(f"ranges of int8 are found on {len(drawn)} images only: on so few they are seldom those of the rest")
+    elif count is None and len(drawn) < USUAL:
+        say(f"ranges of int8 are found on all {len(drawn)} images of the reference, where {USUAL} are usual")
+    facts = {
+        "reference": shards.reference.name,
+        "shards": str(shards.reference.summary["config_sha256"]),
+        "preprocessing": stated(preprocessing),
+        "images": [{"key": key, "pixel_sha256": hashes[key]} for key in drawn],
+    }
+    return Images(lambda: _tensors(shards, model, preprocessing, frozenset(drawn)), facts)
+
+
+def stated(preprocessing: Preprocessing) -> dict[str, Any]:
+    """What decides a model's input, as plain JSON values."""
+    names = ("mean", "std", "scale", "channels", "layout", "pad", "placement", "size")
+    values = asdict(preprocessing)
+    return {name: list(value) if isinstance(value := values[name], tuple) else value for name in names}
+
+
+def _draw(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _tensors(
+    shards: Shards, model: Path, preprocessing: Preprocessing, keys: frozenset[str]
+) -> Iterator[NDArray[np.generic]]:
+    """Batches of the model's own size, the last one filled up with its last image."""
+    session = Session(as_it_is(model), preprocessing.layout, "cpu")
+    stored = shards.stored(shards.reference.name, keys)
+    inputs = None
+    while some := list(islice(stored, session.input.batch or 1)):
+        pixels = [shards.pixels(one) for one in some]
+        inputs = inputs or fitting(session.input, preprocessing, pixels[0])
+        batch = inputs.batch(session.input.batch or 1)
+        for place in range(len(batch)):
+            one, image = list(zip(some, pixels, strict=True))[min(place, len(some) - 1)]
+            inputs.place(one.key, shards.info(one), image, batch[place])
+        yield batch.astype(session.input.dtype)

@@ -1,0 +1,174 @@
+"""Noised models as artefacts: `models/<model>/<variant>.onnx`, and `<variant>.json` beside it: how it came to be.
+
+Owns the folder of one model's variants: whether one that is there is still what it should be, and what is written of
+it: the digest of the model that it was made from, every node that was changed and how, the images that ranges were
+found on with their pixels' hashes, the libraries' versions and the code's digest. A file is there whole or not at all,
+and its JSON last. The same model, images, libraries and code give the same bytes. Refuses, with the reason, noise that
+does not apply to the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generators.registry import LIBRARIES, Method
+from manifests.provenance import code_sha256
+from pipelines.errors import RunError, UsageError
+from pipelines.evaluate.model.cells import Noised, as_it_is
+from pipelines.evaluate.model.weights import model_sha256
+from pipelines.files import replacing
+
+_ROOT = Path(__file__).resolve().parents[3]
+# The code that decides a noised model's bytes.
+_CODE = ("generators/models",)
+BOXES_REASON = "it has no boxes that are decoded here"
+
+
+class DoesNotApplyError(Exception):
+    """Noise changes nothing in a model, or cannot be put into it; the message is the reason, and `token` the method."""
+
+    def __init__(self, token: str, reason: str) -> None:
+        super().__init__(reason)
+        self.token = token
+
+
+@dataclass(frozen=True)
+class Images:
+    """What ranges are found on: batches as the model takes them, anew at each call, and what is written of them."""
+
+    read: Callable[[], Iterator[NDArray[np.generic]]]
+    facts: Mapping[str, Any]
+
+
+class NoisedModels:
+    """The noised variants of `model` in `folder`; `images` is asked when ranges are first needed."""
+
+    def __init__(self, model: Path, folder: Path, images: Callable[[], Images]) -> None:
+        self.model, self.folder = model, folder
+        self._ask = images
+
+    @cached_property
+    def as_it_is(self) -> Noised:
+        """The model itself."""
+        return as_it_is(self.model)
+
+    @cached_property
+    def _images(self) -> Images:
+        return self._ask()
+
+    def noised(self, methods: Sequence[Method]) -> Noised:
+        """The model with this noise, in order of stages, which is made where it is not there.
+
+        Raises DoesNotApplyError, UsageError where the model cannot be read, and RunError where nothing can be written.
+        """
+        if not methods:
+            return self.as_it_is
+        name = "+".join(method.token for method in methods)
+        path = self.folder / f"{name}.onnx"
+        facts = self._facts(methods)
+        if self.changes(name, facts) is None:
+            self._make(methods, path, facts)
+        return Noised(name, path, model_sha256(path), session_config(methods))
+
+    def changes(self, name: str, facts: Mapping[str, Any] | None = None) -> list[dict[str, str]] | None:
+        """What was changed in a variant that is there, whole and made as `facts` say; None if it is not."""
+        path = self.folder / f"{name}.onnx"
+        try:
+            about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            found: list[dict[str, str]] = about.pop("changes")
+            sha256 = about.pop("sha256")
+            whole = sha256 == model_sha256(path)
+        except (OSError, ValueError, KeyError, AttributeError, UsageError):
+            return None
+        return found if whole and (facts is None or about == facts) else None
+
+    def _facts(self, methods: Sequence[Method]) -> dict[str, Any]:
+        """All that decides a variant's bytes, as plain JSON values."""
+        calibrated = any(method.calibrated for method in methods)
+        return {
+            "model": {"file": self.model.name, "sha256": self.as_it_is.sha256},
+            "methods": {method.stage: method.token for method in methods},
+            "calibration": dict(self._images.facts) if calibrated else None,
+            "libraries": LIBRARIES["ONNX"].versions(),
+            "code_sha256": code_sha256(_ROOT, _CODE),
+        }
+
+    def _make(self, methods: Sequence[Method], path: Path, facts: Mapping[str, Any]) -> None:
+        from generators.models import graph  # which imports onnx
+
+        try:
+            model = graph.load(self.model)
+            changes = [change for method in methods for change in self._apply(method, model)]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            graph.save(model, path)
+        except graph.ModelError as error:
+            raise UsageError(f"{self.model}: {error}") from None
+        except OSError as error:
+            raise RunError(f"{path} cannot be written ({error.strerror or error}); nothing is left of it") from None
+        about = {**facts, "changes": changes, "sha256": model_sha256(path)}
+        with replacing(path.with_suffix(".json")) as partial:
+            partial.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+    def _apply(self, method: Method, model: Any) -> list[dict[str, str]]:
+        from generators.models.graph import ModelError
+
+        function = method.load_noise()
+        try:
+            changes = function(model, self._images.read()) if method.calibrated else function(model)
+        except ModelError as error:
+            raise DoesNotApplyError(method.token, str(error)) from None
+        if not changes:
+            raise DoesNotApplyError(method.token, reason(method, model))
+        return [{"method": method.token, **change._asdict()} for change in changes]
+
+
+def reason(method: Method, model: Any) -> str:
+    """Why noise that changed nothing in a model does not apply to it."""
+    from generators.models import pool, precision, upsample
+
+    if method.stage == "pool":
+        return pool.reason(model, method.token)
+    if method.stage == "upsample":
+        return upsample.reason(model)
+    return precision.reason(model, method.token) or "it has nothing to round"
+
+
+def session_config(methods: Sequence[Method]) -> Mapping[str, str]:
+    """What ONNX Runtime must be told to run a noised model alike on every CPU."""
+    if not any(method.calibrated for method in methods):
+        return {}
+    from generators.models.precision import SESSION_CONFIG
+
+    return dict(SESSION_CONFIG)
+
+
+def nodes_changed(model: Path, methods: Sequence[Method]) -> list[str]:
+    """The operators of the nodes that this noise would change in a model; nothing is calibrated or written.
+
+    Raises DoesNotApplyError, and UsageError where the model cannot be read.
+    """
+    from generators.models import graph
+    from generators.models.precision import quantised
+
+    try:
+        loaded = graph.load(model)
+    except graph.ModelError as error:
+        raise UsageError(f"{model}: {error}") from None
+    found = []
+    for method in methods:
+        try:
+            changes = quantised(loaded, **method.options) if method.calibrated else method.load_noise()(loaded)
+        except graph.ModelError as error:
+            raise DoesNotApplyError(method.token, str(error)) from None
+        if not changes:
+            raise DoesNotApplyError(method.token, reason(method, loaded))
+        found += [change.operator for change in changes]
+    return found

@@ -1,0 +1,268 @@
+"""A model on variants of the pixels and of itself: what must be made of shards, models and predictions, and making it.
+
+Grows: compositions are added when it is known which methods are the worst. What is there already, whole and right, is
+never made again, so that a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from generators.boxes import NONE
+from generators.registry import Method
+from generators.variant import GROUPS, Variant, VariantError, expand, parse
+from manifests.verify import variant_folders
+from pipelines.errors import UsageError
+from pipelines.evaluate.making import Maker
+from pipelines.evaluate.model.calibration import calibration
+from pipelines.evaluate.model.cells import Cell
+from pipelines.evaluate.model.noised import BOXES_REASON, DoesNotApplyError, Images, NoisedModels, nodes_changed
+from pipelines.evaluate.model.predict import predict, suffix_of
+from pipelines.evaluate.model.preprocessing import check_geometry, read_preprocessing
+from pipelines.evaluate.options import Options
+from pipelines.evaluate.predictions import ABOUT
+from pipelines.evaluate.results import Unscored
+from pipelines.evaluate.shards import Shards, open_shards
+from pipelines.progress import say
+
+
+class ScoredModel:
+    """A model, the variants that were asked for, and what has been predicted of them.
+
+    `reasons` has the variants that cannot be scored, and why; `paths` the predictions of the others; `notes` are lines
+    for the report. Raises UsageError for
+    what can be refused before anything is made.
+    """
+
+    def __init__(self, options: Options) -> None:
+        assert options.model is not None
+        self._options = options
+        self.path = Path(options.model)
+        self.preprocessing = read_preprocessing(self.path, options.preprocessing)
+        made = options.inputs.source is not None or options.dataset == "sample"  # which is built in
+        self._maker = Maker(options, self.preprocessing) if made else None
+        self.root = self._maker.root if self._maker else Path(options.shards)
+        self._shards = self._open()
+        self.base = self._shards.base if self._shards else self._required_maker().base
+        self.asked = [variant for variant in self._asked(options.variants) if variant != self.base]
+        self.reasons: dict[str, str] = {}
+        self.notes: list[str] = []
+        self.paths: dict[str, Path] = {}
+        folder = Path(options.output)
+        self._predictions = folder / "predictions"
+        self._models = NoisedModels(self.path, folder / "models" / self.path.stem, self._calibration)
+        self._refuse()
+
+    def _refuse(self) -> None:
+        """Keep the reason of every asked variant whose noise does not apply to the model; nothing is calibrated."""
+        for variant in self.asked:
+            try:
+                self._check_boxes(variant)
+                if variant.model:
+                    nodes_changed(self.path, variant.model)
+            except DoesNotApplyError as error:
+                self.reasons[variant.name] = str(error)
+
+    def _open(self) -> Shards | None:
+        """The shards that are there; None where there are none yet and they can be made."""
+        there = [folder for folder in variant_folders(self.root) if (folder / "manifest.json").is_file()]
+        if self._maker and not there:
+            return None
+        shards = open_shards(self.root)
+        check_geometry(shards, self.preprocessing)
+        if self._maker:
+            self._maker.check(shards)
+        for note in shards.notes:
+            say(note)
+        return shards
+
+    def _required_maker(self) -> Maker:
+        assert self._maker is not None
+        return self._maker
+
+    def _there(self) -> set[str]:
+        return set(self._shards.variants) if self._shards else set()
+
+    def _asked(self, words: tuple[str, ...]) -> list[Variant]:
+        """The variants to score. Raises UsageError for one that is named and can be neither found nor made."""
+        if not words:
+            if self._shards is None:
+                raise UsageError(
+                    "what to score? Give --variant, as in --variant paper; see generate.py --list-variants"
+                )
+            return [parse(name, self.base) for name in self._shards.variants]
+        alone = [part for word in words for part in word.split(",") if part.strip() not in GROUPS]
+        try:
+            # gpu=True: what a GPU has made is scored without one.
+            found, _ = expand(words, self.base, gpu=True, model=True)
+            named = {variant.name for variant in expand(alone, self.base, gpu=True, model=True)[0]}
+        except VariantError as error:
+            raise UsageError(f"--variant: {error}") from None
+        asked = []
+        for variant in found:
+            problem = self._problem(variant)
+            if problem and variant.name in named:
+                raise UsageError(problem)
+            if not problem:
+                asked.append(variant)
+        return asked
+
+    def _problem(self, variant: Variant) -> str | None:
+        """Why a variant's pixels are not there and cannot be made; None if they are or can."""
+        if variant.pixels in self._there():
+            return None
+        if self._maker is None:
+            assert self._shards is not None
+            command = self._shards.command([variant.pixels])
+            return f"--variant {variant.pixels} is not in {self.root}; to make it: {command}, or give --source"
+        return next((f"{m.token} cannot run here: {why}" for m in variant.methods if (why := m.problem())), None)
+
+    def can_make(self, name: str) -> bool:
+        """Whether a variant that has no score can have one."""
+        return name not in self.reasons and self._problem(parse(name, self.base)) is None
+
+    # Making it
+
+    def prepare(self) -> None:
+        """Make the shards that are asked for and missing. Raises UsageError where some cannot be."""
+        self._make_shards(variant.pixels for variant in self.asked)
+
+    def extend(self, variants: Sequence[Variant]) -> None:
+        """Predict these variants as well, and the reference; what cannot be has its reason in `reasons`."""
+        variants = [variant for variant in variants if variant.name not in self.reasons]
+        self._make_shards(variant.pixels for variant in variants)
+        shards = self.everything.with_noise(variants)
+        cells = [cell for variant in (self.base, *variants) if (cell := self._cell(variant, shards))]
+        failed = predict(
+            shards,
+            cells,
+            self.preprocessing,
+            self._predictions,
+            threads=self._options.threads,
+            device=self._options.device,
+        )
+        self.reasons |= failed
+        for name, reason in failed.items():
+            say(f"not scored: {name}: {reason}")
+        suffix = suffix_of(shards, self.preprocessing)
+        done = (cell.name for cell in cells if cell.name not in failed)
+        self.paths |= {name: self._predictions / f"{name}{suffix}" for name in done}
+        self._shards = shards
+
+    @property
+    def everything(self) -> Shards:
+        """All variants that are there."""
+        assert self._shards is not None
+        return self._shards
+
+    @property
+    def scored(self) -> Shards:
+        """The variants that have predictions."""
+        return self.everything.only(self.paths)
+
+    @property
+    def unscored(self) -> Unscored:
+        return Unscored(self.reasons, str(self.path))
+
+    def _make_shards(self, names: Iterable[str]) -> None:
+        lacking = sorted({self.base.name, *names} - self._there())
+        if not lacking:
+            return
+        assert self._maker is not None  # or what is lacking was refused
+        self.notes += self._maker.make(lacking)
+        noised = [parse(name, self.base) for name in self.paths]
+        self._shards = open_shards(self.root).with_noise(noised)
+        check_geometry(self._shards, self.preprocessing)
+
+    def _calibration(self) -> Images:
+        count = self._options.noise.calibration
+        return calibration(self.everything, self.path, self.preprocessing, count)
+
+    def _cell(self, variant: Variant, shards: Shards) -> Cell | None:
+        """What is to be predicted of a variant; None, with the reason kept, where its noise does not apply."""
+        try:
+            boxes = self._check_boxes(variant)
+            model = self._models.noised(variant.model)
+        except DoesNotApplyError as error:
+            self.reasons[variant.name] = str(error)
+            say(f"does not apply: {variant.name}: {error}")
+            return None
+        return Cell(shards.variants[variant.name], model, boxes.load_noise()() if boxes else NONE)
+
+    def _check_boxes(self, variant: Variant) -> Method | None:
+        """A variant's box noise. Raises DoesNotApplyError where there are no boxes that it could be of."""
+        boxes = next((method for method in variant.noise if method.stage == "boxes"), None)
+        if boxes and self.preprocessing.head is None:
+            raise DoesNotApplyError(boxes.token, BOXES_REASON)
+        return boxes
+
+    # What there is to do
+
+    @property
+    def dataset(self) -> str:
+        if self._maker:
+            return self._maker.dataset
+        assert self._shards is not None
+        return self._shards.dataset
+
+    @property
+    def most(self) -> int:
+        """How many variants there are at most, with the compositions that the steps may need."""
+        return 1 + len(self.asked) + self._compositions
+
+    @property
+    def _compositions(self) -> int:
+        """At most so many: of n stages, n - 1 in the paper's order, and at each step worst first one for each left."""
+        changed = [self._changed(variant) for variant in self.asked if variant.name not in self.reasons]
+        stages = len({stages for stages in changed if len(stages) == 1})
+        return max(0, stages - 1) + stages * (stages - 1) // 2
+
+    def _changed(self, variant: Variant) -> tuple[str, ...]:
+        """The stages at which a variant differs from the reference."""
+        mine, theirs = ({**v.spelled_out, **v.noise_spelled_out} for v in (variant, self.base))
+        return tuple(stage for stage in mine if mine[stage] != theirs[stage])
+
+    def plan(self) -> str:
+        """What would be made and run, in a few lines."""
+        pixels = list(dict.fromkeys([self.base.pixels, *(variant.pixels for variant in self.asked)]))
+        lacking = [name for name in pixels if name not in self._there()]
+        images = self._images()
+        fit = [variant for variant in self.asked if variant.name not in self.reasons]
+        models = dict.fromkeys("+".join(method.token for method in variant.model) for variant in fit)
+        names = [self.base.name, *(variant.name for variant in fit)]
+        kept = _predicted(self._predictions) & set(names)
+        lines = [
+            f"{self.path.name} on {self.dataset}, {images:,} images, in {self.root}; reference {self.base.name}",
+            f"  shards: {len(pixels)} variants of the pixels, {_listed('to be made', lacking)}",
+            f"  models: {_models(models)}",
+            f"  predictions: {len(names)} variants, {images * len(names):,} images through "
+            f"{len({'', *models})} models; {len(kept)} variants are predicted already",
+            *(f"  does not apply: {name}: {reason}" for name, reason in self.reasons.items()),
+        ]
+        if self._compositions:
+            lines.append(f"  then at most {self._compositions} compositions of the worst methods of each stage")
+        return "\n".join(lines)
+
+    def _images(self) -> int:
+        if self._shards is not None:
+            return int(self._shards.reference.summary["totals"]["samples"])
+        return self._required_maker().images
+
+
+def _models(names: Iterable[str]) -> str:
+    noised = [name for name in names if name]
+    return f"as it is, and with {', '.join(noised)}" if noised else "as it is"
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    return f"{len(names)} {what}: {', '.join(names)}" if names else f"none {what}"
+
+
+def _predicted(folder: Path) -> set[str]:
+    """The variants that a folder of predictions names: whether they are still right is seen when they are needed."""
+    try:
+        return set(json.loads((folder / ABOUT).read_bytes())["variants"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()

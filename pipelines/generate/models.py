@@ -1,0 +1,153 @@
+"""What `generate.py` does with `--model`: noised models, and the shards that were asked for beside them.
+
+Models lie in `OUT/models/<model>/`. Ranges of int8 are found on the reference's shards in OUT, which are made where
+there are none. Noise that was named and does not apply to the model ends the run, when all else is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from generators.registry import METHODS, MODEL_STAGES, Method
+from generators.variant import GROUPS, Variant, VariantError, expand
+from manifests.schema import SUMMARY
+from pipelines.errors import UsageError
+from pipelines.evaluate.model.calibration import calibration
+from pipelines.evaluate.model.noised import BOXES_REASON, DoesNotApplyError, Images, NoisedModels, nodes_changed
+from pipelines.evaluate.model.preprocessing import read_preprocessing, wanted_geometry
+from pipelines.evaluate.shards import open_shards
+from pipelines.generate.config import base_variant
+from pipelines.generate.datasets import DATASETS, choose_geometry
+from pipelines.generate.options import Options
+from pipelines.generate.run import generate, make
+from pipelines.progress import say
+from pipelines.text import table
+
+# The folder of models in an output, beside those of the datasets.
+MODELS = "models"
+
+Methods = tuple[Method, ...]
+
+
+def generate_models(options: Options) -> int:
+    """Write noised models, and shards where they are asked for; the exit status (0, or 1 if samples failed)."""
+    model = _model(options)
+    base, variants, named = _variants(options)
+    noised = dict.fromkeys(variant.model for variant in variants if variant.model)
+    for variant in variants:
+        if variant.noise and not variant.model:
+            say(f"{variant.name} is noise behind the model, which score.py adds: no file is made for it")
+    status = 0
+    pixels = dict.fromkeys(variant.pixels for variant in variants if not variant.noise or variant.pixels != base.name)
+    if pixels:
+        status = generate(replace(options, variants=tuple(pixels)))
+    models = NoisedModels(model, Path(options.output) / MODELS / model.stem, lambda: _images(options, model))
+    if options.dry_run:
+        print(f"\nWould write to {models.folder} (nothing was written):\n\n{_planned(model, noised)}")
+        return status
+    written, refused = _written(models, noised)
+    if written:
+        print(f"{models.folder}/\n\n{table([('variant', 'nodes', 'file'), *written], frozenset({1}))}")
+    for methods, reason in refused.items():
+        say(f"does not apply: {_name(methods)}: {reason}")
+    for methods, reason in refused.items():
+        if _name(methods) in named:
+            raise UsageError(f"{_name(methods)} does not apply to {model.name}: {reason}")
+    return status
+
+
+def list_for(model: Path) -> str:
+    """Every method of a model: whether it applies to this one, and to how many nodes."""
+    try:
+        head = read_preprocessing(model, {}).head
+    except UsageError:  # how pixels become its input is not asked here
+        head = None
+    rows: list[Sequence[str]] = [("token", "stage", "applies", "")]
+    for method in METHODS.values():
+        if method.stage not in MODEL_STAGES:
+            continue
+        try:
+            if method.stage == "boxes":
+                rows.append((method.token, method.stage, "yes" if head else "no", "" if head else BOXES_REASON))
+            else:
+                rows.append((method.token, method.stage, "yes", _counted(method, nodes_changed(model, (method,)))))
+        except DoesNotApplyError as error:
+            rows.append((method.token, method.stage, "no", str(error)))
+    return table(rows)
+
+
+def _counted(method: Method, operators: Sequence[str]) -> str:
+    """How many nodes a method changes, and how many more follow what pooling changed."""
+    own = [operator for operator in operators if method.stage != "pool" or operator.endswith("Pool")]
+    nodes = f"{len(own)} node{'s' if len(own) > 1 else ''}"
+    return nodes if len(own) == len(operators) else f"{nodes}, and {len(operators) - len(own)} that follow"
+
+
+def _model(options: Options) -> Path:
+    assert options.model is not None
+    model = Path(options.model)
+    if not model.is_file():
+        raise UsageError(f"--model {model} is no file: give an ONNX model")
+    if "://" in options.output:
+        raise UsageError(f"--output {options.output}: noised models are written to a disk, give a path")
+    return model
+
+
+def _variants(options: Options) -> tuple[Variant, list[Variant], set[str]]:
+    """The reference, the asked variants, and the names of the noise in models that was named and not in a group."""
+    geometry, _ = choose_geometry(options.dataset, options.target)
+    base = base_variant(options.reference, geometry)
+    alone = [part for word in options.variants for part in word.split(",") if part.strip() not in GROUPS]
+    try:
+        variants, skipped = expand(options.variants, base, model=True)
+        named, _ = expand(alone, base, model=True)
+    except VariantError as error:
+        raise UsageError(str(error)) from None
+    for token, problem in skipped.items():
+        say(f"left out: {token} {problem}")
+    return base, variants, {_name(variant.model) for variant in named}
+
+
+def _name(methods: Methods) -> str:
+    return "+".join(method.token for method in methods)
+
+
+def _planned(model: Path, noised: Iterable[Methods]) -> str:
+    rows: list[Sequence[str]] = [("variant", "nodes")]
+    for methods in noised:
+        try:
+            rows.append((_name(methods), str(len(nodes_changed(model, methods)))))
+        except DoesNotApplyError as error:
+            rows.append((_name(methods), f"does not apply: {error}"))
+    return table(rows)
+
+
+def _written(models: NoisedModels, noised: Iterable[Methods]) -> tuple[list[Sequence[str]], dict[Methods, str]]:
+    """A row for each variant that is there now, and why there is none of the others."""
+    rows, refused = list[Sequence[str]](), dict[Methods, str]()
+    for methods in noised:
+        try:
+            made = models.noised(methods)
+        except DoesNotApplyError as error:
+            refused[methods] = str(error)
+            continue
+        changes = models.changes(made.name) or []
+        rows.append((made.name, f"{len(changes):,}", made.path.name))
+    return rows, refused
+
+
+def _images(options: Options, model: Path) -> Images:
+    """What ranges are found on: the reference's shards in the output, made where they are not there."""
+    preprocessing = read_preprocessing(model, {"preprocessing": options.noise.preprocessing})
+    out = Path(options.output)
+    there = [name for name in DATASETS if any((out / name).glob(f"*/{SUMMARY}"))]
+    dataset = options.dataset
+    if options.inputs.source is None and dataset not in there and len(there) == 1:
+        (dataset,) = there
+        say(f"ranges are found on the images of {out / dataset}")
+    if dataset not in there or options.inputs.source is not None:
+        target = wanted_geometry(preprocessing, options.target, dataset)
+        make(replace(options, variants=("reference",), target=target))
+    return calibration(open_shards(out / dataset), model, preprocessing, options.noise.calibration)

@@ -1,0 +1,185 @@
+"""Noised models as files: what is written beside them, when they are made again, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from tests import ROOT
+from tests.conftest import Command
+from tests.pipelines.evaluate.test_score_model import network
+
+NOISE = "ceil_mode,upsample_nearest,fp16,int8,ceil_mode+int8"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
+    """A folder with a network, and in `out` its noised models, calibrated on the built-in photographs."""
+    folder = tmp_path_factory.mktemp("models")
+    network(folder / "net.onnx")
+    words = ["--model", "net.onnx", "--variant", NOISE, "--size", 48, "--output", "out"]
+    done = generate(*words, cwd=folder)
+    assert "found on 9 images only" in done.stderr
+    return folder
+
+
+def about(folder: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "out" / "models" / "net" / f"{name}.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", NOISE.split(","))
+def test_a_noised_model_runs_anywhere_and_says_how_it_came_to_be(made: Path, name: str) -> None:
+    path = made / "out" / "models" / "net" / f"{name}.onnx"
+    onnx.checker.check_model(str(path), full_check=True)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    image = np.random.default_rng(3).normal(size=(2, 3, 48, 48)).astype(np.float32)
+    (scores,) = session.run(None, {"image": image})
+    (plain,) = onnxruntime.InferenceSession(str(made / "net.onnx"), providers=["CPUExecutionProvider"]).run(
+        None, {"image": image}
+    )
+    assert scores.shape == plain.shape
+    assert not np.array_equal(scores, plain)
+    assert np.corrcoef(scores.ravel(), plain.ravel())[0, 1] > 0.9
+    said = about(made, name)
+    assert said["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert said["model"]["sha256"] == hashlib.sha256((made / "net.onnx").read_bytes()).hexdigest()
+    assert list(said["methods"].values()) == name.split("+")
+    assert {change["method"] for change in said["changes"]} == set(name.split("+"))
+    assert all(change["node"] and change["operator"] and change["what"] for change in said["changes"])
+    assert {"ONNX", "ONNX/onnx-ir"} <= said["libraries"].keys()
+    assert str(made) not in json.dumps(said)
+
+
+def test_ranges_come_from_images_that_are_named_with_their_pixels(made: Path) -> None:
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(made / "out" / "sample" / "pil_bilinear" / "manifest.parquet").to_pylist()
+    expected = [{"key": row["key"], "pixel_sha256": row["pixel_sha256"]} for row in rows]
+    assert about(made, "int8")["calibration"]["images"] == expected
+    assert about(made, "fp16")["calibration"] is None
+
+
+def test_models_beside_shards_are_nothing_to_verify(made: Path, command: Command) -> None:
+    done = command("verify.py", made / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_which_images_are_drawn_does_not_depend_on_the_others(made: Path, command: Command, tmp_path: Path) -> None:
+    """Of other shards of the same images, in another order of files: the same draw, and the same bytes."""
+    words = ["--model", made / "net.onnx", "--variant", "int8", "--size", 48, "--calibration", 4]
+    for out, more in (("one", ()), ("two", ("--samples-per-shard", 2))):
+        done = command("generate.py", *words, *more, "--output", tmp_path / out)
+        assert done.returncode == 0, done.stderr
+    one, two = (tmp_path / out / "models" / "net" / "int8.onnx" for out in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    drawn = [json.loads(path.with_suffix(".json").read_text())["calibration"]["images"] for path in (one, two)]
+    assert drawn[0] == drawn[1]
+    keys = [image["key"] for image in about(made, "int8")["calibration"]["images"]]
+    by_hash = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())
+    assert {image["key"] for image in drawn[0]} == set(by_hash[:4])
+
+
+def test_what_is_there_is_not_made_again_and_what_was_changed_is(made: Path, command: Command, tmp_path: Path) -> None:
+    model = tmp_path / "net.onnx"
+    network(model)
+    words = ["--model", model, "--variant", "fp16", "--output", tmp_path]
+    assert command("generate.py", *words).returncode == 0
+    path = tmp_path / "models" / "net" / "fp16.onnx"
+    first, stamp = path.read_bytes(), path.stat().st_mtime_ns
+    assert first == (made / "out" / "models" / "net" / "fp16.onnx").read_bytes()
+    assert command("generate.py", *words).returncode == 0
+    assert path.stat().st_mtime_ns == stamp
+    path.write_bytes(first[:-1])
+    assert command("generate.py", *words).returncode == 0
+    assert path.read_bytes() == first
+    changed = onnx.load(model)
+    changed.graph.initializer[0].raw_data = changed.graph.initializer[1].raw_data[: 16 * 27 * 4]
+    onnx.save(changed, model)
+    assert command("generate.py", *words).returncode == 0
+    assert path.read_bytes() != first
+
+
+def test_noise_that_does_not_apply_is_refused_by_name_and_left_out_of_a_group(command: Command, tmp_path: Path) -> None:
+    network(tmp_path / "net.onnx")
+    done = command("generate.py", "--model", "net.onnx", "--variant", "pool,box_offset")
+    assert done.returncode == 0, done.stderr
+    assert "does not apply: floor_mode" in done.stderr
+    assert "box_offset is noise behind the model, which score.py adds" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "out" / "models" / "net").iterdir()) == [
+        "ceil_mode.json",
+        "ceil_mode.onnx",
+    ]
+    done = command("generate.py", "--model", "net.onnx", "--variant", "floor_mode,fp16")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("generate.py: error: floor_mode does not apply to net.onnx")
+    assert (tmp_path / "out" / "models" / "net" / "fp16.json").is_file()
+
+
+def test_the_list_says_what_applies_and_to_how_many_nodes(command: Command, tmp_path: Path) -> None:
+    network(tmp_path / "net.onnx")
+    done = command("generate.py", "--list-variants", "--model", "net.onnx")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.partition("applies")[2].splitlines() if line.strip()}
+    assert "1 node" in lines["ceil_mode"]
+    assert " no " in lines["floor_mode"]
+    assert " no " in lines["upsample_bilinear"]
+    assert "1 node" in lines["upsample_nearest"]
+    assert " no " in lines["box_offset"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
+    network(tmp_path / "net.onnx")
+    done = command("generate.py", "--model", "net.onnx", "--variant", "int8,floor_mode", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "int8" in done.stdout
+    assert "does not apply" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--variant", "ceil_mode"], "give --model FILE"),
+        (["--variant", "pil_box", "--calibration", "9"], "--calibration is of use with --model only"),
+        (["--model", "none.onnx", "--variant", "ceil_mode"], "none.onnx is no file"),
+        (["--model", "text.onnx", "--variant", "ceil_mode"], "text.onnx"),
+        (["--model", "net.onnx", "--variant", "ceil_mode", "--output", "s3://bucket/out"], "give a path"),
+        (["--model", "net.onnx", "--variant", "int8", "--calibration", "10", "--size", "48"], "--calibration 10 needs"),
+        (["--model", "net.onnx", "--variant", "int8", "--preprocessing", "wrong.toml"], "wrong.toml"),
+    ],
+)
+def test_mistakes_get_one_line(command: Command, tmp_path: Path, words: list[str], message: str) -> None:
+    network(tmp_path / "net.onnx")
+    (tmp_path / "text.onnx").write_text("no model at all\n" * 9)
+    (tmp_path / "wrong.toml").write_text("mean = 3\n")
+    done = command("generate.py", *words)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out" / "models").exists()
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
+    network(tmp_path / "net.onnx")
+    size = (tmp_path / "net.onnx").stat().st_size // 2
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    words = [sys.executable, str(ROOT / "generate.py"), "--model", "net.onnx", "--variant", "ceil_mode"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=little_room)
+    assert done.returncode == 3, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "ceil_mode.onnx" in done.stderr
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
