@@ -35,6 +35,8 @@ _RESAMPLES_A_VARIANT = 50
 
 def score(options: Options) -> int:
     """Score a model or its predictions, and write the report; the exit status."""
+    if "://" in options.shards:
+        raise UsageError(f"--shards {options.shards}: shards are scored on a disk, give a path")
     results = _of_predictions(options) if options.model is None else _of_model(options)
     if results is None:
         return 0
@@ -77,10 +79,10 @@ def _of_model(options: Options) -> Results | None:
         return None
     say(plan)
     model.prepare()
-    _check_examples(options.example, model.everything)
-    _annotations(options, model.everything)
+    _check_examples(options.example, model.wanted)
+    _annotations(options, model.wanted)
     if model.dataset in CLASSIFIED:
-        labelled(model.everything)
+        labelled(model.wanted)
     model.extend(model.asked)
     scores = Scores(partial(_task, options, model.most))
     while True:

@@ -7,7 +7,7 @@ never made again, so that a run that was stopped goes on.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from generators.boxes import NONE
@@ -32,8 +32,7 @@ class ScoredModel:
     """A model, the variants that were asked for, and what has been predicted of them.
 
     `reasons` has the variants that cannot be scored, and why; `paths` the predictions of the others; `notes` are lines
-    for the report. Raises UsageError for
-    what can be refused before anything is made.
+    for the report. Raises UsageError for what can be refused before anything is made.
     """
 
     def __init__(self, options: Options) -> None:
@@ -92,14 +91,16 @@ class ScoredModel:
                 raise UsageError(
                     "what to score? Give --variant, as in --variant paper; see generate.py --list-variants"
                 )
-            return [parse(name, self.base) for name in self._shards.variants]
+            return list(self._known(self._shards.variants))
         alone = [part for word in words for part in word.split(",") if part.strip() not in GROUPS]
         try:
             # gpu=True: what a GPU has made is scored without one.
-            found, _ = expand(words, self.base, gpu=True, model=True)
+            found, skipped = expand(words, self.base, gpu=True, model=True)
             named = {variant.name for variant in expand(alone, self.base, gpu=True, model=True)[0]}
         except VariantError as error:
             raise UsageError(f"--variant: {error}") from None
+        for token, why in skipped.items():
+            say(f"left out: {token} {why}")
         asked = []
         for variant in found:
             problem = self._problem(variant)
@@ -108,6 +109,14 @@ class ScoredModel:
             if not problem:
                 asked.append(variant)
         return asked
+
+    def _known(self, names: Iterable[str]) -> Iterator[Variant]:
+        """The variants of these names; another release's shards may have methods that this one does not."""
+        for name in names:
+            try:
+                yield parse(name, self.base)
+            except VariantError as error:
+                say(f"left out: {name} ({error})")
 
     def _problem(self, variant: Variant) -> str | None:
         """Why a variant's pixels are not there and cannot be made; None if they are or can."""
@@ -156,6 +165,11 @@ class ScoredModel:
         """All variants that are there."""
         assert self._shards is not None
         return self._shards
+
+    @property
+    def wanted(self) -> Shards:
+        """The variants of the pixels that were asked for."""
+        return self.everything.only({variant.pixels for variant in self.asked})
 
     @property
     def scored(self) -> Shards:

@@ -21,8 +21,9 @@ from pipelines.evaluate.shards import open_shards
 from pipelines.generate.config import base_variant
 from pipelines.generate.datasets import DATASETS, choose_geometry
 from pipelines.generate.options import Options
-from pipelines.generate.run import generate, make
+from pipelines.generate.run import generate, make, output_place
 from pipelines.progress import say
+from pipelines.store import Remote
 from pipelines.text import table
 
 # The folder of models in an output, beside those of the datasets.
@@ -90,7 +91,7 @@ def _model(options: Options) -> Path:
     model = Path(options.model)
     if not model.is_file():
         raise UsageError(f"--model {model} is no file: give an ONNX model")
-    if "://" in options.output:
+    if isinstance(output_place(options.output), Remote):
         raise UsageError(f"--output {options.output}: noised models are written to a disk, give a path")
     return model
 

@@ -109,7 +109,7 @@ def _generate(options: Options, ray: _Ray) -> Made | None:
         source=describe(found),
     )
     _check_shards(len(found.samples), config.samples_per_shard)
-    output = Output(_place(options.output) / options.dataset)
+    output = Output(output_place(options.output) / options.dataset)
     if options.dry_run:
         print(report.dry_run(str(output.root), variants, len(found.samples), config))
         return None
@@ -207,7 +207,8 @@ def _check_png(decoders: Iterable[Method]) -> None:
             raise UsageError(f"{method.token} cannot read PNG ({error}): leave it out with this dataset") from None
 
 
-def _place(output: str) -> Place:
+def output_place(output: str) -> Place:
+    """Where `--output` is. Raises UsageError where it would be lost with a Ray job's copy of the code."""
     if "://" not in output and not os.path.isabs(output) and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         raise UsageError(
             f"--output {output} is relative, and a Ray job runs in a copy that is thrown away: give an absolute path "
