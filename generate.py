@@ -43,12 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             print(variants_table())
             if options.model:
-                from pipelines.generate.models import list_for
+                from pipelines.evaluate.model.write import list_for
 
                 print(list_for(Path(options.model)))
             return 0
         if options.model:
-            from pipelines.generate.models import generate_models
+            from pipelines.evaluate.model.write import generate_models
 
             return generate_models(options)
         from pipelines.generate.run import generate

@@ -20,7 +20,7 @@ from PIL import Image
 
 from generators.geometry import frame
 from generators.registry import METHODS
-from pipelines.generate.datasets import choose_geometry
+from pipelines.generate.target import choose_geometry
 from pipelines.options import Target
 from tests.conftest import Command
 from tests.test_recipes import recipe, run

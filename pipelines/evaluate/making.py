@@ -19,10 +19,11 @@ from pipelines.evaluate.options import Options
 from pipelines.evaluate.shards import Shards
 from pipelines.generate.card import read_summaries
 from pipelines.generate.config import base_variant, describe, size_from_json
-from pipelines.generate.datasets import DATASETS, choose_geometry, words
+from pipelines.generate.datasets import DATASETS
 from pipelines.generate.options import Options as Generate
 from pipelines.generate.run import make
 from pipelines.generate.sources.find import Found, find
+from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
 from pipelines.store import Disk
 

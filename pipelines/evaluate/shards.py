@@ -28,8 +28,8 @@ from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_file,
 from manifests.verify import decode, decode_label_map, variant_folders
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import size_from_json
-from pipelines.generate.datasets import words as geometry_words
 from pipelines.generate.sources.imagenet import FlatSource, TarSource
+from pipelines.generate.target import words as geometry_words
 from pipelines.text import first_line
 
 UNKNOWN_LABEL = -1

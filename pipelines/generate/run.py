@@ -25,7 +25,7 @@ from pipelines.errors import RunError, UsageError
 from pipelines.generate import report
 from pipelines.generate.card import alike, card, read_summaries
 from pipelines.generate.config import Config, base_variant, describe
-from pipelines.generate.datasets import DATASETS, choose_geometry
+from pipelines.generate.datasets import DATASETS
 from pipelines.generate.options import Options
 from pipelines.generate.output import Output
 from pipelines.generate.plan import plan, remaining, shard_count
@@ -33,6 +33,7 @@ from pipelines.generate.progress import follow
 from pipelines.generate.shard import Job
 from pipelines.generate.sources import Sample
 from pipelines.generate.sources.find import Found, find
+from pipelines.generate.target import choose_geometry
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
 

@@ -46,7 +46,8 @@ from pipelines.evaluate.model.heads import HEADS
 from pipelines.evaluate.predictions import CLASSES
 from pipelines.evaluate.shards import Shards
 from pipelines.generate.config import size_from_json
-from pipelines.generate.datasets import DATASETS, choose_geometry, words
+from pipelines.generate.datasets import DATASETS
+from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
 
 if sys.version_info >= (3, 11):

@@ -18,8 +18,8 @@ from pipelines.evaluate.model.preprocessing import (
     wanted_geometry,
 )
 from pipelines.evaluate.shards import ScoredVariant, Shards
-from pipelines.generate.datasets import choose_geometry
 from pipelines.generate.options import Options
+from pipelines.generate.target import choose_geometry
 from pipelines.options import Target
 from tests.test_readme import blocks
 

@@ -13,7 +13,7 @@ from manifests.schema import digest
 from pipelines.command import Parser, options_of
 from pipelines.errors import UsageError
 from pipelines.generate.config import Config, size_from_json, size_to_json
-from pipelines.generate.datasets import choose_geometry, words
+from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
 
 SOURCE = (("kind", "tree"), ("samples", 3), ("sha256", "0" * 64))

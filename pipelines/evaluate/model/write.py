@@ -19,9 +19,10 @@ from pipelines.evaluate.model.noised import BOXES_REASON, DoesNotApplyError, Ima
 from pipelines.evaluate.model.preprocessing import read_preprocessing, wanted_geometry
 from pipelines.evaluate.shards import open_shards
 from pipelines.generate.config import base_variant
-from pipelines.generate.datasets import DATASETS, choose_geometry
+from pipelines.generate.datasets import DATASETS
 from pipelines.generate.options import Options
 from pipelines.generate.run import generate, make, output_place
+from pipelines.generate.target import choose_geometry
 from pipelines.progress import say
 from pipelines.store import Remote
 from pipelines.text import table
