@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,8 +39,20 @@ def test_imports_point_one_way(package: str, forbidden: set[str]) -> None:
 
 
 def test_a_method_costs_no_import_until_it_is_used() -> None:
-    libraries = {"PIL", "cv2", "av", "nvidia"}
-    assert not libraries.intersection(imports(ROOT / "generators" / "variant.py"))
+    libraries = {"PIL", "cv2", "av", "nvidia", "onnx", "onnx_ir"}
+    for name in ("registry", "variant"):
+        assert not libraries.intersection(imports(ROOT / "generators" / f"{name}.py"))
+
+
+def test_shards_are_made_without_a_word_of_scoring_or_the_hub() -> None:
+    for path in (ROOT / "pipelines" / "generate").rglob("*.py"):
+        assert not {"pipelines.evaluate", "pipelines.hub"}.intersection(re.findall(r"pipelines\.\w+", path.read_text()))
+
+
+def test_onnx_is_imported_by_passes_alone() -> None:
+    files = {path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    others = files - set((ROOT / "generators" / "models").rglob("*.py"))
+    assert not [path.name for path in others if {"onnx", "onnx_ir"} & set(imports(path))]
 
 
 def shipped() -> list[Path]:
