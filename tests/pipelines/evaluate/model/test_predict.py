@@ -564,3 +564,14 @@ def test_without_onnx_runtime(shards: Shards, tmp_path: Path, monkeypatch: pytes
 def test_onnx_runtime_is_imported_by_predictions_alone() -> None:
     check = "import sys, pipelines.evaluate.model.predict; sys.exit('onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_classes_of_the_cpu(shards: Shards, tmp_path: Path) -> None:
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("ONNX Runtime's GPU build is not installed: pip install onnxruntime-gpu")
+    cells = plain_cells(shards, colour_model(tmp_path / "m.onnx", WEIGHTS))
+    for device in ("cpu", "cuda"):
+        assert not predict(shards, cells, RGB, tmp_path / device, threads=2, device=device)
+    for name in NAMES:
+        assert top_five(tmp_path / "cuda", name) == top_five(tmp_path / "cpu", name)
