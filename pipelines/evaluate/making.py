@@ -11,6 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from generators.geometry import frame
 from generators.variant import DEFAULT_REFERENCE, Variant
 from manifests.verify import variant_folders
 from pipelines.errors import UsageError
@@ -46,6 +50,12 @@ class Maker:
         """The reference of what is made."""
         geometry, _ = choose_geometry(self.dataset, self._target)
         return base_variant(self._reference, geometry)
+
+    def blank(self) -> NDArray[np.uint8]:
+        """An image as it would be in the shards, of zeros: (height, width, 3), for a source of the usual size."""
+        geometry, size = choose_geometry(self.dataset, self._target)
+        target = frame(geometry, *DATASETS[self.dataset].typical, size)
+        return np.zeros((target.height, target.width, 3), np.uint8)
 
     def check(self, shards: Shards) -> None:
         """Raises UsageError where the shards that are there are of other images or another geometry than asked for."""

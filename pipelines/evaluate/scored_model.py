@@ -18,9 +18,11 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.making import Maker
 from pipelines.evaluate.model.calibration import calibration
 from pipelines.evaluate.model.cells import Cell
+from pipelines.evaluate.model.inputs import fitting
 from pipelines.evaluate.model.noised import BOXES_REASON, DoesNotApplyError, Images, NoisedModels, nodes_changed
 from pipelines.evaluate.model.predict import predict, suffix_of
 from pipelines.evaluate.model.preprocessing import check_geometry, read_preprocessing
+from pipelines.evaluate.model.session import Session
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.predictions import ABOUT
 from pipelines.evaluate.results import Unscored
@@ -52,7 +54,17 @@ class ScoredModel:
         folder = Path(options.output)
         self._predictions = folder / "predictions"
         self._models = NoisedModels(self.path, folder / "models" / self.path.stem, self._calibration)
+        self._check_model()
         self._refuse()
+
+    def _check_model(self) -> None:
+        """Raises UsageError where the model does not load, or does not suit the dataset or the shards to be made."""
+        suffix_of(self.dataset, self.preprocessing)
+        session = Session(self._models.as_it_is, self.preprocessing.layout, self._options.device)
+        if self._shards is None:
+            pixels = self._required_maker().blank()
+            inputs = fitting(session.input, self.preprocessing, pixels)
+            inputs.place("as they would be made", {}, pixels, inputs.batch(1)[0])
 
     def _refuse(self) -> None:
         """Keep the reason of every asked variant whose noise does not apply to the model; nothing is calibrated."""
@@ -155,7 +167,7 @@ class ScoredModel:
         self.reasons |= failed
         for name, reason in failed.items():
             say(f"not scored: {name}: {reason}")
-        suffix = suffix_of(shards, self.preprocessing)
+        suffix = suffix_of(self.dataset, self.preprocessing)
         done = (cell.name for cell in cells if cell.name not in failed)
         self.paths |= {name: self._predictions / f"{name}{suffix}" for name in done}
         self._shards = shards

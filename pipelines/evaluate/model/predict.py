@@ -51,7 +51,7 @@ def predict(
     shards cannot be read or predictions not be written.
     """
     plain = next(cell.model for cell in cells if not cell.model.name)
-    suffix = suffix_of(shards, preprocessing)
+    suffix = suffix_of(shards.dataset, preprocessing)
     if preprocessing.head is None and any(cell.boxes != NONE for cell in cells):
         raise UsageError("box noise is for detectors, and the model has no head: leave its methods out")
     made_by = origin(shards, plain, preprocessing, version(device), device)
@@ -74,14 +74,14 @@ def predict(
         return {cell.name: failed[cell.name] for cell in cells if cell.name in failed}
 
 
-def suffix_of(shards: Shards, preprocessing: Preprocessing) -> str:
-    """The kind of file that predictions for these shards are."""
-    if shards.dataset in CLASSIFIED:
+def suffix_of(dataset: str, preprocessing: Preprocessing) -> str:
+    """The kind of file that predictions for a dataset are. Raises UsageError where the model is not of its kind."""
+    if dataset in CLASSIFIED:
         if preprocessing.head is not None:
-            raise UsageError(f'head = "{preprocessing.head}" is for COCO shards, and {shards.root} has classes')
+            raise UsageError(f'head = "{preprocessing.head}" is for COCO shards, and {dataset} has classes')
         return Classifier.suffix
-    if shards.dataset != "coco":
-        raise UsageError(f"--model takes classifiers and detectors, not what {shards.dataset} needs: use --predictions")
+    if dataset != "coco":
+        raise UsageError(f"--model takes classifiers and detectors, not what {dataset} needs: use --predictions")
     if preprocessing.head is None:
         raise UsageError(
             'a detector needs a head, to read its outputs by: give head = "yolox" or "nanodet"; score others by '

@@ -269,6 +269,36 @@ def test_predictions_of_noised_models_made_elsewhere_are_scored_as_well(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--size", "50"], "the model takes 48x48 pixels and the shards have 50x50 (as they would be made)"),
+        (["--head", "yolox"], 'head = "yolox" is for COCO shards'),
+        (["--model", "text.onnx"], "is no ONNX model"),
+    ],
+)
+def test_what_a_model_does_not_take_is_refused_before_shards_are_made(
+    world: Path, command: Command, tmp_path: Path, words: list[str], message: str
+) -> None:
+    model = onnx.load(world / "net.onnx")
+    for axis, length in ((2, 48), (3, 48)):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = length
+    onnx.save(model, tmp_path / "fixed.onnx")
+    for name in ("fixed", "text"):
+        (tmp_path / f"{name}.toml").write_text(TOML)
+    (tmp_path / "text.onnx").write_text("no model at all\n" * 9)
+    given = words_for(world, tmp_path / "new", "opencv")
+    for flag, value in zip(["--model", *words[::2]], ["fixed.onnx", *words[1::2]], strict=True):
+        if flag in given:
+            place = given.index(flag)
+            del given[place : place + 2]
+        given += [flag, value]
+    done = command("score.py", *given)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
         (["--calibration", "37", "--variant", "int8"], "--calibration 37 needs images to find ranges on"),
         (["--variant", "ceil_mod"], "did you mean ceil_mode"),
         (["--variant", "pil_nearest+ceil_mode+floor_mode"], "names two pool methods"),
