@@ -16,7 +16,7 @@ from generators.variant import GROUPS, Variant, VariantError, expand, parse
 from manifests.verify import variant_folders
 from pipelines.errors import UsageError
 from pipelines.evaluate.making import Maker
-from pipelines.evaluate.model.calibration import calibration
+from pipelines.evaluate.model.calibration import calibration, too_few
 from pipelines.evaluate.model.cells import Cell
 from pipelines.evaluate.model.inputs import fitting
 from pipelines.evaluate.model.noised import BOXES_REASON, DoesNotApplyError, Images, NoisedModels, nodes_changed
@@ -65,6 +65,9 @@ class ScoredModel:
             pixels = self._required_maker().blank()
             inputs = fitting(session.input, self.preprocessing, pixels)
             inputs.place("as they would be made", {}, pixels, inputs.batch(1)[0])
+        calibrated = any(method.calibrated for variant in self.asked for method in variant.model)
+        if calibrated and (self._options.noise.calibration or 1) > self._images():
+            raise too_few(self._options.noise.calibration, self._images())
 
     def _refuse(self) -> None:
         """Keep the reason of every asked variant whose noise does not apply to the model; nothing is calibrated."""

@@ -41,8 +41,7 @@ def calibration(shards: Shards, model: Path, preprocessing: Preprocessing, count
     there = table.filter(pc.equal(table["status"], "ok"))
     hashes = dict(zip(there["key"].to_pylist(), there["pixel_sha256"].to_pylist(), strict=True))
     if len(hashes) < (count or 1):
-        wanted = f"--calibration {count}" if count else "int8"
-        raise UsageError(f"{wanted} needs images to find ranges on, and {shards.reference.folder} has {len(hashes):,}")
+        raise too_few(count, len(hashes))
     drawn = sorted(sorted(hashes, key=_draw)[: count or USUAL])
     if len(drawn) < min(count or USUAL, _FEW):
         say(f"ranges of int8 are found on {len(drawn)} images only: on so few they are seldom those of the rest")
@@ -55,6 +54,12 @@ def calibration(shards: Shards, model: Path, preprocessing: Preprocessing, count
         "images": [{"key": key, "pixel_sha256": hashes[key]} for key in drawn],
     }
     return Images(lambda: _tensors(shards, model, preprocessing, frozenset(drawn)), facts)
+
+
+def too_few(count: int | None, there: int) -> UsageError:
+    """What is said where there are not as many images as were asked for, or none."""
+    wanted = f"--calibration {count}" if count else "int8"
+    return UsageError(f"{wanted} needs more images to find ranges on than the {there:,} of the reference")
 
 
 def stated(preprocessing: Preprocessing) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from pipelines.generate.options import Options
 from pipelines.generate.run import generate, make, output_place
 from pipelines.generate.target import choose_geometry
 from pipelines.progress import say
-from pipelines.store import Remote
 from pipelines.text import table
 
 # The folder of models in an output, beside those of the datasets.
@@ -92,8 +91,9 @@ def _model(options: Options) -> Path:
     model = Path(options.model)
     if not model.is_file():
         raise UsageError(f"--model {model} is no file: give an ONNX model")
-    if isinstance(output_place(options.output), Remote):
+    if "://" in options.output:
         raise UsageError(f"--output {options.output}: noised models are written to a disk, give a path")
+    output_place(options.output)  # refuses one that a Ray job would lose
     return model
 
 

@@ -299,7 +299,10 @@ def test_what_a_model_does_not_take_is_refused_before_shards_are_made(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--calibration", "37", "--variant", "int8"], "--calibration 37 needs images to find ranges on"),
+        (
+            ["--calibration", "37", "--variant", "int8"],
+            "--calibration 37 needs more images to find ranges on than the 36",
+        ),
         (["--variant", "ceil_mod"], "did you mean ceil_mode"),
         (["--variant", "pil_nearest+ceil_mode+floor_mode"], "names two pool methods"),
         (["--size", "50", "--variant", "fp16"], "has shards of --geometry crop --size 48, and others are asked for"),
