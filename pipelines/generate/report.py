@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from generators.geometry import frame
-from generators.registry import METHODS, Library
+from generators.registry import METHODS, STAGES, Library
 from generators.variant import Variant
 from manifests.schema import CLASSIFIED, LABEL_MAP
 from pipelines.generate.config import Config
@@ -33,7 +33,8 @@ def variants_table() -> str:
             "",
             *(f"{token} {problem}." for token, problem in problems.items()),
             "Join one token of each stage by +, as in ffmpeg+opencv_area+nv12_ascend; a stage left out is the",
-            "reference's. Groups: decode, resize, color, paper (the paper's methods), all.",
+            "reference's, and the model as it is. Noise of the last four stages takes --model FILE.",
+            f"Groups: {', '.join(STAGES)}, model (the last four), paper (the paper's methods), all.",
         ]
     )
 
