@@ -243,7 +243,8 @@ def test_a_raised_opset_changes_no_bit(opset: int, newer: int) -> None:
         model = ir.serde.deserialize_model(made)
         graph.raise_opset(model, newer)
         assert model.opset_imports[""] == newer
-        found, expected = tiny.run(model, IMAGE)[0], tiny.run(made, IMAGE)[0]
+        # Optimisers know some versions of an operator and not others.
+        found, expected = (tiny.run(either, IMAGE, optimised=False)[0] for either in (model, made))
         assert np.array_equal(found, expected), name
         before = model.graph
         graph.raise_opset(model, newer - 1)

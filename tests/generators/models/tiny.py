@@ -51,9 +51,11 @@ def model(*arguments: object, **options: object) -> ir.Model:
     return ir.serde.deserialize_model(proto(*arguments, **options))  # type: ignore[arg-type]
 
 
-def run(made: onnx.ModelProto | ir.Model | Path, image: Array) -> list[Array]:
+def run(made: onnx.ModelProto | ir.Model | Path, image: Array, optimised: bool = True) -> list[Array]:
     """The outputs of a model that ONNX's checker has nothing against."""
     options = onnxruntime.SessionOptions()
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = 1
     if isinstance(made, ir.Model):
