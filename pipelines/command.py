@@ -18,7 +18,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, MappingProxyType
-from typing import Any, Literal, NoReturn, TextIO, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TextIO, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from pipelines.errors import SysNoiseError
 from pipelines.text import one_line, printable
@@ -175,7 +175,7 @@ def options_of(given: argparse.Namespace, options: type[T]) -> T:
     hints = get_type_hints(options)
     values = {
         field.name: getattr(given, field.name) if "said" in field.metadata else options_of(given, hints[field.name])
-        for field in dataclasses.fields(options)  # type: ignore[arg-type]
+        for field in dataclasses.fields(cast(Any, options))
     }
     return options(**values)
 

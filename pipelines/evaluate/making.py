@@ -1,7 +1,7 @@
 """Making the shards that a scoring lacks, by what `generate.py` itself does, from `--source`.
 
-What is there decides what else is made beside it: its geometry, size, reference and format, unless the command line or
-the model's TOML says otherwise. Refuses a folder from which it cannot be told where shards belong.
+What is there decides what else is made beside it: its geometry, size, reference and format. Refuses a command line that
+asks for others, and a folder from which it cannot be told where shards belong.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from generators.geometry import frame
 from generators.variant import DEFAULT_REFERENCE, Variant
 from manifests.verify import variant_folders
 from pipelines.errors import UsageError
-from pipelines.evaluate.model.preprocessing import Preprocessing, wanted_geometry
+from pipelines.evaluate.model.preprocessing import Preprocessing, beside, wanted_geometry
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.shards import Shards
 from pipelines.generate.card import read_summaries
@@ -29,6 +29,7 @@ from pipelines.generate.run import make
 from pipelines.generate.sources.find import Found, find
 from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
+from pipelines.progress import say
 from pipelines.store import Disk
 
 
@@ -38,12 +39,10 @@ class Maker:
     def __init__(self, options: Options, preprocessing: Preprocessing) -> None:
         self._options = options
         self.dataset, self.root = _place(options)
-        self._wanted = wanted_geometry(preprocessing, options.target, self.dataset)
-
-    @cached_property
-    def _there(self) -> Mapping[str, Any]:
-        """The configuration of what is there, empty where nothing is."""
-        return next((summary["config"] for summary in read_summaries(Disk(str(self.root)))), {})
+        self._preprocessing = preprocessing
+        there = {summary["name"]: summary["config"] for summary in read_summaries(Disk(str(self.root)))}
+        self.finished = frozenset(there)
+        self._there: Mapping[str, Any] = next(iter(there.values()), {})
 
     @property
     def base(self) -> Variant:
@@ -60,12 +59,12 @@ class Maker:
     def check(self, shards: Shards) -> None:
         """Raises UsageError where the shards that are there are of other images or another geometry than asked for."""
         have = str(shards.config["geometry"]), size_from_json(shards.config["size"])
-        if self._options.target != Target() and choose_geometry(self.dataset, self._wanted) != have:
+        asked = beside(self._preprocessing, self._options.target, self.dataset, Target.of(*have))
+        if self._options.target != Target() and choose_geometry(self.dataset, asked) != have:
             raise UsageError(
                 f"{shards.root} has shards of {' '.join(words(*have))}, and others are asked for: leave that "
                 "out, or give --shards another folder"
             )
-
         source = dict(describe(self._found))
         expected = shards.config["source"]
         if source != expected:
@@ -83,26 +82,24 @@ class Maker:
         """How many images each variant will have."""
         return len(self._found.samples)
 
-    def make(self, names: Sequence[str]) -> list[str]:
-        """Make what is missing of these variants, and the reference; lines for the user about images that failed."""
+    def make(self, names: Sequence[str]) -> None:
+        """Make what is missing of these variants, and the reference."""
         try:
             made = make(self._generate(["reference", *names]))
         except UsageError as error:
             raise UsageError(f"the shards cannot be made as generate.py makes them: {error}") from None
         assert made is not None  # no dry run was asked for
-        return [
-            f"{summary['totals']['failed']:,} images failed in {summary['name']}: {made.root}/{summary['name']}"
-            "/manifest.parquet says why"
-            for summary in made.summaries
-            if summary["totals"]["failed"]
-        ]
+        for summary in made.summaries:
+            if failed := summary["totals"]["failed"]:
+                where = f"{made.root}/{summary['name']}/manifest.parquet"
+                say(f"{failed:,} images failed in {summary['name']}, and are left out: {where} says why")
 
     @property
     def _target(self) -> Target:
         there = self._there
-        if there and self._wanted == Target():
+        if there:
             return Target.of(there["geometry"], size_from_json(there["size"]))
-        return self._wanted
+        return wanted_geometry(self._preprocessing, self._options.target, self.dataset)
 
     @property
     def _reference(self) -> str:

@@ -35,9 +35,13 @@ _RESAMPLES_A_VARIANT = 50
 
 def score(options: Options) -> int:
     """Score a model or its predictions, and write the report; the exit status."""
-    if "://" in options.shards:
-        raise UsageError(f"--shards {options.shards}: shards are scored on a disk, give a path")
-    results = _of_predictions(options) if options.model is None else _of_model(options)
+    for name in ("shards", "output", "predictions", "model"):
+        if "://" in (getattr(options, name) or ""):
+            raise UsageError(f"--{name} {getattr(options, name)}: what is scored lies on a disk, give a path")
+    try:
+        results = _of_predictions(options) if options.model is None else _of_model(options)
+    except KeyboardInterrupt:
+        raise RunError("stopped: what is whole is kept, and the same command continues") from None
     if results is None:
         return 0
     _write(Path(options.output), results, _examples(options, results))
@@ -88,7 +92,7 @@ def _of_model(options: Options) -> Results | None:
     while True:
         shards, paths = model.scored, model.paths
         scores.add(shards, paths)
-        results = scores.results(_name(options), shards, paths, model.unscored, model.notes)
+        results = scores.results(_name(options), shards, paths, model.unscored, ())
         more = [parse(name, model.base) for name in results.missing if model.can_make(name)]
         if not more:
             return results

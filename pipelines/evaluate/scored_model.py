@@ -13,7 +13,6 @@ from pathlib import Path
 from generators.boxes import NONE
 from generators.registry import Method
 from generators.variant import GROUPS, Variant, VariantError, expand, parse
-from manifests.verify import variant_folders
 from pipelines.errors import UsageError
 from pipelines.evaluate.making import Maker
 from pipelines.evaluate.model.calibration import calibration, too_few
@@ -33,8 +32,8 @@ from pipelines.progress import say
 class ScoredModel:
     """A model, the variants that were asked for, and what has been predicted of them.
 
-    `reasons` has the variants that cannot be scored, and why; `paths` the predictions of the others; `notes` are lines
-    for the report. Raises UsageError for what can be refused before anything is made.
+    `reasons` has the variants that cannot be scored, and why; `paths` the predictions of the others. Raises UsageError
+    for what can be refused before anything is made.
     """
 
     def __init__(self, options: Options) -> None:
@@ -49,7 +48,6 @@ class ScoredModel:
         self.base = self._shards.base if self._shards else self._required_maker().base
         self.asked = [variant for variant in self._asked(options.variants) if variant != self.base]
         self.reasons: dict[str, str] = {}
-        self.notes: list[str] = []
         self.paths: dict[str, Path] = {}
         folder = Path(options.output)
         self._predictions = folder / "predictions"
@@ -80,9 +78,8 @@ class ScoredModel:
                 self.reasons[variant.name] = str(error)
 
     def _open(self) -> Shards | None:
-        """The shards that are there; None where there are none yet and they can be made."""
-        there = [folder for folder in variant_folders(self.root) if (folder / "manifest.json").is_file()]
-        if self._maker and not there:
+        """The shards that are there; None where there is no reference among them yet, and it can be made."""
+        if self._maker and self._maker.base.name not in self._maker.finished:
             return None
         shards = open_shards(self.root)
         check_geometry(shards, self.preprocessing)
@@ -97,7 +94,7 @@ class ScoredModel:
         return self._maker
 
     def _there(self) -> set[str]:
-        return set(self._shards.variants) if self._shards else set()
+        return set(self._shards.variants if self._shards else self._required_maker().finished)
 
     def _asked(self, words: tuple[str, ...]) -> list[Variant]:
         """The variants to score. Raises UsageError for one that is named and can be neither found nor made."""
@@ -118,11 +115,13 @@ class ScoredModel:
             say(f"left out: {token} {why}")
         asked = []
         for variant in found:
-            problem = self._problem(variant)
-            if problem and variant.name in named:
-                raise UsageError(problem)
-            if not problem:
+            problem = self._problem(variant, named=variant.name in named)
+            if problem is None:
                 asked.append(variant)
+            elif variant.name in named:
+                raise UsageError(problem)
+            elif self._maker:
+                say(f"left out: {problem}")
         return asked
 
     def _known(self, names: Iterable[str]) -> Iterator[Variant]:
@@ -133,15 +132,19 @@ class ScoredModel:
             except VariantError as error:
                 say(f"left out: {name} ({error})")
 
-    def _problem(self, variant: Variant) -> str | None:
-        """Why a variant's pixels are not there and cannot be made; None if they are or can."""
+    def _problem(self, variant: Variant, *, named: bool = True) -> str | None:
+        """Why a variant's pixels are not there and cannot be made; None if they are or can.
+
+        What is `named` may need a GPU that a cluster has, which says so itself where it has none.
+        """
         if variant.pixels in self._there():
             return None
         if self._maker is None:
             assert self._shards is not None
             command = self._shards.command([variant.pixels])
             return f"--variant {variant.pixels} is not in {self.root}; to make it: {command}, or give --source"
-        return next((f"{m.token} cannot run here: {why}" for m in variant.methods if (why := m.problem())), None)
+        gpu = True if named and self._options.cluster.address else None
+        return next((f"{m.token} cannot run here: {why}" for m in variant.methods if (why := m.problem(gpu))), None)
 
     def can_make(self, name: str) -> bool:
         """Whether a variant that has no score can have one."""
@@ -200,7 +203,7 @@ class ScoredModel:
         if not lacking:
             return
         assert self._maker is not None  # or what is lacking was refused
-        self.notes += self._maker.make(lacking)
+        self._maker.make(lacking)
         noised = [parse(name, self.base) for name in self.paths]
         self._shards = open_shards(self.root).with_noise(noised)
         check_geometry(self._shards, self.preprocessing)
@@ -224,7 +227,7 @@ class ScoredModel:
         """A variant's box noise. Raises DoesNotApplyError where there are no boxes that it could be of."""
         boxes = next((method for method in variant.noise if method.stage == "boxes"), None)
         if boxes and self.preprocessing.head is None:
-            raise DoesNotApplyError(boxes.token, BOXES_REASON)
+            raise DoesNotApplyError(BOXES_REASON)
         return boxes
 
     # What there is to do

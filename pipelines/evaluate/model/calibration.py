@@ -1,7 +1,7 @@
 """The images that ranges are found on: some of the reference's, drawn by a hash of the key.
 
-So the same are drawn whatever the order or the number of files beside them, and more of them hold the fewer. They are
-what the model saw in training as far as these shards know it: noise comes after calibration, on the device.
+So the same are drawn whatever the order of files, and a larger number holds the smaller one. The reference stands for
+what the model was trained on: ranges are found before it meets the noise of a device.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from pipelines.evaluate.model.noised import Images
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.session import Session
 from pipelines.evaluate.shards import Shards
+from pipelines.options import CALIBRATION
 from pipelines.progress import say
 
-# What --calibration is by default.
-USUAL = 512
 # Ranges from fewer images are seldom those of the rest.
 _FEW = 32
 
 
 def calibration(shards: Shards, model: Path, preprocessing: Preprocessing, count: int | None) -> Images:
-    """`count` images of the reference, or at most `USUAL`, as the model takes them.
+    """`count` images of the reference, or at most `CALIBRATION`, as the model takes them.
 
     Raises UsageError where there are fewer than were asked for, or none.
     """
@@ -42,11 +41,11 @@ def calibration(shards: Shards, model: Path, preprocessing: Preprocessing, count
     hashes = dict(zip(there["key"].to_pylist(), there["pixel_sha256"].to_pylist(), strict=True))
     if len(hashes) < (count or 1):
         raise too_few(count, len(hashes))
-    drawn = sorted(sorted(hashes, key=_draw)[: count or USUAL])
-    if len(drawn) < min(count or USUAL, _FEW):
+    drawn = sorted(sorted(hashes, key=_draw)[: count or CALIBRATION])
+    if len(drawn) < min(count or CALIBRATION, _FEW):
         say(f"ranges of int8 are found on {len(drawn)} images only: on so few they are seldom those of the rest")
-    elif count is None and len(drawn) < USUAL:
-        say(f"ranges of int8 are found on all {len(drawn)} images of the reference, where {USUAL} are usual")
+    elif count is None and len(drawn) < CALIBRATION:
+        say(f"ranges of int8 are found on all {len(drawn)} images of the reference, where {CALIBRATION} are usual")
     facts = {
         "reference": shards.reference.name,
         "shards": str(shards.reference.summary["config_sha256"]),

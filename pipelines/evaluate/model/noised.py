@@ -33,11 +33,7 @@ BOXES_REASON = "it has no boxes that are decoded here"
 
 
 class DoesNotApplyError(Exception):
-    """Noise changes nothing in a model, or cannot be put into it; the message is the reason, and `token` the method."""
-
-    def __init__(self, token: str, reason: str) -> None:
-        super().__init__(reason)
-        self.token = token
+    """Noise changes nothing in a model, or cannot be put into it; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +50,8 @@ class NoisedModels:
     def __init__(self, model: Path, folder: Path, images: Callable[[], Images]) -> None:
         self.model, self.folder = model, folder
         self._ask = images
+        # How many nodes were changed in those that were asked for, by name.
+        self.changes: dict[str, int] = {}
 
     @cached_property
     def as_it_is(self) -> Noised:
@@ -74,21 +72,9 @@ class NoisedModels:
         name = "+".join(method.token for method in methods)
         path = self.folder / f"{name}.onnx"
         facts = self._facts(methods)
-        if self.changes(name, facts) is None:
-            self._make(methods, path, facts)
-        return Noised(name, path, model_sha256(path), session_config(methods))
-
-    def changes(self, name: str, facts: Mapping[str, Any] | None = None) -> list[dict[str, str]] | None:
-        """What was changed in a variant that is there, whole and made as `facts` say; None if it is not."""
-        path = self.folder / f"{name}.onnx"
-        try:
-            about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            found: list[dict[str, str]] = about.pop("changes")
-            sha256 = about.pop("sha256")
-            whole = sha256 == model_sha256(path)
-        except (OSError, ValueError, KeyError, AttributeError, UsageError):
-            return None
-        return found if whole and (facts is None or about == facts) else None
+        about = _about(path, facts) or self._make(methods, path, facts)
+        self.changes[name] = len(about["changes"])
+        return Noised(name, path, about["sha256"], session_config(methods))
 
     def _facts(self, methods: Sequence[Method]) -> dict[str, Any]:
         """All that decides a variant's bytes, as plain JSON values."""
@@ -101,12 +87,12 @@ class NoisedModels:
             "code_sha256": code_sha256(_ROOT, _CODE),
         }
 
-    def _make(self, methods: Sequence[Method], path: Path, facts: Mapping[str, Any]) -> None:
+    def _make(self, methods: Sequence[Method], path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
         from generators.models import graph  # which imports onnx
 
         try:
             model = graph.load(self.model)
-            changes = [change for method in methods for change in self._apply(method, model)]
+            changes = [change for method in methods for change in self._apply(method, model, methods)]
             path.parent.mkdir(parents=True, exist_ok=True)
             graph.save(model, path)
         except graph.ModelError as error:
@@ -116,18 +102,34 @@ class NoisedModels:
         about = {**facts, "changes": changes, "sha256": model_sha256(path)}
         with replacing(path.with_suffix(".json")) as partial:
             partial.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        return about
 
-    def _apply(self, method: Method, model: Any) -> list[dict[str, str]]:
+    def _apply(self, method: Method, model: Any, methods: Sequence[Method]) -> list[dict[str, str]]:
         from generators.models.graph import ModelError
 
         function = method.load_noise()
         try:
             changes = function(model, self._images.read()) if method.calibrated else function(model)
         except ModelError as error:
-            raise DoesNotApplyError(method.token, str(error)) from None
+            raise _does_not_apply(method, str(error), methods) from None
         if not changes:
-            raise DoesNotApplyError(method.token, reason(method, model))
+            raise _does_not_apply(method, reason(method, model), methods)
         return [{"method": method.token, **change._asdict()} for change in changes]
+
+
+def _about(path: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is written of a variant that is there, whole and made as `facts` say; None if it is not."""
+    try:
+        about: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        expected = {**facts, "changes": list(about["changes"]), "sha256": model_sha256(path)}
+    except (OSError, ValueError, KeyError, TypeError, UsageError):
+        return None
+    return about if about == expected else None
+
+
+def _does_not_apply(method: Method, why: str, methods: Sequence[Method]) -> DoesNotApplyError:
+    """The error with the reason, which names the method where there are several."""
+    return DoesNotApplyError(f"{method.token}: {why}" if len(methods) > 1 else why)
 
 
 def reason(method: Method, model: Any) -> str:
@@ -167,8 +169,8 @@ def nodes_changed(model: Path, methods: Sequence[Method]) -> list[str]:
         try:
             changes = quantised(loaded, **method.options) if method.calibrated else method.load_noise()(loaded)
         except graph.ModelError as error:
-            raise DoesNotApplyError(method.token, str(error)) from None
+            raise _does_not_apply(method, str(error), methods) from None
         if not changes:
-            raise DoesNotApplyError(method.token, reason(method, loaded))
+            raise _does_not_apply(method, reason(method, loaded), methods)
         found += [change.operator for change in changes]
     return found

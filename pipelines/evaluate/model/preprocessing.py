@@ -35,7 +35,7 @@ import difflib
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,7 @@ def check_geometry(shards: Shards, preprocessing: Preprocessing) -> None:
     if preprocessing.geometry is None and preprocessing.resize is None and preprocessing.crop_pct is None:
         return
     have = str(shards.config["geometry"]), size_from_json(shards.config["size"])
-    chosen = choose_geometry(shards.dataset, _as_stated(preprocessing, shards.dataset, Target.of(*have)))
+    chosen = choose_geometry(shards.dataset, beside(preprocessing, Target(), shards.dataset, Target.of(*have)))
     if chosen != have:
         raise UsageError(
             f"the model's preprocessing asks for shards of {_spoken(chosen)}, and {shards.root} has {_spoken(have)}; "
@@ -178,10 +178,12 @@ def check_geometry(shards: Shards, preprocessing: Preprocessing) -> None:
         )
 
 
-def _as_stated(preprocessing: Preprocessing, dataset: str, have: Target) -> Target:
-    """What shards that `have` a geometry and size should have: what is not stated is theirs where it can be."""
-    wanted = wanted_geometry(preprocessing, Target(), dataset)
-    geometry = wanted.geometry or have.geometry
+def beside(preprocessing: Preprocessing, target: Target, dataset: str, have: Target) -> Target:
+    """What shards that `have` a geometry and size should have: what is neither asked for nor stated is theirs where it
+    can be.
+    """
+    geometry = target.geometry or preprocessing.geometry or have.geometry
+    wanted = wanted_geometry(preprocessing, replace(target, geometry=geometry), dataset)
     size = wanted.size
     if size is None and (geometry == have.geometry or len(have.size or ()) == 1 in GEOMETRIES[str(geometry)].values):
         size = have.size

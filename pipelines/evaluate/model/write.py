@@ -135,8 +135,7 @@ def _written(models: NoisedModels, noised: Iterable[Methods]) -> tuple[list[Sequ
         except DoesNotApplyError as error:
             refused[methods] = str(error)
             continue
-        changes = models.changes(made.name) or []
-        rows.append((made.name, f"{len(changes):,}", made.path.name))
+        rows.append((made.name, f"{models.changes[made.name]:,}", made.path.name))
     return rows, refused
 
 

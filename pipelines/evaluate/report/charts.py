@@ -120,8 +120,13 @@ def _marker(axes: Axes, line: Line, x: float, y: float) -> None:
     color = _color(line)
     face = color if line.significant else _PAPER
     size = _MARKER * (1.45 if LOOKS[line.stage].marker == "*" else 1)  # a star has less of an area
-    style = {"markersize": size, "markerfacecolor": face, "markeredgecolor": color, "markeredgewidth": 1.4}
-    (drawn,) = axes.plot([x], [y], LOOKS[line.stage].marker, zorder=3, **style)  # type: ignore[arg-type]
+    style: dict[str, Any] = {
+        "markersize": size,
+        "markerfacecolor": face,
+        "markeredgecolor": color,
+        "markeredgewidth": 1.4,
+    }
+    (drawn,) = axes.plot([x], [y], LOOKS[line.stage].marker, zorder=3, **style)
     drawn.set_gid(f"variant {line.name}")
 
 

@@ -36,7 +36,7 @@ OPSETS = (11, 13, 17, 26 if sys.version_info >= (3, 11) else 23)
 SIZES = ((32, 64), (64, 32), (43, 59))
 
 
-class ResNet(nn.Module):  # type: ignore[misc]
+class ResNet(nn.Module):  # type: ignore[misc]  # torch may not be installed, and is Any
     """A stem, and a block of ResNet-D, which averages where it shortens."""
 
     def __init__(self, ceil: bool, ceil_average: bool, up: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ class ResNet(nn.Module):  # type: ignore[misc]
         return self.last(functional.adaptive_avg_pool2d(found, 1).flatten(1))
 
 
-class Pyramid(nn.Module):  # type: ignore[misc]
+class Pyramid(nn.Module):  # type: ignore[misc]  # torch may not be installed, and is Any
     """An FPN, as United-Perception's: each level is resized to the size of the next."""
 
     def __init__(self, ceil: bool, ceil_average: bool, up: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ class Pyramid(nn.Module):  # type: ignore[misc]
         return tuple(found)
 
 
-class DeepLab(nn.Module):  # type: ignore[misc]
+class DeepLab(nn.Module):  # type: ignore[misc]  # torch may not be installed, and is Any
     """Dilated convolutions beside a pooled image, and a result of the input's size."""
 
     def __init__(self, ceil: bool, ceil_average: bool, up: dict[str, Any]) -> None:
@@ -97,7 +97,7 @@ class DeepLab(nn.Module):  # type: ignore[misc]
         return functional.interpolate(self.last(found), size=images.shape[-2:], **self.up)
 
 
-class UNet(nn.Module):  # type: ignore[misc]
+class UNet(nn.Module):  # type: ignore[misc]  # torch may not be installed, and is Any
     """Two levels down by pools without padding, two up to the sizes of what was kept, and one more by a factor."""
 
     def __init__(self, ceil: bool, ceil_average: bool, up: dict[str, Any]) -> None:

@@ -46,9 +46,9 @@ def proto(
     return helper.make_model(made, opset_imports=imports, ir_version=ir_version)
 
 
-def model(*arguments: object, **options: object) -> ir.Model:
+def model(*arguments: Any, **options: Any) -> ir.Model:
     """The same as onnx_ir has it."""
-    return ir.serde.deserialize_model(proto(*arguments, **options))  # type: ignore[arg-type]
+    return ir.serde.deserialize_model(proto(*arguments, **options))
 
 
 def run(made: onnx.ModelProto | ir.Model | Path, image: Array, optimised: bool = True) -> list[Array]:

@@ -266,6 +266,27 @@ def test_predictions_of_noised_models_made_elsewhere_are_scored_as_well(
     assert "ceil_mode+int8" in models[0]
 
 
+def test_what_is_there_decides_what_is_made_beside_it(
+    world: Path, generate: Command, command: Command, tmp_path: Path
+) -> None:
+    """Of another geometry than the dataset's own, without the reference, where a model states no more than a size."""
+    source = ["--dataset", "imagenet", "--source", world / "source", "--labels", world / "labels.txt"]
+    generate("--variant", "opencv", *source, "--geometry", "squash", "--size", SIZE, "--output", tmp_path)
+    model = tmp_path / "net.onnx"
+    model.write_bytes((world / "net.onnx").read_bytes())
+    model.with_suffix(".toml").write_text(f"{TOML}size = {SIZE}\n")
+    words = ["--model", model, *source, "--shards", tmp_path / "imagenet", "--variant", "opencv,nv12_ascend,decode"]
+    done = command("score.py", *words, "--output", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    assert "left out: dali_gpu" in done.stderr
+    found = results(tmp_path)
+    assert found["geometry"]["name"] == "squash"
+    assert {"pil_bilinear", "opencv", "nv12_ascend", "ffmpeg"} <= found["variants"].keys()
+    done = command("score.py", *words, "--output", tmp_path / "report", "--size", 50)
+    assert done.returncode == 2
+    assert "has shards of --geometry squash --size 48, and others are asked for" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -306,6 +327,7 @@ def test_what_a_model_does_not_take_is_refused_before_shards_are_made(
         (["--variant", "ceil_mod"], "did you mean ceil_mode"),
         (["--variant", "pil_nearest+ceil_mode+floor_mode"], "names two pool methods"),
         (["--size", "50", "--variant", "fp16"], "has shards of --geometry crop --size 48, and others are asked for"),
+        (["--shards", "s3://bucket/imagenet", "--variant", "fp16"], "what is scored lies on a disk, give a path"),
         (["--limit", "5", "--variant", "fp16"], "has shards of 36 images, and --source has others (5;"),
     ],
 )

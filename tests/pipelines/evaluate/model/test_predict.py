@@ -475,7 +475,7 @@ class Cuda:
     def get_available_providers(self) -> list[str]:
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
-    def InferenceSession(self, path: str, options: object, providers: list[Any]) -> Any:  # noqa: N802
+    def InferenceSession(self, path: str, options: object, providers: list[Any]) -> Any:  # noqa: N802 - ONNX Runtime's name
         self.given = providers
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         if self.finds_gpu:
