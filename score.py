@@ -61,15 +61,18 @@ def _score(words: Sequence[str]) -> int:
         flag = f"--{first.replace('_', '-')}"
         parser.error(f"{flag} is of use with --model only: predictions are taken as they are")
     for_making = {
-        "source": options.inputs.source,
         "dataset": options.dataset,
         "limit": options.limit,
-        "dry-run": options.dry_run or None,
+        "workers": options.cluster.workers,
         **{name.replace("_", "-"): value for name, value in vars(options.target).items()},
     }
-    made = next((name for name, value in for_making.items() if value is not None), None)
+    making = {"source": options.inputs.source, "dry-run": options.dry_run or None, **for_making}
+    made = next((name for name, value in making.items() if value is not None), None)
     if options.model is None and made:
         parser.error(f"--{made} is of use with --model only: predictions are of shards that are there")
+    made = next((name for name, value in for_making.items() if value is not None), None)
+    if options.inputs.source is None and options.dataset != "sample" and made:
+        parser.error(f"--{made} is of use with --source only: without it, shards are scored as they are")
     if options.model is not None and options.boxes:
         parser.error("--boxes is of use with --predictions only: a model's boxes are mapped back")
 

@@ -147,7 +147,7 @@ def _images(options: Options, model: Path) -> Images:
     dataset = options.dataset
     if options.inputs.source is None and dataset not in there and len(there) == 1:
         (dataset,) = there
-        say(f"ranges are found on the images of {out / dataset}")
+    say(f"ranges are found on the images of {out / dataset}")
     if dataset not in there or options.inputs.source is not None:
         target = wanted_geometry(preprocessing, options.target, dataset)
         make(replace(options, variants=("reference",), target=target))

@@ -234,6 +234,15 @@ def wait_for_files(folder: Path, count: int, process: subprocess.Popen[str]) -> 
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize("words", [["--limit", "5"], ["--size", "48"], ["--workers", "1"], ["--dataset", "imagenet"]])
+def test_what_is_for_making_shards_is_not_taken_in_silence(
+    world: Path, whole: Path, command: Command, words: list[str]
+) -> None:
+    done = command("score.py", "--shards", whole / "imagenet", "--model", world / "net.onnx", *words)
+    assert done.returncode == 2
+    assert f"{words[0]} is of use with --source only" in done.stderr
+
+
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(world: Path, command: Command, tmp_path: Path) -> None:
     done = command("score.py", *words_for(world, tmp_path / "new", "paper,nv12_ascend+fp16"), "--dry-run")
     assert done.returncode == 0, done.stderr

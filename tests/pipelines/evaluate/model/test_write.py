@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from tests import ROOT
 from tests.conftest import Command
@@ -49,6 +50,9 @@ def test_a_noised_model_runs_anywhere_and_says_how_it_came_to_be(made: Path, nam
         None, {"image": image}
     )
     assert scores.shape == plain.shape
+    if "int8" not in name:  # whose operators onnx's own runtime has of later versions alone
+        (others,) = ReferenceEvaluator(str(path)).run(None, {"image": image})
+        np.testing.assert_allclose(np.asarray(others, np.float32), scores, atol=5e-3 * np.abs(scores).max())
     assert not np.array_equal(scores, plain)
     assert np.corrcoef(scores.ravel(), plain.ravel())[0, 1] > 0.9
     said = about(made, name)
