@@ -92,3 +92,45 @@ def two_layers(seed: int) -> tuple[dict[str, Array], list[onnx.NodeProto]]:
         helper.make_node("Conv", ["r1", "w2"], ["out"], name="second"),
     ]
     return constants, nodes
+
+
+IMAGE = (1, 3, 9, 8)
+
+
+def images(seed: int, count: int = 4, shape: tuple[int, ...] = IMAGE) -> list[Array]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=shape).astype(np.float32) for _ in range(count)]
+
+
+def half(values: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16).astype(np.float64)
+
+
+def initializers(changed: ir.Model) -> dict[str, Array]:
+    return {name: value.const_value.numpy() for name, value in changed.graph.initializers.items() if value.const_value}
+
+
+def operators(changed: ir.Model) -> list[str]:
+    return [node.op_type for node in changed.graph]
+
+
+def branches(constants: dict[str, Array]) -> onnx.ModelProto:
+    """A model that squares its input in one branch and divides it by a weight of its own in the other."""
+    out = helper.make_tensor_value_info("", TensorProto.FLOAT, None)
+
+    def body(name: str, nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto]) -> onnx.GraphProto:
+        out.name = name
+        return helper.make_graph(nodes, name, [], [out], weights)
+
+    divisor = numpy_helper.from_array(np.array(0.3, np.float32), "divisor")
+    then = body("squared", [helper.make_node("Mul", ["double", "double"], ["squared"])], [])
+    other = body("divided", [helper.make_node("Div", ["double", "divisor"], ["divided"])], [divisor])
+    nodes = [
+        helper.make_node("Mul", ["image", "two"], ["double"]),
+        helper.make_node("ReduceSum", ["image"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["positive"]),
+        helper.make_node("If", ["positive"], ["chosen"], then_branch=then, else_branch=other),
+        helper.make_node("Add", ["chosen", "third"], ["out"]),
+    ]
+    return proto(nodes, constants, (5,))
