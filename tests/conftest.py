@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -24,6 +25,11 @@ settings.load_profile("sysnoise")
 # A run in a test starts a Ray of its own, whatever cluster the tests are started beside.
 for name in [name for name in os.environ if name.startswith("RAY_")]:
     del os.environ[name]
+
+
+# A shell's background job ignores Ctrl-C, and so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
