@@ -29,12 +29,14 @@ from pipelines.evaluate.model.cells import plain_cells
 from pipelines.evaluate.model.inputs import Inputs
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import read_preprocessing
+from pipelines.evaluate.model.runtimes import Input
 from pipelines.evaluate.model.through import pixels
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.text import table
 
 Batch = NDArray[np.float32]
 _SIDE = 224
+_TAKES = Input("", np.dtype(np.float32), None, _SIDE, _SIDE)
 # Seconds that the bare loop of a round is to take, at least.
 _SECONDS = 4.0
 _IN_MEMORY = 64  # tensors
@@ -87,13 +89,15 @@ class _Loop:
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
         self._preprocessing = read_preprocessing(model, {})
-        batch = np.zeros((self._preprocessing.batch, *Inputs(_SIDE, _SIDE, self._preprocessing).batch(1).shape[1:]))
+        batch = np.zeros(
+            (self._preprocessing.batch, *Inputs(_SIDE, _SIDE, self._preprocessing, _TAKES).batch(1).shape[1:])
+        )
         self.run([batch.astype(np.float32)], 5)
         self.seconds = self.run([batch.astype(np.float32)], 20) / 20
 
     def tensors(self, shards: Shards) -> list[Batch]:
         """Batches of a shard's first images."""
-        size, inputs = self._preprocessing.batch, Inputs(_SIDE, _SIDE, self._preprocessing)
+        size, inputs = self._preprocessing.batch, Inputs(_SIDE, _SIDE, self._preprocessing, _TAKES)
         stored = shards.stored(shards.reference.name)
         found: list[Batch] = []
         while len(found) * size < _IN_MEMORY and (some := list(islice(stored, size))):

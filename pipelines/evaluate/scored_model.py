@@ -19,9 +19,10 @@ from pipelines.evaluate.model.calibration import calibration, too_few
 from pipelines.evaluate.model.cells import Cell
 from pipelines.evaluate.model.inputs import fitting
 from pipelines.evaluate.model.noised import BOXES_REASON, DoesNotApplyError, Images, NoisedModels, nodes_changed
-from pipelines.evaluate.model.predict import predict, suffix_of
+from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import check_geometry, read_preprocessing
-from pipelines.evaluate.model.session import Session
+from pipelines.evaluate.model.readers import kind_for
+from pipelines.evaluate.model.runtimes import open_session
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.predictions import ABOUT
 from pipelines.evaluate.results import Unscored
@@ -57,8 +58,8 @@ class ScoredModel:
 
     def _check_model(self) -> None:
         """Raises UsageError where the model does not load, or does not suit the dataset or the shards to be made."""
-        suffix_of(self.dataset, self.preprocessing)
-        session = Session(self._models.as_it_is, self.preprocessing.layout, self._options.device)
+        kind_for(self.dataset, self.preprocessing)
+        session = open_session(self._models.as_it_is, self.preprocessing.layout, self._options.device)
         if self._shards is None:
             pixels = self._required_maker().blank()
             inputs = fitting(session.input, self.preprocessing, pixels)
@@ -173,7 +174,7 @@ class ScoredModel:
         self.reasons |= failed
         for name, reason in failed.items():
             say(f"not scored: {name}: {reason}")
-        suffix = suffix_of(self.dataset, self.preprocessing)
+        suffix = kind_for(self.dataset, self.preprocessing).form.suffix
         done = (cell.name for cell in cells if cell.name not in failed)
         self.paths |= {name: self._predictions / f"{name}{suffix}" for name in done}
         self._shards = shards

@@ -22,7 +22,7 @@ from pipelines.evaluate.model.cells import as_it_is
 from pipelines.evaluate.model.inputs import fitting
 from pipelines.evaluate.model.noised import Images
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.model.session import Session
+from pipelines.evaluate.model.runtimes import open_session
 from pipelines.evaluate.shards import Shards
 from pipelines.options import CALIBRATION
 from pipelines.progress import say
@@ -76,7 +76,7 @@ def _tensors(
     shards: Shards, model: Path, preprocessing: Preprocessing, keys: frozenset[str]
 ) -> Iterator[NDArray[np.generic]]:
     """Batches of the model's own size, the last one filled up with its last image."""
-    session = Session(as_it_is(model), preprocessing.layout, "cpu")
+    session = open_session(as_it_is(model), preprocessing.layout, "cpu")
     stored = shards.stored(shards.reference.name, keys)
     inputs = None
     while some := list(islice(stored, session.input.batch or 1)):

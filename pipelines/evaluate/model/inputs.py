@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.model.session import Input
+from pipelines.evaluate.model.runtimes import Input
+
+# What floating-point arithmetic may add to a whole number.
+_ROUNDING = 1e-6
 
 
 class Image(NamedTuple):
@@ -30,24 +33,28 @@ class Image(NamedTuple):
 
 
 class Inputs:
-    """Makes images for a model's input; `width` and `height` are those of the input's frame in pixels."""
+    """Makes images for what a model takes; `width` and `height` are those of the input's frame in pixels.
 
-    def __init__(self, width: int, height: int, preprocessing: Preprocessing) -> None:
+    Raises UsageError where the input is of whole numbers, and pixels do not become such.
+    """
+
+    def __init__(self, width: int, height: int, preprocessing: Preprocessing, takes: Input) -> None:
         self.width, self.height = width, height
         self._preprocessing = preprocessing
         # All that a channel's 256 values can become, rounded once.
         values = np.arange(256)[:, None] * preprocessing.scale
-        table = (values - np.array(preprocessing.mean)) / np.array(preprocessing.std)
+        table = _stored((values - np.array(preprocessing.mean)) / np.array(preprocessing.std), takes)
         order = (0, 1, 2) if preprocessing.channels == "rgb" else (2, 1, 0)
-        self._channels = [(source, table[:, own].astype(np.float32)) for own, source in enumerate(order)]
+        self._channels = [(source, np.ascontiguousarray(table[:, own])) for own, source in enumerate(order)]
         self._last = preprocessing.layout == "nhwc"
+        self._dtype = table.dtype
 
-    def batch(self, count: int) -> NDArray[np.float32]:
+    def batch(self, count: int) -> NDArray[Any]:
         """Room for so many images: (count, 3, height, width) or (count, height, width, 3), not filled in."""
         size = (self.height, self.width, 3) if self._last else (3, self.height, self.width)
-        return np.empty((count, *size), np.float32)
+        return np.empty((count, *size), self._dtype)
 
-    def place(self, key: str, info: Mapping[str, Any], pixels: NDArray[np.uint8], into: NDArray[np.float32]) -> Image:
+    def place(self, key: str, info: Mapping[str, Any], pixels: NDArray[np.uint8], into: NDArray[Any]) -> Image:
         """Write RGB pixels (height, width, 3) into one image of a batch. Raises UsageError where they do not fit."""
         rows, columns = pixels.shape[:2]
         left = top = 0
@@ -91,6 +98,25 @@ class Inputs:
         return f"--size {self.width} (and the --geometry that the model was trained for: crop, squash or stretch)"
 
 
+def _stored(values: NDArray[np.float64], takes: Input) -> NDArray[Any]:
+    """Numbers as an input takes them; OpenCV knows no tables of halves, for which those are single precision."""
+    if np.issubdtype(takes.dtype, np.floating):
+        halves = takes.dtype == np.float16
+        return values.astype(takes.dtype).astype(np.float32) if halves else values.astype(takes.dtype)
+    bounds = np.iinfo(takes.dtype)
+    if takes.scale is not None:
+        # Halves away from 0, as TensorFlow Lite rounds (tflite/kernels/internal/quantization_util: TfLiteRound).
+        steps = np.copysign(np.floor(np.abs(values / takes.scale) + 0.5), values) + takes.zero_point
+        return steps.clip(bounds.min, bounds.max).astype(takes.dtype)
+    whole = np.rint(values)
+    if np.abs(whole - values).max() > _ROUNDING or whole.min() < bounds.min or whole.max() > bounds.max:
+        raise UsageError(
+            f"the model takes {takes.dtype}, and mean, std and scale give {values.min():.4g} to {values.max():.4g}: "
+            "give mean = [0, 0, 0], std = [1, 1, 1] and scale = 1 where it normalises pixels itself"
+        )
+    return whole.astype(takes.dtype)
+
+
 def fitting(takes: Input, preprocessing: Preprocessing, pixels: NDArray[np.uint8]) -> Inputs:
     """What makes inputs for a model from images such as `pixels`, whose size an open input takes.
 
@@ -105,4 +131,4 @@ def fitting(takes: Input, preprocessing: Preprocessing, pixels: NDArray[np.uint8
         raise UsageError(f"the model takes {takes.batch} images at a time: give batch = {takes.batch}")
     if preprocessing.head is not None and (height is None or width is None):
         raise UsageError("the model leaves the size of its input open: give it, such as size = 416")
-    return Inputs(width or pixels.shape[1], height or pixels.shape[0], preprocessing)
+    return Inputs(width or pixels.shape[1], height or pixels.shape[0], preprocessing, takes)

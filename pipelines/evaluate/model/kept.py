@@ -20,25 +20,29 @@ from filelock import FileLock, Timeout
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Cell, Noised
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.model.reader import Add, Reader
+from pipelines.evaluate.model.readers import Form
 from pipelines.evaluate.predictions import ABOUT
 from pipelines.evaluate.shards import Shards
 from pipelines.files import replacing
 
 
-def origin(shards: Shards, model: Noised, preprocessing: Preprocessing, runtime: str, device: str) -> dict[str, Any]:
-    """What decides predictions, pixels and noise aside, as plain JSON values; `model` is the one without noise."""
+def origin(
+    shards: Shards, model: Noised, preprocessing: Preprocessing, runtime: Mapping[str, str], device: str
+) -> dict[str, Any]:
+    """What decides predictions, pixels and noise aside, as plain JSON values; `model` is the one without noise.
+
+    `runtime` has the version of what runs it.
+    """
     stated = json.loads(json.dumps(preprocessing.of_predictions()))
     config = str(shards.reference.summary["config_sha256"])
-    made_by = {"model": model.sha256, "preprocessing": stated, "onnxruntime": runtime, "shards": config}
-    return {**made_by, "device": device}
+    return {"model": model.sha256, "preprocessing": stated, **runtime, "shards": config, "device": device}
 
 
 class Draft:
     """Predictions in the making: rows are added, and in the end kept, unless they are given up."""
 
-    def __init__(self, add: Add) -> None:
-        self.add = add
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
         self.given_up = False
 
 
@@ -55,13 +59,13 @@ class Kept:
     """
 
     folder: Path
-    suffix: str
+    form: Form
     made_by: Mapping[str, Any]
     done: dict[str, str]
     failed: dict[str, tuple[str, str]]
 
     def path(self, name: str) -> Path:
-        return self.folder / f"{name}{self.suffix}"
+        return self.folder / f"{name}{self.form.suffix}"
 
     def has(self, cell: Cell) -> bool:
         """Whether there are predictions of these very pixels, model and boxes."""
@@ -73,13 +77,17 @@ class Kept:
         return reason if of == cell.sha256 else None
 
     @contextlib.contextmanager
-    def drafting(self, cell: Cell, reader: Reader) -> Iterator[Draft]:
+    def drafting(self, cell: Cell) -> Iterator[Draft]:
         """A cell's predictions to be written; they are kept once the block has ended well."""
-        with contextlib.suppress(_GivenUpError), self._writing(cell) as path, reader.writing(path) as add:
-            draft = Draft(add)
+        with contextlib.suppress(_GivenUpError), self._writing(cell) as path:
+            draft = Draft()
             yield draft
             if draft.given_up:
                 raise _GivenUpError
+            part = path.with_suffix(".part")
+            self.form.write(draft.rows, part)
+            self.form.join([part], path)
+            part.unlink()
 
     def copy(self, source: Cell, cell: Cell) -> None:
         """Keep a cell's predictions for another one that cannot differ."""
@@ -110,7 +118,7 @@ class Kept:
 
 
 @contextlib.contextmanager
-def open_kept(folder: Path, suffix: str, made_by: Mapping[str, Any], names: Iterable[str]) -> Iterator[Kept]:
+def open_kept(folder: Path, form: Form, made_by: Mapping[str, Any], names: Iterable[str]) -> Iterator[Kept]:
     """The predictions in a folder, which is made where it is missing, held for this run alone; `names` may be in it.
 
     Raises UsageError where another origin's are in it, or another run holds it.
@@ -118,20 +126,20 @@ def open_kept(folder: Path, suffix: str, made_by: Mapping[str, Any], names: Iter
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
-            yield _open(folder, suffix, made_by, names)
+            yield _open(folder, form, made_by, names)
     except Timeout:
         raise UsageError(f"another run writes predictions to {folder}: wait for it, or give another --output") from None
     except OSError as error:
         raise UsageError(f"{folder} cannot be used ({error.strerror}): give another --output") from None
 
 
-def _open(folder: Path, suffix: str, made_by: Mapping[str, Any], names: Iterable[str]) -> Kept:
+def _open(folder: Path, form: Form, made_by: Mapping[str, Any], names: Iterable[str]) -> Kept:
     path = folder / ABOUT
     try:
         # Of a time when there was the CPU alone, and no noise.
         about = {"device": "cpu", "failed": {}, **json.loads(path.read_text("utf-8"))} if path.is_file() else None
         failed = {name: (str(of), str(reason)) for name, (of, reason) in about["failed"].items()} if about else {}
-        kept = Kept(folder, suffix, made_by, dict(about["variants"]) if about else {}, failed)
+        kept = Kept(folder, form, made_by, dict(about["variants"]) if about else {}, failed)
         differences = list(_differences({name: about[name] for name in made_by}, made_by)) if about else []
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{path} is damaged: delete {folder}, or give another --output") from None
@@ -148,7 +156,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
     for name, value in new.items():
         if old[name] == value:
             continue
-        if name == "preprocessing":
+        if name == "preprocessing":  # of which an earlier version knew less, and None is not stated
             if keys := [key for key in value if old[name].get(key) != value[key]]:
                 yield f"{name} ({', '.join(keys)})"
         else:

@@ -15,16 +15,13 @@ from pathlib import Path
 import cv2
 
 from generators.boxes import NONE
-from manifests.schema import CLASSIFIED
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Cell, Noised
-from pipelines.evaluate.model.classes import Classifier
-from pipelines.evaluate.model.detector import Detector
 from pipelines.evaluate.model.inputs import Inputs, fitting
 from pipelines.evaluate.model.kept import open_kept, origin
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.model.reader import Reader
-from pipelines.evaluate.model.session import Session, version
+from pipelines.evaluate.model.readers import Kind, Reader, kind_for
+from pipelines.evaluate.model.runtimes import Session, open_session, runtime_of
 from pipelines.evaluate.model.through import Setting, Through, images_of, pixels, read_through
 from pipelines.evaluate.model.weights import model_files
 from pipelines.evaluate.shards import Shards
@@ -51,46 +48,30 @@ def predict(
     shards cannot be read or predictions not be written.
     """
     plain = next(cell.model for cell in cells if not cell.model.name)
-    suffix = suffix_of(shards.dataset, preprocessing)
+    kind = kind_for(shards.dataset, preprocessing)
     if preprocessing.head is None and any(cell.boxes != NONE for cell in cells):
         raise UsageError("box noise is for detectors, and the model has no head: leave its methods out")
-    made_by = origin(shards, plain, preprocessing, version(device), device)
-    with open_kept(folder, suffix, made_by, {*shards.variants, *(cell.name for cell in cells)}) as kept:
+    made_by = origin(shards, plain, preprocessing, runtime_of(plain.path).versions(device), device)
+    with open_kept(folder, kind.form, made_by, {*shards.variants, *(cell.name for cell in cells)}) as kept:
         failed = {cell.name: reason for cell in cells if (reason := kept.reason(cell))}
         wanted = [cell for cell in cells if not kept.has(cell) and cell.name not in failed]
         if len(wanted) < len(cells):
             say(f"{len(cells) - len(wanted)} of {len(cells)} variants are predicted already")
         if wanted:
-            session = Session(plain, preprocessing.layout, device)
-            inputs, reader = _first(shards, session, preprocessing)
+            session = open_session(plain, preprocessing.layout, device)
+            inputs, reader = _first(shards, session, preprocessing, kind)
             cpus = threads or len(os.sched_getaffinity(0))
             setting = Setting(shards, inputs, reader, kept, preprocessing.batch, cpus)
             cv2.setNumThreads(1)  # there is a thread for each CPU already
 
             def loaded(model: Noised) -> Session:
-                return session if model.key == plain.key else Session(model, preprocessing.layout, device)
+                return session if model.key == plain.key else open_session(model, preprocessing.layout, device)
 
             failed |= _Run(setting, loaded, wanted, [cell for cell in cells if kept.has(cell)]).predict()
         return {cell.name: failed[cell.name] for cell in cells if cell.name in failed}
 
 
-def suffix_of(dataset: str, preprocessing: Preprocessing) -> str:
-    """The kind of file that predictions for a dataset are. Raises UsageError where the model is not of its kind."""
-    if dataset in CLASSIFIED:
-        if preprocessing.head is not None:
-            raise UsageError(f'head = "{preprocessing.head}" is for COCO shards, and {dataset} has classes')
-        return Classifier.suffix
-    if dataset != "coco":
-        raise UsageError(f"--model takes classifiers and detectors, not what {dataset} needs: use --predictions")
-    if preprocessing.head is None:
-        raise UsageError(
-            'a detector needs a head, to read its outputs by: give head = "yolox" or "nanodet"; score others by '
-            "--predictions"
-        )
-    return Detector.suffix
-
-
-def _first(shards: Shards, session: Session, preprocessing: Preprocessing) -> tuple[Inputs, Reader]:
+def _first(shards: Shards, session: Session, preprocessing: Preprocessing, kind: Kind) -> tuple[Inputs, Reader]:
     """How images go in and outputs come out, settled with the first image before hours of work."""
     stored = next(shards.stored(shards.reference.name), None)
     if stored is None:
@@ -100,11 +81,10 @@ def _first(shards: Shards, session: Session, preprocessing: Preprocessing) -> tu
     batch = inputs.batch(1)
     inputs.place(stored.key, shards.info(stored), image, batch[0])
     outputs = session.run(batch)
-    if preprocessing.head is None:
-        return inputs, Classifier(preprocessing, outputs)
-    detector = Detector(preprocessing, inputs, outputs)
-    say(detector.note)
-    return inputs, detector
+    reader = kind.reader(preprocessing, inputs, outputs)
+    if reader.note:
+        say(reader.note)
+    return inputs, reader
 
 
 class _Run:

@@ -20,8 +20,8 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Cell, Noised
 from pipelines.evaluate.model.inputs import Image, Inputs
 from pipelines.evaluate.model.kept import Draft, Kept
-from pipelines.evaluate.model.reader import Outputs, Reader
-from pipelines.evaluate.model.session import Session
+from pipelines.evaluate.model.readers import Reader
+from pipelines.evaluate.model.runtimes import Outputs, Session
 from pipelines.evaluate.shards import Shards, Stored
 from pipelines.generate import png
 from pipelines.progress import Advance
@@ -62,19 +62,21 @@ class Through:
     nan: bool = False
     failed: str | None = None
 
-    def answer(self, batch: NDArray[np.float32], images: Sequence[Image], reader: Reader) -> _Answer:
+    def answer(self, batch: NDArray[Any], images: Sequence[Image], reader: Reader) -> _Answer:
         """In any thread. Raises UsageError where the model as it is fails."""
         if self.failed:
             return _Answer()
         try:
             outputs = self.session.run(batch)
-            if all(map(reader.are_scores, outputs)):
+            if all(map(reader.are_scores, _floats(outputs))):
                 return _Answer(reader.read(outputs, images, [cell.boxes for cell in self.cells]))
         except UsageError as error:
             if not self.model.name:
                 raise
             return _Answer(failed=f"{self.model.name}: {error}")
-        return _Answer(broken=_broken(outputs, images, reader), nan=any(np.isnan(output).any() for output in outputs))
+        return _Answer(
+            broken=_broken(outputs, images, reader), nan=any(np.isnan(output).any() for output in _floats(outputs))
+        )
 
     def take(self, answer: _Answer, drafts: Sequence[Draft]) -> None:
         """In the order of images."""
@@ -82,7 +84,7 @@ class Through:
         self.broken += answer.broken
         self.nan |= answer.nan
         for draft, rows in zip(drafts, answer.rows, strict=False):  # no rows at all, where it was broken
-            draft.add(rows)
+            draft.rows += rows
 
     @property
     def reason(self) -> str | None:
@@ -121,10 +123,7 @@ def read_through(setting: Setting, models: Sequence[Through], advance: Advance) 
             model.session.stop()
 
     with contextlib.ExitStack() as files:
-        drafts = [
-            [files.enter_context(setting.kept.drafting(cell, setting.reader)) for cell in model.cells]
-            for model in models
-        ]
+        drafts = [[files.enter_context(setting.kept.drafting(cell)) for cell in model.cells] for model in models]
         groups = _grouped(setting.shards.stored(source.name), setting.batch)
         with contextlib.closing(in_order(answers, groups, setting.threads, stop)) as found:
             for count, of_models in found:
@@ -141,7 +140,7 @@ def _grouped(stored: Iterator[Stored], size: int) -> Iterable[list[Stored]]:
         yield some
 
 
-def _batch(setting: Setting, stored: Sequence[Stored]) -> tuple[NDArray[np.float32], list[Image]]:
+def _batch(setting: Setting, stored: Sequence[Stored]) -> tuple[NDArray[Any], list[Image]]:
     batch = setting.inputs.batch(len(stored))
     images = [
         setting.inputs.place(one.key, setting.shards.info(one), pixels(setting.shards, one), into)
@@ -160,4 +159,10 @@ def _broken(outputs: Outputs, images: Sequence[Image], reader: Reader) -> list[s
     """The keys of the images whose outputs are no numbers."""
     if len(images) == 1:
         return [images[0].key]
-    return [image.key for i, image in enumerate(images) if not all(reader.are_scores(out[i]) for out in outputs)]
+    floats = _floats(outputs)
+    return [image.key for i, image in enumerate(images) if not all(reader.are_scores(out[i]) for out in floats)]
+
+
+def _floats(outputs: Outputs) -> list[NDArray[np.float32]]:
+    """The outputs that could be no numbers."""
+    return [output for output in outputs.values() if output.dtype == np.float32]

@@ -14,10 +14,10 @@ from PIL import Image
 from generators.boxes import NONE, BoxNoise, noise
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Cell, as_it_is
-from pipelines.evaluate.model.detector import choose
 from pipelines.evaluate.model.heads import CATEGORIES, Boxes, nanodet, yolox
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.model.readers.boxes import choose
 from pipelines.evaluate.shards import Shards, open_shards
 from tests.conftest import Command
 from tests.pipelines.evaluate.model.models import constant_model, predict_plain

@@ -514,8 +514,8 @@ def test_models_share_the_memory_of_their_runs(tmp_path: Path) -> None:
 import sys, numpy as np, resource
 from pathlib import Path
 from pipelines.evaluate.model.cells import as_it_is
-from pipelines.evaluate.model.session import Session
-sessions = [Session(as_it_is(Path(sys.argv[1])), "nchw", "cpu") for _ in range(8)]
+from pipelines.evaluate.model.runtimes import open_session
+sessions = [open_session(as_it_is(Path(sys.argv[1])), "nchw", "cpu") for _ in range(8)]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for session in sessions:
     session.run(np.zeros((1, 3, 512, 512), np.float32))

@@ -1,6 +1,6 @@
 """ONNX Runtime on a CPU or a GPU, imported when it is first needed, with its own words kept off the terminal.
 
-Refuses models that do not take one batch of colour images, and outputs that are not floats.
+Refuses outputs that are not numbers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import functools
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,15 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Noised
+from pipelines.evaluate.model.runtimes import Input, Outputs
 from pipelines.text import first_line
 
-_FLOATS: Mapping[str, type[np.floating[Any]]] = {
+_FLOATS: Mapping[str, Any] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
 }
+_WHOLE = frozenset(f"tensor({sign}int{bits})" for sign in ("", "u") for bits in (8, 16, 32, 64))
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # TF32 rounds what is multiplied to 10 bits on GPUs that have it; by default cuDNN's algorithms are chosen by the clock.
 _PROVIDERS: Mapping[str, Sequence[Any]] = {
@@ -37,23 +38,8 @@ _ON_GPU = 2
 _FATAL = 4
 
 
-@dataclass(frozen=True)
-class Input:
-    """A model's one input: images of height x width; None where the model leaves a length open."""
-
-    name: str
-    dtype: type[np.floating[Any]]
-    batch: int | None
-    height: int | None
-    width: int | None
-
-
-class Session:
-    """A model that is ready to run, in as many threads at a time as call it; each run keeps to its own on a CPU.
-
-    So sums are made in one order, whatever the number of CPUs. `device` is `cpu` or `cuda`. Raises UsageError where
-    ONNX Runtime cannot load the model, and where the input is not what `layout` (`nchw` or `nhwc`) says.
-    """
+class OnnxSession:
+    """A model in ONNX Runtime, as `open_session` of this module's package says."""
 
     def __init__(self, model: Noised, layout: str, device: str) -> None:
         runtime = _onnxruntime()
@@ -80,14 +66,14 @@ class Session:
         self._running = runtime.RunOptions()
         self.input = _input(path.name, self._session.get_inputs(), layout)
         for output in self._session.get_outputs():
-            if output.type not in _FLOATS:
+            if output.type not in _FLOATS and output.type not in _WHOLE:
                 raise UsageError(
-                    f"{path.name}: its output {output.name} is {output.type}, not scores or boxes as floats: "
-                    "predict with it yourself and give --predictions"
+                    f"{path.name}: its output {output.name} is {output.type}, not numbers: predict with it yourself "
+                    "and give --predictions"
                 )
+        self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def run(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """The outputs for these images, as float32; a fixed batch is filled up, and the filling's outputs dropped."""
+    def run(self, batch: NDArray[Any]) -> Outputs:
         count = len(batch)
         filling = (self.input.batch or count) - count
         if filling:
@@ -100,21 +86,30 @@ class Session:
         except Exception as error:  # as above
             shape = "x".join(map(str, batch.shape))
             raise UsageError(f"{self._name} failed on an input of {shape} ({first_line(error)})") from None
-        return [np.asarray(out[:count] if filling else out, np.float32) for out in outputs]
+        own = [out[:count] if filling else out for out in outputs]
+        return dict(zip(self._outputs, map(_as_read, own), strict=True))
 
     def stop(self) -> None:
-        """End what is running in other threads; nothing can be run any more."""
         self._running.terminate = True
 
 
-def version(device: str) -> str:
+def open_session(model: Noised, layout: str, device: str) -> OnnxSession:
+    """As this module's package has it."""
+    return OnnxSession(model, layout, device)
+
+
+def versions(device: str) -> dict[str, str]:
     """ONNX Runtime's version. Raises UsageError where it is missing, or was built without the device."""
     runtime = _onnxruntime()
     if device == "cuda" and _CUDA not in runtime.get_available_providers():
         raise UsageError(
             "--device cuda needs ONNX Runtime's GPU build: pip uninstall onnxruntime, then pip install onnxruntime-gpu"
         )
-    return str(runtime.__version__)
+    return {"onnxruntime": str(runtime.__version__)}
+
+
+def _as_read(output: NDArray[Any]) -> NDArray[Any]:
+    return output.astype(np.float32, copy=False) if np.issubdtype(output.dtype, np.floating) else output
 
 
 def _onnxruntime() -> Any:
@@ -157,4 +152,6 @@ def _input(model: str, inputs: Sequence[Any], layout: str) -> Input:
         other = "nhwc" if layout == "nchw" else "nchw"
         hint = f'give layout = "{other}"' if lengths[other.index("c")] == 3 else "it must take three channels"
         raise UsageError(f"{model} takes {one.shape}, which is not {layout} with three channels: {hint}")
-    return Input(one.name, _FLOATS[one.type], lengths[0], lengths[layout.index("h")], lengths[layout.index("w")])
+    return Input(
+        one.name, np.dtype(_FLOATS[one.type]), lengths[0], lengths[layout.index("h")], lengths[layout.index("w")]
+    )

@@ -1,12 +1,11 @@
-"""A classifier's outputs as the dataset's labels, best first.
+"""A classifier's outputs as the dataset's labels, best first, in a Parquet table.
 
 Refuses outputs that are not one score for each class, and numbers of classes that cannot be the dataset's.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,9 @@ from numpy.typing import NDArray
 
 from generators.boxes import BoxNoise
 from pipelines.errors import UsageError
-from pipelines.evaluate.model.inputs import Image
+from pipelines.evaluate.model.inputs import Image, Inputs
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.model.reader import Add, Outputs
+from pipelines.evaluate.model.runtimes import Outputs
 from pipelines.evaluate.predictions import CLASSES
 
 TopFive = tuple[str, list[int]]
@@ -26,19 +25,40 @@ TopFive = tuple[str, list[int]]
 _COLUMNS = pa.schema([pa.field("key", pa.string()), pa.field("top5", pa.list_(pa.int64()))])
 
 
-class Classifier:
-    """Reads a classifier's outputs; made from those for one image, by which they are checked."""
+class TopFives:
+    """A Parquet table with the columns `key` and `top5`."""
 
     suffix = ".parquet"
 
-    def __init__(self, preprocessing: Preprocessing, outputs: Outputs) -> None:
-        shapes = ", ".join("x".join(map(str, output.shape)) for output in outputs)
-        if len(outputs) != 1 or outputs[0].ndim < 2 or outputs[0].size != outputs[0].shape[1]:
+    def write(self, rows: Sequence[TopFive], path: Path) -> None:
+        columns = [[key for key, _ in rows], [labels for _, labels in rows]]
+        pq.write_table(pa.table(columns, schema=_COLUMNS), path)
+
+    def join(self, parts: Sequence[Path], path: Path) -> None:
+        pq.write_table(pa.concat_tables([_COLUMNS.empty_table(), *map(pq.read_table, parts)]), path)
+
+
+def check(dataset: str, preprocessing: Preprocessing) -> None:
+    """Raises UsageError for what is stated of a detector."""
+    if preprocessing.head is not None:
+        raise UsageError(f'head = "{preprocessing.head}" is for COCO shards, and {dataset} has classes')
+
+
+class Classifier:
+    """Reads a classifier's outputs; made from those for one image, by which they are checked."""
+
+    note = ""
+
+    def __init__(self, preprocessing: Preprocessing, inputs: Inputs, outputs: Outputs) -> None:
+        values = list(outputs.values())
+        shapes = ", ".join("x".join(map(str, output.shape)) for output in values)
+        one = len(values) == 1 and values[0].ndim >= 2 and values[0].size == values[0].shape[1]
+        if not one or values[0].dtype != np.float32:
             raise UsageError(
                 f"the model's outputs for one image ({shapes}) are not one score for each class; a detector needs COCO "
                 'shards and a head ("yolox" or "nanodet"), any other model --predictions'
             )
-        self._shape = outputs[0].shape[1:]
+        self._shape = values[0].shape[1:]
         labels = _labels(self._shape[0], preprocessing)
         self._outputs = np.flatnonzero(labels >= 0)
         self._labels = labels[self._outputs]
@@ -51,28 +71,15 @@ class Classifier:
 
     def read(self, outputs: Outputs, images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[TopFive]]:
         """The five best labels of each image, for each kind alike; of equal scores, the model's lower class first."""
-        if len(outputs[0]) != len(images):
-            raise UsageError(f"the model gives {len(outputs[0])} outputs for {len(images)} images: give batch = 1")
-        if outputs[0].shape[1:] != self._shape:
-            shape = "x".join(map(str, outputs[0].shape))
+        (found,) = outputs.values()
+        if len(found) != len(images):
+            raise UsageError(f"the model gives {len(found)} outputs for {len(images)} images: give batch = 1")
+        if found.shape[1:] != self._shape:
+            shape = "x".join(map(str, found.shape))
             raise UsageError(f"the model's outputs ({shape}) are not one score for each of {self._shape[0]:,} classes")
-        scores = outputs[0].reshape(len(images), -1)[:, self._outputs]
+        scores = found.reshape(len(images), -1)[:, self._outputs]
         rows = [(image.key, self._labels[_best(own)].tolist()) for image, own in zip(images, scores, strict=True)]
         return [rows for _ in kinds]
-
-    @contextlib.contextmanager
-    def writing(self, path: Path) -> Iterator[Add]:
-        """A Parquet table with the columns `key` and `top5`."""
-        keys: list[str] = []
-        best: list[list[int]] = []
-
-        def add(rows: Iterable[TopFive]) -> None:
-            for key, labels in rows:
-                keys.append(key)
-                best.append(labels)
-
-        yield add
-        pq.write_table(pa.table([keys, best], schema=_COLUMNS), path)
 
 
 def _best(scores: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -5,7 +5,6 @@ Box noise comes between a head's decoding and the choice among its boxes, whiche
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generators.boxes import NONE, BoxNoise
+from pipelines.errors import UsageError
 from pipelines.evaluate.model.heads import CATEGORIES, HEADS, Boxes, Floats
 from pipelines.evaluate.model.inputs import Image, Inputs
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.model.reader import Add
+from pipelines.evaluate.model.runtimes import Outputs
 
 # What COCO's evaluation looks at (pycocotools, `maxDets`).
 MAX_DETECTIONS = 100
@@ -56,12 +56,38 @@ def choose(boxes: Boxes, threshold: float, iou: float, one_class: bool, noise: B
     return Chosen(corners[best], scores[best], classes[best])
 
 
-class Detector:
-    """Reads a detector's outputs; made from those for one image, by which they are checked."""
+class Results:
+    """A COCO results list, a result a line."""
 
     suffix = ".json"
 
-    def __init__(self, preprocessing: Preprocessing, inputs: Inputs, outputs: Sequence[Floats]) -> None:
+    def write(self, rows: Sequence[str], path: Path) -> None:
+        path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+
+    def join(self, parts: Sequence[Path], path: Path) -> None:
+        with open(path, "w", encoding="utf-8") as whole:
+            before = "[\n"
+            for part in parts:
+                with open(part, encoding="utf-8") as file:
+                    for line in file:
+                        whole.write(before + line.rstrip("\n"))
+                        before = ",\n"
+            whole.write("\n]\n" if before != "[\n" else "[\n]\n")
+
+
+def check(dataset: str, preprocessing: Preprocessing) -> None:
+    """Raises UsageError where no head is stated."""
+    if preprocessing.head is None:
+        raise UsageError(
+            f'a detector needs a head, to read its outputs by ({dataset}): give head = "yolox" or "nanodet"; score '
+            "others by --predictions"
+        )
+
+
+class Detector:
+    """Reads a detector's outputs; made from those for one image, by which they are checked."""
+
+    def __init__(self, preprocessing: Preprocessing, inputs: Inputs, outputs: Outputs) -> None:
         assert preprocessing.head is not None
         self._head = HEADS[preprocessing.head]
         self._preprocessing = preprocessing
@@ -75,7 +101,7 @@ class Detector:
         """Whether an output can be read: infinity is no place."""
         return bool(np.isfinite(output).all())
 
-    def read(self, outputs: Sequence[Floats], images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[str]]:
+    def read(self, outputs: Outputs, images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[str]]:
         """COCO results of these images for each kind of box noise; those that the annotations do not know have none."""
         found: list[list[str]] = [[] for _ in kinds]
         for index, image in enumerate(images):
@@ -94,21 +120,6 @@ class Detector:
         )
         return choose(noised, stated.score_threshold, stated.nms_iou, self._head.one_class, noise)
 
-    @contextlib.contextmanager
-    def writing(self, path: Path) -> Iterator[Add]:
-        """A COCO results list, a result a line."""
-        with open(path, "w", encoding="utf-8") as file:
-            before = "[\n"
-
-            def add(rows: Iterable[str]) -> None:
-                nonlocal before
-                for row in rows:
-                    file.write(before + row)
-                    before = ",\n"
-
-            yield add
-            file.write("\n]\n" if before != "[\n" else "[\n]\n")
-
 
 def _lines(results: Iterable[dict[str, Any]]) -> list[str]:
     """Results as JSON, made in one call, since as many calls take longer than all else that is done for an image."""
@@ -116,9 +127,9 @@ def _lines(results: Iterable[dict[str, Any]]) -> list[str]:
     return text.replace("}, {", "}\n{").split("\n") if text else []  # they hold numbers alone
 
 
-def _of_image(outputs: Sequence[Floats], index: int, count: int) -> list[Floats]:
+def _of_image(outputs: Outputs, index: int, count: int) -> list[Floats]:
     """One image's part of the outputs, which for a single image may lack the axis of the batch."""
-    return [output[index] if output.ndim > 2 and len(output) == count else output for output in outputs]
+    return [output[index] if output.ndim > 2 and len(output) == count else output for output in outputs.values()]
 
 
 def _results(found: Chosen, image: Image, noise: BoxNoise) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,85 @@
+"""What runs a model's file: a module for each runtime, chosen by the file's ending and imported when it is needed.
+
+Refuses models that do not take one batch of colour images.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.evaluate.model.cells import Noised
+
+# A model's outputs by name, in its own order: floats as float32, whole numbers as they are. The first axis is the
+# batch's, which a model that takes one image at a time may leave out.
+Outputs = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A model's one input: images of height x width; None where the model leaves a length open.
+
+    Where `dtype` is a whole number's, the model takes round(x / scale) + zero_point for x (a quantised input), or x
+    itself, which must be whole then, where `scale` is None.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    batch: int | None
+    height: int | None
+    width: int | None
+    scale: float | None = None
+    zero_point: int = 0
+
+
+class Session(Protocol):
+    """A model that is ready to run, in as many threads at a time as call it; each run keeps to its own on a CPU.
+
+    So sums are made in one order, whatever the number of CPUs.
+    """
+
+    input: Input
+
+    def run(self, batch: NDArray[Any]) -> Outputs:
+        """The outputs for these images; a fixed batch is filled up, and the filling's outputs dropped.
+
+        Raises UsageError where the model fails.
+        """
+        ...
+
+    def stop(self) -> None:
+        """End what is running in other threads; nothing can be run any more."""
+        ...
+
+
+class Runtime(Protocol):
+    """A module of this package."""
+
+    def open_session(self, model: Noised, layout: str, device: str) -> Session: ...
+
+    def versions(self, device: str) -> dict[str, str]: ...
+
+
+# By the ending of a model's file; every other file is ONNX's to refuse.
+_RUNTIMES: Mapping[str, str] = MappingProxyType({})
+
+
+def runtime_of(model: Path) -> Runtime:
+    """The runtime for a model's file."""
+    module = _RUNTIMES.get(model.suffix.lower(), "onnx")
+    return cast(Runtime, importlib.import_module(f"{__name__}.{module}"))
+
+
+def open_session(model: Noised, layout: str, device: str) -> Session:
+    """A model on a `device` (`cpu` or `cuda`), whose input has a `layout` (`nchw` or `nhwc`).
+
+    Raises UsageError where its runtime is missing or cannot load it, and where its input is not what `layout` says.
+    """
+    return runtime_of(model.path).open_session(model, layout, device)
