@@ -32,7 +32,8 @@ class Line:
 
     `changed` are the stages at which it differs from the reference; `figures` are percent by name, the metric first;
     `ci95` in points; `degenerate` where its pixels are the reference's on every sample, and nothing but pixels is
-    noised; `unchanged` where its predictions are; `lost_at` is int64 of shape (samples,).
+    noised; `unchanged` where its predictions are; `lost_at` is int64 of shape (samples,); `by_class` has the metric of
+    each class in percent, where it is a mean over classes.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Line:
     unchanged: bool
     mean_residual: float | None
     lost_at: NDArray[np.int64]
+    by_class: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def stage(self) -> str:
@@ -194,6 +196,7 @@ def _line(shards: Shards, name: str, score: Score, p_holm: float, unchanged: boo
         unchanged=unchanged,
         mean_residual=variant.mean_residual,
         lost_at=score.lost,
+        by_class={name: 100 * share for name, share in score.by_class.items()},
     )
 
 
@@ -283,6 +286,7 @@ def _variant_json(line: Line, results: Results) -> dict[str, Any]:
         "stages": dict(line.stages),
         "n": len(results.keys),
         **line.figures,
+        **({"iou": dict(line.by_class)} if line.by_class else {}),
         "delta": line.delta,
         "ci95": list(line.ci95),
         "p": line.p,

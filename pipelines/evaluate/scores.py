@@ -50,9 +50,12 @@ class Scores:
 
 def _unchanged(reference: str, paths: Mapping[str, Path]) -> set[str]:
     """The variants whose predictions are the reference's, byte for byte."""
-    theirs = paths[reference]
-    return {
-        name
-        for name, path in paths.items()
-        if name != reference and path.is_file() and theirs.is_file() and filecmp.cmp(path, theirs, shallow=False)
-    }
+    return {name for name, path in paths.items() if name != reference and _same(path, paths[reference])}
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two files, or the files of two folders, have the same bytes."""
+    if one.is_file() and other.is_file():
+        return filecmp.cmp(one, other, shallow=False)
+    names, theirs = ({path.name for path in folder.glob("*")} for folder in (one, other))
+    return names == theirs and not any(filecmp.cmpfiles(one, other, names, shallow=False)[1:])

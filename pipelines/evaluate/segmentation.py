@@ -1,4 +1,4 @@
-"""mIoU over Cityscapes' 19 classes, from label-map PNGs in the shards' frame.
+"""mIoU over Cityscapes' 19 classes, and the IoU of each, from label-map PNGs in the shards' frame.
 
 Pixels of the ignored class in the ground truth count nowhere. One pair of label maps is in memory at a time.
 """
@@ -21,9 +21,25 @@ from pipelines.evaluate.task import OnShards, Score
 from pipelines.generate.sources.cityscapes import IGNORED
 from pipelines.text import first_line
 
-_CLASSES = 19
-
 LabelMap = NDArray[np.uint8]
+
+# By train id (cityscapesscripts/helpers/labels.py).
+NAMES = (
+    *(
+        "road",
+        "sidewalk",
+        "building",
+        "wall",
+        "fence",
+        "pole",
+        "traffic light",
+        "traffic sign",
+        "vegetation",
+        "terrain",
+    ),
+    *("sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
+)
+CLASSES = len(NAMES)
 
 
 class _Counts(NamedTuple):
@@ -68,10 +84,12 @@ class Segmentation(OnShards):
             lost.append(np.count_nonzero(was_right & ~right & valid))
             gained += int(np.count_nonzero(right & ~was_right & valid))
         stacked = _stack(counts)
-        value = float(_miou(stacked, np.ones((1, len(self._keys))))[0])
+        classes = _iou(stacked, np.ones((1, len(self._keys))))
+        value = float(_mean(classes)[0])
         resampled = self._resample(stacked)
         comparison = paired_bootstrap(self._value - value, self._resampled - resampled)
-        return Score({"miou": value}, comparison, np.array(lost, np.int64), gained, resampled)
+        by_class = {name: float(iou) for name, iou in zip(NAMES, classes[0], strict=True) if np.isfinite(iou)}
+        return Score({"miou": value}, comparison, np.array(lost, np.int64), gained, resampled, by_class=by_class)
 
     def between(self, better: Score, worse: Score) -> Comparison:
         return paired_bootstrap(better.figures["miou"] - worse.figures["miou"], better.basis - worse.basis)
@@ -102,11 +120,11 @@ def _read(path: Path, truth: LabelMap) -> LabelMap:
             f"{path} is {classes.dtype} of shape {classes.shape}: a label map is 8-bit, one channel, of the shard's "
             f"shape {truth.shape}"
         )
-    outside = np.count_nonzero(classes >= _CLASSES)
+    outside = np.count_nonzero(classes >= CLASSES)
     if outside:
         raise UsageError(
-            f"{path} has {outside:,} pixels outside classes 0–{_CLASSES - 1} (first: "
-            f"{classes[classes >= _CLASSES][0]}): predictions are Cityscapes' 19 train ids, not its label ids"
+            f"{path} has {outside:,} pixels outside classes 0–{CLASSES - 1} (first: "
+            f"{classes[classes >= CLASSES][0]}): predictions are Cityscapes' 19 train ids, not its label ids"
         )
     return classes
 
@@ -114,7 +132,7 @@ def _read(path: Path, truth: LabelMap) -> LabelMap:
 def _count(truth: LabelMap, predicted: LabelMap) -> _Counts:
     valid = truth != IGNORED
     truth, predicted = truth[valid], predicted[valid]
-    return _Counts(*(np.bincount(kind, minlength=_CLASSES) for kind in (truth[truth == predicted], predicted, truth)))
+    return _Counts(*(np.bincount(kind, minlength=CLASSES) for kind in (truth[truth == predicted], predicted, truth)))
 
 
 def _stack(counts: list[_Counts]) -> _Counts:
@@ -122,11 +140,19 @@ def _stack(counts: list[_Counts]) -> _Counts:
 
 
 def _miou(counts: _Counts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """mIoU for each row of `weights` (resamples, images): pixels summed over images, classes that occur averaged."""
+    """mIoU for each row of `weights` (resamples, images)."""
+    return _mean(_iou(counts, weights))
+
+
+def _iou(counts: _Counts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The IoU of pixels summed over images: (resamples, 19); NaN for a class that occurs nowhere."""
     both, predicted, true = (weights @ kind for kind in counts)
     union = predicted + true - both
-    iou = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
-    occurring = np.count_nonzero(union > 0, axis=1)
-    # NaN where every drawn pixel is ignored.
-    mean: NDArray[np.float64] = iou.sum(axis=1) / np.where(occurring, occurring, np.nan)
+    return np.divide(both, union, out=np.full_like(both, np.nan), where=union > 0)
+
+
+def _mean(iou: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over the classes that occur; NaN where none does, as every drawn pixel is ignored."""
+    occurring = np.count_nonzero(np.isfinite(iou), axis=1)
+    mean: NDArray[np.float64] = np.nansum(iou, axis=1) / np.where(occurring, occurring, np.nan)
     return mean

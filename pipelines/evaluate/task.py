@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ class Score(NamedTuple):
     `figures` are shares (0 to 1) by name, the metric first. `lost` counts for each sample what is right in the
     reference's predictions alone (int64 of shape (samples,)), `gained` what is right in the variant's alone, in all.
     `basis` is what two variants are compared by, which is the task's to know. `notes` are lines for the user.
+    `by_class` has the metric's share of each class, by name, where the metric is a mean over classes.
     """
 
     figures: Mapping[str, float]
@@ -31,6 +33,7 @@ class Score(NamedTuple):
     gained: int
     basis: NDArray[Any]
     notes: tuple[str, ...] = ()
+    by_class: Mapping[str, float] = MappingProxyType({})
 
 
 class OnShards:

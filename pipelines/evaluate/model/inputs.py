@@ -99,22 +99,24 @@ class Inputs:
 
 
 def _stored(values: NDArray[np.float64], takes: Input) -> NDArray[Any]:
-    """Numbers as an input takes them; OpenCV knows no tables of halves, for which those are single precision."""
+    """Numbers as an input takes them; as float32 for halves and int32 for 64 bits, of which OpenCV has no tables."""
     if np.issubdtype(takes.dtype, np.floating):
         halves = takes.dtype == np.float16
         return values.astype(takes.dtype).astype(np.float32) if halves else values.astype(takes.dtype)
-    bounds = np.iinfo(takes.dtype)
+    stored = np.dtype(np.int32) if takes.dtype.itemsize == 8 else takes.dtype
+    low, high = max(np.iinfo(takes.dtype).min, np.iinfo(stored).min), np.iinfo(stored).max
     if takes.scale is not None:
         # Halves away from 0, as TensorFlow Lite rounds (tflite/kernels/internal/quantization_util: TfLiteRound).
         steps = np.copysign(np.floor(np.abs(values / takes.scale) + 0.5), values) + takes.zero_point
-        return steps.clip(bounds.min, bounds.max).astype(takes.dtype)
+        return steps.clip(low, high).astype(stored)
     whole = np.rint(values)
-    if np.abs(whole - values).max() > _ROUNDING or whole.min() < bounds.min or whole.max() > bounds.max:
+    if np.abs(whole - values).max() > _ROUNDING or whole.min() < low or whole.max() > high:
+        zero = 0 if high >= 255 else 128
         raise UsageError(
             f"the model takes {takes.dtype}, and mean, std and scale give {values.min():.4g} to {values.max():.4g}: "
-            "give mean = [0, 0, 0], std = [1, 1, 1] and scale = 1 where it normalises pixels itself"
+            f"give mean = {[zero] * 3}, std = [1, 1, 1] and scale = 1 where it normalises pixels itself"
         )
-    return whole.astype(takes.dtype)
+    return whole.astype(stored)
 
 
 def fitting(takes: Input, preprocessing: Preprocessing, pixels: NDArray[np.uint8]) -> Inputs:

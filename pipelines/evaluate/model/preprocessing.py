@@ -11,7 +11,10 @@ For `m.onnx` it is `m.toml`; options on the command line come before it. Every m
 and some need a few of these:
 
     class_offset = 1              # classifiers: how many classes (background) come before ImageNet's
-    labels = "labels.txt"         # classifiers: the ImageNet label of each output, one a line; -1 for none of them
+    labels = "labels.txt"         # the dataset's label of each of the model's classes, one a line; see below
+    output = "logits"             # which output is read, where several could be
+    upsample = "bilinear"         # segmentation: how outputs of another size come to the shards', as PyTorch's
+                                  # interpolate does; or "bilinear_corners" (align_corners=True), or "nearest"
     head = "yolox"                # detectors: or "nanodet"
     pad = 114                     # detectors: the pixel value around images smaller than the input ...
     placement = "top_left"        # ... which stand there, or in the "center"
@@ -26,6 +29,9 @@ which may be [800, 1333] or [width, height] as well. The rest of what its shards
     resize = 235                  # the side before the centre is cropped, in pixels ...
     crop_pct = 0.95               # ... or as a share, as timm has it: floor(size / crop_pct)
 
+A line of `labels` is a label (ImageNet's 0-999, Cityscapes' train ids 0-18), -1 for a class that the dataset lacks, or
+a synset, with or without a name behind it: `n01440764 tench`. So lists of ImageNet-21k's synsets do as they are.
+
 Refuses what is not stated, not known, or of the wrong kind.
 """
 
@@ -33,6 +39,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -47,6 +54,7 @@ from pipelines.evaluate.predictions import CLASSES
 from pipelines.evaluate.shards import Shards
 from pipelines.generate.config import size_from_json
 from pipelines.generate.datasets import DATASETS
+from pipelines.generate.sources.labels import label_by_synset
 from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
 
@@ -61,8 +69,9 @@ class Preprocessing:
     """x = (pixel * scale - mean) / std for pixels of 0 to 255, and how outputs are read; see the module.
 
     `mean` and `std` have the model's order of channels. `labels` has the dataset's label of each of the model's
-    outputs, -1 for none. `pad` and `placement` are None where no image is smaller than the model's input. `size`,
-    `geometry`, `resize` and `crop_pct` are None where shards of any are taken.
+    classes, -1 for none. `output` and `upsample` are None where the outputs leave no choice. `pad` and `placement` are
+    None where no image is smaller than the model's input. `size`, `geometry`, `resize` and `crop_pct` are None where
+    shards of any are taken.
     """
 
     mean: tuple[float, float, float]
@@ -72,6 +81,8 @@ class Preprocessing:
     layout: str
     class_offset: int = 0
     labels: tuple[int, ...] | None = None
+    output: str | None = None
+    upsample: str | None = None
     head: str | None = None
     pad: int | None = None
     placement: str | None = None
@@ -100,6 +111,9 @@ class Preprocessing:
 
 # What `labels` is called on a command line that has another --labels.
 _CLASS_LABELS = "class_labels"
+# A synset's id in WordNet, alone or before its name.
+_SYNSET = re.compile(r"n\d{8}(?=\W|$)")
+_SYNSET_LENGTH = 9
 # What each must be given as, in the words of a TOML.
 _NEEDED: Mapping[str, str] = {
     "mean": "mean = [0.485, 0.456, 0.406]",
@@ -225,18 +239,23 @@ def _labels(value: object, where: str, folder: Path) -> tuple[int, ...]:
         raise UsageError(f"{where} must be the path of a file with a label a line, not {value!r}")
     path = folder / value
     try:
-        lines = path.read_text(encoding="utf-8").split()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{where}: {path} cannot be read ({error})") from None
-    known = {str(label): label for label in range(-1, CLASSES)}
-    for number, line in enumerate(lines, 1):
-        if line not in known:
-            raise UsageError(f"{path}, line {number}: {line!r} is no label from -1 (none) to {CLASSES - 1}")
-    labels = tuple(known[line] for line in lines)
-    twice = next((label for label in labels if label >= 0 and labels.count(label) > 1), None)
-    if twice is not None:
-        raise UsageError(f"{path} has the label {twice} more than once: no two outputs can be one class")
-    return labels
+    numbered = {str(label): label for label in range(-1, CLASSES)}
+    labels = []
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if _SYNSET.match(line):
+            labels.append(label_by_synset().get(line[:_SYNSET_LENGTH], -1))
+        elif line in numbered:
+            labels.append(numbered[line])
+        elif line:
+            raise UsageError(
+                f"{path}, line {number}: {line!r} is neither a label from -1 (none) to {CLASSES - 1} nor a synset"
+            )
+    if not labels:
+        raise UsageError(f"{path} is empty: give the label of each of the model's classes, one a line")
+    return tuple(labels)
 
 
 def _number(value: object) -> float:
@@ -290,6 +309,12 @@ def _whole(low: int, high: int | None = None) -> Callable[[object], int]:
     return parse
 
 
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("the name of an output")
+    return value
+
+
 def _side(value: object) -> int | tuple[int, int]:
     whole = _whole(1)
     try:
@@ -325,6 +350,8 @@ _KEYS: Mapping[str, Callable[[object], Any]] = {
     "layout": _one_of("nchw", "nhwc"),
     "class_offset": _whole(0),
     "labels": str,  # a path, which `_labels` reads
+    "output": _name,
+    "upsample": _one_of("bilinear", "bilinear_corners", "nearest"),
     "head": _one_of(*HEADS),
     "pad": _whole(0, 255),
     "placement": _one_of("top_left", "center"),

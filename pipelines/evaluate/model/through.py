@@ -67,7 +67,7 @@ class Through:
         if self.failed:
             return _Answer()
         try:
-            outputs = self.session.run(batch)
+            outputs = self.session.run(batch, reader.names)
             if all(map(reader.are_scores, _floats(outputs))):
                 return _Answer(reader.read(outputs, images, [cell.boxes for cell in self.cells]))
         except UsageError as error:

@@ -46,6 +46,7 @@ def page(results: Results, examples: Sequence[Example]) -> str:
         row=row(results),
         chosen=words.chosen(results),
         figures=list(results.reference.figures),
+        by_class=list(words.by_class(results)),
         looks=LOOKS,
         sections=_sections(results),
         note=words.note,

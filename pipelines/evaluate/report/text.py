@@ -107,6 +107,7 @@ def _cost(results: Results, one: Advice) -> str:
 def markdown(results: Results) -> str:
     """`report.md`: the paper's row, the table of all variants, the steps, and what to do about it."""
     lines = [*_paper_markdown(results), "", _escaped(words.verdict(results)), "", *_table_markdown(results), ""]
+    lines += _classes_markdown(results)
     lines += _steps_markdown(results)
     lines += _advice_markdown(results)
     if results.not_applicable:
@@ -149,6 +150,12 @@ def _table_markdown(results: Results) -> Iterator[str]:
     for line in (results.reference, *results.lines):
         name, *rest = _line_row(line, names, line is results.reference)
         yield f"| `{name}` | {' | '.join(map(_escaped, rest))} |"
+
+
+def _classes_markdown(results: Results) -> Iterator[str]:
+    rows = [f"| {name} | {figure} | {delta} | `{worst}` |" for name, figure, delta, worst in words.by_class(results)]
+    if rows:
+        yield from ("| class | IoU | largest Δ | with |", "| --- | ---: | ---: | --- |", *rows, "")
 
 
 def _steps_markdown(results: Results) -> Iterator[str]:

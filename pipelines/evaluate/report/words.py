@@ -148,6 +148,14 @@ def wanting(results: Results) -> str:
     return f"The next steps need predictions {variants}: {', '.join(results.missing)}."
 
 
+def by_class(results: Results) -> Iterator[tuple[str, str, str, str]]:
+    """Where the metric is a mean over classes: each class, its figure, the largest Δ, and the variant that has it."""
+    for name, figure in results.reference.by_class.items():
+        deltas = {line.name: figure - line.by_class[name] for line in results.lines if name in line.by_class}
+        worst = max(deltas, key=deltas.__getitem__, default="")
+        yield name, number(figure), signed(deltas[worst]) if worst else "", worst
+
+
 def not_applicable(results: Results) -> list[tuple[str, str]]:
     """The variants that have no score, joined where the reason is the same, and the reason."""
     found: dict[str, list[str]] = defaultdict(list)

@@ -1,11 +1,11 @@
-"""What turns a model's outputs into predictions, a module for each kind: classes, boxes.
+"""What turns a model's outputs into predictions, a module for each kind: classes, boxes, label maps.
 
 A dataset has one kind. Its predictions lie in files of one form, which are written in parts and joined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -18,12 +18,15 @@ from manifests.schema import CLASSIFIED
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.inputs import Image, Inputs
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.model.readers import boxes, classes
+from pipelines.evaluate.model.readers import boxes, classes, label_maps
 from pipelines.evaluate.model.runtimes import Outputs
 
 
 class Reader(Protocol):
-    """Reads outputs, in any thread."""
+    """Reads outputs, in any thread. `names` are those that it reads: the others may hold anything."""
+
+    @property
+    def names(self) -> Collection[str]: ...
 
     @property
     def note(self) -> str:
@@ -66,13 +69,17 @@ class Kind(NamedTuple):
 
 _CLASSES = Kind(classes.TopFives(), classes.check, classes.Classifier)
 _KINDS: Mapping[str, Kind] = MappingProxyType(
-    {**dict.fromkeys(CLASSIFIED, _CLASSES), "coco": Kind(boxes.Results(), boxes.check, boxes.Detector)}
+    {
+        **dict.fromkeys(CLASSIFIED, _CLASSES),
+        "coco": Kind(boxes.Results(), boxes.check, boxes.Detector),
+        "cityscapes": Kind(label_maps.LabelMaps(), label_maps.check, label_maps.Segmenter),
+    }
 )
 
 
 def kind_for(dataset: str, preprocessing: Preprocessing) -> Kind:
     """The kind of model that a dataset is for. Raises UsageError where this one is of another."""
     if dataset not in _KINDS:
-        raise UsageError(f"--model takes classifiers and detectors, not what {dataset} needs: use --predictions")
+        raise UsageError(f"--model takes nothing for {dataset} shards: use --predictions")
     _KINDS[dataset].check(dataset, preprocessing)
     return _KINDS[dataset]

@@ -82,6 +82,9 @@ def check(dataset: str, preprocessing: Preprocessing) -> None:
             f'a detector needs a head, to read its outputs by ({dataset}): give head = "yolox" or "nanodet"; score '
             "others by --predictions"
         )
+    for key in ("output", "upsample"):
+        if getattr(preprocessing, key) is not None:
+            raise UsageError(f'{key} = "{getattr(preprocessing, key)}" is not for detectors: leave it out')
 
 
 class Detector:
@@ -92,6 +95,7 @@ class Detector:
         self._head = HEADS[preprocessing.head]
         self._preprocessing = preprocessing
         self._width, self._height = inputs.width, inputs.height
+        self.names = tuple(outputs)
         # Settled once: a single score may stray outside of 0 to 1.
         self._logits = self._head.decode(_of_image(outputs, 0, 1), self._width, self._height, None, 1.0).logits
         read_as = "logits, and their sigmoid is taken" if self._logits else "probabilities"

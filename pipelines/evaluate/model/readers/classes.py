@@ -1,12 +1,15 @@
 """A classifier's outputs as the dataset's labels, best first, in a Parquet table.
 
-Refuses outputs that are not one score for each class, and numbers of classes that cannot be the dataset's.
+Refuses outputs that are not one score for each class, and numbers of classes that cannot be the dataset's. Axes of
+length 1 do not count: (N, classes), (N, classes, 1, 1) and, of one image, (classes,) are alike.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +20,8 @@ from generators.boxes import BoxNoise
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.inputs import Image, Inputs
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.model.runtimes import Outputs
+from pipelines.evaluate.model.readers.choice import choose, said
+from pipelines.evaluate.model.runtimes import Outputs, described
 from pipelines.evaluate.predictions import CLASSES
 
 TopFive = tuple[str, list[int]]
@@ -39,31 +43,49 @@ class TopFives:
 
 
 def check(dataset: str, preprocessing: Preprocessing) -> None:
-    """Raises UsageError for what is stated of a detector."""
+    """Raises UsageError for what is stated of another kind of model, and for labels that are given twice."""
     if preprocessing.head is not None:
         raise UsageError(f'head = "{preprocessing.head}" is for COCO shards, and {dataset} has classes')
+    if preprocessing.upsample is not None:
+        raise UsageError(f'upsample = "{preprocessing.upsample}" is for Cityscapes shards, and {dataset} has classes')
+    counts = Counter(label for label in preprocessing.labels or () if label >= 0)
+    twice = next((label for label, count in counts.items() if count > 1), None)
+    if twice is not None:
+        raise UsageError(f"labels has the label {twice} more than once: no two outputs can be one class")
 
 
 class Classifier:
     """Reads a classifier's outputs; made from those for one image, by which they are checked."""
 
-    note = ""
-
     def __init__(self, preprocessing: Preprocessing, inputs: Inputs, outputs: Outputs) -> None:
-        values = list(outputs.values())
-        shapes = ", ".join("x".join(map(str, output.shape)) for output in values)
-        one = len(values) == 1 and values[0].ndim >= 2 and values[0].size == values[0].shape[1]
-        if not one or values[0].dtype != np.float32:
-            raise UsageError(
-                f"the model's outputs for one image ({shapes}) are not one score for each class; a detector needs COCO "
-                'shards and a head ("yolox" or "nanodet"), any other model --predictions'
-            )
-        self._shape = values[0].shape[1:]
-        labels = _labels(self._shape[0], preprocessing)
+        known = len(preprocessing.labels) if preprocessing.labels else CLASSES + preprocessing.class_offset
+        self._name = choose(
+            outputs,
+            preprocessing.output,
+            [
+                lambda output: _are_scores(output) and output.size == known,
+                lambda output: _are_scores(output) and output.size in (CLASSES, CLASSES + 1),
+                _are_scores,
+            ],
+            'one score for each class; a detector needs COCO shards and a head ("yolox" or "nanodet"), and what puts '
+            "out classes that it has chosen itself, or anything else, --predictions",
+        )
+        self.names = (self._name,)
+        self._count = outputs[self._name].size
+        labels = _labels(self._count, preprocessing)
         self._outputs = np.flatnonzero(labels >= 0)
         self._labels = labels[self._outputs]
         if len(self._labels) < 5:
             raise UsageError(f"the model has {len(self._labels)} of the dataset's classes: a top-5 needs five")
+        self.note = "; ".join(filter(None, [said(outputs, self._name), self._coverage()]))
+
+    def _coverage(self) -> str:
+        """How many of the dataset's classes the model knows, where others are among its own."""
+        if len(self._labels) == self._count or len(self._labels) + 1 == self._count:
+            return ""
+        lacking = CLASSES - len(self._labels)
+        missed = f"; images of the other {lacking:,} cannot be right" if lacking else ""
+        return f"{len(self._labels):,} of the model's {self._count:,} classes are ImageNet's{missed}"
 
     def are_scores(self, output: NDArray[np.float32]) -> bool:
         """Whether an output can be read: a class may be ruled out by minus infinity, but none be infinitely likely."""
@@ -71,15 +93,21 @@ class Classifier:
 
     def read(self, outputs: Outputs, images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[TopFive]]:
         """The five best labels of each image, for each kind alike; of equal scores, the model's lower class first."""
-        (found,) = outputs.values()
-        if len(found) != len(images):
-            raise UsageError(f"the model gives {len(found)} outputs for {len(images)} images: give batch = 1")
-        if found.shape[1:] != self._shape:
-            shape = "x".join(map(str, found.shape))
-            raise UsageError(f"the model's outputs ({shape}) are not one score for each of {self._shape[0]:,} classes")
-        scores = found.reshape(len(images), -1)[:, self._outputs]
+        found, count = outputs[self._name], len(images)
+        if count > 1 and len(found) != count:
+            raise UsageError(f"the model gives {len(found)} outputs for {count} images: give batch = 1")
+        if found.size != count * self._count:
+            raise UsageError(
+                f"the model's outputs ({described(outputs)}) are not one score for each of {self._count:,} classes"
+            )
+        scores = found.reshape(count, -1)[:, self._outputs].astype(np.float32, copy=False)
         rows = [(image.key, self._labels[_best(own)].tolist()) for image, own in zip(images, scores, strict=True)]
         return [rows for _ in kinds]
+
+
+def _are_scores(output: NDArray[Any]) -> bool:
+    """Whether one image's output is a line of scores; whole numbers of 8 bits are, as they cannot number classes."""
+    return output.dtype in (np.float32, np.int8, np.uint8) and output.size == max(output.shape, default=0)
 
 
 def _best(scores: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -6,7 +6,7 @@ Refuses models that do not take one batch of colour images.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -47,8 +47,8 @@ class Session(Protocol):
 
     input: Input
 
-    def run(self, batch: NDArray[Any]) -> Outputs:
-        """The outputs for these images; a fixed batch is filled up, and the filling's outputs dropped.
+    def run(self, batch: NDArray[Any], only: Collection[str] | None = None) -> Outputs:
+        """The outputs for these images, or `only` some of them; a fixed batch is filled up, the filling's are dropped.
 
         Raises UsageError where the model fails.
         """
@@ -65,6 +65,12 @@ class Runtime(Protocol):
     def open_session(self, model: Noised, layout: str, device: str) -> Session: ...
 
     def versions(self, device: str) -> dict[str, str]: ...
+
+
+def described(outputs: Outputs) -> str:
+    """What outputs there are, in a few words: `logits float32 1x1000, labels int64 1`."""
+    shapes = ((name, output.dtype, "x".join(map(str, output.shape)) or "scalar") for name, output in outputs.items())
+    return ", ".join(f"{name} {dtype} {shape}" for name, dtype, shape in shapes)
 
 
 # By the ending of a model's file; every other file is ONNX's to refuse.

@@ -1,6 +1,7 @@
 """ONNX Runtime on a CPU or a GPU, imported when it is first needed, with its own words kept off the terminal.
 
-Refuses outputs that are not numbers.
+Refuses models without one output of numbers; what is none, such as the dictionaries that scikit-learn's converters
+make of probabilities, is not read.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,10 @@ _FLOATS: Mapping[str, Any] = {
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
 }
-_WHOLE = frozenset(f"tensor({sign}int{bits})" for sign in ("", "u") for bits in (8, 16, 32, 64))
+_NUMBERS: Mapping[str, Any] = {
+    **_FLOATS,
+    **{f"tensor({sign}int{bits})": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # TF32 rounds what is multiplied to 10 bits on GPUs that have it; by default cuDNN's algorithms are chosen by the clock.
 _PROVIDERS: Mapping[str, Sequence[Any]] = {
@@ -65,15 +69,10 @@ class OnnxSession:
         self._turns = threading.Semaphore(_ON_GPU) if device == "cuda" else contextlib.nullcontext()
         self._running = runtime.RunOptions()
         self.input = _input(path.name, self._session.get_inputs(), layout)
-        for output in self._session.get_outputs():
-            if output.type not in _FLOATS and output.type not in _WHOLE:
-                raise UsageError(
-                    f"{path.name}: its output {output.name} is {output.type}, not numbers: predict with it yourself "
-                    "and give --predictions"
-                )
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._outputs = _numbers(path.name, self._session.get_outputs())
 
-    def run(self, batch: NDArray[Any]) -> Outputs:
+    def run(self, batch: NDArray[Any], only: Collection[str] | None = None) -> Outputs:
+        names = [name for name in self._outputs if only is None or name in only]
         count = len(batch)
         filling = (self.input.batch or count) - count
         if filling:
@@ -81,13 +80,13 @@ class OnnxSession:
         try:
             with self._turns:
                 outputs = self._session.run(
-                    None, {self.input.name: batch.astype(self.input.dtype, copy=False)}, self._running
+                    names, {self.input.name: batch.astype(self.input.dtype, copy=False)}, self._running
                 )
         except Exception as error:  # as above
             shape = "x".join(map(str, batch.shape))
             raise UsageError(f"{self._name} failed on an input of {shape} ({first_line(error)})") from None
-        own = [out[:count] if filling else out for out in outputs]
-        return dict(zip(self._outputs, map(_as_read, own), strict=True))
+        own = [out[:count] if filling and out.shape[:1] == batch.shape[:1] else out for out in outputs]
+        return dict(zip(names, map(_as_read, own), strict=True))
 
     def stop(self) -> None:
         self._running.terminate = True
@@ -142,16 +141,30 @@ def _silence() -> Iterator[None]:
 
 
 def _input(model: str, inputs: Sequence[Any], layout: str) -> Input:
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _FLOATS:
-        found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs) or "none"
-        raise UsageError(f"{model} does not take one batch of images as floats; its inputs: {found}")
+    """The one input that a user has to give: ONNX Runtime does not list those that have a value in the model."""
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _NUMBERS:
+        raise UsageError(f"{model} does not take one batch of images as numbers; its inputs: {_listed(inputs)}")
     (one,) = inputs
     lengths = [length if isinstance(length, int) and length > 0 else None for length in one.shape]
-    channels = layout.index("c")
-    if lengths[channels] not in (None, 3):
-        other = "nhwc" if layout == "nchw" else "nchw"
-        hint = f'give layout = "{other}"' if lengths[other.index("c")] == 3 else "it must take three channels"
+    other = "nhwc" if layout == "nchw" else "nchw"
+    own, theirs = lengths[layout.index("c")], lengths[other.index("c")]
+    if own not in (None, 3) or (own is None and theirs == 3):
+        hint = f'give layout = "{other}"' if theirs == 3 else "it must take three channels"
         raise UsageError(f"{model} takes {one.shape}, which is not {layout} with three channels: {hint}")
-    return Input(
-        one.name, np.dtype(_FLOATS[one.type]), lengths[0], lengths[layout.index("h")], lengths[layout.index("w")]
-    )
+    height, width = lengths[layout.index("h")], lengths[layout.index("w")]
+    return Input(one.name, np.dtype(_NUMBERS[one.type]), lengths[0], height, width)
+
+
+def _numbers(model: str, outputs: Sequence[Any]) -> list[str]:
+    """The names of the outputs that can be read."""
+    found = [output for output in outputs if output.type in _NUMBERS]
+    if len(found) < len(outputs) and not any(output.type in _FLOATS for output in found):
+        raise UsageError(
+            f"{model} puts out {_listed(outputs)}: no scores that are plain numbers; export it with such "
+            "(scikit-learn's converters: zipmap=False), or predict with it yourself and give --predictions"
+        )
+    return [output.name for output in found]
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(f"{one.name} {one.type} {one.shape}" for one in values) or "none"

@@ -549,7 +549,7 @@ def test_models_that_do_not_suit(shards: Shards, tmp_path: Path) -> None:
     )
     assert "a top-5 needs five" in refused(shards, few, replace(RGB, labels=(1, 2, 3, *[-1] * 7)), tmp_path / "i")
     boxes = constant_model(tmp_path / "boxes.onnx", [np.zeros((1, 21, 85), np.float32)], (1, 3, 32, 32))
-    assert "(1x21x85) are not one score for each class; a detector needs COCO shards" in refused(
+    assert "(out0 float32 1x21x85) are not one score for each class; a detector needs COCO shards" in refused(
         shards, boxes, RGB, tmp_path / "j"
     )
     assert 'head = "yolox" is for COCO shards' in refused(shards, boxes, replace(RGB, head="yolox"), tmp_path / "k")

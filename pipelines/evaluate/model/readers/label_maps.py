@@ -1,0 +1,181 @@
+"""A segmentation model's outputs as label maps of Cityscapes' 19 train ids, a PNG for each image in a folder.
+
+Scores are (N, classes, h, w) or (N, h, w, classes); maps of classes that the model has chosen itself (N, h, w),
+(N, 1, h, w) or (N, h, w, 1). Those of another size than the shards' frame are upsampled as the model's TOML says.
+Refuses outputs that could be read in two ways, or whose shape is not the frame's.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from generators.boxes import BoxNoise
+from pipelines.errors import UsageError
+from pipelines.evaluate.model.inputs import Image, Inputs
+from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.model.readers.choice import choose, said
+from pipelines.evaluate.model.readers.upsampling import LINEAR, best, nearest
+from pipelines.evaluate.model.runtimes import Outputs, described
+from pipelines.evaluate.segmentation import CLASSES
+
+# A key, and its label map as a PNG: some 20 kB, and not two megabytes.
+LabelMap = tuple[str, bytes]
+
+# Runs of equal bytes are what label maps are made of: they take half of the space, and of the time, of zlib's choice.
+_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+_ELSE = "predict with it yourself and give --predictions"
+
+
+class LabelMaps:
+    """A folder with an 8-bit PNG of one channel for each key."""
+
+    suffix = ""
+
+    def write(self, rows: Sequence[LabelMap], path: Path) -> None:
+        path.mkdir(exist_ok=True)
+        for key, png in rows:
+            (path / f"{key}.png").write_bytes(png)
+
+    def join(self, parts: Sequence[Path], path: Path) -> None:
+        path.mkdir(exist_ok=True)
+        for part in parts:
+            for png in part.glob("*.png"):
+                shutil.copyfile(png, path / png.name)
+
+
+def check(dataset: str, preprocessing: Preprocessing) -> None:
+    """Raises UsageError for what is stated of a classifier or a detector, and for labels that are no train ids."""
+    if preprocessing.head is not None:
+        raise UsageError(f'head = "{preprocessing.head}" is for COCO shards, and {dataset} has label maps')
+    if preprocessing.class_offset:
+        raise UsageError(f"class_offset is for classifiers: for {dataset}, labels have the train id of each class")
+    if preprocessing.labels and max(preprocessing.labels) < 0:
+        raise UsageError("labels has -1 for every class: none of the model's is one of the dataset's")
+    strange = next((label for label in preprocessing.labels or () if label >= CLASSES), None)
+    if strange is not None:
+        raise UsageError(
+            f"labels has {strange}: {dataset}' labels are the train ids 0 to {CLASSES - 1}, and -1 for none"
+        )
+
+
+class Segmenter:
+    """Reads a segmentation model's outputs; made from those for one image, by which they are checked.
+
+    A class whose label is -1 is never chosen among scores, and must not be in a map that the model has chosen itself.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, inputs: Inputs, outputs: Outputs) -> None:
+        self._labels = np.array(preprocessing.labels or range(CLASSES), np.int64)
+        count = len(self._labels)
+        self._name = choose(
+            outputs,
+            preprocessing.output,
+            [lambda output: bool(_score_axes(output, count)), _is_map],
+            f"scores (1, {count}, height, width) or (1, height, width, {count}), nor a map (1, height, width) of whole "
+            "numbers; where the model has other classes than the 19 train ids, give labels; any other output is scored "
+            "by --predictions",
+        )
+        self.names = (self._name,)
+        self.note = said(outputs, self._name)
+        output = outputs[self._name]
+        axes = _score_axes(output, count)
+        if len(axes) > 1:
+            raise UsageError(
+                f"the model's scores ({described({self._name: output})}) may have their classes on either of two axes: "
+                f"{_ELSE}"
+            )
+        self._shape = output.shape[1:]
+        self._scores = bool(axes)
+        self._last = axes == [3] or (not axes and output.ndim == 4 and output.shape[1] != 1)
+        self._width, self._height = inputs.width, inputs.height
+        self._upsample = self._upsampling(preprocessing.upsample, *self._planes(output[0]).shape[1:])
+
+    def _upsampling(self, stated: str | None, height: int, width: int) -> str | None:
+        """How outputs of this size get the frame's; None where they have it. Raises UsageError where it is not said."""
+        sizes = f"{width}x{height} pixels for {self._width}x{self._height}"
+        if (width, height) == (self._width, self._height):
+            return None
+        if not _proportional((width, height), (self._width, self._height)):
+            raise UsageError(f"the model puts out {sizes}, which have another shape: {_ELSE}")
+        known = (*LINEAR, "nearest") if self._scores else ("nearest",)
+        if stated in known:
+            return stated
+        lines = " or ".join(f'upsample = "{name}"' for name in known)
+        if stated is None:
+            raise UsageError(f"the model puts out {sizes}: write into its TOML how they are upsampled, {lines}")
+        raise UsageError(f"the model puts out classes ({sizes}), between which nothing lies: give {lines}")
+
+    def are_scores(self, output: NDArray[np.float32]) -> bool:
+        """Whether an output can be read: nothing can be interpolated between infinities."""
+        return bool(np.isfinite(output).all())
+
+    def read(self, outputs: Outputs, images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[LabelMap]]:
+        """The label map of each image, for each kind alike; of equal scores, the model's lower class wins."""
+        found = outputs[self._name]
+        if found.shape != (len(images), *self._shape):
+            raise UsageError(
+                f"the model's output for {len(images)} images ({described({self._name: found})}) is not as many of the "
+                "one for the first: give batch = 1"
+            )
+        read = self._best if self._scores else self._chosen
+        rows = [(image.key, _png(read(self._planes(own), image.key))) for image, own in zip(images, found, strict=True)]
+        return [rows for _ in kinds]
+
+    def _planes(self, own: NDArray[Any]) -> NDArray[Any]:
+        """One image's output as (classes, height, width), or (1, height, width) for a map."""
+        if own.ndim == 2:
+            return own[None]
+        return np.moveaxis(own, -1, 0) if self._last else own
+
+    def _best(self, planes: NDArray[Any], key: str) -> NDArray[np.uint8]:
+        known = [(plane, label) for plane, label in zip(planes, self._labels.tolist(), strict=True) if label >= 0]
+        if self._upsample is not None and self._upsample in LINEAR:
+            return best(known, self._height, self._width, LINEAR[self._upsample])
+        return nearest(best(known, *planes.shape[1:]), self._height, self._width)
+
+    def _chosen(self, planes: NDArray[Any], key: str) -> NDArray[np.uint8]:
+        classes = planes[0].astype(np.int64)
+        strange = classes[(classes != planes[0]) | (classes < 0) | (classes >= len(self._labels))]
+        if strange.size:
+            raise UsageError(
+                f"the model's map for {key} has {strange[0]}, and its classes are 0 to {len(self._labels) - 1}: give "
+                "labels, a file with the train id of each of its classes"
+            )
+        labels = self._labels[classes]
+        if labels.min() < 0:
+            raise UsageError(
+                f"the model's map for {key} has the class {classes[labels < 0][0]}, which labels has -1 for: {_ELSE}"
+            )
+        return nearest(labels.astype(np.uint8), self._height, self._width)
+
+
+def _png(classes: NDArray[np.uint8]) -> bytes:
+    _, data = cv2.imencode(".png", classes, _PNG)
+    return data.tobytes()
+
+
+def _score_axes(output: NDArray[Any], classes: int) -> list[int]:
+    """The axes on which the scores of one image may have so many classes; none where they are no scores."""
+    if output.ndim != 4 or len(output) != 1 or output.dtype not in (np.float32, np.int8, np.uint8):
+        return []
+    return [axis for axis in (1, 3) if output.shape[axis] == classes]
+
+
+def _is_map(output: NDArray[Any]) -> bool:
+    """Whether one image's output is a map of classes: whole numbers, though they may be floats."""
+    plane = output.ndim == 3 or (output.ndim == 4 and 1 in (output.shape[1], output.shape[3]))
+    return plane and len(output) == 1 and bool((np.rint(output) == output).all())
+
+
+def _proportional(size: tuple[int, int], frame: tuple[int, int]) -> bool:
+    """Whether sides are those of a frame at some scale, each within a pixel."""
+    least = max(whole / (side + 1) for side, whole in zip(size, frame, strict=True))
+    most = min(whole / max(side - 1, 0.5) for side, whole in zip(size, frame, strict=True))
+    return least <= most
