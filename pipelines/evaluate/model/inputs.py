@@ -35,15 +35,24 @@ class Image(NamedTuple):
 class Inputs:
     """Makes images for what a model takes; `width` and `height` are those of the input's frame in pixels.
 
-    Raises UsageError where the input is of whole numbers, and pixels do not become such.
+    A model that takes uint8 normalises pixels itself, whatever is stated; `note` is a line for the user that says so.
+    Raises UsageError where the input is of other whole numbers, and pixels do not become such.
     """
 
     def __init__(self, width: int, height: int, preprocessing: Preprocessing, takes: Input) -> None:
         self.width, self.height = width, height
         self._preprocessing = preprocessing
         # All that a channel's 256 values can become, rounded once.
-        values = np.arange(256)[:, None] * preprocessing.scale
-        table = _stored((values - np.array(preprocessing.mean)) / np.array(preprocessing.std), takes)
+        pixels = np.repeat(np.arange(256.0)[:, None], 3, axis=1)
+        values = (pixels * preprocessing.scale - np.array(preprocessing.mean)) / np.array(preprocessing.std)
+        self.note = ""
+        if takes.dtype == np.uint8 and takes.scale is None and not _are_whole(values, 0, 255):
+            self.note = (
+                "the model takes uint8, and is given pixels as they are: mean, std and scale, by which they would be "
+                f"{values.min():.4g} to {values.max():.4g}, are its own to apply"
+            )
+            values = pixels
+        table = _stored(values, takes)
         order = (0, 1, 2) if preprocessing.channels == "rgb" else (2, 1, 0)
         self._channels = [(source, np.ascontiguousarray(table[:, own])) for own, source in enumerate(order)]
         self._last = preprocessing.layout == "nhwc"
@@ -109,14 +118,18 @@ def _stored(values: NDArray[np.float64], takes: Input) -> NDArray[Any]:
         # Halves away from 0, as TensorFlow Lite rounds (tflite/kernels/internal/quantization_util: TfLiteRound).
         steps = np.copysign(np.floor(np.abs(values / takes.scale) + 0.5), values) + takes.zero_point
         return steps.clip(low, high).astype(stored)
-    whole = np.rint(values)
-    if np.abs(whole - values).max() > _ROUNDING or whole.min() < low or whole.max() > high:
+    if not _are_whole(values, low, high):
         zero = 0 if high >= 255 else 128
         raise UsageError(
             f"the model takes {takes.dtype}, and mean, std and scale give {values.min():.4g} to {values.max():.4g}: "
             f"give mean = {[zero] * 3}, std = [1, 1, 1] and scale = 1 where it normalises pixels itself"
         )
-    return whole.astype(stored)
+    return np.rint(values).astype(stored)
+
+
+def _are_whole(values: NDArray[np.float64], low: int, high: int) -> bool:
+    near = np.abs(np.rint(values) - values).max() <= _ROUNDING
+    return bool(near and np.rint(values).min() >= low and np.rint(values).max() <= high)
 
 
 def fitting(takes: Input, preprocessing: Preprocessing, pixels: NDArray[np.uint8]) -> Inputs:

@@ -82,8 +82,8 @@ def _first(shards: Shards, session: Session, preprocessing: Preprocessing, kind:
     inputs.place(stored.key, shards.info(stored), image, batch[0])
     outputs = session.run(batch)
     reader = kind.reader(preprocessing, inputs, outputs)
-    if reader.note:
-        say(reader.note)
+    for note in filter(None, (inputs.note, reader.note)):
+        say(note)
     return inputs, reader
 
 

@@ -1,8 +1,9 @@
 """Which files a model is: its own, and those in which exporters put large weights; their digest and their size.
 
 The names stand in the model, wherever a tensor does (`external_data` in onnx.proto). They are read from protobuf's wire
-format, as the runtime that will load the model has no function for it. Refuses a name that leads out of the model's
-folder, and a file that is not there.
+format, as the runtime that will load the model has no function for it. Refuses what ONNX Runtime refuses: a name that
+leads out of the model's folder, a file that is not there, and a link to a file elsewhere. Where the model itself is a
+link, as in the Hugging Face Hub's cache, its weights may lie below the folder that it leads to.
 """
 
 from __future__ import annotations
@@ -54,8 +55,16 @@ def _beside(model: Path, name: str) -> Path:
     path, words = model.parent / name, PurePosixPath(name)
     if words.is_absolute() or ".." in words.parts:
         raise UsageError(f"{model} keeps weights in {name}, outside of its own folder: save it with them beside it")
+    real = model.resolve()
     if not path.is_file():
-        raise UsageError(f"{model} keeps weights in {name}, which is not there: put that file into {path.parent}")
+        beside = (real.parent / name).is_file()
+        way_out = f"give --model {real}, which it leads to" if beside else f"put that file into {path.parent}"
+        raise UsageError(f"{model} keeps weights in {name}, which is not there: {way_out}")
+    if not any(path.resolve().is_relative_to(folder) for folder in (model.parent.resolve(), real.parent)):
+        raise UsageError(
+            f"{model} keeps weights in {name}, a link that leads out of its folder, which ONNX Runtime refuses: put "
+            "the file itself there"
+        )
     return path
 
 

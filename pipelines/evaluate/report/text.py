@@ -153,7 +153,8 @@ def _table_markdown(results: Results) -> Iterator[str]:
 
 
 def _classes_markdown(results: Results) -> Iterator[str]:
-    rows = [f"| {name} | {figure} | {delta} | `{worst}` |" for name, figure, delta, worst in words.by_class(results)]
+    found = words.by_class(results)
+    rows = [f"| {name} | {figure} | {lost} | {f'`{worst}`' if worst else ''} |" for name, figure, lost, worst in found]
     if rows:
         yield from ("| class | IoU | largest Δ | with |", "| --- | ---: | ---: | --- |", *rows, "")
 

@@ -149,11 +149,12 @@ def wanting(results: Results) -> str:
 
 
 def by_class(results: Results) -> Iterator[tuple[str, str, str, str]]:
-    """Where the metric is a mean over classes: each class, its figure, the largest Δ, and the variant that has it."""
+    """Where the metric is a mean over classes: each class, its figure, the largest loss and whose it is."""
     for name, figure in results.reference.by_class.items():
         deltas = {line.name: figure - line.by_class[name] for line in results.lines if name in line.by_class}
         worst = max(deltas, key=deltas.__getitem__, default="")
-        yield name, number(figure), signed(deltas[worst]) if worst else "", worst
+        lost = signed(deltas[worst]) if worst and deltas[worst] > 0 else "–"
+        yield name, number(figure), lost, worst if lost != "–" else ""
 
 
 def not_applicable(results: Results) -> list[tuple[str, str]]:

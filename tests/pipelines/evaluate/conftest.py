@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.evaluate.shards import Shards, open_shards
@@ -21,6 +22,8 @@ VARIANTS = (
     f"reference,opencv,ffmpeg,pil_nearest,opencv_area,nv12_ascend,ffmpeg+pil_nearest,pil_nearest+nv12_ascend,{COMBINED}"
 )
 COUNT = 48
+
+LabelMap = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="session")
@@ -99,3 +102,28 @@ def coco(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> tuple[P
     words = ["--variant", "reference,ffmpeg,pil_nearest", "--dataset", "coco", "--source", source]
     generate(*words, "--annotations", path, "--geometry", "letterbox", "--size", 180, "--output", folder / "out")
     return folder / "out" / "coco", path
+
+
+@pytest.fixture(scope="session")
+def towns(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Shards:
+    """Six images of stripes of classes, some of them ignored."""
+    folder = tmp_path_factory.mktemp("cityscapes")
+    random = np.random.default_rng(9)
+    for index in range(6):
+        image = folder / "leftImg8bit" / "val" / "ulm" / f"ulm_{index:06d}_000019_leftImg8bit.png"
+        labels = folder / "gtFine" / "val" / "ulm" / f"ulm_{index:06d}_000019_gtFine_labelIds.png"
+        for path in (image, labels):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((96, 48), 40).convert("RGB").save(image)
+        # 7, 11, 26 and 33 are road, building, car and bicycle; 0 is ignored.
+        Image.fromarray(random.choice(np.array([7, 11, 26, 33, 0], np.uint8), (6, 12)).repeat(8, 0).repeat(8, 1)).save(
+            labels
+        )
+    words = ["--variant", "reference,nv12_opencv", "--dataset", "cityscapes", "--source", folder]
+    generate(*words, "--output", folder / "out")
+    return open_shards(folder / "out" / "cityscapes")
+
+
+@pytest.fixture(scope="session")
+def truths(towns: Shards) -> dict[str, LabelMap]:
+    return {stored.key: np.asarray(Image.open(io.BytesIO(stored.members["seg.png"]))) for stored in towns.stored("pil")}

@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.segmentation import Segmentation
-from pipelines.evaluate.shards import Shards, open_shards
+from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap
 from tests.conftest import Command
+from tests.pipelines.evaluate.conftest import LabelMap
 
 BOOTSTRAP = Bootstrap(100, 0)
-LabelMap = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module")
-def towns(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Shards:
-    """Six images of stripes of classes, some of them ignored."""
-    folder = tmp_path_factory.mktemp("cityscapes")
-    random = np.random.default_rng(9)
-    for index in range(6):
-        image = folder / "leftImg8bit" / "val" / "ulm" / f"ulm_{index:06d}_000019_leftImg8bit.png"
-        labels = folder / "gtFine" / "val" / "ulm" / f"ulm_{index:06d}_000019_gtFine_labelIds.png"
-        for path in (image, labels):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        Image.effect_noise((96, 48), 40).convert("RGB").save(image)
-        # 7, 11, 26 and 33 are road, building, car and bicycle; 0 is ignored.
-        Image.fromarray(random.choice(np.array([7, 11, 26, 33, 0], np.uint8), (6, 12)).repeat(8, 0).repeat(8, 1)).save(
-            labels
-        )
-    words = ["--variant", "reference,nv12_opencv", "--dataset", "cityscapes", "--source", folder]
-    generate(*words, "--output", folder / "out")
-    return open_shards(folder / "out" / "cityscapes")
-
-
-@pytest.fixture(scope="module")
-def truths(towns: Shards) -> dict[str, LabelMap]:
-    return {stored.key: np.asarray(Image.open(io.BytesIO(stored.members["seg.png"]))) for stored in towns.stored("pil")}
 
 
 def predict(folder: Path, truths: dict[str, LabelMap], seed: int, wrong: float) -> dict[str, LabelMap]:

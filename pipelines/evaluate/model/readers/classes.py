@@ -77,12 +77,14 @@ class Classifier:
         self._labels = labels[self._outputs]
         if len(self._labels) < 5:
             raise UsageError(f"the model has {len(self._labels)} of the dataset's classes: a top-5 needs five")
-        self.note = "; ".join(filter(None, [said(outputs, self._name), self._coverage()]))
+        self.note = "; ".join(filter(None, [said(outputs, self._name), self._coverage(preprocessing)]))
 
-    def _coverage(self) -> str:
-        """How many of the dataset's classes the model knows, where others are among its own."""
-        if len(self._labels) == self._count or len(self._labels) + 1 == self._count:
+    def _coverage(self, preprocessing: Preprocessing) -> str:
+        """Which of the model's classes are the dataset's, where not all are and that is not stated by an offset."""
+        if preprocessing.class_offset or len(self._labels) == self._count:
             return ""
+        if preprocessing.labels is None:
+            return f"the first of the model's {self._count:,} classes is read as the background (class_offset = 1)"
         lacking = CLASSES - len(self._labels)
         missed = f"; images of the other {lacking:,} cannot be right" if lacking else ""
         return f"{len(self._labels):,} of the model's {self._count:,} classes are ImageNet's{missed}"
@@ -122,11 +124,11 @@ def _labels(count: int, preprocessing: Preprocessing) -> NDArray[np.int64]:
         if len(preprocessing.labels) != count:
             raise UsageError(f"labels has {len(preprocessing.labels):,} lines and the model {count:,} classes")
         return np.array(preprocessing.labels, np.int64)
-    offset = preprocessing.class_offset
+    # A thousand and one are TensorFlow's; were they others, scoring would find all predictions one off.
+    offset = preprocessing.class_offset or (1 if count == CLASSES + 1 else 0)
     if count - offset != CLASSES:
-        hint = "give labels, a file with the label of each class"
-        if count in (CLASSES, CLASSES + 1):
-            hint = f"give class_offset = {count - CLASSES}"
+        known = count in (CLASSES, CLASSES + 1)
+        hint = f"give class_offset = {count - CLASSES}" if known else "give labels, a file with the label of each class"
         raise UsageError(
             f"the model has {count:,} classes, less a class_offset of {offset}, where ImageNet has {CLASSES:,}: {hint}"
         )

@@ -30,6 +30,8 @@ LabelMap = tuple[str, bytes]
 
 # Runs of equal bytes are what label maps are made of: they take half of the space, and of the time, of zlib's choice.
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+# As a share of a side: one more column of a grid of 32.
+_STRIDES = 1 / 32
 _ELSE = "predict with it yourself and give --predictions"
 
 
@@ -91,14 +93,19 @@ class Segmenter:
                 f"the model's scores ({described({self._name: output})}) may have their classes on either of two axes: "
                 f"{_ELSE}"
             )
-        self._shape = output.shape[1:]
         self._scores = bool(axes)
+        self._dimensions = output.ndim
         self._last = axes == [3] or (not axes and output.ndim == 4 and output.shape[1] != 1)
-        self._width, self._height = inputs.width, inputs.height
-        self._upsample = self._upsampling(preprocessing.upsample, *self._planes(output[0]).shape[1:])
+        self._width, self._height, self._upsample = inputs.width, inputs.height, preprocessing.upsample
+        self._upsampling(self._planes(output[0]))
 
-    def _upsampling(self, stated: str | None, height: int, width: int) -> str | None:
-        """How outputs of this size get the frame's; None where they have it. Raises UsageError where it is not said."""
+    def _upsampling(self, planes: NDArray[Any]) -> str | None:
+        """How outputs of this size get the frame's; None where they have it. Raises UsageError where it is not said.
+
+        A noised model may have another size than the model as it is: pooling in ceil mode adds a row and a column.
+        """
+        height, width = planes.shape[1:]
+        stated = self._upsample
         sizes = f"{width}x{height} pixels for {self._width}x{self._height}"
         if (width, height) == (self._width, self._height):
             return None
@@ -119,13 +126,13 @@ class Segmenter:
     def read(self, outputs: Outputs, images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[LabelMap]]:
         """The label map of each image, for each kind alike; of equal scores, the model's lower class wins."""
         found = outputs[self._name]
-        if found.shape != (len(images), *self._shape):
+        if len(found) != len(images) or found.ndim != self._dimensions:
             raise UsageError(
-                f"the model's output for {len(images)} images ({described({self._name: found})}) is not as many of the "
-                "one for the first: give batch = 1"
+                f"the model's outputs ({described({self._name: found})}) are not {len(images)} of those for the first "
+                "image: give batch = 1"
             )
         read = self._best if self._scores else self._chosen
-        rows = [(image.key, _png(read(self._planes(own), image.key))) for image, own in zip(images, found, strict=True)]
+        rows = [(image.key, _png(read(self._planes(own)))) for image, own in zip(images, found, strict=True)]
         return [rows for _ in kinds]
 
     def _planes(self, own: NDArray[Any]) -> NDArray[Any]:
@@ -134,24 +141,26 @@ class Segmenter:
             return own[None]
         return np.moveaxis(own, -1, 0) if self._last else own
 
-    def _best(self, planes: NDArray[Any], key: str) -> NDArray[np.uint8]:
+    def _best(self, planes: NDArray[Any]) -> NDArray[np.uint8]:
+        upsample = self._upsampling(planes)
         known = [(plane, label) for plane, label in zip(planes, self._labels.tolist(), strict=True) if label >= 0]
-        if self._upsample is not None and self._upsample in LINEAR:
-            return best(known, self._height, self._width, LINEAR[self._upsample])
+        if upsample is not None and upsample in LINEAR:
+            return best(known, self._height, self._width, LINEAR[upsample])
         return nearest(best(known, *planes.shape[1:]), self._height, self._width)
 
-    def _chosen(self, planes: NDArray[Any], key: str) -> NDArray[np.uint8]:
+    def _chosen(self, planes: NDArray[Any]) -> NDArray[np.uint8]:
+        self._upsampling(planes)
         classes = planes[0].astype(np.int64)
-        strange = classes[(classes != planes[0]) | (classes < 0) | (classes >= len(self._labels))]
+        strange = planes[0][(classes != planes[0]) | (classes < 0) | (classes >= len(self._labels))]
         if strange.size:
             raise UsageError(
-                f"the model's map for {key} has {strange[0]}, and its classes are 0 to {len(self._labels) - 1}: give "
+                f"the model's map has {strange[0]:g}, and its classes are 0 to {len(self._labels) - 1}: give "
                 "labels, a file with the train id of each of its classes"
             )
         labels = self._labels[classes]
         if labels.min() < 0:
             raise UsageError(
-                f"the model's map for {key} has the class {classes[labels < 0][0]}, which labels has -1 for: {_ELSE}"
+                f"the model's map has the class {classes[labels < 0][0]}, which labels has -1 for: {_ELSE}"
             )
         return nearest(labels.astype(np.uint8), self._height, self._width)
 
@@ -175,7 +184,8 @@ def _is_map(output: NDArray[Any]) -> bool:
 
 
 def _proportional(size: tuple[int, int], frame: tuple[int, int]) -> bool:
-    """Whether sides are those of a frame at some scale, each within a pixel."""
-    least = max(whole / (side + 1) for side, whole in zip(size, frame, strict=True))
-    most = min(whole / max(side - 1, 0.5) for side, whole in zip(size, frame, strict=True))
+    """Whether sides are those of a frame at some scale, each within a pixel or what a network's strides may add."""
+    slack = [max(1, side * _STRIDES) for side in size]
+    least = max(whole / (side + more) for side, more, whole in zip(size, slack, frame, strict=True))
+    most = min(whole / max(side - more, 0.5) for side, more, whole in zip(size, slack, frame, strict=True))
     return least <= most

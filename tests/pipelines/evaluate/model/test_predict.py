@@ -131,7 +131,10 @@ def test_background_and_reordered_classes_become_labels(shards: Shards, tmp_path
     # Backgrounds that would win everything
     background = np.concatenate([np.zeros((3, 1), np.float32), WEIGHTS - 50], axis=1)
     model = colour_model(tmp_path / "background.onnx", background)
-    assert "give class_offset = 1" in refused(shards, model, RGB, tmp_path / "b")
+    for number, offset in enumerate((0, 1)):
+        predict_plain(shards, model, replace(RGB, class_offset=offset), tmp_path / f"b{number}", 1)
+        assert top_five(tmp_path / f"b{number}", "pil_bilinear") == plain
+    assert "give class_offset = 1" in refused(shards, model, replace(RGB, class_offset=2), tmp_path / "b")
     order = np.random.default_rng(2).permutation(1000)
     shuffled = colour_model(tmp_path / "shuffled.onnx", np.concatenate([WEIGHTS[:, order], 9 + 0 * WEIGHTS], axis=1))
     labels = (*order.tolist(), *[-1] * 1000)

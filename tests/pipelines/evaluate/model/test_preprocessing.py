@@ -100,6 +100,8 @@ def test_each_head_has_the_thresholds_of_its_own_evaluation(model: Path) -> None
         ("batch = 0", "batch must be a whole number of at least 1"),
         ("batch = 1.5", "batch must be a whole number of at least 1"),
         ("nms_iou = 2", "nms_iou must be a number from 0 to 1"),
+        ("output = 1", "output must be the name of an output"),
+        ('upsample = "cubic"', 'upsample must be "bilinear" or "bilinear_corners" or "nearest"'),
         ("labels = 3", "labels must be the path of a file"),
         ('labels = "none.txt"', "none.txt cannot be read"),
         ('geometry = "centre"', 'geometry must be "crop" or "squash" or'),
@@ -128,9 +130,9 @@ def test_labels_are_relative_to_the_toml(model: Path) -> None:
     assert read_preprocessing(model, {}).labels == (7, -1, 999, -1)
     assert "give one of them" in refused(model, {"class_offset": 1})
     labels.write_text("7\n1000\n")
-    assert "labels.txt, line 2: '1000' is no label" in refused(model)
-    labels.write_text("7\n8\n7\n")
-    assert "label 7 more than once" in refused(model)
+    assert "labels.txt, line 2: '1000' is neither a label" in refused(model)
+    labels.write_text("7\n\n8 9\n")
+    assert "labels.txt, line 3: '8 9' is neither a label" in refused(model)
 
 
 def test_what_shards_are_made_with_may_be_stated(model: Path) -> None:
