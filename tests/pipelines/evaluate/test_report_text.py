@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.evaluate.advice import Advice
 from pipelines.evaluate.report import text, words
+from pipelines.evaluate.report.page import page
 from pipelines.evaluate.report.row import row
 from pipelines.evaluate.results import Results, as_json
 from tests.pipelines.evaluate.made import MODEL, PIXELS, made, whole
@@ -23,6 +24,27 @@ HEADS = {
     **{"decode": "Decode", "resize": "Resize", "color": "Color Mode", "pool": "Ceil Mode", "upsample": "Upsample"},
     "boxes": "Post-processing",
 }
+
+
+def test_classes_have_their_own_table() -> None:
+    results = made("miou", {"ffmpeg": 0.01, "fp16": 0.02})
+    assert "| class |" not in text.markdown(results)
+    assert "iou" not in as_json(results)["variants"]["fp16"]
+    theirs: dict[str, dict[str, float]] = {
+        "pil": {"road": 90, "wall": 40},
+        "ffmpeg": {"road": 85, "wall": 40},
+        "fp16": {"road": 87.5, "sky": 1},
+    }
+    reference, *lines = [replace(line, by_class=theirs[line.name]) for line in (results.reference, *results.lines)]
+    results = replace(results, reference=reference, lines=lines)
+    table = [line for line in text.markdown(results).splitlines() if line.startswith(("| road", "| wall", "| sky"))]
+    assert table == ["| road | 90.00 | +5.00 | `ffmpeg` |", "| wall | 40.00 | – |  |"]
+    assert as_json(results)["variants"]["fp16"]["iou"] == theirs["fp16"]
+    html = page(results, [])
+    assert re.findall(r'data-class="(\w+)".*?<td>([\d.]+)</td><td>(.*?)</td><td>(.*?)</td>', html) == [
+        ("road", "90.00", "+5.00", "ffmpeg"),
+        ("wall", "40.00", "–", ""),
+    ]
 
 
 @pytest.fixture(scope="module")

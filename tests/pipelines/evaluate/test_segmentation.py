@@ -11,7 +11,9 @@ from PIL import Image
 from sklearn.metrics import jaccard_score
 
 from pipelines.errors import UsageError
-from pipelines.evaluate.segmentation import Segmentation
+from pipelines.evaluate.results import Unscored
+from pipelines.evaluate.scores import Scores
+from pipelines.evaluate.segmentation import NAMES, Segmentation
 from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap
 from tests.conftest import Command
@@ -45,10 +47,32 @@ def test_miou_is_scikit_learn_s(towns: Shards, truths: dict[str, LabelMap], tmp_
     theirs = {n: jaccard_score(true[valid], p[valid], average="macro") for n, p in flat.items()}
     assert score.figures["miou"] == pytest.approx(theirs["v"])
     assert score.comparison.delta == pytest.approx(theirs["r"] - theirs["v"])
+    occurring = sorted({*true[valid].tolist(), *flat["v"][valid].tolist()})
+    each = jaccard_score(true[valid], flat["v"][valid], average=None, labels=occurring)
+    assert len(occurring) < 19
+    assert score.by_class == pytest.approx({NAMES[label]: iou for label, iou in zip(occurring, each, strict=True)})
     assert score.comparison.low < score.comparison.delta < score.comparison.high
     right = {name: (predicted == true) & valid for name, predicted in flat.items()}
     assert score.lost.sum() == np.count_nonzero(right["r"] & ~right["v"])
     assert score.gained == np.count_nonzero(right["v"] & ~right["r"])
+
+
+def test_label_maps_that_are_the_reference_s_changed_nothing(
+    towns: Shards, truths: dict[str, LabelMap], tmp_path: Path
+) -> None:
+    names = ("pil", "nv12_opencv")
+    for name in names:
+        predict(tmp_path / name, truths, 1, 0.1)
+    paths = {name: tmp_path / name for name in names}
+
+    def unchanged() -> bool:
+        scores = Scores(lambda shards, reference: Segmentation(shards, reference, BOOTSTRAP))
+        scores.add(towns, paths)
+        return scores.results("m", towns, paths, Unscored(), ()).line("nv12_opencv").unchanged
+
+    assert unchanged()
+    Image.fromarray(np.zeros((48, 96), np.uint8)).save(tmp_path / "nv12_opencv" / f"{next(iter(truths))}.png")
+    assert not unchanged()
 
 
 def test_the_same_label_maps_do_not_differ(towns: Shards, truths: dict[str, LabelMap], tmp_path: Path) -> None:
@@ -98,4 +122,5 @@ def test_label_maps_are_scored_from_the_command_line(
     score = Segmentation(towns, folder / "pil", Bootstrap(200, 0)).score("nv12_opencv", folder / "nv12_opencv")
     assert mine["miou"] == pytest.approx(100 * score.figures["miou"])
     assert mine["p"] == score.comparison.p < 0.05
+    assert np.mean(list(mine["iou"].values())) == pytest.approx(mine["miou"])
     assert "mIoU" in (tmp_path / "report" / "report.html").read_text()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,6 +79,50 @@ def test_a_file_that_is_not_there_and_one_that_is_elsewhere(tmp_path: Path) -> N
         other = everywhere(tmp_path / "in" / "m.onnx", [name, *NAMES[1:]])
         with pytest.raises(UsageError, match="outside of its own folder"):
             model_sha256(other)
+
+
+def test_links_are_followed_where_onnx_runtime_follows_them(tmp_path: Path) -> None:
+    """Each answer is ONNX Runtime's own."""
+    weights = numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float32), "w")
+    image, out = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("image", "out"))
+    graph = helper.make_graph([helper.make_node("Conv", ["image", "w"], ["out"])], "g", [image], [out], [weights])
+    whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    for name in ("blobs", "elsewhere"):
+        (tmp_path / name).mkdir()
+    onnx.save_model(
+        whole, tmp_path / "blobs" / "m", save_as_external_data=True, location="m.onnx_data", size_threshold=0
+    )
+    data = (tmp_path / "blobs" / "m.onnx_data").rename(tmp_path / "blobs" / "d")
+    (tmp_path / "elsewhere" / "d").write_bytes(data.read_bytes())
+    found = {}
+    for name, own, theirs in (
+        ("cache", "../blobs/m", "../blobs/d"),  # as the Hugging Face Hub's
+        ("model", "../blobs/m", None),
+        ("weights", None, "../blobs/d"),
+        ("both", "../blobs/m", "../elsewhere/d"),
+        ("inside", None, "d"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "d").write_bytes(data.read_bytes())
+        for file, link in (("m.onnx", own), ("m.onnx_data", theirs)):
+            if link:
+                (folder / file).symlink_to(link)
+            else:
+                (folder / file).write_bytes((tmp_path / "blobs" / ("m" if file == "m.onnx" else "d")).read_bytes())
+        try:
+            onnxruntime.InferenceSession(str(folder / "m.onnx"), providers=["CPUExecutionProvider"])
+        except onnxruntime.capi.onnxruntime_pybind11_state.Fail:
+            with pytest.raises(UsageError, match="a link that leads out of its folder, which ONNX Runtime refuses"):
+                model_files(folder / "m.onnx")
+            found[name] = False
+        else:
+            assert model_files(folder / "m.onnx") == [folder / "m.onnx", folder / "m.onnx_data"]
+            found[name] = True
+    assert found == {"cache": True, "model": True, "weights": False, "both": False, "inside": True}
+    (tmp_path / "link.onnx").symlink_to("inside/m.onnx")
+    with pytest.raises(UsageError, match=r"which is not there: give --model .*/inside/m\.onnx, which it leads to"):
+        model_files(tmp_path / "link.onnx")
 
 
 @given(st.data())
