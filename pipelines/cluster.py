@@ -16,6 +16,11 @@ class Ray:
         self.cluster = cluster
         self._started: ModuleType | None = None
 
+    @property
+    def running(self) -> bool:
+        """Whether it has been started or joined."""
+        return self._started is not None
+
     def engine(self) -> ModuleType:
         """The engine's module, with Ray running. Raises RunError where Ray cannot be started or joined."""
         from pipelines import engine

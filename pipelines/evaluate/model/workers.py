@@ -73,7 +73,8 @@ class OnRay:
         if count < 2 and not address:
             yield from HERE.work(job, pieces, count)
             return
-        say("starting Ray" if not address else f"joining Ray at {address}")
+        if not self._ray.running:
+            say(f"joining Ray at {address}" if address else "starting Ray")
         engine = self._ray.engine()
         if address:
             engine.check_nodes(_problem_here, job, _sees(job))
