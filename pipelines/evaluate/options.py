@@ -55,7 +55,7 @@ class Options:
 
     shards: str = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH", under="what is scored")
     predictions: str | None = option("a file for each variant, named after it", metavar="DIR", one_of="scored")
-    model: str | None = option("an ONNX model to run on every variant", metavar="FILE", one_of="scored")
+    model: str | None = option("an ONNX or TFLite model to run on every variant", metavar="FILE", one_of="scored")
     variants: tuple[str, ...] = option(
         "only these variants; default: all", default=(), flag="--variant", metavar="NAME"
     )

@@ -135,7 +135,7 @@ def _open(folder: Path, form: Form, made_by: Mapping[str, Any], names: Iterable[
         about = {"device": "cpu", "failed": {}, **json.loads(path.read_text("utf-8"))} if path.is_file() else None
         failed = {name: (str(of), str(reason)) for name, (of, reason) in about["failed"].items()} if about else {}
         kept = Kept(folder, form, made_by, dict(about["variants"]) if about else {}, failed)
-        differences = list(_differences({name: about[name] for name in made_by}, made_by)) if about else []
+        differences = list(_differences(about, made_by)) if about else []
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{path} is damaged: delete {folder}, or give another --output") from None
     if differences and kept.done:
@@ -151,7 +151,7 @@ def _open(folder: Path, form: Form, made_by: Mapping[str, Any], names: Iterable[
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     for name, value in new.items():
-        if old[name] == value:
+        if old.get(name) == value:
             continue
         if name == "preprocessing":  # of which an earlier version knew less, and None is not stated
             if keys := [key for key in value if old[name].get(key) != value[key]]:

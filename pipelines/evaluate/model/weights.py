@@ -1,8 +1,8 @@
 """Which files a model is: its own, and those in which exporters put large weights; their digest and their size.
 
 The names stand in the model, wherever a tensor does (`external_data` in onnx.proto). They are read from protobuf's wire
-format, as the runtime that will load the model has no function for it. Refuses a name that leads out of the model's
-folder, and a file that is not there.
+format, as the runtime that will load the model has no function for it. A TFLite model is one file. Refuses a name that
+leads out of the model's folder, and a file that is not there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
 _KEY, _VALUE = 1, 2  # of an entry
 # Levels of graphs inside of nodes inside of graphs; ONNX Runtime takes no more than 100 levels of protobuf.
 _DEEPEST = 100
+# Of models that have all weights inside, in a format that is no protobuf.
+_ALONE = frozenset({".tflite"})
 _VARINT, _EIGHT, _LENGTH, _FOUR = 0, 1, 2, 5  # protobuf's types on the wire
 _BLOCK = 1 << 20
 
@@ -47,6 +49,8 @@ def model_sha256(model: Path) -> str:
 
 def model_files(model: Path) -> list[Path]:
     """The model's own file, and those that it keeps weights in, in order. Raises UsageError, and OSError."""
+    if model.suffix.lower() in _ALONE:
+        return [model]
     return [model, *sorted(_beside(model, name) for name in _locations(model))]
 
 
