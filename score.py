@@ -52,9 +52,10 @@ def _score(words: Sequence[str]) -> int:
     device = options.device if options.device != "cpu" else None
     for_a_model = {
         **options.preprocessing,
-        "threads": options.threads,
         "calibration": options.noise.calibration,
         "device": device,
+        "workers": options.cluster.workers,
+        "threads": options.threads,
     }
     first = next((name for name, value in for_a_model.items() if value is not None and name != "class_offset"), None)
     if options.model is None and first:
@@ -63,7 +64,6 @@ def _score(words: Sequence[str]) -> int:
     for_making = {
         "dataset": options.dataset,
         "limit": options.limit,
-        "workers": options.cluster.workers,
         **{name.replace("_", "-"): value for name, value in vars(options.target).items()},
     }
     making = {"source": options.inputs.source, "dry-run": options.dry_run or None, **for_making}

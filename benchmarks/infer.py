@@ -11,6 +11,7 @@ ratios counts; what is spent once (a model loaded, a first image) is in neither,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import time
@@ -25,13 +26,16 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from benchmarks import running
+from pipelines.cluster import Ray
 from pipelines.evaluate.model.cells import plain_cells
 from pipelines.evaluate.model.inputs import Inputs
+from pipelines.evaluate.model.pieces import pixels
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import read_preprocessing
 from pipelines.evaluate.model.runtimes import Input
-from pipelines.evaluate.model.through import pixels
+from pipelines.evaluate.model.workers import OnRay, Workers
 from pipelines.evaluate.shards import Shards, open_shards
+from pipelines.options import Cluster
 from pipelines.text import table
 
 Batch = NDArray[np.float32]
@@ -59,7 +63,8 @@ def measure(images: Sequence[bytes], models: Sequence[Path] = (), rounds: int = 
     cpus = len(os.sched_getaffinity(0))
     rows: list[Sequence[str]] = [("model", "images", "bare loop, images/s", "over shards, images/s", "ratio")]
     found = []
-    with running.temporary() as folder:
+    with running.temporary() as folder, contextlib.closing(Ray(Cluster())) as ray:
+        workers = OnRay(ray)
         for model in models or _networks(Path(folder)):
             loop = _Loop(model, cpus)
             few = max(32, len(images))
@@ -70,7 +75,9 @@ def measure(images: Sequence[bytes], models: Sequence[Path] = (), rounds: int = 
             bare, ours = [], []
             for number in range(rounds):
                 bare.append(loop.run(tensors, more))
-                once, all_ = (_predicted(each, model, Path(folder, f"{model.stem}-{number}")) for each in shards)
+                once, all_ = (
+                    _predicted(each, model, Path(folder, f"{model.stem}-{number}"), workers) for each in shards
+                )
                 ours.append(all_ - once)
             ratio = statistics.median(theirs / mine for theirs, mine in zip(bare, ours, strict=True))
             speeds = (f"{more / statistics.median(seconds):,.1f}" for seconds in (bare, ours))
@@ -121,11 +128,11 @@ def _shards(images: Sequence[bytes], count: int, folder: Path) -> Shards:
     return open_shards(folder / "out")
 
 
-def _predicted(shards: Shards, model: Path, folder: Path) -> float:
+def _predicted(shards: Shards, model: Path, folder: Path, workers: Workers) -> float:
     """Seconds that it takes to predict all of some shards, loading included."""
     output = folder / shards.root.parent.parent.name
     began = time.monotonic()
-    predict(shards, plain_cells(shards, model), read_preprocessing(model, {}), output, threads=None)
+    predict(shards, plain_cells(shards, model), read_preprocessing(model, {}), output, workers=workers)
     return time.monotonic() - began
 
 

@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files, and folders of them, that appear whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,17 +13,36 @@ from pipelines.errors import RunError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, which takes its place once the block has ended well.
+    """A path beside `path` to write a file or folder to, which takes its place once the block has ended well.
 
     Raises RunError where it cannot be written.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove(partial)
         yield partial
+        if path.is_dir():  # which nothing can take the place of
+            remove(path)
         os.replace(partial, path)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror or error}); nothing is lost, try again") from None
     finally:
         with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+            remove(partial)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, where there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def copy(source: Path, path: Path) -> None:
+    """Copy a file, or a folder with all that is in it."""
+    if source.is_dir():
+        shutil.copytree(source, path)
+    else:
+        shutil.copyfile(source, path)

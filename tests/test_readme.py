@@ -19,8 +19,7 @@ from generators.registry import METHODS, STAGES
 from generators.variant import GROUPS
 from manifests.schema import MOST_SHARDS
 from manifests.untrusted import LARGEST_JSON, MOST_ROWS
-from pipelines import store
-from pipelines.generate import engine
+from pipelines import engine, store
 from tests import ROOT
 from tests.conftest import Command
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from generators.geometry import frame
 from generators.variant import DEFAULT_REFERENCE, Variant
 from manifests.verify import variant_folders
+from pipelines.cluster import Ray
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.preprocessing import Preprocessing, beside, wanted_geometry
 from pipelines.evaluate.options import Options
@@ -82,10 +83,10 @@ class Maker:
         """How many images each variant will have."""
         return len(self._found.samples)
 
-    def make(self, names: Sequence[str]) -> None:
+    def make(self, names: Sequence[str], ray: Ray) -> None:
         """Make what is missing of these variants, and the reference."""
         try:
-            made = make(self._generate(["reference", *names]))
+            made = make(self._generate(["reference", *names]), ray)
         except UsageError as error:
             raise UsageError(f"the shards cannot be made as generate.py makes them: {error}") from None
         assert made is not None  # no dry run was asked for
@@ -117,7 +118,7 @@ class Maker:
             samples_per_shard=there.get("samples_per_shard"),
             image_format=there.get("image_format", "png"),
             limit=given.limit,
-            cluster=given.cluster,
+            cluster=given.run_by,
         )
 
 

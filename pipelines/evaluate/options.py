@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.command import group, option, positive, whole
+from pipelines.errors import UsageError
 from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option, limit_option
 
 Triple = tuple[float, float, float]
@@ -54,7 +55,7 @@ class Options:
 
     shards: str = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH", under="what is scored")
     predictions: str | None = option("a file for each variant, named after it", metavar="DIR", one_of="scored")
-    model: str | None = option("an ONNX model to run on every variant", metavar="FILE", one_of="scored")
+    model: str | None = option("an ONNX or TFLite model to run on every variant", metavar="FILE", one_of="scored")
     variants: tuple[str, ...] = option(
         "only these variants; default: all", default=(), flag="--variant", metavar="NAME"
     )
@@ -73,7 +74,9 @@ class Options:
     noise: Noise = group(Noise, "the model, where no TOML file beside it says so")
     stated: Stated = group(Stated)
     threads: int | None = option(type=positive, metavar="N")
-    device: Literal["cpu", "cuda"] = option("default: images one at a time, all CPUs, %(default)s", default="cpu")
+    device: Literal["cpu", "cuda"] = option(
+        "default: one image at a time, on %(default)s; --threads is an older name of --workers", default="cpu"
+    )
 
     class_offset: int | None = option(
         "taken off every predicted class; 1 where 0 is background", type=int, metavar="N", under="predictions"
@@ -93,6 +96,14 @@ class Options:
     )
 
     cluster: Cluster = group(Cluster)
+
+    @property
+    def run_by(self) -> Cluster:
+        """Who does the work. Raises UsageError where the two names of one number say two."""
+        workers = self.cluster.workers
+        if None not in (workers, self.threads) and workers != self.threads:
+            raise UsageError(f"--workers {workers} and --threads {self.threads} are one number: give --workers alone")
+        return replace(self.cluster, workers=workers or self.threads)
 
     @property
     def preprocessing(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ What can be refused is refused before a model runs, and no report is written bef
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -75,29 +76,29 @@ def _of_model(options: Options) -> Results | None:
     """The results of a model, with what they need of shards, noised models and predictions; None for the plan alone."""
     from pipelines.evaluate.scored_model import ScoredModel  # imports what only a model needs
 
-    model = ScoredModel(options)
-    _check_suited(options, model.dataset)
-    plan = model.plan()
-    if options.dry_run:
-        print(plan)
-        return None
-    say(plan)
-    model.prepare()
-    _check_examples(options.example, model.wanted)
-    _annotations(options, model.wanted)
-    if model.dataset in CLASSIFIED:
-        labelled(model.wanted)
-    model.extend(model.asked)
-    scores = Scores(partial(_task, options, model.most))
-    while True:
-        shards, paths = model.scored, model.paths
-        scores.add(shards, paths)
-        results = scores.results(_name(options), shards, paths, model.unscored, ())
-        more = [parse(name, model.base) for name in results.missing if model.can_make(name)]
-        if not more:
-            return results
-        say(f"compositions of the worst methods: {', '.join(variant.name for variant in more)}")
-        model.extend(more)
+    with contextlib.closing(ScoredModel(options)) as model:
+        _check_suited(options, model.dataset)
+        plan = model.plan()
+        if options.dry_run:
+            print(plan)
+            return None
+        say(plan)
+        model.prepare()
+        _check_examples(options.example, model.wanted)
+        _annotations(options, model.wanted)
+        if model.dataset in CLASSIFIED:
+            labelled(model.wanted)
+        model.extend(model.asked)
+        scores = Scores(partial(_task, options, model.most))
+        while True:
+            shards, paths = model.scored, model.paths
+            scores.add(shards, paths)
+            results = scores.results(_name(options), shards, paths, model.unscored, ())
+            more = [parse(name, model.base) for name in results.missing if model.can_make(name)]
+            if not more:
+                return results
+            say(f"compositions of the worst methods: {', '.join(variant.name for variant in more)}")
+            model.extend(more)
 
 
 def _check_suited(options: Options, dataset: str) -> None:

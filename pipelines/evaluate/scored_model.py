@@ -13,6 +13,7 @@ from pathlib import Path
 from generators.boxes import NONE
 from generators.registry import Method
 from generators.variant import GROUPS, Variant, VariantError, expand, parse
+from pipelines.cluster import Ray
 from pipelines.errors import UsageError
 from pipelines.evaluate.making import Maker
 from pipelines.evaluate.model.calibration import calibration, too_few
@@ -23,6 +24,7 @@ from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import check_geometry, read_preprocessing
 from pipelines.evaluate.model.readers import kind_for
 from pipelines.evaluate.model.runtimes import open_session
+from pipelines.evaluate.model.workers import HERE, OnRay, Workers
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.predictions import ABOUT
 from pipelines.evaluate.results import Unscored
@@ -52,6 +54,9 @@ class ScoredModel:
         self.paths: dict[str, Path] = {}
         folder = Path(options.output)
         self._predictions = folder / "predictions"
+        self._ray = Ray(options.run_by)
+        alone = options.run_by.workers == 1 and not options.cluster.address
+        self._workers: Workers = HERE if alone else OnRay(self._ray)
         self._models = NoisedModels(self.path, folder / "models" / self.path.stem, self._calibration)
         self._check_model()
         self._refuse()
@@ -59,7 +64,9 @@ class ScoredModel:
     def _check_model(self) -> None:
         """Raises UsageError where the model does not load, or does not suit the dataset or the shards to be made."""
         kind_for(self.dataset, self.preprocessing)
-        session = open_session(self._models.as_it_is, self.preprocessing.layout, self._options.device)
+        # A cluster's GPU is not this machine's.
+        device = "cpu" if self._options.cluster.address else self._options.device
+        session = open_session(self._models.as_it_is, self.preprocessing.layout, device)
         if self._shards is None:
             pixels = self._required_maker().blank()
             inputs = fitting(session.input, self.preprocessing, pixels)
@@ -89,6 +96,10 @@ class ScoredModel:
         for note in shards.notes:
             say(note)
         return shards
+
+    def close(self) -> None:
+        """Leave what was started for it."""
+        self._ray.close()
 
     def _required_maker(self) -> Maker:
         assert self._maker is not None
@@ -168,7 +179,7 @@ class ScoredModel:
             cells,
             self.preprocessing,
             self._predictions,
-            threads=self._options.threads,
+            workers=self._workers,
             device=self._options.device,
         )
         self.reasons |= failed
@@ -204,7 +215,7 @@ class ScoredModel:
         if not lacking:
             return
         assert self._maker is not None  # or what is lacking was refused
-        self._maker.make(lacking)
+        self._maker.make(lacking, self._ray)
         noised = [parse(name, self.base) for name in self.paths]
         self._shards = open_shards(self.root).with_noise(noised)
         check_geometry(self._shards, self.preprocessing)

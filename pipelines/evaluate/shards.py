@@ -205,15 +205,35 @@ class Shards:
         """
         variant = self.variants[name]
         for shard in _holding(variant, wanted):
+            yield from self._of_shard(variant, shard, wanted)
+
+    def of_shard(self, variant: ScoredVariant, number: int, places: range) -> Iterator[Stored]:
+        """The samples at these places of one of a variant's shards, in order. Raises RunError as `stored` does."""
+        shard = variant.summary["shards"][number]
+        left = len(places)
+        for stored in self._of_shard(variant, shard, None, places):
+            left -= 1
+            yield stored
+        if left:
             path = variant.folder / str(shard["name"])
-            if wanted is None and path.is_file() and path.stat().st_size != shard["bytes"]:
-                raise RunError(f"{path} does not have the {shard['bytes']:,} bytes of its manifest: run verify.py")
-            known = {str(self.config["image_format"]), "cls", "json", LABEL_MAP}
-            try:
-                with open(path, "rb") as file, Tar(file) as tar:
-                    yield from _stored(tar, known, wanted)
-            except (OSError, EOFError, tarfile.TarError) as error:
-                raise RunError(f"{path} cannot be read ({first_line(error)}): run verify.py") from None
+            raise RunError(f"{path} does not have its {shard['samples']:,} samples: run verify.py")
+
+    def _of_shard(
+        self,
+        variant: ScoredVariant,
+        shard: Mapping[str, Any],
+        wanted: Collection[str] | None,
+        places: range | None = None,
+    ) -> Iterator[Stored]:
+        path = variant.folder / str(shard["name"])
+        if wanted is None and path.is_file() and path.stat().st_size != shard["bytes"]:
+            raise RunError(f"{path} does not have the {shard['bytes']:,} bytes of its manifest: run verify.py")
+        known = {str(self.config["image_format"]), "cls", "json", LABEL_MAP}
+        try:
+            with open(path, "rb") as file, Tar(file) as tar:
+                yield from _stored(tar, known, wanted, places)
+        except (OSError, EOFError, tarfile.TarError) as error:
+            raise RunError(f"{path} cannot be read ({first_line(error)}): run verify.py") from None
 
     def pixels(self, stored: Stored) -> NDArray[np.uint8]:
         """A sample's image as RGB uint8 of shape (height, width, 3)."""
@@ -280,15 +300,18 @@ def _holding(variant: ScoredVariant, wanted: Collection[str] | None) -> Iterator
         yield shards[number]
 
 
-def _stored(tar: Tar, known: Collection[str], wanted: Collection[str] | None) -> Iterator[Stored]:
-    key, members = "", dict[str, bytes]()
+def _stored(tar: Tar, known: Collection[str], wanted: Collection[str] | None, places: range | None) -> Iterator[Stored]:
+    """A tar's samples: those `wanted`, and those at these `places` among all, where they are given."""
+    key, members, place = "", dict[str, bytes](), -1
     for member in tar:
         own, _, extension = member.name.partition(".")
         if own != key:
             if members:
                 yield Stored(key, members)
-            key, members = own, {}
-        if extension in known and (wanted is None or own in wanted):
+            key, members, place = own, {}, place + 1
+            if places is not None and place >= places.stop:
+                return
+        if extension in known and (wanted is None or own in wanted) and (places is None or place in places):
             members[extension] = tar.content(member)
     if members:
         yield Stored(key, members)

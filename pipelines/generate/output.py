@@ -212,7 +212,8 @@ class Output:
         with self.draft() as draft:
             summary = write_table(self._records(recipe, shards), draft.file)
             self.commit(draft, folder / TABLE)
-        for name, data in descriptions(summary).items():
+        # The manifest last: where it is, all of a variant is.
+        for name, data in sorted(descriptions(summary).items(), key=lambda described: described[0] == SUMMARY):
             self.write(folder / name, data)
         return summary
 

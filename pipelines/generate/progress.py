@@ -12,19 +12,20 @@ from tqdm import tqdm
 from pipelines.progress import TICK, say
 
 if TYPE_CHECKING:  # which imports Ray, and is not needed to say that nothing is left to do
-    from pipelines.generate.engine import Finished
+    from pipelines.engine import Finished
+    from pipelines.generate.shard import Task
 
 
-def follow(results: Iterable[Finished | None], total: int) -> None:
+def follow(results: Iterable[Finished[Task, int] | None], total: int) -> None:
     """Show progress while shards are finished: a bar on a terminal, a line every few seconds otherwise."""
     began = last = time.monotonic()
     made = failed = 0
     with tqdm(total=total, unit="img", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
         for result in results:
             if result is not None:
-                made += len(result.task.samples)
-                failed += result.failed
-                bar.update(len(result.task.samples))
+                made += len(result.piece.samples)
+                failed += result.result
+                bar.update(len(result.piece.samples))
                 if failed:
                     bar.set_postfix(failed=failed)
             now = time.monotonic()

@@ -8,10 +8,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -20,7 +19,7 @@ from generators.registry import Method
 from generators.variant import Variant, VariantError, expand
 from manifests.schema import CARD, MOST_SHARDS, Recipe
 from manifests.untrusted import MOST_ROWS
-from pipelines.command import stop
+from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import report
 from pipelines.generate.card import alike, card, read_summaries
@@ -30,33 +29,14 @@ from pipelines.generate.options import Options
 from pipelines.generate.output import Output
 from pipelines.generate.plan import plan, remaining, shard_count
 from pipelines.generate.progress import follow
-from pipelines.generate.shard import Job
+from pipelines.generate.shard import Job, Task
 from pipelines.generate.sources import Sample
 from pipelines.generate.sources.find import Found, find
 from pipelines.generate.target import choose_geometry
+from pipelines.generate.work import make as make_shard
+from pipelines.generate.work import problem_here, recipes_here
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
-
-
-class _Ray:
-    """The engine, imported and started when it is first needed: that takes seconds."""
-
-    def __init__(self, options: Options) -> None:
-        self._options = options
-        self._started: ModuleType | None = None
-
-    def engine(self) -> ModuleType:
-        """The engine's module, with Ray running. Raises RunError where Ray cannot be started or joined."""
-        from pipelines.generate import engine
-
-        self._started = engine
-        engine.start(self._options.cluster.address, self._options.cluster.workers)
-        signal.signal(signal.SIGTERM, stop)  # Ray has put a handler of its own in its place
-        return engine
-
-    def close(self) -> None:
-        if self._started:
-            self._started.stop()
 
 
 @dataclass(frozen=True)
@@ -83,16 +63,16 @@ def generate(options: Options) -> int:
     return int(made.failed)
 
 
-def make(options: Options) -> Made | None:
-    """Make what is missing of the asked variants; None where no more than the plan was asked for."""
-    with contextlib.closing(_Ray(options)) as ray:
+def make(options: Options, ray: Ray | None = None) -> Made | None:
+    """Make what is missing of the asked variants, on `ray` or one of its own; None where a plan alone was asked for."""
+    with contextlib.ExitStack() as stack:
         try:
-            return _generate(options, ray)
+            return _generate(options, ray or stack.enter_context(contextlib.closing(Ray(options.cluster))))
         except (KeyboardInterrupt, SystemExit):
             raise RunError("stopped: whole shards are kept, and the same command continues") from None
 
 
-def _generate(options: Options, ray: _Ray) -> Made | None:
+def _generate(options: Options, ray: Ray) -> Made | None:
     geometry, size = choose_geometry(options.dataset, options.target)
     base, variants = _variants(options, geometry, ray)
     if options.dataset == "cityscapes":
@@ -119,7 +99,7 @@ def _generate(options: Options, ray: _Ray) -> Made | None:
 
 
 def _make(
-    options: Options, variants: Sequence[Variant], found: Found, config: Config, output: Output, ray: _Ray
+    options: Options, variants: Sequence[Variant], found: Found, config: Config, output: Output, ray: Ray
 ) -> Made:
     recipes = _recipes(config, variants, ray)
     shards = shard_count(len(found.samples), config.samples_per_shard)
@@ -143,12 +123,12 @@ def _check_shards(samples: int, per_shard: int) -> None:
         raise UsageError(f"--samples-per-shard {per_shard}: give {MOST_ROWS} or less")
 
 
-def _recipes(config: Config, variants: Sequence[Variant], ray: _Ray) -> dict[str, Recipe]:
+def _recipes(config: Config, variants: Sequence[Variant], ray: Ray) -> dict[str, Recipe]:
     """What decides each variant's bytes, by name; where a GPU has a part in it, as the machine with the GPU says."""
     on_gpu = [variant for variant in variants if config.needs_gpu(variant)]
     recipes = {variant.name: config.recipe(variant) for variant in variants if variant not in on_gpu}
     if on_gpu:
-        recipes |= {recipe.name: recipe for recipe in ray.engine().gpu_recipes(config, on_gpu)}
+        recipes |= {recipe.name: recipe for recipe in ray.engine().ask_gpu(recipes_here, config, on_gpu)}
     return {variant.name: recipes[variant.name] for variant in variants}
 
 
@@ -158,7 +138,7 @@ def _run(
     samples: Sequence[Sample],
     job: Job,
     done: Mapping[str, set[int]],
-    ray: _Ray,
+    ray: Ray,
 ) -> bool:
     """Make the shards that are not done; whether there were any."""
     per_shard = job.config.samples_per_shard
@@ -170,13 +150,19 @@ def _run(
     say(f"shards to make: {shards:,}, variants: {len(variants)}; starting Ray")
     engine = ray.engine()
     if options.cluster.address:
-        engine.check_nodes(job, samples[0])
-    cpu_tasks, gpu_tasks = (plan(samples, per_shard, some, done) for some in lanes)
-    follow(engine.run(cpu_tasks, gpu_tasks, job, options.cluster.workers, options.shard_timeout, TICK), images)
+        engine.check_nodes(problem_here, job, samples[0])
+    on_cpus, on_gpus = (plan(samples, per_shard, some, done) for some in lanes)
+    make, limit = partial(make_shard, limit=options.shard_timeout), options.shard_timeout
+    work = engine.Work(make, job, _called, limit, ", which --shard-timeout can raise")
+    follow(engine.run(work, on_cpus, on_gpus, options.cluster.workers, TICK), images)
     return True
 
 
-def _variants(options: Options, geometry: str, ray: _Ray) -> tuple[Variant, list[Variant]]:
+def _called(task: Task) -> str:
+    return f"shard {task.shard}"
+
+
+def _variants(options: Options, geometry: str, ray: Ray) -> tuple[Variant, list[Variant]]:
     """The reference and the asked variants. Raises UsageError for what is none, or cannot run."""
     try:
         gpu = None

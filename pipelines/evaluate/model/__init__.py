@@ -1,1 +1,1 @@
-"""A model in: shards through ONNX Runtime into prediction files."""
+"""A model in: shards through ONNX Runtime or LiteRT into prediction files."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from generators.boxes import NONE, BoxNoise
@@ -43,6 +43,11 @@ class Cell:
     @property
     def name(self) -> str:
         return self.variant.name
+
+    def absolute(self) -> Cell:
+        """The same for another process, whose current folder may be another."""
+        variant = replace(self.variant, folder=self.variant.folder.absolute())
+        return replace(self, variant=variant, model=replace(self.model, path=self.model.path.absolute()))
 
     @property
     def key(self) -> tuple[str, str, BoxNoise]:

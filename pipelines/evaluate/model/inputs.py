@@ -115,8 +115,10 @@ def _stored(values: NDArray[np.float64], takes: Input) -> NDArray[Any]:
     stored = np.dtype(np.int32) if takes.dtype.itemsize == 8 else takes.dtype
     low, high = max(np.iinfo(takes.dtype).min, np.iinfo(stored).min), np.iinfo(stored).max
     if takes.scale is not None:
-        # Halves away from 0, as TensorFlow Lite rounds (tflite/kernels/internal/quantization_util: TfLiteRound).
-        steps = np.copysign(np.floor(np.abs(values / takes.scale) + 0.5), values) + takes.zero_point
+        # Divided in single precision, and halves away from 0, as TensorFlow Lite's reference does (AffineQuantize in
+        # tflite/kernels/internal/reference/quantize.h): for a scale of 1/127.5 and such a mean, all pixels are halves.
+        ratios = (values.astype(np.float32) / np.float32(takes.scale)).astype(np.float64)
+        steps: NDArray[np.float64] = np.copysign(np.floor(np.abs(ratios) + 0.5), ratios) + takes.zero_point
         return steps.clip(low, high).astype(stored)
     if not _are_whole(values, low, high):
         zero = 0 if high >= 255 else 128

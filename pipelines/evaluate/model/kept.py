@@ -1,8 +1,9 @@
 """Predictions that are kept for reuse: one file a variant, and beside them `predictions.json`, what made them.
 
-A file gets its real name when it is whole, and is used again only where the model, its preprocessing, ONNX Runtime,
-the device, the pixels and the noise are those that made it. Refuses a folder that holds anything else's predictions:
-nothing is overwritten.
+A file, or a folder of them, gets its real name when it is whole, and is used again only where the model, its
+preprocessing, its runtime, the device, the pixels and the noise are those that made it. What is whole of predictions
+that are not lies in a folder of parts until they are. Refuses a folder that holds anything else's predictions: nothing
+is overwritten.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.readers import Form
 from pipelines.evaluate.predictions import ABOUT
 from pipelines.evaluate.shards import Shards
-from pipelines.files import replacing
+from pipelines.files import copy, remove, replacing
 
 
 def origin(
@@ -38,16 +39,7 @@ def origin(
     return {"model": model.sha256, "preprocessing": stated, **runtime, "shards": config, "device": device}
 
 
-class Draft:
-    """Predictions in the making: rows are added, and in the end kept, unless they are given up."""
-
-    def __init__(self) -> None:
-        self.rows: list[Any] = []
-        self.given_up = False
-
-
-class _GivenUpError(Exception):
-    """Ends a draft that is not to be kept."""
+_PARTS = ".parts"
 
 
 @dataclass(frozen=True)
@@ -69,30 +61,33 @@ class Kept:
 
     def has(self, cell: Cell) -> bool:
         """Whether there are predictions of these very pixels, model and boxes."""
-        return self.done.get(cell.name) == cell.sha256 and self.path(cell.name).is_file()
+        return self.done.get(cell.name) == cell.sha256 and self.path(cell.name).exists()
 
     def reason(self, cell: Cell) -> str | None:
         """Why there can be none, where that is known."""
         of, reason = self.failed.get(cell.name, ("", ""))
         return reason if of == cell.sha256 else None
 
-    @contextlib.contextmanager
-    def drafting(self, cell: Cell) -> Iterator[Draft]:
-        """A cell's predictions to be written; they are kept once the block has ended well."""
-        with contextlib.suppress(_GivenUpError), self._writing(cell) as path:
-            draft = Draft()
-            yield draft
-            if draft.given_up:
-                raise _GivenUpError
-            part = path.with_suffix(".part")
-            self.form.write(draft.rows, part)
-            self.form.join([part], path)
-            part.unlink()
+    @property
+    def parts(self) -> Path:
+        """The folder of what is whole of predictions that are not: `<Cell.sha256>/<part><suffix>`."""
+        return self.folder / _PARTS
+
+    def join(self, cell: Cell, parts: Sequence[str]) -> None:
+        """Keep the predictions that these parts are, in their order."""
+        folder = self.parts / cell.sha256
+        with self._writing(cell) as partial:
+            self.form.join([folder / f"{part}{self.form.suffix}" for part in parts], partial)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Remove all parts."""
+        shutil.rmtree(self.parts, ignore_errors=True)
 
     def copy(self, source: Cell, cell: Cell) -> None:
         """Keep a cell's predictions for another one that cannot differ."""
         with self._writing(cell) as partial:
-            shutil.copyfile(self.path(source.name), partial)
+            copy(self.path(source.name), partial)
 
     def fail(self, cell: Cell, reason: str, *, forever: bool) -> None:
         """Keep no predictions of a cell, whatever had its name before; and the reason, where it holds `forever`."""
@@ -100,7 +95,7 @@ class Kept:
         if forever:
             self.failed[cell.name] = cell.sha256, reason
         self.write()
-        self.path(cell.name).unlink(missing_ok=True)
+        remove(self.path(cell.name))
 
     @contextlib.contextmanager
     def _writing(self, cell: Cell) -> Iterator[Path]:
@@ -140,7 +135,7 @@ def _open(folder: Path, form: Form, made_by: Mapping[str, Any], names: Iterable[
         about = {"device": "cpu", "failed": {}, **json.loads(path.read_text("utf-8"))} if path.is_file() else None
         failed = {name: (str(of), str(reason)) for name, (of, reason) in about["failed"].items()} if about else {}
         kept = Kept(folder, form, made_by, dict(about["variants"]) if about else {}, failed)
-        differences = list(_differences({name: about[name] for name in made_by}, made_by)) if about else []
+        differences = list(_differences(about, made_by)) if about else []
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{path} is damaged: delete {folder}, or give another --output") from None
     if differences and kept.done:
@@ -148,13 +143,15 @@ def _open(folder: Path, form: Form, made_by: Mapping[str, Any], names: Iterable[
     strange = next((found for name in names if (found := kept.path(name)).exists()), None)
     if strange and (about is None or differences):
         raise UsageError(f"{strange} is there, and no {ABOUT} that says what made it: give another --output")
+    if about is None or differences:
+        kept.clear()
     kept.write()
     return kept
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     for name, value in new.items():
-        if old[name] == value:
+        if old.get(name) == value:
             continue
         if name == "preprocessing":  # of which an earlier version knew less, and None is not stated
             if keys := [key for key in value if old[name].get(key) != value[key]]:

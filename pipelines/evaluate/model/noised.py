@@ -23,6 +23,7 @@ from generators.registry import LIBRARIES, Method
 from manifests.provenance import code_sha256
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.model.cells import Noised, as_it_is
+from pipelines.evaluate.model.runtimes import runtime_of
 from pipelines.evaluate.model.weights import model_sha256
 from pipelines.files import replacing
 
@@ -69,6 +70,7 @@ class NoisedModels:
         """
         if not methods:
             return self.as_it_is
+        _check_noise(self.model)
         name = "+".join(method.token for method in methods)
         path = self.folder / f"{name}.onnx"
         facts = self._facts(methods)
@@ -117,6 +119,12 @@ class NoisedModels:
         return [{"method": method.token, **change._asdict()} for change in changes]
 
 
+def _check_noise(model: Path) -> None:
+    """Raises DoesNotApplyError for a model of a runtime that takes no noise."""
+    if why := runtime_of(model).NO_NOISE:
+        raise DoesNotApplyError(why)
+
+
 def _about(path: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """What is written of a variant that is there, whole and made as `facts` say; None if it is not."""
     try:
@@ -160,6 +168,7 @@ def nodes_changed(model: Path, methods: Sequence[Method]) -> list[str]:
     from generators.models import graph
     from generators.models.precision import quantised
 
+    _check_noise(model)
     try:
         loaded = graph.load(model)
     except graph.ModelError as error:

@@ -2,33 +2,32 @@
 
 Classification shards give `<name>.parquet` (`key`, `top5`: labels 0-999, best first), COCO shards `<name>.json` (COCO
 results, boxes in source pixels). Pixels that are the same are run once for each model, and read once for all that are
-loaded. Refuses a model that does not suit the shards, or whose outputs are no numbers; what fails with noise alone is a
-reason, and nothing else fails with it.
+loaded. What has been predicted of a variant is kept piece by piece, so that it goes on from there. Refuses a model that
+does not suit the shards, or whose outputs are no numbers; what fails with noise alone is a reason, and nothing else
+fails with it.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-
-import cv2
 
 from generators.boxes import NONE
 from pipelines.errors import UsageError
-from pipelines.evaluate.model.cells import Cell, Noised
+from pipelines.evaluate.model.cells import Cell
 from pipelines.evaluate.model.inputs import Inputs, fitting
-from pipelines.evaluate.model.kept import open_kept, origin
+from pipelines.evaluate.model.kept import Kept, open_kept, origin
+from pipelines.evaluate.model.pieces import Job, Outcome, Piece, alike, loaded, pixels
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.readers import Kind, Reader, kind_for
-from pipelines.evaluate.model.runtimes import Session, open_session, runtime_of
-from pipelines.evaluate.model.through import Setting, Through, images_of, pixels, read_through
 from pipelines.evaluate.model.weights import model_files
+from pipelines.evaluate.model.workers import HERE, Workers
 from pipelines.evaluate.shards import Shards
 from pipelines.progress import Advance, counted, say
 
-# Bytes of the models that are loaded together, unless one alone has more.
-_LOADED = 2**31
+# Bytes of the models that a worker has loaded together, unless one alone has more.
+_LOADED = 2**30
 
 
 def predict(
@@ -37,46 +36,43 @@ def predict(
     preprocessing: Preprocessing,
     folder: Path,
     *,
-    threads: int | None,
+    workers: Workers = HERE,
     device: str = "cpu",
 ) -> dict[str, str]:
     """Write the predictions of `cells` into `folder`, but for those that are there; why a noised one has none, by name.
 
-    One cell at least is of the model as it is, and `shards` has a variant of each cell's name. Uses `threads` CPUs, all
-    for None, and in each of them the memory of a run; predictions do not depend on their number. Raises UsageError
-    where the model as it is, its preprocessing, the shards and the folder do not belong together, and RunError where
-    shards cannot be read or predictions not be written.
+    One cell at least is of the model as it is, and `shards` has a variant of each cell's name. Predictions
+    do not depend on the `workers`. Raises UsageError where the model as it
+    is, its preprocessing, the shards and the folder do not belong together, and RunError where shards cannot be read or
+    predictions not be written.
     """
-    plain = next(cell.model for cell in cells if not cell.model.name)
+    plain = next(cell for cell in cells if not cell.model.name)
     kind = kind_for(shards.dataset, preprocessing)
     if preprocessing.head is None and any(cell.boxes != NONE for cell in cells):
         raise UsageError("box noise is for detectors, and the model has no head: leave its methods out")
-    made_by = origin(shards, plain, preprocessing, runtime_of(plain.path).versions(device), device)
-    with open_kept(folder, kind.form, made_by, {*shards.variants, *(cell.name for cell in cells)}) as kept:
+    runtime = workers.versions(plain.model.path, device)
+    made_by = origin(shards, plain.model, preprocessing, runtime, device)
+    with open_kept(folder.absolute(), kind.form, made_by, {*shards.variants, *(cell.name for cell in cells)}) as kept:
         failed = {cell.name: reason for cell in cells if (reason := kept.reason(cell))}
         wanted = [cell for cell in cells if not kept.has(cell) and cell.name not in failed]
         if len(wanted) < len(cells):
             say(f"{len(cells) - len(wanted)} of {len(cells)} variants are predicted already")
         if wanted:
-            session = open_session(plain, preprocessing.layout, device)
-            inputs, reader = _first(shards, session, preprocessing, kind)
-            cpus = threads or len(os.sched_getaffinity(0))
-            setting = Setting(shards, inputs, reader, kept, preprocessing.batch, cpus)
-            cv2.setNumThreads(1)  # there is a thread for each CPU already
-
-            def loaded(model: Noised) -> Session:
-                return session if model.key == plain.key else open_session(model, preprocessing.layout, device)
-
-            failed |= _Run(setting, loaded, wanted, [cell for cell in cells if kept.has(cell)]).predict()
+            inputs, reader = _first(shards, plain, preprocessing, kind)
+            run = _Run(kept, [cell.absolute() for cell in wanted], [cell for cell in cells if kept.has(cell)])
+            layout, batch = preprocessing.layout, preprocessing.batch
+            job = Job(shards, run.cells, inputs, reader, kind.form, kept.parts, layout, batch, device)
+            failed |= run.predict(job, workers)
         return {cell.name: failed[cell.name] for cell in cells if cell.name in failed}
 
 
-def _first(shards: Shards, session: Session, preprocessing: Preprocessing, kind: Kind) -> tuple[Inputs, Reader]:
+def _first(shards: Shards, plain: Cell, preprocessing: Preprocessing, kind: Kind) -> tuple[Inputs, Reader]:
     """How images go in and outputs come out, settled with the first image before hours of work."""
     stored = next(shards.stored(shards.reference.name), None)
     if stored is None:
         raise UsageError(f"{shards.reference.folder} has no images")
     image = pixels(shards, stored)
+    session = loaded(plain.model, preprocessing.layout, "cpu")
     inputs = fitting(session.input, preprocessing, image)
     batch = inputs.batch(1)
     inputs.place(stored.key, shards.info(stored), image, batch[0])
@@ -90,85 +86,122 @@ def _first(shards: Shards, session: Session, preprocessing: Preprocessing, kind:
 class _Run:
     """Predicts what is `wanted`, each thing once, where some cells are `there`."""
 
-    def __init__(
-        self, setting: Setting, loaded: Callable[[Noised], Session], wanted: Sequence[Cell], there: Sequence[Cell]
-    ) -> None:
-        self._setting, self._loaded = setting, loaded
-        self._first: list[Cell] = []
+    def __init__(self, kept: Kept, wanted: Sequence[Cell], there: Sequence[Cell]) -> None:
+        self._kept = kept
         self._twins: dict[str, list[Cell]] = {}
         self._reasons: dict[str, str] = {}
+        # The model as it is has given outputs that are no numbers.
+        self._refusal: str | None = None
+        # What has come of each cell's pieces, by name; None where that is not known yet.
+        self._outcomes: dict[str, dict[Piece, Outcome | None]] = {}
         sources = {cell.key: cell for cell in there[::-1]}
+        self.cells: dict[str, Cell] = {}
         for cell in wanted:
             twin = sources.setdefault(cell.key, cell)
             if twin is cell:
-                self._first.append(cell)
+                self.cells[cell.name] = cell
                 continue
             what = "the pixels and the model" if cell.model.name else "the pixels"
             say(f"{cell.name} has {what} of {twin.name}, and is given its predictions")
             if twin in there:
-                setting.kept.copy(twin, cell)
+                kept.copy(twin, cell)
             else:
                 self._twins.setdefault(twin.name, []).append(cell)
 
-    def predict(self) -> dict[str, str]:
+    def predict(self, job: Job, workers: Workers) -> dict[str, str]:
         """Predict all; why a noised cell has no predictions, by name."""
-        readings = {cell.key[:2]: images_of(cell) for cell in self._first}
-        with counted(sum(readings.values()), "img", "images predicted") as advance:
-            for load in _loads(self._first):
-                sessions = self._sessions(load)
-                some = [cell for cell in load if cell.model.key in sessions]
-                for cells in _alike(some, lambda cell: cell.variant.pixels_sha256):
-                    self._read(cells, sessions, advance)
+        planned = [self._lacking(piece, job) for piece in _pieces(list(self.cells.values()), job)]
+        pieces = [piece for piece in planned if piece.cells]
+        for cell in self.cells.values():
+            self._outcomes.setdefault(cell.name, {})
+            self._settle(cell)
+        total = sum(piece.images * len(job.models(piece)) for piece in pieces)
+        with counted(total, "img", "images predicted") as advance:
+            for done in workers.work(job, self._left(pieces), len(pieces)):
+                if done is None:
+                    advance("", 0)
+                else:
+                    self._take(*done, job, advance)
+        if self._refusal:
+            raise UsageError(self._refusal)
+        self._kept.clear()
         return self._reasons
 
-    def _sessions(self, cells: Sequence[Cell]) -> dict[str, Session]:
-        """The models of some cells, loaded, by key; those that cannot be are a reason."""
-        sessions = {}
-        for own in _alike(cells, lambda cell: cell.model.key):
-            model = own[0].model
-            try:
-                sessions[model.key] = self._loaded(model)
-            except UsageError as error:  # the model as it is, which no reason would do for, is loaded already
-                self._fail(own, f"{model.name}: {error}", forever=False)
-        return sessions
+    def _lacking(self, piece: Piece, job: Job) -> Piece:
+        """A piece for the cells alone that have no part of it yet."""
+        lacking = []
+        for name in piece.cells:
+            there = job.part(self.cells[name], piece).exists()
+            self._outcomes.setdefault(name, {})[replace(piece, cells=())] = Outcome() if there else None
+            if not there:
+                lacking.append(name)
+        return replace(piece, cells=tuple(lacking))
 
-    def _read(self, cells: Sequence[Cell], sessions: Mapping[str, Session], advance: Advance) -> None:
-        """Predict cells that have their pixels in common. Raises UsageError where the model as it is fails on them."""
-        models = [
-            Through(own[0].model, sessions[own[0].model.key], own) for own in _alike(cells, lambda cell: cell.model.key)
-        ]
-        read_through(self._setting, models, advance)
-        for model in models:
-            if model.reason is None:
-                for cell in model.cells:
-                    for twin in self._twins.get(cell.name, ()):
-                        self._setting.kept.copy(cell, twin)
-            elif model.model.name:
-                self._fail(model.cells, model.reason, forever=not model.failed)
-        for model in models:
-            if model.reason is not None and not model.model.name:
-                raise UsageError(model.reason)
+    def _left(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """The pieces, when each one's turn comes, without the cells that have been given up by then."""
+        for piece in pieces:
+            cells = tuple(name for name in piece.cells if name not in self._reasons)
+            if cells:
+                yield replace(piece, cells=cells)
 
-    def _fail(self, cells: Sequence[Cell], reason: str, *, forever: bool) -> None:
-        for cell in cells:
+    def _take(self, piece: Piece, outcomes: Mapping[str, Outcome], job: Job, advance: Advance) -> None:
+        for model, cells in job.models(piece).items():
+            advance(cells[0].name, piece.images)
+            for cell in cells:
+                self._outcomes[cell.name][replace(piece, cells=())] = outcomes[model]
+                self._settle(self.cells[cell.name])
+
+    def _settle(self, cell: Cell) -> None:
+        """Keep a cell's predictions, or why there are none, once that is known."""
+        outcomes = self._outcomes[cell.name]
+        known = [outcome for outcome in outcomes.values() if outcome]
+        failed = next((outcome.failed for outcome in known if outcome.failed), None)
+        if cell.name in self._reasons or (failed is None and len(known) < len(outcomes)):
+            return
+        reason = failed or _reason(cell, known)
+        if reason is None:
+            self._kept.join(cell, [piece.place for piece in outcomes])
+            for twin in self._twins.get(cell.name, ()):
+                self._kept.copy(cell, twin)
+        elif cell.model.name:
             for own in (cell, *self._twins.get(cell.name, ())):
                 self._reasons[own.name] = reason
-                self._setting.kept.fail(own, reason, forever=forever)
+                self._kept.fail(own, reason, forever=failed is None)
+        else:
+            self._refusal = self._refusal or reason
 
 
-def _alike(cells: Iterable[Cell], key: Callable[[Cell], str]) -> Iterable[list[Cell]]:
-    """The cells that have a key in common, in the order of the first of them."""
-    found: dict[str, list[Cell]] = {}
-    for cell in cells:
-        found.setdefault(key(cell), []).append(cell)
-    return found.values()
+def _reason(cell: Cell, outcomes: Iterable[Outcome]) -> str | None:
+    """Why outputs are no predictions, in one line; None where they are."""
+    broken = [outcome for outcome in outcomes if outcome.broken]
+    if not broken:
+        return None
+    what = "NaN" if any(outcome.nan for outcome in broken) else "infinity"
+    count, images = sum(outcome.broken for outcome in broken), int(cell.variant.summary["totals"]["samples"])
+    share = f"{count:,} of {images:,} images of {cell.variant.folder.name}"
+    found = f"gives {what} for {share} (first: {broken[0].first})"
+    if not cell.model.name:
+        return f"the model {found}: is its preprocessing right?"
+    half = "fp16" in cell.model.name.split("+")
+    return f"{cell.model.name} {found}: the model {'overflows in half precision' if half else 'does not bear it'}"
+
+
+def _pieces(cells: Sequence[Cell], job: Job) -> Iterator[Piece]:
+    """All that is to be predicted, cells with the same pixels together."""
+    for load in _loads(cells):
+        for own in alike(load, lambda cell: cell.variant.pixels_sha256).values():
+            names = tuple(cell.name for cell in own)
+            for number, shard in enumerate(own[0].variant.summary["shards"]):
+                samples = int(shard["samples"])
+                for first in range(0, samples, job.at_once):
+                    yield Piece(number, first, min(first + job.at_once, samples), names)
 
 
 def _loads(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
     """The cells of models that are loaded together."""
     load: list[Cell] = []
     size = 0
-    for own in _alike(cells, lambda cell: cell.model.key):
+    for own in alike(cells, lambda cell: cell.model.key).values():
         more = sum(path.stat().st_size for path in model_files(own[0].model.path))
         if load and size + more > _LOADED:
             yield load

@@ -1,9 +1,10 @@
 """Which files a model is: its own, and those in which exporters put large weights; their digest and their size.
 
 The names stand in the model, wherever a tensor does (`external_data` in onnx.proto). They are read from protobuf's wire
-format, as the runtime that will load the model has no function for it. Refuses what ONNX Runtime refuses: a name that
-leads out of the model's folder, a file that is not there, and a link to a file elsewhere. Where the model itself is a
-link, as in the Hugging Face Hub's cache, its weights may lie below the folder that it leads to.
+format, as the runtime that will load the model has no function for it. A TFLite model is one file. Refuses what ONNX
+Runtime refuses: a name that leads out of the model's folder, a file that is not there, and a link to a file elsewhere.
+Where the model itself is a link, as in the Hugging Face Hub's cache, its weights may lie below the folder that it leads
+to.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
 _KEY, _VALUE = 1, 2  # of an entry
 # Levels of graphs inside of nodes inside of graphs; ONNX Runtime takes no more than 100 levels of protobuf.
 _DEEPEST = 100
+# Of models that have all weights inside, in a format that is no protobuf.
+_ALONE = frozenset({".tflite"})
 _VARINT, _EIGHT, _LENGTH, _FOUR = 0, 1, 2, 5  # protobuf's types on the wire
 _BLOCK = 1 << 20
 
@@ -48,6 +51,8 @@ def model_sha256(model: Path) -> str:
 
 def model_files(model: Path) -> list[Path]:
     """The model's own file, and those that it keeps weights in, in order. Raises UsageError, and OSError."""
+    if model.suffix.lower() in _ALONE:
+        return [model]
     return [model, *sorted(_beside(model, name) for name in _locations(model))]
 
 

@@ -90,7 +90,7 @@ def _model(options: Options) -> Path:
     assert options.model is not None
     model = Path(options.model)
     if not model.is_file():
-        raise UsageError(f"--model {model} is no file: give an ONNX model")
+        raise UsageError(f"--model {model} is no file: give an ONNX or TFLite model")
     if "://" in options.output:
         raise UsageError(f"--output {options.output}: noised models are written to a disk, give a path")
     output_place(options.output)  # refuses one that a Ray job would lose

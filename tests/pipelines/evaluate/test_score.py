@@ -319,6 +319,7 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
         (["--shards", "SHARDS", "--predictions", "p", "--variant", "pil_lancsoz"], "did you mean pil_lanczos"),
         (["--shards", "SHARDS", "--predictions", "p", "--mean", "1,2"], "neither one number nor three"),
         (["--shards", "SHARDS", "--predictions", "p", "--scale", "1"], "--scale is of use with --model only"),
+        (["--shards", "SHARDS", "--predictions", "p", "--workers", "1"], "--workers is of use with --model only"),
         (["--shards", "SHARDS", "--predictions", "predictions", "--example", "zebra"], "--example zebra: no such key"),
         (["--shards", "SHARDS", "--model", "m.onnx"], "--model m.onnx is no file"),
         (["--shards", "SHARDS", "--model", "m.onnx", "--boxes", "shard"], "--boxes is of use with --predictions only"),

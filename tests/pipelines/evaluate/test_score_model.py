@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +21,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
@@ -33,7 +37,7 @@ TOML = 'mean = [0.5, 0.5, 0.5]\nstd = [0.25, 0.25, 0.25]\nscale = "1/255"\nchann
 ASKED = "opencv,ffmpeg,dali_fast,pil_nearest,opencv_area,nv12_ascend,ceil_mode,upsample_nearest,fp16,int8,int8_tensor"
 
 
-def network(path: Path) -> Path:
+def network(path: Path, width: int = 16) -> Path:
     """A classifier of a thousand classes with max-pooling, upsampling and two convolutions, of random weights."""
     draw = np.random.default_rng(7)
 
@@ -58,7 +62,7 @@ def network(path: Path) -> Path:
         helper.make_node("Gemm", ["f", "w3"], ["out"], transB=1),
     ]
     scales = numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales")
-    parameters = [weights("w1", 16, 3, 3, 3), weights("w2", 24, 16, 3, 3), weights("w3", 1000, 24), scales]
+    parameters = [weights("w1", width, 3, 3, 3), weights("w2", 24, width, 3, 3), weights("w3", 1000, 24), scales]
     graph = helper.make_graph(
         nodes,
         "net",
@@ -228,13 +232,56 @@ def test_killed_anywhere_the_same_line_gives_the_same_report(
     assert {name: data.replace(here, there) for name, data in mine.items()} == theirs
 
 
+def workers_of(cluster: Mapping[str, str]) -> list[psutil.Process]:
+    """The processes that are at a piece of work for a cluster."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if (
+                process.name().startswith("ray::_work")
+                and process.environ()["RAY_AUTH_TOKEN"] == cluster["RAY_AUTH_TOKEN"]
+            ):
+                found.append(process)
+    return found
+
+
+def test_a_killed_worker_and_the_number_of_workers_make_no_difference(
+    world: Path, joined: dict[str, str], tmp_path: Path
+) -> None:
+    """A worker costs no more than what it was at."""
+    shutil.copy(world / "net.toml", tmp_path / "slow.toml")
+    network(tmp_path / "slow.onnx", 300)
+
+    def words(name: str, *more: str) -> list[str]:
+        given = words_for(world, tmp_path, "opencv_area,pil_nearest,fp16")
+        given[given.index("--model") + 1] = str(tmp_path / "slow.onnx")
+        given[given.index("--output") + 1] = str(tmp_path / name)
+        return [*given, *more]
+
+    with start(words("killed"), joined) as run:
+        wait_for_files(tmp_path / "killed" / "predictions", 1, run)  # the shards are there
+        while run.poll() is None and not (found := workers_of(joined)):
+            time.sleep(0.01)
+        found[0].kill()
+        _, said = run.communicate()
+    assert run.returncode == 0, said
+    assert re.search(r"images 0 to 35 of shard 0 lost its worker and is made again", said)
+    alone = {name: value for name, value in joined.items() if name != "RAY_ADDRESS"}
+    with start(words("alone", "--workers", "1"), alone) as run:
+        _, said = run.communicate()
+    assert run.returncode == 0, said
+    assert "Ray" not in said
+    theirs, mine = snapshot(tmp_path / "killed"), snapshot(tmp_path / "alone")
+    assert theirs == mine
+
+
 def wait_for_files(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
     """Wait until there are so many files, or the process has ended."""
     while process.poll() is None and sum(len(files) for _, _, files in os.walk(folder)) < count:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("words", [["--limit", "5"], ["--size", "48"], ["--workers", "1"], ["--dataset", "imagenet"]])
+@pytest.mark.parametrize("words", [["--limit", "5"], ["--size", "48"], ["--dataset", "imagenet"]])
 def test_what_is_for_making_shards_is_not_taken_in_silence(
     world: Path, whole: Path, command: Command, words: list[str]
 ) -> None:

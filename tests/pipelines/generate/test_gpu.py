@@ -18,11 +18,14 @@ from generators.pixels import dali_gpu
 from generators.variant import parse
 from manifests import provenance
 from manifests.schema import Recipe, Record
+from pipelines import engine
+from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
-from pipelines.generate import compare, engine, run
+from pipelines.generate import compare, run
 from pipelines.generate.config import Config, base_variant, describe
 from pipelines.generate.options import Options
 from pipelines.generate.sources.find import Found, find
+from pipelines.generate.work import recipes_here
 from pipelines.options import Cluster, Inputs
 from tests import ROOT
 from tests.conftest import Command
@@ -73,9 +76,9 @@ def test_a_cluster_is_asked_for_the_gpu_that_a_variant_or_the_reference_needs(
     monkeypatch.setattr(dali_gpu, "gpu_problem", lambda: pytest.fail("this machine was looked at"))
     cluster = Cluster(address="10.0.0.1:6379")
     options = Options(variants=(variant,), reference=reference, cluster=cluster, dry_run=True)
-    monkeypatch.setattr(run._Ray, "engine", lambda self: SimpleNamespace(gpus=lambda: 1))
+    monkeypatch.setattr(Ray, "engine", lambda self: SimpleNamespace(gpus=lambda: 1))
     assert run.generate(options) == 0
-    monkeypatch.setattr(run._Ray, "engine", lambda self: SimpleNamespace(gpus=lambda: 0))
+    monkeypatch.setattr(Ray, "engine", lambda self: SimpleNamespace(gpus=lambda: 0))
     with pytest.raises(UsageError, match="the cluster has none"):
         run.generate(options)
 
@@ -84,7 +87,7 @@ def test_a_gpu_that_ray_does_not_see_is_not_waited_for(found: Found, monkeypatch
     monkeypatch.setattr(engine, "gpus", lambda: 0)
     config = configured(found)
     with pytest.raises(RunError, match="CUDA shows a GPU but Ray, which asks NVML, none"):
-        engine.gpu_recipes(config, [parse("dali_gpu", config.base)])
+        engine.ask_gpu(recipes_here, config, [parse("dali_gpu", config.base)])
 
 
 def test_only_what_needs_a_gpu_has_it_in_its_provenance(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,3 +42,35 @@ def test_a_record_that_another_run_has_put_there_ends_this_one(tmp_path: Path) -
         assert output.finish(recipe, 1)["totals"]["samples"] == 2
         with pytest.raises(RunError, match=r"validation-00000-of-00001\.json was put there by another run"):
             output.finish(mine.recipe(mine.base), 1)
+
+
+def test_a_manifest_is_there_only_where_all_else_of_a_variant_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is written when the disk is full."""
+    found = find("sample", Inputs(), 2)
+    config = Config("sample", "crop", (64,), "pil", "png", 2, describe(found))
+    recipe = config.recipe(config.base)
+    with Output(Disk(str(tmp_path / "out"))).locked() as output:
+        output.begin({recipe.name: recipe}, overwrite=False)
+        job = Job(config, found.source, output, {recipe.name: recipe.sha256})
+        make_shard(Task(0, 1, found.samples, (config.base,)), job, {})
+        folder, commit = tmp_path / "out" / recipe.name, Output.commit
+        left = 0
+
+        def committing(output: Output, *words: Any) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            commit(output, *words)
+
+        monkeypatch.setattr(Output, "commit", committing)
+        for whole in range(3):
+            left = whole
+            with pytest.raises(OSError, match="No space left"):
+                output.finish(recipe, 1)
+            assert not (folder / "manifest.json").exists()
+        left = 3
+        output.finish(recipe, 1)
+        assert {path.name for path in folder.iterdir()} >= {"manifest.json", "manifest.parquet", "_info.json"}

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from manifests.derive import derive, read_records
 from manifests.schema import Recipe
+from pipelines.cluster import Ray
 from pipelines.errors import RunError
-from pipelines.generate.run import _Ray
 from pipelines.hub import client, published
 from pipelines.hub.options import PullOptions, RebuildOptions
 from pipelines.hub.published import ContradictionError
@@ -157,11 +157,11 @@ def test_a_set_that_agrees_on_a_hostile_recipe(
     pulled(folder)
     before = files(folder)
 
-    def no_ray(_: _Ray) -> None:
+    def no_ray(_: Ray) -> None:
         raise RunError("it would begin")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Ray, "engine", no_ray)
+        patch.setattr(Ray, "engine", no_ray)
         outcome(lambda: rebuild(RebuildOptions(NAME, ("all",), folder / "rebuilt", workers=1)))
     assert {path.relative_to(folder).parts[0] for path in files(folder) - before} <= {"rebuilt"}
 

@@ -6,7 +6,7 @@ Refuses models that do not take one batch of colour images.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Noised
 
 # A model's outputs by name, in its own order: floats as float32, whole numbers as they are. The first axis is the
@@ -60,7 +61,9 @@ class Session(Protocol):
 
 
 class Runtime(Protocol):
-    """A module of this package."""
+    """A module of this package. `NO_NOISE` is why noise cannot be put into its models; empty where it can."""
+
+    NO_NOISE: str
 
     def open_session(self, model: Noised, layout: str, device: str) -> Session: ...
 
@@ -74,7 +77,7 @@ def described(outputs: Outputs) -> str:
 
 
 # By the ending of a model's file; every other file is ONNX's to refuse.
-_RUNTIMES: Mapping[str, str] = MappingProxyType({})
+_RUNTIMES: Mapping[str, str] = MappingProxyType({".tflite": "tflite"})
 
 
 def runtime_of(model: Path) -> Runtime:
@@ -89,3 +92,16 @@ def open_session(model: Noised, layout: str, device: str) -> Session:
     Raises UsageError where its runtime is missing or cannot load it, and where its input is not what `layout` says.
     """
     return runtime_of(model.path).open_session(model, layout, device)
+
+
+def check_channels(model: str, shape: Sequence[int | str | None], layout: str) -> None:
+    """Raises UsageError where an input of this shape, of a model of this name, has not three channels as `layout` says.
+
+    A length that is no number above 0 is open, and may be three, unless the other layout's are.
+    """
+    lengths = [length if isinstance(length, int) and length > 0 else None for length in shape]
+    other = "nhwc" if layout == "nchw" else "nchw"
+    own, theirs = lengths[layout.index("c")], lengths[other.index("c")]
+    if own not in (None, 3) or (own is None and theirs == 3):
+        hint = f'give layout = "{other}"' if theirs == 3 else "it must take three channels"
+        raise UsageError(f"{model} takes {shape}, which is not {layout} with three channels: {hint}")

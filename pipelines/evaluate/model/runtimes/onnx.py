@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Noised
-from pipelines.evaluate.model.runtimes import Input, Outputs
+from pipelines.evaluate.model.runtimes import Input, Outputs, check_channels
+from pipelines.evaluate.model.runtimes.quiet import silence
 from pipelines.text import first_line
 
 _FLOATS: Mapping[str, Any] = {
@@ -36,6 +36,7 @@ _PROVIDERS: Mapping[str, Sequence[Any]] = {
     "cpu": [_CPU],
     "cuda": [(_CUDA, {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}), _CPU],
 }
+NO_NOISE = ""
 # Runs at a time on a GPU: one computes while another's images are copied.
 _ON_GPU = 2
 # onnxruntime's ORT_LOGGING_LEVEL_FATAL: what goes wrong is raised as well.
@@ -55,7 +56,7 @@ class OnnxSession:
         path = model.path
         self._name = path.name
         try:
-            with _silence():
+            with silence():
                 _share_memory(runtime)
                 options.add_session_config_entry("session.use_env_allocators", "1")
                 self._session = runtime.InferenceSession(str(path), options, providers=_PROVIDERS[device])
@@ -113,7 +114,7 @@ def _as_read(output: NDArray[Any]) -> NDArray[Any]:
 
 def _onnxruntime() -> Any:
     try:
-        with _silence():
+        with silence():  # it warns of GPUs that it cannot see, whatever its log level
             import onnxruntime
     except ImportError:
         raise UsageError("--model needs ONNX Runtime: pip install onnxruntime") from None
@@ -127,30 +128,13 @@ def _share_memory(runtime: Any) -> None:
     runtime.create_and_register_allocator(runtime.OrtMemoryInfo("Cpu", kind, 0, runtime.OrtMemType.DEFAULT), None)
 
 
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep stderr quiet: when imported, ONNX Runtime warns of GPUs that it cannot see, whatever its log level."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 def _input(model: str, inputs: Sequence[Any], layout: str) -> Input:
     """The one input that a user has to give: ONNX Runtime does not list those that have a value in the model."""
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _NUMBERS:
         raise UsageError(f"{model} does not take one batch of images as numbers; its inputs: {_listed(inputs)}")
     (one,) = inputs
     lengths = [length if isinstance(length, int) and length > 0 else None for length in one.shape]
-    other = "nhwc" if layout == "nchw" else "nchw"
-    own, theirs = lengths[layout.index("c")], lengths[other.index("c")]
-    if own not in (None, 3) or (own is None and theirs == 3):
-        hint = f'give layout = "{other}"' if theirs == 3 else "it must take three channels"
-        raise UsageError(f"{model} takes {one.shape}, which is not {layout} with three channels: {hint}")
+    check_channels(model, one.shape, layout)
     height, width = lengths[layout.index("h")], lengths[layout.index("w")]
     return Input(one.name, np.dtype(_NUMBERS[one.type]), lengths[0], height, width)
 

@@ -94,6 +94,6 @@ def constant_model(path: Path, outputs: Sequence[NDArray[np.float32]], image: Di
     return save(path, nodes, {**constants, "zero": np.array(0, np.float32)}, image, names)
 
 
-def predict_plain(shards: Shards, model: Path, preprocessing: Preprocessing, folder: Path, threads: int) -> None:
+def predict_plain(shards: Shards, model: Path, preprocessing: Preprocessing, folder: Path) -> None:
     """Every variant through a model as it is."""
-    assert predict(shards, plain_cells(shards, model), preprocessing, folder, threads=threads) == {}
+    assert predict(shards, plain_cells(shards, model), preprocessing, folder) == {}

@@ -209,7 +209,7 @@ def test_results_are_in_source_pixels(head: str, shards: Shards, tmp_path: Path)
     stated = YOLOX if head == "yolox" else NANODET
     outputs = [yolox_output(True)[None]] if head == "yolox" else nanodet_outputs(False)
     model = constant_model(tmp_path / "m.onnx", outputs, (1, 3, SIDE, SIDE))
-    predict_plain(shards, model, stated, tmp_path / "out", 1)
+    predict_plain(shards, model, stated, tmp_path / "out")
     results = json.loads((tmp_path / "out" / "pil_bilinear.json").read_text())
     assert {result["image_id"] for result in results} == set(SOURCES)
     for number, (width, height) in SOURCES.items():
@@ -296,7 +296,7 @@ def test_box_noise_is_what_it_is_by_hand(
     everything = replace(shards, variants={variant.name: variant for variant in named.values()})
     cells = [Cell(named[name], model, boxes) for name, boxes in NOISES.items()]
     stated = replace(YOLOX if head == "yolox" else NANODET, nms_iou=0.65)
-    assert predict(everything, cells, stated, tmp_path / "out", threads=2) == {}
+    assert predict(everything, cells, stated, tmp_path / "out") == {}
     assert "4 of 4 images predicted" in capfd.readouterr().err  # once for all kinds of noise
     seen = set()
     for name, boxes in NOISES.items():
@@ -315,7 +315,7 @@ def test_box_noise_is_what_it_is_by_hand(
 
 def refused(shards: Shards, model: Path, stated: Preprocessing, folder: Path) -> str:
     with pytest.raises(UsageError) as caught:
-        predict_plain(shards, model, stated, folder, 1)
+        predict_plain(shards, model, stated, folder)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -329,4 +329,4 @@ def test_what_a_detector_must_be_told(shards: Shards, tmp_path: Path) -> None:
     assert "--geometry keep_ratio --size 96,96, or --geometry letterbox --size 96" in message
     open_size = constant_model(tmp_path / "o.onnx", [yolox_output(True)[None]], (1, 3, "h", "w"))
     assert "give it, such as size = 416" in refused(shards, open_size, YOLOX, tmp_path / "d")
-    predict_plain(shards, open_size, replace(YOLOX, size=SIDE), tmp_path / "e", 1)
+    predict_plain(shards, open_size, replace(YOLOX, size=SIDE), tmp_path / "e")

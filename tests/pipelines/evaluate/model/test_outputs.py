@@ -148,9 +148,9 @@ def test_a_large_label_space_is_read_by_its_synsets(tmp_path: Path) -> None:
 def test_outputs_that_are_not_read_may_hold_anything(shards: Shards, tmp_path: Path) -> None:
     nothing = np.full((1, 64), np.nan, np.float32)
     model = constant_model(tmp_path / "m.onnx", [nothing, SCORES], (1, 3, "h", "w"))
-    predict_plain(shards.only([]), model, RGB, tmp_path / "out", 1)
+    predict_plain(shards.only([]), model, RGB, tmp_path / "out")
     with pytest.raises(UsageError, match="gives NaN for 48 of 48 images"):
-        predict_plain(shards.only([]), model, replace(RGB, output="out0", labels=tuple(range(64))), tmp_path / "nan", 1)
+        predict_plain(shards.only([]), model, replace(RGB, output="out0", labels=tuple(range(64))), tmp_path / "nan")
 
 
 def test_dictionaries_are_not_read(tmp_path: Path) -> None:

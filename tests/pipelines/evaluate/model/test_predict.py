@@ -28,10 +28,11 @@ from PIL import Image
 from generators.boxes import noise
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.model.cells import Cell, Noised, as_it_is, plain_cells
+from pipelines.evaluate.model.pieces import Job, Piece, pixels
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.model.through import pixels
-from pipelines.evaluate.shards import Shards, Stored, open_shards
+from pipelines.evaluate.model.workers import HERE, Done
+from pipelines.evaluate.shards import ScoredVariant, Shards, Stored, open_shards
 from tests import ROOT
 from tests.conftest import Command
 from tests.pipelines.evaluate.model.models import (
@@ -87,7 +88,7 @@ def top_five(folder: Path, variant: str) -> dict[str, list[int]]:
 
 def refused(shards: Shards, model: Path, preprocessing: Preprocessing, folder: Path) -> str:
     with pytest.raises(UsageError) as caught:
-        predict_plain(shards, model, preprocessing, folder, 1)
+        predict_plain(shards, model, preprocessing, folder)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -105,7 +106,7 @@ def test_classes_are_what_numpy_finds(shards: Shards, preprocessing: Preprocessi
     nhwc = preprocessing.layout == "nhwc"
     image: Dims = ("n", 32, 32, 3) if nhwc else ("n", 3, "h", "w")
     model = colour_model(tmp_path / "m.onnx", WEIGHTS, image, nhwc)
-    predict_plain(shards, model, preprocessing, tmp_path / "out", 1)
+    predict_plain(shards, model, preprocessing, tmp_path / "out")
     for name in NAMES:
         expected = {
             key: np.argsort(-(mean @ WEIGHTS))[:5].tolist() for key, mean in means(shards, name, preprocessing).items()
@@ -116,35 +117,35 @@ def test_classes_are_what_numpy_finds(shards: Shards, preprocessing: Preprocessi
 
 
 def test_a_fixed_batch_is_filled_up(shards: Shards, tmp_path: Path) -> None:
-    predict_plain(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "one", 1)
+    predict_plain(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "one")
     fixed = colour_model(tmp_path / "fixed.onnx", WEIGHTS, (4, 3, 32, 32))
     assert "give batch = 4" in refused(shards, fixed, RGB, tmp_path / "four")
-    predict_plain(shards, fixed, replace(RGB, batch=4), tmp_path / "four", 1)
+    predict_plain(shards, fixed, replace(RGB, batch=4), tmp_path / "four")
     assert refused(shards, fixed, replace(RGB, batch=2), tmp_path / "two")
     for name in NAMES:
         assert top_five(tmp_path / "four", name) == top_five(tmp_path / "one", name)
 
 
 def test_background_and_reordered_classes_become_labels(shards: Shards, tmp_path: Path) -> None:
-    predict_plain(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "plain", 1)
+    predict_plain(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "plain")
     plain = top_five(tmp_path / "plain", "pil_bilinear")
     # Backgrounds that would win everything
     background = np.concatenate([np.zeros((3, 1), np.float32), WEIGHTS - 50], axis=1)
     model = colour_model(tmp_path / "background.onnx", background)
     for number, offset in enumerate((0, 1)):
-        predict_plain(shards, model, replace(RGB, class_offset=offset), tmp_path / f"b{number}", 1)
+        predict_plain(shards, model, replace(RGB, class_offset=offset), tmp_path / f"b{number}")
         assert top_five(tmp_path / f"b{number}", "pil_bilinear") == plain
     assert "give class_offset = 1" in refused(shards, model, replace(RGB, class_offset=2), tmp_path / "b")
     order = np.random.default_rng(2).permutation(1000)
     shuffled = colour_model(tmp_path / "shuffled.onnx", np.concatenate([WEIGHTS[:, order], 9 + 0 * WEIGHTS], axis=1))
     labels = (*order.tolist(), *[-1] * 1000)
-    predict_plain(shards, shuffled, replace(RGB, labels=labels), tmp_path / "s", 1)
+    predict_plain(shards, shuffled, replace(RGB, labels=labels), tmp_path / "s")
     assert top_five(tmp_path / "s", "pil_bilinear") == plain
     assert "labels has 1,999 lines and the model 2,000 classes" in refused(
         shards, shuffled, replace(RGB, labels=labels[1:]), tmp_path / "t"
     )
     shifted = colour_model(tmp_path / "shifted.onnx", np.concatenate([9 + 0 * WEIGHTS[:, :1], WEIGHTS], axis=1))
-    predict_plain(shards, shifted, replace(RGB, class_offset=1), tmp_path / "o", 1)
+    predict_plain(shards, shifted, replace(RGB, class_offset=1), tmp_path / "o")
     assert top_five(tmp_path / "o", "pil_bilinear") == plain
 
 
@@ -157,7 +158,7 @@ def test_weights_in_a_file_of_their_own_are_part_of_the_model(shards: Shards, tm
     model, out = tmp_path / "m.onnx", tmp_path / "out"
     whole = onnx.load(colour_model(model, WEIGHTS))
     onnx.save_model(whole, model, save_as_external_data=True, location="weights.bin", size_threshold=0)
-    predict_plain(shards.only([]), model, RGB, out, 1)
+    predict_plain(shards.only([]), model, RGB, out)
     weights = tmp_path / "weights.bin"
     weights.write_bytes(weights.read_bytes()[::-1])
     assert "another model: give another --output" in refused(shards.only([]), model, RGB, out)
@@ -171,7 +172,7 @@ def test_two_runs_do_not_share_a_folder(shards: Shards, tmp_path: Path) -> None:
 
 
 def test_same_pixels_are_run_once(shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    predict_plain(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "out", 1)
+    predict_plain(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "out")
     said = capfd.readouterr().err
     assert "opencv has the pixels of pil_bilinear, and is given its predictions" in said
     assert "18 of 18 images predicted" in said
@@ -182,38 +183,38 @@ def test_same_pixels_are_run_once(shards: Shards, tmp_path: Path, capfd: pytest.
 
 def test_predictions_are_kept_for_reuse(shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model, out = colour_model(tmp_path / "m.onnx", WEIGHTS), tmp_path / "out"
-    predict_plain(shards.only([]), model, RGB, out, 1)
+    predict_plain(shards.only([]), model, RGB, out)
     assert seen(out) == ["pil_bilinear.parquet", "predictions.json"]
     first = (out / "pil_bilinear.parquet").stat().st_mtime_ns
     capfd.readouterr()
-    predict_plain(shards, model, RGB, out, 1)
+    predict_plain(shards, model, RGB, out)
     said = capfd.readouterr().err
     assert "1 of 3 variants are predicted already" in said
     assert "9 of 9 images predicted" in said  # opencv's are the reference's
     assert (out / "pil_bilinear.parquet").stat().st_mtime_ns == first
     (out / "pil_nearest.parquet").unlink()
-    predict_plain(shards, model, RGB, out, 1)
+    predict_plain(shards, model, RGB, out)
     assert "2 of 3 variants are predicted already" in capfd.readouterr().err
     model.rename(tmp_path / "renamed.onnx")
-    predict_plain(shards, tmp_path / "renamed.onnx", RGB, out, 1)
+    predict_plain(shards, tmp_path / "renamed.onnx", RGB, out)
     assert "images predicted" not in capfd.readouterr().err
 
 
 def test_a_variant_that_was_made_anew_is_run_again(shards: Shards, tmp_path: Path) -> None:
     model, out = colour_model(tmp_path / "m.onnx", WEIGHTS), tmp_path / "out"
-    predict_plain(shards, model, RGB, out, 1)
+    predict_plain(shards, model, RGB, out)
     right = top_five(out, "pil_nearest")
     about = json.loads((out / "predictions.json").read_text())
     about["variants"]["pil_nearest"] = about["variants"]["pil_bilinear"]
     (out / "predictions.json").write_text(json.dumps(about))
     (out / "pil_nearest.parquet").write_bytes((out / "pil_bilinear.parquet").read_bytes())
-    predict_plain(shards, model, RGB, out, 1)
+    predict_plain(shards, model, RGB, out)
     assert top_five(out, "pil_nearest") == right
 
 
 def test_nothing_of_another_origin_is_overwritten(shards: Shards, tmp_path: Path) -> None:
     model, out = colour_model(tmp_path / "m.onnx", WEIGHTS), tmp_path / "out"
-    predict_plain(shards, model, RGB, out, 1)
+    predict_plain(shards, model, RGB, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     message = refused(shards, model, replace(RGB, channels="bgr", scale=1.0), out)
     assert "another preprocessing (scale, channels): give another --output" in message
@@ -265,13 +266,14 @@ def below(shards: Shards, count: int) -> tuple[float, list[str]]:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the variants that are read from now on."""
     read: list[str] = []
-    stored = Shards.stored
+    of_shard = Shards.of_shard
 
-    def counting(shards: Shards, name: str) -> Iterator[Stored]:
-        read.append(name)
-        return stored(shards, name)
+    def counting(shards: Shards, variant: ScoredVariant, number: int, places: range) -> Iterator[Stored]:
+        if number == 0:
+            read.append(variant.name)
+        return of_shard(shards, variant, number, places)
 
-    monkeypatch.setattr(Shards, "stored", counting)
+    monkeypatch.setattr(Shards, "of_shard", counting)
     return read
 
 
@@ -284,9 +286,9 @@ def test_each_model_gives_its_own_and_pixels_are_read_once(
     models["int8"] = replace(models["int8"], config={"session.disable_quant_qdq": "1"})
     several, cells = noised(shards, models)
     read = counted(monkeypatch)
-    assert predict(several, cells, RGB, tmp_path / "out", threads=2) == {}
-    # The first image, before all; then the pixels that there are, of which opencv's are the reference's.
-    assert read == ["pil_bilinear", "pil_bilinear", "pil_nearest"]
+    assert predict(several, cells, RGB, tmp_path / "out") == {}
+    # The pixels that there are, of which opencv's are the reference's.
+    assert read == ["pil_bilinear", "pil_nearest"]
     said = capfd.readouterr().err
     assert "54 of 54 images predicted" in said
     assert "opencv+int8 has the pixels and the model of int8" in said
@@ -294,7 +296,7 @@ def test_each_model_gives_its_own_and_pixels_are_read_once(
         own = means(shards, cell.variant.folder.name, RGB)
         expected = {key: np.argsort(-(mean @ weights[cell.model.name]))[:5].tolist() for key, mean in own.items()}
         assert top_five(tmp_path / "out", cell.name) == expected
-    assert predict(several, cells, RGB, tmp_path / "out", threads=2) == {}
+    assert predict(several, cells, RGB, tmp_path / "out") == {}
     assert "9 of 9 variants are predicted already" in capfd.readouterr().err
 
 
@@ -308,11 +310,11 @@ def test_models_are_loaded_together_only_where_there_is_room(
     several, cells = noised(shards.only([]), models)
     read = counted(monkeypatch)
     monkeypatch.setattr("pipelines.evaluate.model.predict._LOADED", 2 * (tmp_path / "m.onnx").stat().st_size + 9)
-    predict(several, cells, RGB, tmp_path / "two", threads=1)
-    assert read == ["pil_bilinear", "pil_bilinear", "bb"]
+    predict(several, cells, RGB, tmp_path / "two")
+    assert read == ["pil_bilinear", "bb"]
     monkeypatch.setattr("pipelines.evaluate.model.predict._LOADED", 1)
-    predict(several, cells, RGB, tmp_path / "one", threads=1)
-    assert read[3:] == ["pil_bilinear", "pil_bilinear", "a", "bb", "ccc"]
+    predict(several, cells, RGB, tmp_path / "one")
+    assert read[2:] == ["pil_bilinear", "a", "bb", "ccc"]
 
 
 def test_predictions_are_of_model_pixels_and_boxes(shards: Shards, tmp_path: Path) -> None:
@@ -335,7 +337,7 @@ def test_a_folder_of_before_noise_is_still_of_use(
     shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model, out = colour_model(tmp_path / "m.onnx", WEIGHTS), tmp_path / "out"
-    predict_plain(shards, model, RGB, out, 1)
+    predict_plain(shards, model, RGB, out)
     about = json.loads((out / "predictions.json").read_text())
     assert about.pop("device") == "cpu"
     assert about.pop("failed") == {}
@@ -343,7 +345,7 @@ def test_a_folder_of_before_noise_is_still_of_use(
     assert about["variants"] == {v.name: v.pixels_sha256 for v in shards.variants.values()}
     (out / "predictions.json").write_text(json.dumps(about))
     capfd.readouterr()
-    predict_plain(shards, model, RGB, out, 1)
+    predict_plain(shards, model, RGB, out)
     assert "3 of 3 variants are predicted already" in capfd.readouterr().err
 
 
@@ -357,21 +359,21 @@ def test_a_noised_model_that_gives_no_numbers_is_a_reason(
     models = {"": plain, "ceil_mode+fp16": called(bad, "ceil_mode+fp16"), "int8": called(bad, "int8")}
     several, cells = noised(shards.only([]), models)
     what = "infinity" if infinite else "NaN"
-    found = predict(several, cells, RGB, tmp_path / "out", threads=2)
+    found = predict(several, cells, RGB, tmp_path / "out")
     share = f"gives {what} for 4 of 9 images of pil_bilinear (first: {broken[0]}): the model"
     assert found["ceil_mode+fp16"] == f"ceil_mode+fp16 {share} overflows in half precision"
     assert set(found) == {"ceil_mode+fp16", "int8"}
     assert seen(tmp_path / "out") == ["pil_bilinear.parquet", "predictions.json"]
     capfd.readouterr()
-    assert predict(several, cells, RGB, tmp_path / "out", threads=2) == found
+    assert predict(several, cells, RGB, tmp_path / "out") == found
     assert "images predicted" not in capfd.readouterr().err
     models["int8"] = called(plain, "int8")  # made anew, and sound
     several, cells = noised(shards.only([]), models)
-    assert set(predict(several, cells, RGB, tmp_path / "out", threads=2)) == {"ceil_mode+fp16"}
+    assert set(predict(several, cells, RGB, tmp_path / "out")) == {"ceil_mode+fp16"}
     assert top_five(tmp_path / "out", "int8") == top_five(tmp_path / "out", "pil_bilinear")
     models["int8"] = called(bad, "int8")  # no predictions of another are left
     several, cells = noised(shards.only([]), models)
-    assert set(predict(several, cells, RGB, tmp_path / "out", threads=2)) == set(found)
+    assert set(predict(several, cells, RGB, tmp_path / "out")) == set(found)
     assert not (tmp_path / "out" / "int8.parquet").exists()
 
 
@@ -383,7 +385,7 @@ def test_a_class_may_be_ruled_out(shards: Shards, tmp_path: Path) -> None:
     whole.graph.node.append(node)
     whole.graph.initializer.append(numpy_helper.from_array(scores * 100, "scores"))
     onnx.save(whole, tmp_path / "m.onnx")
-    predict_plain(shards.only([]), tmp_path / "m.onnx", RGB, tmp_path / "out", 1)
+    predict_plain(shards.only([]), tmp_path / "m.onnx", RGB, tmp_path / "out")
     assert set(map(tuple, top_five(tmp_path / "out", "pil_bilinear").values())) == {(999, 998, 997, 996, 995)}
 
 
@@ -394,7 +396,7 @@ def test_noise_that_cannot_be_run_is_a_reason(shards: Shards, tmp_path: Path) ->
     few = colour_model(tmp_path / "few.onnx", WEIGHTS[:, :10])
     paths = {"": colour_model(tmp_path / "m.onnx", WEIGHTS), "fp16": text, "ceil_mode": wide, "int8": few}
     several, cells = noised(shards, {name: called(as_it_is(path), name) for name, path in paths.items()})
-    found = predict(several, cells, RGB, tmp_path / "out", threads=2)
+    found = predict(several, cells, RGB, tmp_path / "out")
     assert list(found) == [cell.name for cell in cells if cell.model.name]
     assert found["fp16"].startswith("fp16: ")
     assert "is no ONNX model" in found["opencv+fp16"]
@@ -412,35 +414,76 @@ def test_the_model_as_it_is_must_give_numbers_but_the_others_are_kept(shards: Sh
     }
     several, cells = noised(shards.only([]), models)
     with pytest.raises(UsageError, match="the model gives NaN for 4 of 9 images of pil_bilinear"):
-        predict(several, cells, RGB, tmp_path / "out", threads=2)
+        predict(several, cells, RGB, tmp_path / "out")
     assert seen(tmp_path / "out") == ["int8.parquet", "predictions.json"]
 
 
 def test_box_noise_is_for_detectors(shards: Shards, tmp_path: Path) -> None:
     model = as_it_is(colour_model(tmp_path / "m.onnx", WEIGHTS))
     with pytest.raises(UsageError, match="box noise is for detectors"):
-        predict(
-            shards,
-            [Cell(shards.reference, model), Cell(shards.reference, model, noise(1))],
-            RGB,
-            tmp_path / "out",
-            threads=1,
-        )
+        predict(shards, [Cell(shards.reference, model), Cell(shards.reference, model, noise(1))], RGB, tmp_path / "out")
+
+
+class Backwards:
+    """Does the last piece first; `most` of them, before it is lost."""
+
+    def __init__(self, most: int = 99) -> None:
+        self.most = most
+        self.done: list[Piece] = []
+
+    def versions(self, model: Path, device: str) -> dict[str, str]:
+        return HERE.versions(model, device)
+
+    def work(self, job: Job, pieces: Iterator[Piece], count: int) -> Iterator[Done | None]:
+        listed = list(pieces)[::-1]
+        assert count == len(listed)
+        yield None
+        for done in HERE.work(job, iter(listed[: self.most]), count):
+            self.done.append(done.piece if done else listed[0])
+            yield done
+        if self.most < count:
+            raise RunError("the machine is lost")
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_predictions_do_not_depend_on_the_number_of_threads(shards: Shards, tmp_path: Path, batch: int) -> None:
+def test_predictions_do_not_depend_on_how_they_are_parted(
+    shards: Shards, tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     models = {
         name: called(as_it_is(convolved_model(tmp_path / f"{name}m.onnx", len(name))), name) for name in ("", "fp16")
     }
     several, cells = noised(shards, models)
     found = []
-    for threads in (1, 2, 7):
-        out = tmp_path / str(threads)
-        predict(several, cells, replace(RGB, batch=batch), out, threads=threads)
-        found.append({path.name: path.read_bytes() for path in out.iterdir()})
+    for images in (1, 3, 128):
+        monkeypatch.setattr("pipelines.evaluate.model.pieces._IMAGES", images)
+        for workers in (HERE, Backwards()):
+            out = tmp_path / f"{images}{type(workers).__name__}"
+            predict(several, cells, replace(RGB, batch=batch), out, workers=workers)
+            found.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert len(found[0]) == 6 + 2  # and the lock
-    assert found[0] == found[1] == found[2]
+    assert all(other == found[0] for other in found)
+
+
+def test_what_was_predicted_before_a_loss_is_not_predicted_again(
+    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.evaluate.model.pieces._IMAGES", 2)
+    models = {"": as_it_is(colour_model(tmp_path / "m.onnx", WEIGHTS))}
+    models["int8"] = called(as_it_is(colour_model(tmp_path / "n.onnx", -WEIGHTS)), "int8")
+    several, cells = noised(shards, models)
+    lost, after, again = Backwards(7), Backwards(), Backwards()
+    with pytest.raises(RunError, match="the machine is lost"):
+        predict(several, cells, RGB, tmp_path / "out", workers=lost)
+    predict(several, cells, RGB, tmp_path / "out", workers=after)
+    assert len(lost.done) == 7
+    assert not set(lost.done) & set(after.done)
+    assert sum(piece.images for piece in lost.done + after.done) == 9 * 2  # opencv's pixels are the reference's
+    predict(several, cells, RGB, tmp_path / "out", workers=again)
+    assert not again.done
+    predict(several, cells, RGB, tmp_path / "whole")
+    for cell in cells:
+        assert top_five(tmp_path / "out", cell.name) == top_five(tmp_path / "whole", cell.name)
+    assert seen(tmp_path / "out") == seen(tmp_path / "whole")
 
 
 def test_pixels_are_what_a_decoder_finds(shards: Shards) -> None:
@@ -459,10 +502,9 @@ def test_a_damaged_image_is_one_line(shards: Shards, tmp_path: Path) -> None:
     content[content.index(b"IDAT") + 60] ^= 1
     tar.write_bytes(content)
     damaged = open_shards(folder.parent)
-    for threads in (1, 3):
-        with pytest.raises(RunError, match=r"the image of .* cannot be read .*: run verify.py"):
-            predict_plain(damaged, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "out", threads)
-        assert seen(tmp_path / "out") == ["predictions.json"]
+    with pytest.raises(RunError, match=r"the image of .* cannot be read .*: run verify.py"):
+        predict_plain(damaged, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "out")
+    assert seen(tmp_path / "out") == ["predictions.json"]
 
 
 class Cuda:
@@ -492,7 +534,7 @@ def test_a_gpu_is_used_as_the_same_figures_need_it(
     cells = plain_cells(shards, colour_model(tmp_path / "m.onnx", WEIGHTS))
 
     def on_gpu(folder: str) -> None:
-        predict(shards, cells, RGB, tmp_path / folder, threads=2, device="cuda")
+        predict(shards, cells, RGB, tmp_path / folder, device="cuda")
 
     with pytest.raises(
         UsageError, match=r"--device cuda needs ONNX Runtime's GPU build: .*pip install onnxruntime-gpu"
@@ -508,7 +550,7 @@ def test_a_gpu_is_used_as_the_same_figures_need_it(
     assert (name, options["use_tf32"], other) == ("CUDAExecutionProvider", "0", "CPUExecutionProvider")
     assert json.loads((tmp_path / "gpu" / "predictions.json").read_text())["device"] == "cuda"
     with pytest.raises(UsageError, match="holds predictions of another device"):
-        predict(shards, cells, RGB, tmp_path / "gpu", threads=2)
+        predict(shards, cells, RGB, tmp_path / "gpu")
 
 
 def test_models_share_the_memory_of_their_runs(tmp_path: Path) -> None:
@@ -575,6 +617,6 @@ def test_a_gpu_gives_the_classes_of_the_cpu(shards: Shards, tmp_path: Path) -> N
         pytest.skip("ONNX Runtime's GPU build is not installed: pip install onnxruntime-gpu")
     cells = plain_cells(shards, colour_model(tmp_path / "m.onnx", WEIGHTS))
     for device in ("cpu", "cuda"):
-        assert not predict(shards, cells, RGB, tmp_path / device, threads=2, device=device)
+        assert not predict(shards, cells, RGB, tmp_path / device, device=device)
     for name in NAMES:
         assert top_five(tmp_path / "cuda", name) == top_five(tmp_path / "cpu", name)

@@ -180,7 +180,7 @@ def test_a_network_on_shards_is_numpy_s(towns: Shards, tmp_path: Path) -> None:
         helper.make_node("Conv", ["small", "weights"], ["out"], kernel_shape=[1, 1]),
     ]
     model = save(tmp_path / "m.onnx", nodes, {"weights": weights[:, :, None, None]}, (1, 3, HEIGHT, WIDTH))
-    predict_plain(towns, model, replace(STATED, upsample="bilinear"), tmp_path / "out", 2)
+    predict_plain(towns, model, replace(STATED, upsample="bilinear"), tmp_path / "out")
     for stored in towns.stored("pil"):
         pixels = np.asarray(Pillow.open(io.BytesIO(stored.members["png"])), np.float64)
         normalised = (pixels / 255 - STATED.mean) / STATED.std

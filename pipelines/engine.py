@@ -1,23 +1,23 @@
-"""Ray: one task makes one shard for some variants, a bounded number at a time.
+"""Ray: pieces of work, a bounded number at a time, each begun again where its worker is lost.
 
-Starts a local Ray of its own, or joins the cluster at an address. Knows nothing of images: what a task does is
-`make_shard`, and what is left to do is the plan's business. Variants that need a GPU are made by an actor for each GPU
-of the cluster, the others by tasks of one CPU. A shard whose worker is lost is made again, and its bytes are the same;
-after several losses what ends the worker is looked for and left out, and after some more the run ends with the reason.
+Starts a local Ray of its own, or joins the cluster at an address. Knows nothing of what a piece is: what is done with
+one is a function of its caller's, and which are left to do is the plan's business. What needs a GPU is done by an actor
+for each GPU of the cluster, all else by tasks of one CPU. What is done with a piece twice must come to the same. After
+several losses a piece is done with care, so that what ends its worker can be looked for, and after some more the run
+ends with the reason.
 """
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
 import socket
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 # Ray reads these when it is imported: it would report usage to a server, and rewrite an unset GPU list.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -27,34 +27,47 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from generators.variant import Variant
-from manifests.schema import Recipe
 from pipelines.errors import RunError, SysNoiseError, UsageError
-from pipelines.generate.config import Config
-from pipelines.generate.isolate import find_lethal
-from pipelines.generate.shard import Job, Task, make_shard
-from pipelines.generate.sources import Missing, Sample
 from pipelines.progress import say
 from pipelines.text import first_line
 
-# How often a shard is begun at most, and how many workers it may cost before what ends them is looked for.
+Piece = TypeVar("Piece")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+# How often a piece is begun at most, and how many workers it may cost before what ends them is looked for.
 _ATTEMPTS, _UNEXPLAINED = 5, 2
 # Seconds in which a node says what it sees, or is taken to have gone.
 _PATIENCE = 60.0
-# Shards go to files, not through Ray's object store: the smallest store that Ray accepts is enough.
+# Pictures go to files, not through Ray's object store: the smallest store that Ray accepts is enough.
 _OBJECT_STORE_BYTES = 80 * 1024**2
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A shard that is whole for all of its variants: its task, and how many samples failed in any of them."""
+class Work(Generic[Piece, Job, Result]):
+    """What is done with each piece: `do(piece, job, careful)`, a function of a module, in a worker's process.
 
-    task: Task
-    failed: int
+    `job` is what all pieces share. `name` is what a piece is called. Where `do` ends its process after `limit` seconds,
+    `hint` says what the user can do where that is too short.
+    """
+
+    do: Callable[[Piece, Job, bool], Result]
+    job: Job
+    name: Callable[[Piece], str]
+    limit: float | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Finished(Generic[Piece, Result]):
+    """A piece that is done, and what came of it."""
+
+    piece: Piece
+    result: Result
 
 
 class _Lost(NamedTuple):
-    """Why a worker did not finish its task, and whether memory was short."""
+    """Why a worker did not finish its piece, and whether memory was short."""
 
     reason: str
     memory: bool = False
@@ -62,53 +75,32 @@ class _Lost(NamedTuple):
 
 @dataclass
 class _Attempt:
-    """A task, how often it has been begun, and how many workers it has cost."""
+    """A piece, how often it has been begun, and how many workers it has cost."""
 
-    task: Task
+    piece: Any
     began: float = 0.0
     count: int = 0
     losses: int = 0
 
 
-def _work(task: Task, job: Job, limit: float, careful: bool) -> int:
-    """Make a shard within `limit` seconds, or end this process; when `careful`, without the calls that end it."""
-    lethal = find_lethal(task, job) if careful else {}
-    # A watch that needs no cooperation: it ends the process also where a library never returns.
-    faulthandler.dump_traceback_later(limit, exit=True, file=2)
-    try:
-        return make_shard(task, job, lethal)
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-
-
 @ray.remote(num_cpus=1, max_retries=0)
-def _make(task: Task, job: Job, limit: float, careful: bool) -> int:
-    return _work(task, job, limit, careful)
+def _work(do: Callable[..., Any], piece: Any, job: Any, careful: bool) -> Any:
+    return do(piece, job, careful)
 
 
 class _Gpu:
     """Holds one GPU for the run's length: what a library sets up there is set up once."""
 
-    def recipes(self, config: Config, variants: Sequence[Variant]) -> list[Recipe]:
-        return [config.recipe(variant) for variant in variants]
-
-    def make(self, task: Task, job: Job, limit: float, careful: bool) -> int:
-        return _work(task, job, limit, careful)
+    def call(self, do: Callable[..., Any], *words: Any) -> Any:
+        return do(*words)
 
 
 _GpuActor: Any = ray.remote(num_gpus=1, num_cpus=0, max_restarts=0, max_task_retries=0)(_Gpu)
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def _look(job: Job, sample: Sample) -> str | None:
-    """What is wrong with the run's places as this node sees them."""
-    if not job.output.is_seen():
-        return f"--output {job.output.root.parent} is not the same folder there"
-    try:
-        found = next(iter(job.source.read([sample])))
-    except SysNoiseError as error:
-        return f"the source cannot be read there ({error})"
-    return f"the source cannot be read there ({found.reason})" if isinstance(found, Missing) else None
+def _look(look: Callable[..., str | None], *words: Any) -> str | None:
+    return look(*words)
 
 
 def start(address: str | None, workers: int | None) -> None:
@@ -153,8 +145,8 @@ def gpus() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
-def gpu_recipes(config: Config, variants: Sequence[Variant]) -> list[Recipe]:
-    """The recipes of variants that need a GPU, as a machine that has one says. Raises RunError where that fails."""
+def ask_gpu(do: Callable[..., Result], *words: Any) -> Result:
+    """What a function gives on a machine with a GPU, which it has to itself. Raises RunError where that fails."""
     if not gpus():  # an actor would wait for one for ever
         raise RunError(
             "CUDA shows a GPU but Ray, which asks NVML, none: in a container, NVIDIA_DRIVER_CAPABILITIES must "
@@ -162,7 +154,7 @@ def gpu_recipes(config: Config, variants: Sequence[Variant]) -> list[Recipe]:
         )
     actor = _GpuActor.remote()
     try:
-        found: list[Recipe] = ray.get(actor.recipes.remote(config, variants))
+        found: Result = ray.get(actor.call.remote(do, *words))
         return found
     except ray.exceptions.RayTaskError as error:
         raise RunError(f"the GPU cannot be used ({first_line(error.cause)})") from None
@@ -172,12 +164,12 @@ def gpu_recipes(config: Config, variants: Sequence[Variant]) -> list[Recipe]:
         ray.kill(actor)
 
 
-def check_nodes(job: Job, sample: Sample) -> None:
-    """Raises UsageError where a node of the cluster that can make shards does not see the source or the output."""
+def check_nodes(look: Callable[..., str | None], *words: Any) -> None:
+    """Raises UsageError where `look(*words)`, on a node of the cluster that can do work, says what is wrong there."""
     nodes = [node for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()]
     looks = {
         _look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-            job, sample
+            look, *words
         ): node["NodeManagerAddress"]
         for node in nodes
     }
@@ -185,91 +177,90 @@ def check_nodes(job: Job, sample: Sample) -> None:
     for reference in seen:
         try:
             problem = ray.get(reference)
-        except ray.exceptions.RayError:  # a node that has gone makes no shards
+        except ray.exceptions.RayError:  # a node that has gone does no work
             continue
         if problem:
             raise UsageError(f"on the node {looks[reference]}, {problem}: give paths that all nodes share, or URIs")
 
 
 class _Lane(ABC):
-    """Where tasks of one kind run: `room` of them at a time, fewer where memory was short."""
+    """Where pieces of one kind are worked on: `room` of them at a time, fewer where memory was short."""
 
-    def __init__(self, tasks: Iterable[Task]) -> None:
-        self._waiting = iter(tasks)
+    def __init__(self, pieces: Iterable[Any], work: Work[Any, Any, Any], job: ray.ObjectRef[Any]) -> None:
+        self._waiting = iter(pieces)
+        self._work, self._job = work, job
         self._again: deque[_Attempt] = deque()
         self._spared = 0
-        self.running: dict[ray.ObjectRef[int], _Attempt] = {}
+        self.running: dict[ray.ObjectRef[Any], _Attempt] = {}
 
     @abstractmethod
     def room(self) -> int: ...
 
     @abstractmethod
-    def submit(self, attempt: _Attempt, careful: bool) -> ray.ObjectRef[int]: ...
+    def submit(self, *words: Any) -> ray.ObjectRef[Any]: ...
 
-    def leave(self, reference: ray.ObjectRef[int], lost: bool) -> None:
-        """A task has come to its end, or its worker has."""
+    def leave(self, reference: ray.ObjectRef[Any], lost: bool) -> None:
+        """A piece has come to its end, or its worker has."""
         del self.running[reference]
 
     def fill(self) -> None:
-        """Begin as many tasks as there is room for."""
+        """Begin as many pieces as there is room for."""
         while len(self.running) < max(1, self.room() - self._spared):
             attempt = self._next()
             if attempt is None:
                 return
             attempt.count += 1
             attempt.began = time.monotonic()
-            self.running[self.submit(attempt, attempt.losses >= _UNEXPLAINED)] = attempt
+            careful = attempt.losses >= _UNEXPLAINED
+            self.running[self.submit(self._work.do, attempt.piece, self._job, careful)] = attempt
 
     def _next(self) -> _Attempt | None:
         if self._again:
             return self._again.popleft()
-        task = next(self._waiting, None)
-        return _Attempt(task) if task else None
+        piece = next(self._waiting, None)
+        return None if piece is None else _Attempt(piece)
 
-    def retry(self, attempt: _Attempt, lost: _Lost, limit: float) -> None:
+    def retry(self, attempt: _Attempt, lost: _Lost) -> None:
         """Begin an attempt again later. Raises RunError where it was begun often enough."""
-        reason = lost.reason
-        if time.monotonic() - attempt.began >= limit:
-            reason = f"it took longer than {limit:.0f} s, which --shard-timeout can raise"
-        shard = attempt.task.shard
+        reason, limit = lost.reason, self._work.limit
+        if limit is not None and time.monotonic() - attempt.began >= limit:
+            reason = f"it took longer than {limit:.0f} s{self._work.hint}"
+        name = self._work.name(attempt.piece)
         if attempt.count == _ATTEMPTS:
-            raise RunError(f"shard {shard} was tried {_ATTEMPTS} times and lost its worker each time: {reason}")
-        say(f"shard {shard} lost its worker and is made again: {reason}")
+            raise RunError(f"{name} was tried {_ATTEMPTS} times and lost its worker each time: {reason}")
+        say(f"{name} lost its worker and is made again: {reason}")
         attempt.losses += not lost.memory
         self._spared += lost.memory
         self._again.append(attempt)
 
 
 class _Cpus(_Lane):
-    def __init__(self, tasks: Iterable[Task], job: ray.ObjectRef[Job], limit: float, workers: int | None) -> None:
-        super().__init__(tasks)
-        self._job, self._limit, self._workers = job, limit, workers
+    workers: int | None = None
 
     def room(self) -> int:
         # Asked for anew each time: nodes come and go.
-        return self._workers or int(ray.cluster_resources().get("CPU", 1))
+        return self.workers or int(ray.cluster_resources().get("CPU", 1))
 
-    def submit(self, attempt: _Attempt, careful: bool) -> ray.ObjectRef[int]:
-        return _make.remote(attempt.task, self._job, self._limit, careful)
+    def submit(self, *words: Any) -> ray.ObjectRef[Any]:
+        return _work.remote(*words)
 
 
 class _Gpus(_Lane):
-    def __init__(self, tasks: Iterable[Task], job: ray.ObjectRef[Job], limit: float) -> None:
-        super().__init__(tasks)
-        self._job, self._limit = job, limit
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
         self._idle: list[Any] = []
-        self._busy: dict[ray.ObjectRef[int], Any] = {}
+        self._busy: dict[ray.ObjectRef[Any], Any] = {}
 
     def room(self) -> int:
         return gpus()
 
-    def submit(self, attempt: _Attempt, careful: bool) -> ray.ObjectRef[int]:
+    def submit(self, *words: Any) -> ray.ObjectRef[Any]:
         actor = self._idle.pop() if self._idle else _GpuActor.remote()
-        reference: ray.ObjectRef[int] = actor.make.remote(attempt.task, self._job, self._limit, careful)
+        reference: ray.ObjectRef[Any] = actor.call.remote(*words)
         self._busy[reference] = actor
         return reference
 
-    def leave(self, reference: ray.ObjectRef[int], lost: bool) -> None:
+    def leave(self, reference: ray.ObjectRef[Any], lost: bool) -> None:
         super().leave(reference, lost)
         actor = self._busy.pop(reference)
         if lost:
@@ -283,16 +274,21 @@ class _Gpus(_Lane):
 
 
 def run(
-    cpu_tasks: Iterable[Task], gpu_tasks: Iterable[Task], job: Job, workers: int | None, limit: float, tick: float
-) -> Iterator[Finished | None]:
-    """Make shards, each within `limit` seconds; yields each as it is finished, and None every `tick` seconds without.
+    work: Work[Piece, Any, Result],
+    on_cpus: Iterable[Piece],
+    on_gpus: Iterable[Piece],
+    workers: int | None,
+    tick: float,
+) -> Iterator[Finished[Piece, Result] | None]:
+    """Do the work; yields each piece as it is finished, and None every `tick` seconds without.
 
-    At most `workers` (by default the cluster's CPUs) are made at a time besides those on GPUs. Raises RunError for a
-    full disk, a worker that is lost again and again, or a worker with other libraries.
+    At most `workers` (by default the cluster's CPUs) are worked on at a time besides those on GPUs. Pieces are asked
+    for when there is room for them. Raises RunError for a worker that is lost again and again, and what `do` raises.
     """
-    shared = ray.put(job)
-    cpus, on_gpus = _Cpus(cpu_tasks, shared, limit, workers), _Gpus(gpu_tasks, shared, limit)
-    lanes: tuple[_Lane, ...] = (cpus, on_gpus)
+    job = ray.put(work.job)
+    cpus, with_gpus = _Cpus(on_cpus, work, job), _Gpus(on_gpus, work, job)
+    cpus.workers = workers
+    lanes: tuple[_Lane, ...] = (cpus, with_gpus)
     try:
         while True:
             for lane in lanes:
@@ -302,24 +298,24 @@ def run(
                 return
             ready, _ = ray.wait(references, timeout=tick)
             for reference in ready:
-                lane = cpus if reference in cpus.running else on_gpus
+                lane = cpus if reference in cpus.running else with_gpus
                 attempt = lane.running[reference]
-                result = _result(reference, attempt.task)
+                result = _result(reference, work.name(attempt.piece))
                 lane.leave(reference, isinstance(result, _Lost))
                 if isinstance(result, _Lost):
-                    lane.retry(attempt, result, limit)
+                    lane.retry(attempt, result)
                 else:
-                    yield Finished(attempt.task, result)
+                    yield Finished(attempt.piece, result)
             if not ready:
                 yield None
     finally:
         # Tasks that still run end when the driver leaves: where one that ends by itself is cancelled as well, Ray 2.60
         # may take the driver down.
-        on_gpus.end()
+        with_gpus.end()
 
 
-def _result(reference: ray.ObjectRef[int], task: Task) -> int | _Lost:
-    """What has become of a task. Raises RunError where trying again is of no use."""
+def _result(reference: ray.ObjectRef[Any], name: str) -> Any | _Lost:
+    """What has become of a piece. Raises RunError where trying again is of no use."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -328,7 +324,7 @@ def _result(reference: ray.ObjectRef[int], task: Task) -> int | _Lost:
             return _Lost("memory was short", memory=True)
         if isinstance(cause, SysNoiseError):
             raise cause from None
-        raise RunError(f"shard {task.shard} failed: {type(cause).__name__}: {cause}") from error
+        raise RunError(f"{name} failed: {type(cause).__name__}: {cause}") from error
     except ray.exceptions.OutOfMemoryError:
         return _Lost("memory was short, and Ray ended it", memory=True)
     except ray.exceptions.ActorDiedError as error:

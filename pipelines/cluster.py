@@ -1,0 +1,36 @@
+"""The cluster of a run, or a local Ray: started or joined once, when it is first needed, since that takes seconds."""
+
+from __future__ import annotations
+
+import signal
+from types import ModuleType
+
+from pipelines.command import stop
+from pipelines.options import Cluster
+
+
+class Ray:
+    """To be closed, by whoever made it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._started: ModuleType | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started or joined."""
+        return self._started is not None
+
+    def engine(self) -> ModuleType:
+        """The engine's module, with Ray running. Raises RunError where Ray cannot be started or joined."""
+        from pipelines import engine
+
+        self._started = engine
+        engine.start(self.cluster.address, self.cluster.workers)
+        signal.signal(signal.SIGTERM, stop)  # Ray has put a handler of its own in its place
+        return engine
+
+    def close(self) -> None:
+        """Leave the cluster, or end the local Ray, where it was started."""
+        if self._started:
+            self._started.stop()

@@ -1,0 +1,108 @@
+"""Who predicts: this process, or Ray's workers, of whom each has a CPU, or a GPU and its share of the CPUs.
+
+What is predicted does not depend on it. A worker's parts of predictions lie in the output, which it must see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from pipelines.cluster import Ray
+from pipelines.errors import SysNoiseError
+from pipelines.evaluate.model.pieces import Job, Outcome, Piece, work
+from pipelines.evaluate.model.runtimes import runtime_of
+from pipelines.evaluate.predictions import ABOUT
+from pipelines.options import cpus
+from pipelines.progress import TICK, say
+from pipelines.text import first_line
+
+
+class Done(NamedTuple):
+    """A piece, and what has come of each model on it, by key."""
+
+    piece: Piece
+    outcomes: Mapping[str, Outcome]
+
+
+class Workers(Protocol):
+    """Does pieces of the work."""
+
+    def versions(self, model: Path, device: str) -> dict[str, str]:
+        """The versions of what runs a model. Raises UsageError where it is missing, or cannot use the device."""
+        ...
+
+    def work(self, job: Job, pieces: Iterator[Piece], count: int) -> Iterator[Done | None]:
+        """Do the pieces, of which there are at most `count`: each when it is finished, in any order; None from time to
+        time. Raises what `pieces.work` does.
+        """
+        ...
+
+
+class Here:
+    """This process."""
+
+    def versions(self, model: Path, device: str) -> dict[str, str]:
+        return runtime_of(model).versions(device)
+
+    def work(self, job: Job, pieces: Iterator[Piece], count: int) -> Iterator[Done | None]:
+        job = replace(job, threads=cpus() if job.device == "cuda" else 1)
+        for piece in pieces:
+            yield Done(piece, work(piece, job, careful=False))
+
+
+HERE = Here()
+
+
+class OnRay:
+    """The workers of a local Ray, which is started for more than one piece only, or of a cluster."""
+
+    def __init__(self, ray: Ray) -> None:
+        self._ray = ray
+
+    def versions(self, model: Path, device: str) -> dict[str, str]:
+        if device == "cpu" or not self._ray.cluster.address:
+            return HERE.versions(model, device)
+        versions: dict[str, str] = self._ray.engine().ask_gpu(HERE.versions, model, device)
+        return versions
+
+    def work(self, job: Job, pieces: Iterator[Piece], count: int) -> Iterator[Done | None]:
+        address, workers = self._ray.cluster.address, self._ray.cluster.workers
+        if count < 2 and not address:
+            yield from HERE.work(job, pieces, count)
+            return
+        if not self._ray.running:
+            say(f"joining Ray at {address}" if address else "starting Ray")
+        engine = self._ray.engine()
+        if address:
+            engine.check_nodes(_problem_here, job, _sees(job))
+        on_gpus = job.device == "cuda"
+        if on_gpus:
+            job = replace(job, threads=max(1, cpus() // max(1, engine.gpus())))
+        lanes = (iter(()), pieces) if on_gpus else (pieces, iter(()))
+        for finished in engine.run(engine.Work(work, job, _called), *lanes, workers, TICK):
+            yield finished and Done(finished.piece, finished.result)
+
+
+def _called(piece: Piece) -> str:
+    return f"images {piece.first:,} to {piece.stop - 1:,} of shard {piece.shard}"
+
+
+def _sees(job: Job) -> dict[str, str]:
+    """What tells whether a machine sees the same files, by path: what is written of this run, and the models' sizes."""
+    models = {cell.model.path for cell in job.cells.values()}
+    about = job.folder.with_name(ABOUT)
+    return {str(about): about.read_text(encoding="utf-8"), **{str(path): f"{path.stat().st_size}" for path in models}}
+
+
+def _problem_here(job: Job, expected: Mapping[str, str]) -> str | None:
+    """What is wrong with the scoring's places as this machine sees them."""
+    try:
+        found = _sees(job)
+        next(job.shards.stored(job.shards.reference.name), None)
+    except (OSError, SysNoiseError) as error:
+        return f"not all that is scored can be read ({first_line(error)})"
+    other = next((path for path, content in expected.items() if found[path] != content), None)
+    return f"{other} is not the same file there" if other else None

@@ -1,0 +1,44 @@
+"""What a worker does for a run of generate.py: makes a shard, or says what is wrong with its machine."""
+
+from __future__ import annotations
+
+import faulthandler
+from collections.abc import Sequence
+
+from generators.variant import Variant
+from manifests.schema import Recipe
+from pipelines.errors import SysNoiseError
+from pipelines.generate.config import Config
+from pipelines.generate.isolate import find_lethal
+from pipelines.generate.shard import Job, Task, make_shard
+from pipelines.generate.sources import Missing, Sample
+
+
+def make(task: Task, job: Job, careful: bool, limit: float) -> int:
+    """Make a shard within `limit` seconds, or end this process; how many of its samples failed.
+
+    When `careful`, it is made without the calls that end the process, which are looked for first.
+    """
+    lethal = find_lethal(task, job) if careful else {}
+    # A watch that needs no cooperation: it ends the process also where a library never returns.
+    faulthandler.dump_traceback_later(limit, exit=True, file=2)
+    try:
+        return make_shard(task, job, lethal)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def recipes_here(config: Config, variants: Sequence[Variant]) -> list[Recipe]:
+    """The recipes of variants on this machine."""
+    return [config.recipe(variant) for variant in variants]
+
+
+def problem_here(job: Job, sample: Sample) -> str | None:
+    """What is wrong with the run's places as this machine sees them."""
+    if not job.output.is_seen():
+        return f"--output {job.output.root.parent} is not the same folder there"
+    try:
+        found = next(iter(job.source.read([sample])))
+    except SysNoiseError as error:
+        return f"the source cannot be read there ({error})"
+    return f"the source cannot be read there ({found.reason})" if isinstance(found, Missing) else None
