@@ -7,6 +7,7 @@ Shards may come from anybody: what is read of them is bounded, and names in them
 
 from __future__ import annotations
 
+import os
 import shlex
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,12 +25,13 @@ from generators.registry import METHODS, PIXEL_STAGES, STAGES
 from generators.variant import DEFAULT_REFERENCE, GROUPS, NONE, Variant, VariantError, parse
 from generators.variant import reference as base_variant
 from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
-from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_file, read_groups
+from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_groups
 from manifests.verify import decode, decode_label_map, variant_folders
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import size_from_json
 from pipelines.generate.sources.imagenet import FlatSource, TarSource
 from pipelines.generate.target import words as geometry_words
+from pipelines.store import Disk, Place
 from pipelines.text import first_line
 
 UNKNOWN_LABEL = -1
@@ -50,7 +52,7 @@ class ScoredVariant:
     """
 
     name: str
-    folder: Path
+    folder: Place
     summary: Mapping[str, Any]
     noise: Mapping[str, str] = field(default_factory=dict)
 
@@ -87,11 +89,12 @@ class ScoredVariant:
             raise RunError(f"{self.folder / TABLE} is missing: run the same generate.py command again")
         rows, parts, schema = 0, [], pa.schema([COLUMNS.field(name) for name in columns])
         try:
-            for part in read_groups(self.folder / TABLE, schema):
-                rows += part.num_rows
-                if rows > _MOST_SAMPLES:
-                    raise ValueError(f"it has more than {_MOST_SAMPLES:,} rows")
-                parts.append(part)
+            with (self.folder / TABLE).open() as file:
+                for part in read_groups(file, schema):
+                    rows += part.num_rows
+                    if rows > _MOST_SAMPLES:
+                        raise ValueError(f"it has more than {_MOST_SAMPLES:,} rows")
+                    parts.append(part)
             _check_rows(rows, self.summary["totals"], parts)
             return pa.concat_tables([schema.empty_table(), *parts])
         except (OSError, ValueError) as error:
@@ -131,7 +134,7 @@ class Stored(NamedTuple):
 class Shards:
     """The finished variants of one dataset, the reference first, and the names of those that are not finished."""
 
-    root: Path
+    root: Place
     reference: ScoredVariant
     variants: Mapping[str, ScoredVariant]
     unfinished: tuple[str, ...]
@@ -206,12 +209,15 @@ class Shards:
         variant = self.variants[name]
         for shard in _holding(variant, wanted):
             path = variant.folder / str(shard["name"])
-            if wanted is None and path.is_file() and path.stat().st_size != shard["bytes"]:
-                raise RunError(f"{path} does not have the {shard['bytes']:,} bytes of its manifest: run verify.py")
             known = {str(self.config["image_format"]), "cls", "json", LABEL_MAP}
             try:
-                with open(path, "rb") as file, Tar(file) as tar:
-                    yield from _stored(tar, known, wanted)
+                with path.open() as file:
+                    if wanted is None and file.seek(0, os.SEEK_END) != shard["bytes"]:
+                        raise RunError(
+                            f"{path} does not have the {shard['bytes']:,} bytes of its manifest: run verify.py"
+                        )
+                    with Tar(file) as tar:
+                        yield from _stored(tar, known, wanted)
             except (OSError, EOFError, tarfile.TarError) as error:
                 raise RunError(f"{path} cannot be read ({first_line(error)}): run verify.py") from None
 
@@ -263,7 +269,7 @@ class Shards:
         words += ["--reference", str(config["reference"])] if config["reference"] != DEFAULT_REFERENCE else []
         words += ["--image-format", str(config["image_format"])] if config["image_format"] != "png" else []
         words += ["--samples-per-shard", str(config["samples_per_shard"])]
-        return " ".join([*words, "--output", "…" if other else shlex.quote(str(self.root.parent))])
+        return " ".join([*words, "--output", "…" if other else shlex.quote(self.root.parent.address)])
 
 
 def _holding(variant: ScoredVariant, wanted: Collection[str] | None) -> Iterator[Mapping[str, Any]]:
@@ -294,20 +300,21 @@ def _stored(tar: Tar, known: Collection[str], wanted: Collection[str] | None) ->
         yield Stored(key, members)
 
 
-def open_shards(path: Path) -> Shards:
-    """The variants at `path`: a dataset's folder, or an output that holds one dataset.
+def open_shards(place: Place | Path) -> Shards:
+    """The variants at `place`: a dataset's folder, or an output that holds one dataset.
 
     Raises UsageError where there are none, where they were made with different configurations, or where the reference
     is not among them.
     """
-    folders = variant_folders(path)
+    root = Disk(str(place.absolute())) if isinstance(place, Path) else place
+    folders = variant_folders(root)
     if not folders:
-        raise UsageError(f"no shards at {path}: give the folder that generate.py wrote, as out/imagenet")
-    roots = sorted({folder.parent for folder in folders})
+        raise UsageError(f"no shards at {root}: give the folder that generate.py wrote, as out/imagenet")
+    roots = list(dict.fromkeys(folder.parent for folder in folders))
     if len(roots) > 1:
-        raise UsageError(f"{path} holds {len(roots)} datasets: give one of {', '.join(map(str, roots))}")
-    if path.resolve() in {folder.resolve() for folder in folders}:
-        raise UsageError(f"{path} is one variant: give its dataset's folder, {roots[0]}")
+        raise UsageError(f"{root} holds {len(roots)} datasets: give one of {', '.join(map(str, roots))}")
+    if root in folders:
+        raise UsageError(f"{root} is one variant: give its dataset's folder, {roots[0]}")
     unfinished = [folder.name for folder in folders if not (folder / SUMMARY).is_file()]
     found = [_read(folder) for folder in folders if folder.name not in unfinished]
     if not found:
@@ -331,10 +338,10 @@ def open_shards(path: Path) -> Shards:
     return shards
 
 
-def _read(folder: Path) -> ScoredVariant:
+def _read(folder: Place) -> ScoredVariant:
     path = folder / SUMMARY
     try:
-        summary = parse_summary(read_file(path, LARGEST_JSON), SUMMARY)
+        summary = parse_summary(path.read(LARGEST_JSON), SUMMARY)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is damaged ({first_line(error)}): run verify.py") from None
     if summary["name"] != folder.name:
