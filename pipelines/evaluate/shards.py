@@ -31,12 +31,16 @@ from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import size_from_json
 from pipelines.generate.sources.imagenet import FlatSource, TarSource
 from pipelines.generate.target import words as geometry_words
-from pipelines.store import Disk, Place
+from pipelines.store import BLOCK, Disk, Place
 from pipelines.text import first_line
 
 UNKNOWN_LABEL = -1
 # More keys than that take gigabytes.
 _MOST_SAMPLES = 10_000_000
+# Bytes that a store sends about as fast as it answers one request: a smaller sample is read, not skipped.
+_WORTH_A_REQUEST = 2**20
+# Bytes fetched at a time where samples are skipped: what lies between two images is far less.
+_HEADERS = 2**16
 # What maps a shard's pixels to the source's.
 _NUMBERS = ("crop_x", "crop_y", "scale_x", "scale_y")
 # Kinds of sources that hold no labels of their own.
@@ -85,8 +89,6 @@ class ScoredVariant:
 
     def table(self, *columns: str) -> pa.Table:
         """These columns of the manifest, a row for each source sample in order of keys."""
-        if not (self.folder / TABLE).is_file():
-            raise RunError(f"{self.folder / TABLE} is missing: run the same generate.py command again")
         rows, parts, schema = 0, [], pa.schema([COLUMNS.field(name) for name in columns])
         try:
             with (self.folder / TABLE).open() as file:
@@ -97,6 +99,8 @@ class ScoredVariant:
                     parts.append(part)
             _check_rows(rows, self.summary["totals"], parts)
             return pa.concat_tables([schema.empty_table(), *parts])
+        except FileNotFoundError:
+            raise RunError(f"{self.folder / TABLE} is missing: run the same generate.py command again") from None
         except (OSError, ValueError) as error:
             raise RunError(f"{self.folder / TABLE} cannot be read ({first_line(error)}): run verify.py") from None
 
@@ -207,17 +211,17 @@ class Shards:
         Raises RunError where a tar is missing, damaged, or not what the manifest says.
         """
         variant = self.variants[name]
-        for shard in _holding(variant, wanted):
+        for shard, own in _holding(variant, wanted):
             path = variant.folder / str(shard["name"])
             known = {str(self.config["image_format"]), "cls", "json", LABEL_MAP}
             try:
-                with path.open() as file:
-                    if wanted is None and file.seek(0, os.SEEK_END) != shard["bytes"]:
+                with path.open(BLOCK if own is None else _block(shard, len(own))) as file:
+                    if own is None and file.seek(0, os.SEEK_END) != shard["bytes"]:
                         raise RunError(
                             f"{path} does not have the {shard['bytes']:,} bytes of its manifest: run verify.py"
                         )
                     with Tar(file) as tar:
-                        yield from _stored(tar, known, wanted)
+                        yield from _stored(tar, known, own)
             except (OSError, EOFError, tarfile.TarError) as error:
                 raise RunError(f"{path} cannot be read ({first_line(error)}): run verify.py") from None
 
@@ -272,27 +276,42 @@ class Shards:
         return " ".join([*words, "--output", "…" if other else shlex.quote(self.root.parent.address)])
 
 
-def _holding(variant: ScoredVariant, wanted: Collection[str] | None) -> Iterator[Mapping[str, Any]]:
-    """The shards of a variant that hold any of the wanted samples."""
+def _holding(
+    variant: ScoredVariant, wanted: Collection[str] | None
+) -> Iterator[tuple[Mapping[str, Any], set[str] | None]]:
+    """The shards of a variant that hold any of the wanted samples, each with those; None for all of them."""
     shards: Sequence[Mapping[str, Any]] = variant.summary["shards"]
     if wanted is None:
-        yield from shards
+        yield from ((shard, None) for shard in shards)
         return
     table = variant.table("key", "shard")
-    chosen = table.filter(pc.is_in(table["key"], pa.array(wanted, pa.string())))["shard"]
-    for number in chosen.unique().to_pylist():
+    chosen = table.filter(pc.is_in(table["key"], pa.array(wanted, pa.string())))
+    held: dict[int, set[str]] = {}
+    for key, number in zip(chosen["key"].to_pylist(), chosen["shard"].to_pylist(), strict=True):
+        held.setdefault(number, set()).add(key)
+    for number, keys in held.items():
         if not 0 <= number < len(shards):
             raise RunError(f"{variant.folder / TABLE} has a shard {number} that is none: run verify.py")
-        yield shards[number]
+        yield shards[number], keys
 
 
-def _stored(tar: Tar, known: Collection[str], wanted: Collection[str] | None) -> Iterator[Stored]:
-    key, members = "", dict[str, bytes]()
+def _block(shard: Mapping[str, Any], wanted: int) -> int:
+    """Bytes to fetch of a tar at a time, to read so many of its samples."""
+    samples = int(shard["samples"])
+    skips = 2 * wanted < samples and shard["bytes"] >= samples * _WORTH_A_REQUEST
+    return _HEADERS if skips else BLOCK
+
+
+def _stored(tar: Tar, known: Collection[str], wanted: set[str] | None) -> Iterator[Stored]:
+    key, members, left = "", dict[str, bytes](), set(wanted or ())
     for member in tar:
         own, _, extension = member.name.partition(".")
         if own != key:
             if members:
                 yield Stored(key, members)
+            left.discard(key)
+            if wanted and not left:
+                return
             key, members = own, {}
         if extension in known and (wanted is None or own in wanted):
             members[extension] = tar.content(member)
