@@ -205,6 +205,7 @@ class Disk(Place):
 class Remote(Place):
     """A URI of an object store. `query` is what pyarrow.fs takes of it: `endpoint_override=…&region=…`.
 
+    A bucket is what the root is on a disk: its own parent, and without a name.
     Every call waits for a store that does not answer or says that it is busy, and raises StoreError in the end.
     """
 
@@ -216,7 +217,11 @@ class Remote(Place):
 
     @property
     def parent(self) -> Remote:
-        return Remote(self.path.rpartition("/")[0], self.query)
+        return Remote(self.path.rpartition("/")[0], self.query) if self.name else self
+
+    @property
+    def name(self) -> str:
+        return self._key.rpartition("/")[2] if "/" in self._key else ""
 
     @property
     def address(self) -> str:
