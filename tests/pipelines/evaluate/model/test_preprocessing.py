@@ -179,7 +179,7 @@ def shards_of(geometry: str, size: int | list[int]) -> Shards:
         **{"dataset": "imagenet", "geometry": geometry, "size": size, "reference": "pil+pil_bilinear"},
         **{"image_format": "png", "samples_per_shard": 1000, "source": {"kind": "tree"}},
     }
-    root = Disk("/out/imagenet")
+    root = Disk("out/imagenet")
     variant = ScoredVariant("pil_bilinear", root / "pil_bilinear", {"config": config})
     return Shards(root, variant, {variant.name: variant}, ())
 
