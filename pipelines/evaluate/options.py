@@ -53,7 +53,9 @@ class Stated:
 class Options:
     """What to score, on which shards, and what the report shows; None is not given."""
 
-    shards: str = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH", under="what is scored")
+    shards: str = option(
+        "a dataset's folder, as out/imagenet; a path or URI", required=True, metavar="PATH", under="what is scored"
+    )
     predictions: str | None = option("a file for each variant, named after it", metavar="DIR", one_of="scored")
     model: str | None = option("an ONNX or TFLite model to run on every variant", metavar="FILE", one_of="scored")
     variants: tuple[str, ...] = option(
@@ -126,7 +128,7 @@ class MatchOptions:
     `layout` None tells H×W×3 from 3×H×W by the shape; at most 500 images are compared.
     """
 
-    shards: Path = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH")
+    shards: str = option("a dataset's folder, as out/imagenet; a path or URI", required=True, metavar="PATH")
     dump: Path = option("the device's tensors or images: .png or .npy, named by key", required=True, metavar="DIR")
     channels: Literal["rgb", "bgr"] = option("of the dump; default: %(default)s", default="rgb")
     mean: Triple | None = option(type=_three, metavar="R,G,B")

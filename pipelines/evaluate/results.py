@@ -170,7 +170,7 @@ def _commands(shards: Shards, missing: Sequence[str], model: str | None) -> list
     found = [shards.command(list(dict.fromkeys(pixels)))] if pixels else []
     if models:
         words = ["--model", shlex.quote(model) if model else "…", "--variant", ",".join(dict.fromkeys(models))]
-        found.append(" ".join(["generate.py", *words, "--output", shlex.quote(str(shards.root.parent))]))
+        found.append(" ".join(["generate.py", *words, "--output", shlex.quote(shards.root.parent.address)]))
     return found
 
 

@@ -28,6 +28,7 @@ from pipelines.evaluate.statistics import Bootstrap
 from pipelines.evaluate.task import Task
 from pipelines.files import replacing
 from pipelines.progress import say
+from pipelines.store import place_of
 
 RESAMPLES = 2000
 # So many resamples for each variant of a large table leave room for Holm's correction: 2 m / (50 m) < 0.05.
@@ -36,9 +37,9 @@ _RESAMPLES_A_VARIANT = 50
 
 def score(options: Options) -> int:
     """Score a model or its predictions, and write the report; the exit status."""
-    for name in ("shards", "output", "predictions", "model"):
+    for name in ("output", "predictions", "model"):
         if "://" in (getattr(options, name) or ""):
-            raise UsageError(f"--{name} {getattr(options, name)}: what is scored lies on a disk, give a path")
+            raise UsageError(f"--{name} {getattr(options, name)} is a URI, and this must lie on a disk: give a path")
     try:
         results = _of_predictions(options) if options.model is None else _of_model(options)
     except KeyboardInterrupt:
@@ -53,7 +54,7 @@ def score(options: Options) -> int:
 def _of_predictions(options: Options) -> Results:
     """The results of predictions that were made elsewhere."""
     assert options.predictions is not None  # the parser asks for one of the two
-    everything = open_shards(Path(options.shards))
+    everything = open_shards(place_of(options.shards, "--shards"))
     for note in everything.notes:
         say(note)
     _check_suited(options, everything.dataset)

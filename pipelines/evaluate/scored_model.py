@@ -30,6 +30,7 @@ from pipelines.evaluate.predictions import ABOUT
 from pipelines.evaluate.results import Unscored
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.progress import say
+from pipelines.store import place_of
 
 
 class ScoredModel:
@@ -46,7 +47,7 @@ class ScoredModel:
         self.preprocessing = read_preprocessing(self.path, options.preprocessing)
         made = options.inputs.source is not None or options.dataset == "sample"  # which is built in
         self._maker = Maker(options, self.preprocessing) if made else None
-        self.root = self._maker.root if self._maker else Path(options.shards)
+        self.root = self._maker.root if self._maker else place_of(options.shards, "--shards")
         self._shards = self._open()
         self.base = self._shards.base if self._shards else self._required_maker().base
         self.asked = [variant for variant in self._asked(options.variants) if variant != self.base]

@@ -312,7 +312,7 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
     ("words", "message"),
     [
         ([], "the following arguments are required: --shards"),
-        (["--shards", "nowhere", "--predictions", "p"], "no shards at nowhere"),
+        (["--shards", "nowhere", "--predictions", "p"], "nowhere: give the folder that generate.py wrote"),
         (["--shards", "SHARDS"], "one of the arguments --predictions --model is required"),
         (["--shards", "SHARDS", "--predictions", "nowhere"], "--predictions nowhere is no folder"),
         (["--shards", "SHARDS/opencv", "--predictions", "p"], "is one variant: give its dataset's folder"),

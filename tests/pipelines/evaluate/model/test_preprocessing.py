@@ -21,6 +21,7 @@ from pipelines.evaluate.shards import ScoredVariant, Shards
 from pipelines.generate.options import Options
 from pipelines.generate.target import choose_geometry
 from pipelines.options import Target
+from pipelines.store import Disk
 from tests.test_readme import blocks
 
 WHOLE = """
@@ -178,8 +179,9 @@ def shards_of(geometry: str, size: int | list[int]) -> Shards:
         **{"dataset": "imagenet", "geometry": geometry, "size": size, "reference": "pil+pil_bilinear"},
         **{"image_format": "png", "samples_per_shard": 1000, "source": {"kind": "tree"}},
     }
-    variant = ScoredVariant("pil_bilinear", Path("out/imagenet/pil_bilinear"), {"config": config})
-    return Shards(Path("out/imagenet"), variant, {variant.name: variant}, ())
+    root = Disk("out/imagenet")
+    variant = ScoredVariant("pil_bilinear", root / "pil_bilinear", {"config": config})
+    return Shards(root, variant, {variant.name: variant}, ())
 
 
 @pytest.mark.parametrize(
