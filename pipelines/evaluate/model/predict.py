@@ -14,11 +14,10 @@ from pathlib import Path
 
 import cv2
 
-from generators.boxes import NONE
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Cell, Noised
 from pipelines.evaluate.model.inputs import Inputs, fitting
-from pipelines.evaluate.model.kept import open_kept, origin
+from pipelines.evaluate.model.kept import Kept, open_kept, origin
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.readers import Kind, Reader, kind_for
 from pipelines.evaluate.model.runtimes import Session, open_session, runtime_of
@@ -49,8 +48,6 @@ def predict(
     """
     plain = next(cell.model for cell in cells if not cell.model.name)
     kind = kind_for(shards.dataset, preprocessing)
-    if preprocessing.head is None and any(cell.boxes != NONE for cell in cells):
-        raise UsageError("box noise is for detectors, and the model has no head: leave its methods out")
     made_by = origin(shards, plain, preprocessing, runtime_of(plain.path).versions(device), device)
     with open_kept(folder, kind.form, made_by, {*shards.variants, *(cell.name for cell in cells)}) as kept:
         failed = {cell.name: reason for cell in cells if (reason := kept.reason(cell))}
@@ -60,6 +57,8 @@ def predict(
         if wanted:
             session = open_session(plain, preprocessing.layout, device)
             inputs, reader = _first(shards, session, preprocessing, kind)
+            failed |= _refused(reader, kept, wanted)
+            wanted = [cell for cell in wanted if cell.name not in failed]
             cpus = threads or len(os.sched_getaffinity(0))
             setting = Setting(shards, inputs, reader, kept, preprocessing.batch, cpus)
             cv2.setNumThreads(1)  # there is a thread for each CPU already
@@ -77,7 +76,7 @@ def _first(shards: Shards, session: Session, preprocessing: Preprocessing, kind:
     if stored is None:
         raise UsageError(f"{shards.reference.folder} has no images")
     image = pixels(shards, stored)
-    inputs = fitting(session.input, preprocessing, image)
+    inputs = fitting(session.input, preprocessing, image, kind.detects)
     batch = inputs.batch(1)
     inputs.place(stored.key, shards.info(stored), image, batch[0])
     outputs = session.run(batch)
@@ -85,6 +84,15 @@ def _first(shards: Shards, session: Session, preprocessing: Preprocessing, kind:
     if reader.note:
         say(reader.note)
     return inputs, reader
+
+
+def _refused(reader: Reader, kept: Kept, cells: Sequence[Cell]) -> dict[str, str]:
+    """Why box noise does not apply to some of these, by name; there will be no predictions of them."""
+    refused = {cell.name: reason for cell in cells if (reason := reader.refusal(cell.boxes))}
+    for cell in cells:
+        if cell.name in refused:
+            kept.fail(cell, refused[cell.name], forever=True)
+    return refused
 
 
 class _Run:

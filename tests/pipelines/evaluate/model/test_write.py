@@ -139,7 +139,7 @@ def test_the_list_says_what_applies_and_to_how_many_nodes(command: Command, tmp_
     assert " no " in lines["floor_mode"]
     assert " no " in lines["upsample_bilinear"]
     assert "1 node" in lines["upsample_nearest"]
-    assert " no " in lines["box_offset"]
+    assert " ? " in lines["box_offset"]
     assert not (tmp_path / "out").exists()
 
 
