@@ -70,9 +70,10 @@ def find_head(stated: str | None, outputs: Outputs, given: Given) -> Found:
 
 
 def _clearest(fits: Mapping[str, Fit], outputs: Outputs, given: Given) -> str:
-    """Of several readings the only one that could be meant: with labels for it, or with COCO's classes as is usual."""
+    """Of several the only reading whose classes are known, and that is usual or has as many as there are labels."""
     known = [name for name, fit in fits.items() if categories(fit.classes, given) is not None]
-    clear = known if given.labels is not None else [name for name in known if fits[name].usual]
+    counted = [name for name in known if given.labels is not None and fits[name].classes.total is not None]
+    clear = [name for name in known if fits[name].usual or name in counted]
     if len(clear) == 1:
         return clear[0]
     counts = {name: fit.classes.total for name, fit in fits.items()}

@@ -106,7 +106,8 @@ def probabilities(scores: Floats, logits: bool) -> Floats:
     """Scores from 0 to 1, by the sigmoid where they are logits."""
     if not logits:
         return scores.clip(0, 1)
-    return np.asarray(0.5 * (1 + np.tanh(scores / 2)), np.float32)  # the sigmoid, which cannot overflow so
+    small = np.exp(-np.abs(scores))  # which cannot overflow, and keeps the order of the smallest
+    return np.asarray(np.where(scores < 0, small, 1) / (1 + small), np.float32)
 
 
 def scores_note(logits: bool, function: str = "sigmoid") -> str:

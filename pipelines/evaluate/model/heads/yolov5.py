@@ -37,7 +37,8 @@ def fit(outputs: Outputs, given: Given) -> Fit | None:
 
 
 def _is_decoded(raw: Floats) -> bool:
-    return raw.shape[1] > 5 and len(raw) > 0 and raw[:, 2:4].min() >= 0 and are_shares(raw[:, 4:])
+    boxes, count = raw.shape  # there are more boxes than classes for any input that is worth looking at
+    return 5 < count <= boxes and raw[:, 2:4].min() >= 0 and are_shares(raw[:, 4:])
 
 
 def _decode(name: str, columns: int, factors: Floats, outputs: Outputs, least: float) -> Boxes:

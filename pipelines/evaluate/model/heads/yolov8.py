@@ -9,8 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-import numpy as np
-
 from pipelines.evaluate.model.heads.common import (
     Boxes,
     Classes,
@@ -41,12 +39,9 @@ def fit(outputs: Outputs, given: Given) -> Fit | None:
 
 
 def _readings(outputs: Outputs) -> Iterator[tuple[str, bool]]:
-    """The outputs that can be read, and whether they are turned; one that could be both has more boxes than classes."""
+    """The outputs that can be read, and whether they are turned."""
     for name in tables(outputs):
-        readings = [turned for turned in (False, True) if _is_decoded(_columns(outputs[name], turned))]
-        if len(readings) > 1:
-            readings = [turned for turned in readings if np.less(*_columns(outputs[name], turned).shape)]
-        yield from ((name, turned) for turned in readings)
+        yield from ((name, turned) for turned in (False, True) if _is_decoded(_columns(outputs[name], turned)))
 
 
 def _columns(raw: Floats, turned: bool) -> Floats:
@@ -54,7 +49,8 @@ def _columns(raw: Floats, turned: bool) -> Floats:
 
 
 def _is_decoded(columns: Floats) -> bool:
-    return len(columns) > 4 and columns.size > 0 and columns[2:4].min() >= 0 and are_shares(columns[4:])
+    count, boxes = columns.shape  # there are more boxes than classes for any input that is worth looking at
+    return 4 < count <= boxes and columns[2:4].min() >= 0 and are_shares(columns[4:])
 
 
 def _decode(name: str, turned: bool, count: int, factors: Floats, outputs: Outputs, least: float) -> Boxes:

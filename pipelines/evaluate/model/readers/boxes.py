@@ -163,6 +163,7 @@ def _results(found: Boxes, image: Image, noise: BoxNoise) -> Iterator[dict[str, 
     offset = np.array([info["crop_x"] - image.left, info["crop_y"] - image.top] * 2, np.float64)
     corners = (found.corners + offset) / np.array([info["scale_x"], info["scale_y"]] * 2)
     boxes = np.concatenate([corners[:, :2], noise.sides(corners)], axis=1)
-    values = (boxes.round(3).tolist(), found.scores.tolist(), found.classes.tolist())
-    for box, score, category in zip(*values, strict=True):
-        yield {"image_id": info["image_id"], "category_id": category, "bbox": box, "score": round(score, 6)}
+    # As many digits as single precision has, so that the order of scores is the model's.
+    scores = map(float, map(str, found.scores))
+    for box, score, category in zip(boxes.round(3).tolist(), scores, found.classes.tolist(), strict=True):
+        yield {"image_id": info["image_id"], "category_id": category, "bbox": box, "score": score}

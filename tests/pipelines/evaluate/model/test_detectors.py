@@ -150,7 +150,7 @@ def test_outputs_of_other_heads_do_not_fit() -> None:
     decoded = yolox_output(False)
     decoded[:, 2:4] = np.exp(decoded[:, 2:4]) * 32
     assert fit("yolox", [decoded]) is None
-    assert fit("yolov5", [decoded]) is not None
+    assert fit("yolov5", [np.concatenate([decoded, decoded])]) is not None
 
 
 def test_a_score_that_strays_by_rounding_is_still_a_probability() -> None:
@@ -348,6 +348,30 @@ def test_box_noise_is_what_it_is_by_hand(
                 assert result["category_id"] == CATEGORIES[label]
                 assert result["bbox"] == pytest.approx(box, abs=0.01)
     assert len(seen) == len(NOISES)
+
+
+def test_noise_of_suppression_does_not_apply_where_the_graph_has_done_it(
+    shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The head is left out, and found; what it does not bear is known at the second run without the model's."""
+    rows = np.array([[*box, score, label] for box, _, label, score in KNOWN], np.float32)
+    model = as_it_is(constant_model(tmp_path / "m.onnx", [rows[None]], (1, 3, SIDE, SIDE)))
+    named = {name: replace(shards.reference, name=name or shards.reference.name) for name in NOISES}
+    everything = replace(shards, variants={variant.name: variant for variant in named.values()})
+    cells = [Cell(named[name], model, boxes) for name, boxes in NOISES.items()]
+    for said in ("end_to_end, as its outputs are: the model's boxes are read as input pixels", "predicted already"):
+        failed = predict(everything, cells, replace(YOLOX, head=None), tmp_path / "out", threads=1)
+        assert failed == {"box_offset_all": "its boxes are not suppressed here, where sides would be counted"}
+        assert said in capfd.readouterr().err
+    about = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert about["preprocessing"]["head"] is None
+    for name, change in (("pil_bilinear", (0, 0)), ("box_offset", (4, 4))):  # a pixel of the input is four of a source
+        results = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        own = sorted((result for result in results if result["image_id"] == 3), key=lambda result: -result["score"])
+        for result, (box, _, label, score) in zip(own, sorted(KNOWN, key=lambda known: -known[3]), strict=True):
+            assert (result["category_id"], result["score"]) == (CATEGORIES[label], pytest.approx(score))
+            wide, high = 4 * (box[2] - box[0]) - change[0], 4 * (box[3] - box[1]) - change[1]
+            assert result["bbox"] == pytest.approx([4 * box[0], 4 * box[1], wide, high], abs=1e-3)
 
 
 def refused(shards: Shards, model: Path, stated: Preprocessing, folder: Path) -> str:
