@@ -1,11 +1,11 @@
 """RT-DETR (github.com/lyuwenyu/RT-DETR), and others that score by a sigmoid for each class: Deformable DETR, DINO.
 
-What is exported with its `PostProcessor` takes the source's size as a second input, and is refused for that.
+Ultralytics' export has boxes and scores in one output, (queries, 4 + classes), which could be YOLO's as well: it is
+read so where that is stated. What is exported with its `PostProcessor` takes the source's size as a second input, and
+is refused for that.
 """
 
 from __future__ import annotations
-
-import functools
 
 from pipelines.evaluate.model.heads.categories import IDS
 from pipelines.evaluate.model.heads.common import (
@@ -19,6 +19,7 @@ from pipelines.evaluate.model.heads.common import (
     probabilities,
     scores_note,
     spread,
+    tables,
 )
 from pipelines.evaluate.model.heads.queries import WANTED, Queries, are_such, corners, queries
 from pipelines.evaluate.model.runtimes import Outputs
@@ -27,12 +28,30 @@ from pipelines.evaluate.model.runtimes import Outputs
 def fit(outputs: Outputs, given: Given) -> Fit | None:
     """Logits (queries, classes) and boxes (queries, 4) from 0 to 1."""
     names = queries(outputs)
-    if names is None:
-        return None
+    if names is not None:
+        return _fit(outputs, given, names)
+    joined = [name for name in tables(outputs) if outputs[name].shape[1] > 4 and are_shares(outputs[name])]
+    return _fit(_parted(outputs, joined[0]), given, _PARTS, joined[0]) if len(joined) == 1 else None
+
+
+_PARTS = Queries("scores", "boxes")
+
+
+def _parted(outputs: Outputs, joined: str | None) -> Outputs:
+    """The outputs, or what one has of boxes and scores."""
+    if joined is None:
+        return outputs
+    return {_PARTS.boxes: outputs[joined][..., :4], _PARTS.logits: outputs[joined][..., 4:]}
+
+
+def _fit(outputs: Outputs, given: Given, names: Queries, joined: str | None = None) -> Fit:
     count = outputs[names.logits].shape[1]
     logits = not are_shares(outputs[names.logits])
-    decode = functools.partial(_decode, given, names, count, logits)
-    return Fit(decode, Classes(count, ids=count == IDS), scores_note(logits))
+
+    def decode(outputs: Outputs, least: float) -> Boxes:
+        return _decode(given, names, count, logits, _parted(outputs, joined), least)
+
+    return Fit(decode, Classes(count, ids=count == IDS), scores_note(logits), usual=joined is None)
 
 
 def _decode(given: Given, names: Queries, count: int, logits: bool, outputs: Outputs, least: float) -> Boxes:

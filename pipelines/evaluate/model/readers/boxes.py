@@ -99,6 +99,8 @@ class Detector:
     def __init__(self, preprocessing: Preprocessing, inputs: Inputs, outputs: Outputs) -> None:
         stated = preprocessing
         frame = inputs.width, inputs.height
+        if not all(self.are_scores(output) for output in outputs.values() if output.dtype == np.float32):
+            raise UsageError("the model gives NaN or infinity for the first image: is its preprocessing right?")
         given = Given(*frame, stated.boxes, stated.labels, stated.class_offset)
         # Settled once: a single score may stray outside of 0 to 1.
         self._name, self._fit, self._categories = find_head(stated.head, _of_image(outputs, 0, 1), given)
@@ -146,9 +148,11 @@ def _lines(results: Iterable[dict[str, Any]]) -> list[str]:
 def _of_image(outputs: Outputs, index: int, count: int) -> dict[str, NDArray[Any]]:
     """One image's part of the outputs, which for a single image may lack the axis of the batch.
 
-    Boxes have two axes of their own; where any output has one more, the batch's comes first in all that have it.
+    Boxes have two axes of their own; where any output has one more, the batch's comes first in all that have it. Not so
+    where outputs have one axis, as scores and labels: of a single box, masks look as if they were a batch.
     """
-    if any(output.ndim > 2 and len(output) == count for output in outputs.values()):
+    lists = sum(output.ndim == 1 for output in outputs.values())
+    if lists < 2 and any(output.ndim > 2 and len(output) == count for output in outputs.values()):
         return {
             name: output[index] if output.ndim and len(output) == count else output for name, output in outputs.items()
         }

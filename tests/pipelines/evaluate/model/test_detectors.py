@@ -262,6 +262,24 @@ def test_results_are_in_source_pixels(head: str, shards: Shards, tmp_path: Path)
             assert result["score"] == pytest.approx(score, abs=1e-4)
 
 
+def test_boxes_scores_and_labels_in_three_outputs_are_results(
+    shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Labels are whole numbers, by which they are known, and category ids."""
+    boxes, _, labels, scores = (np.array(values) for values in zip(*KNOWN, strict=True))
+    outputs = [labels + 1, boxes.astype(np.float32), scores.astype(np.float32)]
+    model = constant_model(tmp_path / "m.onnx", outputs, (1, 3, SIDE, SIDE), ("classes", "dets", "chances"))
+    predict_plain(shards, model, replace(YOLOX, head=None), tmp_path / "out", 1)
+    assert "torchvision, as its outputs are: the model's boxes are read as input pixels" in capfd.readouterr().err
+    results = json.loads((tmp_path / "out" / "pil_bilinear.json").read_text())
+    found = {result["category_id"]: result["bbox"] for result in results if result["image_id"] == 3}
+    # What none of COCO's categories has (12) is left out.
+    assert found.keys() == {1, 80}
+    for box, label in zip(boxes, labels, strict=True):
+        if label + 1 in found:
+            assert found[label + 1] == pytest.approx([*(box[:2] * 4), *((box[2:] - box[:2]) * 4)], abs=0.01)
+
+
 NOISES = {"": NONE, "box_offset": noise(1), "box_offset_all": noise(1, True), "box_round": noise(rounded=True)}
 
 

@@ -77,6 +77,10 @@ def test_what_could_be_two_heads_is_refused_with_both_and_decided_by_labels_or_t
     message = refused(outputs)
     assert "output0 float32 756x84" in message
     assert "could be yolov5 with 79 classes or yolov8 with 80 classes: say which, as head = " in message
+    shares: Named = {"output0": outputs["output0"] / np.array([SIDE] * 4 + [1] * 80, np.float32)}
+    assert "yolov8 with 80 classes or rt_detr with 80 classes: say which" in refused(shares)
+    one, other = (boxes_of(shares, stated=head).corners for head in ("yolov8", "rt_detr"))
+    np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-5)
     upright = boxes_of({"output0": outputs["output0"].T})
     by_labels = Given(SIDE, SIDE, labels=range(80))
     for boxes in (boxes_of(outputs, stated="yolov8"), boxes_of(outputs, by_labels)):
@@ -215,6 +219,20 @@ def test_images_of_a_batch_are_told_apart_or_refused() -> None:
     alone = chosen(MADE)
     with pytest.raises(UsageError, match="no axis for 2 images: give batch = 1"):
         read(detector(alone), alone, count=2)
+
+
+def test_masks_of_one_box_are_no_batch() -> None:
+    made = chosen(MADE)
+    reader = detector(made)
+    one: Named = {name: output[:1] for name, output in made.items()}
+    assert read(reader, {**one, "masks": np.zeros((1, 1, 28, 28), np.float32)}) == read(reader, one)
+
+
+def test_what_is_no_number_in_the_first_image_is_said_to_be() -> None:
+    outputs = yolov8(MADE)
+    outputs["output0"][0, 0, 0] = np.nan
+    with pytest.raises(UsageError, match="gives NaN or infinity for the first image"):
+        detector(outputs)
 
 
 def rows(*values: Sequence[float]) -> Named:
