@@ -8,10 +8,10 @@ For `m.onnx` it is `m.toml`; options on the command line come before it. Every m
     channels = "rgb"              # or "bgr"
     layout = "nchw"               # or "nhwc"
 
-and some need a few of these (a detector's `labels` are COCO category ids):
+and some need a few of these:
 
     class_offset = 1              # how many classes (background) come before ImageNet's 1,000 or COCO's 80
-    labels = "labels.txt"         # classifiers: the ImageNet label of each output, one a line; -1 for none of them
+    labels = "labels.txt"         # the ImageNet label or COCO category id of each class, one a line; -1 for none
     head = "yolox"                # detectors: how outputs are decoded; default: told by them, or asked for
     boxes = "pixels"              # detectors: or "shares" of the input; default: told by the first image's
     pad = 114                     # detectors: the pixel value around images smaller than the input ...

@@ -86,8 +86,8 @@ def _unfit(stated: str | None, outputs: Outputs, given: Given) -> UsageError:
     found = f"the model's outputs for one image of {given.width}x{given.height} ({shapes(outputs)})"
     instead = "predict with it yourself and give --predictions"
     if stated is None:
-        known = "; ".join(f"{name} {head.wants}" for name, head in HEADS.items())
-        return UsageError(f"{found} are those of no head that is known: {known}; else {instead}")
+        known = "; ".join(f"{name}: {head.wants}" for name, head in HEADS.items())
+        return UsageError(f"{found} are those of no head that is known ({known}): else {instead}")
     others = [name for name, head in HEADS.items() if head.fit(outputs, given)]
     wanted = f"are not those of the head {stated}, {HEADS[stated].wants}"
     hint = f"they could be {' or '.join(others)}" if others else instead

@@ -18,6 +18,7 @@ from pipelines.evaluate.model.heads.common import (
     changed,
     cornered,
     probabilities,
+    scores_note,
     spread,
 )
 from pipelines.evaluate.model.runtimes import Outputs
@@ -32,7 +33,7 @@ def fit(outputs: Outputs, given: Given) -> Fit | None:
     if len(found) != 1:
         return None
     count = len(outputs[found[0]]) - 5
-    return Fit(functools.partial(_decode, given, found[0], count), Classes(count), "its scores are probabilities")
+    return Fit(functools.partial(_decode, given, found[0], count), Classes(count), scores_note(logits=False))
 
 
 def _is_map(output: Floats) -> bool:

@@ -12,6 +12,7 @@ from pipelines.evaluate.model.heads.common import (
     Boxes,
     Classes,
     Fit,
+    Floats,
     Given,
     Head,
     are_shares,
@@ -30,8 +31,13 @@ def fit(outputs: Outputs, given: Given) -> Fit | None:
     names = queries(outputs)
     if names is not None:
         return _fit(outputs, given, names)
-    joined = [name for name in tables(outputs) if outputs[name].shape[1] > 4 and are_shares(outputs[name])]
+    joined = [name for name in tables(outputs) if _is_joined(outputs[name])]
     return _fit(_parted(outputs, joined[0]), given, _PARTS, joined[0]) if len(joined) == 1 else None
+
+
+def _is_joined(table: Floats) -> bool:
+    queries, count = table.shape
+    return 4 < count <= queries and are_shares(table)
 
 
 _PARTS = Queries("scores", "boxes")

@@ -127,8 +127,9 @@ def test_outputs_that_fit_nothing_are_named_with_what_would() -> None:
     message = refused(raw)
     assert "one image of 192x192 (stride8 float32 3x24x24x85, stride16 float32 3x12x12x85, whole int64 7)" in message
     for name, head in HEADS.items():
-        assert f"{name} {head.wants}" in message
+        assert f"{name}: {head.wants}" in message
     assert "export.py --grid" in refused(raw, stated="yolov5")
+    assert "of no head that is known" in refused({"probabilities": np.full((1, 1000), 1e-3, np.float32)})
     made = of_image(yolov8(MADE))
     assert "are not those of the head yolov5" in refused(made, stated="yolov5")
     assert "they could be yolov8" in refused(made, stated="yolov5")
