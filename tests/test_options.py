@@ -67,7 +67,7 @@ score.py
     --channels rgb|bgr
     --layout nchw|nhwc
     --labels FILE
-    --head yolox|nanodet
+    --head NAME
     --batch N
     --threads N
 score.py match

@@ -45,7 +45,7 @@ class Stated:
     channels: Literal["rgb", "bgr"] | None = option()
     layout: Literal["nchw", "nhwc"] | None = option("the order of its channels, and of its input")
     class_labels: str | None = option("the dataset's label of each of the model's classes, a line each", metavar="FILE")
-    head: Literal["yolox", "nanodet"] | None = option("how a detector's output is decoded")
+    head: str | None = option("how a detector's outputs are decoded, as yolov8; default: told by them", metavar="NAME")
     batch: int | None = option(type=positive, metavar="N")
 
 

@@ -22,6 +22,7 @@ from pipelines.evaluate.model.cells import as_it_is
 from pipelines.evaluate.model.inputs import fitting
 from pipelines.evaluate.model.noised import Images
 from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.model.readers import detects
 from pipelines.evaluate.model.runtimes import open_session
 from pipelines.evaluate.shards import Shards
 from pipelines.options import CALIBRATION
@@ -78,10 +79,11 @@ def _tensors(
     """Batches of the model's own size, the last one filled up with its last image."""
     session = open_session(as_it_is(model), preprocessing.layout, "cpu")
     stored = shards.stored(shards.reference.name, keys)
+    framed = detects(shards.dataset) or preprocessing.head is not None
     inputs = None
     while some := list(islice(stored, session.input.batch or 1)):
         pixels = [shards.pixels(one) for one in some]
-        inputs = inputs or fitting(session.input, preprocessing, pixels[0])
+        inputs = inputs or fitting(session.input, preprocessing, pixels[0], framed)
         batch = inputs.batch(session.input.batch or 1)
         for place in range(len(batch)):
             one, image = list(zip(some, pixels, strict=True))[min(place, len(some) - 1)]

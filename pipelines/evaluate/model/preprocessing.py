@@ -10,9 +10,10 @@ For `m.onnx` it is `m.toml`; options on the command line come before it. Every m
 
 and some need a few of these:
 
-    class_offset = 1              # classifiers: how many classes (background) come before ImageNet's
-    labels = "labels.txt"         # classifiers: the ImageNet label of each output, one a line; -1 for none of them
-    head = "yolox"                # detectors: or "nanodet"
+    class_offset = 1              # how many classes (background) come before ImageNet's 1,000 or COCO's 80
+    labels = "labels.txt"         # the ImageNet label or COCO category id of each class, one a line; -1 for none
+    head = "yolox"                # detectors: how outputs are decoded; default: told by them, or asked for
+    boxes = "pixels"              # detectors: or "shares" of the input; default: told by the first image's
     pad = 114                     # detectors: the pixel value around images smaller than the input ...
     placement = "top_left"        # ... which stand there, or in the "center"
     score_threshold = 0.01        # detectors: boxes with less are dropped; default: the head's own
@@ -61,8 +62,9 @@ class Preprocessing:
     """x = (pixel * scale - mean) / std for pixels of 0 to 255, and how outputs are read; see the module.
 
     `mean` and `std` have the model's order of channels. `labels` has the dataset's label of each of the model's
-    outputs, -1 for none. `pad` and `placement` are None where no image is smaller than the model's input. `size`,
-    `geometry`, `resize` and `crop_pct` are None where shards of any are taken.
+    outputs, -1 for none. `head` and `boxes` are None where outputs tell them; thresholds count beside a head alone, and
+    `nms_iou` is None for one that suppresses nothing. `pad` and `placement` are None where no image is smaller than the
+    model's input. `size`, `geometry`, `resize` and `crop_pct` are None where shards of any are taken.
     """
 
     mean: tuple[float, float, float]
@@ -73,11 +75,12 @@ class Preprocessing:
     class_offset: int = 0
     labels: tuple[int, ...] | None = None
     head: str | None = None
+    boxes: str | None = None
     pad: int | None = None
     placement: str | None = None
     size: int | tuple[int, int] | None = None
     score_threshold: float = 0.01
-    nms_iou: float = 0.65
+    nms_iou: float | None = 0.65
     batch: int = 1
     geometry: str | None = None
     resize: int | None = None
@@ -93,7 +96,7 @@ class Preprocessing:
     def of_predictions(self) -> dict[str, Any]:
         """What predictions depend on: not what decides shards alone, as size does where no image is padded."""
         of_shards = {"geometry", "resize", "crop_pct"}
-        if self.head is None or self.frame is None:
+        if self.frame is None or (self.head is None and self.pad is None):
             of_shards.add("size")
         return {name: value for name, value in asdict(self).items() if name not in of_shards}
 
@@ -135,6 +138,9 @@ def read_preprocessing(model: Path, given: Mapping[str, Any]) -> Preprocessing:
         raise UsageError(f"{model.name}: class_offset and labels both say what a class is called: give one of them")
     if "resize" in values and "crop_pct" in values:
         raise UsageError(f"{path}: resize and crop_pct both say what is before the crop: give one of them")
+    thresholds = [key for key in ("score_threshold", "nms_iou") if key in values]
+    if thresholds and "head" not in values:
+        raise UsageError(f"{model.name}: {' and '.join(thresholds)} would change a head's own: give the head as well")
     if "head" in values:
         head = HEADS[values["head"]]
         values = {"score_threshold": head.score_threshold, "nms_iou": head.nms_iou, **values}
@@ -326,6 +332,7 @@ _KEYS: Mapping[str, Callable[[object], Any]] = {
     "class_offset": _whole(0),
     "labels": str,  # a path, which `_labels` reads
     "head": _one_of(*HEADS),
+    "boxes": _one_of("pixels", "shares"),
     "pad": _whole(0, 255),
     "placement": _one_of("top_left", "center"),
     "size": _side,

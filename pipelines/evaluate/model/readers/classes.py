@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from generators.boxes import BoxNoise
+from generators.boxes import NONE, BoxNoise
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.inputs import Image, Inputs
+from pipelines.evaluate.model.noised import BOXES_REASON
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.runtimes import Outputs
 from pipelines.evaluate.predictions import CLASSES
@@ -56,7 +57,7 @@ class Classifier:
         if not one or values[0].dtype != np.float32:
             raise UsageError(
                 f"the model's outputs for one image ({shapes}) are not one score for each class; a detector needs COCO "
-                'shards and a head ("yolox" or "nanodet"), any other model --predictions'
+                "shards, any other model --predictions"
             )
         self._shape = values[0].shape[1:]
         labels = _labels(self._shape[0], preprocessing)
@@ -68,6 +69,10 @@ class Classifier:
     def are_scores(self, output: NDArray[np.float32]) -> bool:
         """Whether an output can be read: a class may be ruled out by minus infinity, but none be infinitely likely."""
         return bool((output < np.inf).all())
+
+    def refusal(self, noise: BoxNoise) -> str | None:
+        """Why box noise does not apply: there are classes alone."""
+        return None if noise == NONE else BOXES_REASON
 
     def read(self, outputs: Outputs, images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[TopFive]]:
         """The five best labels of each image, for each kind alike; of equal scores, the model's lower class first."""

@@ -417,8 +417,13 @@ def test_the_model_as_it_is_must_give_numbers_but_the_others_are_kept(shards: Sh
 
 def test_box_noise_is_for_detectors(shards: Shards, tmp_path: Path) -> None:
     model = as_it_is(colour_model(tmp_path / "m.onnx", WEIGHTS))
-    with pytest.raises(UsageError, match="box noise is for detectors"):
-        predict(shards, [Cell(shards.reference, model), Cell(shards.reference, model, noise(1))], RGB, tmp_path / "out")
+    boxes = replace(shards.reference, name="box_offset")
+    several = replace(shards, variants={**shards.variants, "box_offset": boxes})
+    cells = [Cell(shards.reference, model), Cell(boxes, model, noise(1))]
+    for _ in range(2):  # the second time from what was kept
+        failed = predict(several, cells, RGB, tmp_path / "out")
+        assert failed == {"box_offset": "it has no boxes that are decoded here"}
+    assert seen(tmp_path / "out") == ["pil_bilinear.parquet", "predictions.json"]
 
 
 class Backwards:
