@@ -6,7 +6,7 @@ Which pairs match, which detections and objects are ignored and which of equals 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -87,8 +87,9 @@ def match(objects: Objects, detections: Detections, categories: int) -> Matches:
     detections = detections.take(_best(detections))
     matched = np.full((len(THRESHOLDS), len(detections.score)), -1)
     for theirs, own in _together(objects, detections):
-        ious = _ious(detections.region[own], objects.region[theirs], objects.crowd[theirs])
-        for threshold, found, place in _greedy(ious, objects.crowd[theirs], objects.ignored[theirs]):
+        crowd, ignored = objects.crowd[theirs].tolist(), objects.ignored[theirs].tolist()
+        ious = rle.iou(detections.region[own].tolist(), objects.region[theirs].tolist(), crowd)
+        for threshold, found, place in _greedy(ious, crowd, ignored):
             matched[threshold, own.start + found] = theirs.start + place
     return _collect(objects, detections, matched, categories)
 
@@ -101,38 +102,25 @@ def _order(columns: Objects | Detections, last: NDArray[Any]) -> NDArray[np.int6
 def _best(detections: Detections) -> NDArray[np.int64]:
     """The places of the best detections of each category in each image, by category, image and score."""
     order = _order(detections, -detections.score)
-    starts = _starts(detections.take(order))
+    image, category = detections.image[order], detections.category[order]
+    starts = np.flatnonzero((np.diff(image, prepend=-1) != 0) | (np.diff(category, prepend=-1) != 0))
     rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
     return order[rank < _MOST]
 
 
-def _starts(columns: Objects | Detections) -> NDArray[np.int64]:
-    """Where the next category or image begins, in columns that are in order."""
-    changes = (np.diff(columns.image, prepend=-1) != 0) | (np.diff(columns.category, prepend=-1) != 0)
-    return np.flatnonzero(changes)
-
-
 def _together(objects: Objects, detections: Detections) -> Iterator[tuple[slice, slice]]:
-    """The slices of objects and detections of one category in one image, where there are both."""
-    slices = [_slices(objects), _slices(detections)]
-    for place in slices[0].keys() & slices[1].keys():
-        yield slices[0][place], slices[1][place]
-
-
-def _slices(columns: Objects | Detections) -> Mapping[tuple[int, int], slice]:
-    starts = _starts(columns)
-    ends = np.append(starts, len(columns.image))[1:]
-    places = zip(columns.category[starts].tolist(), columns.image[starts].tolist(), strict=True)
-    return dict(zip(places, map(slice, starts.tolist(), ends.tolist()), strict=True))
-
-
-def _ious(found: NDArray[Any], true: NDArray[Any], crowd: NDArray[np.bool_]) -> NDArray[np.float64]:
-    ious: NDArray[np.float64] = rle.iou(found.tolist(), true.tolist(), crowd.tolist())
-    return ious
+    """The slices of objects and detections of one category in one image, where there are both; both are in order."""
+    images = 1 + max(objects.image.max(initial=0), detections.image.max(initial=0))
+    true, found = (columns.category * images + columns.image for columns in (objects, detections))
+    each = np.unique(true)
+    bounds = [np.searchsorted(keys, each, side).tolist() for keys in (true, found) for side in ("left", "right")]
+    for first, last, begin, end in zip(*bounds, strict=True):
+        if begin < end:
+            yield slice(first, last), slice(begin, end)
 
 
 def _greedy(
-    ious: NDArray[np.float64], crowd: NDArray[np.bool_], ignored: NDArray[np.bool_]
+    ious: NDArray[np.float64], crowd: Sequence[bool], ignored: Sequence[bool]
 ) -> Iterator[tuple[int, int, int]]:
     """The matches in one image, as threshold, detection and object.
 
@@ -146,7 +134,7 @@ def _greedy(
     for number, threshold in enumerate(THRESHOLDS.tolist()):
         taken = set[int]()
         for found, those in by_detection:
-            best, place = min(threshold, 1 - 1e-10), -1
+            best, place = threshold, -1
             for _, candidate, iou in those:
                 if candidate in taken and not crowd[candidate]:
                     continue
