@@ -75,6 +75,8 @@ def _score(words: Sequence[str]) -> int:
         parser.error(f"--{made} is of use with --source only: without it, shards are scored as they are")
     if options.model is not None and options.boxes:
         parser.error("--boxes is of use with --predictions only: a model's boxes are mapped back")
+    if options.model is not None and options.iou_type:
+        parser.error("--iou-type is of use with --predictions only: of a model, boxes are scored")
 
     def work() -> int:
         from pipelines.evaluate.run import score  # not needed to say what is wrong with the arguments

@@ -53,6 +53,7 @@ score.py
     --output DIR = report
     --name TEXT
     --annotations FILE
+    --iou-type bbox|segm
     --boxes source|shard
     --allow-empty switch
     --class-offset N

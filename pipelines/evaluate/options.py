@@ -83,8 +83,9 @@ class Options:
     class_offset: int | None = option(
         "taken off every predicted class; 1 where 0 is background", type=int, metavar="N", under="predictions"
     )
-    boxes: Literal["source", "shard"] | None = option("whose pixels boxes are in; default: source")
-    allow_empty: bool = option("take COCO results in which many images have no box", default=False)
+    iou_type: Literal["bbox", "segm"] | None = option()
+    boxes: Literal["source", "shard"] | None = option("of COCO results; default: bbox, in source pixels")
+    allow_empty: bool = option("take COCO results in which many images have none", default=False)
 
     output: str = option("default: %(default)s", default="report", metavar="DIR", under="report")
     name: str | None = option(

@@ -88,6 +88,7 @@ class Results:
     model: str
     shards: Shards
     metric: str
+    iou_type: str | None
     counted: str
     keys: Sequence[str]
     left_out: int
@@ -139,6 +140,7 @@ def compare(
         model=model,
         shards=shards,
         metric=task.metric,
+        iou_type=task.iou_type,
         counted=task.counted,
         keys=task.keys,
         left_out=shards.reference.table("key").num_rows - len(task.keys),
@@ -244,6 +246,7 @@ def as_json(results: Results) -> dict[str, Any]:
         "geometry": results.shards.reference.summary["geometry"],
         "reference": results.reference.name,
         "metric": results.metric,
+        **({"iou_type": results.iou_type} if results.iou_type else {}),
         "unit": "percent",
         "n": len(results.keys),
         "left_out": results.left_out,

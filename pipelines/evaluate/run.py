@@ -107,6 +107,7 @@ def _check_suited(options: Options, dataset: str) -> None:
     suited = {
         "--annotations": (options.inputs.annotations, {"coco"}),
         "--boxes": (options.boxes, {"coco"}),
+        "--iou-type": (options.iou_type, {"coco"}),
         "--allow-empty": (options.allow_empty or None, {"coco"}),
         "--resamples": (options.resamples, {"coco", "cityscapes"}),
         "--seed": (options.seed, {"coco", "cityscapes"}),
@@ -166,7 +167,9 @@ def _task(options: Options, variants: int, shards: Shards, reference: Path) -> T
     bootstrap = Bootstrap(resamples, options.seed or 0)
     if annotations is None:
         return Segmentation(shards, reference, bootstrap)
-    reading = Reading(options.boxes or "source", options.allow_empty) if given else Reading(allow_empty=True)
+    reading = Reading(allow_empty=True)
+    if given:
+        reading = Reading(options.boxes or "source", options.allow_empty, options.iou_type or "bbox")
     return Detection(shards, reference, annotations, reading, bootstrap)
 
 

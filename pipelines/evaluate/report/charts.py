@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from generators.registry import PIXEL_STAGES
 from pipelines.evaluate.report.looks import LOOKS
-from pipelines.evaluate.report.words import METRICS, interval, number, p_value, signed
+from pipelines.evaluate.report.words import interval, metric, number, p_value, signed
 from pipelines.evaluate.results import COMBINED, Line, Results
 from pipelines.evaluate.steps import Step
 
@@ -93,7 +93,7 @@ def _intervals(results: Results, lines: Sequence[Line], label: str) -> str:
         axes.set_ylim(max(top, 2 * _ROW) + 0.05, -0.05)
         axes.set_xlim(min(ends) - margin, max(ends) + margin)
         axes.grid(axis="x")
-        axes.set_xlabel(f"Δ {METRICS[results.metric]}, points (right: worse)")
+        axes.set_xlabel(f"Δ {metric(results)}, points (right: worse)")
         return done(label, lines)
 
 
@@ -157,7 +157,7 @@ def residuals(results: Results) -> str:
         axes.set_xlim(left=-0.02 * axes.get_xlim()[1])  # room for a marker at 0
         axes.tick_params(axis="y", labelcolor=_MUTED)
         axes.set_xlabel("mean absolute difference of pixels (0 to 255)")
-        axes.set_ylabel(f"Δ {METRICS[results.metric]}, points")
+        axes.set_ylabel(f"Δ {metric(results)}, points")
         return done("Difference in score against mean difference of pixels", lines)
 
 
@@ -188,7 +188,7 @@ def _name_outermost(axes: Axes, lines: Sequence[Line]) -> None:
 def steps(results: Results, chain: Sequence[Step], title: str) -> str:
     """Δ as one stage after another is added, as in the paper's Figure 3, with 95% intervals."""
     lines = [results.line(step.variant) for step in chain]
-    metric = METRICS[results.metric]
+    what = metric(results)
     with _drawing(0.75 + 0.42 * len(chain)) as (axes, done):
         for place, (step, line) in enumerate(zip(chain, lines, strict=True)):
             color = _PLACEHOLDERS[step.stage]
@@ -207,7 +207,7 @@ def steps(results: Results, chain: Sequence[Step], title: str) -> str:
         axes.set_xlim(low - 0.03 * (high - low), high)
         axes.grid(axis="x")
         reference = number(results.reference.figures[results.metric])
-        axes.set_xlabel(f"Δ {metric}, points, and what is left of {reference}")
+        axes.set_xlabel(f"Δ {what}, points, and what is left of {reference}")
         return done(f"What is lost as one stage after another is added. {title}", lines)
 
 
