@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.evaluate.layers.measure import Layer, Shape
+from pipelines.evaluate.report.words import number
 from pipelines.text import table
 
 WORST = 8
@@ -139,7 +140,7 @@ def decibels(value: float | None) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return f"{value:.1f}".replace("-", "−")
+    return number(value, 1)
 
 
 def before(layer: Layer) -> str:

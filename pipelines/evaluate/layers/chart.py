@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 
 from matplotlib.axes import Axes
 
@@ -55,9 +56,12 @@ def _range(layers: Sequence[Layer]) -> tuple[float, float]:
 
 def _uncompared(axes: Axes, layers: Sequence[Layer]) -> None:
     """Shade where tensors have another shape."""
-    for x, layer in enumerate(layers):
-        if not layer.compared:
-            axes.axvspan(x - 0.5, x + 0.5, facecolor=GRID, linewidth=0, alpha=0.6)
+    start = 0
+    for compared, some in groupby(layers, key=lambda layer: layer.compared):
+        end = start + len(list(some))
+        if not compared:
+            axes.axvspan(start - 0.5, end - 0.5, facecolor=GRID, linewidth=0, alpha=0.6)
+        start = end
 
 
 def _scale(axes: Axes, exact: float, any_exact: bool) -> None:

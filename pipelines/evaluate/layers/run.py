@@ -39,11 +39,11 @@ def layers(options: LayersOptions) -> int:
     for line in shards.notes:
         say(line)
     variants = _asked(shards, options.variants)
+    keys = _drawn(shards, variants, options.images)
     bench = _Bench(options, shards.with_noise(variants), preprocessing)
     cells = list(bench.cells(variants))
     if not cells:
         raise UsageError("none of the variants applies to the model: there is nothing to measure")
-    keys = _drawn(shards, cells, options.images)
     answers = bench.answers(cells, keys)
     subject = _subject(options, shards, keys)
     notes = [subject, *bench.notes(keys)]
@@ -119,9 +119,9 @@ class _Bench:
         return images
 
 
-def _drawn(shards: Shards, cells: Sequence[Cell], count: int | None) -> list[str]:
+def _drawn(shards: Shards, variants: Sequence[Variant], count: int | None) -> list[str]:
     """The images to measure on: the last by the hash of which the first are what ranges are found on."""
-    there = shards.only({cell.variant.pixels for cell in cells}).samples().keys
+    there = shards.only({variant.pixels for variant in variants}).samples().keys
     if len(there) < (count or 1):
         raise UsageError(f"--images {count or 1} are more than the {len(there):,} that all of these variants have")
     return sorted(by_hash(there)[-(count or _IMAGES) :])
