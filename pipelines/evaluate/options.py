@@ -1,4 +1,4 @@
-"""What `score.py` and `score.py match` can be asked: their command lines, checked no further than argparse does."""
+"""What `score.py` and its subcommands can be asked: their command lines, checked no further than argparse does."""
 
 from __future__ import annotations
 
@@ -111,15 +111,19 @@ class Options:
     @property
     def preprocessing(self) -> dict[str, Any]:
         """What is given of the model's preprocessing, by the keys of its TOML (and `preprocessing`, that file)."""
-        stated = {field.name: getattr(self.stated, field.name) for field in fields(self.stated)}
         labels = None if self.inputs.source else self.inputs.labels
         given = {
-            "preprocessing": self.noise.preprocessing,
-            **stated,
+            **_preprocessing(self.noise, self.stated),
             "labels": labels,
             "class_offset": self.class_offset,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+
+def _preprocessing(noise: Noise, stated: Stated) -> dict[str, Any]:
+    return {"preprocessing": noise.preprocessing} | {
+        field.name: getattr(stated, field.name) for field in fields(stated)
+    }
 
 
 @dataclass(frozen=True)
@@ -137,3 +141,23 @@ class MatchOptions:
     scale: float | None = option("dump = (pixel * scale - mean) / std; scale as 1/255", type=_fraction, metavar="X")
     layout: Literal["hwc", "chw"] | None = option("of .npy files; default: by their shape")
     seed: int = option("of the resampling; default: %(default)s", default=0, type=whole, metavar="N")
+
+
+@dataclass(frozen=True)
+class LayersOptions:
+    """Of which model, and which variants of it and of its pixels, the tensors are compared with the reference's."""
+
+    shards: Path = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH")
+    model: Path = option("the ONNX model", required=True, metavar="FILE")
+    variants: tuple[str, ...] = option(
+        "noise in the model, other pixels, or both", required=True, flag="--variant", metavar="NAME"
+    )
+    noise: Noise = group(Noise, "the model, where no TOML file beside it says so")
+    stated: Stated = group(Stated)
+    images: int | None = option("images at a time (default: 1), and in all (default: 32)", type=positive, metavar="N")
+    output: str = option("default: %(default)s", default="report", metavar="DIR", under="what is found")
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What is given of the model's preprocessing, by the keys of its TOML (and `preprocessing`, that file)."""
+        return {name: value for name, value in _preprocessing(self.noise, self.stated).items() if value is not None}

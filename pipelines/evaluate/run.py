@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from generators.variant import GROUPS, VariantError, expand, parse
+from generators.variant import parse
 from manifests.schema import CLASSIFIED
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate import predictions
+from pipelines.evaluate.asked import asked_variants
 from pipelines.evaluate.classification import Classification, labelled
 from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
 from pipelines.evaluate.options import Options
@@ -58,10 +59,10 @@ def _of_predictions(options: Options) -> Results:
     for note in everything.notes:
         say(note)
     _check_suited(options, everything.dataset)
-    asked = _asked(everything, options.variants)
+    asked = [variant.name for variant in asked_variants(everything, options.variants)[0]]
     folder = Path(options.predictions)
     everything, found = predictions.find_predictions(folder, everything, _suffixes(everything.dataset))
-    wanted = everything if asked is None else everything.only(asked)
+    wanted = everything.only(asked) if options.variants else everything
     _check_examples(options.example, wanted)
     if everything.dataset in CLASSIFIED:
         labelled(wanted)
@@ -118,23 +119,6 @@ def _check_suited(options: Options, dataset: str) -> None:
             raise UsageError(f"{flag} is of no use with {dataset} shards: leave it out")
     if dataset == "coco" and options.inputs.annotations is None:
         raise UsageError("COCO shards need --annotations FILE, the one that they were made with")
-
-
-def _asked(shards: Shards, words: tuple[str, ...]) -> list[str] | None:
-    """The names of the asked variants; None for all. Raises UsageError for one whose pixels are not there."""
-    if not words:
-        return None
-    try:
-        # gpu=True: what a GPU has made is scored without one.
-        asked, _ = expand(words, shards.base, gpu=True, model=True)
-        alone = [part for word in words for part in word.split(",") if part.strip() not in GROUPS]
-        named, _ = expand(alone, shards.base, gpu=True, model=True)
-    except VariantError as error:
-        raise UsageError(f"--variant: {error}") from None
-    missing = [variant.pixels for variant in named if variant.pixels not in shards.variants]
-    if missing:
-        raise UsageError(f"--variant {missing[0]} is not in {shards.root}; to make it: {shards.command(missing)}")
-    return [variant.name for variant in asked]
 
 
 def _check_examples(wanted: tuple[str, ...], shards: Shards) -> None:

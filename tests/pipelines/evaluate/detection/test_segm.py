@@ -16,6 +16,7 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
 from pipelines.evaluate.shards import ScoredVariant, Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap
+from pipelines.store import Disk
 from tests.pipelines.evaluate.detection.cocoeval import Detections, decoded, load, mean_ap, write
 
 FRAME = frame("letterbox", 120, 90, (180,))
@@ -174,7 +175,8 @@ def test_real_masks_score_as_pycocotools_says(data: Path, tmp_path: Path) -> Non
     ids = {str(number): number for number in truth.imgs}
     reference = write(tmp_path, "pil_bilinear", found)
 
-    shards = Shards(tmp_path, ScoredVariant("pil_bilinear", tmp_path, {}), {}, ())  # of which nothing is read
+    folder = Disk(str(tmp_path))
+    shards = Shards(folder, ScoredVariant("pil_bilinear", folder, {}), {}, ())  # of which nothing is read
     reading = Reading(allow_empty=True, iou_type="segm")
     task = Detection(shards, reference, Annotations(path, truth, ids), reading, Bootstrap(50, 0))
     value = task.score("pil_bilinear", reference).figures["map"]
