@@ -8,17 +8,21 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.command import Parser, exit_status, options_of, stop
-from pipelines.evaluate.options import MatchOptions, Options
+from pipelines.evaluate.options import LayersOptions, MatchOptions, Options
 
 _EXAMPLES = """\
 python score.py --model resnet18.onnx --dataset imagenet --source val --labels val.txt --shards out/imagenet \
   --variant paper --output report
 python score.py --shards out/coco --predictions boxes --annotations instances_val2017.json
-python score.py match --help (which variant a device has)
+score.py match --help: which variant a device has; score.py layers --help: where noise arises
 Exit status: 0 all good; 2 bad usage or input; 3 the scoring itself failed."""
 _MATCH_EXAMPLES = """\
 python score.py match --shards out/imagenet --dump dump --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4
 Exit status: 0 all good; 2 bad usage or input; 3 the comparison itself failed."""
+
+_LAYERS_EXAMPLES = """\
+python score.py layers --shards out/imagenet --model resnet18.onnx --variant int8
+Exit status: 0 all good; 2 bad usage or input; 3 the measurement itself failed."""
 
 
 def _parser() -> Parser:
@@ -39,11 +43,21 @@ def _match_parser() -> Parser:
     )
 
 
+def _layers_parser() -> Parser:
+    return Parser(
+        LayersOptions,
+        prog="score.py layers",
+        description="Find the nodes of a model at which noise arises: each tensor against the reference's.",
+        epilog=_LAYERS_EXAMPLES,
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     signal.signal(signal.SIGTERM, stop)
     words = list(sys.argv[1:] if arguments is None else arguments)
-    return _match(words[1:]) if words[:1] == ["match"] else _score(words)
+    command = _COMMANDS.get(words[0]) if words else None
+    return command(words[1:]) if command else _score(words)
 
 
 def _score(words: Sequence[str]) -> int:
@@ -75,6 +89,8 @@ def _score(words: Sequence[str]) -> int:
         parser.error(f"--{made} is of use with --source only: without it, shards are scored as they are")
     if options.model is not None and options.boxes:
         parser.error("--boxes is of use with --predictions only: a model's boxes are mapped back")
+    if options.model is not None and options.iou_type:
+        parser.error("--iou-type is of use with --predictions only: of a model, boxes are scored")
 
     def work() -> int:
         from pipelines.evaluate.run import score  # not needed to say what is wrong with the arguments
@@ -94,6 +110,21 @@ def _match(words: Sequence[str]) -> int:
         return match(options)
 
     return exit_status(parser.prog, work)
+
+
+def _layers(words: Sequence[str]) -> int:
+    parser = _layers_parser()
+    options = options_of(parser.parse_args(words), LayersOptions)
+
+    def work() -> int:
+        from pipelines.evaluate.layers import layers
+
+        return layers(options)
+
+    return exit_status(parser.prog, work)
+
+
+_COMMANDS = {"match": _match, "layers": _layers}
 
 
 if __name__ == "__main__":

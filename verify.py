@@ -6,10 +6,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipelines.command import Parser, exit_status, group, option, options_of, positive
-from pipelines.errors import UsageError
 from pipelines.options import Inputs, cpus
 
 _EXAMPLES = """\
@@ -22,7 +20,7 @@ Exit status: 0 all good; 1 something is wrong; 2 bad usage; 3 the check itself f
 class Options:
     """What to check."""
 
-    path: str = option("an output, a dataset in it, or one variant's folder", flag="PATH")
+    path: str = option("an output, a dataset in it, or one variant's folder; a path or URI", flag="PATH")
     workers: int = option("processes; default: all CPUs", factory=cpus, type=positive, metavar="N")
     render: bool = option("render again from the source and compare pixels", default=False)
     inputs: Inputs = group(
@@ -50,17 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = options_of(parser.parse_args(arguments), Options)
 
     def work() -> int:
-        from pipelines.verify import verify  # not needed to say what is wrong with the arguments
+        from pipelines.store import place_of  # not needed to say what is wrong with the arguments
+        from pipelines.verify import verify
 
-        return verify(_disk(options.path), options.render, options.inputs, options.workers)
+        return verify(place_of(options.path, "PATH"), options.render, options.inputs, options.workers)
 
     return exit_status(parser.prog, work)
-
-
-def _disk(text: str) -> Path:
-    if "://" in text:
-        raise UsageError(f"{text} is a URI, and shards are checked on a disk: fetch them, and give their folder")
-    return Path(text)
 
 
 if __name__ == "__main__":

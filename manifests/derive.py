@@ -7,12 +7,12 @@ import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from manifests.place import Place
 from manifests.schema import (
     COLUMNS,
     SPLIT,
@@ -32,10 +32,10 @@ from manifests.untrusted import read_groups
 _FEW = 1000
 
 
-def read_records(paths: Iterable[Path]) -> Iterator[Record]:
+def read_records(places: Iterable[Place]) -> Iterator[Record]:
     """The records in these files, one at a time. Raises ManifestError for a damaged one."""
-    for path in paths:
-        yield Record.read(path)
+    for place in places:
+        yield Record.read(place)
 
 
 @dataclass(frozen=True)

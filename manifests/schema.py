@@ -18,12 +18,12 @@ import re
 import reprlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from manifests.untrusted import LARGEST_JSON, MOST_ROWS, parse_description, read_file
+from manifests.place import Place
+from manifests.untrusted import LARGEST_JSON, MOST_ROWS, parse_description
 
 SPLIT = "validation"
 # Datasets whose samples have a class label each, in a `cls` member.
@@ -370,10 +370,10 @@ class Record:
         return record
 
     @classmethod
-    def read(cls, path: Path) -> Record:
+    def read(cls, place: Place) -> Record:
         """Read a record. Raises ManifestError where it is damaged, and OSError where it cannot be read."""
         try:
-            data = read_file(path, LARGEST_JSON)
+            data = place.read(LARGEST_JSON)
         except ValueError as error:
-            raise ManifestError(f"{path.name} is not a whole record: {error}") from None
-        return cls.from_bytes(data, path.name)
+            raise ManifestError(f"{place.name} is not a whole record: {error}") from None
+        return cls.from_bytes(data, place.name)

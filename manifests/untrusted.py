@@ -115,7 +115,7 @@ def _inside(value: Any) -> Iterator[Any]:
         raise ValueError("it holds a number of more than 64 bits")
 
 
-def read_groups(file: Path | BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
+def read_groups(file: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
     """The columns of a Parquet file that a schema names, a row group at a time.
 
     Raises ValueError where the file is not of that schema, and where a row group has more rows or a longer text than

@@ -1,4 +1,4 @@
-"""Whether shards on disk are what their manifests say. Reads every byte, decodes every image, writes nothing.
+"""Whether shards are what their manifests say. Reads every byte, decodes every image, writes nothing.
 
 Each finding is a `Problem`: a place and what is wrong with it. Records, tars and manifests are checked against one
 another, so that an edit of any one of them is found: a tar against its record's hash and rows, and the manifests
@@ -13,9 +13,8 @@ import itertools
 import json
 import reprlib
 import tarfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from manifests.derive import derive, read_records, table_differences
+from manifests.hashed import HashedFile
+from manifests.place import P, Place
 from manifests.schema import (
     CARD,
     CARD_ENTRY,
@@ -39,12 +40,14 @@ from manifests.schema import (
     differences,
     shard_name,
 )
-from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_file
+from manifests.untrusted import LARGEST_JSON, Tar, parse_description
 
 # Bytes of a card: room for thousands of variants.
 _LARGEST_CARD = 2**24
 # Values that are told of one file that differs, and characters of each.
 _MOST_DIFFERENCES, _SHOWN = 1000, 200
+# An output has datasets, and a dataset has variants.
+_LEVELS = 3
 # What is stored losslessly, by the names that Pillow has for its formats: others run programs, as EPS does.
 _FORMATS = {"png": ("PNG",), "webp": ("WEBP",)}
 
@@ -59,66 +62,81 @@ class Problem(NamedTuple):
         return f"{self.where}: {self.what}"
 
 
-def variant_folders(path: Path) -> list[Path]:
-    """The variants at `path`, which is a variant's folder itself, a dataset's, or an output's."""
-    for pattern in ("", "*/", "*/*/"):
-        names = (f"{SPLIT}-*", SUMMARY, TABLE, TIMM)
-        found = {file.parent for name in names for file in path.glob(f"{pattern}{name}")}
+def variant_folders(place: P) -> list[P]:
+    """The variants at `place`, which is a variant's folder itself, a dataset's, or an output's."""
+    level = [place]
+    for _ in range(_LEVELS):
+        found = [folder for folder in level if any(map(_is_variants, folder.files()))]
         if found:
-            return sorted(found)
+            return found
+        level = [folder / name for folder in level for name in folder.folders()]
     return []
 
 
-def check_card(root: Path) -> Iterator[Problem]:
+def _is_variants(name: str) -> bool:
+    """Whether a file of this name makes its folder a variant's."""
+    return name.startswith(f"{SPLIT}-") or name in (SUMMARY, TABLE, TIMM)
+
+
+def records_in(folder: P) -> list[P]:
+    """What lies where a variant's records do, in order."""
+    return [folder / name for name in folder.files() if name.startswith(f"{SPLIT}-") and name.endswith(".json")]
+
+
+def check_card(root: Place) -> Iterator[Problem]:
     """Whether every variant that a dataset's card lists has its folder."""
     card = root / CARD
     try:
-        lines = read_file(card, _LARGEST_CARD).splitlines() if card.exists() else []
+        lines = card.read(_LARGEST_CARD).splitlines()
         entry = CARD_ENTRY.encode()
         names = [parse_description(line.removeprefix(entry)) for line in lines if line.startswith(entry)]
         if odd := [name for name in names if not isinstance(name, str) or not NAME.fullmatch(name)]:
             raise ValueError(f"{reprlib.repr(odd[0])} is no name of a variant")
+    except FileNotFoundError:
+        return
     except (ValueError, OSError) as error:
         yield Problem(str(card), f"is damaged ({error}); the same generate.py command writes it again")
         return
+    there = set(root.folders())
     for name in names:
-        if not any((root / name).glob(f"{SPLIT}-*")):
+        if name not in there or not any(file.startswith(f"{SPLIT}-") for file in (root / name).files()):
             yield Problem(str(root / name), f"missing variant: {CARD} lists it, but it has no shard")
 
 
-def records_of(folder: Path) -> tuple[list[Path], list[Problem]]:
+def records_of(folder: P) -> tuple[list[P], list[Problem]]:
     """The records of a variant that can be read, and the problems of those that cannot."""
     good, problems = [], []
-    for path in sorted(folder.glob(f"{SPLIT}-*.json")):
+    for place in records_in(folder):
         try:
-            record = Record.read(path)
-            if path.name != f"{record.name}.json":
-                raise ManifestError(f"{path.name} is the record of {record.name}")
-            good.append(path)
+            record = Record.read(place)
+            if place.name != f"{record.name}.json":
+                raise ManifestError(f"{place.name} is the record of {record.name}")
+            good.append(place)
         except (ManifestError, OSError) as error:
-            problems.append(Problem(str(path), str(error)))
+            problems.append(Problem(str(place), str(error)))
     return good, problems
 
 
-def check_folder(folder: Path) -> list[Problem]:
+def check_folder(folder: Place) -> list[Problem]:
     """All that can be checked of a variant without opening its tars."""
     return list(_check_folder(folder))
 
 
-def _check_folder(folder: Path) -> Iterator[Problem]:
+def _check_folder(folder: Place) -> Iterator[Problem]:
     good, problems = records_of(folder)
     yield from problems
-    yield from _check_set(folder, good)
+    files = folder.files()
+    yield from _check_set(folder, good, files)
     if problems:
         return
-    missing = [name for name in (TABLE, SUMMARY, TIMM) if not (folder / name).is_file()]
+    missing = [name for name in (TABLE, SUMMARY, TIMM) if name not in files]
     if missing:
         yield Problem(str(folder), f"unfinished: no {', '.join(missing)}; run the same generate.py command again")
     elif good:
         yield from _check_manifests(folder, good)
 
 
-def _check_set(folder: Path, records: list[Path]) -> Iterator[Problem]:
+def _check_set(folder: P, records: Sequence[P], files: Collection[str]) -> Iterator[Problem]:
     """Whether the shards are all there, belong together, and nothing else lies beside them."""
     if not records:
         yield Problem(str(folder), "no record of any shard")
@@ -126,27 +144,27 @@ def _check_set(folder: Path, records: list[Path]) -> Iterator[Problem]:
     first = Record.read(records[0])
     expected = {shard_name(index, first.shards) for index in range(first.shards)}
     for name in sorted(expected):
-        if not (folder / f"{name}.json").is_file():
+        if f"{name}.json" not in files:
             yield Problem(str(folder / f"{name}.json"), "missing shard: it has no record")
-        if not (folder / f"{name}.tar").is_file():
+        if f"{name}.tar" not in files:
             yield Problem(str(folder / f"{name}.tar"), "missing shard: it has no tar")
     allowed = {f"{name}{suffix}" for name in expected for suffix in (".tar", ".json")} | {TABLE, SUMMARY, TIMM}
-    for path in sorted(folder.iterdir()):
-        if path.name not in allowed:
-            yield Problem(str(path), "extra file: no part of this variant")
-    for path in records[1:]:
-        found = Record.read(path).recipe.differences(first.recipe)
+    for name in folder.names():
+        if name not in allowed:
+            yield Problem(str(folder / name), "extra file: no part of this variant")
+    for place in records[1:]:
+        found = Record.read(place).recipe.differences(first.recipe)
         if found:
-            yield Problem(str(path), f"made with another recipe than {records[0].name}: {found[0]}")
+            yield Problem(str(place), f"made with another recipe than {records[0].name}: {found[0]}")
 
 
-def _check_manifests(folder: Path, records: Sequence[Path]) -> Iterator[Problem]:
+def _check_manifests(folder: P, records: Sequence[P]) -> Iterator[Problem]:
     """The three manifest files against what the records say they should be."""
     derived = derive(read_records(records))
     for name, data in derived.files.items():
         path = folder / name
         try:
-            held = read_file(path, max(LARGEST_JSON, 2 * len(data)))
+            held = path.read(max(LARGEST_JSON, 2 * len(data)))
             if held == data:
                 continue
             differing = (_compare_tables if name == TABLE else _compare_json)(path, held, data)
@@ -161,48 +179,43 @@ def _check_manifests(folder: Path, records: Sequence[Path]) -> Iterator[Problem]
             yield Problem(str(path), "was rewritten: same values, other bytes")
 
 
-def _compare_json(path: Path, held: bytes, derived: bytes) -> Iterator[Problem]:
+def _compare_json(path: Place, held: bytes, derived: bytes) -> Iterator[Problem]:
     for field, mine, theirs in differences("", parse_description(held), json.loads(derived)):
         what = f"{field} is {json.dumps(mine)[:_SHOWN]}, but the records say {json.dumps(theirs)[:_SHOWN]}"
         yield Problem(str(path), what)
 
 
-def _compare_tables(path: Path, held: bytes, derived: bytes) -> Iterator[Problem]:
+def _compare_tables(path: Place, held: bytes, derived: bytes) -> Iterator[Problem]:
     for key, what in table_differences(held, derived):
         yield Problem(f"{path}, {key}" if key else str(path), what)
 
 
-def check_tar(path: Path) -> list[Problem]:
-    """A shard's tar against the record at `path`: its hash, its members, and every image's pixels."""
+def check_tar(place: Place) -> list[Problem]:
+    """A shard's tar against the record at `place`: its hash, its members, and every image's pixels."""
     try:
-        record = Record.read(path)
+        record = Record.read(place)
     except (ManifestError, OSError):
         return []  # check_folder names it
-    tar = path.with_suffix(".tar")
-    if not tar.is_file():
+    path = place.parent / f"{place.name.removesuffix('.json')}.tar"
+    if not path.is_file():
         return []  # check_folder names it
+    with path.open() as opened:
+        file = HashedFile(opened)
+        members = list(_check_members(path, cast("BinaryIO", file), record))
+        sha256 = file.sha256()
     problems = []
-    size = tar.stat().st_size
-    if size != record.tar_bytes:
-        problems.append(Problem(str(tar), f"has {size:,} bytes, but the record says {record.tar_bytes:,} (truncated?)"))
-    if _sha256(tar) != record.tar_sha256:
-        problems.append(Problem(str(tar), "its sha256 is not the record's"))
-    problems += _check_members(tar, record)
-    return problems
+    if file.size != record.tar_bytes:
+        what = f"has {file.size:,} bytes, but the record says {record.tar_bytes:,} (truncated?)"
+        problems.append(Problem(str(path), what))
+    if sha256 != record.tar_sha256:
+        problems.append(Problem(str(path), "its sha256 is not the record's"))
+    return [*problems, *members]
 
 
-def _sha256(path: Path) -> str:
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            total.update(chunk)
-    return total.hexdigest()
-
-
-def _check_members(path: Path, record: Record) -> Iterator[Problem]:
+def _check_members(path: Place, file: BinaryIO, record: Record) -> Iterator[Problem]:
     image_format = str(record.recipe.config["image_format"])
     try:
-        with open(path, "rb") as file, Tar(file) as tar:
+        with Tar(file) as tar:
             for row in record.rows:
                 if row.status == "ok":
                     yield from _check_sample(path, tar, row, image_format, str(record.recipe.config["dataset"]))
@@ -213,7 +226,7 @@ def _check_members(path: Path, record: Record) -> Iterator[Problem]:
         yield Problem(str(path), f"cannot be read to its end ({error})")
 
 
-def _check_sample(path: Path, tar: Tar, row: Row, image_format: str, dataset: str) -> Iterator[Problem]:
+def _check_sample(path: Place, tar: Tar, row: Row, image_format: str, dataset: str) -> Iterator[Problem]:
     expected: dict[str, bytes | None] = {image_format: None}
     if LABEL_MAP_SHA256 in row.extra:
         expected[LABEL_MAP] = None

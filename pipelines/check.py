@@ -9,24 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from manifests.schema import SPLIT
-from manifests.verify import Problem, check_card, check_folder, check_tar
+from manifests.verify import Problem, check_card, check_folder, check_tar, records_in
 from pipelines.errors import RunError
+from pipelines.store import Place
 from pipelines.text import one_line
 
 _SHOWN = 10
 T = TypeVar("T")
 
 
-def check(folders: Sequence[Path], workers: int) -> list[Problem]:
+def check(folders: Sequence[Place], workers: int) -> list[Problem]:
     """Everything that is wrong with these variants: cards, manifests, and every byte and image of their tars."""
-    records = [record for folder in folders for record in sorted(folder.glob(f"{SPLIT}-*.json"))]
-    problems = [problem for root in sorted({folder.parent for folder in folders}) for problem in check_card(root)]
+    records = [record for folder in folders for record in records_in(folder)]
+    problems = [problem for root in dict.fromkeys(folder.parent for folder in folders) for problem in check_card(root)]
     problems += spread(check_folder, folders, workers, "manifests")
     problems += spread(check_tar, records, workers, "shards")
     return problems

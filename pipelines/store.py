@@ -98,6 +98,10 @@ class Place(ABC):
         """Whether it is a folder; in an object store, whether anything lies below it."""
 
     @abstractmethod
+    def names(self) -> list[str]:
+        """All that lies directly in this folder, sorted; empty where there is no folder."""
+
+    @abstractmethod
     def files(self) -> dict[str, int]:
         """The sizes in bytes of the files directly in this folder, by sorted name; empty where there is no folder."""
 
@@ -126,6 +130,11 @@ class Place(ABC):
         """Remove a folder and all that is in it."""
 
     @property
+    @abstractmethod
+    def address(self) -> str:
+        """What a user writes for it: `place_of` reads it as this place."""
+
+    @property
     def name(self) -> str:
         return PurePosixPath(self.path).name
 
@@ -151,11 +160,18 @@ class Disk(Place):
     def parent(self) -> Disk:
         return Disk(os.path.dirname(self.path))
 
+    @property
+    def address(self) -> str:
+        return self.path
+
     def is_file(self) -> bool:
         return os.path.isfile(self.path)
 
     def is_dir(self) -> bool:
         return os.path.isdir(self.path)
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self.path)) if self.is_dir() else []
 
     def files(self) -> dict[str, int]:
         if not self.is_dir():
@@ -189,6 +205,7 @@ class Disk(Place):
 class Remote(Place):
     """A URI of an object store. `query` is what pyarrow.fs takes of it: `endpoint_override=…&region=…`.
 
+    A bucket is what the root is on a disk: its own parent, and without a name.
     Every call waits for a store that does not answer or says that it is busy, and raises StoreError in the end.
     """
 
@@ -200,7 +217,15 @@ class Remote(Place):
 
     @property
     def parent(self) -> Remote:
-        return Remote(self.path.rpartition("/")[0], self.query)
+        return Remote(self.path.rpartition("/")[0], self.query) if self.name else self
+
+    @property
+    def name(self) -> str:
+        return self._key.rpartition("/")[2] if "/" in self._key else ""
+
+    @property
+    def address(self) -> str:
+        return f"{self.path}?{self.query}" if self.query else self.path
 
     @property
     def _key(self) -> str:
@@ -225,6 +250,9 @@ class Remote(Place):
         selector = fs.FileSelector(self._key, allow_not_found=True)
         found: list[fs.FileInfo] = self._ask(lambda store: store.get_file_info(selector))
         return sorted(found, key=lambda info: str(info.base_name))
+
+    def names(self) -> list[str]:
+        return [info.base_name for info in self._entries()]
 
     def files(self) -> dict[str, int]:
         return {info.base_name: info.size for info in self._entries() if info.type == fs.FileType.File}

@@ -7,27 +7,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
-from manifests.schema import SPLIT, Recipe, Record
-from manifests.verify import Problem, records_of, variant_folders
+from manifests.schema import Recipe, Record
+from manifests.verify import Problem, records_in, records_of, variant_folders
 from pipelines.check import check, show, spread
 from pipelines.errors import UsageError
 from pipelines.generate.compare import Again, check_gpu, check_source, explain, gpu_methods, render_again
 from pipelines.generate.config import describe
 from pipelines.generate.sources.find import Found, find
 from pipelines.options import Inputs
+from pipelines.store import Place
 
 
-def verify(path: Path, render: bool, inputs: Inputs, workers: int) -> int:
-    """Check what lies at a path, and say what is wrong; the exit status (1 where something is)."""
-    folders = variant_folders(path)
+def verify(place: Place, render: bool, inputs: Inputs, workers: int) -> int:
+    """Check what lies at a place, and say what is wrong; the exit status (1 where something is)."""
+    folders = variant_folders(place)
     if not folders:
-        raise UsageError(f"no shards at {path}: give the folder that generate.py wrote to")
+        raise UsageError(f"no shards at {place}: give the folder that generate.py wrote to")
     if inputs != Inputs() and not render:
         raise UsageError("--source, --labels and --annotations are of use with --render only")
     again = list(_again(folders, inputs)) if render else []  # what is wrong is refused before hours of checking
-    shards = sum(len(list(folder.glob(f"{SPLIT}-*.json"))) for folder in folders)
+    shards = sum(len(records_in(folder)) for folder in folders)
     problems = check(folders, workers)
     on_gpu = [one for one in again if one.gpu]
     for shards_again, processes in (([one for one in again if not one.gpu], workers), (on_gpu, 1)):
@@ -36,15 +36,15 @@ def verify(path: Path, render: bool, inputs: Inputs, workers: int) -> int:
     return _report(problems, folders, shards, render)
 
 
-def _again(folders: Sequence[Path], inputs: Inputs) -> Iterator[Again]:
+def _again(folders: Sequence[Place], inputs: Inputs) -> Iterator[Again]:
     """What to render: every readable record of these variants, which must all be of the same source."""
     datasets = {folder.parent for folder in folders}
     if len(datasets) > 1:
         raise UsageError("--render takes the shards of one dataset at a time: name its folder")
     check_gpu(_recipes(folders))
     found: Found | None = None
-    for path in (path for folder in folders for path in records_of(folder)[0]):
-        record = Record.read(path)
+    for place in (place for folder in folders for place in records_of(folder)[0]):
+        record = Record.read(place)
         config = record.recipe.config
         if found is None:
             found = find(config["dataset"], inputs, config["source"].get("samples"))
@@ -52,17 +52,17 @@ def _again(folders: Sequence[Path], inputs: Inputs) -> Iterator[Again]:
         check_source(record.recipe, described)
         first = record.shard * config["samples_per_shard"]
         samples = found.samples[first : first + len(record.rows)]
-        yield Again(path, samples, found.source, gpu=bool(gpu_methods(record.recipe)))
+        yield Again(place, samples, found.source, gpu=bool(gpu_methods(record.recipe)))
 
 
-def _recipes(folders: Iterable[Path]) -> Iterator[Recipe]:
+def _recipes(folders: Iterable[Place]) -> Iterator[Recipe]:
     """The recipe of each variant that has a record."""
     for folder in folders:
-        for path in records_of(folder)[0][:1]:
-            yield Record.read(path).recipe
+        for place in records_of(folder)[0][:1]:
+            yield Record.read(place).recipe
 
 
-def _report(problems: Sequence[Problem], folders: Sequence[Path], shards: int, rendered: bool) -> int:
+def _report(problems: Sequence[Problem], folders: Sequence[Place], shards: int, rendered: bool) -> int:
     show(problems)
     what = f"{shards:,} shard{'s' if shards != 1 else ''} of {len(folders):,} variant{'s' if len(folders) != 1 else ''}"
     if problems:
@@ -75,7 +75,7 @@ def _report(problems: Sequence[Problem], folders: Sequence[Path], shards: int, r
     return 0
 
 
-def _explanations(folders: Iterable[Path]) -> list[str]:
+def _explanations(folders: Iterable[Place]) -> list[str]:
     found: dict[str, None] = {}
     for recipe in _recipes(folders):
         with contextlib.suppress(UsageError, ValueError, KeyError):  # a recipe that was edited explains nothing

@@ -75,17 +75,18 @@ def outcome(read: Callable[[], T]) -> T | None:
         assert peak < _MOST_MEMORY, peak
 
 
-def make(folder: Path, *tokens: str) -> Path:
-    """Small shards of these variants and the reference, four samples in two shards each; their dataset's folder."""
-    found = find("sample", Inputs(), 4)
-    config = Config("sample", "crop", (16,), "pil", "png", 2, describe(found))
+def make(folder: Path, *tokens: str, samples: int = 4, size: int = 16, image_format: str = "png") -> Path:
+    """Small shards of these variants and the reference, the samples in two shards each; their dataset's folder."""
+    found = find("sample", Inputs(), samples)
+    half = samples // 2
+    config = Config("sample", "crop", (size,), "pil", image_format, half, describe(found))
     variants = [config.base, *(parse(token, config.base) for token in tokens)]
     recipes = {variant.name: config.recipe(variant) for variant in variants}
     with Output(Disk(str(folder / "sample"))).locked() as output:
         output.begin(recipes, overwrite=False)
         job = Job(config, found.source, output, {name: recipe.sha256 for name, recipe in recipes.items()})
         for shard in (0, 1):
-            make_shard(Task(shard, 2, found.samples[shard * 2 : shard * 2 + 2], tuple(variants)), job, {})
+            make_shard(Task(shard, 2, found.samples[shard * half : (shard + 1) * half], tuple(variants)), job, {})
         summaries = [output.finish(recipe, 2) for recipe in recipes.values()]
         output.write(output.root / CARD, card("sample", summaries))
     return folder / "sample"

@@ -15,7 +15,7 @@ import hub
 import score
 import verify
 from pipelines.command import Parser, options_of
-from pipelines.evaluate.options import MatchOptions
+from pipelines.evaluate.options import LayersOptions, MatchOptions
 from pipelines.evaluate.options import Options as ScoreOptions
 from pipelines.generate.encode import FORMATS
 from pipelines.generate.options import Options as GenerateOptions
@@ -53,6 +53,7 @@ score.py
     --output DIR = report
     --name TEXT
     --annotations FILE
+    --iou-type bbox|segm
     --boxes source|shard
     --allow-empty switch
     --class-offset N
@@ -67,7 +68,7 @@ score.py
     --channels rgb|bgr
     --layout nchw|nhwc
     --labels FILE
-    --head yolox|nanodet
+    --head NAME
     --batch N
     --threads N
 score.py match
@@ -79,6 +80,21 @@ score.py match
     --std R,G,B
     --scale X
     --seed N = 0
+score.py layers
+    --shards PATH required
+    --model FILE required
+    --variant NAME repeatable required
+    --images N
+    --output DIR = report
+    --preprocessing FILE
+    --calibration N
+    --mean R,G,B
+    --std R,G,B
+    --scale X
+    --channels rgb|bgr
+    --layout nchw|nhwc
+    --head yolox|nanodet
+    --batch N
 verify.py
     PATH required
     --render switch
@@ -119,6 +135,7 @@ def command_lines() -> dict[str, tuple[Parser, type[Any]]]:
         "generate.py": (generate._parser(), GenerateOptions),
         "score.py": (score._parser(), ScoreOptions),
         "score.py match": (score._match_parser(), MatchOptions),
+        "score.py layers": (score._layers_parser(), LayersOptions),
         "verify.py": (verify._parser(), verify.Options),
         **{f"hub.py {name}": (commands[name], options) for name, options in of_hub.items()},
     }
@@ -190,7 +207,7 @@ def test_the_examples_parse(name: str) -> None:
     examples = [line.removeprefix(prefix).split() for line in parser.epilog.splitlines() if line.startswith(prefix)]
     assert examples
     for words in examples:
-        if words[0] != "match":
+        if words[0] not in ("match", "layers"):
             assert options_of(parser.parse_args(words), options)
 
 

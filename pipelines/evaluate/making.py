@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from pipelines.generate.sources.find import Found, find
 from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
 from pipelines.progress import say
-from pipelines.store import Disk
+from pipelines.store import Place, place_of
 
 
 class Maker:
@@ -41,7 +40,7 @@ class Maker:
         self._options = options
         self.dataset, self.root = _place(options)
         self._preprocessing = preprocessing
-        there = {summary["name"]: summary["config"] for summary in read_summaries(Disk(str(self.root)))}
+        there = {summary["name"]: summary["config"] for summary in read_summaries(self.root)}
         self.finished = frozenset(there)
         self._there: Mapping[str, Any] = next(iter(there.values()), {})
 
@@ -112,7 +111,7 @@ class Maker:
             variants=tuple(variants),
             dataset=self.dataset,
             inputs=given.inputs,
-            output=str(self.root.parent),
+            output=self.root.parent.address,
             target=self._target,
             reference=self._reference,
             samples_per_shard=there.get("samples_per_shard"),
@@ -122,14 +121,14 @@ class Maker:
         )
 
 
-def _place(options: Options) -> tuple[str, Path]:
+def _place(options: Options) -> tuple[str, Place]:
     """The dataset and its folder: the one that `--shards` names, or one inside it."""
-    path = Path(options.shards)
-    folders = sorted({folder.parent for folder in variant_folders(path)})
+    place = place_of(options.shards, "--shards")
+    folders = {folder.parent for folder in variant_folders(place)}
     dataset = options.dataset
     if dataset is None:
-        names = {folder.name for folder in folders} if folders else {path.name}
+        names = {folder.name for folder in folders} if folders else {place.name}
         if len(names) > 1 or not names <= DATASETS.keys():
             raise UsageError("--source needs --dataset as well: what are the images of?")
         (dataset,) = names
-    return dataset, path if path.name == dataset else path / dataset
+    return dataset, place if place.name == dataset else place / dataset

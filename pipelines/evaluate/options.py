@@ -1,4 +1,4 @@
-"""What `score.py` and `score.py match` can be asked: their command lines, checked no further than argparse does."""
+"""What `score.py` and its subcommands can be asked: their command lines, checked no further than argparse does."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Stated:
     channels: Literal["rgb", "bgr"] | None = option()
     layout: Literal["nchw", "nhwc"] | None = option("the order of its channels, and of its input")
     class_labels: str | None = option("the dataset's label of each of the model's classes, a line each", metavar="FILE")
-    head: Literal["yolox", "nanodet"] | None = option("how a detector's output is decoded")
+    head: str | None = option("how a detector's outputs are decoded, as yolov8; default: told by them", metavar="NAME")
     batch: int | None = option(type=positive, metavar="N")
 
 
@@ -53,7 +53,9 @@ class Stated:
 class Options:
     """What to score, on which shards, and what the report shows; None is not given."""
 
-    shards: str = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH", under="what is scored")
+    shards: str = option(
+        "a dataset's folder, as out/imagenet; a path or URI", required=True, metavar="PATH", under="what is scored"
+    )
     predictions: str | None = option("a file for each variant, named after it", metavar="DIR", one_of="scored")
     model: str | None = option("an ONNX or TFLite model to run on every variant", metavar="FILE", one_of="scored")
     variants: tuple[str, ...] = option(
@@ -81,8 +83,9 @@ class Options:
     class_offset: int | None = option(
         "taken off every predicted class; 1 where 0 is background", type=int, metavar="N", under="predictions"
     )
-    boxes: Literal["source", "shard"] | None = option("whose pixels boxes are in; default: source")
-    allow_empty: bool = option("take COCO results in which many images have no box", default=False)
+    iou_type: Literal["bbox", "segm"] | None = option()
+    boxes: Literal["source", "shard"] | None = option("of COCO results; default: bbox, in source pixels")
+    allow_empty: bool = option("take COCO results in which many images have none", default=False)
 
     output: str = option("default: %(default)s", default="report", metavar="DIR", under="report")
     name: str | None = option(
@@ -108,15 +111,19 @@ class Options:
     @property
     def preprocessing(self) -> dict[str, Any]:
         """What is given of the model's preprocessing, by the keys of its TOML (and `preprocessing`, that file)."""
-        stated = {field.name: getattr(self.stated, field.name) for field in fields(self.stated)}
         labels = None if self.inputs.source else self.inputs.labels
         given = {
-            "preprocessing": self.noise.preprocessing,
-            **stated,
+            **_preprocessing(self.noise, self.stated),
             "labels": labels,
             "class_offset": self.class_offset,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+
+def _preprocessing(noise: Noise, stated: Stated) -> dict[str, Any]:
+    return {"preprocessing": noise.preprocessing} | {
+        field.name: getattr(stated, field.name) for field in fields(stated)
+    }
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,7 @@ class MatchOptions:
     `layout` None tells H×W×3 from 3×H×W by the shape; at most 500 images are compared.
     """
 
-    shards: Path = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH")
+    shards: str = option("a dataset's folder, as out/imagenet; a path or URI", required=True, metavar="PATH")
     dump: Path = option("the device's tensors or images: .png or .npy, named by key", required=True, metavar="DIR")
     channels: Literal["rgb", "bgr"] = option("of the dump; default: %(default)s", default="rgb")
     mean: Triple | None = option(type=_three, metavar="R,G,B")
@@ -134,3 +141,23 @@ class MatchOptions:
     scale: float | None = option("dump = (pixel * scale - mean) / std; scale as 1/255", type=_fraction, metavar="X")
     layout: Literal["hwc", "chw"] | None = option("of .npy files; default: by their shape")
     seed: int = option("of the resampling; default: %(default)s", default=0, type=whole, metavar="N")
+
+
+@dataclass(frozen=True)
+class LayersOptions:
+    """Of which model, and which variants of it and of its pixels, the tensors are compared with the reference's."""
+
+    shards: Path = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH")
+    model: Path = option("the ONNX model", required=True, metavar="FILE")
+    variants: tuple[str, ...] = option(
+        "noise in the model, other pixels, or both", required=True, flag="--variant", metavar="NAME"
+    )
+    noise: Noise = group(Noise, "the model, where no TOML file beside it says so")
+    stated: Stated = group(Stated)
+    images: int | None = option("images at a time (default: 1), and in all (default: 32)", type=positive, metavar="N")
+    output: str = option("default: %(default)s", default="report", metavar="DIR", under="what is found")
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What is given of the model's preprocessing, by the keys of its TOML (and `preprocessing`, that file)."""
+        return {name: value for name, value in _preprocessing(self.noise, self.stated).items() if value is not None}

@@ -90,6 +90,7 @@ class Results:
     model: str
     shards: Shards
     metric: str
+    iou_type: str | None
     counted: str
     keys: Sequence[str]
     left_out: int
@@ -141,6 +142,7 @@ def compare(
         model=model,
         shards=shards,
         metric=task.metric,
+        iou_type=task.iou_type,
         counted=task.counted,
         keys=task.keys,
         left_out=shards.reference.table("key").num_rows - len(task.keys),
@@ -172,7 +174,7 @@ def _commands(shards: Shards, missing: Sequence[str], model: str | None) -> list
     found = [shards.command(list(dict.fromkeys(pixels)))] if pixels else []
     if models:
         words = ["--model", shlex.quote(model) if model else "…", "--variant", ",".join(dict.fromkeys(models))]
-        found.append(" ".join(["generate.py", *words, "--output", shlex.quote(str(shards.root.parent))]))
+        found.append(" ".join(["generate.py", *words, "--output", shlex.quote(shards.root.parent.address)]))
     return found
 
 
@@ -247,6 +249,7 @@ def as_json(results: Results) -> dict[str, Any]:
         "geometry": results.shards.reference.summary["geometry"],
         "reference": results.reference.name,
         "metric": results.metric,
+        **({"iou_type": results.iou_type} if results.iou_type else {}),
         "unit": "percent",
         "n": len(results.keys),
         "left_out": results.left_out,

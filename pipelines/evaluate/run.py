@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from generators.variant import GROUPS, VariantError, expand, parse
+from generators.variant import parse
 from manifests.schema import CLASSIFIED
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate import predictions
+from pipelines.evaluate.asked import asked_variants
 from pipelines.evaluate.classification import Classification, labelled
 from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
 from pipelines.evaluate.options import Options
@@ -28,6 +29,7 @@ from pipelines.evaluate.statistics import Bootstrap
 from pipelines.evaluate.task import Task
 from pipelines.files import replacing
 from pipelines.progress import say
+from pipelines.store import place_of
 
 RESAMPLES = 2000
 # So many resamples for each variant of a large table leave room for Holm's correction: 2 m / (50 m) < 0.05.
@@ -36,9 +38,9 @@ _RESAMPLES_A_VARIANT = 50
 
 def score(options: Options) -> int:
     """Score a model or its predictions, and write the report; the exit status."""
-    for name in ("shards", "output", "predictions", "model"):
+    for name in ("output", "predictions", "model"):
         if "://" in (getattr(options, name) or ""):
-            raise UsageError(f"--{name} {getattr(options, name)}: what is scored lies on a disk, give a path")
+            raise UsageError(f"--{name} {getattr(options, name)} is a URI, and this must lie on a disk: give a path")
     try:
         results = _of_predictions(options) if options.model is None else _of_model(options)
     except KeyboardInterrupt:
@@ -53,14 +55,14 @@ def score(options: Options) -> int:
 def _of_predictions(options: Options) -> Results:
     """The results of predictions that were made elsewhere."""
     assert options.predictions is not None  # the parser asks for one of the two
-    everything = open_shards(Path(options.shards))
+    everything = open_shards(place_of(options.shards, "--shards"))
     for note in everything.notes:
         say(note)
     _check_suited(options, everything.dataset)
-    asked = _asked(everything, options.variants)
+    asked = [variant.name for variant in asked_variants(everything, options.variants)[0]]
     folder = Path(options.predictions)
     everything, found = predictions.find_predictions(folder, everything, _suffixes(everything.dataset))
-    wanted = everything if asked is None else everything.only(asked)
+    wanted = everything.only(asked) if options.variants else everything
     _check_examples(options.example, wanted)
     if everything.dataset in CLASSIFIED:
         labelled(wanted)
@@ -106,6 +108,7 @@ def _check_suited(options: Options, dataset: str) -> None:
     suited = {
         "--annotations": (options.inputs.annotations, {"coco"}),
         "--boxes": (options.boxes, {"coco"}),
+        "--iou-type": (options.iou_type, {"coco"}),
         "--allow-empty": (options.allow_empty or None, {"coco"}),
         "--resamples": (options.resamples, {"coco", "cityscapes"}),
         "--seed": (options.seed, {"coco", "cityscapes"}),
@@ -116,23 +119,6 @@ def _check_suited(options: Options, dataset: str) -> None:
             raise UsageError(f"{flag} is of no use with {dataset} shards: leave it out")
     if dataset == "coco" and options.inputs.annotations is None:
         raise UsageError("COCO shards need --annotations FILE, the one that they were made with")
-
-
-def _asked(shards: Shards, words: tuple[str, ...]) -> list[str] | None:
-    """The names of the asked variants; None for all. Raises UsageError for one whose pixels are not there."""
-    if not words:
-        return None
-    try:
-        # gpu=True: what a GPU has made is scored without one.
-        asked, _ = expand(words, shards.base, gpu=True, model=True)
-        alone = [part for word in words for part in word.split(",") if part.strip() not in GROUPS]
-        named, _ = expand(alone, shards.base, gpu=True, model=True)
-    except VariantError as error:
-        raise UsageError(f"--variant: {error}") from None
-    missing = [variant.pixels for variant in named if variant.pixels not in shards.variants]
-    if missing:
-        raise UsageError(f"--variant {missing[0]} is not in {shards.root}; to make it: {shards.command(missing)}")
-    return [variant.name for variant in asked]
 
 
 def _check_examples(wanted: tuple[str, ...], shards: Shards) -> None:
@@ -165,7 +151,9 @@ def _task(options: Options, variants: int, shards: Shards, reference: Path) -> T
     bootstrap = Bootstrap(resamples, options.seed or 0)
     if annotations is None:
         return Segmentation(shards, reference, bootstrap)
-    reading = Reading(options.boxes or "source", options.allow_empty) if given else Reading(allow_empty=True)
+    reading = Reading(allow_empty=True)
+    if given:
+        reading = Reading(options.boxes or "source", options.allow_empty, options.iou_type or "bbox")
     return Detection(shards, reference, annotations, reading, bootstrap)
 
 

@@ -23,6 +23,7 @@ from pipelines.evaluate.model.noised import BOXES_REASON, DoesNotApplyError, Ima
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import check_geometry, read_preprocessing
 from pipelines.evaluate.model.readers import kind_for
+from pipelines.evaluate.model.readers.boxes import refusal
 from pipelines.evaluate.model.runtimes import open_session
 from pipelines.evaluate.model.workers import HERE, OnRay, Workers
 from pipelines.evaluate.options import Options
@@ -30,6 +31,7 @@ from pipelines.evaluate.predictions import ABOUT
 from pipelines.evaluate.results import Unscored
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.progress import say
+from pipelines.store import place_of
 
 
 class ScoredModel:
@@ -46,7 +48,7 @@ class ScoredModel:
         self.preprocessing = read_preprocessing(self.path, options.preprocessing)
         made = options.inputs.source is not None or options.dataset == "sample"  # which is built in
         self._maker = Maker(options, self.preprocessing) if made else None
-        self.root = self._maker.root if self._maker else Path(options.shards)
+        self.root = self._maker.root if self._maker else place_of(options.shards, "--shards")
         self._shards = self._open()
         self.base = self._shards.base if self._shards else self._required_maker().base
         self.asked = [variant for variant in self._asked(options.variants) if variant != self.base]
@@ -58,18 +60,18 @@ class ScoredModel:
         alone = options.run_by.workers == 1 and not options.cluster.address
         self._workers: Workers = HERE if alone else OnRay(self._ray)
         self._models = NoisedModels(self.path, folder / "models" / self.path.stem, self._calibration)
+        self._kind = kind_for(self.dataset, self.preprocessing)
         self._check_model()
         self._refuse()
 
     def _check_model(self) -> None:
-        """Raises UsageError where the model does not load, or does not suit the dataset or the shards to be made."""
-        kind_for(self.dataset, self.preprocessing)
+        """Raises UsageError where the model does not load, or does not suit the shards to be made."""
         # A cluster's GPU is not this machine's.
         device = "cpu" if self._options.cluster.address else self._options.device
         session = open_session(self._models.as_it_is, self.preprocessing.layout, device)
         if self._shards is None:
             pixels = self._required_maker().blank()
-            inputs = fitting(session.input, self.preprocessing, pixels)
+            inputs = fitting(session.input, self.preprocessing, pixels, self._kind.detects)
             inputs.place("as they would be made", {}, pixels, inputs.batch(1)[0])
         calibrated = any(method.calibrated for variant in self.asked for method in variant.model)
         if calibrated and (self._options.noise.calibration or 1) > self._images():
@@ -185,7 +187,7 @@ class ScoredModel:
         self.reasons |= failed
         for name, reason in failed.items():
             say(f"not scored: {name}: {reason}")
-        suffix = kind_for(self.dataset, self.preprocessing).form.suffix
+        suffix = self._kind.form.suffix
         done = (cell.name for cell in cells if cell.name not in failed)
         self.paths |= {name: self._predictions / f"{name}{suffix}" for name in done}
         self._shards = shards
@@ -236,10 +238,12 @@ class ScoredModel:
         return Cell(shards.variants[variant.name], model, boxes.load_noise()() if boxes else NONE)
 
     def _check_boxes(self, variant: Variant) -> Method | None:
-        """A variant's box noise. Raises DoesNotApplyError where there are no boxes that it could be of."""
+        """A variant's box noise. Raises DoesNotApplyError where it is known not to apply."""
         boxes = next((method for method in variant.noise if method.stage == "boxes"), None)
-        if boxes and self.preprocessing.head is None:
+        if boxes and not self._kind.detects:
             raise DoesNotApplyError(BOXES_REASON)
+        if boxes and self.preprocessing.head and (reason := refusal(self.preprocessing.head, boxes.load_noise()())):
+            raise DoesNotApplyError(reason)
         return boxes
 
     # What there is to do

@@ -7,6 +7,7 @@ Shards may come from anybody: what is read of them is bounded, and names in them
 
 from __future__ import annotations
 
+import os
 import shlex
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,17 +25,22 @@ from generators.registry import METHODS, PIXEL_STAGES, STAGES
 from generators.variant import DEFAULT_REFERENCE, GROUPS, NONE, Variant, VariantError, parse
 from generators.variant import reference as base_variant
 from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
-from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_file, read_groups
+from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_groups
 from manifests.verify import decode, decode_label_map, variant_folders
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import size_from_json
 from pipelines.generate.sources.imagenet import FlatSource, TarSource
 from pipelines.generate.target import words as geometry_words
+from pipelines.store import BLOCK, Disk, Place
 from pipelines.text import first_line
 
 UNKNOWN_LABEL = -1
 # More keys than that take gigabytes.
 _MOST_SAMPLES = 10_000_000
+# Bytes that a store sends about as fast as it answers one request: a smaller sample is read, not skipped.
+_WORTH_A_REQUEST = 2**20
+# Bytes fetched at a time where samples are skipped: what lies between two images is far less.
+_HEADERS = 2**16
 # What maps a shard's pixels to the source's.
 _NUMBERS = ("crop_x", "crop_y", "scale_x", "scale_y")
 # Kinds of sources that hold no labels of their own.
@@ -50,7 +56,7 @@ class ScoredVariant:
     """
 
     name: str
-    folder: Path
+    folder: Place
     summary: Mapping[str, Any]
     noise: Mapping[str, str] = field(default_factory=dict)
 
@@ -83,17 +89,18 @@ class ScoredVariant:
 
     def table(self, *columns: str) -> pa.Table:
         """These columns of the manifest, a row for each source sample in order of keys."""
-        if not (self.folder / TABLE).is_file():
-            raise RunError(f"{self.folder / TABLE} is missing: run the same generate.py command again")
         rows, parts, schema = 0, [], pa.schema([COLUMNS.field(name) for name in columns])
         try:
-            for part in read_groups(self.folder / TABLE, schema):
-                rows += part.num_rows
-                if rows > _MOST_SAMPLES:
-                    raise ValueError(f"it has more than {_MOST_SAMPLES:,} rows")
-                parts.append(part)
+            with (self.folder / TABLE).open() as file:
+                for part in read_groups(file, schema):
+                    rows += part.num_rows
+                    if rows > _MOST_SAMPLES:
+                        raise ValueError(f"it has more than {_MOST_SAMPLES:,} rows")
+                    parts.append(part)
             _check_rows(rows, self.summary["totals"], parts)
             return pa.concat_tables([schema.empty_table(), *parts])
+        except FileNotFoundError:
+            raise RunError(f"{self.folder / TABLE} is missing: run the same generate.py command again") from None
         except (OSError, ValueError) as error:
             raise RunError(f"{self.folder / TABLE} cannot be read ({first_line(error)}): run verify.py") from None
 
@@ -131,7 +138,7 @@ class Stored(NamedTuple):
 class Shards:
     """The finished variants of one dataset, the reference first, and the names of those that are not finished."""
 
-    root: Path
+    root: Place
     reference: ScoredVariant
     variants: Mapping[str, ScoredVariant]
     unfinished: tuple[str, ...]
@@ -204,14 +211,14 @@ class Shards:
         Raises RunError where a tar is missing, damaged, or not what the manifest says.
         """
         variant = self.variants[name]
-        for shard in _holding(variant, wanted):
-            yield from self._of_shard(variant, shard, wanted)
+        for shard, own in _holding(variant, wanted):
+            yield from self._of_shard(variant, shard, own)
 
     def of_shard(self, variant: ScoredVariant, number: int, places: range) -> Iterator[Stored]:
         """The samples at these places of one of a variant's shards, in order. Raises RunError as `stored` does."""
         shard = variant.summary["shards"][number]
         left = len(places)
-        for stored in self._of_shard(variant, shard, None, places):
+        for stored in self._of_shard(variant, shard, places):
             left -= 1
             yield stored
         if left:
@@ -219,19 +226,17 @@ class Shards:
             raise RunError(f"{path} does not have its {shard['samples']:,} samples: run verify.py")
 
     def _of_shard(
-        self,
-        variant: ScoredVariant,
-        shard: Mapping[str, Any],
-        wanted: Collection[str] | None,
-        places: range | None = None,
+        self, variant: ScoredVariant, shard: Mapping[str, Any], wanted: set[str] | range | None
     ) -> Iterator[Stored]:
+        """The samples of a shard: those of these keys, or at these places among all; None for all."""
         path = variant.folder / str(shard["name"])
-        if wanted is None and path.is_file() and path.stat().st_size != shard["bytes"]:
-            raise RunError(f"{path} does not have the {shard['bytes']:,} bytes of its manifest: run verify.py")
         known = {str(self.config["image_format"]), "cls", "json", LABEL_MAP}
         try:
-            with open(path, "rb") as file, Tar(file) as tar:
-                yield from _stored(tar, known, wanted, places)
+            with path.open(_block(shard, len(wanted)) if isinstance(wanted, set) else BLOCK) as file:
+                if not isinstance(wanted, set) and file.seek(0, os.SEEK_END) != shard["bytes"]:
+                    raise RunError(f"{path} does not have the {shard['bytes']:,} bytes of its manifest: run verify.py")
+                with Tar(file) as tar:
+                    yield from _stored(tar, known, wanted)
         except (OSError, EOFError, tarfile.TarError) as error:
             raise RunError(f"{path} cannot be read ({first_line(error)}): run verify.py") from None
 
@@ -283,54 +288,70 @@ class Shards:
         words += ["--reference", str(config["reference"])] if config["reference"] != DEFAULT_REFERENCE else []
         words += ["--image-format", str(config["image_format"])] if config["image_format"] != "png" else []
         words += ["--samples-per-shard", str(config["samples_per_shard"])]
-        return " ".join([*words, "--output", "…" if other else shlex.quote(str(self.root.parent))])
+        return " ".join([*words, "--output", "…" if other else shlex.quote(self.root.parent.address)])
 
 
-def _holding(variant: ScoredVariant, wanted: Collection[str] | None) -> Iterator[Mapping[str, Any]]:
-    """The shards of a variant that hold any of the wanted samples."""
+def _holding(
+    variant: ScoredVariant, wanted: Collection[str] | None
+) -> Iterator[tuple[Mapping[str, Any], set[str] | None]]:
+    """The shards of a variant that hold any of the wanted samples, each with those; None for all of them."""
     shards: Sequence[Mapping[str, Any]] = variant.summary["shards"]
     if wanted is None:
-        yield from shards
+        yield from ((shard, None) for shard in shards)
         return
     table = variant.table("key", "shard")
-    chosen = table.filter(pc.is_in(table["key"], pa.array(wanted, pa.string())))["shard"]
-    for number in chosen.unique().to_pylist():
+    chosen = table.filter(pc.is_in(table["key"], pa.array(wanted, pa.string())))
+    held: dict[int, set[str]] = {}
+    for key, number in zip(chosen["key"].to_pylist(), chosen["shard"].to_pylist(), strict=True):
+        held.setdefault(number, set()).add(key)
+    for number, keys in held.items():
         if not 0 <= number < len(shards):
             raise RunError(f"{variant.folder / TABLE} has a shard {number} that is none: run verify.py")
-        yield shards[number]
+        yield shards[number], keys
 
 
-def _stored(tar: Tar, known: Collection[str], wanted: Collection[str] | None, places: range | None) -> Iterator[Stored]:
-    """A tar's samples: those `wanted`, and those at these `places` among all, where they are given."""
-    key, members, place = "", dict[str, bytes](), -1
+def _block(shard: Mapping[str, Any], wanted: int) -> int:
+    """Bytes to fetch of a tar at a time, to read so many of its samples."""
+    samples = int(shard["samples"])
+    skips = 2 * wanted < samples and shard["bytes"] >= samples * _WORTH_A_REQUEST
+    return _HEADERS if skips else BLOCK
+
+
+def _stored(tar: Tar, known: Collection[str], wanted: set[str] | range | None) -> Iterator[Stored]:
+    """A tar's samples, those `wanted` by their keys or by their places; it is read no further than the last of them."""
+    key, members, place, taken = "", dict[str, bytes](), -1, False
+    left = -1 if wanted is None else len(wanted)
     for member in tar:
         own, _, extension = member.name.partition(".")
         if own != key:
             if members:
                 yield Stored(key, members)
-            key, members, place = own, {}, place + 1
-            if places is not None and place >= places.stop:
+            left -= taken
+            if not left:
                 return
-        if extension in known and (wanted is None or own in wanted) and (places is None or place in places):
+            key, members, place = own, {}, place + 1
+            taken = wanted is None or (place if isinstance(wanted, range) else own) in wanted
+        if taken and extension in known:
             members[extension] = tar.content(member)
     if members:
         yield Stored(key, members)
 
 
-def open_shards(path: Path) -> Shards:
-    """The variants at `path`: a dataset's folder, or an output that holds one dataset.
+def open_shards(place: Place | Path) -> Shards:
+    """The variants at `place`: a dataset's folder, or an output that holds one dataset.
 
     Raises UsageError where there are none, where they were made with different configurations, or where the reference
     is not among them.
     """
-    folders = variant_folders(path)
+    root = Disk(str(place.absolute())) if isinstance(place, Path) else place
+    folders = variant_folders(root)
     if not folders:
-        raise UsageError(f"no shards at {path}: give the folder that generate.py wrote, as out/imagenet")
-    roots = sorted({folder.parent for folder in folders})
+        raise UsageError(f"no shards at {root}: give the folder that generate.py wrote, as out/imagenet")
+    roots = list(dict.fromkeys(folder.parent for folder in folders))
     if len(roots) > 1:
-        raise UsageError(f"{path} holds {len(roots)} datasets: give one of {', '.join(map(str, roots))}")
-    if path.resolve() in {folder.resolve() for folder in folders}:
-        raise UsageError(f"{path} is one variant: give its dataset's folder, {roots[0]}")
+        raise UsageError(f"{root} holds {len(roots)} datasets: give one of {', '.join(map(str, roots))}")
+    if root in folders:
+        raise UsageError(f"{root} is one variant: give its dataset's folder, {roots[0]}")
     unfinished = [folder.name for folder in folders if not (folder / SUMMARY).is_file()]
     found = [_read(folder) for folder in folders if folder.name not in unfinished]
     if not found:
@@ -354,10 +375,10 @@ def open_shards(path: Path) -> Shards:
     return shards
 
 
-def _read(folder: Path) -> ScoredVariant:
+def _read(folder: Place) -> ScoredVariant:
     path = folder / SUMMARY
     try:
-        summary = parse_summary(read_file(path, LARGEST_JSON), SUMMARY)
+        summary = parse_summary(path.read(LARGEST_JSON), SUMMARY)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is damaged ({first_line(error)}): run verify.py") from None
     if summary["name"] != folder.name:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
+
+from pipelines.ahead import in_order
+from pipelines.options import cpus
 
 CONFIDENCE = 0.95
 
@@ -75,8 +79,12 @@ class Bootstrap(NamedTuple):
             yield random.multinomial(count, even, size=rows).astype(np.float64)
 
     def values(self, metric: Callable[[NDArray[np.float64]], NDArray[np.float64]], count: int) -> NDArray[np.float64]:
-        """A metric of weighted images in every resample: shape (resamples,)."""
-        return np.concatenate([metric(weights) for weights in self.weights(count)])
+        """A metric of weighted images in every resample, on all CPUs: shape (resamples,).
+
+        `metric` is called in several threads. What it is called with is the same whatever their number.
+        """
+        with closing(in_order(metric, self.weights(count), cpus(), stop=lambda: None)) as parts:
+            return np.concatenate(list(parts))
 
 
 # Bounds the memory of resampling: 8 bytes for each.

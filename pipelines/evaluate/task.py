@@ -39,6 +39,7 @@ class Score(NamedTuple):
 class OnShards:
     """A task that looks its variants up in shards."""
 
+    iou_type: str | None = None
     _shards: Shards
 
     def among(self, shards: Shards) -> Self:
@@ -53,6 +54,11 @@ class Task(Protocol):
     @property
     def metric(self) -> str:
         """`top1`, `map` or `miou`."""
+        ...
+
+    @property
+    def iou_type(self) -> str | None:
+        """What `map` is of, `bbox` or `segm`; None for another metric."""
         ...
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from generators.geometry import GEOMETRIES
@@ -18,6 +17,7 @@ from pipelines.generate.datasets import DATASETS
 from pipelines.generate.encode import FORMATS
 from pipelines.generate.render import Renderer, read
 from pipelines.generate.sources import Sample, Source
+from pipelines.store import Place
 
 # What must agree for a sample to have been rendered alike.
 _COMPARED = ("status", "label", "source_sha256", "width", "height", "pixel_sha256", "residual_mean_abs", "extra")
@@ -25,9 +25,9 @@ _COMPARED = ("status", "label", "source_sha256", "width", "height", "pixel_sha25
 
 @dataclass(frozen=True)
 class Again:
-    """One shard to render again: its record's path, its samples, the source to read them from, and whether on a GPU."""
+    """One shard to render again: its record, its samples, the source to read them from, and whether on a GPU."""
 
-    record: Path
+    record: Place
     samples: Sequence[Sample]
     source: Source
     gpu: bool
@@ -108,6 +108,6 @@ def _compare(record: Record, again: Again) -> Iterator[Problem]:
         if changed:
             name = changed[0]
             yield Problem(
-                f"{again.record.with_suffix('.tar')}, {row.key}",
+                f"{again.record.parent / f'{record.name}.tar'}, {row.key}",
                 f"rendered again, {name} is {getattr(rendered.row, name)}, but the record says {getattr(row, name)}",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipelines.generate.config import Config
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.encode import EXPECTED_RATIO
 from pipelines.generate.plan import shard_count
+from pipelines.store import Place
 from pipelines.text import entry, size, table
 
 # Bytes that a sample's other members and the tar's headers take.
@@ -60,7 +62,7 @@ def dry_run(root: str, variants: Sequence[Variant], samples: int, config: Config
 
 
 def finished(
-    root: str, summaries: Sequence[Mapping[str, Any]], degenerate: Iterable[Sequence[str]], *, nothing_to_do: bool
+    root: Place, summaries: Sequence[Mapping[str, Any]], degenerate: Iterable[Sequence[str]], *, nothing_to_do: bool
 ) -> str:
     """What lies where, how the variants differ, and the next commands to try."""
     rows: list[Sequence[str]] = [("variant", "images", "failed", "size", "mean |Δ|", "max |Δ|", "changed")]
@@ -92,9 +94,8 @@ def finished(
         "  <variant>/manifest.json       what was made, and what made it",
         "",
         f"Next: {entry('generate.py')} --list-variants",
+        f"      {entry('verify.py')} {shlex.quote(root.address)}",
     ]
-    if "://" not in root:
-        lines.append(f"      {entry('verify.py')} {root}")
     failed = max(summaries, key=lambda summary: int(summary["totals"]["failed"]))
     if failed["totals"]["failed"]:
         where = f"{root}/{failed['name']}/manifest.parquet"

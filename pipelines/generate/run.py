@@ -43,7 +43,7 @@ from pipelines.store import Place, place_of
 class Made:
     """What is there when a run has ended: the dataset's folder, and the manifests of the asked variants."""
 
-    root: str
+    root: Place
     summaries: Sequence[Mapping[str, Any]]
     degenerate: Sequence[Sequence[str]]
     nothing_to_do: bool
@@ -111,7 +111,7 @@ def _make(
         summaries = [output.finish(recipe, shards) for recipe in recipes.values()]
         known = list(read_summaries(output.root))
         output.write(output.root / CARD, card(options.dataset, known))
-    return Made(str(output.root), summaries, list(alike(known)), nothing_to_do)
+    return Made(output.root, summaries, list(alike(known)), nothing_to_do)
 
 
 def _check_shards(samples: int, per_shard: int) -> None:

@@ -17,10 +17,11 @@ import pyarrow as pa
 
 from manifests.derive import Manifest, derive, read_records, table_differences
 from manifests.schema import NAME, SPLIT, SUMMARY, TABLE, TIMM, ManifestError, Recipe, Record, shard_name
-from manifests.untrusted import LARGEST_JSON, read_file
+from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.datasets import DATASETS
 from pipelines.hub.client import Repo
+from pipelines.store import Disk, Place
 
 # Bytes of a variant's records and manifests: those of ten million samples.
 _LARGEST_SET = 2**33
@@ -42,7 +43,8 @@ class Published:
 
     def records(self) -> Iterator[Record]:
         """Its records in order."""
-        return read_records(self.folder / f"{Path(shard['name']).stem}.json" for shard in self.summary["shards"])
+        names = (Path(shard["name"]).stem for shard in self.summary["shards"])
+        return read_records(Disk(str(self.folder)) / f"{name}.json" for name in names)
 
 
 class ContradictionError(RunError):
@@ -78,7 +80,7 @@ def fetch_manifests(repo: Repo, revision: str, name: str, into: Path) -> Publish
         records = _check_names(sizes)
         for file in (*records, TABLE, SUMMARY, TIMM):
             repo.fetch(f"{name}/{file}", revision, into)
-        folder = into / name
+        folder = Disk(str(into)) / name
         manifest = derive(_named(folder / file for file in records))
         _check_manifests(folder, manifest)
         first = Record.read(folder / records[0])
@@ -88,7 +90,7 @@ def fetch_manifests(repo: Repo, revision: str, name: str, into: Path) -> Publish
         has_pixels = _check_tars(sizes, manifest.summary["shards"])
     except ManifestError as error:
         raise ContradictionError(f"{repo.name}: {name}/{error}; nothing of {name} is used") from None
-    return Published(name, folder, first.recipe, manifest.summary, has_pixels)
+    return Published(name, into / name, first.recipe, manifest.summary, has_pixels)
 
 
 def _check_names(sizes: Mapping[str, int]) -> list[str]:
@@ -105,22 +107,22 @@ def _check_names(sizes: Mapping[str, int]) -> list[str]:
     return records
 
 
-def _named(paths: Iterable[Path]) -> Iterator[Record]:
+def _named(places: Iterable[Place]) -> Iterator[Record]:
     """The records in these files. Raises ManifestError where one has another's name or recipe."""
     first: Recipe | None = None
-    for path in paths:
-        record = Record.read(path)
+    for place in places:
+        record = Record.read(place)
         first = first or record.recipe
-        if path.name != f"{record.name}.json" or record.recipe != first:
-            raise ManifestError(f"{path.name} does not agree with the rest")
+        if place.name != f"{record.name}.json" or record.recipe != first:
+            raise ManifestError(f"{place.name} does not agree with the rest")
         yield record
 
 
-def _check_manifests(folder: Path, manifest: Manifest) -> None:
+def _check_manifests(folder: Place, manifest: Manifest) -> None:
     """Raises ManifestError for the file that is not what the records say."""
     for file, data in manifest.files.items():
         with contextlib.suppress(ValueError):
-            held = read_file(folder / file, max(LARGEST_JSON, 2 * len(data)))
+            held = (folder / file).read(max(LARGEST_JSON, 2 * len(data)))
             # Another pyarrow writes the same values in other bytes.
             other = manifest.summary["provenance"]["libraries"].get("pyarrow") != pa.__version__
             if held == data or (file == TABLE and other and next(table_differences(held, data), None) is None):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.schema import NAME, SPLIT, SUMMARY, TABLE, TIMM, parse_summary
-from manifests.untrusted import LARGEST_JSON, read_file
+from manifests.untrusted import LARGEST_JSON
 from manifests.verify import variant_folders
 from pipelines.check import check, show
 from pipelines.errors import UsageError
@@ -21,6 +21,7 @@ from pipelines.hub.card import hub_card
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import PushOptions
 from pipelines.progress import say
+from pipelines.store import Disk
 
 _MANIFESTS = (TABLE, SUMMARY, TIMM, f"{SPLIT}-*.json")
 _TARS = f"{SPLIT}-*.tar"
@@ -35,7 +36,7 @@ def push(options: PushOptions) -> int:
     """
     quiet()
     folders = _chosen(options)
-    summaries = [_summary((folder / SUMMARY), folder.name) for folder in folders]
+    summaries = [_summary(folder / SUMMARY, folder.name) for folder in folders]
     repo = Repo(options.repo)
     say(f"pushing as {repo.user()}")
     before = repo.visibility()
@@ -58,7 +59,7 @@ def push(options: PushOptions) -> int:
     patterns = _MANIFESTS if options.manifests_only else (*_MANIFESTS, _TARS)
     for number, folder in enumerate(folders, 1):
         say(f"{folder.name}: {number} of {len(folders)}")
-        repo.upload(folder, folder.name, patterns)
+        repo.upload(Path(folder.path), folder.name, patterns)
     everything = sorted((*summaries, *held), key=lambda summary: str(summary["name"]))
     repo.upload_card(hub_card(repo.name, everything, gated=gated, pixels=not options.manifests_only))
     print(f"Pushed {', '.join(folder.name for folder in folders)} to {repo.url} ({repo.visibility()}).")
@@ -76,9 +77,10 @@ def _check_rights(dataset: str, options: PushOptions, before: str | None) -> Non
         raise UsageError(f"{options.repo} is public, and these images may not be: push to a private repository")
 
 
-def _chosen(options: PushOptions) -> list[Path]:
+def _chosen(options: PushOptions) -> list[Disk]:
     """The folders of the asked variants of one dataset, all of them where none was asked for."""
-    folders = {folder.name: folder for folder in variant_folders(options.path)}
+    place = Disk(str(options.path.absolute()))
+    folders = {folder.name: folder for folder in variant_folders(place)}
     if not folders or len({folder.parent for folder in folders.values()}) > 1:
         raise UsageError(f"no dataset's shards at {options.path}: give the folder that generate.py wrote, as out/coco")
     names = [name for word in options.variants for name in word.split(",")] or list(folders)
@@ -88,16 +90,16 @@ def _chosen(options: PushOptions) -> list[Path]:
     return [folders[name] for name in dict.fromkeys(names)]
 
 
-def _summary(path: Path, variant: str, where: str | None = None) -> dict[str, Any]:
+def _summary(place: Disk, variant: str, where: str | None = None) -> dict[str, Any]:
     """What a `manifest.json` holds; `where` names the repository that it is from."""
     try:
-        return parse_summary(read_file(path, LARGEST_JSON), SUMMARY)
+        return parse_summary(place.read(LARGEST_JSON), SUMMARY)
     except (OSError, ValueError):
         if where:
             raise UsageError(
                 f"{where} holds a damaged {SUMMARY} of {variant}: delete that folder there first"
             ) from None
-        raise UsageError(f"{path.parent} is not finished: run the same generate.py command again") from None
+        raise UsageError(f"{place.parent} is not finished: run the same generate.py command again") from None
 
 
 def _held(repo: Repo, options: PushOptions, summaries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -116,7 +118,8 @@ def _held(repo: Repo, options: PushOptions, summaries: Sequence[dict[str, Any]])
             if file == SUMMARY and NAME.fullmatch(name):
                 if files[path] > LARGEST_JSON:
                     raise UsageError(f"{repo.name} holds a {SUMMARY} of {files[path]:,} bytes: delete {name} there")
-                found.append(_summary(repo.fetch(path, revision, Path(folder)), name, repo.name))
+                fetched = Disk(str(repo.fetch(path, revision, Path(folder))))
+                found.append(_summary(fetched, name, repo.name))
     for other in found:
         if other["config_sha256"] != summaries[0]["config_sha256"]:
             raise UsageError(f"{repo.name} holds {other['name']} of another configuration: push to another repository")

@@ -23,6 +23,7 @@ from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import RebuildOptions
 from pipelines.hub.published import Published, choose, fetch_manifests
 from pipelines.options import Cluster, Target
+from pipelines.store import Disk
 
 _SHOWN = 5
 
@@ -74,7 +75,7 @@ class _Difference(NamedTuple):
 
 def _compare(published: Published, output: Path) -> int:
     """Say whether a variant's pixels agree with the published ones; 1 where they do not."""
-    folder = output / published.dataset / published.name
+    folder = Disk(str(output.absolute())) / published.dataset / published.name
     made = records_of(folder)[0]
     differences = list(_differences(_rows(published.records()), _rows(read_records(made))))
     samples = published.summary["totals"]["samples"] + published.summary["totals"]["failed"]

@@ -31,7 +31,8 @@ from manifests.schema import (
     is_key,
     parse_summary,
 )
-from manifests.verify import check_card, check_folder, check_tar, decode
+from manifests.verify import check_card, check_folder, check_tar, decode, records_in
+from pipelines.store import Disk
 from tests.fuzzing import HOSTILE, changed_bytes, changed_tar, described, files, fuzz, make, outcome
 
 RECORD = "validation-00000-of-00002.json"
@@ -81,7 +82,8 @@ def test_a_changed_set_is_checked_to_its_end(
     shutil.copytree(whole, folder)
     (folder / name).write_bytes(changed)
     before = files(folder.parent)
-    problems = outcome(lambda: [*check_folder(folder), *check_tar(folder / RECORD), *check_card(folder.parent)])
+    place = Disk(str(folder))
+    problems = outcome(lambda: [*check_folder(place), *check_tar(place / RECORD), *check_card(place.parent)])
     assert problems is not None
     assert problems or changed == content
     assert files(folder.parent) == before
@@ -90,7 +92,7 @@ def test_a_changed_set_is_checked_to_its_end(
 @pytest.mark.parametrize("value", [value for value in HOSTILE if isinstance(value, str)])
 def test_a_card_names_no_folder_elsewhere(value: str, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(f"{CARD_ENTRY}{json.dumps(value)}\n")
-    (problem,) = check_card(tmp_path)
+    (problem,) = check_card(Disk(str(tmp_path)))
     assert ("missing variant" in problem.what) == bool(NAME.fullmatch(value))
     assert problem.what.isprintable()
 
@@ -113,7 +115,7 @@ def test_sizes_are_bounded(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None
         Record.from_bytes(data.replace(b'"shards":2', b'"shards":1000000000'), RECORD)
     monkeypatch.setattr("manifests.schema.LARGEST_JSON", len(data) - 1)
     with pytest.raises(ManifestError, match=r"it has more than [\d,]+ bytes"):
-        Record.read(whole / RECORD)
+        Record.read(Disk(str(whole / RECORD)))
 
 
 def test_a_name_given_twice_is_refused() -> None:
@@ -139,7 +141,7 @@ def test_a_table_is_read_or_refused(whole: Path, data: st.DataObject) -> None:
 
 def test_other_tables_and_bombs_are_refused(whole: Path) -> None:
     rows = pq.read_table(whole / TABLE)
-    derived = derive(read_records(sorted(whole.glob("validation-*.json")))).table
+    derived = derive(read_records(records_in(Disk(str(whole))))).table
     assert not list(table_differences(parquet(rows, compression="gzip"), derived))
     assert list(table_differences(parquet(rows.slice(1)), derived))
     for other in (rows.rename_columns(["a", *rows.column_names[1:]]), rows.set_column(1, "shard", rows["key"])):

@@ -231,8 +231,8 @@ def test_the_first_problems_are_shown_and_the_rest_counted(folder: Path, command
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "no shards at nowhere"),
-        (["s3://bucket/out"], "s3://bucket/out is a URI, and shards are checked on a disk"),
+        (["nowhere"], "nowhere: give the folder that generate.py wrote to"),
+        (["ftp://host/out"], "PATH ftp://host/out: give a path, or a URI that begins with s3://"),
         (["WHOLE", "--source", "x"], "--source, --labels and --annotations are of use with --render only"),
         (["WHOLE", "--render", "--source", "x"], "--source is of no use with --dataset sample"),
         (["WHOLE", "--workers", "0"], "'0' is not a whole number above 0"),

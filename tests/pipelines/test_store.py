@@ -159,5 +159,16 @@ def test_uris_that_are_refused(text: str, message: str) -> None:
     assert "topsecret" not in str(failure.value)
 
 
+def test_the_address_of_a_place_is_its_own(place: Place) -> None:
+    for one in (place, place / "a" / "b", (place / "a").parent):
+        assert place_of(one.address, "--source") == one
+
+
+@pytest.mark.parametrize("root", [Disk("/"), Remote("s3://bucket", "region=us-east-1")])
+def test_nothing_is_above_a_root(root: Place) -> None:
+    assert (root.name, root.parent) == ("", root)
+    assert ((root / "a").name, (root / "a").parent) == ("a", root)
+
+
 def test_a_file_uri_is_a_path(tmp_path: Path) -> None:
     assert place_of(tmp_path.as_uri(), "--source") == Disk(str(tmp_path))

@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -143,7 +144,8 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
 class BusyProxy(ThreadingHTTPServer):
     """Passes requests on to the server, but answers the next `refusals` of them with 503 Slow Down.
 
-    `patience` is how many it passes on before that; `requests` are those so far: `LIST path`, `HEAD path`, `GET path`.
+    `patience` is how many it passes on before that; `requests` are those so far: `LIST path`, `HEAD path`, `GET path`,
+    and `sent` the bytes that were sent for each path.
     """
 
     daemon_threads = True
@@ -154,6 +156,7 @@ class BusyProxy(ThreadingHTTPServer):
         self.refusals = 0
         self.refused = 0
         self.requests: list[str] = []
+        self.sent = Counter[str]()
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Forward)
 
@@ -219,6 +222,8 @@ class _Forward(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":
+            with self.server.lock:
+                self.server.sent[self.path.partition("?")[0]] += len(body)
             self.wfile.write(body)
 
 

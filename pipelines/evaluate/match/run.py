@@ -13,6 +13,7 @@ from pipelines.evaluate.match.measure import Group, Measured, groups_of, measure
 from pipelines.evaluate.match.rank import rank
 from pipelines.evaluate.options import MatchOptions
 from pipelines.evaluate.shards import Samples, Shards, open_shards
+from pipelines.store import place_of
 
 # Photographs with red and blue swapped are 10 to 30 steps off, variants 10 at most.
 _SWAPPED = 0.5
@@ -29,7 +30,7 @@ def match(options: MatchOptions) -> int:
     """Print which variant the dump is; the exit status, 0. Raises UsageError for a dump that cannot be compared."""
     undo = Undo(options.channels, options.mean, options.std, options.scale, options.layout)
     undo.check()
-    shards = open_shards(options.shards)
+    shards = open_shards(place_of(options.shards, "--shards"))
     known = dict(zip(*(shards.reference.table(c)[c].to_pylist() for c in ("key", "source_orientation")), strict=True))
     files = find_files(options.dump, known.keys())
     samples = shards.samples()

@@ -7,7 +7,7 @@ what the model was trained on: ranges are found before it meets the noise of a d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from pipelines.evaluate.model.cells import as_it_is
 from pipelines.evaluate.model.inputs import fitting
 from pipelines.evaluate.model.noised import Images
 from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.model.readers import detects
 from pipelines.evaluate.model.runtimes import open_session
 from pipelines.evaluate.shards import Shards
 from pipelines.options import CALIBRATION
@@ -41,7 +42,7 @@ def calibration(shards: Shards, model: Path, preprocessing: Preprocessing, count
     hashes = dict(zip(there["key"].to_pylist(), there["pixel_sha256"].to_pylist(), strict=True))
     if len(hashes) < (count or 1):
         raise too_few(count, len(hashes))
-    drawn = sorted(sorted(hashes, key=_draw)[: count or CALIBRATION])
+    drawn = sorted(by_hash(hashes)[: count or CALIBRATION])
     if len(drawn) < min(count or CALIBRATION, _FEW):
         say(f"ranges of int8 are found on {len(drawn)} images only: on so few they are seldom those of the rest")
     elif count is None and len(drawn) < CALIBRATION:
@@ -52,7 +53,7 @@ def calibration(shards: Shards, model: Path, preprocessing: Preprocessing, count
         "preprocessing": stated(preprocessing),
         "images": [{"key": key, "pixel_sha256": hashes[key]} for key in drawn],
     }
-    return Images(lambda: _tensors(shards, model, preprocessing, frozenset(drawn)), facts)
+    return Images(lambda: batches(shards, shards.reference.name, frozenset(drawn), model, preprocessing), facts)
 
 
 def too_few(count: int | None, there: int) -> UsageError:
@@ -68,20 +69,22 @@ def stated(preprocessing: Preprocessing) -> dict[str, Any]:
     return {name: list(value) if isinstance(value := values[name], tuple) else value for name in names}
 
 
-def _draw(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+def by_hash(keys: Iterable[str]) -> list[str]:
+    """Keys in the order in which they are drawn."""
+    return sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())
 
 
-def _tensors(
-    shards: Shards, model: Path, preprocessing: Preprocessing, keys: frozenset[str]
+def batches(
+    shards: Shards, variant: str, keys: frozenset[str], model: Path, preprocessing: Preprocessing
 ) -> Iterator[NDArray[np.generic]]:
-    """Batches of the model's own size, the last one filled up with its last image."""
+    """A variant's images as the model takes them: batches of its own size, the last filled up with its last image."""
     session = open_session(as_it_is(model), preprocessing.layout, "cpu")
-    stored = shards.stored(shards.reference.name, keys)
+    stored = shards.stored(variant, keys)
+    framed = detects(shards.dataset) or preprocessing.head is not None
     inputs = None
     while some := list(islice(stored, session.input.batch or 1)):
         pixels = [shards.pixels(one) for one in some]
-        inputs = inputs or fitting(session.input, preprocessing, pixels[0])
+        inputs = inputs or fitting(session.input, preprocessing, pixels[0], framed)
         batch = inputs.batch(session.input.batch or 1)
         for place in range(len(batch)):
             one, image = list(zip(some, pixels, strict=True))[min(place, len(some) - 1)]

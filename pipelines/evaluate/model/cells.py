@@ -46,8 +46,7 @@ class Cell:
 
     def absolute(self) -> Cell:
         """The same for another process, whose current folder may be another."""
-        variant = replace(self.variant, folder=self.variant.folder.absolute())
-        return replace(self, variant=variant, model=replace(self.model, path=self.model.path.absolute()))
+        return replace(self, model=replace(self.model, path=self.model.path.absolute()))
 
     @property
     def key(self) -> tuple[str, str, BoxNoise]:

@@ -35,13 +35,17 @@ class Image(NamedTuple):
 class Inputs:
     """Makes images for what a model takes; `width` and `height` are those of the input's frame in pixels.
 
+    `framed`: images may be smaller than the frame, and stand in it.
     A model that takes uint8 normalises pixels itself, whatever is stated; `note` is a line for the user that says so.
     Raises UsageError where the input is of other whole numbers, and pixels do not become such.
     """
 
-    def __init__(self, width: int, height: int, preprocessing: Preprocessing, takes: Input) -> None:
+    def __init__(
+        self, width: int, height: int, preprocessing: Preprocessing, takes: Input, framed: bool = False
+    ) -> None:
         self.width, self.height = width, height
         self._preprocessing = preprocessing
+        self._framed = framed
         # All that a channel's 256 values can become, rounded once.
         pixels = np.repeat(np.arange(256.0)[:, None], 3, axis=1)
         values = (pixels * preprocessing.scale - np.array(preprocessing.mean)) / np.array(preprocessing.std)
@@ -84,11 +88,10 @@ class Inputs:
         """Where an image stands that is smaller than the input on one side, and equal on the other."""
         spare_x, spare_y = self.width - columns, self.height - rows
         have, wanted = f"{columns}x{rows}", f"{self.width}x{self.height}"
-        detector = self._preprocessing.head is not None
-        if not detector or min(spare_x, spare_y) != 0:
+        if not self._framed or min(spare_x, spare_y) != 0:
             raise UsageError(
                 f"the model takes {wanted} pixels and the shards have {have} ({key}): make shards with "
-                f"{self._options(detector)}"
+                f"{self._options()}"
             )
         if self._preprocessing.pad is None or self._preprocessing.placement is None:
             raise UsageError(
@@ -97,10 +100,10 @@ class Inputs:
             )
         return (0, 0) if self._preprocessing.placement == "top_left" else (spare_x // 2, spare_y // 2)
 
-    def _options(self, detector: bool) -> str:
+    def _options(self) -> str:
         if self.width != self.height:
             return f"--geometry stretch --size {self.width}x{self.height}"
-        if detector:
+        if self._framed:
             return (
                 f"--geometry keep_ratio --size {self.width},{self.width}, or --geometry letterbox --size {self.width}"
             )
@@ -134,9 +137,10 @@ def _are_whole(values: NDArray[np.float64], low: int, high: int) -> bool:
     return bool(near and np.rint(values).min() >= low and np.rint(values).max() <= high)
 
 
-def fitting(takes: Input, preprocessing: Preprocessing, pixels: NDArray[np.uint8]) -> Inputs:
+def fitting(takes: Input, preprocessing: Preprocessing, pixels: NDArray[np.uint8], framed: bool = False) -> Inputs:
     """What makes inputs for a model from images such as `pixels`, whose size an open input takes.
 
+    Where images are `framed`, they may be of many sizes in one frame, and an open one must be stated.
     Raises UsageError where the stated size or batch is not the model's, and where an open one must be stated.
     """
     frame = preprocessing.frame or (None, None)
@@ -146,6 +150,6 @@ def fitting(takes: Input, preprocessing: Preprocessing, pixels: NDArray[np.uint8
         raise UsageError(f"size = {size} is not what the model takes, {takes.width}x{takes.height}: leave it out")
     if takes.batch is not None and takes.batch != preprocessing.batch:
         raise UsageError(f"the model takes {takes.batch} images at a time: give batch = {takes.batch}")
-    if preprocessing.head is not None and (height is None or width is None):
+    if framed and (height is None or width is None):
         raise UsageError("the model leaves the size of its input open: give it, such as size = 416")
-    return Inputs(width or pixels.shape[1], height or pixels.shape[0], preprocessing, takes)
+    return Inputs(width or pixels.shape[1], height or pixels.shape[0], preprocessing, takes, framed)

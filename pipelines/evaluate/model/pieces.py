@@ -27,6 +27,7 @@ from pipelines.evaluate.model.runtimes import Outputs, Session, open_session
 from pipelines.evaluate.shards import Shards, Stored
 from pipelines.files import replacing
 from pipelines.generate import png
+from pipelines.store import Remote
 
 # Images in a piece: what is lost with a worker, and how often it is heard of.
 _IMAGES = 128
@@ -54,7 +55,8 @@ class Job:
     @property
     def at_once(self) -> int:
         """Images in a piece: whole batches, so that it makes no difference how shards are cut."""
-        if self.device == "cuda":  # which would wait for its first images again and again
+        # A GPU would wait for its first images again and again, and a tar in a store be read from its start.
+        if self.device == "cuda" or isinstance(self.shards.root, Remote):
             return MOST_ROWS
         return max(1, _IMAGES // self.batch) * self.batch
 

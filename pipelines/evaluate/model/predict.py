@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from generators.boxes import NONE
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Cell
 from pipelines.evaluate.model.inputs import Inputs, fitting
@@ -41,15 +40,12 @@ def predict(
 ) -> dict[str, str]:
     """Write the predictions of `cells` into `folder`, but for those that are there; why a noised one has none, by name.
 
-    One cell at least is of the model as it is, and `shards` has a variant of each cell's name. Predictions
-    do not depend on the `workers`. Raises UsageError where the model as it
-    is, its preprocessing, the shards and the folder do not belong together, and RunError where shards cannot be read or
-    predictions not be written.
+    One cell at least is of the model as it is, and `shards` has a variant of each cell's name. Predictions do not
+    depend on the `workers`. Raises UsageError where the model as it is, its preprocessing, the shards and the folder do
+    not belong together, and RunError where shards cannot be read or predictions not be written.
     """
     plain = next(cell for cell in cells if not cell.model.name)
     kind = kind_for(shards.dataset, preprocessing)
-    if preprocessing.head is None and any(cell.boxes != NONE for cell in cells):
-        raise UsageError("box noise is for detectors, and the model has no head: leave its methods out")
     runtime = workers.versions(plain.model.path, device)
     made_by = origin(shards, plain.model, preprocessing, runtime, device)
     with open_kept(folder.absolute(), kind.form, made_by, {*shards.variants, *(cell.name for cell in cells)}) as kept:
@@ -59,7 +55,9 @@ def predict(
             say(f"{len(cells) - len(wanted)} of {len(cells)} variants are predicted already")
         if wanted:
             inputs, reader = _first(shards, plain, preprocessing, kind)
-            run = _Run(kept, [cell.absolute() for cell in wanted], [cell for cell in cells if kept.has(cell)])
+            failed |= _refused(reader, kept, wanted)
+            left = [cell.absolute() for cell in wanted if cell.name not in failed]
+            run = _Run(kept, left, [cell for cell in cells if kept.has(cell)])
             layout, batch = preprocessing.layout, preprocessing.batch
             job = Job(shards, run.cells, inputs, reader, kind.form, kept.parts, layout, batch, device)
             failed |= run.predict(job, workers)
@@ -73,7 +71,7 @@ def _first(shards: Shards, plain: Cell, preprocessing: Preprocessing, kind: Kind
         raise UsageError(f"{shards.reference.folder} has no images")
     image = pixels(shards, stored)
     session = loaded(plain.model, preprocessing.layout, "cpu")
-    inputs = fitting(session.input, preprocessing, image)
+    inputs = fitting(session.input, preprocessing, image, kind.detects)
     batch = inputs.batch(1)
     inputs.place(stored.key, shards.info(stored), image, batch[0])
     outputs = session.run(batch)
@@ -81,6 +79,15 @@ def _first(shards: Shards, plain: Cell, preprocessing: Preprocessing, kind: Kind
     for note in filter(None, (inputs.note, reader.note)):
         say(note)
     return inputs, reader
+
+
+def _refused(reader: Reader, kept: Kept, cells: Sequence[Cell]) -> dict[str, str]:
+    """Why box noise does not apply to some of these, by name; there will be no predictions of them."""
+    refused = {cell.name: reason for cell in cells if (reason := reader.refusal(cell.boxes))}
+    for cell in cells:
+        if cell.name in refused:
+            kept.fail(cell, refused[cell.name], forever=True)
+    return refused
 
 
 class _Run:

@@ -10,12 +10,13 @@ For `m.onnx` it is `m.toml`; options on the command line come before it. Every m
 
 and some need a few of these:
 
-    class_offset = 1              # classifiers: how many classes (background) come before ImageNet's
+    class_offset = 1              # how many classes (background) come before ImageNet's 1,000 or COCO's 80
     labels = "labels.txt"         # the dataset's label of each of the model's classes, one a line; see below
-    output = "logits"             # which output is read, where several could be
+    output = "logits"             # classifiers, segmentation: which output is read, where several could be
     upsample = "bilinear"         # segmentation: how outputs of another size come to the shards', as PyTorch's
                                   # interpolate does; or "bilinear_corners" (align_corners=True), or "nearest"
-    head = "yolox"                # detectors: or "nanodet"
+    head = "yolox"                # detectors: how outputs are decoded; default: told by them, or asked for
+    boxes = "pixels"              # detectors: or "shares" of the input; default: told by the first image's
     pad = 114                     # detectors: the pixel value around images smaller than the input ...
     placement = "top_left"        # ... which stand there, or in the "center"
     score_threshold = 0.01        # detectors: boxes with less are dropped; default: the head's own
@@ -29,8 +30,9 @@ which may be [800, 1333] or [width, height] as well. The rest of what its shards
     resize = 235                  # the side before the centre is cropped, in pixels ...
     crop_pct = 0.95               # ... or as a share, as timm has it: floor(size / crop_pct)
 
-A line of `labels` is a label (ImageNet's 0-999, Cityscapes' train ids 0-18), -1 for a class that the dataset lacks, or
-a synset, with or without a name behind it: `n01440764 tench`. So lists of ImageNet-21k's synsets do as they are.
+A line of `labels` is a label (ImageNet's 0-999, COCO's category ids, Cityscapes' train ids 0-18), -1 for a class that
+the dataset lacks, or a synset, with or without a name behind it: `n01440764 tench`. So lists of ImageNet-21k's synsets
+do as they are.
 
 Refuses what is not stated, not known, or of the wrong kind.
 """
@@ -41,6 +43,7 @@ import difflib
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -69,9 +72,10 @@ class Preprocessing:
     """x = (pixel * scale - mean) / std for pixels of 0 to 255, and how outputs are read; see the module.
 
     `mean` and `std` have the model's order of channels. `labels` has the dataset's label of each of the model's
-    classes, -1 for none. `output` and `upsample` are None where the outputs leave no choice. `pad` and `placement` are
-    None where no image is smaller than the model's input. `size`, `geometry`, `resize` and `crop_pct` are None where
-    shards of any are taken.
+    classes, -1 for none. `output` and `upsample` are None where the outputs leave no choice. `head` and `boxes` are
+    None where outputs tell them; thresholds count beside a head alone, and `nms_iou` is None for one that suppresses
+    nothing. `pad` and `placement` are None where no image is smaller than the model's input. `size`, `geometry`,
+    `resize` and `crop_pct` are None where shards of any are taken.
     """
 
     mean: tuple[float, float, float]
@@ -84,11 +88,12 @@ class Preprocessing:
     output: str | None = None
     upsample: str | None = None
     head: str | None = None
+    boxes: str | None = None
     pad: int | None = None
     placement: str | None = None
     size: int | tuple[int, int] | None = None
     score_threshold: float = 0.01
-    nms_iou: float = 0.65
+    nms_iou: float | None = 0.65
     batch: int = 1
     geometry: str | None = None
     resize: int | None = None
@@ -104,7 +109,7 @@ class Preprocessing:
     def of_predictions(self) -> dict[str, Any]:
         """What predictions depend on: not what decides shards alone, as size does where no image is padded."""
         of_shards = {"geometry", "resize", "crop_pct"}
-        if self.head is None or self.frame is None:
+        if self.frame is None or (self.head is None and self.pad is None):
             of_shards.add("size")
         return {name: value for name, value in asdict(self).items() if name not in of_shards}
 
@@ -149,10 +154,21 @@ def read_preprocessing(model: Path, given: Mapping[str, Any]) -> Preprocessing:
         raise UsageError(f"{model.name}: class_offset and labels both say what a class is called: give one of them")
     if "resize" in values and "crop_pct" in values:
         raise UsageError(f"{path}: resize and crop_pct both say what is before the crop: give one of them")
+    thresholds = [key for key in ("score_threshold", "nms_iou") if key in values]
+    if thresholds and "head" not in values:
+        raise UsageError(f"{model.name}: {' and '.join(thresholds)} would change a head's own: give the head as well")
     if "head" in values:
         head = HEADS[values["head"]]
         values = {"score_threshold": head.score_threshold, "nms_iou": head.nms_iou, **values}
     return Preprocessing(**values)
+
+
+def check_distinct(preprocessing: Preprocessing) -> None:
+    """Raises UsageError where two of a model's classes have one label."""
+    counts = Counter(label for label in preprocessing.labels or () if label >= 0)
+    twice = next((label for label, count in counts.items() if count > 1), None)
+    if twice is not None:
+        raise UsageError(f"labels has the label {twice} more than once: no two outputs can be one class")
 
 
 def wanted_geometry(preprocessing: Preprocessing, target: Target, dataset: str) -> Target:
@@ -353,6 +369,7 @@ _KEYS: Mapping[str, Callable[[object], Any]] = {
     "output": _name,
     "upsample": _one_of("bilinear", "bilinear_corners", "nearest"),
     "head": _one_of(*HEADS),
+    "boxes": _one_of("pixels", "shares"),
     "pad": _whole(0, 255),
     "placement": _one_of("top_left", "center"),
     "size": _side,

@@ -15,8 +15,9 @@ from generators.variant import GROUPS, Variant, VariantError, expand
 from manifests.schema import SUMMARY
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.calibration import calibration
-from pipelines.evaluate.model.noised import BOXES_REASON, DoesNotApplyError, Images, NoisedModels, nodes_changed
+from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedModels, nodes_changed
 from pipelines.evaluate.model.preprocessing import read_preprocessing, wanted_geometry
+from pipelines.evaluate.model.readers.boxes import refusal
 from pipelines.evaluate.shards import open_shards
 from pipelines.generate.config import base_variant
 from pipelines.generate.datasets import DATASETS
@@ -71,12 +72,20 @@ def list_for(model: Path) -> str:
             continue
         try:
             if method.stage == "boxes":
-                rows.append((method.token, method.stage, "yes" if head else "no", "" if head else BOXES_REASON))
+                rows.append((method.token, method.stage, *_on_boxes(method, head)))
             else:
                 rows.append((method.token, method.stage, "yes", _counted(method, nodes_changed(model, (method,)))))
         except DoesNotApplyError as error:
             rows.append((method.token, method.stage, "no", str(error)))
     return table(rows)
+
+
+def _on_boxes(method: Method, head: str | None) -> tuple[str, str]:
+    """Whether box noise applies, and why not; without a head, only outputs can tell whether there are boxes."""
+    if head is None:
+        return "?", "where score.py finds that it is a detector, as no head is stated"
+    reason = refusal(head, method.load_noise()())
+    return ("yes", "") if reason is None else ("no", reason)
 
 
 def _counted(method: Method, operators: Sequence[str]) -> str:

@@ -1,65 +1,28 @@
-"""The report's charts as SVG text, drawn by matplotlib, in colours that the page's style sheet sets.
+"""The report's charts as SVG text.
 
-Colours here are placeholders that become CSS variables, so that one drawing serves light and dark pages. A stage has a
-marker of its own besides its colour; a filled marker is a difference that is more than chance.
+A stage has a marker of its own besides its colour; a filled marker is a difference that is more than chance.
 """
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from html import escape
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from generators.registry import PIXEL_STAGES
+from pipelines.evaluate.report.drawing import COLORS, MUTED, PAPER, drawing
 from pipelines.evaluate.report.looks import LOOKS
-from pipelines.evaluate.report.words import METRICS, interval, number, p_value, signed
+from pipelines.evaluate.report.words import interval, metric, number, p_value, signed
 from pipelines.evaluate.results import COMBINED, Line, Results
 from pipelines.evaluate.steps import Step
 
-# Placeholders, by the CSS variable that each becomes: no other colour is drawn.
-_PLACEHOLDERS = {
-    name: f"#{place:02x}{place:02x}{place:02x}"
-    for place, name in enumerate(("ink", "muted", "grid", "paper", *LOOKS), start=1)
-}
-_INK, _MUTED, _GRID, _PAPER = (_PLACEHOLDERS[name] for name in ("ink", "muted", "grid", "paper"))
-# Narrow, so that a phone shows the text at a readable size.
-_WIDTH = 5.2
 # Inches for a row with a label of one line, and for each further line.
 _ROW, _FURTHER_LINE = 0.235, 0.155
 _MARKER = 6.5
 # Characters of a label's line.
 _LABEL = 22
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "sysnoise",  # the same drawing gives the same bytes
-    "font.size": 10.5,
-    "axes.edgecolor": _GRID,
-    "axes.labelcolor": _MUTED,
-    "axes.axisbelow": True,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "figure.facecolor": "none",
-    "grid.color": _GRID,
-    "grid.linewidth": 0.6,
-    "text.color": _INK,
-    "xtick.color": _MUTED,
-    "ytick.color": _INK,
-    "xtick.labelcolor": _MUTED,
-    "ytick.labelcolor": _INK,
-    "ytick.left": False,
-    "xtick.bottom": False,
-    "axes.unicode_minus": True,
-}
 
 
 def differences(results: Results) -> str:
@@ -79,13 +42,13 @@ def _intervals(results: Results, lines: Sequence[Line], label: str) -> str:
     heights = [_ROW + _FURTHER_LINE * name.count("\n") for name in names]
     ends = [end for line in results.lines for end in (*line.ci95, line.delta, 0.0)]
     margin = 0.04 * max(max(ends) - min(ends), 1e-6)
-    with _drawing(0.7 + max(sum(heights), 2 * _ROW)) as (axes, done):
+    with drawing(0.7 + max(sum(heights), 2 * _ROW)) as (axes, done):
         top, places = 0.0, []
         for line, height in zip(lines, heights, strict=True):
             places.append(top + height / 2)
             _interval(axes, line, places[-1])
             top += height
-        axes.axvline(0, color=_MUTED, linewidth=1)
+        axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_yticks(places, names)
         for tick, name in zip(axes.get_yticklabels(), names, strict=True):
             tick.set_linespacing(1.15)
@@ -93,8 +56,8 @@ def _intervals(results: Results, lines: Sequence[Line], label: str) -> str:
         axes.set_ylim(max(top, 2 * _ROW) + 0.05, -0.05)
         axes.set_xlim(min(ends) - margin, max(ends) + margin)
         axes.grid(axis="x")
-        axes.set_xlabel(f"Δ {METRICS[results.metric]}, points (right: worse)")
-        return done(label, lines)
+        axes.set_xlabel(f"Δ {metric(results)}, points (right: worse)")
+        return done(label, _tooltips(lines))
 
 
 def _wrapped(name: str) -> str:
@@ -108,7 +71,7 @@ def _wrapped(name: str) -> str:
 
 
 def _color(line: Line) -> str:
-    return _PLACEHOLDERS[line.stage]
+    return COLORS[line.stage]
 
 
 def _interval(axes: Axes, line: Line, place: float) -> None:
@@ -118,7 +81,7 @@ def _interval(axes: Axes, line: Line, place: float) -> None:
 
 def _marker(axes: Axes, line: Line, x: float, y: float) -> None:
     color = _color(line)
-    face = color if line.significant else _PAPER
+    face = color if line.significant else PAPER
     size = _MARKER * (1.45 if LOOKS[line.stage].marker == "*" else 1)  # a star has less of an area
     style: dict[str, Any] = {
         "markersize": size,
@@ -147,18 +110,18 @@ def _residual_lines(results: Results) -> list[Line]:
 def residuals(results: Results) -> str:
     """Δ against the mean absolute residual: whether larger differences of pixels cost more."""
     lines = _residual_lines(results)
-    with _drawing(3.4) as (axes, done):
+    with drawing(3.4) as (axes, done):
         for line in lines:
             _marker(axes, line, line.mean_residual or 0.0, line.delta)
-        axes.axhline(0, color=_MUTED, linewidth=1)
+        axes.axhline(0, color=MUTED, linewidth=1)
         axes.margins(x=0.12, y=0.14)
         _name_outermost(axes, lines)
         axes.grid(axis="both")
         axes.set_xlim(left=-0.02 * axes.get_xlim()[1])  # room for a marker at 0
-        axes.tick_params(axis="y", labelcolor=_MUTED)
+        axes.tick_params(axis="y", labelcolor=MUTED)
         axes.set_xlabel("mean absolute difference of pixels (0 to 255)")
-        axes.set_ylabel(f"Δ {METRICS[results.metric]}, points")
-        return done("Difference in score against mean difference of pixels", lines)
+        axes.set_ylabel(f"Δ {metric(results)}, points")
+        return done("Difference in score against mean difference of pixels", _tooltips(lines))
 
 
 def _name_outermost(axes: Axes, lines: Sequence[Line]) -> None:
@@ -181,24 +144,24 @@ def _name_outermost(axes: Axes, lines: Sequence[Line]) -> None:
             ha="left" if side > 0 else "right",
             va="center",
             fontsize=8.5,
-            color=_MUTED,
+            color=MUTED,
         )
 
 
 def steps(results: Results, chain: Sequence[Step], title: str) -> str:
     """Δ as one stage after another is added, as in the paper's Figure 3, with 95% intervals."""
     lines = [results.line(step.variant) for step in chain]
-    metric = METRICS[results.metric]
-    with _drawing(0.75 + 0.42 * len(chain)) as (axes, done):
+    what = metric(results)
+    with drawing(0.75 + 0.42 * len(chain)) as (axes, done):
         for place, (step, line) in enumerate(zip(chain, lines, strict=True)):
-            color = _PLACEHOLDERS[step.stage]
+            color = COLORS[step.stage]
             drawn = axes.barh([place], [line.delta], height=0.42, color=color)
             drawn.patches[0].set_gid(f"variant {line.name}")
             axes.plot(line.ci95, (place + 0.33, place + 0.33), color=color, linewidth=1.4, solid_capstyle="round")
             said = f"{signed(line.delta)} → {number(line.figures[results.metric])}"
             right = max(line.delta, 0.0)
             axes.annotate(said, (right, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9.5)
-        axes.axvline(0, color=_MUTED, linewidth=1)
+        axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_yticks(range(len(chain)), [_step_label(results, step) for step in chain])
         axes.set_ylim(len(chain) - 0.4, -0.5)
         low, high = min(0.0, *(line.ci95[0] for line in lines)), max(0.0, *(line.ci95[1] for line in lines))
@@ -207,8 +170,8 @@ def steps(results: Results, chain: Sequence[Step], title: str) -> str:
         axes.set_xlim(low - 0.03 * (high - low), high)
         axes.grid(axis="x")
         reference = number(results.reference.figures[results.metric])
-        axes.set_xlabel(f"Δ {metric}, points, and what is left of {reference}")
-        return done(f"What is lost as one stage after another is added. {title}", lines)
+        axes.set_xlabel(f"Δ {what}, points, and what is left of {reference}")
+        return done(f"What is lost as one stage after another is added. {title}", _tooltips(lines))
 
 
 def _step_label(results: Results, step: Step) -> str:
@@ -216,35 +179,8 @@ def _step_label(results: Results, step: Step) -> str:
     return f"+ {step.method}\n= Combined" if combined else f"+ {step.method}"
 
 
-Done = Callable[[str, Sequence[Line]], str]
-
-
-@contextmanager
-def _drawing(height: float) -> Iterator[tuple[Axes, Done]]:
-    """Axes of a page's width and this height in inches, with what turns them into SVG."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-
-        def done(label: str, lines: Sequence[Line]) -> str:
-            buffer = io.StringIO()
-            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-            return _themed(buffer.getvalue(), label, lines)
-
-        yield figure.add_subplot(), done
-
-
-def _themed(svg: str, label: str, lines: Sequence[Line]) -> str:
-    """An SVG file's element, with CSS variables for colours, a label for screen readers and tooltips for markers."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"([^>]*?) width="[^"]*"', r"\1\2", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"([^>]*?) height="[^"]*"', r"\1\2", svg, count=1)
-    svg = svg.replace("<svg", f'<svg class="chart" role="img" aria-label="{escape(label)}"', 1)
-    for name, placeholder in _PLACEHOLDERS.items():
-        svg = svg.replace(placeholder, f"var(--{name})")
-    for line in lines:
-        svg = svg.replace(f'<g id="variant {line.name}">', f"<g><title>{escape(_tooltip(line))}</title>")
-    return re.sub(r'<g id="[^"]*">', "<g>", svg)  # every drawing has the same ids, and a page holds several
+def _tooltips(lines: Sequence[Line]) -> dict[str, str]:
+    return {f"variant {line.name}": _tooltip(line) for line in lines}
 
 
 def _tooltip(line: Line) -> str:

@@ -13,7 +13,7 @@ from generators.registry import PIXEL_STAGES, STAGES
 from pipelines.evaluate.report import charts, words
 from pipelines.evaluate.report.looks import LOOKS
 from pipelines.evaluate.report.pictures import Example
-from pipelines.evaluate.report.row import TABLES, row
+from pipelines.evaluate.report.row import paper, row
 from pipelines.evaluate.results import COMBINED, Line, Results
 
 # Published differences of the same kind, which give the table a scale: torchvision's and timm's own figures.
@@ -40,9 +40,9 @@ def page(results: Results, examples: Sequence[Example]) -> str:
         examples=examples,
         subject=words.subject(results),
         verdict=words.verdict(results),
-        metric=words.METRICS[results.metric],
-        metrics=words.METRICS,
-        paper=TABLES[results.metric],
+        metric=words.metric(results),
+        metrics=words.metrics(results),
+        paper=paper(results),
         row=row(results),
         chosen=words.chosen(results),
         figures=list(results.reference.figures),

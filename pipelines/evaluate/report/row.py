@@ -16,7 +16,7 @@ from pipelines.evaluate.results import COMBINED, Line, Results
 
 DASH = "–"
 # The tables' numbers in the paper, and what its metric is called there.
-TABLES = {"top1": ("Table 2", "ACC"), "map": ("Table 3", "mAP"), "miou": ("Table 4", "mIoU")}
+_TABLES = {"top1": ("Table 2", "ACC"), "map": ("Table 3", "mAP"), "miou": ("Table 4", "mIoU")}
 _HEADS = {
     "decode": "Decode",
     "resize": "Resize",
@@ -67,6 +67,12 @@ class Cell:
     def scored(self) -> Sequence[tuple[str, Sequence[str]]]:
         """For each figure that is no dash, the variant's name and what is certain about it."""
         return [(figure.line.name, figure.certainty) for figure in self.figures if figure.line is not None]
+
+
+def paper(results: Results) -> tuple[str, str]:
+    """The paper's table, and what its metric is called there."""
+    table, what = _TABLES[results.metric]
+    return table, f"mask {what}" if results.iou_type == "segm" else what
 
 
 def row(results: Results) -> list[Cell]:

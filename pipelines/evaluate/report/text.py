@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from generators.geometry import CROPPED
 from generators.registry import MODEL_STAGES
 from pipelines.evaluate.advice import Advice
 from pipelines.evaluate.report import words
-from pipelines.evaluate.report.row import TABLES, Cell, row
-from pipelines.evaluate.report.words import METRICS, interval, note, number, p_value, signed
+from pipelines.evaluate.report.row import Cell, paper, row
+from pipelines.evaluate.report.words import interval, metric, note, number, p_value, signed
 from pipelines.evaluate.results import COMBINED, Line, Results
 from pipelines.generate.config import size_from_json
 from pipelines.text import entry, table
@@ -39,14 +39,14 @@ def terminal(results: Results, folder: str) -> str:
 
 def _table(results: Results, folder: str) -> Iterator[str]:
     names = list(results.reference.figures)
-    head = [*_head(names), ""]
+    head = [*_head(results), ""]
     shown = _shown(results)
     rows = [head, *(_line_row(line, names, line is results.reference) for line in (results.reference, *shown))]
     yield table(rows, frozenset(range(1, len(head) - 1)))
     yield ""
     if left := len(results.lines) - len(shown):
         yield f"{left} more that differ in several stages are in {folder}/results.csv."
-    yield f"Δ = reference − variant in points of {METRICS[results.metric]}; lost and gained count {results.counted}."
+    yield f"Δ = reference − variant in points of {metric(results)}; lost and gained count {results.counted}."
 
 
 def _shown(results: Results) -> Sequence[Line]:
@@ -68,8 +68,9 @@ def _row_lines(results: Results) -> str:
     return table(rows, frozenset({1, 2, 3}))
 
 
-def _head(names: Iterable[str]) -> list[str]:
-    return ["variant", *(METRICS[name] for name in names), "Δ", "95% interval", "p", "p (Holm)", "lost", "gained"]
+def _head(results: Results) -> list[str]:
+    figures = [words.metrics(results)[name] for name in results.reference.figures]
+    return ["variant", *figures, "Δ", "95% interval", "p", "p (Holm)", "lost", "gained"]
 
 
 def _line_row(line: Line, names: Sequence[str], is_reference: bool) -> list[str]:
@@ -119,7 +120,7 @@ def markdown(results: Results) -> str:
 
 
 def _paper_markdown(results: Results) -> Iterator[str]:
-    title, what = TABLES[results.metric]
+    title, what = paper(results)
     cells = row(results)
     yield f"| Architecture | Trained {what} | {' | '.join(cell.head for cell in cells)} |"
     yield "| --- | ---: |" + " ---: |" * len(cells)
@@ -127,7 +128,7 @@ def _paper_markdown(results: Results) -> Iterator[str]:
     yield f"| {_escaped(results.model)} | {trained} | {' | '.join(map(_cell_markdown, cells))} |"
     yield ""
     yield (
-        f"As {title} of the SysNoise paper: Δ = reference − variant, in points of {METRICS[results.metric]}; mean "
+        f"As {title} of the SysNoise paper: Δ = reference − variant, in points of {metric(results)}; mean "
         "(max) over a stage's methods. Below each figure, the variant that the 95% interval and the p-value are of (of "
         "several methods, the worst); p is corrected for the size of the table (Holm). "
         f"{_escaped(words.subject(results))}; reference `{results.reference.name}`."
@@ -145,7 +146,7 @@ def _cell_markdown(cell: Cell) -> str:
 
 def _table_markdown(results: Results) -> Iterator[str]:
     names = list(results.reference.figures)
-    yield f"| {' | '.join(_head(names))} | |"
+    yield f"| {' | '.join(_head(results))} | |"
     yield "| --- |" + " ---: |" * (len(names) + 6) + " --- |"
     for line in (results.reference, *results.lines):
         name, *rest = _line_row(line, names, line is results.reference)

@@ -21,6 +21,16 @@ ADVICE = (
 )
 
 
+def metric(results: Results) -> str:
+    """What the metric is called: `top-1`, or `mask mAP` where masks are scored."""
+    return metrics(results)[results.metric]
+
+
+def metrics(results: Results) -> dict[str, str]:
+    """What figures are called, by their names."""
+    return {**METRICS, "map": "mask mAP"} if results.iou_type == "segm" else METRICS
+
+
 def number(value: float, digits: int = 2) -> str:
     """A figure with a true minus sign, and no minus before zero."""
     text = f"{value:.{digits}f}"
@@ -76,7 +86,7 @@ def verdict(results: Results) -> str:
 def _worst(results: Results, tested: Sequence[Line]) -> str:
     single = [line for line in tested if line.stage != COMBINED] or tested
     worst = max(single, key=lambda line: line.delta)
-    what = METRICS[results.metric]
+    what = metric(results)
     if worst.delta <= 0:
         alone = "" if single == tested else " alone"
         return (

@@ -94,6 +94,7 @@ def coco(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> tuple[P
                 {
                     **{"id": len(annotations) + 1, "image_id": number, "bbox": [x, y, w, h], "area": w * h},
                     **{"category_id": int(random.choice(CATEGORIES)), "iscrowd": int(random.random() < 0.1)},
+                    "segmentation": [[x, y + h, x + w / 2, y, x + w, y + h]],
                 }
             )
     categories = [{"id": number, "name": f"thing {number}"} for number in CATEGORIES]

@@ -17,6 +17,7 @@ from pipelines.evaluate.results import Results, Unscored, compare
 from pipelines.evaluate.shards import ScoredVariant, Shards
 from pipelines.evaluate.statistics import Comparison, paired_bootstrap, paired_proportions
 from pipelines.evaluate.task import OnShards, Score
+from pipelines.store import Disk
 
 DATASETS = {"top1": "imagenet", "map": "coco", "miou": "cityscapes"}
 GEOMETRIES = {"imagenet": ("crop", 224), "coco": ("letterbox", 640), "cityscapes": ("identity", None)}
@@ -100,7 +101,7 @@ def made(
             "count": count,
         }
 
-    root = Path("out") / dataset
+    root = Disk("out") / dataset
     pixels = {parse(text, base).pixels for text in (base.name, *costs, *compositions)}
     variants = {token: Made(token, root / token, summary(token)) for token in sorted(pixels)}
     noised = [parse(text, base) for text in (*costs, *compositions)]

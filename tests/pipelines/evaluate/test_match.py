@@ -96,28 +96,28 @@ def as_png(folder: Path, images: Images) -> MatchOptions:
     folder.mkdir()
     for key, image in images.items():
         Image.fromarray(image).save(folder / f"{key}.png")
-    return MatchOptions(Path(), folder)
+    return MatchOptions("", folder)
 
 
 def as_bgr(folder: Path, images: Images) -> MatchOptions:
-    return MatchOptions(Path(), write_npy(folder, {k: i[..., ::-1] for k, i in images.items()}), channels="bgr")
+    return MatchOptions("", write_npy(folder, {k: i[..., ::-1] for k, i in images.items()}), channels="bgr")
 
 
 def as_float32(folder: Path, images: Images) -> MatchOptions:
     dump = write_npy(folder, {key: normalised(image, "float32") for key, image in images.items()})
-    return MatchOptions(Path(), dump, mean=MEAN, std=STD, scale=SCALE)
+    return MatchOptions("", dump, mean=MEAN, std=STD, scale=SCALE)
 
 
 def as_float16(folder: Path, images: Images) -> MatchOptions:
     dump = write_npy(folder, {key: normalised(image, "float16") for key, image in images.items()})
-    return MatchOptions(Path(), dump, mean=MEAN, std=STD, scale=SCALE)
+    return MatchOptions("", dump, mean=MEAN, std=STD, scale=SCALE)
 
 
 def as_caffe(folder: Path, images: Images) -> MatchOptions:
     """BGR minus its mean, in rows, columns, channels."""
     mean = (104.0, 117.0, 123.0)
     dump = write_npy(folder, {key: image[..., ::-1] - np.array(mean, np.float32) for key, image in images.items()})
-    return MatchOptions(Path(), dump, channels="bgr", mean=mean)
+    return MatchOptions("", dump, channels="bgr", mean=mean)
 
 
 def shown(text: str) -> list[tuple[str, float, int]]:
@@ -136,7 +136,7 @@ def test_a_variants_own_dump_ranks_it_first(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = replace(form(tmp_path / "dump", stored[variant]), shards=root)
+    options = replace(form(tmp_path / "dump", stored[variant]), shards=str(root))
     assert match(options) == 0
     text = capsys.readouterr().out
     first = text.splitlines()[0]
@@ -152,10 +152,10 @@ def test_a_variants_own_dump_ranks_it_first(
 def test_equal_pixels_are_said_to_be_tied(
     root: Path, stored: dict[str, Images], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    match(replace(as_png(tmp_path / "all", stored["opencv"]), shards=root))
+    match(replace(as_png(tmp_path / "all", stored["opencv"]), shards=str(root)))
     text = capsys.readouterr().out
     assert "`pil_bilinear` and `opencv` are tied: they have the same pixels on all samples of the shards." in text
-    match(replace(as_png(tmp_path / "flat", {FLAT: stored["pil_lanczos"][FLAT]}), shards=root))
+    match(replace(as_png(tmp_path / "flat", {FLAT: stored["pil_lanczos"][FLAT]}), shards=str(root)))
     text = capsys.readouterr().out
     tied = re.search(r"^(.*) are tied: they have the same pixels on these images, but not on all", text, re.MULTILINE)
     assert tied
@@ -173,7 +173,7 @@ def test_distances_are_opencvs(
         key: np.clip(image + random.integers(-9, 10, image.shape), 0, 255).astype(np.uint8)
         for key, image in stored["pil_lanczos"].items()
     }
-    match(replace(as_png(tmp_path / "dump", dump), shards=root))
+    match(replace(as_png(tmp_path / "dump", dump), shards=str(root)))
     found = {name.split(" = ")[0]: (mean, peak) for name, mean, peak in shown(capsys.readouterr().out)}
     assert set(found) == set(VARIANTS) - {"opencv"}
     for variant, (mean, peak) in found.items():
@@ -185,9 +185,9 @@ def test_distances_are_opencvs(
 def test_the_answer_does_not_depend_on_order_or_on_other_files(
     root: Path, stored: dict[str, Images], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    match(replace(as_bgr(tmp_path / "plain", stored["ffmpeg"]), shards=root))
+    match(replace(as_bgr(tmp_path / "plain", stored["ffmpeg"]), shards=str(root)))
     plain = capsys.readouterr().out
-    options = replace(as_bgr(tmp_path / "mixed", dict(reversed(stored["ffmpeg"].items()))), shards=root)
+    options = replace(as_bgr(tmp_path / "mixed", dict(reversed(stored["ffmpeg"].items()))), shards=str(root))
     for name in ("a.png", "log.txt", "zebra.npy", ".DS_Store"):
         (options.dump / name).write_bytes(b"nothing of use")
     match(options)
@@ -227,7 +227,7 @@ def test_a_composition_that_is_not_in_the_shards_is_named(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    match(replace(as_png(tmp_path / "dump", composed(sources, *methods)), shards=root))
+    match(replace(as_png(tmp_path / "dump", composed(sources, *methods)), shards=str(root)))
     text = capsys.readouterr().out
     made = "+".join(token for token in methods if token not in (None, "pil"))
     named = re.match(r"No variant matches. It may be `(\S+)`, which is not in the shards", text)
@@ -243,7 +243,7 @@ def test_a_composition_that_is_not_in_the_shards_is_named(
 def test_another_method_is_near_and_its_stage_is_to_be_made(
     root: Path, sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    match(replace(as_png(tmp_path / "dump", composed(sources, "pil", "ffmpeg_lanczos", None)), shards=root))
+    match(replace(as_png(tmp_path / "dump", composed(sources, "pil", "ffmpeg_lanczos", None)), shards=str(root)))
     text = capsys.readouterr().out
     assert text.startswith("Nearest: `pil_lanczos` (mean |Δ| ")
     assert "First stage that differs from the reference (`pil_bilinear`): resize." in text
@@ -258,7 +258,7 @@ def test_what_no_variant_made_is_near_to_none(
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "JPEG", quality=75)
         dump[key] = np.asarray(Image.open(buffer))
-    match(replace(as_png(tmp_path / "dump", dump), shards=root))
+    match(replace(as_png(tmp_path / "dump", dump), shards=str(root)))
     text = capsys.readouterr().out
     assert text.startswith("No variant is near: even the nearest, ")
     assert "Which stage differs first cannot be said" in text
@@ -285,7 +285,7 @@ def test_few_images_are_answered_with_doubt(
 ) -> None:
     images = composed(sources, "pil", "ffmpeg_lanczos", None)
     few = {key: images[key] for key in ("chelsea", "china", "astronaut")[:count]}
-    match(replace(as_png(tmp_path / "dump", few), shards=root))
+    match(replace(as_png(tmp_path / "dump", few), shards=str(root)))
     assert said in capsys.readouterr().out
 
 
@@ -305,7 +305,7 @@ def test_a_device_that_turns_images_is_noticed(
     root: Path, stored: dict[str, Images], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dump = stored["pil_lanczos"] | {TURNED: np.rot90(stored["pil_lanczos"][TURNED], -1)}
-    match(replace(as_png(tmp_path / "dump", dump), shards=root))
+    match(replace(as_png(tmp_path / "dump", dump), shards=str(root)))
     text = capsys.readouterr().out
     assert "Note: the images that differ are just those which EXIF says to turn (1)" in text
     assert text.endswith("make the variant opencv_exif.\n")
@@ -319,13 +319,13 @@ def test_what_is_left_out_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dump = stored["ffmpeg"] | {BROKEN: stored["ffmpeg"]["china"], "china": np.zeros((100, 80, 3), np.uint8)}
-    match(replace(as_png(tmp_path / "dump", dump), shards=root))
+    match(replace(as_png(tmp_path / "dump", dump), shards=str(root)))
     text = capsys.readouterr().out
     assert text.startswith("Your device matches `ffmpeg` exactly: every pixel of 10 images.")
     assert "Note: 1 file left out: the sample failed in a variant of the shards." in text
     assert "Note: 1 file left out: no variant has that size (china.png)." in text
     monkeypatch.setattr(run, "_MOST", 4)
-    match(replace(as_png(tmp_path / "again", stored["ffmpeg"]), shards=root))
+    match(replace(as_png(tmp_path / "again", stored["ffmpeg"]), shards=str(root)))
     text = capsys.readouterr().out
     assert "every pixel of 4 images" in text
     assert "Note: 4 of 11 images were compared, evenly spread." in text
@@ -336,7 +336,7 @@ def test_values_between_steps_are_noticed(
 ) -> None:
     random = np.random.default_rng(0)
     dump = {key: image + random.uniform(-0.4, 0.4, image.shape) for key, image in stored["ffmpeg"].items()}
-    match(MatchOptions(root, write_npy(tmp_path / "dump", dump)))
+    match(MatchOptions(str(root), write_npy(tmp_path / "dump", dump)))
     assert "Note: the dump's values lie 0.20 from whole steps on average" in capsys.readouterr().out
 
 
@@ -359,7 +359,7 @@ def test_pickles_are_never_loaded(how: str, root: Path, tmp_path: Path) -> None:
     else:
         np.save(dump / "china.npy", np.array([Trap(mark)], object), allow_pickle=True)
     with pytest.raises(UsageError, match=r"china\.npy (is a pickle, which is never loaded|cannot be read .*objects)"):
-        match(MatchOptions(root, dump))
+        match(MatchOptions(str(root), dump))
     assert not mark.exists()
 
 
@@ -417,29 +417,29 @@ def test_a_mistake_has_one_line(
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     with pytest.raises(UsageError, match=line) as caught:
-        match(MatchOptions(root, tmp_path, **options))
+        match(MatchOptions(str(root), tmp_path, **options))
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_folder_is_named(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere is not a folder"):
-        match(MatchOptions(root, tmp_path / "nowhere"))
+        match(MatchOptions(str(root), tmp_path / "nowhere"))
 
 
 def test_swapped_channels_are_noticed(root: Path, stored: dict[str, Images], tmp_path: Path) -> None:
     bgr = as_bgr(tmp_path / "bgr", stored["opencv_area"])
     with pytest.raises(UsageError, match=r"with red and blue swapped the dump is far nearer .*: give --channels bgr"):
-        match(replace(bgr, shards=root, channels="rgb"))
+        match(replace(bgr, shards=str(root), channels="rgb"))
     rgb = as_png(tmp_path / "rgb", stored["opencv_area"])
     with pytest.raises(UsageError, match="give --channels rgb"):
-        match(replace(rgb, shards=root, channels="bgr"))
+        match(replace(rgb, shards=str(root), channels="bgr"))
 
 
 def test_a_layout_that_is_given_is_followed(
     root: Path, stored: dict[str, Images], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dump = write_npy(tmp_path / "dump", {key: image.transpose(2, 0, 1) for key, image in stored["ffmpeg"].items()})
-    assert match(MatchOptions(root, dump, layout="chw")) == 0
+    assert match(MatchOptions(str(root), dump, layout="chw")) == 0
     assert capsys.readouterr().out.startswith("Your device matches `ffmpeg` exactly")
 
 
@@ -447,6 +447,6 @@ def test_a_tar_without_its_images_is_named(root: Path, stored: dict[str, Images]
     shutil.copytree(root, tmp_path / "copy")
     (path,) = (tmp_path / "copy" / "pil_lanczos").glob("*.tar")
     tarfile.open(path, "w").close()
-    options = replace(as_png(tmp_path / "dump", stored["ffmpeg"]), shards=tmp_path / "copy")
+    options = replace(as_png(tmp_path / "dump", stored["ffmpeg"]), shards=str(tmp_path / "copy"))
     with pytest.raises(RunError, match=r"pil_lanczos lacks the image of astronaut: run verify\.py"):
         match(options)

@@ -52,7 +52,7 @@ def test_a_variants_own_dump_ranks_it_first(
     variant: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dump_of(root, variant, tmp_path / "dump")
-    match(MatchOptions(root, tmp_path / "dump"))
+    match(MatchOptions(str(root), tmp_path / "dump"))
     assert capsys.readouterr().out.startswith(f"Your device matches `{variant}` exactly: every pixel of 4 images.")
 
 
@@ -60,7 +60,7 @@ def test_the_nearest_has_the_same_sizes(root: Path, tmp_path: Path, capsys: pyte
     images = dump_of(root, "opencv_exif", tmp_path / "dump")
     assert images[TURNED].shape[0] > images[TURNED].shape[1]
     np.save(tmp_path / "dump" / f"{TURNED}.npy", images[TURNED] ^ 1)
-    match(MatchOptions(root, tmp_path / "dump"))
+    match(MatchOptions(str(root), tmp_path / "dump"))
     text = capsys.readouterr().out
     assert text.startswith(
         "Nearest: `opencv_exif` (mean |Δ| 0.25, every pixel of 3 of 4 images; next: `pil_bilinear`, "

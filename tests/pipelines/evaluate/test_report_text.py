@@ -52,6 +52,16 @@ def detector() -> Results:
     return whole("map", {**PIXELS, **DETECTOR}, reasons=STRIDES, unchanged=("fp16",))
 
 
+def test_masks_are_said_to_be_scored(detector: Results) -> None:
+    for iou_type, what in (("bbox", "mAP"), ("segm", "mask mAP")):
+        results = replace(detector, iou_type=iou_type)
+        assert as_json(results)["iou_type"] == iou_type
+        assert re.search(rf"variant +{what} +Δ", text.terminal(results, "report"))
+        assert f"points of {what};" in text.markdown(results)
+        assert f"| Trained {what} |" in text.markdown(results)
+        assert f" points of {what} (" in words.verdict(results)
+
+
 def expected(found: dict[str, Any]) -> dict[str, tuple[str, list[str]]]:
     """The text of each cell, and the variants that its intervals are of, from results.json alone."""
     reference = found["variants"][found["reference"]]["stages"]

@@ -312,7 +312,7 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
     ("words", "message"),
     [
         ([], "the following arguments are required: --shards"),
-        (["--shards", "nowhere", "--predictions", "p"], "no shards at nowhere"),
+        (["--shards", "nowhere", "--predictions", "p"], "nowhere: give the folder that generate.py wrote"),
         (["--shards", "SHARDS"], "one of the arguments --predictions --model is required"),
         (["--shards", "SHARDS", "--predictions", "nowhere"], "--predictions nowhere is no folder"),
         (["--shards", "SHARDS/opencv", "--predictions", "p"], "is one variant: give its dataset's folder"),
@@ -324,6 +324,8 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
         (["--shards", "SHARDS", "--model", "m.onnx"], "--model m.onnx is no file"),
         (["--shards", "SHARDS", "--model", "m.onnx", "--boxes", "shard"], "--boxes is of use with --predictions only"),
         (["--shards", "SHARDS", "--predictions", "p", "--boxes", "shard"], "--boxes is of no use with imagenet shards"),
+        (["--shards", "SHARDS", "--model", "m.onnx", "--iou-type", "segm"], "--iou-type is of use with --predictions"),
+        (["--shards", "SHARDS", "--predictions", "p", "--iou-type", "segm"], "--iou-type is of no use with imagenet"),
         (
             ["--shards", "SHARDS", "--predictions", "p", "--annotations", "a"],
             "--annotations is of no use with imagenet",

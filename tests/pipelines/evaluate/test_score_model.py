@@ -383,7 +383,10 @@ def test_what_a_model_does_not_take_is_refused_before_shards_are_made(
         (["--variant", "ceil_mod"], "did you mean ceil_mode"),
         (["--variant", "pil_nearest+ceil_mode+floor_mode"], "names two pool methods"),
         (["--size", "50", "--variant", "fp16"], "has shards of --geometry crop --size 48, and others are asked for"),
-        (["--shards", "s3://bucket/imagenet", "--variant", "fp16"], "what is scored lies on a disk, give a path"),
+        (
+            ["--output", "s3://bucket/report", "--variant", "fp16"],
+            "--output s3://bucket/report is a URI, and this",
+        ),
         (["--limit", "5", "--variant", "fp16"], "has shards of 36 images, and --source has others (5;"),
     ],
 )

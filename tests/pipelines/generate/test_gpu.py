@@ -27,6 +27,7 @@ from pipelines.generate.options import Options
 from pipelines.generate.sources.find import Found, find
 from pipelines.generate.work import recipes_here
 from pipelines.options import Cluster, Inputs
+from pipelines.store import Disk
 from tests import ROOT
 from tests.conftest import Command
 
@@ -127,7 +128,7 @@ def test_a_gpu_that_is_lost_ends_a_comparison_with_a_reason(
 
     monkeypatch.setattr(compare, "_compare", lost)
     with pytest.raises(RunError, match=r"record.json: dali_gpu: the GPU fails on everything"):
-        compare.render_again(compare.Again(tmp_path / "record.json", found.samples, found.source, gpu=True))
+        compare.render_again(compare.Again(Disk(str(tmp_path)) / "record.json", found.samples, found.source, gpu=True))
 
 
 ON_GPU = ("dali_gpu", "dali_gpu_linear", "dali_gpu+dali_gpu_linear")

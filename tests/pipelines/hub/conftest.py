@@ -20,6 +20,8 @@ from PIL import Image
 
 from manifests.derive import derive, read_records
 from manifests.schema import Record
+from manifests.verify import records_in
+from pipelines.store import Disk
 from tests import ROOT
 from tests.conftest import Command
 from tests.hub import Hub, Request, serve
@@ -153,7 +155,7 @@ def flipped(data: bytes) -> bytes:
 
 def altered(folder: Path, change: Callable[[Record], Record]) -> dict[str, bytes]:
     """A variant's records and manifests after a change to every record: other than they were, but at one."""
-    records = [change(record) for record in read_records(sorted(folder.glob("validation-*.json")))]
+    records = [change(record) for record in read_records(records_in(Disk(str(folder))))]
     found = {f"{record.name}.json": record.to_bytes() for record in records} | derive(records).files
     return {f"{folder.name}/{name}": data for name, data in found.items()}
 

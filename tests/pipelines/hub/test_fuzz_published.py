@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from manifests.derive import derive, read_records
 from manifests.schema import Recipe
+from manifests.verify import records_in
 from pipelines.cluster import Ray
 from pipelines.errors import RunError
 from pipelines.hub import client, published
@@ -22,6 +23,7 @@ from pipelines.hub.options import PullOptions, RebuildOptions
 from pipelines.hub.published import ContradictionError
 from pipelines.hub.pull import pull
 from pipelines.hub.rebuild import rebuild
+from pipelines.store import Disk
 from tests.fuzzing import changed_bytes, changed_json, changed_tar, described, files, fuzz, make, outcome
 from tests.hub import Hub, serve
 from tests.hub.state import Repo
@@ -134,8 +136,7 @@ def test_files_under_odd_names(
 def with_recipe(folder: Path, recipe: dict[str, Any]) -> dict[str, bytes]:
     """A variant's files where every one of them says that it was made by this recipe: they agree."""
     records = [
-        dataclasses.replace(record, recipe=Recipe(**recipe))
-        for record in read_records(sorted(folder.glob("validation-*.json")))
+        dataclasses.replace(record, recipe=Recipe(**recipe)) for record in read_records(records_in(Disk(str(folder))))
     ]
     held = {f"{record.name}.json": record.to_bytes() for record in records} | derive(records).files
     return contents(folder) | {f"{folder.name}/{name}": data for name, data in held.items()}
@@ -147,7 +148,7 @@ def test_a_set_that_agrees_on_a_hostile_recipe(
     hub: Hub, whole: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     """All that is checked against one another agrees: what is left is what each value may be."""
-    recipe = dataclasses.asdict(next(read_records(whole.glob("validation-*.json"))).recipe)
+    recipe = dataclasses.asdict(next(read_records(records_in(Disk(str(whole))))).recipe)
     try:
         held = with_recipe(whole, data.draw(changed_json(recipe)))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from manifests.derive import read_records
 from manifests.schema import Record
+from pipelines.store import Disk
 from tests.hub import Hub
 from tests.hub.state import Repo
 from tests.pipelines.hub.conftest import SYNSETS, User, altered, card_of, files, good, hold, put, refusal, shards_of
@@ -71,7 +72,7 @@ def test_pixels_that_differ_are_counted_and_explained(
     put(repo, "main", altered(made / "pil_lanczos", lambda record: with_other_pixels(by_an_older_pillow(record))))
     done = user.rebuild("opencv,pil_lanczos", tmp_path / "rebuilt")
     assert done.returncode == 1, done.stdout + done.stderr
-    rows = next(read_records([made / "pil_lanczos" / "validation-00000-of-00003.json"])).rows
+    rows = next(read_records([Disk(str(made)) / "pil_lanczos" / "validation-00000-of-00003.json"])).rows
     differing, agreeing = {rows[1].key, rows[3].key}, {rows[0].key, rows[2].key}
     assert all(key in done.stdout for key in differing)
     assert not any(key in done.stdout for key in agreeing)

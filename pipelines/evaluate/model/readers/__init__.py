@@ -37,6 +37,10 @@ class Reader(Protocol):
         """Whether an output of floats holds numbers that can be read."""
         ...
 
+    def refusal(self, noise: BoxNoise) -> str | None:
+        """Why box noise does not apply to what the model puts out; None where it does."""
+        ...
+
     def read(self, outputs: Outputs, images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[Any]]:
         """The rows of these images, for each kind of box noise."""
         ...
@@ -59,19 +63,21 @@ class Form(Protocol):
 class Kind(NamedTuple):
     """A kind of model. `check` raises UsageError where what is stated of a model is of another kind.
 
-    `reader` makes what reads the outputs of a model from those for one image, by which it checks them.
+    `reader` makes what reads the outputs of a model from those for one image, by which it checks them. `detects`: there
+    are boxes, and images of many sizes in the one frame of an input.
     """
 
     form: Form
     check: Callable[[str, Preprocessing], None]
     reader: Callable[[Preprocessing, Inputs, Outputs], Reader]
+    detects: bool = False
 
 
 _CLASSES = Kind(classes.TopFives(), classes.check, classes.Classifier)
 _KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         **dict.fromkeys(CLASSIFIED, _CLASSES),
-        "coco": Kind(boxes.Results(), boxes.check, boxes.Detector),
+        "coco": Kind(boxes.Results(), boxes.check, boxes.Detector, detects=True),
         "cityscapes": Kind(label_maps.LabelMaps(), label_maps.check, label_maps.Segmenter),
     }
 )
@@ -83,3 +89,8 @@ def kind_for(dataset: str, preprocessing: Preprocessing) -> Kind:
         raise UsageError(f"--model takes nothing for {dataset} shards: use --predictions")
     _KINDS[dataset].check(dataset, preprocessing)
     return _KINDS[dataset]
+
+
+def detects(dataset: str) -> bool:
+    """Whether a dataset is for detectors."""
+    return dataset in _KINDS and _KINDS[dataset].detects

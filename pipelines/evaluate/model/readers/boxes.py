@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,44 +16,48 @@ from numpy.typing import NDArray
 
 from generators.boxes import NONE, BoxNoise
 from pipelines.errors import UsageError
-from pipelines.evaluate.model.heads import CATEGORIES, HEADS, Boxes, Floats
+from pipelines.evaluate.model.heads import HEADS, find_head
+from pipelines.evaluate.model.heads.common import Boxes, Floats, Given
 from pipelines.evaluate.model.inputs import Image, Inputs
-from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.model.preprocessing import Preprocessing, check_distinct
 from pipelines.evaluate.model.runtimes import Outputs
 
 # What COCO's evaluation looks at (pycocotools, `maxDets`).
 MAX_DETECTIONS = 100
 
 
-class Chosen(NamedTuple):
-    """What is left of an image's boxes, best first: corners (n, 4) in input pixels, scores (n,), classes (n,) 0-79."""
-
-    corners: Floats
-    scores: Floats
-    classes: NDArray[np.int64]
+# Boxes that suppression looks at first: seldom are more needed for as many as `MAX_DETECTIONS` to be left.
+_FIRST = 1000
 
 
-def choose(boxes: Boxes, threshold: float, iou: float, one_class: bool, noise: BoxNoise = NONE) -> Chosen:
-    """Non-maximum suppression within each class, and the best 100 of an image.
+def choose(boxes: Boxes, iou: float | None, noise: BoxNoise = NONE) -> Boxes:
+    """Non-maximum suppression within each class, where there is an `iou`, and the best 100 of an image, best first.
 
     Sides are those that `noise` gives; boxes that it leaves nothing of are dropped, as United-Perception's
     `filter_by_size` does.
     """
-    some = boxes.scores.max(axis=1, initial=0) > threshold
     if noise != NONE:  # of which two that nothing is left of would be one to OpenCV, wherever they are
-        some &= (noise.sides(boxes.corners) > 0).all(axis=1)
-    corners, scores = boxes.corners[some], boxes.scores[some]
-    likely = scores > threshold
-    if one_class:
-        likely &= np.arange(scores.shape[1]) == scores.argmax(axis=1, keepdims=True)
-    rows, classes = np.nonzero(likely)
-    scores, corners = scores[rows, classes], corners[rows]
+        boxes = _rows(boxes, (noise.sides(boxes.corners) > 0).all(axis=1))
+    boxes = _rows(boxes, np.argsort(-boxes.scores, kind="stable"))
+    return _rows(boxes, slice(MAX_DETECTIONS) if iou is None else _kept(boxes, iou, noise))
+
+
+def _kept(boxes: Boxes, iou: float, noise: BoxNoise) -> NDArray[np.int64]:
+    """The places of the best that suppression leaves of boxes, which are best first: none hangs on a worse one."""
     # OpenCV keeps classes apart by moving them, which takes coordinates from 0 on.
-    rectangles = np.concatenate([corners[:, :2] - corners.min(initial=0), noise.sides(corners)], axis=1)
-    found = cv2.dnn.NMSBoxesBatched(rectangles.tolist(), scores.tolist(), classes.tolist(), threshold, iou)
-    kept = np.array(found, np.int64)
-    best = kept[np.argsort(-scores[kept], kind="stable")][:MAX_DETECTIONS]
-    return Chosen(corners[best], scores[best], classes[best])
+    first = boxes.corners[:, :2] - boxes.corners.min(initial=0)
+    rectangles = np.concatenate([first, noise.sides(boxes.corners)], axis=1)
+    count = _FIRST
+    while True:
+        own, scores, classes = (values[:count].tolist() for values in (rectangles, boxes.scores, boxes.classes))
+        kept = np.array(cv2.dnn.NMSBoxesBatched(own, scores, classes, 0.0, iou), np.int64)
+        if len(kept) >= MAX_DETECTIONS or count >= len(boxes.scores):
+            return kept[:MAX_DETECTIONS]
+        count *= 4
+
+
+def _rows(boxes: Boxes, which: Any) -> Boxes:
+    return Boxes(*(values[which] for values in boxes))
 
 
 class Results:
@@ -76,53 +80,68 @@ class Results:
 
 
 def check(dataset: str, preprocessing: Preprocessing) -> None:
-    """Raises UsageError where no head is stated."""
-    if preprocessing.head is None:
-        raise UsageError(
-            f'a detector needs a head, to read its outputs by ({dataset}): give head = "yolox" or "nanodet"; score '
-            "others by --predictions"
-        )
+    """Raises UsageError for what is stated of another kind of model, and suppression of a head that has none."""
+    head = preprocessing.head
+    if head is not None and preprocessing.nms_iou is not None and HEADS[head].nms_iou is None:
+        raise UsageError(f"nms_iou is stated, and boxes of the head {head} are not suppressed here: leave it out")
     for key in ("output", "upsample"):
         if getattr(preprocessing, key) is not None:
             raise UsageError(f'{key} = "{getattr(preprocessing, key)}" is not for detectors: leave it out')
+    check_distinct(preprocessing)
+
+
+def refusal(head: str, noise: BoxNoise) -> str | None:
+    """Why box noise does not apply to a head; None where it does."""
+    if noise.side_offset and HEADS[head].nms_iou is None:
+        return "its boxes are not suppressed here, where sides would be counted"
+    return None
 
 
 class Detector:
     """Reads a detector's outputs; made from those for one image, by which they are checked."""
 
     def __init__(self, preprocessing: Preprocessing, inputs: Inputs, outputs: Outputs) -> None:
-        assert preprocessing.head is not None
-        self._head = HEADS[preprocessing.head]
-        self._preprocessing = preprocessing
-        self._width, self._height = inputs.width, inputs.height
+        stated = preprocessing
+        frame = inputs.width, inputs.height
+        if not all(self.are_scores(output) for output in outputs.values() if output.dtype == np.float32):
+            raise UsageError("the model gives NaN or infinity for the first image: is its preprocessing right?")
+        given = Given(*frame, stated.boxes, stated.labels, stated.class_offset)
         self.names = tuple(outputs)
         # Settled once: a single score may stray outside of 0 to 1.
-        self._logits = self._head.decode(_of_image(outputs, 0, 1), self._width, self._height, None, 1.0).logits
-        read_as = "logits, and their sigmoid is taken" if self._logits else "probabilities"
-        self.note = f"{preprocessing.head}: the model's scores are read as {read_as}"
+        self._name, self._fit, self._categories = find_head(stated.head, _of_image(outputs, 0, 1), given)
+        head = HEADS[self._name]
+        thresholds = head if stated.head is None else stated
+        self._threshold, self._iou = thresholds.score_threshold, thresholds.nms_iou
+        self._clip = frame if head.clips else None
+        told = "" if stated.head else ", as its outputs are"
+        self.note = f"{self._name}{told}: {self._fit.note}"
 
     def are_scores(self, output: Floats) -> bool:
         """Whether an output can be read: infinity is no place."""
         return bool(np.isfinite(output).all())
+
+    def refusal(self, noise: BoxNoise) -> str | None:
+        """Why box noise does not apply; None where it does."""
+        return refusal(self._name, noise)
 
     def read(self, outputs: Outputs, images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[str]]:
         """COCO results of these images for each kind of box noise; those that the annotations do not know have none."""
         found: list[list[str]] = [[] for _ in kinds]
         for index, image in enumerate(images):
             if image.info["image_id"] >= 0:
-                own = _of_image(outputs, index, len(images))
-                threshold = self._preprocessing.score_threshold
-                boxes = self._head.decode(own, self._width, self._height, self._logits, threshold)
+                boxes = self._boxes(_of_image(outputs, index, len(images)))
                 for rows, noise in zip(found, kinds, strict=True):
                     rows += _lines(_results(self._chosen(boxes, noise), image, noise))
         return found
 
-    def _chosen(self, boxes: Boxes, noise: BoxNoise) -> Chosen:
-        stated = self._preprocessing
-        noised = boxes._replace(
-            corners=noise.decoded(boxes.corners, (self._width, self._height) if self._head.clips else None)
-        )
-        return choose(noised, stated.score_threshold, stated.nms_iou, self._head.one_class, noise)
+    def _boxes(self, outputs: Outputs) -> Boxes:
+        """One image's boxes, whose classes are category ids; a class that is none takes no other's room."""
+        boxes = self._fit.decode(outputs, self._threshold)
+        boxes = boxes._replace(classes=self._categories.of(boxes.classes))
+        return _rows(boxes, boxes.classes >= 0)
+
+    def _chosen(self, boxes: Boxes, noise: BoxNoise) -> Boxes:
+        return choose(boxes._replace(corners=noise.decoded(boxes.corners, self._clip)), self._iou, noise)
 
 
 def _lines(results: Iterable[dict[str, Any]]) -> list[str]:
@@ -131,16 +150,29 @@ def _lines(results: Iterable[dict[str, Any]]) -> list[str]:
     return text.replace("}, {", "}\n{").split("\n") if text else []  # they hold numbers alone
 
 
-def _of_image(outputs: Outputs, index: int, count: int) -> list[Floats]:
-    """One image's part of the outputs, which for a single image may lack the axis of the batch."""
-    return [output[index] if output.ndim > 2 and len(output) == count else output for output in outputs.values()]
+def _of_image(outputs: Outputs, index: int, count: int) -> dict[str, NDArray[Any]]:
+    """One image's part of the outputs, which for a single image may lack the axis of the batch.
+
+    Boxes have two axes of their own; where any output has one more, the batch's comes first in all that have it. Not so
+    where outputs have one axis, as scores and labels: of a single box, masks look as if they were a batch.
+    """
+    lists = sum(output.ndim == 1 for output in outputs.values())
+    if lists < 2 and any(output.ndim > 2 and len(output) == count for output in outputs.values()):
+        return {
+            name: output[index] if output.ndim and len(output) == count else output for name, output in outputs.items()
+        }
+    if count > 1:
+        raise UsageError(f"the model's outputs have no axis for {count} images: give batch = 1")
+    return dict(outputs)
 
 
-def _results(found: Chosen, image: Image, noise: BoxNoise) -> Iterator[dict[str, Any]]:
+def _results(found: Boxes, image: Image, noise: BoxNoise) -> Iterator[dict[str, Any]]:
+    """`found` has category ids for classes."""
     info = image.info
     offset = np.array([info["crop_x"] - image.left, info["crop_y"] - image.top] * 2, np.float64)
     corners = (found.corners + offset) / np.array([info["scale_x"], info["scale_y"]] * 2)
     boxes = np.concatenate([corners[:, :2], noise.sides(corners)], axis=1)
-    for box, score, label in zip(boxes.round(3).tolist(), found.scores.tolist(), found.classes, strict=True):
-        category = CATEGORIES[label]
-        yield {"image_id": info["image_id"], "category_id": category, "bbox": box, "score": round(score, 6)}
+    # As many digits as single precision has, so that the order of scores is the model's.
+    scores = map(float, map(str, found.scores))
+    for box, score, category in zip(boxes.round(3).tolist(), scores, found.classes.tolist(), strict=True):
+        yield {"image_id": info["image_id"], "category_id": category, "bbox": box, "score": score}

@@ -6,7 +6,6 @@ length 1 do not count: (N, classes), (N, classes, 1, 1) and, of one image, (clas
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from generators.boxes import BoxNoise
+from generators.boxes import NONE, BoxNoise
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.inputs import Image, Inputs
-from pipelines.evaluate.model.preprocessing import Preprocessing
+from pipelines.evaluate.model.noised import BOXES_REASON
+from pipelines.evaluate.model.preprocessing import Preprocessing, check_distinct
 from pipelines.evaluate.model.readers.choice import choose, said
 from pipelines.evaluate.model.runtimes import Outputs, described
 from pipelines.evaluate.predictions import CLASSES
@@ -48,10 +48,7 @@ def check(dataset: str, preprocessing: Preprocessing) -> None:
         raise UsageError(f'head = "{preprocessing.head}" is for COCO shards, and {dataset} has classes')
     if preprocessing.upsample is not None:
         raise UsageError(f'upsample = "{preprocessing.upsample}" is for Cityscapes shards, and {dataset} has classes')
-    counts = Counter(label for label in preprocessing.labels or () if label >= 0)
-    twice = next((label for label, count in counts.items() if count > 1), None)
-    if twice is not None:
-        raise UsageError(f"labels has the label {twice} more than once: no two outputs can be one class")
+    check_distinct(preprocessing)
 
 
 class Classifier:
@@ -92,6 +89,10 @@ class Classifier:
     def are_scores(self, output: NDArray[np.float32]) -> bool:
         """Whether an output can be read: a class may be ruled out by minus infinity, but none be infinitely likely."""
         return bool((output < np.inf).all())
+
+    def refusal(self, noise: BoxNoise) -> str | None:
+        """Why box noise does not apply: there are classes alone."""
+        return None if noise == NONE else BOXES_REASON
 
     def read(self, outputs: Outputs, images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[TopFive]]:
         """The five best labels of each image, for each kind alike; of equal scores, the model's lower class first."""

@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.boxes import BoxNoise
+from generators.boxes import NONE, BoxNoise
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.inputs import Image, Inputs
+from pipelines.evaluate.model.noised import BOXES_REASON
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.readers.choice import choose, said
 from pipelines.evaluate.model.readers.upsampling import LINEAR, best, nearest
@@ -122,6 +123,10 @@ class Segmenter:
     def are_scores(self, output: NDArray[np.float32]) -> bool:
         """Whether an output can be read: nothing can be interpolated between infinities."""
         return bool(np.isfinite(output).all())
+
+    def refusal(self, noise: BoxNoise) -> str | None:
+        """Why box noise does not apply: there are label maps alone."""
+        return None if noise == NONE else BOXES_REASON
 
     def read(self, outputs: Outputs, images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[LabelMap]]:
         """The label map of each image, for each kind alike; of equal scores, the model's lower class wins."""

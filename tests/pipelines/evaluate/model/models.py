@@ -24,13 +24,18 @@ def save(
     constants: dict[str, NDArray[np.generic]],
     image: Dims = ("n", 3, "h", "w"),
     outputs: Sequence[str] = ("out",),
+    types: Sequence[np.dtype[np.generic]] | None = None,
 ) -> Path:
-    """A model from `image` to `outputs`."""
+    """A model from `image` to `outputs`, of single precision unless their types are given."""
+    types = types or [np.dtype(np.float32)] * len(outputs)
     graph = helper.make_graph(
         list(nodes),
         "tiny",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, image)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(kind), None)
+            for name, kind in zip(outputs, types, strict=True)
+        ],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
@@ -82,16 +87,22 @@ def root_model(path: Path, threshold: float, infinite: bool = False) -> Path:
     return save(path, nodes, {"weights": weights, "threshold": np.array(threshold, np.float32)})
 
 
-def constant_model(path: Path, outputs: Sequence[NDArray[np.float32]], image: Dims) -> Path:
-    """The same outputs whatever the image, which they hang on by a zero."""
+def constant_model(
+    path: Path, outputs: Sequence[NDArray[np.generic]], image: Dims, names: Sequence[str] | None = None
+) -> Path:
+    """The same outputs whatever the image, which they hang on by a zero; `out0` and so on unless they are named."""
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["mean"], axes=[0, 1, 2, 3], keepdims=0),
         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
     ]
-    nodes += [helper.make_node("Add", [f"value{i}", "nothing"], [f"out{i}"]) for i in range(len(outputs))]
-    constants: dict[str, NDArray[np.generic]] = {f"value{i}": output for i, output in enumerate(outputs)}
-    names = [f"out{i}" for i in range(len(outputs))]
-    return save(path, nodes, {**constants, "zero": np.array(0, np.float32)}, image, names)
+    names = names or [f"out{i}" for i in range(len(outputs))]
+    constants: dict[str, NDArray[np.generic]] = {"zero": np.array(0, np.float32)}
+    for name, output in zip(names, outputs, strict=True):
+        kind = helper.np_dtype_to_tensor_dtype(output.dtype)
+        nodes.append(helper.make_node("Cast", ["nothing"], [f"{name} nothing"], to=kind))
+        nodes.append(helper.make_node("Add", [f"{name} value", f"{name} nothing"], [name]))
+        constants[f"{name} value"] = output
+    return save(path, nodes, constants, image, names, [output.dtype for output in outputs])
 
 
 def predict_plain(shards: Shards, model: Path, preprocessing: Preprocessing, folder: Path) -> None:

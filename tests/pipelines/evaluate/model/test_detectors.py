@@ -14,7 +14,9 @@ from PIL import Image
 from generators.boxes import NONE, BoxNoise, noise
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Cell, as_it_is
-from pipelines.evaluate.model.heads import CATEGORIES, Boxes, nanodet, yolox
+from pipelines.evaluate.model.heads import HEADS
+from pipelines.evaluate.model.heads.categories import CATEGORIES
+from pipelines.evaluate.model.heads.common import Boxes, Fit, Given, spread
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.readers.boxes import choose
@@ -88,54 +90,79 @@ def nanodet_outputs(logits: bool, more: int = 0) -> list[NDArray[np.float32]]:
     return found
 
 
-def expect(boxes: Boxes) -> None:
+def fit(head: str, outputs: list[NDArray[np.float32]], side: int = SIDE) -> Fit | None:
+    return HEADS[head].fit(named(outputs), Given(side, side))
+
+
+def named(outputs: list[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    return {f"out{index}": output for index, output in enumerate(outputs)}
+
+
+def expect(head: str, outputs: list[NDArray[np.float32]], note: str = "") -> None:
+    found = fit(head, outputs)
+    assert found is not None
+    assert note in found.note
+    boxes = found.decode(named(outputs), 0.05)
     for box, _, label, score in KNOWN:
-        place = int(boxes.scores[:, label].argmax())
-        assert boxes.scores[place, label] == pytest.approx(score, abs=1e-4)
+        (place,) = np.flatnonzero(boxes.classes == label)
+        assert boxes.scores[place] == pytest.approx(score, abs=1e-4)
         np.testing.assert_allclose(boxes.corners[place], box, atol=1e-3)
-    assert np.count_nonzero(boxes.scores > 0.05) == len(KNOWN)
+    assert len(boxes.scores) == len(KNOWN)
 
 
 @pytest.mark.parametrize("logits", [True, False])
 def test_yolox_boxes_come_back(logits: bool) -> None:
-    boxes = yolox([yolox_output(logits)], SIDE, SIDE)
-    assert boxes.logits is logits
-    expect(boxes)
+    expect("yolox", [yolox_output(logits)], "logits" if logits else "probabilities")
 
 
 @pytest.mark.parametrize("logits", [True, False])
 def test_nanodet_boxes_come_back_whatever_the_order_of_outputs(logits: bool) -> None:
     outputs = nanodet_outputs(logits)
-    expect(nanodet(outputs, SIDE, SIDE))
-    expect(nanodet([outputs[i] for i in (3, 0, 5, 1, 4, 2)], SIDE, SIDE))
+    expect("nanodet", outputs, "logits" if logits else "probabilities")
+    expect("nanodet", [outputs[i] for i in (3, 0, 5, 1, 4, 2)])
 
 
 @pytest.mark.parametrize("logits", [True, False])
 def test_the_wider_grids_of_ceil_mode_are_read_as_such(logits: bool) -> None:
-    expect(yolox([yolox_output(logits, 1)], SIDE, SIDE))
-    expect(nanodet(nanodet_outputs(logits, 1), SIDE, SIDE))
+    expect("yolox", [yolox_output(logits, 1)])
+    expect("nanodet", nanodet_outputs(logits, 1))
 
 
-def test_outputs_of_other_heads_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"84x85.*not those of the head nanodet"):
-        nanodet([yolox_output(True)], SIDE, SIDE)
-    with pytest.raises(UsageError, match="not those of the head yolox"):
-        yolox(nanodet_outputs(True), SIDE, SIDE)
-    with pytest.raises(UsageError, match="not those of the head yolox"):
-        yolox([yolox_output(True)], 96, 96)
-    decoded = yolox_output(True)
+def test_a_model_that_noise_gave_wider_grids_is_read_as_the_model_as_it_is() -> None:
+    """Settled with the one, and used for the other."""
+    for head, outputs in (("yolox", lambda more: [yolox_output(True, more)]), ("nanodet", nanodet_outputs_of_logits)):
+        settled = fit(head, outputs(0))
+        assert settled is not None
+        boxes = settled.decode(named(outputs(1)), 0.05)
+        np.testing.assert_allclose(np.sort(boxes.scores), np.sort([score for *_, score in KNOWN]), atol=1e-4)
+        with pytest.raises(UsageError, match=f"not those of the head {head}"):
+            settled.decode(named([outputs(0)[0][:-1]]), 0.05)
+
+
+def nanodet_outputs_of_logits(more: int) -> list[NDArray[np.float32]]:
+    return nanodet_outputs(True, more)
+
+
+def test_outputs_of_other_heads_do_not_fit() -> None:
+    assert fit("nanodet", [yolox_output(True)]) is None
+    assert fit("yolox", nanodet_outputs(True)) is None
+    assert fit("yolox", [yolox_output(True)], 96) is None
+    decoded = yolox_output(False)
     decoded[:, 2:4] = np.exp(decoded[:, 2:4]) * 32
-    with pytest.raises(UsageError, match="decoded already"):
-        yolox([decoded], SIDE, SIDE)
+    assert fit("yolox", [decoded]) is None
+    assert fit("yolov5", [np.concatenate([decoded, decoded])]) is not None
 
 
 def test_a_score_that_strays_by_rounding_is_still_a_probability() -> None:
     output = yolox_output(False)
     output[0, 6], output[1, 7] = 1.0000002, -1e-7
-    boxes = yolox([output], SIDE, SIDE)
-    assert not boxes.logits
+    output[0, 4] = 1
+    found = fit("yolox", [output])
+    assert found is not None
+    boxes = found.decode(named([output]), -1)
+    assert "probabilities" in found.note
     assert (boxes.scores >= 0).all()
-    assert (boxes.scores <= 1).all()
+    assert boxes.scores.max() == 1
 
 
 def overlap(one: NDArray[np.float64], other: NDArray[np.float64], offset: int = 0) -> float:
@@ -154,7 +181,7 @@ def test_suppression_is_greedy_within_each_class(one_class: bool, offset: int) -
     corners = np.concatenate([corner, corner + rng.uniform(10, 40, (60, 2))], axis=1).astype(np.float32)
     scores = np.zeros((60, 80), np.float32)
     scores[:, :3] = rng.permutation(180).reshape(60, 3) / 200
-    found = choose(Boxes(corners, scores, False), 0.5, 0.5, one_class, BoxNoise(side_offset=offset))
+    found = choose(spread(corners, scores, 0.5, one_class), 0.5, BoxNoise(side_offset=offset))
     kept: list[tuple[float, int, int]] = []
     for score, row, label in sorted(((s, r, c) for (r, c), s in np.ndenumerate(scores) if s > 0.5), reverse=True):
         if one_class and scores[row].argmax() != label:
@@ -167,7 +194,7 @@ def test_suppression_is_greedy_within_each_class(one_class: bool, offset: int) -
     np.testing.assert_allclose(found.scores, [score for score, *_ in kept])
     np.testing.assert_array_equal(found.corners, corners[[row for _, row, _ in kept]])
     if offset:
-        without = choose(Boxes(corners, scores, False), 0.5, 0.5, one_class)
+        without = choose(spread(corners, scores, 0.5, one_class), 0.5)
         assert len(without.scores) > len(found.scores) or offset == 1
 
 
@@ -175,8 +202,18 @@ def test_no_more_than_a_hundred_and_none_of_none() -> None:
     corners = np.array([[i * 10, 0, i * 10 + 5, 5] for i in range(150)], np.float32)
     scores = np.zeros((150, 80), np.float32)
     scores[:, 3] = np.arange(150) / 150
-    assert choose(Boxes(corners, scores, False), 0.0, 0.5, False).scores.tolist() == scores[:49:-1, 3].tolist()
-    assert len(choose(Boxes(corners, 0 * scores, False), 0.0, 0.5, True).scores) == 0
+    assert choose(spread(corners, scores, 0.0), 0.5).scores.tolist() == scores[:49:-1, 3].tolist()
+    assert choose(spread(corners, scores, 0.0), None).scores.tolist() == scores[:49:-1, 3].tolist()
+    assert len(choose(spread(corners, 0 * scores, 0.0, one_class=True), 0.5).scores) == 0
+
+
+def test_so_many_that_overlap_that_the_hundredth_is_far_down() -> None:
+    """Each of 90 places has fifty boxes that are all but one; ten places come last of all."""
+    places = np.concatenate([np.repeat(np.arange(90), 50), np.arange(90, 105)])
+    corners = np.stack([places * 20, 0 * places, places * 20 + 10, 0 * places + 10], axis=1).astype(np.float32)
+    scores = np.linspace(0.9, 0.1, len(places)).astype(np.float32)
+    found = choose(Boxes(corners, scores, np.zeros(len(places), np.int64)), 0.5)
+    np.testing.assert_array_equal(found.corners[:, 0], np.arange(100) * 20)
 
 
 def test_categories_are_those_of_the_annotations(data: Path) -> None:
@@ -223,6 +260,24 @@ def test_results_are_in_source_pixels(head: str, shards: Shards, tmp_path: Path)
             x1, y1, x2, y2 = ((np.array(box) - offset) * 4).tolist()
             np.testing.assert_allclose(result["bbox"], [x1, y1, x2 - x1, y2 - y1], atol=0.01)
             assert result["score"] == pytest.approx(score, abs=1e-4)
+
+
+def test_boxes_scores_and_labels_in_three_outputs_are_results(
+    shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Labels are whole numbers, by which they are known, and category ids."""
+    boxes, _, labels, scores = (np.array(values) for values in zip(*KNOWN, strict=True))
+    outputs = [labels + 1, boxes.astype(np.float32), scores.astype(np.float32)]
+    model = constant_model(tmp_path / "m.onnx", outputs, (1, 3, SIDE, SIDE), ("classes", "dets", "chances"))
+    predict_plain(shards, model, replace(YOLOX, head=None), tmp_path / "out")
+    assert "torchvision, as its outputs are: the model's boxes are read as input pixels" in capfd.readouterr().err
+    results = json.loads((tmp_path / "out" / "pil_bilinear.json").read_text())
+    found = {result["category_id"]: result["bbox"] for result in results if result["image_id"] == 3}
+    # What none of COCO's categories has (12) is left out.
+    assert found.keys() == {1, 80}
+    for box, label in zip(boxes, labels, strict=True):
+        if label + 1 in found:
+            assert found[label + 1] == pytest.approx([*(box[:2] * 4), *((box[2:] - box[:2]) * 4)], abs=0.01)
 
 
 NOISES = {"": NONE, "box_offset": noise(1), "box_offset_all": noise(1, True), "box_round": noise(rounded=True)}
@@ -313,6 +368,30 @@ def test_box_noise_is_what_it_is_by_hand(
     assert len(seen) == len(NOISES)
 
 
+def test_noise_of_suppression_does_not_apply_where_the_graph_has_done_it(
+    shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The head is left out, and found; what it does not bear is known at the second run without the model's."""
+    rows = np.array([[*box, score, label] for box, _, label, score in KNOWN], np.float32)
+    model = as_it_is(constant_model(tmp_path / "m.onnx", [rows[None]], (1, 3, SIDE, SIDE)))
+    named = {name: replace(shards.reference, name=name or shards.reference.name) for name in NOISES}
+    everything = replace(shards, variants={variant.name: variant for variant in named.values()})
+    cells = [Cell(named[name], model, boxes) for name, boxes in NOISES.items()]
+    for said in ("end_to_end, as its outputs are: the model's boxes are read as input pixels", "predicted already"):
+        failed = predict(everything, cells, replace(YOLOX, head=None), tmp_path / "out")
+        assert failed == {"box_offset_all": "its boxes are not suppressed here, where sides would be counted"}
+        assert said in capfd.readouterr().err
+    about = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert about["preprocessing"]["head"] is None
+    for name, change in (("pil_bilinear", (0, 0)), ("box_offset", (4, 4))):  # a pixel of the input is four of a source
+        results = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        own = sorted((result for result in results if result["image_id"] == 3), key=lambda result: -result["score"])
+        for result, (box, _, label, score) in zip(own, sorted(KNOWN, key=lambda known: -known[3]), strict=True):
+            assert (result["category_id"], result["score"]) == (CATEGORIES[label], pytest.approx(score))
+            wide, high = 4 * (box[2] - box[0]) - change[0], 4 * (box[3] - box[1]) - change[1]
+            assert result["bbox"] == pytest.approx([4 * box[0], 4 * box[1], wide, high], abs=1e-3)
+
+
 def refused(shards: Shards, model: Path, stated: Preprocessing, folder: Path) -> str:
     with pytest.raises(UsageError) as caught:
         predict_plain(shards, model, stated, folder)
@@ -322,7 +401,6 @@ def refused(shards: Shards, model: Path, stated: Preprocessing, folder: Path) ->
 
 def test_what_a_detector_must_be_told(shards: Shards, tmp_path: Path) -> None:
     model = constant_model(tmp_path / "m.onnx", [yolox_output(True)[None]], (1, 3, SIDE, SIDE))
-    assert "needs a head" in refused(shards, model, replace(YOLOX, head=None), tmp_path / "a")
     assert "say what is around it" in refused(shards, model, replace(YOLOX, pad=None), tmp_path / "b")
     wide = constant_model(tmp_path / "w.onnx", [yolox_output(True)[None]], (1, 3, 96, 96))
     message = refused(shards, wide, YOLOX, tmp_path / "c")

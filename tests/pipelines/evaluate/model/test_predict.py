@@ -61,7 +61,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Shard
 def images(shards: Shards, variant: str) -> dict[str, NDArray[np.float64]]:
     """RGB pixels by key, as Pillow reads them."""
     found = {}
-    for path in sorted((shards.root / variant).glob("*.tar")):
+    for path in sorted(Path(str(shards.root), variant).glob("*.tar")):
         with tarfile.open(path) as tar:
             for name in tar.getnames():
                 if name.endswith(".png"):
@@ -420,8 +420,13 @@ def test_the_model_as_it_is_must_give_numbers_but_the_others_are_kept(shards: Sh
 
 def test_box_noise_is_for_detectors(shards: Shards, tmp_path: Path) -> None:
     model = as_it_is(colour_model(tmp_path / "m.onnx", WEIGHTS))
-    with pytest.raises(UsageError, match="box noise is for detectors"):
-        predict(shards, [Cell(shards.reference, model), Cell(shards.reference, model, noise(1))], RGB, tmp_path / "out")
+    boxes = replace(shards.reference, name="box_offset")
+    several = replace(shards, variants={**shards.variants, "box_offset": boxes})
+    cells = [Cell(shards.reference, model), Cell(boxes, model, noise(1))]
+    for _ in range(2):  # the second time from what was kept
+        failed = predict(several, cells, RGB, tmp_path / "out")
+        assert failed == {"box_offset": "it has no boxes that are decoded here"}
+    assert seen(tmp_path / "out") == ["pil_bilinear.parquet", "predictions.json"]
 
 
 class Backwards:
@@ -496,7 +501,7 @@ def test_pixels_are_what_a_decoder_finds(shards: Shards) -> None:
 
 def test_a_damaged_image_is_one_line(shards: Shards, tmp_path: Path) -> None:
     folder = tmp_path / "shards" / "pil_bilinear"
-    shutil.copytree(shards.reference.folder, folder)
+    shutil.copytree(str(shards.reference.folder), folder)
     tar = sorted(folder.glob("*.tar"))[1]
     content = bytearray(tar.read_bytes())
     content[content.index(b"IDAT") + 60] ^= 1

@@ -21,6 +21,7 @@ from pipelines.evaluate.shards import ScoredVariant, Shards
 from pipelines.generate.options import Options
 from pipelines.generate.target import choose_geometry
 from pipelines.options import Target
+from pipelines.store import Disk
 from tests.test_readme import blocks
 
 WHOLE = """
@@ -80,6 +81,20 @@ def test_each_head_has_the_thresholds_of_its_own_evaluation(model: Path) -> None
     assert read_preprocessing(model, {"nms_iou": 0.7}).nms_iou == 0.7
     found = read_preprocessing(model, {"head": "yolox"})
     assert (found.score_threshold, found.nms_iou) == (0.01, 0.65)
+    found = read_preprocessing(model, {"head": "detr"})
+    assert (found.score_threshold, found.nms_iou) == (0, None)
+
+
+def test_what_predictions_of_an_earlier_version_depended_on_is_as_it_was(model: Path) -> None:
+    """Word for word what stood in its `predictions.json`; a head that is left out is not named."""
+    earlier = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "scale": 1 / 255, "channels": "rgb"}
+    earlier |= {"layout": "nchw", "class_offset": 0, "labels": None, "pad": None, "placement": None, "batch": 1}
+    model.with_suffix(".toml").write_text(WHOLE)
+    for head, score, iou in ((None, 0.01, 0.65), ("yolox", 0.01, 0.65), ("nanodet", 0.05, 0.6)):
+        now = read_preprocessing(model, {"head": head}).of_predictions()
+        for key in ("boxes", "output", "upsample"):
+            assert now.pop(key) is None  # which `predictions.json` need not say
+        assert now == {**earlier, "head": head, "score_threshold": score, "nms_iou": iou}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +110,9 @@ def test_each_head_has_the_thresholds_of_its_own_evaluation(model: Path) -> None
         ("scale = true", "scale must be a number above 0"),
         ('channels = "RGB"', 'channels must be "rgb" or "bgr"'),
         ('layout = "chw"', 'layout must be "nchw" or "nhwc"'),
-        ('head = "ssd"', 'head must be "yolox" or "nanodet"'),
+        ('head = "yolo"', 'head must be "yolox" or "nanodet" or'),
+        ('boxes = "source"', 'boxes must be "pixels" or "shares"'),
+        ("score_threshold = 0.3", "score_threshold would change a head's own: give the head as well"),
         ("pad = 256", "pad must be a whole number from 0 to 255"),
         ("batch = 0", "batch must be a whole number of at least 1"),
         ("batch = 1.5", "batch must be a whole number of at least 1"),
@@ -180,8 +197,9 @@ def shards_of(geometry: str, size: int | list[int]) -> Shards:
         **{"dataset": "imagenet", "geometry": geometry, "size": size, "reference": "pil+pil_bilinear"},
         **{"image_format": "png", "samples_per_shard": 1000, "source": {"kind": "tree"}},
     }
-    variant = ScoredVariant("pil_bilinear", Path("out/imagenet/pil_bilinear"), {"config": config})
-    return Shards(Path("out/imagenet"), variant, {variant.name: variant}, ())
+    root = Disk("out/imagenet")
+    variant = ScoredVariant("pil_bilinear", root / "pil_bilinear", {"config": config})
+    return Shards(root, variant, {variant.name: variant}, ())
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import onnxruntime
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from pipelines.evaluate.model.write import list_for
 from tests import ROOT
 from tests.conftest import Command
 from tests.pipelines.evaluate.test_score_model import network
@@ -139,8 +140,14 @@ def test_the_list_says_what_applies_and_to_how_many_nodes(command: Command, tmp_
     assert " no " in lines["floor_mode"]
     assert " no " in lines["upsample_bilinear"]
     assert "1 node" in lines["upsample_nearest"]
-    assert " no " in lines["box_offset"]
+    assert " ? " in lines["box_offset"]
     assert not (tmp_path / "out").exists()
+    stated = "mean = [0, 0, 0]\nstd = [1, 1, 1]\nscale = 1\nchannels = 'rgb'\nlayout = 'nchw'\nhead = 'detr'\n"
+    (tmp_path / "net.toml").write_text(stated)
+    lines = {line.split()[0]: line for line in list_for(tmp_path / "net.onnx").splitlines() if line.strip()}
+    assert " yes" in lines["box_offset"]
+    assert "no " in lines["box_offset_all"]
+    assert "not suppressed here" in lines["box_offset_all"]
 
 
 def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:

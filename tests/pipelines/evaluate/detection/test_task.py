@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import io
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from pipelines.errors import UsageError
-from pipelines.evaluate import detection
-from pipelines.evaluate.detection import Detection, Reading, open_annotations
-from pipelines.evaluate.shards import Samples, open_shards
-from pipelines.evaluate.statistics import Bootstrap, paired_bootstrap
+from pipelines.evaluate import statistics
+from pipelines.evaluate.detection import Detection, Reading, open_annotations, results
+from pipelines.evaluate.shards import Samples, Shards, open_shards
+from pipelines.evaluate.statistics import Bootstrap
+from tests.pipelines.evaluate.detection.cocoeval import Detections, load, mean_ap, write
 
-Detections = list[dict[str, Any]]
 BOOTSTRAP = Bootstrap(200, 0)
 # Where a letterboxed image starts: 120x90 becomes 180x135 in 180x180.
 FRAME_TOP = 22
@@ -44,26 +40,6 @@ def detections(annotations: Path, seed: int, shake: float) -> Detections:
     return found
 
 
-def write(folder: Path, name: str, found: Detections) -> Path:
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(found))
-    return path
-
-
-def pycocotools_map(truth: COCO, found: Detections) -> float:
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(found)), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return float(evaluation.stats[0])
-
-
-def load(path: Path) -> COCO:
-    with contextlib.redirect_stdout(io.StringIO()):
-        return COCO(str(path))
-
-
 def scorer(folder: Path, annotations: Path, reference: Path, reading: Reading | None = None) -> Detection:
     shards = open_shards(folder)
     return Detection(shards, reference, open_annotations(annotations, shards), reading or Reading(), BOOTSTRAP)
@@ -80,43 +56,9 @@ def task(coco: tuple[Path, Path], tmp_path: Path) -> Detection:
 def test_map_is_pycocotools_s(seed: int, task: Detection, coco: tuple[Path, Path], tmp_path: Path) -> None:
     found = detections(coco[1], seed, 1.0)
     score = task.score("ffmpeg", write(tmp_path, "ffmpeg", found))
-    theirs = pycocotools_map(load(coco[1]), found)
+    theirs = mean_ap(load(coco[1]), found)
     assert 0.1 < theirs < 0.9
     assert score.figures["map"] == pytest.approx(theirs, abs=1e-12)
-
-
-def test_a_weight_counts_as_so_many_copies_of_the_image(coco: tuple[Path, Path], tmp_path: Path) -> None:
-    """Resamples by weight against a data set in which images really are there as often as they were drawn."""
-    folder, annotations = coco
-    found = detections(annotations, 2, 1.0)
-    for place, result in enumerate(found):
-        result["score"] += place / 1e6  # of equal scores, copies would come in another order
-    path = write(tmp_path, "pil_bilinear", found)
-    task = scorer(folder, annotations, path)
-    matches = task._matches(found)
-    weights = next(iter(Bootstrap(12, 7).weights(14)))
-    ours = detection._mean_ap(matches.categories, weights)
-    for drawn, value in zip(weights.astype(int), ours, strict=True):
-        content, copies = copied(json.loads(annotations.read_text()), found, drawn.tolist())
-        other = tmp_path / "copied.json"
-        other.write_text(json.dumps(content))
-        assert value == pytest.approx(pycocotools_map(load(other), copies), abs=1e-12)
-
-
-def copied(content: dict[str, Any], found: Detections, times: list[int]) -> tuple[dict[str, Any], Detections]:
-    """A data set and its detections with image i there times[i] times."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    copies: Detections = []
-    for image, count in zip(content["images"], times, strict=True):
-        for number in range(count):
-            own = {"image_id": 1000 * image["id"] + number}
-            images.append({**image, "id": own["image_id"]})
-            for truth in content["annotations"]:
-                if truth["image_id"] == image["id"]:
-                    annotations.append({**truth, **own, "id": len(annotations) + 1})
-            copies += [{**result, **own} for result in found if result["image_id"] == image["id"]]
-    return {**content, "images": images, "annotations": annotations}, copies
 
 
 def test_boxes_in_shard_pixels_score_as_those_in_source_pixels(coco: tuple[Path, Path], tmp_path: Path) -> None:
@@ -124,8 +66,8 @@ def test_boxes_in_shard_pixels_score_as_those_in_source_pixels(coco: tuple[Path,
     found = detections(annotations, 3, 3.0)
     framed = [{**r, "bbox": (np.array(r["bbox"]) * 1.5 + [0, FRAME_TOP, 0, 0]).tolist()} for r in found]
     scores = []
-    for boxes, results in (("source", found), ("shard", framed)):
-        path = write(tmp_path, "pil_bilinear", results)
+    for boxes, placed in (("source", found), ("shard", framed)):
+        path = write(tmp_path, "pil_bilinear", placed)
         task = scorer(folder, annotations, path, Reading(boxes))
         scores.append(task.score("pil_bilinear", path))
     assert scores[0].figures["map"] == pytest.approx(scores[1].figures["map"], abs=1e-12)
@@ -160,6 +102,7 @@ def test_no_detection_at_all_is_a_score_of_0(coco: tuple[Path, Path], task: Dete
     [
         ({"score": float("nan")}, "1 of .* have a NaN or infinite score"),
         ({"bbox": [1, 2, float("inf"), 3]}, "have a NaN or infinite score or box"),
+        ({"score": 10**400}, "have a NaN or infinite score or box"),
         ({"bbox": [1, 2, 3]}, "lack an integer image_id or category_id, a bbox of four numbers"),
         ({"bbox": [5, 5, -1, 3]}, "have a box of negative size"),
         ({"score": "high"}, "lack an integer image_id .* or a score"),
@@ -184,29 +127,6 @@ def test_another_annotation_file_is_refused(coco: tuple[Path, Path], tmp_path: P
         open_annotations(other, open_shards(folder))
 
 
-def test_real_detections_score_as_pycocotools_says(data: Path, tmp_path: Path) -> None:
-    """On the real annotations, crowds among them, with the 91-id space."""
-    truth = load(data / "coco" / "annotations" / "instances_val2017.json")
-    random = np.random.default_rng(0)
-    found = [
-        {
-            **{"image_id": a["image_id"], "category_id": a["category_id"], "score": float(random.random())},
-            "bbox": (np.array(a["bbox"]) + random.normal(0, 4, 4)).clip(1).tolist(),
-        }
-        for a in truth.dataset["annotations"]
-        if random.random() < 0.8
-    ]
-    ids = sorted(truth.getImgIds())
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(found)), "bbox")
-        evaluation.params.areaRng = evaluation.params.areaRng[:1]
-        evaluation.params.areaRngLbl = ["all"]
-        evaluation.params.maxDets = [100]
-        evaluation.evaluate()
-    ours = detection._mean_ap(detection._collect(evaluation, ids).categories, np.ones((1, len(ids))))[0]
-    assert ours == pytest.approx(pycocotools_map(truth, found), abs=1e-12)
-
-
 def test_a_file_of_a_part_of_the_images_gives_no_number(
     task: Detection, coco: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -225,7 +145,7 @@ def test_boxes_in_few_images_fewer_than_the_reference_s_are_a_part(
     coco: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, annotations = coco
-    monkeypatch.setattr(detection, "_EMPTY", 0.5)
+    monkeypatch.setattr(results, "_EMPTY", 0.5)
     found = detections(annotations, 1, 1.0)
     whole = write(tmp_path, "pil_bilinear", found)
     partial = write(tmp_path, "ffmpeg", [result for result in found if result["image_id"] > 2])
@@ -265,10 +185,51 @@ def test_annotations_without_an_object_are_refused(coco: tuple[Path, Path], monk
         open_annotations(annotations, shards)
 
 
-def test_resamples_without_an_object_are_left_out() -> None:
-    objects = np.array([1, 0, 0, 0])
-    right = np.ones((10, 1), bool)
-    one = detection._Category(np.array([0]), right, ~right, objects)
-    values = BOOTSTRAP.values(lambda weights: detection._mean_ap([one], weights), 4)
-    assert np.isnan(values).any()
-    assert paired_bootstrap(0.0, values - values) == (0, 0, 0, 1)
+def test_any_number_of_cpus_gives_the_same_bytes(
+    coco: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, annotations = coco
+    path = write(tmp_path, "pil_bilinear", detections(annotations, 1, 2.0))
+    monkeypatch.setattr(statistics, "_VALUES_AT_ONCE", 14 * 7)
+    found = set()
+    for count in (1, 2, 5):
+        monkeypatch.setattr(statistics, "cpus", lambda count=count: count)
+        found.add(scorer(folder, annotations, path).score("pil_bilinear", path).basis.tobytes())
+    assert len(found) == 1
+
+
+def shards_of(folder: Path, annotations: Path) -> Shards:
+    """The shards, as if they were made with other annotations."""
+    shards = open_shards(folder)
+    sha256 = hashlib.sha256(annotations.read_bytes()).hexdigest()
+    shards.reference.summary["config"]["source"]["annotations_sha256"] = sha256
+    return shards
+
+
+def test_equal_scores_fall_in_order_of_image_ids(coco: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, annotations = coco
+    content = json.loads(annotations.read_text())
+    for number, image in enumerate(content["images"]):
+        image["id"] = 100 - number
+    for truth in content["annotations"]:
+        truth["image_id"] = 101 - truth["image_id"]
+    backwards = tmp_path / "backwards.json"
+    backwards.write_text(json.dumps(content))
+    shards = shards_of(folder, backwards)
+    found = [{**result, "score": 0.5} for result in detections(backwards, 1, 2.0)]
+    reference = write(tmp_path, "pil_bilinear", found)
+    task = Detection(shards, reference, open_annotations(backwards, shards), Reading(), BOOTSTRAP)
+    score = task.score("pil_bilinear", reference)
+    assert score.figures["map"] == pytest.approx(mean_ap(load(backwards), found), abs=1e-12)
+    worse = [{**result, "bbox": [0, 0, 1, 1]} if result["image_id"] == 99 else result for result in found]
+    assert np.flatnonzero(task.score("ffmpeg", write(tmp_path, "ffmpeg", worse)).lost).tolist() == [1]
+
+
+def test_annotations_that_share_an_id_are_refused(coco: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, annotations = coco
+    content = json.loads(annotations.read_text())
+    content["annotations"][3]["id"] = content["annotations"][5]["id"]
+    other = tmp_path / "instances.json"
+    other.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="has 1 annotations whose `id` another has"):
+        open_annotations(other, shards_of(folder, other))

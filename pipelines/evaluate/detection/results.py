@@ -1,0 +1,279 @@
+"""COCO results files: detections with boxes or masks, checked, in the source's pixels.
+
+Refuses detections that cannot be right, with their number, and files that are not of all images, or in other units.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import UsageError
+from pipelines.evaluate.detection.masks import (
+    BadMasksError,
+    Place,
+    as_objects,
+    as_rle,
+    check,
+    polygons_to_source,
+    runs_to_source,
+)
+from pipelines.evaluate.detection.matching import Detections
+
+IouType = Literal["bbox", "segm"]
+# What is overlapped, by pycocotools' name of it.
+REGIONS: Mapping[IouType, str] = {"bbox": "box", "segm": "mask"}
+# Above this share of images without a box, a file looks as if it were of a part of the images. Of COCO's images 1%
+# have no object at all.
+_EMPTY = 0.1
+# Detectors' boxes reach a little beyond the image, and a few far.
+_MARGIN, _BEYOND = 1.1, 0.25
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How results files are read: whether regions are in `source` or `shard` pixels, what of a detection is scored, and
+    whether images may lack detections.
+    """
+
+    boxes: str = "source"
+    allow_empty: bool = False
+    iou_type: IouType = "bbox"
+
+    @property
+    def region(self) -> str:
+        """What a detection's region is called."""
+        return REGIONS[self.iou_type]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the annotations know: the ids of all images and categories (in order), and those of the scored images.
+
+    `sizes` are the widths and heights of the scored images, where they are known; `places` are where these come from,
+    where results are in shard pixels.
+    """
+
+    images: frozenset[int]
+    categories: Sequence[int]
+    scored: Sequence[int]
+    sizes: Mapping[int, tuple[int, int]]
+    places: Mapping[int, Place]
+
+
+def read_results(path: Path, known: Known, reading: Reading) -> Detections:
+    """The detections of a results file in the scored images, with regions in source pixels.
+
+    Raises UsageError where it cannot be read, or cannot be right.
+    """
+    results = _load(path)
+    _check(path, results, known, reading)
+    wanted = set(known.scored)
+    results = [result for result in results if result["image_id"] in wanted]
+    empty = len(wanted) - len({result["image_id"] for result in results})
+    if empty > _EMPTY * len(wanted) and not reading.allow_empty:
+        raise UsageError(
+            f"{path} has no {reading.region} in {empty:,} of {len(wanted):,} images: is it whole? Give --allow-empty "
+            "if it is"
+        )
+    image = {number: place for place, number in enumerate(known.scored)}
+    category = {number: place for place, number in enumerate(known.categories)}
+    regions = _boxes if reading.iou_type == "bbox" else _masks
+    return Detections(
+        np.array([image[result["image_id"]] for result in results], np.int64),
+        np.array([category[result["category_id"]] for result in results], np.int64),
+        _floats([result["score"] for result in results]),
+        regions(path, results, known),
+    )
+
+
+def repeated(detections: Detections) -> int:
+    """How many detections are there again."""
+    keys = detections.category, detections.image, detections.score
+    order = np.lexsort(keys)
+    same = np.logical_and.reduce([np.diff(key[order]) == 0 for key in keys])
+    alike = order[np.append(same, False) | np.append(False, same)[: len(order)]] if len(order) else order
+    found = detections.take(alike)
+    regions = [tuple(one) if isinstance(one, list) else one["counts"] for one in found.region.tolist()]
+    distinct = Counter(zip(found.category.tolist(), found.image.tolist(), found.score.tolist(), regions, strict=True))
+    return len(regions) - len(distinct)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection, which looks at all of a large file again and again while it is read."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _load(path: Path) -> list[Any]:
+    try:
+        with _uncollected():
+            results = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read as COCO results ({error})") from None
+    if not isinstance(results, list):
+        raise UsageError(f"{path} is no COCO results file, which is a list of detections")
+    return results
+
+
+def _check(path: Path, results: Sequence[Any], known: Known, reading: Reading) -> None:
+    """Raises UsageError, with counts, for detections that cannot be right; of masks, without a look at them."""
+    with_boxes = reading.iou_type == "bbox"
+    box = " a bbox of four numbers" if with_boxes else ""
+    if not _are_detections(results, with_boxes):
+        wrong = [not _are_detections([result], with_boxes) for result in results]
+        masks = any(isinstance(result, dict) and "segmentation" in result for result in results)
+        hint = "; masks are scored with --iou-type segm" if with_boxes and masks else ""
+        _refuse(path, results, wrong, f"lack an integer image_id or category_id,{box} or a score", hint)
+    finite = np.isfinite(_floats([result["score"] for result in results]))
+    if with_boxes:
+        boxes = _box_array(results)
+        finite &= np.isfinite(boxes).all(axis=1)
+    _refuse(path, results, ~finite, f"have a NaN or infinite score{' or box' if with_boxes else ''}")
+    if with_boxes:
+        _refuse(path, results, boxes[:, 2:].min(axis=1) < 0, "have a box of negative size")
+    strange = [result["image_id"] not in known.images for result in results]
+    _refuse(path, results, strange, "are of images that the annotations do not list")
+    categories = set(known.categories)
+    strange = [result["category_id"] not in categories for result in results]
+    hint = f"; ids here are {min(categories)} to {max(categories)}, not places in a list"
+    _refuse(path, results, strange, "are of categories that the annotations do not have", hint)
+
+
+def _refuse(
+    path: Path, results: Sequence[Any], wrong: Sequence[bool] | NDArray[np.bool_], problem: str, hint: str = ""
+) -> None:
+    places = np.flatnonzero(wrong)
+    if len(places):
+        first = json.dumps(results[places[0]])[:120]
+        raise UsageError(f"{path}: {len(places):,} of {len(results):,} detections {problem} (first: {first}){hint}")
+
+
+def _are_detections(results: Sequence[Any], with_boxes: bool) -> bool:
+    """Whether all have what they need, of the right types; of masks, without a look at them."""
+    try:
+        fields = [{type(result[name]) for result in results} for name in ("image_id", "category_id", "score")]
+        boxes = [result["bbox"] for result in results] if with_boxes else []
+    except (TypeError, KeyError, IndexError):
+        return False
+    images, categories, scores = fields
+    return (
+        images | categories <= {int}
+        and scores <= {int, float}
+        and set(map(type, boxes)) <= {list}
+        and set(map(len, boxes)) <= {4}
+        and set(map(type, chain.from_iterable(boxes))) <= {int, float}
+    )
+
+
+def _floats(numbers: Sequence[float]) -> NDArray[np.float64]:
+    try:
+        return np.array(numbers, np.float64)
+    except OverflowError:  # JSON's integers have no end
+        return np.array([number if isinstance(number, float) else _float(number) for number in numbers])
+
+
+def _float(number: int) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
+
+
+def _box_array(results: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    return _floats(list(chain.from_iterable(result["bbox"] for result in results))).reshape(-1, 4)
+
+
+def _boxes(path: Path, results: Sequence[Mapping[str, Any]], known: Known) -> NDArray[np.float64]:
+    """The boxes in source pixels: (output + crop) / scale."""
+    boxes = _box_array(results)
+    numbers = [result["image_id"] for result in results]
+    if known.places:
+        crop = np.array([known.places[number].crop for number in numbers], np.float64).reshape(-1, 2)
+        scale = np.array([known.places[number].scale for number in numbers], np.float64).reshape(-1, 2)
+        boxes = np.concatenate([(boxes[:, :2] + crop) / scale, boxes[:, 2:] / scale], axis=1)
+    problem = _misfit(boxes, numbers, known)
+    if problem:
+        raise UsageError(
+            f"the boxes in {path} {problem} x, y, width and height in source pixels are wanted, or in shard pixels "
+            "with --boxes shard"
+        )
+    return boxes
+
+
+def _masks(path: Path, results: Sequence[Mapping[str, Any]], known: Known) -> NDArray[Any]:
+    """The masks in source pixels, as compressed run lengths."""
+    segmentations = [result.get("segmentation") for result in results]
+    numbers = [result["image_id"] for result in results]
+    sizes = {number: place.size for number, place in known.places.items()} or known.sizes
+    try:
+        check(segmentations, [sizes[number] for number in numbers])
+    except BadMasksError as error:
+        wrong = np.zeros(len(results), bool)
+        wrong[error.places] = True
+        how = ("source", "without") if known.places else ("shard", "with")
+        hint = "; masks in {} pixels are scored {} --boxes shard".format(*how) if "`size`" in error.problem else ""
+        _refuse(path, results, wrong, error.problem, hint)
+    other = [number for number, place in known.places.items() if place.source != known.sizes[number]]
+    if other:
+        raise UsageError(
+            f"the annotations give {len(other):,} images another size than they have (first: image {other[0]}): masks "
+            "in shard pixels cannot be moved to theirs"
+        )
+    if known.places:
+        segmentations = _moved(segmentations, numbers, known.places)
+    drawn = [(number, one) for number, one in zip(numbers, segmentations, strict=True) if isinstance(one, list)]
+    problem = _misfit(np.array([_extent(one) for _, one in drawn]), [number for number, _ in drawn], known)
+    if problem:
+        raise UsageError(
+            f"the polygons in {path} {problem} points in source pixels are wanted, or in shard pixels with "
+            "--boxes shard"
+        )
+    return as_objects(as_rle(segmentations, [known.sizes[number] for number in numbers]))
+
+
+def _moved(segmentations: Sequence[Any], numbers: Sequence[int], places: Mapping[int, Place]) -> list[Any]:
+    """Masks in shard pixels, in source pixels: polygons, or run lengths."""
+    found = []
+    for one, number in zip(segmentations, numbers, strict=True):
+        move = polygons_to_source if isinstance(one, list) else runs_to_source
+        found.append(move(one, places[number]))
+    return found
+
+
+def _extent(polygons: Sequence[Sequence[float]]) -> tuple[float, float, float, float]:
+    """The left, the top, the width and the height of polygons."""
+    x, y = ([number for polygon in polygons for number in polygon[axis::2]] for axis in (0, 1))
+    return min(x), min(y), max(x) - min(x), max(y) - min(y)
+
+
+def _misfit(boxes: NDArray[np.float64], numbers: Sequence[int], known: Known) -> str:
+    """What is wrong with boxes that look as if in other units, or given by their corners; empty if nothing is."""
+    sized = [place for place, number in enumerate(numbers) if number in known.sizes]
+    if not sized:
+        return ""
+    boxes = boxes[sized]
+    sizes = np.array([known.sizes[numbers[place]] for place in sized])
+    beyond = np.count_nonzero((boxes[:, :2] + boxes[:, 2:] > sizes * _MARGIN).max(axis=1))
+    if boxes.max() <= _MARGIN:
+        return "are no larger than 1: are they shares of the image?"
+    if beyond > _BEYOND * len(boxes):
+        return f"reach beyond their images in {beyond:,} of {len(boxes):,} detections:"
+    return ""

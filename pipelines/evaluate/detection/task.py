@@ -1,0 +1,126 @@
+"""Scores COCO results files against annotations: mAP, the objects that are lost and gained, and what is to be known."""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifests.schema import TABLE
+from pipelines.errors import RunError, UsageError
+from pipelines.evaluate.detection.annotations import Annotations, boxes_of, masks_of
+from pipelines.evaluate.detection.masks import Place
+from pipelines.evaluate.detection.matching import Matches, match
+from pipelines.evaluate.detection.precision import Precision
+from pipelines.evaluate.detection.results import Known, Reading, read_results, repeated
+from pipelines.evaluate.shards import Shards
+from pipelines.evaluate.statistics import Bootstrap, Comparison, paired_bootstrap
+from pipelines.evaluate.task import OnShards, Score
+
+# Above this share of images in which a file has nothing and the reference's (or the variant's) has, it looks partial.
+_LACKING = 0.02
+
+
+class _Evaluated(NamedTuple):
+    """What a results file comes to: matches, mAP, mAP in every resample, the images in which it has a detection, and
+    how many detections are there again.
+    """
+
+    matches: Matches
+    value: float
+    resampled: NDArray[np.float64]
+    images: frozenset[int]
+    repeated: int
+
+
+class Detection(OnShards):
+    """Scores COCO results files against annotations."""
+
+    metric = "map"
+    counted = "objects"
+
+    def __init__(
+        self, shards: Shards, reference: Path, annotations: Annotations, reading: Reading, bootstrap: Bootstrap
+    ) -> None:
+        self.iou_type = reading.iou_type
+        self._shards = shards
+        self._annotations = annotations
+        self._keys = list(annotations.ids)
+        ids = np.array(list(annotations.ids.values()), np.int64)
+        # pycocotools takes images in order of their ids, which tells between equal scores.
+        self._by_id = np.argsort(ids)
+        self._ids: list[int] = ids[self._by_id].tolist()
+        self._objects = (boxes_of if reading.iou_type == "bbox" else masks_of)(annotations, self._ids)
+        self._reading = reading
+        self._bootstrap = bootstrap
+        self._path = reference
+        self._reference = self._evaluated(shards.reference.name, reference)
+
+    @property
+    def keys(self) -> list[str]:
+        return self._keys
+
+    def score(self, variant: str, path: Path) -> Score:
+        theirs = self._reference
+        # Variants with the same pixels have the same file, as a rule.
+        same = self._reading.boxes == "source" and filecmp.cmp(path, self._path, shallow=False)
+        mine = theirs if same else self._evaluated(variant, path)
+        self._check_whole(path, mine.images)
+        comparison = paired_bootstrap(theirs.value - mine.value, theirs.resampled - mine.resampled)
+        images, found, was_found = mine.matches.object_image, mine.matches.found, theirs.matches.found
+        lost = np.zeros(len(self._ids), np.int64)
+        lost[self._by_id] = np.bincount(images[was_found & ~found], minlength=len(self._ids))
+        gained = int(np.count_nonzero(found & ~was_found))
+        return Score({"map": mine.value}, comparison, lost, gained, mine.resampled, tuple(self._notes(path, mine)))
+
+    def between(self, better: Score, worse: Score) -> Comparison:
+        return paired_bootstrap(better.figures["map"] - worse.figures["map"], better.basis - worse.basis)
+
+    def _evaluated(self, variant: str, path: Path) -> _Evaluated:
+        detections = read_results(path, self._known(variant), self._reading)
+        matches = match(self._objects, detections, len(self._annotations.coco.cats))
+        precision, count = Precision(matches.categories, len(self._ids)), len(self._ids)
+        resampled = self._bootstrap.values(lambda weights: precision.mean(weights[:, self._by_id]), count)
+        value = float(precision.mean(np.ones((1, count)))[0])
+        images = frozenset(self._ids[place] for place in np.unique(detections.image))
+        return _Evaluated(matches, value, resampled, images, repeated(detections))
+
+    def _known(self, variant: str) -> Known:
+        coco = self._annotations.coco
+        places = self._places(variant) if self._reading.boxes == "shard" else {}
+        return Known(frozenset(coco.imgs), sorted(coco.cats), self._ids, self._annotations.sizes, places)
+
+    def _places(self, variant: str) -> Mapping[int, Place]:
+        """Where each of a variant's images comes from, by the image's id."""
+        scored = self._shards.variants[variant]
+        names = ("width", "height", "source_width", "source_height", "scale_x", "scale_y", "crop_x", "crop_y")
+        rows = scored.table("key", *names).to_pylist()
+        found = {}
+        for row in rows:
+            if row["key"] in self._annotations.ids:
+                pairs = iter(row[name] for name in names)
+                found[self._annotations.ids[row["key"]]] = Place(*zip(pairs, pairs, strict=True))
+        if not all(place.scale > (0, 0) for place in found.values()):
+            raise RunError(f"{scored.folder / TABLE} has a scale that is none: run verify.py")
+        return found
+
+    def _check_whole(self, path: Path, images: frozenset[int]) -> None:
+        """Raises UsageError where a file is of other images than the reference's: one of the two is partial."""
+        theirs = self._reference.images
+        for one, other, lacking in ((self._path, path, theirs - images), (path, self._path, images - theirs)):
+            if len(lacking) > max(1, _LACKING * len(self._ids)) and not self._reading.allow_empty:
+                raise UsageError(
+                    f"{other} has no {self._reading.region} in {len(lacking):,} images in which {one.name} has some "
+                    f"(first: image {min(lacking)}): is it whole? Give --allow-empty if it is"
+                )
+
+    def _notes(self, path: Path, mine: _Evaluated) -> Iterator[str]:
+        empty = len(self._ids) - len(mine.images)
+        if empty:
+            yield f"{path.name} has no {self._reading.region} in {empty:,} of {len(self._ids):,} images"
+        if mine.repeated:
+            yield f"{path.name} has {mine.repeated:,} detections more than once"

@@ -1,0 +1,166 @@
+"""What a person reads of the ratios: the worst nodes of each variant, in words, as a table and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipelines.evaluate.layers.measure import Layer, Shape
+from pipelines.evaluate.report.words import number
+from pipelines.text import table
+
+WORST = 8
+_COLUMNS = (
+    "variant",
+    "order",
+    "node",
+    "op",
+    "tensor",
+    "shape",
+    "snr_db",
+    "drop_db",
+    "effect_db",
+    "alone_db",
+    "weights_db",
+    "note",
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A variant's tensors, in an order of the graph; `outputs` are the tensors that the model puts out.
+
+    `stage` is the one at which the variant differs from the reference, or `combined`.
+    """
+
+    variant: str
+    stage: str
+    layers: Sequence[Layer]
+    outputs: Sequence[str]
+
+    @property
+    def worst(self) -> list[Layer]:
+        """The nodes to blame, the worst first.
+
+        Where noise was put into the model, those whose own leaves the least of the outputs; else those behind which
+        most of the ratio that they were given is gone.
+        """
+        own = [layer for layer in self.layers if layer.effect is not None and layer.effect < math.inf]
+        if own:
+            return sorted(own, key=lambda layer: layer.effect or 0.0)[:WORST]
+        drops = [layer for layer in self.layers if layer.drop is not None and layer.drop > 0]
+        return sorted(drops, key=lambda layer: -(layer.drop or 0.0))[:WORST]
+
+    @property
+    def of_nodes(self) -> bool:
+        """Whether the worst are known by their own noise."""
+        return any(layer.effect is not None and layer.effect < math.inf for layer in self.layers)
+
+    @property
+    def verdict(self) -> str:
+        """The findings in a sentence or two."""
+        left = "; ".join(f"{ratio_text(layer)} at {layer.tensor.name}" for layer in self.ends)
+        return " ".join([f"What comes out: {left or 'no floats'}.", *self._blamed(), *self._uncompared()])
+
+    @property
+    def tried(self) -> int:
+        """How many nodes' effects are known."""
+        return sum(layer.effect is not None for layer in self.layers)
+
+    @property
+    def ends(self) -> list[Layer]:
+        """The tensors that the model puts out."""
+        return [layer for layer in self.layers if layer.tensor.name in self.outputs]
+
+    def _blamed(self) -> Iterator[str]:
+        if not self.worst:
+            yield "Every tensor that can be compared is exact."
+            return
+        first = self.worst[0]
+        who = f"{first.tensor.operator} {first.tensor.node}"
+        if self.of_nodes:
+            yield f"The worst node is {who}: its noise alone leaves {decibels(first.effect)} dB."
+        else:
+            yield f"The largest drop is at {who}: {decibels(first.drop)} dB, to {decibels(first.snr)} dB."
+
+    def _uncompared(self) -> Iterator[str]:
+        gone = [layer for layer in self.layers if layer.other is None]
+        other = [layer for layer in self.layers if layer.other is not None and not layer.compared]
+        if other:
+            first = other[0]
+            yield (
+                f"{_tensors(len(other))} of another shape cannot be compared, from {first.tensor.operator} "
+                f"{first.tensor.node} on ({shape_text(first.shape)}, here {shape_text(first.other)})."
+            )
+        if gone:
+            yield f"{_tensors(len(gone))} cannot be found in the noised model, from {gone[0].tensor.name} on."
+
+
+def terminal(answer: Answer) -> str:
+    """A variant's verdict, and the table of its worst nodes."""
+    rows: list[Sequence[str]] = [("node", "operator", "shape", "effect", "alone", "weights", "before → after")]
+    for layer in answer.worst:
+        figures = map(decibels, (layer.effect, layer.alone, layer.weights))
+        along = f"{before(layer)} → {decibels(layer.snr)}"
+        rows.append((layer.tensor.node, layer.tensor.operator, shape_text(layer.shape), *figures, along))
+    shown = ["", table(rows, right=frozenset({3, 4, 5, 6}))] if answer.worst else []
+    return "\n".join([f"{answer.variant}: {answer.verdict}", *shown])
+
+
+def as_csv(answers: Sequence[Answer]) -> str:
+    """A row for each variant and tensor; empty is not defined, `inf` exact."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for answer in answers:
+        for order, layer in enumerate(answer.layers):
+            tensor = layer.tensor
+            ratios = (layer.snr, layer.drop, layer.effect, layer.alone, layer.weights)
+            figures = ("" if one is None else f"{one:.3f}" for one in ratios)
+            names = (answer.variant, order, tensor.node, tensor.operator, tensor.name, shape_text(layer.shape))
+            writer.writerow((*names, *figures, note(layer)))
+    return buffer.getvalue()
+
+
+def note(layer: Layer) -> str:
+    """Why a tensor has no ratio; empty where it has one."""
+    if layer.other is None:
+        return "not in the noised model"
+    if not layer.compared:
+        return f"another shape: {shape_text(layer.other)}"
+    return "" if layer.snr is not None else "all zeros, or of a size that hangs on the values"
+
+
+def decibels(value: float | None) -> str:
+    """A ratio, or a difference of two, without its unit."""
+    if value is None:
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return number(value, 1)
+
+
+def before(layer: Layer) -> str:
+    """The lowest ratio of what goes into a tensor's node."""
+    if layer.snr is None or layer.drop is None:
+        return "–"
+    return decibels(math.inf if math.isinf(layer.drop) else layer.snr + layer.drop)
+
+
+def ratio_text(layer: Layer) -> str:
+    """A tensor's ratio with its unit, or why it has none."""
+    if not layer.compared:
+        return "another shape"
+    return "every bit" if layer.snr == math.inf else f"{decibels(layer.snr)} dB"
+
+
+def _tensors(count: int) -> str:
+    return f"{count:,} tensor{'s' if count != 1 else ''}"
+
+
+def shape_text(shape: Shape | None) -> str:
+    """A shape as a person writes it: `1×64×52×52`."""
+    return "×".join(map(str, shape or ())) or "one number"

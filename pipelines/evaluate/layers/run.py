@@ -1,0 +1,144 @@
+"""`score.py layers`: from a model, its shards and some variants to the address of each one's noise.
+
+Refuses box noise, which is behind the model and has no tensors, and models that are no ONNX graphs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from generators.models.graph import ModelError
+from generators.models.taps import Tapped
+from generators.variant import Variant
+from pipelines.errors import UsageError
+from pipelines.evaluate.asked import asked_variants
+from pipelines.evaluate.layers.answer import Answer, as_csv, terminal
+from pipelines.evaluate.layers.measure import measure
+from pipelines.evaluate.layers.session import Array
+from pipelines.evaluate.model.calibration import batches, by_hash, calibration
+from pipelines.evaluate.model.cells import Cell
+from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedModels
+from pipelines.evaluate.model.preprocessing import Preprocessing, check_geometry, read_preprocessing
+from pipelines.evaluate.options import LayersOptions
+from pipelines.evaluate.results import COMBINED
+from pipelines.evaluate.shards import Shards, open_shards
+from pipelines.files import replacing
+from pipelines.options import cpus
+from pipelines.progress import say
+
+_IMAGES = 32
+
+
+def layers(options: LayersOptions) -> int:
+    """Measure the variants, write `layers.html` and `layers.csv`, and print the worst nodes; the exit status, 0."""
+    preprocessing = read_preprocessing(options.model, options.preprocessing)
+    shards = open_shards(options.shards)
+    check_geometry(shards, preprocessing)
+    for line in shards.notes:
+        say(line)
+    variants = _asked(shards, options.variants)
+    keys = _drawn(shards, variants, options.images)
+    bench = _Bench(options, shards.with_noise(variants), preprocessing)
+    cells = list(bench.cells(variants))
+    if not cells:
+        raise UsageError("none of the variants applies to the model: there is nothing to measure")
+    answers = bench.answers(cells, keys)
+    subject = _subject(options, shards, keys)
+    notes = [subject, *bench.notes(keys)]
+    _write(Path(options.output), answers, notes, options.model.stem)
+    print("\n\n".join(["\n".join(notes), *map(terminal, answers), f"Report: {Path(options.output) / 'layers.html'}"]))
+    return 0
+
+
+def _asked(shards: Shards, words: Sequence[str]) -> list[Variant]:
+    """The variants to measure. Raises UsageError for one that is named and has no tensors or no pixels."""
+    asked, named = asked_variants(shards, words)
+    found = []
+    for variant in asked:
+        boxes = any(method.stage == "boxes" for method in variant.noise)
+        if boxes and variant in named:
+            raise UsageError(
+                f"--variant {variant.name}: box noise is behind the model and has no tensors: leave it out"
+            )
+        if not boxes and variant != shards.base and variant.pixels in shards.variants:
+            found.append(variant)
+    if not found:
+        raise UsageError("--variant names nothing that differs from the reference here: give int8, say")
+    return found
+
+
+class _Bench:
+    """A model with its shards, the noised models that are made of it, and what is measured."""
+
+    def __init__(self, options: LayersOptions, shards: Shards, preprocessing: Preprocessing) -> None:
+        self._options, self._shards, self._preprocessing = options, shards, preprocessing
+        folder = Path(options.output) / "models" / options.model.stem
+        self._models = NoisedModels(options.model, folder, self._calibration)
+        self._calibrated: frozenset[str] = frozenset()
+
+    def cells(self, variants: Sequence[Variant]) -> Iterator[Cell]:
+        """The variants whose noise applies to the model, with the noised models made."""
+        for variant in variants:
+            try:
+                yield Cell(self._shards.variants[variant.name], self._models.noised(variant.model))
+            except DoesNotApplyError as error:
+                say(f"does not apply: {variant.name}: {error}")
+
+    def answers(self, cells: Sequence[Cell], keys: Sequence[str]) -> list[Answer]:
+        """The cells' tensors against the reference's on these images."""
+
+        def read(variant: str) -> Iterator[Array]:
+            return batches(self._shards, variant, frozenset(keys), self._options.model, self._preprocessing)
+
+        reference = self._models.as_it_is
+        pixels = self._shards.reference.name
+        count = math.ceil(len(keys) / self._preprocessing.batch)
+        found = measure(reference, pixels, cells, read, count, cpus())
+        try:
+            outputs = Tapped(self._options.model).outputs
+        except ModelError as error:
+            raise UsageError(str(error)) from None
+        return [Answer(cell.name, self._stage(cell.name), own, outputs) for cell, own in zip(cells, found, strict=True)]
+
+    def _stage(self, variant: str) -> str:
+        stages = self._shards.changed_stages(variant)
+        return stages[0] if len(stages) == 1 else COMBINED
+
+    def notes(self, keys: Sequence[str]) -> Iterator[str]:
+        """What is to be known of the images."""
+        both = len(self._calibrated.intersection(keys))
+        if both:
+            yield f"{both:,} of the images are among those that ranges of int8 were found on: others may fare worse."
+
+    def _calibration(self) -> Images:
+        count = self._options.noise.calibration
+        images = calibration(self._shards, self._options.model, self._preprocessing, count)
+        self._calibrated = frozenset(image["key"] for image in images.facts["images"])
+        return images
+
+
+def _drawn(shards: Shards, variants: Sequence[Variant], count: int | None) -> list[str]:
+    """The images to measure on: the last by the hash of which the first are what ranges are found on."""
+    there = shards.only({variant.pixels for variant in variants}).samples().keys
+    if len(there) < (count or 1):
+        raise UsageError(f"--images {count or 1} are more than the {len(there):,} that all of these variants have")
+    return sorted(by_hash(there)[-(count or _IMAGES) :])
+
+
+def _subject(options: LayersOptions, shards: Shards, keys: Sequence[str]) -> str:
+    count = shards.reference.summary["totals"]["samples"]
+    return (
+        f"{options.model.name} on {len(keys):,} of {count:,} images of {shards.dataset}, against itself on "
+        f"{shards.reference.name}; signal to noise in decibels."
+    )
+
+
+def _write(output: Path, answers: Sequence[Answer], notes: Sequence[str], model: str) -> None:
+    from pipelines.evaluate.layers.page import page  # imports what draws, which a refusal need not wait for
+
+    files = {"layers.html": page(model, answers, notes), "layers.csv": as_csv(answers)}
+    for name, content in files.items():
+        with replacing(output / name) as path:
+            path.write_text(content, encoding="utf-8")

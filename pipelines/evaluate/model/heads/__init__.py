@@ -1,0 +1,94 @@
+"""How detectors' outputs become boxes: a module for each head, and which of them fits a model's outputs.
+
+A head is stated, or left out where the outputs leave no doubt. Refuses outputs that none reads, or several do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from pipelines.errors import UsageError
+from pipelines.evaluate.model.heads import (
+    detr,
+    end_to_end,
+    fastestdet,
+    nanodet,
+    rt_detr,
+    ssd,
+    torchvision,
+    yolov5,
+    yolov8,
+    yolox,
+)
+from pipelines.evaluate.model.heads.categories import Categories, categories, unknown
+from pipelines.evaluate.model.heads.common import Fit, Given, Head, shapes
+from pipelines.evaluate.model.runtimes import Outputs
+
+HEADS: Mapping[str, Head] = MappingProxyType(
+    {
+        "yolox": yolox.HEAD,
+        "nanodet": nanodet.HEAD,
+        "yolov5": yolov5.HEAD,
+        "yolov8": yolov8.HEAD,
+        "end_to_end": end_to_end.HEAD,
+        "detr": detr.HEAD,
+        "rt_detr": rt_detr.HEAD,
+        "torchvision": torchvision.HEAD,
+        "ssd": ssd.HEAD,
+        "fastestdet": fastestdet.HEAD,
+    }
+)
+
+
+class Found(NamedTuple):
+    """The name of a model's head, how it reads the model's outputs, and the categories of their classes."""
+
+    name: str
+    fit: Fit
+    categories: Categories
+
+
+def find_head(stated: str | None, outputs: Outputs, given: Given) -> Found:
+    """The head that is stated, or else the one that fits the outputs for one image, without the axis of the batch.
+
+    Raises UsageError where none fits, or several, and where it cannot be told what its boxes or classes are.
+    """
+    names = HEADS if stated is None else (stated,)
+    fits = {name: fit for name in names if (fit := HEADS[name].fit(outputs, given))}
+    if not fits:
+        raise _unfit(stated, outputs, given)
+    name = next(iter(fits)) if len(fits) == 1 else _clearest(fits, outputs, given)
+    fit = fits[name]
+    if fit.doubt:
+        raise UsageError(f"{name}: {fit.doubt}")
+    known = categories(fit.classes, given)
+    if known is None:
+        raise unknown(name, fit.classes, given)
+    return Found(name, fit, known)
+
+
+def _clearest(fits: Mapping[str, Fit], outputs: Outputs, given: Given) -> str:
+    """Of several the only reading whose classes are known, and that is usual or has as many as there are labels."""
+    known = [name for name, fit in fits.items() if categories(fit.classes, given) is not None]
+    counted = [name for name in known if given.labels is not None and fits[name].classes.total is not None]
+    clear = [name for name in known if fits[name].usual or name in counted]
+    if len(clear) == 1:
+        return clear[0]
+    counts = {name: fit.classes.total for name, fit in fits.items()}
+    readings = " or ".join(name if count is None else f"{name} with {count} classes" for name, count in counts.items())
+    example = next(iter(fits))
+    raise UsageError(f'the model\'s outputs ({shapes(outputs)}) could be {readings}: say which, as head = "{example}"')
+
+
+def _unfit(stated: str | None, outputs: Outputs, given: Given) -> UsageError:
+    found = f"the model's outputs for one image of {given.width}x{given.height} ({shapes(outputs)})"
+    instead = "predict with it yourself and give --predictions"
+    if stated is None:
+        known = "; ".join(f"{name}: {head.wants}" for name, head in HEADS.items())
+        return UsageError(f"{found} are those of no head that is known ({known}): else {instead}")
+    others = [name for name, head in HEADS.items() if head.fit(outputs, given)]
+    wanted = f"are not those of the head {stated}, {HEADS[stated].wants}"
+    hint = f"they could be {' or '.join(others)}" if others else instead
+    return UsageError(f"{found} {wanted}: {hint}")

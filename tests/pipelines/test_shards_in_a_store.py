@@ -1,0 +1,197 @@
+"""Shards in a real S3 server: verified, scored and matched as on a disk, and no more of them fetched than is read."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from manifests.verify import check_card, check_folder, check_tar, records_in, variant_folders
+from pipelines.errors import UsageError
+from pipelines.evaluate.match import match
+from pipelines.evaluate.options import MatchOptions, Options
+from pipelines.evaluate.run import score
+from pipelines.evaluate.shards import open_shards
+from pipelines.store import Place, StoreError, place_of
+from tests import fuzzing
+from tests.conftest import Command
+from tests.pipelines.evaluate.conftest import write_predictions, wrong_in
+from tests.store.server import BusyProxy, S3Server, busy_proxy
+
+pytestmark = pytest.mark.usefixtures("s3_environment")
+
+VARIANTS = ("pil_nearest", "ffmpeg+nv12_ascend")
+TAR = "pil_nearest/validation-00001-of-00002.tar"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, server: S3Server) -> Path:
+    """Four samples of 16 by 16 pixels, in two shards of each variant; in `bucket/small` as well."""
+    return put(fuzzing.make(tmp_path_factory.mktemp("small"), *VARIANTS), server, "bucket/small")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory, server: S3Server) -> Path:
+    """Eight samples of 1.1 MB in two shards; in `bucket/large` as well."""
+    folder = fuzzing.make(tmp_path_factory.mktemp("large"), samples=8, size=600, image_format="npy")
+    return put(folder, server, "bucket/large")
+
+
+def put(folder: Path, server: S3Server, path: str) -> Path:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            server.put(f"{path}/{folder.name}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def proxy(server: S3Server) -> Iterator[BusyProxy]:
+    with busy_proxy(server) as running:
+        yield running
+
+
+def scored(shards: str, predictions: Path, output: Path) -> dict[str, str]:
+    """The report's files by name, where the shards are called SHARDS."""
+    options = Options(shards=shards, predictions=str(predictions), output=str(output))
+    assert score(options) == 0
+    root = place_of(shards, "--shards").parent.address
+    return {path.name: path.read_text().replace(root, "OUT") for path in output.iterdir()}
+
+
+@pytest.fixture
+def predictions(small: Path, tmp_path: Path) -> Path:
+    """Of every variant another image is wrong."""
+    shards = open_shards(small)
+    keys, labels = shards.samples()
+    truth = dict(zip(keys, labels.tolist(), strict=True))
+    wrong = {name: wrong_in(truth, [place]) for place, name in enumerate(shards.variants)}
+    return write_predictions(tmp_path / "predictions", wrong)
+
+
+def test_the_report_is_that_of_the_same_shards_on_a_disk(
+    small: Path, predictions: Path, server: S3Server, tmp_path: Path
+) -> None:
+    found = scored(server.uri("bucket/small/sample"), predictions, tmp_path / "s3")
+    assert found.keys() == {"report.html", "report.md", "results.csv", "results.json"}
+    assert "data:image/webp" in found["report.html"]
+    assert found == scored(str(small), predictions, tmp_path / "disk")
+
+
+def test_a_dump_is_matched_as_on_a_disk(
+    small: Path, server: S3Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = open_shards(small)
+    for stored in shards.stored("pil_nearest"):
+        (tmp_path / f"{stored.key}.png").write_bytes(stored.members["png"])
+    said = []
+    for where in (str(small), server.uri("bucket/small")):
+        assert match(MatchOptions(where, tmp_path)) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert "matches `pil_nearest` exactly" in said[0]
+
+
+def problems(place: Place) -> list[str]:
+    """All that is wrong with an output, relative to it."""
+    folders = variant_folders(place)
+    found = [problem for root in {folder.parent for folder in folders} for problem in check_card(root)]
+    for folder in folders:
+        found += [*check_folder(folder), *(problem for record in records_in(folder) for problem in check_tar(record))]
+    return [str(problem).replace(str(place), "OUT") for problem in found]
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[1500] ^= 1
+    path.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (flip, f"OUT/sample/{TAR}: its sha256 is not the record's"),
+        (cut, "bytes, but the record says"),
+        (Path.unlink, f"OUT/sample/{TAR}: missing shard: it has no tar"),
+        (lambda path: path.with_name("extra.tar").touch(), "OUT/sample/pil_nearest/extra.tar: extra file"),
+        (lambda path: path.parent.joinpath("manifest.parquet").write_bytes(b"PAR1"), "is not Parquet"),
+        (lambda path: shutil.rmtree(path.parent), "OUT/sample/pil_nearest: missing variant"),
+    ],
+)
+def test_damage_is_found_as_on_a_disk(
+    damage: Callable[[Path], object], said: str, small: Path, server: S3Server, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(small, tmp_path / "sample"))
+    damage(folder / TAR)
+    put(folder, server, f"bucket/{tmp_path.name}")
+    found = problems(place_of(server.uri(f"bucket/{tmp_path.name}"), "PATH"))
+    assert found == problems(place_of(str(tmp_path), "PATH"))
+    assert any(said in line for line in found)
+
+
+@pytest.mark.usefixtures("small")
+def test_verify_takes_a_uri(server: S3Server, command: Command) -> None:
+    done = command("verify.py", server.uri("bucket/small"), "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "OK: 6 shards of 3 variants, every image decoded and checked\n"
+
+
+def test_a_tar_is_fetched_once_to_be_checked(large: Path, proxy: BusyProxy) -> None:
+    """As docs/scale.md counts: two tars of two blocks each, and their records."""
+    assert problems(place_of(proxy.server.uri("bucket/large/sample", proxy.address), "PATH")) == []
+    asked = Counter((request[:4], request[-4:]) for request in proxy.requests if "/validation-" in request)
+    assert asked == {("HEAD", ".tar"): 4, ("GET ", ".tar"): 4, ("HEAD", "json"): 8, ("GET ", "json"): 8}
+    sizes = {f"/bucket/large/sample/{path.relative_to(large).as_posix()}": path.stat().st_size for path in tars(large)}
+    assert {path: count for path, count in proxy.sent.items() if path.endswith(".tar")} == sizes
+
+
+def tars(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.tar"))
+
+
+def test_samples_that_are_not_wanted_are_not_fetched(large: Path, proxy: BusyProxy) -> None:
+    disk = open_shards(large)
+    shards = open_shards(place_of(proxy.server.uri("bucket/large", proxy.address), "--shards"))
+    name = shards.reference.name
+    keys = shards.samples().keys
+    path, size = f"/bucket/large/sample/{name}/{tars(large)[0].name}", tars(large)[0].stat().st_size
+    assert size > 4 * 2**20
+
+    def fetched(wanted: set[str] | None) -> int:
+        proxy.sent.clear()
+        found = {stored.key: stored.members for stored in shards.stored(name, wanted) if stored.members}
+        assert found == {stored.key: stored.members for stored in disk.stored(name, wanted) if stored.members}
+        assert set(found) == set(keys if wanted is None else wanted)
+        return proxy.sent[path]
+
+    assert fetched(None) == size
+    assert fetched(set(keys[:1])) < 0.3 * size  # and nothing behind it
+    assert fetched({keys[3]}) < 0.4 * size
+    assert fetched({keys[0], keys[5]}) < 0.3 * size
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        ("another/out", StoreError, "s3://another/out: access denied (AWS Error ACCESS_DENIED"),
+        ("bucket/nowhere", UsageError, "no shards at s3://bucket/nowhere: give the folder that generate.py wrote"),
+        ("bucket/small/sample/README.md", UsageError, "no shards at s3://bucket/small/sample/README.md"),
+        ("bucket/small/sample/pil_nearest", UsageError, "is one variant: give its dataset's folder"),
+    ],
+)
+@pytest.mark.usefixtures("small")
+def test_what_cannot_be_scored_is_one_line(
+    path: str, error: type[Exception], message: str, server: S3Server, tmp_path: Path
+) -> None:
+    options = Options(shards=server.uri(path), predictions=str(tmp_path), output=str(tmp_path / "report"))
+    with pytest.raises(error) as failure:
+        score(options)
+    assert message in str(failure.value)
+    assert "\n" not in str(failure.value)
+    assert not (tmp_path / "report").exists()
