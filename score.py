@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pipelines.command import Parser, exit_status, options_of, stop
 from pipelines.evaluate.options import MatchOptions, Options
+from pipelines.options import is_named
 
 _EXAMPLES = """\
 python score.py --model resnet18.onnx --dataset imagenet --source val --labels val.txt --shards out/imagenet \
@@ -52,6 +53,7 @@ def _score(words: Sequence[str]) -> int:
     device = options.device if options.device != "cpu" else None
     for_a_model = {
         **options.preprocessing,
+        "checkpoint": options.noise.checkpoint,
         "threads": options.threads,
         "calibration": options.noise.calibration,
         "device": device,
@@ -63,6 +65,7 @@ def _score(words: Sequence[str]) -> int:
     for_making = {
         "dataset": options.dataset,
         "limit": options.limit,
+        "reference": options.reference,
         "workers": options.cluster.workers,
         **{name.replace("_", "-"): value for name, value in vars(options.target).items()},
     }
@@ -73,6 +76,8 @@ def _score(words: Sequence[str]) -> int:
     made = next((name for name, value in for_making.items() if value is not None), None)
     if options.inputs.source is None and options.dataset != "sample" and made:
         parser.error(f"--{made} is of use with --source only: without it, shards are scored as they are")
+    if options.noise.checkpoint and not is_named(options.model):
+        parser.error("--checkpoint is of use with --model timm:NAME or torchvision:NAME only")
     if options.model is not None and options.boxes:
         parser.error("--boxes is of use with --predictions only: a model's boxes are mapped back")
 

@@ -78,6 +78,9 @@ def _of_model(options: Options) -> Results | None:
     model = ScoredModel(options)
     _check_suited(options, model.dataset)
     plan = model.plan()
+    notes = [model.note] if model.note else []
+    for note in notes:
+        say(note)
     if options.dry_run:
         print(plan)
         return None
@@ -92,7 +95,7 @@ def _of_model(options: Options) -> Results | None:
     while True:
         shards, paths = model.scored, model.paths
         scores.add(shards, paths)
-        results = scores.results(_name(options), shards, paths, model.unscored, ())
+        results = scores.results(_name(options), shards, paths, model.unscored, notes)
         more = [parse(name, model.base) for name in results.missing if model.can_make(name)]
         if not more:
             return results
