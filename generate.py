@@ -6,7 +6,6 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pipelines.command import Parser, exit_status, options_of, stop
 from pipelines.generate.options import Options
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.model:
                 from pipelines.evaluate.model.write import list_for
 
-                print(list_for(Path(options.model)))
+                print(list_for(options))
             return 0
         if options.model:
             from pipelines.evaluate.model.write import generate_models

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -73,7 +74,16 @@ def _of_predictions(options: Options) -> Results:
 
 def _of_model(options: Options) -> Results | None:
     """The results of a model, with what they need of shards, noised models and predictions; None for the plan alone."""
-    from pipelines.evaluate.scored_model import ScoredModel  # imports what only a model needs
+    from pipelines.evaluate.model.named import kept_or_not  # imports what only a model needs
+
+    assert options.model is not None
+    folder = Path(options.output) / "models"
+    with kept_or_not(options.model, options.noise.checkpoint, folder, kept=not options.dry_run) as file:
+        return _of_file(replace(options, model=str(file)))
+
+
+def _of_file(options: Options) -> Results | None:
+    from pipelines.evaluate.scored_model import ScoredModel
 
     model = ScoredModel(options)
     _check_suited(options, model.dataset)

@@ -121,7 +121,7 @@ def read_preprocessing(model: Path, given: Mapping[str, Any]) -> Preprocessing:
     a TOML are relative to it. Raises UsageError for what is missing, unknown or of the wrong kind.
     """
     if not model.is_file():
-        raise UsageError(f"--model {model} is no file: give an ONNX model")
+        raise UsageError(f"--model {model} is no file: give an ONNX model, timm:NAME or torchvision:NAME")
     stated = given.get("preprocessing")
     path = Path(stated) if stated else model.with_suffix(".toml")
     values = _from_toml(path) if stated or path.is_file() else {}
