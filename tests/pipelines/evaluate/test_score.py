@@ -319,8 +319,14 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
         (["--shards", "SHARDS", "--predictions", "p", "--variant", "pil_lancsoz"], "did you mean pil_lanczos"),
         (["--shards", "SHARDS", "--predictions", "p", "--mean", "1,2"], "neither one number nor three"),
         (["--shards", "SHARDS", "--predictions", "p", "--scale", "1"], "--scale is of use with --model only"),
+        (
+            ["--shards", "SHARDS", "--model", "m.onnx", "--checkpoint", "c"],
+            "--checkpoint is of use with --model timm:NAME or torchvision:NAME only",
+        ),
+        (["--shards", "SHARDS", "--model", "timm:x", "--checkpoint", "c"], "--checkpoint c is no file"),
+        (["--shards", "SHARDS", "--model", "m", "--reference", "opencv"], "--reference is of use with --source only"),
         (["--shards", "SHARDS", "--predictions", "predictions", "--example", "zebra"], "--example zebra: no such key"),
-        (["--shards", "SHARDS", "--model", "m.onnx"], "--model m.onnx is no file"),
+        (["--shards", "SHARDS", "--model", "timn:x"], "timn:x is no file: give an ONNX model, timm:NAME or"),
         (["--shards", "SHARDS", "--model", "m.onnx", "--boxes", "shard"], "--boxes is of use with --predictions only"),
         (["--shards", "SHARDS", "--predictions", "p", "--boxes", "shard"], "--boxes is of no use with imagenet shards"),
         (

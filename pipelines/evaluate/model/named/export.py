@@ -62,7 +62,7 @@ def compare(built: Built, path: Path, preprocessing: Preprocessing) -> dict[str,
     Raises RunError where it is further than `TOLERANCE`.
     """
     torch = required("torch")
-    keys, pixels = _photographs(preprocessing)
+    keys, pixels = photographs(preprocessing)
     session = open_session(as_it_is(path), preprocessing.layout, "cpu")
     inputs = fitting(session.input, preprocessing, pixels[0])
     batch = inputs.batch(len(keys))
@@ -87,7 +87,7 @@ def compare(built: Built, path: Path, preprocessing: Preprocessing) -> dict[str,
     return {"largest_difference": difference, "largest_output": largest, "images": images}
 
 
-def _photographs(preprocessing: Preprocessing) -> tuple[list[str], list[NDArray[np.uint8]]]:
+def photographs(preprocessing: Preprocessing) -> tuple[list[str], list[NDArray[np.uint8]]]:
     """The keys of the built-in photographs, and their pixels as the model's own reference makes them."""
     geometry, size = choose_geometry("sample", wanted_geometry(preprocessing, Target(), "sample"))
     reference = base_variant(preprocessing.reference or DEFAULT_REFERENCE, geometry)

@@ -36,18 +36,18 @@ def exported(built: Built, folder: Path) -> Path:
     Raises UsageError where it cannot be exported, and RunError where the export differs or cannot be written.
     """
     path = folder / f"{built.stem}.onnx"
-    beside = _beside(built)
+    texts = beside(built)
     facts = {
         "model": built.name,
         "weights": {"from": Path(built.weights).name, "sha256": weights_sha256(built.module)},
         "opset": OPSET,
         "libraries": versions(sorted({*_EXPORTERS, *built.packages})),
         "code_sha256": code_sha256(_ROOT, _CODE),
-        "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in beside.items()},
+        "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
     }
     for note in built.notes:
         say(note)
-    about = _about(path, facts) or _make(built, path, beside, facts)
+    about = _about(path, facts) or _make(built, path, texts, facts)
     checked = about["checked"]
     say(
         f"{built.name} is {path}, which differs from PyTorch by {checked['largest_difference']:.1g} at most on "
@@ -56,14 +56,14 @@ def exported(built: Built, folder: Path) -> Path:
     return path
 
 
-def _make(built: Built, path: Path, beside: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, Any]:
+def _make(built: Built, path: Path, texts: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, Any]:
     say(f"exporting {built.name} to ONNX")
     path.with_suffix(".json").unlink(missing_ok=True)
     try:
         export(built, path)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror or error}); nothing is left of it") from None
-    for name, text in beside.items():
+    for name, text in texts.items():
         with replacing(path.parent / name) as partial:
             partial.write_text(text, encoding="utf-8")
     try:
@@ -77,8 +77,8 @@ def _make(built: Built, path: Path, beside: Mapping[str, str], facts: Mapping[st
     return about
 
 
-def _beside(built: Built) -> dict[str, str]:
-    """The TOML, and the labels where there are any, by the names of their files."""
+def beside(built: Built) -> dict[str, str]:
+    """What lies beside an export: the TOML, and the labels where there are any, by the names of their files."""
     stated, files = dict(built.stated), dict[str, str]()
     if built.labels is not None:
         stated["labels"] = f"{built.stem}.labels.txt"

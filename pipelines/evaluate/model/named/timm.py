@@ -43,7 +43,7 @@ def build(name: str, checkpoint: Path | None) -> Built:
             module = timm.create_model(name, num_classes=classes, exportable=True)
         load_weights(module, tensors, checkpoint)
         weights = str(checkpoint)
-    stated, notes = _preprocessing(name, config)
+    stated, notes = preprocessing(name, config)
     if checkpoint is not None:
         notes = [f"{checkpoint.name} does not say how it wants its pixels: that is taken from {full}", *notes]
     labels = None
@@ -55,7 +55,7 @@ def build(name: str, checkpoint: Path | None) -> Built:
         notes.append(note)
     return Built(
         full if checkpoint is None else f"timm:{name}",
-        module.eval(),
+        module.train(False),
         weights,
         stated,
         ("timm", "torch"),
@@ -70,7 +70,8 @@ def _classes(config: Any, tensors: Mapping[str, Any]) -> int:
     return int(config.num_classes if found is None else found.shape[0])
 
 
-def _preprocessing(name: str, config: Any) -> tuple[dict[str, Any], list[str]]:
+def preprocessing(name: str, config: Any) -> tuple[dict[str, Any], list[str]]:
+    """What timm says of a model, by the keys of a TOML, and notes. Raises UsageError where no shards suit it."""
     data = required("timm.data").resolve_data_config(pretrained_cfg=config.to_dict(), use_test_size=True)
     channels, height, width = data["input_size"]
     if channels != 3 or height != width or data["crop_mode"] not in _GEOMETRIES:

@@ -52,16 +52,16 @@ def build(name: str, checkpoint: Path | None) -> Built:
     said = f"{checkpoint.name} does not say how it wants its pixels: that is taken from {full}" if checkpoint else ""
     return Built(
         full if checkpoint is None else f"torchvision:{architecture}",
-        module.eval(),
+        module.train(False),
         full if checkpoint is None else str(checkpoint),
-        _preprocessing(entry.transforms()),
+        preprocessing(entry.transforms()),
         ("torch", "torchvision"),
         notes=[said] if said else [],
     )
 
 
-def _preprocessing(transforms: Any) -> dict[str, Any]:
-    """What torchvision.transforms._presets.ImageClassification does."""
+def preprocessing(transforms: Any) -> dict[str, Any]:
+    """What torchvision.transforms._presets.ImageClassification does, by the keys of a TOML."""
     (size,), (resize,) = transforms.crop_size, transforms.resize_size
     return {
         "mean": list(transforms.mean),

@@ -157,6 +157,7 @@ def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
     [
         (["--variant", "ceil_mode"], "give --model FILE"),
         (["--variant", "pil_box", "--calibration", "9"], "--calibration is of use with --model only"),
+        (["--variant", "fp16", "--model", "m", "--checkpoint", "c"], "with --model timm:NAME or torchvision:NAME only"),
         (["--model", "none.onnx", "--variant", "ceil_mode"], "none.onnx is no file"),
         (["--model", "text.onnx", "--variant", "ceil_mode"], "text.onnx"),
         (["--model", "net.onnx", "--variant", "ceil_mode", "--output", "s3://bucket/out"], "give a path"),
