@@ -6,10 +6,10 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pipelines.command import Parser, exit_status, options_of, stop
 from pipelines.generate.options import Options
+from pipelines.options import is_named
 
 _EXAMPLES = """\
 python generate.py --variant paper --dataset imagenet --source /data/val --labels val.txt
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("what to make? Give --variant, as in --variant pil_lanczos; see --list-variants")
     if not options.model and (name := next((n for n, value in vars(options.noise).items() if value is not None), None)):
         parser.error(f"--{name} is of use with --model only")
+    if options.noise.checkpoint and not is_named(options.model):
+        parser.error("--checkpoint is of use with --model timm:NAME or torchvision:NAME only")
 
     def work() -> int:  # imports what is not needed to say what is wrong with the arguments
         if options.list_variants:
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.model:
                 from pipelines.evaluate.model.write import list_for
 
-                print(list_for(Path(options.model)))
+                print(list_for(options))
             return 0
         if options.model:
             from pipelines.evaluate.model.write import generate_models

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pipelines.command import Parser, exit_status, options_of, stop
 from pipelines.evaluate.options import LayersOptions, MatchOptions, Options
+from pipelines.options import is_named
 
 _EXAMPLES = """\
 python score.py --model resnet18.onnx --dataset imagenet --source val --labels val.txt --shards out/imagenet \
@@ -66,6 +67,7 @@ def _score(words: Sequence[str]) -> int:
     device = options.device if options.device != "cpu" else None
     for_a_model = {
         **options.preprocessing,
+        "checkpoint": options.noise.checkpoint,
         "calibration": options.noise.calibration,
         "device": device,
         "workers": options.cluster.workers,
@@ -78,6 +80,7 @@ def _score(words: Sequence[str]) -> int:
     for_making = {
         "dataset": options.dataset,
         "limit": options.limit,
+        "reference": options.reference,
         **{name.replace("_", "-"): value for name, value in vars(options.target).items()},
     }
     making = {"source": options.inputs.source, "dry-run": options.dry_run or None, **for_making}
@@ -87,6 +90,8 @@ def _score(words: Sequence[str]) -> int:
     made = next((name for name, value in for_making.items() if value is not None), None)
     if options.inputs.source is None and options.dataset != "sample" and made:
         parser.error(f"--{made} is of use with --source only: without it, shards are scored as they are")
+    if options.noise.checkpoint and not is_named(options.model):
+        parser.error("--checkpoint is of use with --model timm:NAME or torchvision:NAME only")
     if options.model is not None and options.boxes:
         parser.error("--boxes is of use with --predictions only: a model's boxes are mapped back")
     if options.model is not None and options.iou_type:

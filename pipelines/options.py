@@ -32,6 +32,15 @@ def _share(text: str) -> float:
     return value
 
 
+# The libraries whose models have names.
+NAMED = ("timm", "torchvision")
+
+
+def is_named(model: str | None) -> bool:
+    """Whether a model is given by the name that a library has for it, as timm:resnet18.a1_in1k."""
+    return (model or "").partition(":")[0] in NAMED
+
+
 def _ray_address(text: str = "") -> str | None:
     return text or os.environ.get("RAY_ADDRESS") or None
 
@@ -93,7 +102,8 @@ class Cluster:
 class Noise:
     """What noise inside a model depends on, besides the model."""
 
-    preprocessing: str | None = option("default: the model's name with .toml", metavar="FILE")
+    checkpoint: str | None = option(metavar="FILE")
+    preprocessing: str | None = option("default: its library's; the model's name with .toml", metavar="FILE")
     calibration: int | None = option(
         f"images of the reference that int8 takes its ranges from; default: {CALIBRATION}", type=positive, metavar="N"
     )

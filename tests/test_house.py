@@ -78,12 +78,17 @@ def dangers(tree: ast.AST) -> Iterator[str]:
             yield called
         if owner == "yaml" and name in ("load", "load_all", "unsafe_load", "full_load"):
             yield called
-        if owner in ("np", "numpy") and name in ("load", "fromfile", "memmap"):
-            allowed = given.get("allow_pickle")
-            if not (isinstance(allowed, ast.Constant) and allowed.value is False):
-                yield f"{called} without allow_pickle=False"
+        if owner == "torch" and name == "load" and not _is(given.get("weights_only"), True):
+            yield f"{called} without weights_only=True"
+        reads = owner in ("np", "numpy") and name in ("load", "fromfile", "memmap")
+        if reads and not _is(given.get("allow_pickle"), False):
+            yield f"{called} without allow_pickle=False"
         if given.get("shell") or given.get("trust_remote_code") or called in ("os.system", "os.popen"):
             yield called
+
+
+def _is(node: ast.expr | None, value: bool) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value
 
 
 def test_nothing_that_is_read_is_run_or_unpacked() -> None:
@@ -98,6 +103,8 @@ def test_nothing_that_is_read_is_run_or_unpacked() -> None:
         "from pickle import loads",
         "np.load(f)",
         "np.load(f, allow_pickle=True)",
+        "torch.load(f)",
+        "torch.load(f, weights_only=False)",
         "tar.extractall(p)",
         "zipfile.ZipFile(f).extract(m)",
         "yaml.load(f)",

@@ -65,6 +65,11 @@ class Maker:
                 f"{shards.root} has shards of {' '.join(words(*have))}, and others are asked for: leave that "
                 "out, or give --shards another folder"
             )
+        if (reference := self._options.reference) and base_variant(reference, have[0]) != shards.base:
+            raise UsageError(
+                f"{shards.root} has shards whose reference is {shards.config['reference']}, and --reference asks for "
+                "another: leave it out, or give --shards another folder"
+            )
         source = dict(describe(self._found))
         expected = shards.config["source"]
         if source != expected:
@@ -103,7 +108,8 @@ class Maker:
 
     @property
     def _reference(self) -> str:
-        return str(self._there.get("reference", DEFAULT_REFERENCE))
+        asked = self._options.reference or self._preprocessing.reference or DEFAULT_REFERENCE
+        return str(self._there.get("reference", asked))
 
     def _generate(self, variants: Sequence[str]) -> Generate:
         there, given = self._there, self._options

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pipelines.command import group, option, positive, whole
 from pipelines.errors import UsageError
-from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option, limit_option
+from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option
 
 Triple = tuple[float, float, float]
 _NUMBERS = 3
@@ -57,7 +57,11 @@ class Options:
         "a dataset's folder, as out/imagenet; a path or URI", required=True, metavar="PATH", under="what is scored"
     )
     predictions: str | None = option("a file for each variant, named after it", metavar="DIR", one_of="scored")
-    model: str | None = option("an ONNX or TFLite model to run on every variant", metavar="FILE", one_of="scored")
+    model: str | None = option(
+        "an ONNX or TFLite file, timm:NAME or torchvision:NAME, to run on every variant",
+        metavar="FILE",
+        one_of="scored",
+    )
     variants: tuple[str, ...] = option(
         "only these variants; default: all", default=(), flag="--variant", metavar="NAME"
     )
@@ -70,7 +74,8 @@ class Options:
         labels="the source's labels, as for generate.py; without --source: as --class-labels",
         annotations="COCO annotations, the ones that the shards were made with",
     )
-    limit: int | None = limit_option()
+    limit: int | None = option(type=positive, metavar="N")
+    reference: str | None = option("the first N; what others are compared with, default: the TOML's", metavar="VARIANT")
     target: Target = group(Target)
 
     noise: Noise = group(Noise, "the model, where no TOML file beside it says so")

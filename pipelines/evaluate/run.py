@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -76,11 +77,23 @@ def _of_predictions(options: Options) -> Results:
 
 def _of_model(options: Options) -> Results | None:
     """The results of a model, with what they need of shards, noised models and predictions; None for the plan alone."""
-    from pipelines.evaluate.scored_model import ScoredModel  # imports what only a model needs
+    from pipelines.evaluate.model.named import kept_or_not  # imports what only a model needs
+
+    assert options.model is not None
+    folder = Path(options.output) / "models"
+    with kept_or_not(options.model, options.noise.checkpoint, folder, kept=not options.dry_run) as file:
+        return _of_file(replace(options, model=str(file)))
+
+
+def _of_file(options: Options) -> Results | None:
+    from pipelines.evaluate.scored_model import ScoredModel
 
     with contextlib.closing(ScoredModel(options)) as model:
         _check_suited(options, model.dataset)
         plan = model.plan()
+        notes = [model.note] if model.note else []
+        for note in notes:
+            say(note)
         if options.dry_run:
             print(plan)
             return None
@@ -95,7 +108,7 @@ def _of_model(options: Options) -> Results | None:
         while True:
             shards, paths = model.scored, model.paths
             scores.add(shards, paths)
-            results = scores.results(_name(options), shards, paths, model.unscored, ())
+            results = scores.results(_name(options), shards, paths, model.unscored, notes)
             more = [parse(name, model.base) for name in results.missing if model.can_make(name)]
             if not more:
                 return results

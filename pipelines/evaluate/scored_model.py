@@ -21,7 +21,7 @@ from pipelines.evaluate.model.cells import Cell
 from pipelines.evaluate.model.inputs import fitting
 from pipelines.evaluate.model.noised import BOXES_REASON, DoesNotApplyError, Images, NoisedModels, nodes_changed
 from pipelines.evaluate.model.predict import predict
-from pipelines.evaluate.model.preprocessing import check_geometry, read_preprocessing
+from pipelines.evaluate.model.preprocessing import check_geometry, other_reference, read_preprocessing
 from pipelines.evaluate.model.readers import kind_for
 from pipelines.evaluate.model.readers.boxes import refusal
 from pipelines.evaluate.model.runtimes import open_session
@@ -37,8 +37,8 @@ from pipelines.store import place_of
 class ScoredModel:
     """A model, the variants that were asked for, and what has been predicted of them.
 
-    `reasons` has the variants that cannot be scored, and why; `paths` the predictions of the others. Raises UsageError
-    for what can be refused before anything is made.
+    `reasons` has the variants that cannot be scored, and why; `paths` the predictions of the others; `note` says where
+    the reference is not the model's own. Raises UsageError for what can be refused before anything is made.
     """
 
     def __init__(self, options: Options) -> None:
@@ -51,6 +51,7 @@ class ScoredModel:
         self.root = self._maker.root if self._maker else place_of(options.shards, "--shards")
         self._shards = self._open()
         self.base = self._shards.base if self._shards else self._required_maker().base
+        self.note = other_reference(self.preprocessing, self.base)
         self.asked = [variant for variant in self._asked(options.variants) if variant != self.base]
         self.reasons: dict[str, str] = {}
         self.paths: dict[str, Path] = {}

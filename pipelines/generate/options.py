@@ -32,7 +32,11 @@ class Options:
     samples_per_shard: int | None = option("default: 1000; coco: 400; cityscapes: 200", type=positive, metavar="N")
     image_format: str = option("default: %(default)s", default="png", choices=("png", "webp", "npy"))
     overwrite: bool = option("replace the asked variants where something else has made them", default=False)
-    model: str | None = option("an ONNX model, to make noised copies of", metavar="FILE", under="noise in a model")
+    model: str | None = option(
+        "an ONNX file, timm:NAME or torchvision:NAME, to make noised copies of",
+        metavar="FILE",
+        under="noise in a model",
+    )
     noise: Noise = group(Noise)
     cluster: Cluster = group(Cluster)
     shard_timeout: int = option(

@@ -29,6 +29,7 @@ which may be [800, 1333] or [width, height] as well. The rest of what its shards
     geometry = "crop"
     resize = 235                  # the side before the centre is cropped, in pixels ...
     crop_pct = 0.95               # ... or as a share, as timm has it: floor(size / crop_pct)
+    reference = "pil_bicubic"     # the variant that it was trained on, which others are to be compared with
 
 A line of `labels` is a label (ImageNet's 0-999, COCO's category ids, Cityscapes' train ids 0-18), -1 for a class that
 the dataset lacks, or a synset, with or without a name behind it: `n01440764 tench`. So lists of ImageNet-21k's synsets
@@ -51,6 +52,8 @@ from pathlib import Path
 from typing import Any
 
 from generators.geometry import CROPPED, GEOMETRIES, Size
+from generators.variant import Variant, VariantError
+from generators.variant import reference as variant
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.heads import HEADS
 from pipelines.evaluate.predictions import CLASSES
@@ -75,7 +78,7 @@ class Preprocessing:
     classes, -1 for none. `output` and `upsample` are None where the outputs leave no choice. `head` and `boxes` are
     None where outputs tell them; thresholds count beside a head alone, and `nms_iou` is None for one that suppresses
     nothing. `pad` and `placement` are None where no image is smaller than the model's input. `size`, `geometry`,
-    `resize` and `crop_pct` are None where shards of any are taken.
+    `resize`, `crop_pct` and `reference` are None where shards of any are taken.
     """
 
     mean: tuple[float, float, float]
@@ -98,6 +101,7 @@ class Preprocessing:
     geometry: str | None = None
     resize: int | None = None
     crop_pct: float | None = None
+    reference: str | None = None
 
     @property
     def frame(self) -> tuple[int, int] | None:
@@ -108,7 +112,7 @@ class Preprocessing:
 
     def of_predictions(self) -> dict[str, Any]:
         """What predictions depend on: not what decides shards alone, as size does where no image is padded."""
-        of_shards = {"geometry", "resize", "crop_pct"}
+        of_shards = {"geometry", "resize", "crop_pct", "reference"}
         if self.frame is None or (self.head is None and self.pad is None):
             of_shards.add("size")
         return {name: value for name, value in asdict(self).items() if name not in of_shards}
@@ -136,7 +140,7 @@ def read_preprocessing(model: Path, given: Mapping[str, Any]) -> Preprocessing:
     a TOML are relative to it. Raises UsageError for what is missing, unknown or of the wrong kind.
     """
     if not model.is_file():
-        raise UsageError(f"--model {model} is no file: give an ONNX or TFLite model")
+        raise UsageError(f"--model {model} is no file: give an ONNX or TFLite file, timm:NAME or torchvision:NAME")
     stated = given.get("preprocessing")
     path = Path(stated) if stated else model.with_suffix(".toml")
     values = _from_toml(path) if stated or path.is_file() else {}
@@ -221,6 +225,20 @@ def beside(preprocessing: Preprocessing, target: Target, dataset: str, have: Tar
     if before == (None, None) and (geometry, size) == (have.geometry, have.size):
         before = have.resize, None
     return Target(geometry, size, *before)
+
+
+def other_reference(preprocessing: Preprocessing, base: Variant) -> str | None:
+    """What is to be said where a model was trained on another variant than the reference `base`; None where not."""
+    if preprocessing.reference is None:
+        return None
+    trained = variant(preprocessing.reference, resizes=base.resize is not None)
+    if trained.methods == base.methods:
+        return None
+    theirs, ours = ("+".join(method.token for method in each.methods) for each in (trained, base))
+    return (
+        f"The model was trained on {theirs}, and the reference of these shards is {ours}: differences are counted from "
+        f"pixels that are noise to it already. Shards made with --reference {theirs} are the ones to judge it by."
+    )
 
 
 def _spoken(target: tuple[str, Size]) -> str:
@@ -349,6 +367,16 @@ def _above_0(value: object) -> float:
     return number
 
 
+def _reference(value: object) -> str:
+    try:
+        if not isinstance(value, str):
+            raise VariantError("no text")
+        variant(value)
+    except VariantError:
+        raise ValueError('a variant of the pixels, such as "pil_bicubic"') from None
+    return value
+
+
 def _one_of(*names: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if not isinstance(value, str) or value not in names:
@@ -379,4 +407,5 @@ _KEYS: Mapping[str, Callable[[object], Any]] = {
     "geometry": _one_of(*GEOMETRIES),
     "resize": _whole(1),
     "crop_pct": _above_0,
+    "reference": _reference,
 }

@@ -7,6 +7,7 @@ there are none. Noise that was named and does not apply to the model ends the ru
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from generators.variant import GROUPS, Variant, VariantError, expand
 from manifests.schema import SUMMARY
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.calibration import calibration
+from pipelines.evaluate.model.named import kept_or_not
 from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedModels, nodes_changed
 from pipelines.evaluate.model.preprocessing import read_preprocessing, wanted_geometry
 from pipelines.evaluate.model.readers.boxes import refusal
@@ -24,6 +26,7 @@ from pipelines.generate.datasets import DATASETS
 from pipelines.generate.options import Options
 from pipelines.generate.run import generate, make, output_place
 from pipelines.generate.target import choose_geometry
+from pipelines.options import is_named
 from pipelines.progress import say
 from pipelines.text import table
 
@@ -35,7 +38,12 @@ Methods = tuple[Method, ...]
 
 def generate_models(options: Options) -> int:
     """Write noised models, and shards where they are asked for; the exit status (0, or 1 if samples failed)."""
-    model = _model(options)
+    _check_places(options)
+    with _model(options, kept=not options.dry_run) as model:
+        return _generate(options, model)
+
+
+def _generate(options: Options, model: Path) -> int:
     base, variants, named = _variants(options)
     noised = dict.fromkeys(variant.model for variant in variants if variant.model)
     for variant in variants:
@@ -60,8 +68,13 @@ def generate_models(options: Options) -> int:
     return status
 
 
-def list_for(model: Path) -> str:
-    """Every method of a model: whether it applies to this one, and to how many nodes."""
+def list_for(options: Options) -> str:
+    """Every method of a model: whether it applies to the one that is given, and to how many nodes."""
+    with _model(options, kept=False) as model:
+        return _listed(model)
+
+
+def _listed(model: Path) -> str:
     try:
         head = read_preprocessing(model, {}).head
     except UsageError:  # how pixels become its input is not asked here
@@ -95,15 +108,21 @@ def _counted(method: Method, operators: Sequence[str]) -> str:
     return nodes if len(own) == len(operators) else f"{nodes}, and {len(operators) - len(own)} that follow"
 
 
-def _model(options: Options) -> Path:
-    assert options.model is not None
-    model = Path(options.model)
-    if not model.is_file():
-        raise UsageError(f"--model {model} is no file: give an ONNX or TFLite model")
+def _check_places(options: Options) -> None:
+    """Raises UsageError where no model could be read, or written."""
+    if not is_named(options.model) and not Path(options.model or "").is_file():
+        raise UsageError(
+            f"--model {options.model} is no file: give an ONNX or TFLite file, timm:NAME or torchvision:NAME"
+        )
     if "://" in options.output:
         raise UsageError(f"--output {options.output}: noised models are written to a disk, give a path")
     output_place(options.output)  # refuses one that a Ray job would lose
-    return model
+
+
+def _model(options: Options, *, kept: bool) -> AbstractContextManager[Path]:
+    """The model's file, which one by name is exported to: to the output, where it is to be kept."""
+    assert options.model is not None
+    return kept_or_not(options.model, options.noise.checkpoint, Path(options.output) / MODELS, kept=kept)
 
 
 def _variants(options: Options) -> tuple[Variant, list[Variant], set[str]]:

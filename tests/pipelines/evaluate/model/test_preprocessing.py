@@ -9,18 +9,22 @@ from typing import Any
 import pytest
 
 import generate
+from generators.variant import reference
 from pipelines.command import options_of
 from pipelines.errors import UsageError
+from pipelines.evaluate.making import Maker
 from pipelines.evaluate.model.preprocessing import (
     Preprocessing,
     check_geometry,
+    other_reference,
     read_preprocessing,
     wanted_geometry,
 )
+from pipelines.evaluate.options import Options as ScoreOptions
 from pipelines.evaluate.shards import ScoredVariant, Shards
 from pipelines.generate.options import Options
 from pipelines.generate.target import choose_geometry
-from pipelines.options import Target
+from pipelines.options import Inputs, Target
 from pipelines.store import Disk
 from tests.test_readme import blocks
 
@@ -54,6 +58,30 @@ def test_the_toml_beside_the_model_is_read_and_options_come_first(model: Path) -
     assert read_preprocessing(model, {"batch": None}) == expected
     found = read_preprocessing(model, {"channels": "bgr", "scale": 1, "batch": 4})
     assert (found.channels, found.scale, found.batch, found.mean) == ("bgr", 1.0, 4, expected.mean)
+
+
+def test_what_a_model_was_trained_on_is_the_reference_that_shards_are_made_with(tmp_path: Path) -> None:
+    asked = ScoreOptions(str(tmp_path / "imagenet"), model="m.onnx", inputs=Inputs("source"))
+    trained = replace(PLAIN, reference="pil_bicubic")
+    assert Maker(asked, PLAIN).base.name == "pil_bilinear"
+    assert Maker(asked, trained).base.name == "pil_bicubic"
+    assert Maker(replace(asked, reference="opencv_area"), trained).base.name == "opencv_area"
+
+
+def test_shards_with_another_reference_than_the_model_s_are_named_so() -> None:
+    trained = replace(PLAIN, reference="pil_bicubic")
+    assert other_reference(PLAIN, reference()) is None
+    assert other_reference(trained, reference("pil_bicubic")) is None
+    note = other_reference(trained, reference())
+    assert note is not None
+    assert "trained on pil+pil_bicubic, and the reference of these shards is pil+pil_bilinear" in note
+    assert other_reference(trained, reference(resizes=False)) is None  # where there is no resize at all
+
+
+@pytest.mark.parametrize("value", ['"bicubic"', "3", '"ceil_mode"', '"paper"'])
+def test_a_reference_that_is_none_is_refused(model: Path, value: str) -> None:
+    model.with_suffix(".toml").write_text(f"{WHOLE}reference = {value}\n")
+    assert 'reference must be a variant of the pixels, such as "pil_bicubic"' in refused(model)
 
 
 def test_another_toml_can_be_named(model: Path, tmp_path: Path) -> None:
@@ -219,6 +247,12 @@ def shards_of(geometry: str, size: int | list[int]) -> Shards:
 )
 def test_shards_that_are_as_stated_are_taken(geometry: str, size: int | list[int], stated: dict[str, Any]) -> None:
     check_geometry(shards_of(geometry, size), replace(PLAIN, **stated))
+
+
+def test_shards_that_are_there_have_the_reference_that_is_asked_for(tmp_path: Path) -> None:
+    asked = ScoreOptions(str(tmp_path / "imagenet"), model="m.onnx", inputs=Inputs("source"), reference="pil_bicubic")
+    with pytest.raises(UsageError, match=r"whose reference is pil\+pil_bilinear, and --reference asks for another"):
+        Maker(asked, PLAIN).check(shards_of("crop", 224))
 
 
 @pytest.mark.parametrize(

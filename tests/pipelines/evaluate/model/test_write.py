@@ -17,6 +17,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from pipelines.evaluate.model.write import list_for
+from pipelines.generate.options import Options
 from tests import ROOT
 from tests.conftest import Command
 from tests.pipelines.evaluate.test_score_model import network
@@ -144,7 +145,11 @@ def test_the_list_says_what_applies_and_to_how_many_nodes(command: Command, tmp_
     assert not (tmp_path / "out").exists()
     stated = "mean = [0, 0, 0]\nstd = [1, 1, 1]\nscale = 1\nchannels = 'rgb'\nlayout = 'nchw'\nhead = 'detr'\n"
     (tmp_path / "net.toml").write_text(stated)
-    lines = {line.split()[0]: line for line in list_for(tmp_path / "net.onnx").splitlines() if line.strip()}
+    lines = {
+        line.split()[0]: line
+        for line in list_for(Options(model=str(tmp_path / "net.onnx"))).splitlines()
+        if line.strip()
+    }
     assert " yes" in lines["box_offset"]
     assert "no " in lines["box_offset_all"]
     assert "not suppressed here" in lines["box_offset_all"]
@@ -164,6 +169,7 @@ def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
     [
         (["--variant", "ceil_mode"], "give --model FILE"),
         (["--variant", "pil_box", "--calibration", "9"], "--calibration is of use with --model only"),
+        (["--variant", "fp16", "--model", "m", "--checkpoint", "c"], "with --model timm:NAME or torchvision:NAME only"),
         (["--model", "none.onnx", "--variant", "ceil_mode"], "none.onnx is no file"),
         (["--model", "text.onnx", "--variant", "ceil_mode"], "text.onnx"),
         (["--model", "net.onnx", "--variant", "ceil_mode", "--output", "s3://bucket/out"], "give a path"),

@@ -364,7 +364,7 @@ def test_noise_in_the_model_does_not_apply(tmp_path: Path) -> None:
         with pytest.raises(DoesNotApplyError, match="a TFLite model is run as it is"):
             nodes_changed(path, [METHODS[token]])
     assert not (tmp_path / "models").exists()
-    listed = list_for(path)
+    listed = list_for(Options(model=str(path)))
     assert listed.count("no       a TFLite model is run as it is") == listed.count("no  ") - listed.count("no boxes")
 
 

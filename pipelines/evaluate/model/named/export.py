@@ -1,0 +1,114 @@
+"""A network of PyTorch's as an ONNX file, and how far what the file computes is from what the network does."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generators.geometry import frame
+from generators.variant import DEFAULT_REFERENCE
+from pipelines.errors import RunError, UsageError
+from pipelines.evaluate.model.cells import as_it_is
+from pipelines.evaluate.model.inputs import fitting
+from pipelines.evaluate.model.named.built import Built
+from pipelines.evaluate.model.named.pytorch import quietly, required
+from pipelines.evaluate.model.preprocessing import Preprocessing, wanted_geometry
+from pipelines.evaluate.model.runtimes import open_session
+from pipelines.generate.config import base_variant
+from pipelines.generate.sources import SampleSource
+from pipelines.generate.target import choose_geometry
+from pipelines.options import Target
+from pipelines.text import first_line
+
+# What PyTorch's exporter writes of itself, without a converter after it.
+OPSET = 18
+# How far an export may be from the network, as a share of the network's largest output.
+TOLERANCE = 1e-4
+
+
+def export(built: Built, path: Path) -> None:
+    """Write a network as ONNX, for batches of any length. Raises UsageError where it cannot be, and OSError."""
+    torch = required("torch")
+    required("onnxscript")
+    from generators.models import graph  # which imports onnx
+
+    side = int(built.stated["size"])
+    images = torch.zeros(2, 3, side, side)  # two, since the exporter takes a length of one for a fixed one
+    try:
+        with quietly(), torch.no_grad():
+            program = torch.onnx.export(
+                built.module,
+                (images,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["images"],
+                output_names=["scores"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )
+    except Exception as error:  # the exporter's, dynamo's and the network's own
+        raise UsageError(f"{built.name} cannot be exported to ONNX ({first_line(error)})") from None
+    _forget_origins(program.model)
+    graph.save(program.model, path)
+
+
+def compare(built: Built, path: Path, preprocessing: Preprocessing) -> dict[str, Any]:
+    """How far an export is from its network on the built-in photographs, together and one by one, as JSON values.
+
+    Raises RunError where it is further than `TOLERANCE`.
+    """
+    torch = required("torch")
+    keys, pixels = photographs(preprocessing)
+    session = open_session(as_it_is(path), preprocessing.layout, "cpu")
+    inputs = fitting(session.input, preprocessing, pixels[0])
+    batch = inputs.batch(len(keys))
+    for key, image, into in zip(keys, pixels, batch, strict=True):
+        inputs.place(key, {}, image, into)
+    with torch.inference_mode():
+        expected = built.module(torch.from_numpy(batch)).numpy()
+    (together,) = session.run(batch).values()
+    alone = [next(iter(session.run(image[None]).values())) for image in batch]
+    largest = float(np.abs(expected).max())
+    differences = np.abs(np.stack([together, np.concatenate(alone)]) - expected)
+    difference = float(differences.max())
+    if not difference <= TOLERANCE * largest:  # nor where one of them is no number
+        raise RunError(
+            f"the ONNX export of {built.name} is not the model: its outputs, of {largest:.3g} at most, differ by "
+            f"{difference:.3g}; export it yourself"
+        )
+    images = [
+        {"key": key, "pixel_sha256": hashlib.sha256(image.tobytes()).hexdigest()}
+        for key, image in zip(keys, pixels, strict=True)
+    ]
+    return {"largest_difference": difference, "largest_output": largest, "images": images}
+
+
+def photographs(preprocessing: Preprocessing) -> tuple[list[str], list[NDArray[np.uint8]]]:
+    """The keys of the built-in photographs, and their pixels as the model's own reference makes them."""
+    geometry, size = choose_geometry("sample", wanted_geometry(preprocessing, Target(), "sample"))
+    reference = base_variant(preprocessing.reference or DEFAULT_REFERENCE, geometry)
+    assert reference.resize is not None  # no classifier has shards of the size of their sources
+    source = SampleSource()
+    samples = list(source.listing().samples)
+    keys, pixels = [], []
+    for sample, data in zip(samples, source.read(samples), strict=True):
+        image = reference.decode.load()(data)
+        target = frame(geometry, image.shape[1], image.shape[0], size)
+        assert target.resize is not None
+        keys.append(sample.key)
+        pixels.append(target.cut(reference.resize.load()(image, *target.resize)))
+    return keys, pixels
+
+
+def _forget_origins(model: Any) -> None:
+    """Drop what the exporter notes of where in the code each node is from: it is long, and names folders."""
+    model.metadata_props.clear()
+    for part in (model.graph, *model.graph.all_nodes()):
+        part.metadata_props.clear()
+        part.doc_string = None
+        for value in part.outputs:
+            value.metadata_props.clear()

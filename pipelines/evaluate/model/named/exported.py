@@ -1,0 +1,98 @@
+"""Exports as artefacts: `NAME.onnx`, `NAME.toml` (its preprocessing), `NAME.labels.txt` where its classes are not
+ImageNet's, and `NAME.json`: how it came to be.
+
+Owns whether an export that is there is still what it should be: of these weights, by these libraries and this code.
+Each file is there whole or not at all, and the JSON last. Refuses to keep an export that is not the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from manifests.provenance import code_sha256
+from pipelines.errors import RunError, UsageError
+from pipelines.evaluate.model.named.built import Built, weights_sha256
+from pipelines.evaluate.model.named.export import OPSET, compare, export
+from pipelines.evaluate.model.named.pytorch import versions
+from pipelines.evaluate.model.preprocessing import read_preprocessing
+from pipelines.evaluate.model.weights import model_sha256
+from pipelines.files import replacing
+from pipelines.progress import say
+
+_ROOT = Path(__file__).resolve().parents[4]
+# The code that decides an export's bytes, and what is said of its preprocessing.
+_CODE = ("generators/models/graph.py", "pipelines/evaluate/model/named")
+# What writes an export, besides the library that the network is of.
+_EXPORTERS = ("onnx", "onnx-ir", "onnxscript")
+
+
+def exported(built: Built, folder: Path) -> Path:
+    """The file that a network is exported to in `folder`, made where it is not there; what there is to say is said.
+
+    Raises UsageError where it cannot be exported, and RunError where the export differs or cannot be written.
+    """
+    path = folder / f"{built.stem}.onnx"
+    texts = beside(built)
+    facts = {
+        "model": built.name,
+        "weights": {"from": Path(built.weights).name, "sha256": weights_sha256(built.module)},
+        "opset": OPSET,
+        "libraries": versions(sorted({*_EXPORTERS, *built.packages})),
+        "code_sha256": code_sha256(_ROOT, _CODE),
+        "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
+    }
+    for note in built.notes:
+        say(note)
+    about = _about(path, facts) or _make(built, path, texts, facts)
+    checked = about["checked"]
+    say(
+        f"{built.name} is {path}, which differs from PyTorch by {checked['largest_difference']:.1g} at most on "
+        f"{len(checked['images'])} photographs; its own reference is {built.stated['reference']}"
+    )
+    return path
+
+
+def _make(built: Built, path: Path, texts: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, Any]:
+    say(f"exporting {built.name} to ONNX")
+    path.with_suffix(".json").unlink(missing_ok=True)
+    try:
+        export(built, path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error}); nothing is left of it") from None
+    for name, text in texts.items():
+        with replacing(path.parent / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    try:
+        checked = compare(built, path, read_preprocessing(path, {}))
+    except (RunError, UsageError):
+        path.unlink()  # nobody is to take it for the model
+        raise
+    about = {**facts, "checked": checked, "sha256": model_sha256(path)}
+    with replacing(path.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return about
+
+
+def beside(built: Built) -> dict[str, str]:
+    """What lies beside an export: the TOML, and the labels where there are any, by the names of their files."""
+    stated, files = dict(built.stated), dict[str, str]()
+    if built.labels is not None:
+        stated["labels"] = f"{built.stem}.labels.txt"
+        files[stated["labels"]] = "".join(f"{label}\n" for label in built.labels)
+    lines = [f"# Of {built.name}, as its library has it.", *(f"{key} = {json.dumps(stated[key])}" for key in stated)]
+    return {f"{built.stem}.toml": "\n".join(lines) + "\n", **files}
+
+
+def _about(path: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is written of an export that is there, whole and made as `facts` say; None if it is not."""
+    try:
+        about: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        found = {name: hashlib.sha256((path.parent / name).read_bytes()).hexdigest() for name in facts["files"]}
+        expected = {**facts, "checked": dict(about["checked"]), "sha256": model_sha256(path)}
+    except (OSError, ValueError, KeyError, TypeError, UsageError):
+        return None
+    return about if about == expected and found == facts["files"] else None
