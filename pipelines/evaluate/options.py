@@ -112,14 +112,27 @@ class Options:
 class MatchOptions:
     """What to match. `dump = (pixel * scale - mean) / std`, per channel in the dump's order; None: not applied.
 
-    `layout` None tells H×W×3 from 3×H×W by the shape; at most 500 images are compared.
+    `layout` None tells H×W×3 from 3×H×W by the shape; at most 500 images of a dump are compared, and 64 of outputs.
     """
 
-    shards: Path = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH")
-    dump: Path = option("the device's tensors or images: .png or .npy, named by key", required=True, metavar="DIR")
-    channels: Literal["rgb", "bgr"] = option("of the dump; default: %(default)s", default="rgb")
+    shards: Path = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH", under="what is matched")
+    dump: Path | None = option(
+        "the device's tensors or images: .png or .npy, named by key", metavar="DIR", one_of="shown"
+    )
+    outputs: Path | None = option(
+        "or what its model put out: .npy, .npz, .json or .csv, named by key, or one for all",
+        metavar="DIR",
+        one_of="shown",
+    )
+    seed: int = option("of the resampling; default: %(default)s", default=0, type=whole, metavar="N")
+
+    channels: Literal["rgb", "bgr"] = option("of the dump; default: %(default)s", default="rgb", under="dump")
     mean: Triple | None = option(type=_three, metavar="R,G,B")
     std: Triple | None = option(type=_three, metavar="R,G,B")
     scale: float | None = option("dump = (pixel * scale - mean) / std; scale as 1/255", type=_fraction, metavar="X")
     layout: Literal["hwc", "chw"] | None = option("of .npy files; default: by their shape")
-    seed: int = option("of the resampling; default: %(default)s", default=0, type=whole, metavar="N")
+
+    model: str | None = option("the ONNX model that put them out", metavar="FILE", under="outputs")
+    noise: Noise = group(Noise)
+    boxes: Literal["source", "shard"] | None = option("whose pixels boxes are in; default: source")
+    output: str | None = option("keeps noised models; default: report, as scoring does", metavar="DIR")

@@ -7,7 +7,7 @@ what the model was trained on: ranges are found before it meets the noise of a d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -41,18 +41,18 @@ def calibration(shards: Shards, model: Path, preprocessing: Preprocessing, count
     hashes = dict(zip(there["key"].to_pylist(), there["pixel_sha256"].to_pylist(), strict=True))
     if len(hashes) < (count or 1):
         raise too_few(count, len(hashes))
-    drawn = sorted(sorted(hashes, key=_draw)[: count or CALIBRATION])
-    if len(drawn) < min(count or CALIBRATION, _FEW):
-        say(f"ranges of int8 are found on {len(drawn)} images only: on so few they are seldom those of the rest")
-    elif count is None and len(drawn) < CALIBRATION:
-        say(f"ranges of int8 are found on all {len(drawn)} images of the reference, where {CALIBRATION} are usual")
+    keys = sorted(drawn(hashes, count or CALIBRATION))
+    if len(keys) < min(count or CALIBRATION, _FEW):
+        say(f"ranges of int8 are found on {len(keys)} images only: on so few they are seldom those of the rest")
+    elif count is None and len(keys) < CALIBRATION:
+        say(f"ranges of int8 are found on all {len(keys)} images of the reference, where {CALIBRATION} are usual")
     facts = {
         "reference": shards.reference.name,
         "shards": str(shards.reference.summary["config_sha256"]),
         "preprocessing": stated(preprocessing),
-        "images": [{"key": key, "pixel_sha256": hashes[key]} for key in drawn],
+        "images": [{"key": key, "pixel_sha256": hashes[key]} for key in keys],
     }
-    return Images(lambda: _tensors(shards, model, preprocessing, frozenset(drawn)), facts)
+    return Images(lambda: _tensors(shards, model, preprocessing, frozenset(keys)), facts)
 
 
 def too_few(count: int | None, there: int) -> UsageError:
@@ -68,8 +68,9 @@ def stated(preprocessing: Preprocessing) -> dict[str, Any]:
     return {name: list(value) if isinstance(value := values[name], tuple) else value for name in names}
 
 
-def _draw(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+def drawn(keys: Iterable[str], count: int) -> list[str]:
+    """At most so many of the keys, in the order of a hash of each."""
+    return sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())[:count]
 
 
 def _tensors(
