@@ -85,16 +85,15 @@ def _matching(ranked: Ranked, first: Place) -> Iterator[str]:
 def _others(ranked: Ranked, first: Place) -> Iterator[str]:
     """How sure a match is."""
     others = ranked.places[1:]
-    if first.equal == ranked.images:
-        telling = ranked.images - max((place.equal for place in others), default=0)
-        which = "every image" if telling == ranked.images else f"{counted(telling)} or more"
-        if others:
-            yield f"Sure: everything else that was tried differs in {which}."
-        return
-    alike = [ranked.names(place)[0] for place in others if place.close == ranked.images]
+    exact = first.equal == ranked.images
+    alike = [] if exact else [ranked.names(place)[0] for place in others if place.close == ranked.images]
     if alike:
-        yield f"Not told apart from it by more than such rounding: {listed(alike[:_NAMED])}{_more(alike)}."
-    yield sure(ranked.images, first.first, f"`{ranked.names(first)[0]}` came first")
+        yield f"{listed(alike[:_NAMED])}{_more(alike)} would do as well: they are told apart by no more than that."
+        yield sure(ranked.images, first.first, f"`{ranked.names(first)[0]}` came first")
+    elif others:
+        telling = ranked.images - max(place.equal if exact else place.close for place in others)
+        which = "every image" if telling == ranked.images else f"{counted(telling)} or more"
+        yield f"Sure: everything else that was tried differs {'' if exact else 'by more '}in {which}."
 
 
 def _nearest(ranked: Ranked, first: Place) -> Iterator[str]:
@@ -127,11 +126,11 @@ def _far(ranked: Ranked, first: Place) -> Iterator[str]:
     yield from _twins(ranked, first)
     yield "Which stage differs first cannot be said: something else differs more than the variants and noise do."
     yield _sure(ranked, first)
-    said = "boxes in source pixels (or --boxes shard)" if ranked.comparison.decoded else "outputs as the model's own"
+    said = "boxes in source pixels (or --boxes shard)" if ranked.comparison.decoded else "neither scaled nor moved"
     yield (
-        f"Next: check that these are the outputs of this model for these files, {said}, and that its\n"
-        "preprocessing and the shards' geometry "
-        f"({ranked.shards.config['geometry']}) are the device's. Then make more methods:\n"
+        f"Next: check that these are the outputs of this model for these files, {said}, and that\n"
+        f"its preprocessing and the shards' geometry ({ranked.shards.config['geometry']}) are the device's. Then make "
+        "more methods:\n"
         f"  {ranked.shards.command(['all'])}"
     )
 

@@ -59,13 +59,13 @@ class Detections:
         union = float(one[:, 4].sum() + other[:, 4].sum()) - shared
         mean = max(0.0, 1 - shared / union) if union > 0 else float(len(one) != len(other))
         paired = overlaps[rows, columns] > 0
-        whole = len(one) == len(other) == np.count_nonzero(paired)
+        whole = len(one) == len(other) == int(np.count_nonzero(paired))
         moved = np.abs(_corners(one)[rows] - _corners(other)[columns]).max(axis=1, initial=0)
         pixels = float(moved.max(initial=0))
         scores = float(np.abs(one[rows, 4] - other[columns, 4]).max(initial=0))
         within = [whole and pixels <= most and scores <= share for most, share in (_DIGITS, _ROUNDING)]
         again = overlaps[rows, columns] >= _FOUND
-        found = np.count_nonzero(again) / len(one) if len(one) else float(not len(other))
+        found = float(np.count_nonzero(again)) / len(one) if len(one) else float(not len(other))
         return Apart(0.0 if within[0] else mean, float(moved[again].max(initial=0)), within[0], within[1], found)
 
     def _by_image(self, rows: Sequence[str], images: Sequence[Image]) -> list[Answer]:

@@ -20,6 +20,7 @@ from pipelines.evaluate.match.outputs.rank import Place, is_near, rank
 from pipelines.evaluate.match.outputs.search import FEW, search
 from pipelines.evaluate.match.outputs.trials import Trials, Tried
 from pipelines.evaluate.match.outputs.values import Arrays, Boxes, boxes_of_array
+from pipelines.evaluate.match.words import counted
 from pipelines.evaluate.model.calibration import calibration, drawn
 from pipelines.evaluate.model.inputs import Inputs, fitting
 from pipelines.evaluate.model.noised import NoisedModels
@@ -169,9 +170,11 @@ def _notes(
     if given.others:
         names = ", ".join(given.others[:_NAMED])
         more = ", …" if len(given.others) > _NAMED else ""
-        yield f"{len(given.others):,} of what the device put out belong to no sample of the shards ({names}{more})"
+        count = len(given.others)
+        belong = "belongs" if count == 1 else "belong"
+        yield f"{count:,} of what the device put out {belong} to no sample of the shards ({names}{more})"
     if failed := len(given.keys) - len(shared):
-        yield f"{failed:,} images were left out: they failed in a variant of the shards"
+        yield f"{counted(failed)} left out: the sample failed in a variant of the shards"
     if len(keys) < len(shared):
         yield f"{len(keys):,} of {len(shared):,} images were compared, drawn by a hash of the key"
     by_reason: dict[str, list[str]] = {}

@@ -41,8 +41,10 @@ def search(trials: Trials, pixels: Sequence[tuple[str, ...]], noises: Sequence[M
     if len(few) == len(keys):
         return Found(tried, len(tried))
     reference = Candidate(pixels[0])
-    nearest = [one.candidate for one in sorted(tried, key=lambda one: one.mean)[:_KEPT]]
-    return Found(trials.measure(dict.fromkeys([*nearest, reference]), keys), len(tried))
+    nearest = sorted(tried, key=lambda one: one.mean)
+    # What is equal on a few images may differ on others.
+    kept = [one.candidate for place, one in enumerate(nearest) if place < _KEPT or one.equal]
+    return Found(trials.measure(dict.fromkeys([*kept, reference]), keys), len(tried))
 
 
 def _tried(
@@ -56,6 +58,7 @@ def _tried(
     best = float("inf")
     while models:
         wave = trials.measure([Candidate(p, model, b) for model in models for p in pixels for b in boxes], keys)
+        extended.update(_unchanged(tried, wave))
         tried += wave
         nearest = min((one.mean for one in wave), default=best)
         if any(one.equal for one in wave) or (nearest >= best and extended):
@@ -69,6 +72,19 @@ def _tried(
         models = [model for model in wanted if model not in seen and trials.applies(model)]
         seen.update(wanted)
     return tried
+
+
+def _unchanged(tried: Sequence[Tried], wave: Sequence[Tried]) -> set[Methods]:
+    """The models of a wave that put out just what one before them did on all pixels: there is nothing to compose."""
+
+    def outputs(some: Sequence[Tried]) -> dict[Methods, tuple[bytes, ...]]:
+        found: dict[Methods, list[bytes]] = {}
+        for one in some:
+            found.setdefault(one.candidate.model, []).append(one.digest)
+        return {model: tuple(digests) for model, digests in found.items()}
+
+    before = set(outputs(tried).values())
+    return {model for model, digests in outputs(wave).items() if digests in before}
 
 
 def _nearest(tried: Sequence[Tried], extended: set[Methods]) -> list[Methods]:

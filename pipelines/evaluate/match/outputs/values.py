@@ -61,7 +61,7 @@ def of_csv(path: Path) -> Value:
         raise UsageError(f"{path} is empty")
     if "score" in rows[0]:
         return boxes_of_rows(rows[0], rows[1:], str(path))
-    if rows[0] == [str(number) for number in range(len(rows[0]))] and len(rows) > 1:
+    if len(rows[0]) > 1 and len(rows) > 1 and rows[0] == [str(number) for number in range(len(rows[0]))]:
         rows = rows[1:]  # a header of class numbers
     if len(rows) > 1 and len(rows[0]) > 1:
         raise UsageError(
