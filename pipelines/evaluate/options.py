@@ -120,19 +120,19 @@ class MatchOptions:
         "the device's tensors or images: .png or .npy, named by key", metavar="DIR", one_of="shown"
     )
     outputs: Path | None = option(
-        "or what its model put out: .npy, .npz, .json or .csv, named by key, or one for all",
+        "or its model's outputs: .npy, .npz, .json or .csv, by key or one for all",
         metavar="DIR",
         one_of="shown",
     )
     seed: int = option("of the resampling; default: %(default)s", default=0, type=whole, metavar="N")
 
-    channels: Literal["rgb", "bgr"] = option("of the dump; default: %(default)s", default="rgb", under="dump")
-    mean: Triple | None = option(type=_three, metavar="R,G,B")
+    mean: Triple | None = option(type=_three, metavar="R,G,B", under="a dump")
     std: Triple | None = option(type=_three, metavar="R,G,B")
     scale: float | None = option("dump = (pixel * scale - mean) / std; scale as 1/255", type=_fraction, metavar="X")
-    layout: Literal["hwc", "chw"] | None = option("of .npy files; default: by their shape")
+    channels: Literal["rgb", "bgr"] = option(default="rgb")
+    layout: Literal["hwc", "chw"] | None = option("of the dump; default: rgb, and by the shape of .npy files")
 
     model: str | None = option("the ONNX model that put them out", metavar="FILE", under="outputs")
     noise: Noise = group(Noise)
     boxes: Literal["source", "shard"] | None = option("whose pixels boxes are in; default: source")
-    output: str | None = option("keeps noised models; default: report, as scoring does", metavar="DIR")
+    output: str | None = option("where noised models are kept; default: report, as for scoring", metavar="DIR")

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from generators.registry import MODEL_STAGES, Method
-from pipelines.evaluate.match.outputs.trials import Candidate, Trials, Tried
+from pipelines.evaluate.match.outputs.trials import Candidate, Trials, Tried, name_of
+from pipelines.progress import say
 
 # What is the device's own is so on every image: few are enough to know it, and to leave out what is far.
 FEW = 8
@@ -68,8 +69,10 @@ def _tried(
         extended.update(chosen)
         # What does not apply alone does not in a composition.
         methods = [m for m in noises if m.stage != "boxes" and m.token not in trials.reasons]
-        wanted = dict.fromkeys(more for model in chosen for more in _extensions(model, methods))
-        models = [model for model in wanted if model not in seen and trials.applies(model)]
+        wanted = [more for model in chosen for more in _extensions(model, methods) if more not in seen]
+        if wanted:
+            say(f"trying the model with {', '.join(dict.fromkeys(map(name_of, wanted)))}")  # int8 takes time to be made
+        models = [model for model in dict.fromkeys(wanted) if trials.applies(model)]
         seen.update(wanted)
     return tried
 

@@ -113,7 +113,7 @@ class Trials:
         try:
             self._model(methods)
         except (DoesNotApplyError, UsageError) as error:
-            self.reasons["+".join(method.token for method in methods)] = str(error)
+            self.reasons[name_of(methods)] = str(error)
             return False
         return True
 
@@ -139,7 +139,7 @@ class Trials:
         return {key: answer for _, key, answer in self._answers([candidate], keys)}
 
     def _failed(self, candidate: Candidate) -> bool:
-        return _name(candidate.model) in self.reasons
+        return name_of(candidate.model) in self.reasons
 
     def _answers(
         self, candidates: Sequence[Candidate], keys: Collection[str]
@@ -227,14 +227,15 @@ class Trials:
         for methods, own in by_model.items():
             try:
                 session = open_session(self._model(methods), self._preprocessing.layout, "cpu")
-                yield _Model(_name(methods), session, own)
+                yield _Model(name_of(methods), session, own)
             except UsageError as error:
                 if not methods:
                     raise
-                self.reasons[_name(methods)] = str(error)
+                self.reasons[name_of(methods)] = str(error)
 
 
-def _name(methods: Iterable[Method]) -> str:
+def name_of(methods: Iterable[Method]) -> str:
+    """What a model with this noise is called; empty as it is."""
     return "+".join(method.token for method in methods)
 
 
