@@ -2,7 +2,8 @@
 
 For each image: `KEY.npy`, `KEY.json` or `KEY.csv`; of a model with several outputs `KEY.OUTPUT.npy` each, or one
 `KEY.npz`. For all: a CSV with a column `key`, a JSON object by key or a COCO results list, or an npz with an array for
-each key. Refuses files that could be read in two ways: two for one image, several that are for all.
+each key. An image that a list has no box of may not have been looked at, and is left out. Refuses files that could be
+read in two ways: two for one image, several that are for all.
 """
 
 from __future__ import annotations

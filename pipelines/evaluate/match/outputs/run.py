@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,12 +68,18 @@ def match_outputs(options: MatchOptions) -> int:
     found = search(trials, pixels, list(_noises(comparison)), keys)
     places = rank(found.tried, options.seed)
     near = places[0].close == len(keys) or _is_near(trials, places, found.tried, keys)
-    scoring = f"--model {options.model}"
-    print(answer(Ranked(shards, comparison, places, len(keys), found.total, near, scoring)))
+    print(answer(Ranked(shards, comparison, places, len(keys), found.total, near, _scoring(options, shards))))
     notes = [*comparison.notes, *_notes(given, shared, keys, trials, comparison), *shards.notes]
     if notes:
         print("", *(f"Note: {note}." for note in notes), sep="\n")
     return 0
+
+
+def _scoring(options: MatchOptions, shards: Shards) -> str:
+    """What scoring the model would be told of it."""
+    stated = options.noise.preprocessing
+    words = ["--model", str(options.model), *(["--preprocessing", stated] if stated else [])]
+    return shlex.join(words) + (" --annotations …" if shards.dataset == "coco" else "")
 
 
 def _opened(options: MatchOptions, shards: Shards, key: str) -> _Opened:
@@ -181,4 +188,4 @@ def _notes(
     for name, reason in trials.reasons.items():
         by_reason.setdefault(reason, []).append(name)
     for reason, own in by_reason.items():
-        yield f"{', '.join(own)} {'was' if len(own) == 1 else 'were'} not tried: {reason}"
+        yield f"the model was not tried with {', '.join(own)}: {reason}"

@@ -212,7 +212,7 @@ def test_what_is_not_compared_is_said(
     found = capsys.readouterr().out
     assert "Note: 1 of what the device put out belongs to no sample of the shards (stranger.npy)." in found
     assert (
-        "upsample_bilinear, upsample_bilinear_corners, upsample_nearest were not tried: it has no upsampling" in found
+        "the model was not tried with upsample_bilinear, upsample_bilinear_corners, upsample_nearest: it has" in found
     )
 
 
