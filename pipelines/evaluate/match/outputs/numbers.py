@@ -72,8 +72,9 @@ class Numbers:
         means, peaks, equal, close = [], [], True, True
         for device, model, scale in zip(theirs, mine, self._scales, strict=True):
             with np.errstate(over="ignore"):  # what a half cannot hold is not equal
-                equal &= bool((model.astype(device.dtype) == device).all())
-            difference = np.abs(device.astype(np.float32) - model.astype(np.float32))
+                same = bool((model.astype(device.dtype) == device).all())
+            equal &= same
+            difference = np.abs(device.astype(np.float32) - (device if same else model).astype(np.float32))
             means.append(float(difference.mean(dtype=np.float64)) / scale)
             peaks.append(float(difference.max()) / scale)
             half = device.dtype == np.float16
