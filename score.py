@@ -19,6 +19,7 @@ score.py match --help: which variant a device has; score.py layers --help: where
 Exit status: 0 all good; 2 bad usage or input; 3 the scoring itself failed."""
 _MATCH_EXAMPLES = """\
 python score.py match --shards out/imagenet --dump dump --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4
+python score.py match --shards out/imagenet --outputs logits --model resnet18.onnx
 Exit status: 0 all good; 2 bad usage or input; 3 the comparison itself failed."""
 
 _LAYERS_EXAMPLES = """\
@@ -39,7 +40,7 @@ def _match_parser() -> Parser:
     return Parser(
         MatchOptions,
         prog="score.py match",
-        description="Find the variant that a deployed device has, from what it made of some of the same images.",
+        description="Find the variant that a deployed device has, by what it or its model made of some of the images.",
         epilog=_MATCH_EXAMPLES,
     )
 
@@ -108,6 +109,17 @@ def _score(words: Sequence[str]) -> int:
 def _match(words: Sequence[str]) -> int:
     parser = _match_parser()
     options = options_of(parser.parse_args(words), MatchOptions)
+    of_dump = {
+        "channels": options.channels != "rgb",
+        **{name: getattr(options, name) is not None for name in ("mean", "std", "scale", "layout")},
+    }
+    of_outputs = {name: getattr(options, name) is not None for name in ("model", "boxes", "output")} | {
+        name: value is not None for name, value in vars(options.noise).items()
+    }
+    kind, others = ("outputs", of_outputs) if options.dump else ("dump", of_dump)
+    if given := next((name for name, is_given in others.items() if is_given), None):
+        hint = "the model's preprocessing is in its TOML" if kind == "dump" else "a dump needs no model"
+        parser.error(f"--{given} is of use with --{kind} only: {hint}")
 
     def work() -> int:
         from pipelines.evaluate.match import match

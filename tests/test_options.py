@@ -73,7 +73,7 @@ score.py
     --threads N
 score.py match
     --shards PATH required
-    --dump DIR required
+    --dump DIR
     --channels rgb|bgr = rgb
     --layout hwc|chw
     --mean R,G,B

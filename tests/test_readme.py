@@ -63,7 +63,8 @@ def test_the_commands_parse() -> None:
             given = generate._parser().parse_args(words)
             assert (given.source or given.model).startswith("/data/")
         elif words[0] == "match":
-            assert score._match_parser().parse_args(words[1:]).dump
+            given = score._match_parser().parse_args(words[1:])
+            assert given.dump or given.outputs
         elif script == "hub.py":
             assert "ORG/noised-" in str(hub._parser().parse_args(words))
         elif script == "score.py":

@@ -135,25 +135,40 @@ def _preprocessing(noise: Noise, stated: Stated) -> dict[str, Any]:
 class MatchOptions:
     """What to match. `dump = (pixel * scale - mean) / std`, per channel in the dump's order; None: not applied.
 
-    `layout` None tells H×W×3 from 3×H×W by the shape; at most 500 images are compared.
+    `layout` None tells H×W×3 from 3×H×W by the shape; at most 500 images of a dump are compared, and 64 of outputs.
     """
 
-    shards: str = option("a dataset's folder, as out/imagenet; a path or URI", required=True, metavar="PATH")
-    dump: Path = option("the device's tensors or images: .png or .npy, named by key", required=True, metavar="DIR")
-    channels: Literal["rgb", "bgr"] = option("of the dump; default: %(default)s", default="rgb")
-    mean: Triple | None = option(type=_three, metavar="R,G,B")
+    shards: str = option(
+        "a dataset's folder, as out/imagenet; a path or URI", required=True, metavar="PATH", under="what is matched"
+    )
+    dump: Path | None = option(
+        "the device's tensors or images: .png or .npy, named by key", metavar="DIR", one_of="shown"
+    )
+    outputs: Path | None = option(
+        "or its model's outputs: .npy, .npz, .json or .csv, by key or one for all",
+        metavar="DIR",
+        one_of="shown",
+    )
+    seed: int = option("of the resampling; default: %(default)s", default=0, type=whole, metavar="N")
+
+    mean: Triple | None = option(type=_three, metavar="R,G,B", under="a dump")
     std: Triple | None = option(type=_three, metavar="R,G,B")
     scale: float | None = option("dump = (pixel * scale - mean) / std; scale as 1/255", type=_fraction, metavar="X")
-    layout: Literal["hwc", "chw"] | None = option("of .npy files; default: by their shape")
-    seed: int = option("of the resampling; default: %(default)s", default=0, type=whole, metavar="N")
+    channels: Literal["rgb", "bgr"] = option(default="rgb")
+    layout: Literal["hwc", "chw"] | None = option("of the dump; default: rgb, and by the shape of .npy files")
+
+    model: str | None = option("the model that put them out, as for scoring", metavar="FILE", under="outputs")
+    noise: Noise = group(Noise)
+    boxes: Literal["source", "shard"] | None = option("whose pixels boxes are in; default: source")
+    output: str | None = option("where noised models are kept; default: report, as for scoring", metavar="DIR")
 
 
 @dataclass(frozen=True)
 class LayersOptions:
     """Of which model, and which variants of it and of its pixels, the tensors are compared with the reference's."""
 
-    shards: Path = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH")
-    model: Path = option("the ONNX model", required=True, metavar="FILE")
+    shards: str = option("a dataset's folder, as out/imagenet; a path or URI", required=True, metavar="PATH")
+    model: str = option("an ONNX file, timm:NAME or torchvision:NAME", required=True, metavar="FILE")
     variants: tuple[str, ...] = option(
         "noise in the model, other pixels, or both", required=True, flag="--variant", metavar="NAME"
     )

@@ -19,6 +19,7 @@ from pipelines.evaluate.layers.measure import measure
 from pipelines.evaluate.layers.session import Array
 from pipelines.evaluate.model.calibration import batches, by_hash, calibration
 from pipelines.evaluate.model.cells import Cell
+from pipelines.evaluate.model.named import model_file
 from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedModels
 from pipelines.evaluate.model.preprocessing import Preprocessing, check_geometry, read_preprocessing
 from pipelines.evaluate.options import LayersOptions
@@ -27,27 +28,31 @@ from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.files import replacing
 from pipelines.options import cpus
 from pipelines.progress import say
+from pipelines.store import place_of
 
 _IMAGES = 32
 
 
 def layers(options: LayersOptions) -> int:
     """Measure the variants, write `layers.html` and `layers.csv`, and print the worst nodes; the exit status, 0."""
-    preprocessing = read_preprocessing(options.model, options.preprocessing)
-    shards = open_shards(options.shards)
+    folder = Path(options.output) / "models"
+    model = model_file(options.model, options.noise.checkpoint, folder)
+    preprocessing = read_preprocessing(model, options.preprocessing)
+    shards = open_shards(place_of(options.shards, "--shards"))
     check_geometry(shards, preprocessing)
     for line in shards.notes:
         say(line)
     variants = _asked(shards, options.variants)
     keys = _drawn(shards, variants, options.images)
-    bench = _Bench(options, shards.with_noise(variants), preprocessing)
+    count = options.noise.calibration
+    bench = _Bench(model, folder / model.stem, shards.with_noise(variants), preprocessing, count)
     cells = list(bench.cells(variants))
     if not cells:
         raise UsageError("none of the variants applies to the model: there is nothing to measure")
     answers = bench.answers(cells, keys)
-    subject = _subject(options, shards, keys)
+    subject = _subject(model, shards, keys)
     notes = [subject, *bench.notes(keys)]
-    _write(Path(options.output), answers, notes, options.model.stem)
+    _write(Path(options.output), answers, notes, model.stem)
     print("\n\n".join(["\n".join(notes), *map(terminal, answers), f"Report: {Path(options.output) / 'layers.html'}"]))
     return 0
 
@@ -72,10 +77,12 @@ def _asked(shards: Shards, words: Sequence[str]) -> list[Variant]:
 class _Bench:
     """A model with its shards, the noised models that are made of it, and what is measured."""
 
-    def __init__(self, options: LayersOptions, shards: Shards, preprocessing: Preprocessing) -> None:
-        self._options, self._shards, self._preprocessing = options, shards, preprocessing
-        folder = Path(options.output) / "models" / options.model.stem
-        self._models = NoisedModels(options.model, folder, self._calibration)
+    def __init__(
+        self, model: Path, folder: Path, shards: Shards, preprocessing: Preprocessing, calibrated_on: int | None
+    ) -> None:
+        self._model, self._shards, self._preprocessing = model, shards, preprocessing
+        self._count = calibrated_on
+        self._models = NoisedModels(model, folder, self._calibration)
         self._calibrated: frozenset[str] = frozenset()
 
     def cells(self, variants: Sequence[Variant]) -> Iterator[Cell]:
@@ -90,14 +97,14 @@ class _Bench:
         """The cells' tensors against the reference's on these images."""
 
         def read(variant: str) -> Iterator[Array]:
-            return batches(self._shards, variant, frozenset(keys), self._options.model, self._preprocessing)
+            return batches(self._shards, variant, frozenset(keys), self._model, self._preprocessing)
 
         reference = self._models.as_it_is
         pixels = self._shards.reference.name
         count = math.ceil(len(keys) / self._preprocessing.batch)
         found = measure(reference, pixels, cells, read, count, cpus())
         try:
-            outputs = Tapped(self._options.model).outputs
+            outputs = Tapped(self._model).outputs
         except ModelError as error:
             raise UsageError(str(error)) from None
         return [Answer(cell.name, self._stage(cell.name), own, outputs) for cell, own in zip(cells, found, strict=True)]
@@ -113,8 +120,7 @@ class _Bench:
             yield f"{both:,} of the images are among those that ranges of int8 were found on: others may fare worse."
 
     def _calibration(self) -> Images:
-        count = self._options.noise.calibration
-        images = calibration(self._shards, self._options.model, self._preprocessing, count)
+        images = calibration(self._shards, self._model, self._preprocessing, self._count)
         self._calibrated = frozenset(image["key"] for image in images.facts["images"])
         return images
 
@@ -127,10 +133,10 @@ def _drawn(shards: Shards, variants: Sequence[Variant], count: int | None) -> li
     return sorted(by_hash(there)[-(count or _IMAGES) :])
 
 
-def _subject(options: LayersOptions, shards: Shards, keys: Sequence[str]) -> str:
+def _subject(model: Path, shards: Shards, keys: Sequence[str]) -> str:
     count = shards.reference.summary["totals"]["samples"]
     return (
-        f"{options.model.name} on {len(keys):,} of {count:,} images of {shards.dataset}, against itself on "
+        f"{model.name} on {len(keys):,} of {count:,} images of {shards.dataset}, against itself on "
         f"{shards.reference.name}; signal to noise in decibels."
     )
 

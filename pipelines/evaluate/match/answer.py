@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from generators.registry import METHODS
 from pipelines.evaluate.match.measure import Measured
-from pipelines.evaluate.match.rank import RESAMPLES, Guess, Place, Ranking
+from pipelines.evaluate.match.rank import Guess, Place, Ranking
+from pipelines.evaluate.match.words import counted, listed, percent, sure
 from pipelines.evaluate.shards import Shards
 from pipelines.text import table
 
 _SHOWN = 10
-# Below this many images, resampling them says little.
-_FEW = 10
 
 
 def answer(shards: Shards, measured: Measured, ranking: Ranking) -> str:
@@ -33,7 +32,7 @@ def answer(shards: Shards, measured: Measured, ranking: Ranking) -> str:
 def _exact(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[str]:
     first, *others = ranking.places
     images = len(measured.keys)
-    yield f"Your device matches {_named(first)} exactly: every pixel of {_images(images)}."
+    yield f"Your device matches {_named(first)} exactly: every pixel of {counted(images)}."
     yield from _twins(shards, first)
     if shards.reference.name in first.names:
         yield f"No stage differs from the reference (`{shards.reference.name}`)."
@@ -41,7 +40,7 @@ def _exact(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[str
         yield _stage_line(shards, _stages(shards, first), None)
     if others:
         telling = images - max(place.same for place in others)
-        which = "every image" if telling == images else f"{_images(telling)} or more"
+        which = "every image" if telling == images else f"{counted(telling)} or more"
         yield f"Sure: every other variant here differs in {which}."
     if shards.reference.name in first.names:
         yield "Next: the pixels are the training's; if accuracy drops, look behind them (runtime, quantisation)."
@@ -53,11 +52,11 @@ def _composed(shards: Shards, measured: Measured, ranking: Ranking, guess: Guess
     first, names = ranking.places[0], guess.sums[0]
     yield f"No variant matches. It may be `{'+'.join(names)}`, which is not in the shards, or something like it: the"
     yield (
-        f"differences of {_listed(names)} added up explain {guess.explained:.0%} of the squared error that the nearest "
+        f"differences of {listed(names)} added up explain {guess.explained:.0%} of the squared error that the nearest "
         f"variant leaves ({_named(first)}, mean |Δ| {first.mean:.2f})."
     )
     yield _stage_line(shards, shards.changed_stages(names[0])[0], guess)
-    yield _sure(measured, guess.first, "this sum came first", "")
+    yield sure(len(measured.keys), guess.first, "this sum came first", "")
     command = shards.command(_joined(guess))
     yield f"Next: make what it may be and match again; the right one agrees in every pixel:\n  {command}"
 
@@ -65,14 +64,14 @@ def _composed(shards: Shards, measured: Measured, ranking: Ranking, guess: Guess
 def _nearest(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[str]:
     first, *others = ranking.places
     following = f"; next: `{others[0].names[0]}`, {others[0].mean:.2f}" if others else ""
-    equal = f", every pixel of {first.same} of {_images(len(measured.keys))}" if first.same else ""
+    equal = f", every pixel of {first.same} of {counted(len(measured.keys))}" if first.same else ""
     yield f"Nearest: {_named(first)} (mean |Δ| {first.mean:.2f}{equal}{following}). No variant matches exactly."
     yield from _twins(shards, first)
     stage = _stage(shards, first)
     alike = sum(place.first for place in ranking.places if _stage(shards, place) == stage)
     yield _stage_line(shards, _stages(shards, first), ranking.guess)
-    more = f"; a variant that differs first at {stage}, in {_share(alike)}" if stage else ""
-    yield _sure(measured, first.first, f"`{first.names[0]}` came first", more)
+    more = f"; a variant that differs first at {stage}, in {percent(alike)}" if stage else ""
+    yield sure(len(measured.keys), first.first, f"`{first.names[0]}` came first", more)
     missing = [stage] if stage and not _all_there(shards, stage) else ["all"]
     command = shards.command([*_joined(ranking.guess), *missing])
     yield (
@@ -87,7 +86,7 @@ def _far(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[str]:
     yield f"No variant is near: even the nearest, {_named(first)} (mean |Δ| {first.mean:.2f}), is {what}."
     yield from _twins(shards, first)
     yield "Which stage differs first cannot be said: something else differs more than the variants do."
-    yield _sure(measured, first.first, f"`{first.names[0]}` came first", "")
+    yield sure(len(measured.keys), first.first, f"`{first.names[0]}` came first", "")
     config = shards.config
     yield (
         f"Next: check that the dump is the model's input for these files, not compressed, with the shards' geometry\n"
@@ -125,42 +124,17 @@ def _joined(guess: Guess | None) -> list[str]:
     return ["+".join(names) for names in _sums(guess)]
 
 
-def _sure(measured: Measured, share: float, event: str, more: str) -> str:
-    images = len(measured.keys)
-    if images == 1:
-        return "How sure: one image cannot say: dump 10 or more."
-    few = f" These are few images: dump {_FEW} or more." if images < _FEW else ""
-    return (
-        f"How sure: among the variants here, {event} in {_share(share)} of {RESAMPLES:,} resamples of the {images} "
-        f"images{more}. A method that is not here could be nearer.{few}"
-    )
-
-
 def _twins(shards: Shards, place: Place) -> Iterator[str]:
     """A line on variants that cannot be told apart here, where there are such."""
     if len(place.names) == 1:
         return
     everywhere = len({shards.variants[name].pixels_sha256 for name in place.names}) == 1
     where = "on all samples of the shards" if everywhere else "on these images, but not on all: dump more to part them"
-    yield f"{_listed(place.names)} are tied: they have the same pixels {where}."
+    yield f"{listed(place.names)} are tied: they have the same pixels {where}."
 
 
 def _named(place: Place) -> str:
     return " = ".join(f"`{name}`" for name in place.names)
-
-
-def _listed(names: Sequence[str]) -> str:
-    *most, last = [f"`{name}`" for name in names]
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image{'s' if count != 1 else ''}"
-
-
-def _share(share: float) -> str:
-    """A share as percent that says 100% or 0% only where it is all or nothing."""
-    return f"{share:.0%}" if share in (0, 1) else f"{min(max(share, 0.001), 0.999):.1%}"
 
 
 def _all_there(shards: Shards, stage: str) -> bool:

@@ -118,7 +118,7 @@ class Undo:
 
 def _array(path: Path) -> NDArray[Any]:
     try:
-        return _png(path) if path.suffix.lower() == ".png" else _npy(path)
+        return _png(path) if path.suffix.lower() == ".png" else read_npy(path)
     except UsageError:
         raise
     except Exception as error:  # a damaged file can raise anything
@@ -133,7 +133,8 @@ def _png(path: Path) -> NDArray[Any]:
         return np.asarray(image)
 
 
-def _npy(path: Path) -> NDArray[Any]:
+def read_npy(path: Path) -> NDArray[Any]:
+    """The numbers of an npy file. Raises UsageError where it is none, and whatever NumPy does where it is damaged."""
     with path.open("rb") as file:
         start = file.read(6)
     if start != b"\x93NUMPY":

@@ -71,7 +71,7 @@ def rank(shards: Shards, measured: Measured, seed: int) -> Ranking:
     """Rank the groups; deterministic for a seed."""
     resamples = np.concatenate(list(Bootstrap(RESAMPLES, seed).weights(len(measured.keys))))
     mean = measured.mean.mean(axis=0)
-    shares, nearest = _first(measured.mean, resamples), _first(measured.mean, np.eye(len(measured.keys)))
+    firsts, nearest = shares(measured.mean, resamples), shares(measured.mean, np.eye(len(measured.keys)))
     same = measured.same.sum(axis=0)
     # Equal pixels come first where means are equal too, and then the shards' order.
     order = sorted(range(len(mean)), key=lambda group: (mean[group], -same[group], group))
@@ -83,7 +83,7 @@ def rank(shards: Shards, measured: Measured, seed: int) -> Ranking:
             int(measured.peak[:, group].max()),
             int(same[group]),
             float(nearest[group]),
-            float(shares[group]),
+            float(firsts[group]),
         )
         for group in order
     ]
@@ -92,7 +92,7 @@ def rank(shards: Shards, measured: Measured, seed: int) -> Ranking:
     return Ranking(places, near, neighbour, guess)
 
 
-def _first(costs: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def shares(costs: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """In which share of the weightings each column of `costs` is least; equals share."""
     totals = weights @ costs
     least = totals <= totals.min(axis=1, keepdims=True) * (1 + 1e-9) + 1e-9
@@ -126,7 +126,7 @@ def _guess(shards: Shards, measured: Measured, resamples: NDArray[np.float64]) -
     if not order:
         return None
     names = [tuple(measured.groups[group].names[0] for group in sums[index]) for index in order[:_TRIED]]
-    first = _first(np.concatenate([added, alone], axis=1), resamples)
+    first = shares(np.concatenate([added, alone], axis=1), resamples)
     return Guess(tuple(names), 1 - float(total[order[0]]) / left, float(first[order[0]]))
 
 

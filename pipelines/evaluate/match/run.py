@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -27,17 +28,25 @@ _TURNS = "opencv_exif"
 
 
 def match(options: MatchOptions) -> int:
-    """Print which variant the dump is; the exit status, 0. Raises UsageError for a dump that cannot be compared."""
+    """Print which variant the device has; the exit status, 0. Raises UsageError for what cannot be compared."""
+    if options.dump is not None:
+        return _match_dump(options, options.dump)
+    from pipelines.evaluate.match.outputs import match_outputs  # a dump needs no model
+
+    return match_outputs(options)
+
+
+def _match_dump(options: MatchOptions, dump: Path) -> int:
     undo = Undo(options.channels, options.mean, options.std, options.scale, options.layout)
     undo.check()
     shards = open_shards(place_of(options.shards, "--shards"))
     known = dict(zip(*(shards.reference.table(c)[c].to_pylist() for c in ("key", "source_orientation")), strict=True))
-    files = find_files(options.dump, known.keys())
+    files = find_files(dump, known.keys())
     samples = shards.samples()
     shared = [key for key in samples.keys if key in files.by_key]
     if not shared:
         only = min(files.by_key)
-        raise UsageError(f"{options.dump} holds only samples that failed in some variant (as {only}): dump others")
+        raise UsageError(f"{dump} holds only samples that failed in some variant (as {only}): dump others")
     keys = spread(shared, _MOST)
     seen = look(((key, files.by_key[key]) for key in keys), undo)
     fitting = _fitting(shards, groups_of(shards, keys), seen, files)

@@ -42,18 +42,18 @@ def calibration(shards: Shards, model: Path, preprocessing: Preprocessing, count
     hashes = dict(zip(there["key"].to_pylist(), there["pixel_sha256"].to_pylist(), strict=True))
     if len(hashes) < (count or 1):
         raise too_few(count, len(hashes))
-    drawn = sorted(by_hash(hashes)[: count or CALIBRATION])
-    if len(drawn) < min(count or CALIBRATION, _FEW):
-        say(f"ranges of int8 are found on {len(drawn)} images only: on so few they are seldom those of the rest")
-    elif count is None and len(drawn) < CALIBRATION:
-        say(f"ranges of int8 are found on all {len(drawn)} images of the reference, where {CALIBRATION} are usual")
+    keys = by_hash(hashes)[: count or CALIBRATION]
+    if len(keys) < min(count or CALIBRATION, _FEW):
+        say(f"ranges of int8 are found on {len(keys)} images only: on so few they are seldom those of the rest")
+    elif count is None and len(keys) < CALIBRATION:
+        say(f"ranges of int8 are found on all {len(keys)} images of the reference, where {CALIBRATION} are usual")
     facts = {
         "reference": shards.reference.name,
         "shards": str(shards.reference.summary["config_sha256"]),
         "preprocessing": stated(preprocessing),
-        "images": [{"key": key, "pixel_sha256": hashes[key]} for key in drawn],
+        "images": [{"key": key, "pixel_sha256": hashes[key]} for key in sorted(keys)],
     }
-    return Images(lambda: batches(shards, shards.reference.name, frozenset(drawn), model, preprocessing), facts)
+    return Images(lambda: batches(shards, shards.reference.name, frozenset(keys), model, preprocessing), facts)
 
 
 def too_few(count: int | None, there: int) -> UsageError:

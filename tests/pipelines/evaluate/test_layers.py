@@ -123,7 +123,7 @@ def expected(reference: list[Array], noised: list[Array]) -> float:
 
 
 def options(shards: Path, model: Path, output: Path, *variants: str, images: int | None = COUNT) -> LayersOptions:
-    made = LayersOptions(shards, model, variants, images=images, output=str(output))
+    made = LayersOptions(str(shards), str(model), variants, images=images, output=str(output))
     return replace(made, noise=replace(made.noise, calibration=20))
 
 

@@ -188,6 +188,7 @@ def test_the_answer_does_not_depend_on_order_or_on_other_files(
     match(replace(as_bgr(tmp_path / "plain", stored["ffmpeg"]), shards=str(root)))
     plain = capsys.readouterr().out
     options = replace(as_bgr(tmp_path / "mixed", dict(reversed(stored["ffmpeg"].items()))), shards=str(root))
+    assert options.dump
     for name in ("a.png", "log.txt", "zebra.npy", ".DS_Store"):
         (options.dump / name).write_bytes(b"nothing of use")
     match(options)

@@ -1,0 +1,68 @@
+"""Which candidate the device is, and how sure that is: pure numbers, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.evaluate.match.outputs.trials import Candidate, Tried
+from pipelines.evaluate.match.rank import RESAMPLES, shares
+from pipelines.evaluate.statistics import Bootstrap
+
+
+class Place(NamedTuple):
+    """Candidates that put out the same on all images compared, the nearest to the device first.
+
+    `equal` and `close` count images, as `Apart` has them; `agrees` is a mean, None where it means nothing. `nearest` is
+    the share of images on which it is the nearest, `first` that of resamples.
+    """
+
+    candidates: tuple[Candidate, ...]
+    mean: float
+    peak: float
+    equal: int
+    close: int
+    agrees: float | None
+    nearest: float
+    first: float
+
+
+def rank(tried: Sequence[Tried], seed: int) -> list[Place]:
+    """The candidates by their mean distance; deterministic for a seed. Equal ones are in the order they are given."""
+    by_digest: dict[bytes, list[Tried]] = {}
+    for one in tried:
+        by_digest.setdefault(one.digest, []).append(one)
+    groups = list(by_digest.values())
+    means = np.array([[apart.mean for apart in own[0].apart] for own in groups]).T
+    images = len(means)
+    resamples = np.concatenate(list(Bootstrap(RESAMPLES, seed).weights(images)))
+    firsts, nearest = shares(means, resamples), shares(means, np.eye(images))
+    places = [_place(own, float(n), float(f)) for own, n, f in zip(groups, nearest, firsts, strict=True)]
+    return sorted(places, key=lambda place: (place.mean, -place.equal))
+
+
+def _place(own: Sequence[Tried], nearest: float, first: float) -> Place:
+    apart = own[0].apart
+    agrees = [one.agrees for one in apart if one.agrees is not None]
+    return Place(
+        tuple(one.candidate for one in own),
+        own[0].mean,
+        max(one.peak for one in apart),
+        sum(one.equal for one in apart),
+        sum(one.close for one in apart),
+        float(np.mean(agrees)) if agrees else None,
+        nearest,
+        first,
+    )
+
+
+def is_near(distance: float, others: Sequence[Tried]) -> bool:
+    """Whether the device is no farther from the first place than half of the `others` are, by their distance to it.
+
+    What is farther differs by more than the variants and noise that were tried do.
+    """
+    between: NDArray[np.float64] = np.array([one.mean for one in others if one.mean > 0])
+    return bool(len(between) and distance <= np.median(between))
