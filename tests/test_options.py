@@ -93,7 +93,7 @@ score.py layers
     --scale X
     --channels rgb|bgr
     --layout nchw|nhwc
-    --head yolox|nanodet
+    --head NAME
     --batch N
 verify.py
     PATH required
