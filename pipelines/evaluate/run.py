@@ -86,6 +86,7 @@ def _of_model(options: Options) -> Results | None:
 
 
 def _of_file(options: Options) -> Results | None:
+    """As `_of_model`, of a model that is a file."""
     from pipelines.evaluate.scored_model import ScoredModel
 
     with contextlib.closing(ScoredModel(options)) as model:

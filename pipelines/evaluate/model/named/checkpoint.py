@@ -16,10 +16,9 @@ from pipelines.evaluate.model.named.pytorch import required
 from pipelines.progress import say
 from pipelines.text import first_line
 
-# Where training scripts put the weights, the moving averages that they evaluate first; the last two are timm's names
-# in CheckpointSaver, the first two older ones, in the order of timm.models.load_state_dict.
+# Where training scripts put the weights, moving averages first, in the order of timm.models.load_state_dict.
 _HOLDERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-# What wrappers put before each name (DistributedDataParallel, torch.compile), as in timm.models.clean_state_dict.
+# What DistributedDataParallel and torch.compile put before each name, in either order (timm.models.clean_state_dict).
 _WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")
 _SHOWN = 3
 
