@@ -30,6 +30,7 @@ def build(name: str, checkpoint: Path | None) -> Built:
     if config is None or not config.num_classes:
         raise UsageError(f"--model timm:{name} has no classifier: it gives features, and nothing to score")
     full = f"timm:{config.architecture}.{config.tag}" if config.tag else f"timm:{name}"
+    stated, notes = preprocessing(name, config)
     if checkpoint is None:
         if not config.has_weights:
             raise UsageError(f"timm has no weights of {name}: give --checkpoint FILE")
@@ -43,8 +44,6 @@ def build(name: str, checkpoint: Path | None) -> Built:
             module = timm.create_model(name, num_classes=classes, exportable=True)
         load_weights(module, tensors, checkpoint)
         weights = str(checkpoint)
-    stated, notes = preprocessing(name, config)
-    if checkpoint is not None:
         notes = [f"{checkpoint.name} does not say how it wants its pixels: that is taken from {full}", *notes]
     labels = None
     if classes == CLASSES + 1:
@@ -74,10 +73,11 @@ def preprocessing(name: str, config: Any) -> tuple[dict[str, Any], list[str]]:
     """What timm says of a model, by the keys of a TOML, and notes. Raises UsageError where no shards suit it."""
     data = required("timm.data").resolve_data_config(pretrained_cfg=config.to_dict(), use_test_size=True)
     channels, height, width = data["input_size"]
-    if channels != 3 or height != width or data["crop_mode"] not in _GEOMETRIES:
+    # A share above 1 is a crop larger than the image, with something around it.
+    if channels != 3 or height != width or data["crop_mode"] not in _GEOMETRIES or data["crop_pct"] > 1:
         raise UsageError(
-            f"--model timm:{name} takes {width}x{height} pixels of {channels} channels, by {data['crop_mode']}, which "
-            "no classification shards are: export it to ONNX yourself"
+            f"--model timm:{name} takes {width}x{height} pixels of {channels} channels, by crop_mode "
+            f"{data['crop_mode']} and crop_pct {data['crop_pct']}, as no shards are: export it to ONNX yourself"
         )
     stated = {
         "mean": list(data["mean"]),

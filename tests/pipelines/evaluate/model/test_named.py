@@ -271,6 +271,7 @@ def test_torchvision_s_own_weights_are_loaded_as_weights_alone(tmp_path: Path, m
         ("timm:resnet18.a9_in1k", "did you mean resnet18.a"),
         ("timm:vit_base_patch16_dinov3", "has no classifier"),
         ("timm:vit_base_patch16_sapiens2.fb", "has no classifier"),
+        ("timm:volo_d4_448.sail_in1k", "crop_pct 1.15, as no shards are"),
         ("timm:test_maxvit", "timm has no weights of test_maxvit: give --checkpoint FILE"),
         ("torchvision:resnet51", "torchvision has no such classifier: did you mean resnet50"),
         ("torchvision:resnet50.V3", "resnet50 has the weights IMAGENET1K_V1, IMAGENET1K_V2, and no other"),
