@@ -199,6 +199,10 @@ class _Printable(io.TextIOBase):
     def isatty(self) -> bool:
         return self._stream.isatty()
 
+    @property
+    def closed(self) -> bool:
+        return self._stream.closed
+
 
 def exit_status(prog: str, work: Callable[[], int]) -> int:
     """Do the work; errors become a line on stderr and the exit status that stands for them."""
