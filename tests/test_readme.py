@@ -43,7 +43,14 @@ def test_the_table_holds_every_method() -> None:
 
 def test_every_name_in_the_text_exists() -> None:
     (commands,) = (action.choices for action in hub._parser()._actions if isinstance(action.choices, dict))
-    parsers = [generate._parser(), verify._parser(), score._parser(), score._match_parser(), *commands.values()]
+    parsers = [
+        generate._parser(),
+        verify._parser(),
+        score._parser(),
+        score._match_parser(),
+        score._layers_parser(),
+        *commands.values(),
+    ]
     options = {option for parser in parsers for action in parser._actions for option in action.option_strings}
     used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
     assert not used - options
@@ -55,7 +62,7 @@ def test_every_name_in_the_text_exists() -> None:
 def test_the_commands_parse() -> None:
     entries = [line.split() for block in blocks("sh") for line in block.splitlines() if ".py" in line]
     made = ["generate.py", "verify.py", "score.py", "generate.py", "generate.py"]
-    scored = [*["score.py"] * 3, "generate.py", "score.py"]
+    scored = [*["score.py"] * 3, "generate.py", *["score.py"] * 3]
     assert [script for _, script, *_ in entries] == [*made, *scored, *["hub.py"] * 4]
     for python, script, *words in entries:
         assert python == ".venv/bin/python"
@@ -65,6 +72,8 @@ def test_the_commands_parse() -> None:
         elif words[0] == "match":
             given = score._match_parser().parse_args(words[1:])
             assert given.dump or given.outputs
+        elif words[0] == "layers":
+            assert score._layers_parser().parse_args(words[1:]).variants == ("int8",)
         elif script == "hub.py":
             assert "ORG/noised-" in str(hub._parser().parse_args(words))
         elif script == "score.py":

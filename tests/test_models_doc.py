@@ -1,0 +1,50 @@
+"""docs/models.md says what there is."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from generators.registry import METHODS
+from pipelines.evaluate.model.heads import HEADS
+from pipelines.evaluate.model.named.export import TOLERANCE
+from pipelines.evaluate.model.pieces import _IMAGES
+from pipelines.evaluate.model.preprocessing import _KEYS
+from pipelines.evaluate.model.readers.boxes import refusal
+from tests import ROOT
+from tests.test_readme import README
+
+TEXT = (ROOT / "docs" / "models.md").read_text()
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading."""
+    table = TEXT[TEXT.index(f"## {heading}") :].split("\n| --- ", 1)[1].split("\n\n", 1)[0]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[1:]]
+
+
+def test_every_key_of_the_file_is_there_with_a_value_that_it_takes() -> None:
+    found: dict[str, str] = {}
+    for names, values, _ in rows("The file beside it"):
+        keys, examples = (re.findall(r"`(.+?)`", cell) for cell in (names, values))
+        found |= dict(zip(keys, examples, strict=True))
+    assert found.keys() == _KEYS.keys()
+    for key, example in found.items():
+        _KEYS[key](json.loads(example))
+
+
+def test_every_head_is_there_with_the_noise_that_applies() -> None:
+    found = {names.strip("`"): noise for names, _, noise in rows("Detectors")}
+    assert list(found) == list(HEADS)
+    boxes = [method for method in METHODS.values() if method.stage == "boxes"]
+    for head, said in found.items():
+        refused = [method.token for method in boxes if refusal(head, method.load_noise()())]
+        assert said == (f"not {', '.join(f'`{token}`' for token in refused)}" if refused else "all")
+    words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+    assert f"one of {words[len(HEADS)]} kinds" in README.replace("\n", " ")
+
+
+def test_the_figures_are_those_of_the_code() -> None:
+    text = TEXT.replace("\n", " ")
+    assert f"more than {TOLERANCE:.0e} of the largest".replace("e-04", "e-4") in text
+    assert f"a piece of {_IMAGES} images" in text
