@@ -73,7 +73,10 @@ class ScoredModel:
         if self._shards is None:
             pixels = self._required_maker().blank()
             inputs = fitting(session.input, self.preprocessing, pixels, self._kind.detects)
-            inputs.place("as they would be made", {}, pixels, inputs.batch(1)[0])
+            batch = inputs.batch(1)
+            inputs.place("as they would be made", {}, pixels, batch[0])
+            if not self._kind.detects:  # a head may have to see boxes
+                self._kind.reader(self.preprocessing, inputs, session.run(batch))
         calibrated = any(method.calibrated for variant in self.asked for method in variant.model)
         if calibrated and (self._options.noise.calibration or 1) > self._images():
             raise too_few(self._options.noise.calibration, self._images())

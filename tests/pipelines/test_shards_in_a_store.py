@@ -35,9 +35,9 @@ def small(tmp_path_factory: pytest.TempPathFactory, server: S3Server) -> Path:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory, server: S3Server) -> Path:
-    """Eight samples of 1.1 MB in two shards; in `bucket/large` as well."""
+    """Eight samples of 1.1 MB in two shards; in `bucket/heavy` as well."""
     folder = fuzzing.make(tmp_path_factory.mktemp("large"), samples=8, size=600, image_format="npy")
-    return put(folder, server, "bucket/large")
+    return put(folder, server, "bucket/heavy")
 
 
 def put(folder: Path, server: S3Server, path: str) -> Path:
@@ -144,10 +144,10 @@ def test_verify_takes_a_uri(server: S3Server, command: Command) -> None:
 
 def test_a_tar_is_fetched_once_to_be_checked(large: Path, proxy: BusyProxy) -> None:
     """As docs/scale.md counts: two tars of two blocks each, and their records."""
-    assert problems(place_of(proxy.server.uri("bucket/large/sample", proxy.address), "PATH")) == []
+    assert problems(place_of(proxy.server.uri("bucket/heavy/sample", proxy.address), "PATH")) == []
     asked = Counter((request[:4], request[-4:]) for request in proxy.requests if "/validation-" in request)
     assert asked == {("HEAD", ".tar"): 4, ("GET ", ".tar"): 4, ("HEAD", "json"): 8, ("GET ", "json"): 8}
-    sizes = {f"/bucket/large/sample/{path.relative_to(large).as_posix()}": path.stat().st_size for path in tars(large)}
+    sizes = {f"/bucket/heavy/sample/{path.relative_to(large).as_posix()}": path.stat().st_size for path in tars(large)}
     assert {path: count for path, count in proxy.sent.items() if path.endswith(".tar")} == sizes
 
 
@@ -157,10 +157,10 @@ def tars(folder: Path) -> list[Path]:
 
 def test_samples_that_are_not_wanted_are_not_fetched(large: Path, proxy: BusyProxy) -> None:
     disk = open_shards(large)
-    shards = open_shards(place_of(proxy.server.uri("bucket/large", proxy.address), "--shards"))
+    shards = open_shards(place_of(proxy.server.uri("bucket/heavy", proxy.address), "--shards"))
     name = shards.reference.name
     keys = shards.samples().keys
-    path, size = f"/bucket/large/sample/{name}/{tars(large)[0].name}", tars(large)[0].stat().st_size
+    path, size = f"/bucket/heavy/sample/{name}/{tars(large)[0].name}", tars(large)[0].stat().st_size
     assert size > 4 * 2**20
 
     def fetched(wanted: set[str] | None) -> int:

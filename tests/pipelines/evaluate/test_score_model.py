@@ -346,6 +346,7 @@ def test_what_is_there_decides_what_is_made_beside_it(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--model", "few.onnx"], "the model has 10 classes, less a class_offset of 0, where ImageNet has 1,000"),
         (["--size", "50"], "the model takes 48x48 pixels and the shards have 50x50 (as they would be made)"),
         (["--head", "yolox"], 'head = "yolox" is for COCO shards'),
         (["--model", "text.onnx"], "is no ONNX model"),
@@ -358,7 +359,12 @@ def test_what_a_model_does_not_take_is_refused_before_shards_are_made(
     for axis, length in ((2, 48), (3, 48)):
         model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = length
     onnx.save(model, tmp_path / "fixed.onnx")
-    for name in ("fixed", "text"):
+    few = onnx.load(world / "net.onnx")
+    (weights,) = (own for own in few.graph.initializer if own.name == "w3")
+    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights)[:10], "w3"))
+    few.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 10
+    onnx.save(few, tmp_path / "few.onnx")
+    for name in ("fixed", "text", "few"):
         (tmp_path / f"{name}.toml").write_text(TOML)
     (tmp_path / "text.onnx").write_text("no model at all\n" * 9)
     given = words_for(world, tmp_path / "new", "opencv")
