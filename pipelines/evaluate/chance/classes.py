@@ -48,13 +48,18 @@ def doubt(predicted: Classes, labels: Classes, given: Given) -> str:
     able = _able(predicted, labels, given)
     predicted, labels = predicted[able], labels[able]
     hits, count, chance = _hits(predicted, labels), len(labels), _chance(predicted, labels)
-    if not _is_near(hits, count, chance) or not is_low(hits, count, chance):
+    followed = _followed(predicted, labels) if _TIMES * hits < count else 0.0
+    if followed * count > _TIMES * hits:
+        return f"Only {hits / count:.1%} of the reference's images are right. {_by_other_numbers(followed, given)}"
+    if not _is_near(hits, labels, chance) or not is_low(hits, count, chance):
         return ""
     return f"{_fact(hits, count, chance)}. {_causes(predicted, labels, given)}"
 
 
-def _is_near(hits: int, count: int, chance: float) -> bool:
-    return hits <= _NEAR * count or not is_above(hits, count, chance)
+def _is_near(hits: int, labels: Classes, chance: float) -> bool:
+    """Whether no more are right than one class that has the right number by accident would be."""
+    one = min(_FAR, 1 / max(1, len(np.unique(labels))))
+    return hits <= _NEAR * len(labels) or not is_above(hits, len(labels), max(chance, one))
 
 
 def _hits(predicted: Classes, labels: Classes) -> int:
@@ -68,7 +73,7 @@ def _chance(predicted: Classes, labels: Classes) -> float:
     """
     if not len(labels):
         return 0.0
-    said, true = (np.bincount(numbers[numbers >= 0], minlength=CLASSES) for numbers in (predicted, labels))
+    said, true = (np.bincount(numbers[numbers >= 0], minlength=CLASSES + 1) for numbers in (predicted, labels))
     by_lot = float(said @ true) / len(labels) ** 2
     return min(by_lot, 1 / max(1, int(np.count_nonzero(said + true))))
 
@@ -122,7 +127,7 @@ def _explained(predicted: Classes, labels: Classes, given: Given) -> str:
             if moved > best and is_far_above(moved, count, max(hits / count, _chance(read, true))):
                 best, found = moved, explain(order.name, moved / count, given)
     chance = _chance(predicted, labels)
-    if _is_near(hits, count, chance):
+    if _is_near(hits, labels, chance):
         return f"{_fact(hits, count, chance)}; {found}" if found else ""
     return f"Only {hits / count:.1%} of the reference's images are right, {found}" if found else ""
 
@@ -142,20 +147,12 @@ def _of_labels(order: str, share: float, given: Given) -> str:
 
 
 def _causes(predicted: Classes, labels: Classes, given: Given) -> str:
-    """What may be wrong, as far as the predictions tell."""
+    """What may be wrong, where predictions do not go with the labels."""
     most, share = _most(predicted)
     if share > _ALL_ONE:
         return (
             f"{share:.0%} of the predictions are class {most}; usual causes: {given.pixels()}, or a model without "
             "weights"
-        )
-    followed = _followed(predicted, labels)
-    if followed:
-        order = given.with_flags("the model's classes", ["class-labels"])
-        return (
-            f"Predictions go with the labels, but by other numbers ({followed:.0%} are right where each class is read "
-            f"as the label that it mostly goes with): the labels that the shards were made with, or {order}, are in "
-            f"another order; {_SORTED}"
         )
     others = "" if given.model else "predictions of other images (keys in another order than the images were read in), "
     return (
@@ -164,12 +161,23 @@ def _causes(predicted: Classes, labels: Classes, given: Given) -> str:
     )
 
 
+def _by_other_numbers(followed: float, given: Given) -> str:
+    order = given.with_flags("the model's classes", ["class-labels"])
+    return (
+        f"Predictions go with the labels, but by other numbers ({followed:.0%} are right where each class is read as "
+        f"the label that it mostly goes with): the labels that the shards were made with, or {order}, are in another "
+        f"order; {_SORTED}"
+    )
+
+
 def _followed(predicted: Classes, labels: Classes) -> float:
     """The share of every other image that is right where each class is read as the label that it mostly goes with in
-    the rest; 0 where that is no more than a guess at the commonest label.
+    the rest; 0 where that is no more than a guess at the commonest label, or most classes are never named.
     """
+    if len(labels) < 2 or len(np.unique(predicted)) < _AS_MANY * len(np.unique(labels)):
+        return 0.0
     learned, tried = slice(0, None, 2), slice(1, None, 2)
-    together = np.zeros((CLASSES, CLASSES), np.int64)
+    together = np.zeros((CLASSES + 1, CLASSES), np.int64)
     np.add.at(together, (predicted[learned], labels[learned]), 1)
     known = together.any(axis=1)
     read = np.where(known, together.argmax(axis=1), -1)[predicted[tried]]
