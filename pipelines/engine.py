@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -27,6 +26,7 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipelines import joining
 from pipelines.errors import RunError, SysNoiseError, UsageError
 from pipelines.progress import say
 from pipelines.text import first_line
@@ -104,10 +104,10 @@ def _look(look: Callable[..., str | None], *words: Any) -> str | None:
 
 
 def start(address: str | None, workers: int | None) -> None:
-    """Start or join Ray. Raises RunError where that fails."""
+    """Start or join Ray. Raises RunError where that fails, and UsageError for a wrong address or token."""
     if ray.is_initialized():
         return
-    if address is None:
+    if address in (None, "local"):
         try:
             ray.init(
                 address="local",
@@ -120,24 +120,13 @@ def start(address: str | None, workers: int | None) -> None:
         except Exception as error:  # what can be wrong with a machine is without end
             raise RunError(f"Ray did not start ({first_line(error)})") from None
         return
-    _probe(address)
+    joining.check(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # as above
-        raise RunError(
-            f"no Ray cluster at {address} ({first_line(error)}): is it up, and RAY_AUTH_TOKEN its token?"
-        ) from None
-
-
-def _probe(address: str) -> None:
-    """Raises RunError where nothing listens at `HOST:PORT`: Ray itself would try for minutes before it says so."""
-    host, _, port = address.rpartition(":")
-    if "://" in address or not port.isdecimal():
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        raise RunError(f"no Ray cluster at {address} ({error.strerror or error}): is it up?") from None
+        if "Version mismatch" in str(error):
+            raise UsageError(f"the cluster at {address} is another: {' '.join(str(error).split())}") from None
+        raise RunError(f"no Ray cluster at {address} ({first_line(error)}): is it up?") from None
 
 
 def gpus() -> int:

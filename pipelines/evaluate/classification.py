@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
+from pipelines.evaluate.chance import classes as chance
+from pipelines.evaluate.chance.given import Given
 from pipelines.evaluate.predictions import read_classes
 from pipelines.evaluate.shards import Samples, Shards
 from pipelines.evaluate.statistics import Comparison, paired_proportions
@@ -28,11 +30,14 @@ class Classification(OnShards):
     metric = "top1"
     counted = "images"
 
-    def __init__(self, shards: Shards, reference: Path, offset: int = 0) -> None:
+    def __init__(self, shards: Shards, reference: Path, offset: int = 0, given: Given | None = None) -> None:
         self._shards = shards
         self._offset = offset
+        self._given = given or Given(offset=offset)
         self._samples = labelled(shards)
-        self._reference = self._hits(self._classes(shards.reference.name, reference))
+        classes = self._classes(shards.reference.name, reference)
+        self._reference = self._hits(classes)
+        self._doubt = chance.doubt(classes[:, 0], self._samples.labels, self._given)
 
     @property
     def keys(self) -> list[str]:
@@ -46,7 +51,8 @@ class Classification(OnShards):
         if hits.five is not None:
             figures["top5"] = float(hits.five.mean())
         comparison = paired_proportions(int(lost.sum()), gained, len(lost))
-        return Score(figures, comparison, lost, gained, hits.first)
+        doubt = self._doubt if variant == self._shards.reference.name else ""
+        return Score(figures, comparison, lost, gained, hits.first, doubt=doubt)
 
     def between(self, better: Score, worse: Score) -> Comparison:
         lost, gained = better.basis & ~worse.basis, worse.basis & ~better.basis
@@ -57,7 +63,7 @@ class Classification(OnShards):
         there = self._shards.variants[variant].keys()
         place = {key: index for index, key in enumerate(there)}
         classes = read_classes(path, there, self._offset)[[place[key] for key in self._samples.keys]]
-        _check_shift(path, classes[:, 0], self._samples.labels)
+        _check_shift(path, classes[:, 0], self._samples.labels, self._given)
         return classes
 
     def _hits(self, classes: NDArray[np.int64]) -> _Hits:
@@ -73,7 +79,7 @@ def labelled(shards: Shards) -> Samples:
     return samples
 
 
-def _check_shift(path: Path, classes: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
+def _check_shift(path: Path, classes: NDArray[np.int64], labels: NDArray[np.int64], given: Given) -> None:
     """Raises UsageError where predictions are far better with 1 taken off or added: another class space."""
     as_is = float((classes == labels).mean())
     for shift in (1, -1):
@@ -81,5 +87,5 @@ def _check_shift(path: Path, classes: NDArray[np.int64], labels: NDArray[np.int6
         if moved > 0.1 + 2 * as_is:
             raise UsageError(
                 f"{path}: top-1 is {as_is:.1%}, but {moved:.1%} with {'1 taken off' if shift > 0 else '1 added to'} "
-                f"every class: the class space is off by one; give --class-offset {shift}"
+                f"every class: the class space is off by one; {given.shifted(shift)}"
             )

@@ -7,7 +7,6 @@ looks whole is whole.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from generators.variant import Variant, VariantError, parse
 from pipelines.errors import UsageError
+from pipelines.evaluate.printed import ElidedError, numbers
 from pipelines.evaluate.shards import Shards
 from pipelines.text import first_line
 
@@ -181,10 +181,18 @@ def _read(path: Path) -> Iterator[pa.RecordBatch]:
         yield from pq.ParquetFile(path, pre_buffer=False, buffer_size=_PAGE).iter_batches(batch_size=1024)
     elif path.suffix.lower() == ".csv":
         convert = pyarrow.csv.ConvertOptions(column_types=text)
-        yield from pyarrow.csv.open_csv(path, pyarrow.csv.ReadOptions(block_size=_BLOCK), convert_options=convert)
+        parse_options = pyarrow.csv.ParseOptions(newlines_in_values=_has_broken_lines(path))
+        yield from pyarrow.csv.open_csv(path, pyarrow.csv.ReadOptions(block_size=_BLOCK), parse_options, convert)
     else:
-        parse_options = pyarrow.json.ParseOptions(explicit_schema=pa.schema(text))
-        yield from pyarrow.json.open_json(path, pyarrow.json.ReadOptions(block_size=_BLOCK), parse_options)
+        schema = pyarrow.json.ParseOptions(explicit_schema=pa.schema(text))
+        yield from pyarrow.json.open_json(path, pyarrow.json.ReadOptions(block_size=_BLOCK), schema)
+
+
+def _has_broken_lines(path: Path) -> bool:
+    """Whether values of a CSV go over several lines, as long arrays are printed: to look out for it takes time."""
+    with open(path, "rb") as file:
+        lines = file.read(_PAGE).splitlines()
+    return any(line.count(b'"') % 2 for line in lines[:-1])
 
 
 def _classes(path: Path, batch: pa.RecordBatch, offset: int) -> NDArray[np.int64]:
@@ -199,7 +207,7 @@ def _classes(path: Path, batch: pa.RecordBatch, offset: int) -> NDArray[np.int64
             raise UsageError(f"{path}: top5 has {classes.shape[1]} classes a row, not 5")
         _check_top5(path, batch, classes)
     elif "pred" in columns:
-        classes = _integers(path, batch.column("pred").to_numpy(zero_copy_only=False)[:, None], "pred")
+        classes = _integers(path, _column(path, batch, "pred")[:, None], "pred")
     else:
         raise UsageError(f"{path} has none of the columns `pred`, `top5` and `scores`: it has {', '.join(columns[:5])}")
     classes = classes - offset
@@ -220,7 +228,7 @@ def _check_top5(path: Path, batch: pa.RecordBatch, classes: NDArray[np.int64]) -
     if twice:
         raise UsageError(f"{path}: {twice:,} rows of `top5` name a class twice")
     if "pred" in batch.schema.names:
-        first = _integers(path, batch.column("pred").to_numpy(zero_copy_only=False), "pred")
+        first = _integers(path, _column(path, batch, "pred"), "pred")
         other = np.count_nonzero(first != classes[:, 0])
         if other:
             raise UsageError(f"{path}: in {other:,} rows `pred` is not the first of `top5`")
@@ -238,23 +246,40 @@ def _integers(path: Path, values: NDArray[np.generic], column: str) -> NDArray[n
 
 
 def _matrix(path: Path, batch: pa.RecordBatch, name: str) -> NDArray[np.generic]:
-    """A column of lists (or, as CSV has it, of text: `1 2 3` or `[1, 2, 3]`) as an array of shape (rows, length)."""
+    """A column of lists (or, as CSV has it, of text: `1 2 3`, or as arrays are printed) as an array of shape (rows,
+    length).
+    """
     column = batch.column(name)
     if column.null_count:
         raise UsageError(f"{path}: {column.null_count:,} rows have no `{name}`")
     try:
         if pa.types.is_string(column.type):
-            return np.array([json.loads(f"[{','.join(_words(text))}]") for text in column.to_pylist()])
+            found = np.array([numbers(text) for text in column.to_pylist()])
+            if found.dtype.kind not in "if":
+                raise ValueError("not of numbers")
+            return found
         if len(pc.list_value_length(column).unique()) != 1:
             raise ValueError("of several lengths")
         flat = column.flatten().to_numpy(zero_copy_only=False)
         return np.asarray(flat.reshape(len(column), -1))
+    except ElidedError:
+        raise UsageError(
+            f"{path}: `{name}` has arrays that were printed with `...` in place of their middle: write them whole, as "
+            "`row.tolist()`, or Parquet"
+        ) from None
     except (ValueError, pa.ArrowException):
         raise UsageError(f"{path}: `{name}` must be a list of the same length in every row") from None
 
 
-def _words(text: str) -> list[str]:
-    return ["NaN" if word.lower() == "nan" else word for word in text.strip("[]() ").replace(",", " ").split()]
+def _column(path: Path, batch: pa.RecordBatch, name: str) -> NDArray[np.generic]:
+    """A column of numbers, which CSV may have as they are printed, as an array of shape (rows,)."""
+    column = batch.column(name)
+    if pa.types.is_string(column.type) and not column.null_count:
+        try:
+            return np.array([number for text in column.to_pylist() for (number,) in [numbers(text)]])
+        except ValueError:  # which one it is, is said of the column as it is
+            pass
+    return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
 def _scores(path: Path, batch: pa.RecordBatch, numbered: Sequence[str]) -> NDArray[np.float64]:
@@ -263,8 +288,10 @@ def _scores(path: Path, batch: pa.RecordBatch, numbered: Sequence[str]) -> NDArr
     ordered = sorted(numbered, key=int)
     if [int(name) for name in ordered] != list(range(len(ordered))):
         raise UsageError(f"{path}: the score columns are not 0 to {len(ordered) - 1} without a gap")
-    columns = [batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in ordered]
-    return np.stack(columns, axis=1)
+    try:
+        return np.stack([_column(path, batch, name).astype(np.float64) for name in ordered], axis=1)
+    except (TypeError, ValueError):
+        raise UsageError(f"{path}: the score columns hold something else than numbers") from None
 
 
 def _best(path: Path, batch: pa.RecordBatch, scores: NDArray[np.float64], offset: int) -> NDArray[np.int64]:

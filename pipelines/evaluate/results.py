@@ -84,7 +84,8 @@ class Results:
 
     `steps` has the worst stage first, `paper_steps` is in the paper's order, and `combined` is the last of these, None
     while any is missing. `not_applicable` has the reason for each variant that has no score. `missing` are the variants
-    that steps need predictions of, and `commands` make what these need.
+    that steps need predictions of, and `commands` make what these need. `doubt` says why no figure can be believed;
+    it is empty where they can.
     """
 
     model: str
@@ -106,6 +107,7 @@ class Results:
     advice: Sequence[Advice]
     alike: Sequence[Sequence[str]]
     notes: Sequence[str]
+    doubt: str
 
     def line(self, name: str) -> Line:
         """A variant's line."""
@@ -163,6 +165,7 @@ def compare(
             *_contradictions(lines),
             *_nothing_changed(lines),
         ],
+        doubt=scores[base].doubt,
     )
 
 
@@ -270,7 +273,7 @@ def as_json(results: Results) -> dict[str, Any]:
         },
         "advice": [asdict(advice) for advice in results.advice],
         "same_pixels": [list(group) for group in results.alike],
-        "notes": list(results.notes),
+        "notes": [*filter(None, [results.doubt]), *results.notes],
     }
 
 

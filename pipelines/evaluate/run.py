@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from generators.variant import parse
 from manifests.schema import CLASSIFIED
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate import predictions
 from pipelines.evaluate.asked import asked_variants
+from pipelines.evaluate.chance.given import Given
 from pipelines.evaluate.classification import Classification, labelled
 from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
 from pipelines.evaluate.options import Options
@@ -31,6 +33,9 @@ from pipelines.evaluate.task import Task
 from pipelines.files import replacing
 from pipelines.progress import say
 from pipelines.store import place_of
+
+if TYPE_CHECKING:
+    from pipelines.evaluate.model.preprocessing import Preprocessing
 
 RESAMPLES = 2000
 # So many resamples for each variant of a large table leave room for Holm's correction: 2 m / (50 m) < 0.05.
@@ -70,7 +75,7 @@ def _of_predictions(options: Options) -> Results:
     paths = {name: path for name, path in found.items() if name in wanted.variants}
     # Samples that fail in a variant which nobody scores are no reason to leave them out.
     shards = wanted.only(paths)
-    scores = Scores(partial(_task, options, len(paths)))
+    scores = Scores(partial(_task, options, len(paths), Given(offset=options.class_offset or 0)))
     scores.add(shards, paths)
     return scores.results(_name(options), shards, paths, Unscored(), _unscored(wanted, paths))
 
@@ -105,7 +110,7 @@ def _of_file(options: Options) -> Results | None:
         if model.dataset in CLASSIFIED:
             labelled(model.wanted)
         model.extend(model.asked)
-        scores = Scores(partial(_task, options, model.most))
+        scores = Scores(partial(_task, options, model.most, _given(options, model.preprocessing)))
         while True:
             shards, paths = model.scored, model.paths
             scores.add(shards, paths)
@@ -152,23 +157,31 @@ def _suffixes(dataset: str) -> tuple[str, ...]:
     return (".json",) if dataset == "coco" else ()
 
 
-def _task(options: Options, variants: int, shards: Shards, reference: Path) -> Task:
+def _given(options: Options, preprocessing: Preprocessing) -> Given:
+    """What was said of a model, and what it knows: all of ImageNet's classes where nothing else is said."""
+    stated = {name.replace("_", "-") for name in options.preprocessing} - {"labels"}
+    labels = preprocessing.labels
+    classes = range(predictions.CLASSES) if labels is None else (label for label in labels if label >= 0)
+    stated |= {"class-labels"} if labels is not None else set()
+    return Given(True, frozenset(stated), preprocessing.class_offset, frozenset(classes))
+
+
+def _task(options: Options, variants: int, given: Given, shards: Shards, reference: Path) -> Task:
     """What scores variants of these shards, of which there are at most so many."""
     # A model's own predictions are in the dataset's classes already, whole, and in source pixels.
-    given = options.model is None
     if shards.dataset in CLASSIFIED:
-        return Classification(shards, reference, options.class_offset or 0 if given else 0)
+        return Classification(shards, reference, 0 if given.model else given.offset, given)
     annotations = _annotations(options, shards)
     resamples = options.resamples or max(RESAMPLES, _RESAMPLES_A_VARIANT * variants)
     if 2 * (variants - 1) / (resamples + 1) >= 0.05:
         say(f"{resamples:,} resamples are too few for any of {variants - 1} differences to be found more than chance")
     bootstrap = Bootstrap(resamples, options.seed or 0)
     if annotations is None:
-        return Segmentation(shards, reference, bootstrap)
+        return Segmentation(shards, reference, bootstrap, given)
     reading = Reading(allow_empty=True)
-    if given:
+    if not given.model:
         reading = Reading(options.boxes or "source", options.allow_empty, options.iou_type or "bbox")
-    return Detection(shards, reference, annotations, reading, bootstrap)
+    return Detection(shards, reference, annotations, reading, bootstrap, given)
 
 
 def _name(options: Options) -> str:

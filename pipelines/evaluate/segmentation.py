@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.errors import UsageError
+from pipelines.evaluate.chance import maps as chance
+from pipelines.evaluate.chance.given import Given
 from pipelines.evaluate.predictions import label_map_paths
 from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap, Comparison, paired_bootstrap
@@ -56,20 +58,22 @@ class Segmentation(OnShards):
     metric = "miou"
     counted = "pixels"
 
-    def __init__(self, shards: Shards, reference: Path, bootstrap: Bootstrap) -> None:
+    def __init__(self, shards: Shards, reference: Path, bootstrap: Bootstrap, given: Given | None = None) -> None:
         self._shards = shards
         self._bootstrap = bootstrap
         self._reference = reference
         self._keys = shards.samples().keys
         if not self._keys:
             raise UsageError(f"no sample in {shards.root} is there in every variant: nothing can be compared")
-        counts = _stack(
-            [_count(truth, predicted) for truth, predicted, _ in self._triples(shards.reference.name, reference)]
+        confusion = np.stack(
+            [_confusion(truth, predicted) for truth, predicted, _ in self._triples(shards.reference.name, reference)]
         )
+        counts = _Counts(confusion.diagonal(axis1=1, axis2=2), confusion.sum(axis=1), confusion.sum(axis=2))
         if not counts.true.any():
             raise UsageError(f"every pixel of the label maps in {shards.root} is ignored: nothing can be scored")
         self._value = float(_miou(counts, np.ones((1, len(self._keys))))[0])
         self._resampled = self._resample(counts)
+        self._doubt = chance.doubt(confusion, given or Given())
 
     @property
     def keys(self) -> list[str]:
@@ -89,7 +93,9 @@ class Segmentation(OnShards):
         resampled = self._resample(stacked)
         comparison = paired_bootstrap(self._value - value, self._resampled - resampled)
         by_class = {name: float(iou) for name, iou in zip(NAMES, classes[0], strict=True) if np.isfinite(iou)}
-        return Score({"miou": value}, comparison, np.array(lost, np.int64), gained, resampled, by_class=by_class)
+        doubt = self._doubt if variant == self._shards.reference.name else ""
+        counted = np.array(lost, np.int64)
+        return Score({"miou": value}, comparison, counted, gained, resampled, by_class=by_class, doubt=doubt)
 
     def between(self, better: Score, worse: Score) -> Comparison:
         return paired_bootstrap(better.figures["miou"] - worse.figures["miou"], better.basis - worse.basis)
@@ -127,6 +133,13 @@ def _read(path: Path, truth: LabelMap) -> LabelMap:
             f"{classes[classes >= CLASSES][0]}): predictions are Cityscapes' 19 train ids, not its label ids"
         )
     return classes
+
+
+def _confusion(truth: LabelMap, predicted: LabelMap) -> NDArray[np.int64]:
+    """How many pixels are of each class, and predicted as each: shape (19, 19); ignored ones count nowhere."""
+    valid = truth != IGNORED
+    pairs = truth[valid].astype(np.int16) * CLASSES + predicted[valid]
+    return np.bincount(pairs, minlength=CLASSES**2).reshape(CLASSES, CLASSES).astype(np.int64)
 
 
 def _count(truth: LabelMap, predicted: LabelMap) -> _Counts:

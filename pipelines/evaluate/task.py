@@ -24,7 +24,8 @@ class Score(NamedTuple):
     `figures` are shares (0 to 1) by name, the metric first. `lost` counts for each sample what is right in the
     reference's predictions alone (int64 of shape (samples,)), `gained` what is right in the variant's alone, in all.
     `basis` is what two variants are compared by, which is the task's to know. `notes` are lines for the user.
-    `by_class` has the metric's share of each class, by name, where the metric is a mean over classes.
+    `by_class` has the metric's share of each class, by name, where the metric is a mean over classes. `doubt` says, of
+    the reference, why no figure can be believed; it is empty where they can.
     """
 
     figures: Mapping[str, float]
@@ -34,6 +35,7 @@ class Score(NamedTuple):
     basis: NDArray[Any]
     notes: tuple[str, ...] = ()
     by_class: Mapping[str, float] = MappingProxyType({})
+    doubt: str = ""
 
 
 class OnShards:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from manifests.schema import TABLE
 from pipelines.errors import RunError, UsageError
+from pipelines.evaluate.chance import boxes as chance
+from pipelines.evaluate.chance.given import Given
 from pipelines.evaluate.detection.annotations import Annotations, boxes_of, masks_of
 from pipelines.evaluate.detection.masks import Place
-from pipelines.evaluate.detection.matching import Matches, match
+from pipelines.evaluate.detection.matching import Detections, Matches, match
 from pipelines.evaluate.detection.precision import Precision
 from pipelines.evaluate.detection.results import Known, Reading, read_results, repeated
 from pipelines.evaluate.shards import Shards
@@ -44,7 +46,13 @@ class Detection(OnShards):
     counted = "objects"
 
     def __init__(
-        self, shards: Shards, reference: Path, annotations: Annotations, reading: Reading, bootstrap: Bootstrap
+        self,
+        shards: Shards,
+        reference: Path,
+        annotations: Annotations,
+        reading: Reading,
+        bootstrap: Bootstrap,
+        given: Given | None = None,
     ) -> None:
         self.iou_type = reading.iou_type
         self._shards = shards
@@ -58,7 +66,9 @@ class Detection(OnShards):
         self._reading = reading
         self._bootstrap = bootstrap
         self._path = reference
-        self._reference = self._evaluated(shards.reference.name, reference)
+        detections = read_results(reference, self._known(shards.reference.name), reading)
+        self._reference = self._evaluated(detections)
+        self._doubt = self._doubted(detections, given or Given())
 
     @property
     def keys(self) -> list[str]:
@@ -68,26 +78,40 @@ class Detection(OnShards):
         theirs = self._reference
         # Variants with the same pixels have the same file, as a rule.
         same = self._reading.boxes == "source" and filecmp.cmp(path, self._path, shallow=False)
-        mine = theirs if same else self._evaluated(variant, path)
+        mine = theirs if same else self._evaluated(read_results(path, self._known(variant), self._reading))
         self._check_whole(path, mine.images)
         comparison = paired_bootstrap(theirs.value - mine.value, theirs.resampled - mine.resampled)
         images, found, was_found = mine.matches.object_image, mine.matches.found, theirs.matches.found
         lost = np.zeros(len(self._ids), np.int64)
         lost[self._by_id] = np.bincount(images[was_found & ~found], minlength=len(self._ids))
         gained = int(np.count_nonzero(found & ~was_found))
-        return Score({"map": mine.value}, comparison, lost, gained, mine.resampled, tuple(self._notes(path, mine)))
+        doubt = self._doubt if variant == self._shards.reference.name else ""
+        notes = tuple(self._notes(path, mine))
+        return Score({"map": mine.value}, comparison, lost, gained, mine.resampled, notes, doubt=doubt)
 
     def between(self, better: Score, worse: Score) -> Comparison:
         return paired_bootstrap(better.figures["map"] - worse.figures["map"], better.basis - worse.basis)
 
-    def _evaluated(self, variant: str, path: Path) -> _Evaluated:
-        detections = read_results(path, self._known(variant), self._reading)
+    def _evaluated(self, detections: Detections) -> _Evaluated:
         matches = match(self._objects, detections, len(self._annotations.coco.cats))
         precision, count = Precision(matches.categories, len(self._ids)), len(self._ids)
         resampled = self._bootstrap.values(lambda weights: precision.mean(weights[:, self._by_id]), count)
         value = float(precision.mean(np.ones((1, count)))[0])
         images = frozenset(self._ids[place] for place in np.unique(detections.image))
         return _Evaluated(matches, value, resampled, images, repeated(detections))
+
+    def _doubted(self, detections: Detections, given: Given) -> str:
+        value = self._reference.value
+        if value >= chance.LOW:  # or where the shards' pixels lie would be looked up in vain
+            return ""
+        frame = None
+        if self.iou_type == "bbox" and not given.model:
+            places = self._places(self._shards.reference.name)
+            crop, scale = (np.array([getattr(places[n], name) for n in self._ids]) for name in ("crop", "scale"))
+            frame = chance.Frame(crop, scale, shard=self._reading.boxes == "shard")
+        categories = sorted(self._annotations.coco.cats)
+        scored = chance.Scored(self._objects, detections, categories, len(self._ids), frame)
+        return chance.doubt(scored, value, given)
 
     def _known(self, variant: str) -> Known:
         coco = self._annotations.coco

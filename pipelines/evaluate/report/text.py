@@ -32,7 +32,8 @@ def terminal(results: Results, folder: str) -> str:
     lines += [words.chain(results, *one) for one in words.chains(results)]
     lines += [*_wanting(results)]
     lines += [f"Does not apply: {names} ({reason})." for names, reason in words.not_applicable(results)]
-    lines += [*words.remarks(results), "", words.verdict(results), ""]
+    lines += [*words.remarks(results), ""]
+    lines += [*filter(None, [results.doubt]), words.verdict(results), ""]
     lines += [_advice(results, library, found) for library, found in words.advice(results).items()]
     return "\n".join([*lines, f"Report: {folder}/report.html"])
 
@@ -107,7 +108,8 @@ def _cost(results: Results, one: Advice) -> str:
 
 def markdown(results: Results) -> str:
     """`report.md`: the paper's row, the table of all variants, the steps, and what to do about it."""
-    lines = [*_paper_markdown(results), "", _escaped(words.verdict(results)), "", *_table_markdown(results), ""]
+    lines = [*_doubt_markdown(results), *_paper_markdown(results), "", _escaped(words.verdict(results)), ""]
+    lines += [*_table_markdown(results), ""]
     lines += _classes_markdown(results)
     lines += _steps_markdown(results)
     lines += _advice_markdown(results)
@@ -117,6 +119,11 @@ def markdown(results: Results) -> str:
         lines.append("")
     lines += [f"- {_escaped(text)}" for text in words.remarks(results)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _doubt_markdown(results: Results) -> Iterator[str]:
+    if results.doubt:
+        yield from (f"**{_escaped(results.doubt)}**", "")
 
 
 def _paper_markdown(results: Results) -> Iterator[str]:

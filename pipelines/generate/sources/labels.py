@@ -33,6 +33,11 @@ def label_by_synset() -> Mapping[str, int]:
     return {synset: label for label, synset in enumerate(sorted(_by_id()))}
 
 
+def labels_by_id() -> tuple[int, ...]:
+    """The label of each ILSVRC2012_ID of the devkit, from 1 on."""
+    return tuple(label_by_synset()[synset] for synset in _by_id())
+
+
 @dataclass(frozen=True)
 class LabelList:
     """Labels for files: by key (the file's stem), or by the number in an official validation file's name."""
