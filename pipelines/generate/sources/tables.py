@@ -62,6 +62,8 @@ def read_table(lines: Sequence[str], is_synset: Test, is_number: Test) -> list[E
         header, body = _header_and_body(rows, is_label)
         valid = Counter(at for row in body for at, cell in enumerate(row.cells[:width]) if is_label(cell))
         fit = [at for at in range(width) if 2 * valid[at] > len(body)]
+        if fit == [0] and not header and is_label((body[0].cells[1].split() or [""])[-1]):
+            continue  # a list of words, with a name that has a comma: `1,2.JPEG 65`
         if fit:
             synsets = [at for at in fit if any(is_synset(word) for word in _at(body[0].cells, at).split())]
             label = _label_column(header, fit, synsets, width)
