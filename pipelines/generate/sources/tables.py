@@ -55,9 +55,11 @@ def read_table(lines: Sequence[str], is_synset: Test, is_number: Test) -> list[E
         return is_synset(first) or (is_number(first) and (not boxes or len(boxes) % BOXED == BOXED - 1))
 
     for delimiter in _DELIMITERS:
+        if 2 * sum(delimiter in line for line in lines) <= sum(map(bool, lines)):
+            continue
         rows = _rows(lines, delimiter)
         width = min((len(row.cells) for row in rows if len(row.cells) > 1), default=0)
-        if 2 * sum(len(row.cells) > 1 for row in rows) <= len(rows):
+        if width == 0:
             continue
         header, body = _header_and_body(rows, is_label)
         valid = Counter(at for row in body for at, cell in enumerate(row.cells[:width]) if is_label(cell))
