@@ -30,6 +30,7 @@ from pipelines.generate.encode import encode, encode_label_map
 from pipelines.generate.pictures import Picture, Pictures, Same
 from pipelines.generate.sources import Missing, Sample, Segmented, Source
 from pipelines.generate.sources.cityscapes import IGNORED
+from pipelines.generate.sources.pointers import POINTER, is_pointer
 
 
 class Rendered(NamedTuple):
@@ -60,7 +61,8 @@ _WAITING = 2**26
 
 def read(source: Source, samples: Sequence[Sample]) -> Iterator[Given]:
     """Some of a source's samples, in order, as they are given to a renderer."""
-    for sample, data in zip(samples, source.read(samples), strict=True):
+    for sample, found in zip(samples, source.read(samples), strict=True):
+        data = POINTER if isinstance(found, bytes) and is_pointer(found) else found
         yield Given(sample, data, source.label_map(sample) if isinstance(source, Segmented) else None)
 
 

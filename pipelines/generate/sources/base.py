@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from manifests.litter import is_litter as is_litter
 from pipelines.errors import UsageError
 
 T = TypeVar("T")

@@ -1,7 +1,8 @@
 """Cityscapes validation images with their label maps, in the layout of the official packages.
 
-`leftImg8bit/val/<city>/*_leftImg8bit.png` and `gtFine/val/<city>/*_gtFine_labelIds.png`, below one folder. Label maps
-leave as the 19 train ids, everything else as 255.
+`leftImg8bit/val/<city>/*_leftImg8bit.png` and `gtFine/val/<city>/*_gtFine_labelIds.png`, below one folder; an image
+that has no such label map may have `*_gtFine_labelTrainIds.png`, as cityscapesscripts makes them. Label maps leave as
+the 19 train ids, everything else as 255.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Names, Sample, key_of, some
+from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Names, Sample, is_litter, key_of, some
+from pipelines.generate.sources.pointers import POINTER, is_pointer
 from pipelines.generate.sources.reading import in_order, read_file, read_files
 from pipelines.store import Place
 
@@ -25,7 +27,7 @@ LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 3
 _TRAIN_IDS = np.full(256, IGNORED, np.uint8)
 _TRAIN_IDS[list(LABEL_IDS)] = np.arange(len(LABEL_IDS))
 _IMAGES, _IMAGE = "leftImg8bit/val", "_leftImg8bit.png"
-_MAPS, _LABELS = "gtFine/val", "_gtFine_labelIds.png"
+_MAPS, _LABELS, _TRAINED = "gtFine/val", "_gtFine_labelIds.png", "_gtFine_labelTrainIds.png"
 
 
 def open_cityscapes(root: Place) -> CityscapesSource:
@@ -62,9 +64,10 @@ class CityscapesSource:
         maps = (self.root / _MAPS / town).files()
         found = []
         for name, size in (self.root / _IMAGES / town).files().items():
-            if name.endswith(_IMAGE):
-                path, labels = f"{_IMAGES}/{town}/{name}", name.replace(_IMAGE, _LABELS)
-                place = path, f"{_MAPS}/{town}/{labels}" if labels in maps else ""
+            if name.endswith(_IMAGE) and not is_litter(name):
+                path = f"{_IMAGES}/{town}/{name}"
+                labels = (name.replace(_IMAGE, suffix) for suffix in (_LABELS, _TRAINED))
+                place = path, next((f"{_MAPS}/{town}/{each}" for each in labels if each in maps), "")
                 found.append(Sample(key_of(name), UNKNOWN_LABEL, path, size, place))
         return found
 
@@ -79,11 +82,19 @@ class CityscapesSource:
         data = read_file(self.root / sample.place[1])
         if isinstance(data, Missing):
             return data
+        if is_pointer(data):
+            return POINTER
         try:
             with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
                 if image.mode != "L":
                     return Missing(f"source: the label map is {image.mode}, not 8-bit grayscale")
-                trained: NDArray[np.uint8] = _TRAIN_IDS[np.asarray(image)]
-                return trained
+                ids: NDArray[np.uint8] = np.asarray(image)
         except Exception as error:  # damaged bytes can raise anything
             return Missing(f"source: the label map cannot be read ({str(error).partition(' at 0x')[0]})")
+        if not sample.place[1].endswith(_TRAINED):
+            trained: NDArray[np.uint8] = _TRAIN_IDS[ids]
+            return trained
+        strange = ids[(ids >= len(LABEL_IDS)) & (ids != IGNORED)]
+        if strange.size:
+            return Missing(f"source: the label map holds {strange[0]}, which is no train id (0 to 18, 255)")
+        return ids

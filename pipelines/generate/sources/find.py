@@ -7,15 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import Sample, Source
+from pipelines.generate.sources.base import Missing, Sample, Source
 from pipelines.generate.sources.catalogue import Catalogue
 from pipelines.generate.sources.cityscapes import open_cityscapes
 from pipelines.generate.sources.coco import open_coco
 from pipelines.generate.sources.imagenet import open_imagenet
+from pipelines.generate.sources.pointers import LARGEST_POINTER, WHAT_TO_DO, is_pointer, refuse_pointers
 from pipelines.generate.sources.sample import SampleSource
 from pipelines.options import Inputs
 from pipelines.progress import TICK, say
-from pipelines.store import place_of
+from pipelines.store import Place, place_of
 
 
 class Found(NamedTuple):
@@ -32,12 +33,56 @@ def find(dataset: str, inputs: Inputs, limit: int | None) -> Found:
     try:
         source = _open(dataset, inputs)
         listing = source.listing()
-        samples = Catalogue(_counted(listing.samples), limit)
+        small = _Small()
+        samples = Catalogue(small.watch(_counted(listing.samples)), limit)
+    except UsageError:
+        refuse_pointers(_files(inputs))
+        raise
     except OSError as error:
         raise UsageError(f"the source cannot be read ({error})") from None
     if not samples:
         raise UsageError("the source holds no images")
-    return Found(source, samples, listing.facts, listing.notes)
+    return Found(source, samples, listing.facts, [*listing.notes, *small.notes(source)])
+
+
+class _Small:
+    """Counts the samples that have no more bytes than a Git LFS pointer, and keeps the first that comes."""
+
+    def __init__(self) -> None:
+        self._first: Sample | None = None
+        self._count = self._all = 0
+
+    def watch(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+        for sample in samples:
+            self._all += 1
+            if sample.size <= LARGEST_POINTER and sample.place:
+                self._count += 1
+                self._first = self._first or sample
+            yield sample
+
+    def notes(self, source: Source) -> list[str]:
+        """A line where the first of them is a pointer. Raises UsageError where all samples may be."""
+        data = next(iter(source.read([self._first]))) if self._first else b""
+        if not self._first or isinstance(data, Missing) or not is_pointer(data):
+            return []
+        path = self._first.path
+        if self._count == self._all:
+            raise UsageError(f"{path} in the source is a Git LFS pointer, not an image: {WHAT_TO_DO}")
+        return [
+            f"{path} is a Git LFS pointer, as {self._count:,} of {self._all:,} images may be, all that are as small: "
+            f"they will fail; {WHAT_TO_DO}"
+        ]
+
+
+def _files(inputs: Inputs) -> Iterator[Place]:
+    """What the inputs name that is a file."""
+    for option, text in (
+        ("--source", inputs.source),
+        ("--labels", inputs.labels),
+        ("--annotations", inputs.annotations),
+    ):
+        if text and (place := place_of(text, option)).is_file():
+            yield place
 
 
 def _counted(samples: Iterable[Sample]) -> Iterator[Sample]:

@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,37 +30,33 @@ from pipelines.generate.sources.base import (
     oversized,
     some,
 )
-from pipelines.generate.sources.labels import CLASSES, LabelList, label_by_synset, read_labels
-from pipelines.generate.sources.parquet import ParquetSource
+from pipelines.generate.sources.labels import CLASSES, LabelList, label_by_synset, label_in_json, read_labels
+from pipelines.generate.sources.parquet import ParquetSource, arrow_as_parquet
 from pipelines.generate.sources.reading import Piece, in_order, read_files, read_pieces
+from pipelines.generate.sources.splits import Archives, find_archives
 from pipelines.store import Place
 
 _SYNSET = re.compile(r"n\d{8}")
 # Bytes of a `.cls` member that are looked at: a label has three digits.
 _LONGEST_LABEL = 16
+# Bytes of a `json` member that is looked at: ImageNet's have some hundreds.
+_LONGEST_DESCRIPTION = 2**16
 
 
 def open_imagenet(root: Place, labels: Place | None) -> Source:
     """The source at `root`, in whichever layout it is. Raises UsageError where there is none."""
     single = root.is_file()
-    files, kind = ([root], root.suffix) if single else _archives(root)
+    files, kind, notes = Archives((root,), root.suffix, ()) if single else find_archives(root)
     if kind == ".parquet":
         _no_labels(labels, "a Parquet file holds its own labels")
-        return ParquetSource(tuple(files))
+        return ParquetSource(files, notes)
     if kind == ".tar":
-        return TarSource(tuple(files), read_labels(labels)) if labels else WebDatasetSource(tuple(files))
+        return TarSource(files, read_labels(labels), notes) if labels else WebDatasetSource(files, notes)
+    if kind == ".arrow":
+        raise UsageError(arrow_as_parquet(root if single else files[0].parent))
     if single:
         raise UsageError(f"--source {root} is neither a folder nor a .tar or .parquet file")
     return _open_folder(root, labels)
-
-
-def _archives(folder: Place) -> tuple[list[Place], str]:
-    """The Parquet or tar files in a folder and their suffix; of a Hub dataset (`data/`), the validation split's."""
-    for place, suffix in ((folder, ".parquet"), (folder / "data", ".parquet"), (folder, ".tar")):
-        files = [place / name for name in place.files() if name.lower().endswith(suffix)]
-        if files:
-            return [file for file in files if file.name.startswith("validation")] or files, suffix
-    return [], ""
 
 
 def _no_labels(labels: Place | None, why: str) -> None:
@@ -207,11 +203,14 @@ class TarSource:
 
     files: tuple[Place, ...]
     labels: LabelList
+    notes: tuple[str, ...] = ()
     kind: str = "imagenet-tar"
 
     def listing(self) -> Listing:
         found = itertools.chain.from_iterable(in_order(self.files[0], range(len(self.files)), self._images))
-        return _labelled(some(found, f"no images in {self.files[0]}"), self.labels)
+        listing = _labelled(some(found, f"no images in {self.files[0]}"), self.labels)
+        listing.notes.extend(self.notes)
+        return listing
 
     def _images(self, number: int) -> list[tuple[str, int, tuple[object, ...]]]:
         found: list[tuple[str, int, tuple[object, ...]]] = []
@@ -238,13 +237,14 @@ def _split(name: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class WebDatasetSource:
-    """WebDataset tars with an image and a `cls` member for each key."""
+    """WebDataset tars with an image and a `cls` member for each key; in a tar without any, a `json` member's label."""
 
     files: tuple[Place, ...]
+    notes: tuple[str, ...] = ()
     kind: str = "imagenet-webdataset"
 
     def listing(self) -> Listing:
-        notes: list[str] = []
+        notes = [*self.notes]
         return Listing(some(self._samples(notes), f"no images in {self.files[0]}"), notes)
 
     def _samples(self, notes: list[str]) -> Iterator[Sample]:
@@ -271,6 +271,7 @@ class WebDatasetSource:
         file = self.files[number]
         images: dict[str, _Member] = {}
         labels: dict[str, int] = {}
+        described: dict[str, _Member] = {}
         ignored: list[str] = []
         for member in _members(file, number):
             key, extension = _split(member.name)
@@ -280,8 +281,12 @@ class WebDatasetSource:
                 images[key] = member
             elif extension == "cls":
                 labels[key] = _label(file, member)
+            elif extension == "json":
+                described[key] = member
             elif member.suffix in IMAGE_SUFFIXES:
                 ignored.append(member.name)
+        if not labels:
+            labels = self._described(described)
         samples = [
             Sample(
                 re.sub("[/.]", "_", key),
@@ -293,6 +298,20 @@ class WebDatasetSource:
             for key, member in images.items()
         ]
         return _Tar(samples, len(labels), ignored)
+
+    def _described(self, members: Mapping[str, _Member]) -> dict[str, int]:
+        """The labels in `json` members, by key."""
+        held = {key: member for key, member in members.items() if member.size <= _LONGEST_DESCRIPTION}
+        texts = read_pieces(self.files, (Piece(*member.place, member.size) for member in held.values()))
+        found: dict[str, int] = {}
+        for (key, member), text in zip(held.items(), texts, strict=True):
+            try:
+                label = label_in_json(text)
+            except ValueError as error:
+                raise UsageError(f"{self.files[member.place[0]]}: {member.name} {error}") from None
+            if label is not None:
+                found[key] = label
+        return found
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         return _read_members(self.files, samples)

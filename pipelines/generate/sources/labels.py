@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.untrusted import read_at_most
+from manifests.untrusted import parse_description, read_at_most
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import key_of
+from pipelines.generate.sources.tables import BOXED, Entry, read_table
 from pipelines.store import Place
 
 CLASSES = 1000
 # Bytes: room for millions of names.
 _LARGEST_LIST = 2**28
+# Fields of a WebDataset's `json` members that hold a label: as a number, and as a synset.
+_NUMBERED = ("label", "labels", "cls", "class", "class_id", "class_index", "label_id", "target")
+_IN_JSON = (*_NUMBERED, "synset", "wnid", "label_name", "class_name")
 
 
 @functools.cache
@@ -49,16 +53,16 @@ class LabelList:
     def label(self, key: str) -> int | None:
         """The label of the file with this key, or None where the list does not say."""
         if self.by_number:
-            match = re.fullmatch(r"ILSVRC2012_val_(\d{8})", key)
-            number = int(match.group(1)) if match else 0
+            number = _number(key)
             return self.by_number[number - 1] if 1 <= number <= len(self.by_number) else None
         return self.by_key.get(key)
 
 
 def read_labels(path: Place) -> LabelList:
-    """Read a `name label` list (labels 0–999 or synsets), or the devkit's `ILSVRC2012_validation_ground_truth.txt`.
+    """Read a `name label` list (labels 0–999 or synsets), such a CSV file, or the devkit's ground truth.
 
-    Names may have folders before and an extension after them, or not. Raises UsageError that names the first line at
+    Names may have folders before and an extension after them, or not; CSV is read as `tables` says, the devkit's
+    `ILSVRC2012_validation_ground_truth.txt` by its one word a line. Raises UsageError that names the first line at
     fault.
     """
     try:
@@ -66,20 +70,71 @@ def read_labels(path: Place) -> LabelList:
             lines = read_at_most(file, _LARGEST_LIST).decode("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the labels in {path}: {error}") from None
-    rows = [(number, line.rsplit(maxsplit=1)) for number, line in enumerate(lines, 1) if line.strip()]
-    if not rows:
+    if not any(map(str.strip, lines)):
         raise UsageError(f"{path} is empty: give a list of `name label` lines")
-    if all(len(words) == 1 for _, words in rows):
-        return LabelList(str(path), {}, tuple(_from_id(path, number, words[0]) for number, words in rows))
+    try:
+        entries = read_table(lines, _is_synset, _is_label) or _read_words(lines)
+    except ValueError as error:
+        raise UsageError(f"{path}, {error}") from None
+    if not any(entry.name for entry in entries):
+        return LabelList(str(path), {}, tuple(_from_id(path, entry.line, entry.label) for entry in entries))
+    if len(entries) > 1 and all(_is_own_number(entry) for entry in entries):
+        raise UsageError(
+            f"{path} numbers the files, as Kaggle's ImageSets do, and labels none: give LOC_val_solution.csv"
+        )
     labels: dict[str, int] = {}
-    for number, words in rows:
-        if len(words) != 2:
-            raise UsageError(f"{path}, line {number}: expected `name label`, found {' '.join(words)!r}")
-        key = key_of(words[0].strip())
-        label = _from_text(path, number, words[1])
+    for line, name, text in entries:
+        key = key_of(name)
+        label = _from_text(path, line, text)
         if labels.setdefault(key, label) != label:
-            raise UsageError(f"{path}, line {number}: {key} has two labels, {labels[key]} and {label}")
+            raise UsageError(f"{path}, line {line}: {key} has two labels, {labels[key]} and {label}")
     return LabelList(str(path), labels, ())
+
+
+def _read_words(lines: Iterable[str]) -> list[Entry]:
+    """The entries of a list of words: a line's last one is its label, or the first that a box follows."""
+    rows = [(number, _name_and_label(line)) for number, line in enumerate(lines, 1) if line.strip()]
+    alone = all(len(words) == 1 for _, words in rows)
+    for number, words in rows:
+        if len(words) == 1 and not alone:
+            raise ValueError(f"line {number}: expected `name label`, found {words[0]!r}")
+    return [Entry(number, words[0].strip() if len(words) > 1 else "", words[-1]) for number, words in rows]
+
+
+def _name_and_label(line: str) -> list[str]:
+    words = line.split()
+    boxed = len(words) > BOXED and len(words) % BOXED == 1 and all(map(_is_synset, words[1::BOXED]))
+    return words[:2] if boxed else line.rsplit(maxsplit=1)
+
+
+def label_in_json(text: bytes) -> int | None:
+    """The label that a WebDataset's `json` member states, None where it states none; a list counts for its first item.
+
+    Raises ValueError for what is no JSON, for what is no label, and for two that differ.
+    """
+    value = parse_description(text)
+    stated = {name: value[name] for name in _IN_JSON if name in value} if isinstance(value, dict) else {}
+    found: dict[int, str] = {}
+    for name, held in stated.items():
+        first = held[0] if isinstance(held, list) and len(held) == 1 else held
+        if (label := _from_value(first)) is not None:
+            found[label] = name
+        elif name in _NUMBERED and isinstance(first, int):
+            raise ValueError(f"has the {name} {first!r}, which is not one from 0 to {CLASSES - 1}")
+    if len(found) > 1:
+        raise ValueError("has two labels: " + ", ".join(f"{name} {label}" for label, name in found.items()))
+    return next(iter(found), None)
+
+
+def _from_value(value: object) -> int | None:
+    """The label that a JSON value is: a number from -1 to 999, or a text that is one or a synset."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if -1 <= value < CLASSES else None
+    if not isinstance(value, str):
+        return None
+    return int(value) if _is_label(value) else label_by_synset().get(value)
 
 
 def _from_id(path: Place, line: int, text: str) -> int:
@@ -90,11 +145,29 @@ def _from_id(path: Place, line: int, text: str) -> int:
 
 def _from_text(path: Place, line: int, text: str) -> int:
     label = label_by_synset().get(text)
-    if label is None and _is_number(text) and int(text) < CLASSES:
+    if label is None and _is_label(text):
         label = int(text)
     if label is None:
         raise UsageError(f"{path}, line {line}: {text!r} is neither a label (0 to {CLASSES - 1}) nor a synset")
     return label
+
+
+def _number(key: str) -> int:
+    """The number in an official validation file's name, 0 in others."""
+    match = re.fullmatch(r"ILSVRC2012_val_(\d{8})", key)
+    return int(match.group(1)) if match else 0
+
+
+def _is_own_number(entry: Entry) -> bool:
+    return _is_number(entry.label) and 0 < int(entry.label) == _number(key_of(entry.name))
+
+
+def _is_synset(text: str) -> bool:
+    return text in label_by_synset()
+
+
+def _is_label(text: str) -> bool:
+    return _is_number(text) and int(text) < CLASSES
 
 
 def _is_number(text: str) -> bool:

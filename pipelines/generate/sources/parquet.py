@@ -1,4 +1,6 @@
-"""Parquet in the layout of the Hub's `ILSVRC/imagenet-1k`: `image` = {bytes, path}, and an integer `label`.
+"""Parquet as on the Hub: images as bytes or {bytes, path}, with integer labels, in columns of the usual names.
+
+`image` and `label` as in `ILSVRC/imagenet-1k`, `jpg` and `cls` as WebDatasets become Parquet, and the like (`columns`).
 
 Listing reads the paths and labels alone. Reading a slice reads each row group that it touches once, row by row, and
 keeps of it only what the slice still needs. Refuses files with more rows and longer names than sets of images have, and
@@ -21,6 +23,7 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Sample, key_of, oversized
+from pipelines.generate.sources.columns import Columns, columns_of
 from pipelines.generate.sources.labels import CLASSES
 from pipelines.generate.sources.reading import in_order, unreadable
 from pipelines.store import Place
@@ -43,6 +46,7 @@ class ParquetSource:
     """Parquet files of encoded images with labels."""
 
     files: tuple[Place, ...]
+    notes: tuple[str, ...] = ()
     kind: str = "imagenet-parquet"
 
     def listing(self) -> Listing:
@@ -50,7 +54,7 @@ class ParquetSource:
             return list(_list(self.files[number], number))
 
         parts = in_order(self.files[0], range(len(self.files)), held)
-        return Listing(itertools.chain.from_iterable(parts), [])
+        return Listing(itertools.chain.from_iterable(parts), [*self.notes])
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         wanted: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -71,7 +75,7 @@ class ParquetSource:
 def _list(place: Place, number: int) -> Iterator[Sample]:
     try:
         with place.open(_SMALL_PAGE) as opened, _parquet(opened) as file:
-            columns = _columns(place, file.schema_arrow)
+            columns = columns_of(place, file.schema_arrow)
             if file.metadata.num_rows > _MOST_ROWS:
                 raise UsageError(f"{place} has {file.metadata.num_rows:,} rows: is it a validation set?")
             size = opened.seek(0, os.SEEK_END)
@@ -87,28 +91,6 @@ def _list(place: Place, number: int) -> Iterator[Sample]:
         raise UsageError(f"{place} cannot be read as Parquet ({first_line(error)})") from None
 
 
-def _columns(place: Place, schema: pa.Schema) -> list[str]:
-    """The columns that a listing needs. Raises UsageError where the file is none of images with labels."""
-    image = _only(schema, "image")
-    fields = image if image is not None and pa.types.is_struct(image) else ()
-    inside = {field.name: field.type for field in fields}
-    label, data, name = _only(schema, "label"), inside.get("bytes"), inside.get("path")
-    has_images = data is not None and (pa.types.is_binary(data) or pa.types.is_large_binary(data))
-    has_labels = label is not None and pa.types.is_integer(label)
-    if len(inside) != len(fields) or not has_images or not has_labels:
-        raise UsageError(f"{place} has no columns `image` (with `bytes` and `path`) and integer `label`")
-    if name is None:
-        return ["label"]
-    text = name.value_type if pa.types.is_dictionary(name) else name
-    if not pa.types.is_string(text) and not pa.types.is_large_string(text):
-        raise UsageError(f"{place}: `path` in `image` is no text")
-    return ["image.path", "label"]
-
-
-def _only(schema: pa.Schema, name: str) -> pa.DataType | None:
-    return schema.field(name).type if schema.names.count(name) == 1 else None
-
-
 def _parquet(file: BinaryIO) -> pq.ParquetFile:
     return pq.ParquetFile(file, pre_buffer=False, buffer_size=_PAGE)
 
@@ -118,18 +100,21 @@ def _rows(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pa.R
     yield from file.iter_batches(batch_size=1, row_groups=[group], columns=columns, use_threads=False)
 
 
-def _names_and_labels(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[tuple[str | None, int | None]]:
-    for batch in _rows(file, group, columns):
-        name = _inside(batch.column("image")[0], "path") if len(columns) > 1 else None
+def _names_and_labels(file: pq.ParquetFile, group: int, columns: Columns) -> Iterator[tuple[str | None, int | None]]:
+    for batch in _rows(file, group, columns.listed):
+        name = _buffer(batch, columns.name) if columns.name else None
         if name is not None and name.size > _LONGEST_NAME:
             raise ValueError(f"a path of {name.size:,} bytes")
-        yield name and name.to_pybytes().decode(), batch.column("label")[0].as_py()
+        yield name and name.to_pybytes().decode(), batch.column(columns.label)[0].as_py()
 
 
-def _inside(image: pa.StructScalar, field: str) -> pa.Buffer | None:
-    """The bytes of a field of an image, None where there are none."""
-    value = image[field] if image.is_valid else None
-    return value.as_buffer() if value is not None and value.is_valid else None
+def _buffer(batch: pa.RecordBatch, column: str) -> pa.Buffer | None:
+    """The bytes of the only row's cell, in a column or (`image.bytes`) in a struct's field; None where it has none."""
+    name, _, field = column.partition(".")
+    value = batch.column(name)[0]
+    if field and value.is_valid:
+        value = value[field]
+    return value.as_buffer() if value.is_valid else None
 
 
 def _sample(file: Place, name: str, label: int | None, size: int, place: tuple[int, int, int]) -> Sample:
@@ -163,9 +148,10 @@ class _Groups:
         lacking = Missing("source: the row is not there")
         try:
             file = self._open(number)
-            for row, batch in zip(range(max(rows) + 1), _rows(file, group, ["image.bytes"]), strict=False):
+            column = columns_of(place, file.schema_arrow).image
+            for row, batch in zip(range(max(rows) + 1), _rows(file, group, [column]), strict=False):
                 if row in wanted:
-                    found[row] = data = _bytes(batch.column("image")[0])
+                    found[row] = data = _bytes(_buffer(batch, column))
                     held += len(data)
                     if held > _MOST_HELD:
                         raise ValueError(f"more than {_MOST_HELD:,} bytes of images in the rows of one shard")
@@ -176,8 +162,16 @@ class _Groups:
         return {row: found.get(row, lacking) for row in rows}
 
 
-def _bytes(image: pa.StructScalar) -> bytes | Missing:
-    data = _inside(image, "bytes")
+def _bytes(data: pa.Buffer | None) -> bytes | Missing:
     if data is None:
         return Missing("source: the row holds no image bytes")
     return oversized(data.size) or data.to_pybytes()
+
+
+def arrow_as_parquet(place: Place) -> str:
+    """What is said of Arrow files (of `save_to_disk`, or of the cache of `datasets`): how they become Parquet."""
+    load = f"Dataset.from_file({place.path!r})" if place.suffix == ".arrow" else f"load_from_disk({place.path!r})"
+    return (
+        f"{place} holds a data set as `datasets` keeps it (Arrow): write it as Parquet by python -c "
+        f"\"from datasets import *; {load}.to_parquet('validation.parquet')\", and give that file as --source"
+    )

@@ -90,6 +90,25 @@ def test_the_nineteen_classes(root: Path) -> None:
     assert np.array_equal(classes.ravel(), expected)
 
 
+def test_train_ids_where_there_are_no_label_ids(root: Path) -> None:
+    """What cityscapesscripts makes of the label ids says the same; label ids by its name are found out."""
+    source = open_cityscapes(Disk(str(root)))
+    listed = Catalogue(source.listing().samples)
+    before = [source.label_map(sample) for sample in listed]
+    for path in (root / "gtFine" / "val").rglob("*.png"):
+        ids = np.asarray(Image.open(path))
+        trained = np.vectorize(IDS.__getitem__, otypes=[np.uint8])(ids)
+        Image.fromarray(trained).save(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
+        (path.parent / f"._{path.name}").write_bytes(b"litter")
+        path.unlink()
+    (root / "leftImg8bit" / "val" / "ulm" / "._ulm_000000_000019_leftImg8bit.png").write_bytes(b"litter")
+    found = Catalogue(source.listing().samples)
+    assert (len(found), found.sha256) == (3, listed.sha256)
+    assert all(np.array_equal(source.label_map(s), old) for s, old in zip(found, before, strict=True))
+    Image.fromarray(np.full((50, 100), 26, np.uint8)).save(root / found[2].place[1])
+    assert source.label_map(found[2]) == Missing("source: the label map holds 26, which is no train id (0 to 18, 255)")
+
+
 def test_a_resize_makes_up_no_class(root: Path, tmp_path: Path, command: Command) -> None:
     words = ["--variant", "pil_lanczos", "--dataset", "cityscapes", "--source", root, "--size", "64x40"]
     assert command("generate.py", *words, "--output", tmp_path / "out").returncode == 0

@@ -303,6 +303,8 @@ def test_a_source_is_another_when_names_labels_or_sizes_differ() -> None:
 
 def test_parquet_without_the_columns_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"picture": [b""], "label": [1]}), tmp_path / "a.parquet")
-    assert "has no columns `image`" in refused(tmp_path, None)
+    assert "no column is of images; expected `image` (bytes, or bytes and path) and integer `label`" in refused(
+        tmp_path, None
+    )
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and more that is no Parquet")
     assert "cannot be read as Parquet" in refused(tmp_path, None)
