@@ -231,8 +231,8 @@ def test_how_often_a_store_is_asked(both: Both, server: S3Server) -> None:
         found = both.remote(proxy.address)
         asked = [request.split() for request in proxy.requests]
         assert not [path for method, path in asked if method == "HEAD" and path.endswith((".JPEG", ".jpg", ".png"))]
-        counted = []
-        while len(counted) < 3 and ASKED[found.source.kind] not in counted:  # slow answers are asked for twice by the SDK
+        counted = list[Counter[str]]()
+        while len(counted) < 3 and ASKED[found.source.kind] not in counted:  # the SDK asks twice where answers are slow
             proxy.requests.clear()
             list(found.source.read(found.samples))
             counted.append(Counter(request.split()[0] for request in proxy.requests))
