@@ -32,12 +32,18 @@ def find(dataset: str, inputs: Inputs, limit: int | None) -> Found:
     try:
         source = _open(dataset, inputs)
         listing = source.listing()
-        samples = Catalogue(_counted(listing.samples), limit)
+        samples = Catalogue(_counted(listing.samples), limit, longer_keys=listing.longer_keys)
     except OSError as error:
         raise UsageError(f"the source cannot be read ({error})") from None
     if not samples:
         raise UsageError("the source holds no images")
-    return Found(source, samples, listing.facts, listing.notes)
+    notes = listing.notes
+    if samples.renamed:
+        notes = [
+            *notes,
+            f"{samples.renamed:,} images have a name that is another's: their keys are as {samples.example}",
+        ]
+    return Found(source, samples, listing.facts, notes)
 
 
 def _counted(samples: Iterable[Sample]) -> Iterator[Sample]:

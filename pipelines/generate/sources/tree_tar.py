@@ -1,0 +1,66 @@
+"""A tar of class folders: what a tree of them becomes when it is packed whole."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipelines.generate.sources.base import Listing, Missing, Names, Sample, is_image, key_of, listed
+from pipelines.generate.sources.classes import check_classes, class_in, label_of, longer_keys
+from pipelines.generate.sources.members import Member, key_and_extension, members_of, read_members
+from pipelines.generate.sources.reading import in_order
+from pipelines.store import Place
+
+
+@dataclass(frozen=True)
+class TreeTarSource:
+    """Tars of class folders: `val/n01440764/ILSVRC2012_val_00000293.JPEG`."""
+
+    files: tuple[Place, ...]
+    kind: str = "imagenet-tree-tar"
+
+    def listing(self) -> Listing:
+        notes: list[str] = []
+        return Listing(self._samples(notes), notes, longer_keys=longer_keys)
+
+    def _samples(self, notes: list[str]) -> Iterator[Sample]:
+        images: dict[str, int] = {}
+        others = Names()
+        for number, members in enumerate(in_order(self.files[0], range(len(self.files)), self._tar)):
+            for member in members:
+                name = class_in(member.name)
+                if name is not None:
+                    images[name] = images.get(name, 0) + is_image(member.name)
+                if name is None or not is_image(member.name):
+                    others.add(member.name)
+                    continue
+                path = f"{self.files[number].name}/{member.name}"
+                yield Sample(key_of(member.name), label_of(name), path, member.size, member.place)
+        notes += check_classes(images, str(self.files[0]))
+        if others:
+            notes.append(f"not read in {self.files[0]}: {others} (no image in a class folder)")
+        if empty := sorted(name for name, count in images.items() if not count):
+            notes.append(f"no images in the class folder{'s' if len(empty) > 1 else ''} {listed(empty)}")
+
+    def _tar(self, number: int) -> list[Member]:
+        return list(members_of(self.files[number], number))
+
+    def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
+        return read_members(self.files, samples)
+
+
+def holds_tree(file: Place) -> bool:
+    """Whether a tar is one of class folders: its first image is in one, and has no label beside it."""
+    before, first = "", None
+    with contextlib.closing(members_of(file, 0)) as members:
+        for member in members:
+            key, _ = key_and_extension(member.name)
+            if first is not None:
+                return key != first
+            if is_image(member.name):
+                if class_in(member.name) is None or key == before:
+                    return False
+                first = key
+            before = key
+    return first is not None
