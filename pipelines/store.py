@@ -201,7 +201,7 @@ class Disk(Place):
         if not self.is_dir():
             return []
         with os.scandir(self.path) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir())
+            return sorted(entry.name for entry in entries if _is_folder(entry))
 
     def read(self, most: int) -> bytes:
         return read_file(Path(self.path), most)
@@ -217,6 +217,15 @@ class Disk(Place):
 
     def remove(self) -> None:
         shutil.rmtree(self.path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # as below
+        if not entry.is_symlink():
+            raise
+        return False
 
 
 def _sort_in(entry: os.DirEntry[str], found: Contents) -> None:

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Names, Sample, key_of, some
+from pipelines.generate.sources.base import (
+    BROKEN,
+    UNKNOWN_LABEL,
+    Listing,
+    Missing,
+    Names,
+    Sample,
+    is_litter,
+    key_of,
+    some,
+)
 from pipelines.generate.sources.reading import in_order, read_file, read_files
 from pipelines.store import Place
 
@@ -61,10 +71,12 @@ class CityscapesSource:
     def _town(self, town: str) -> list[Sample]:
         maps = (self.root / _MAPS / town).files()
         found = []
-        for name, size in (self.root / _IMAGES / town).files().items():
-            if name.endswith(_IMAGE):
+        inside = (self.root / _IMAGES / town).contents()
+        for name, size in (*inside.files.items(), *((link, 0) for link in inside.broken)):
+            if name.endswith(_IMAGE) and not is_litter(name):
                 path, labels = f"{_IMAGES}/{town}/{name}", name.replace(_IMAGE, _LABELS)
-                place = path, f"{_MAPS}/{town}/{labels}" if labels in maps else ""
+                image = path if name in inside.files else BROKEN[0]
+                place = image, f"{_MAPS}/{town}/{labels}" if labels in maps else ""
                 found.append(Sample(key_of(name), UNKNOWN_LABEL, path, size, place))
         return found
 

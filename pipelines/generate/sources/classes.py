@@ -36,9 +36,15 @@ def class_names(names: Iterable[str]) -> list[str]:
     return [name for name in found if numbered or is_synset(name)]
 
 
-def class_in(path: str) -> str | None:
-    """The class that a file belongs to: the name of its nearest folder that is of a class's form."""
-    return next(filter(is_class, reversed(path.split("/")[:-1])), None)
+def class_of(path: str) -> tuple[str, str]:
+    """The class that a file belongs to: where its nearest folder of a class's form lies, and that folder's name.
+
+    The name is empty where there is no such folder.
+    """
+    folders = path.split("/")[:-1]
+    while folders and not is_class(folders[-1]):
+        folders.pop()
+    return "/".join(folders[:-1]), folders[-1] if folders else ""
 
 
 def label_of(name: str) -> int:
@@ -81,5 +87,5 @@ def longer_keys(path: str) -> Sequence[str]:
 
     No class has an underscore, and no suffix: two images of one such key are of one class, stem and suffix.
     """
-    key = f"{class_in(path)}_{key_of(path)}"
+    key = f"{class_of(path)[1]}_{key_of(path)}"
     return key, f"{key}_{PurePosixPath(path).suffix[1:]}"

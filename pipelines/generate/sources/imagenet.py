@@ -31,7 +31,7 @@ from pipelines.generate.sources.base import (
     key_of,
     some,
 )
-from pipelines.generate.sources.classes import class_names, is_class, is_synset
+from pipelines.generate.sources.classes import class_names, is_synset
 from pipelines.generate.sources.labels import CLASSES, LabelList, read_labels
 from pipelines.generate.sources.members import Member, key_and_extension, members_of, read_members
 from pipelines.generate.sources.nearest import is_compressed, unpacking, way_on
@@ -100,7 +100,7 @@ def _open_folder(root: Place, labels: Place | None) -> Source:
             f"{way_on(root)}"
         )
     if labels is None:
-        if is_class(root.name):
+        if class_names([root.name]):
             raise UsageError(f"{root} is a class folder itself: give the folder that holds it as --source")
         raise UsageError(f"{root} is a flat folder, which says nothing of labels: give a `name label` list by --labels")
     return FlatSource(root, read_labels(labels))

@@ -39,7 +39,7 @@ class Member(NamedTuple):
         return os.path.splitext(self.name)[1].lower()
 
 
-def members_of(place: Place, number: int) -> Generator[Member]:
+def members_of(place: Place, number: int) -> Generator[Member, None, None]:
     """The members of the tar at `place`, which is the source's file of that number."""
     try:
         with place.open() as file, Tar(file) as archive:

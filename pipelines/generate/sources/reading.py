@@ -75,10 +75,10 @@ def unreadable(place: Place, error: Exception) -> SourceError:
 
 
 def read_files(root: Place, samples: Iterable[Sample]) -> Iterator[bytes | Missing]:
-    """The bytes of samples that are files below `root`: a place begins with a path there, or is empty or BROKEN."""
+    """The bytes of samples that are files below `root`: a place begins with a path there or as BROKEN, or is empty."""
 
     def fetch(sample: Sample) -> bytes | Missing:
-        if sample.place == BROKEN:
+        if sample.place[:1] == BROKEN:
             return BROKEN_LINK
         return read_file(root / sample.place[0]) if sample.place else ABSENT
 

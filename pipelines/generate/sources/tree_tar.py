@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pipelines.errors import UsageError
 from pipelines.generate.sources.base import Listing, Missing, Names, Sample, is_image, key_of, listed
-from pipelines.generate.sources.classes import check_classes, class_in, label_of, longer_keys
+from pipelines.generate.sources.classes import check_classes, class_of, label_of, longer_keys
 from pipelines.generate.sources.members import Member, key_and_extension, members_of, read_members
 from pipelines.generate.sources.reading import in_order
 from pipelines.store import Place
@@ -26,17 +27,24 @@ class TreeTarSource:
 
     def _samples(self, notes: list[str]) -> Iterator[Sample]:
         images: dict[str, int] = {}
+        places: set[str] = set()
         others = Names()
         for number, members in enumerate(in_order(self.files[0], range(len(self.files)), self._tar)):
             for member in members:
-                name = class_in(member.name)
-                if name is not None:
+                place, name = class_of(member.name)
+                if name:
+                    places.add(place)
                     images[name] = images.get(name, 0) + is_image(member.name)
-                if name is None or not is_image(member.name):
+                if not name or not is_image(member.name):
                     others.add(member.name)
                     continue
                 path = f"{self.files[number].name}/{member.name}"
                 yield Sample(key_of(member.name), label_of(name), path, member.size, member.place)
+        if len(places) > 1:
+            raise UsageError(
+                f"{self.files[0]} has class folders in more than one place ({listed(sorted(places))}): unpack it, and "
+                "give the folder of one of them as --source"
+            )
         notes += check_classes(images, str(self.files[0]))
         if others:
             notes.append(f"not read in {self.files[0]}: {others} (no image in a class folder)")
@@ -59,7 +67,7 @@ def holds_tree(file: Place) -> bool:
             if first is not None:
                 return key != first
             if is_image(member.name):
-                if class_in(member.name) is None or key == before:
+                if not class_of(member.name)[1] or key == before:
                     return False
                 first = key
             before = key
