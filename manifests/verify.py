@@ -23,6 +23,7 @@ from PIL import Image
 
 from manifests.derive import derive, read_records, table_differences
 from manifests.hashed import HashedFile
+from manifests.litter import is_litter
 from manifests.place import P, Place
 from manifests.schema import (
     CARD,
@@ -150,7 +151,7 @@ def _check_set(folder: P, records: Sequence[P], files: Collection[str]) -> Itera
             yield Problem(str(folder / f"{name}.tar"), "missing shard: it has no tar")
     allowed = {f"{name}{suffix}" for name in expected for suffix in (".tar", ".json")} | {TABLE, SUMMARY, TIMM}
     for name in folder.names():
-        if name not in allowed:
+        if name not in allowed and not is_litter(name):
             yield Problem(str(folder / name), "extra file: no part of this variant")
     for place in records[1:]:
         found = Record.read(place).recipe.differences(first.recipe)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, TypeVar, cast
+from typing import BinaryIO, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -78,6 +78,17 @@ class Pieces(ABC):
     def _read(self, offset: int, length: int) -> bytes: ...
 
 
+class Contents(NamedTuple):
+    """What lies directly in a folder, sorted by name: files with their sizes in bytes, folders, links to nowhere.
+
+    Any other link is what it leads to.
+    """
+
+    files: dict[str, int]
+    folders: list[str]
+    broken: list[str]
+
+
 class Place(ABC):
     """A file or folder. `place / "name"` is one below it; `str(place)` is what a person reads."""
 
@@ -102,8 +113,12 @@ class Place(ABC):
         """All that lies directly in this folder, sorted; empty where there is no folder."""
 
     @abstractmethod
+    def contents(self) -> Contents:
+        """All that lies directly in this folder, listed once; empty where there is no folder."""
+
     def files(self) -> dict[str, int]:
         """The sizes in bytes of the files directly in this folder, by sorted name; empty where there is no folder."""
+        return self.contents().files
 
     @abstractmethod
     def folders(self) -> list[str]:
@@ -173,17 +188,20 @@ class Disk(Place):
     def names(self) -> list[str]:
         return sorted(os.listdir(self.path)) if self.is_dir() else []
 
-    def files(self) -> dict[str, int]:
+    def contents(self) -> Contents:
+        found = Contents({}, [], [])
         if not self.is_dir():
-            return {}
+            return found
         with os.scandir(self.path) as entries:
-            return dict(sorted((entry.name, entry.stat().st_size) for entry in entries if entry.is_file()))
+            for entry in entries:
+                _sort_in(entry, found)
+        return Contents(dict(sorted(found.files.items())), sorted(found.folders), sorted(found.broken))
 
     def folders(self) -> list[str]:
         if not self.is_dir():
             return []
         with os.scandir(self.path) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir())
+            return sorted(entry.name for entry in entries if _is_folder(entry))
 
     def read(self, most: int) -> bytes:
         return read_file(Path(self.path), most)
@@ -199,6 +217,29 @@ class Disk(Place):
 
     def remove(self) -> None:
         shutil.rmtree(self.path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # as below
+        if not entry.is_symlink():
+            raise
+        return False
+
+
+def _sort_in(entry: os.DirEntry[str], found: Contents) -> None:
+    try:
+        if entry.is_file():
+            found.files[entry.name] = entry.stat().st_size
+        elif entry.is_dir():
+            found.folders.append(entry.name)
+        elif entry.is_symlink():
+            found.broken.append(entry.name)
+    except OSError:  # links that lead to one another, or to where nobody may look
+        if not entry.is_symlink():
+            raise
+        found.broken.append(entry.name)
 
 
 @dataclass(frozen=True)
@@ -254,8 +295,14 @@ class Remote(Place):
     def names(self) -> list[str]:
         return [info.base_name for info in self._entries()]
 
-    def files(self) -> dict[str, int]:
-        return {info.base_name: info.size for info in self._entries() if info.type == fs.FileType.File}
+    def contents(self) -> Contents:
+        found = Contents({}, [], [])
+        for info in self._entries():
+            if info.type == fs.FileType.File:
+                found.files[info.base_name] = info.size
+            elif info.type == fs.FileType.Directory:
+                found.folders.append(info.base_name)
+        return found
 
     def folders(self) -> list[str]:
         return [info.base_name for info in self._entries() if info.type == fs.FileType.Directory]

@@ -35,6 +35,21 @@ def folder(whole: Path, tmp_path: Path) -> Path:
     return tmp_path / "copy" / "sample" / "ffmpeg"
 
 
+def test_what_operating_systems_leave_is_no_damage(whole: Path, tmp_path: Path, command: Command) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(whole, output)
+    for folder in [output, *(path for path in output.rglob("*") if path.is_dir())]:
+        (folder / "__MACOSX").mkdir()
+        names = [".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/._manifest.json"]
+        for name in [*names, *(f"._{path.name}" for path in [*folder.iterdir()] if path.is_file())]:
+            (folder / name).write_bytes(b"Mac OS X")
+    assert command("verify.py", output).returncode == 0
+    words = ["--variant", "pil_lanczos,ffmpeg", "--samples-per-shard", "2", "--output", output]
+    assert "Nothing was left to do." in command("generate.py", *words).stdout
+    (output / "sample" / "ffmpeg" / "_DS_Store").touch()
+    assert "_DS_Store: extra file" in command("verify.py", output).stdout
+
+
 TAR, RECORD = "validation-00001-of-00005.tar", "validation-00001-of-00005.json"
 
 

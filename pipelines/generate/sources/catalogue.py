@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import marshal
+import operator
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
 
 from manifests.schema import LONGEST_KEY, UNFIT
@@ -35,11 +37,22 @@ class Catalogue(Sequence[Sample]):
 
     `sha256` is a digest of their keys, labels, paths and sizes: it changes when the set does. Raises UsageError for bad
     keys, be they of samples beyond the limit, and RunError where the file has no room.
+
+    Samples whose keys repeat get longer ones, all of them, where `longer_keys` knows some by a sample's path. `renamed`
+    says how many have, and `example` is one of these keys.
     """
 
     sha256: str
+    renamed: int = 0
+    example: str = ""
 
-    def __init__(self, samples: Iterable[Sample], limit: int | None = None, memory: int = _MEMORY) -> None:
+    def __init__(
+        self,
+        samples: Iterable[Sample],
+        limit: int | None = None,
+        memory: int = _MEMORY,
+        longer_keys: Callable[[str], Sequence[str]] | None = None,
+    ) -> None:
         # The empty name makes a database of its own, whose file is unlinked as soon as it is opened.
         # Another thread may come to close it: whichever collects the garbage.
         self._base = sqlite3.connect("", isolation_level=None, check_same_thread=False)
@@ -50,22 +63,57 @@ class Catalogue(Sequence[Sample]):
                 self._base.execute(f"PRAGMA {setting}")
             self._base.set_progress_handler(lambda: 0, _STEPS)
             self._base.execute("CREATE TABLE ordered (at INTEGER PRIMARY KEY, key TEXT, rest BLOB)")
-            self._base.execute("ATTACH '' AS found")
-            self._base.execute("CREATE TABLE found.listed (key TEXT, rest BLOB)")
-            self._base.execute("BEGIN")
-            self._base.executemany("INSERT INTO listed VALUES (?, ?)", map(_row, samples))
-            self._base.execute("INSERT INTO ordered (key, rest) SELECT key, rest FROM listed ORDER BY key, rest")
-            self._base.execute("COMMIT")
-            self._base.execute("DETACH found")
-            self._check(limit)
+            self._order(map(_row, samples))
+            problem = self._check(limit)
+            while problem and longer_keys and self._lengthen(longer_keys):
+                problem = self._check(limit)
+        if problem:
+            raise problem
 
-    def _check(self, limit: int | None) -> None:
+    def _order(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Put rows in place of those that are there, by key."""
+        self._base.execute("ATTACH '' AS found")
+        self._base.execute("CREATE TABLE found.listed (key TEXT, rest BLOB)")
+        self._base.execute("BEGIN")
+        self._base.executemany("INSERT INTO listed VALUES (?, ?)", rows)
+        self._base.execute("DELETE FROM ordered")
+        self._base.execute("INSERT INTO ordered (key, rest) SELECT key, rest FROM listed ORDER BY key, rest")
+        self._base.execute("COMMIT")
+        self._base.execute("DETACH found")
+
+    def _rows(self) -> Iterator[tuple[str, bytes]]:
+        return self._base.execute("SELECT key, rest FROM ordered ORDER BY at")
+
+    def _lengthen(self, longer_keys: Callable[[str], Sequence[str]]) -> bool:
+        """Give each sample whose key is another's too the next longer one; whether any had one.
+
+        Which samples these are follows from all keys together, and not from the order in which they were found.
+        """
+        changed = False
+
+        def lengthened() -> Iterator[tuple[str, bytes]]:
+            nonlocal changed
+            for key, group in itertools.groupby(self._rows(), operator.itemgetter(0)):
+                rows = list(group)
+                if len(rows) > 1:
+                    samples = [_sample(*row) for row in rows]
+                    keys = [_next(key, longer_keys(sample.path)) for sample in samples]
+                    changed |= any(new != key for new in keys)
+                    self.renamed += sum(key not in longer_keys(sample.path) for sample in samples)
+                    self.example = self.example or keys[0]
+                    rows = [_row(sample._replace(key=new)) for sample, new in zip(samples, keys, strict=True)]
+                yield from rows
+
+        self._order(lengthened())
+        return changed
+
+    def _check(self, limit: int | None) -> UsageError | None:
         """One pass over all samples: whether their keys differ, and the fingerprint of those that count."""
         total = hashlib.sha256()
         count = twice = 0
         before = "", b""
         first: tuple[Sample, Sample] | None = None
-        for row in self._base.execute("SELECT key, rest FROM ordered ORDER BY at"):
+        for row in self._rows():
             if count and row[0] == before[0]:
                 twice += 1
                 first = first or (_sample(*before), _sample(*row))
@@ -73,14 +121,15 @@ class Catalogue(Sequence[Sample]):
                 total.update(_line(_sample(*row)))
             before = row
             count += 1
-        if first:
-            one, other = first
-            raise UsageError(
-                f"{twice:,} duplicate key{'s' if twice > 1 else ''}: {one.path} and {other.path} would both be "
-                f"{one.key!r}; rename one of them"
-            )
         self._count = count if limit is None else min(count, limit)
         self.sha256 = total.hexdigest()
+        if first is None:
+            return None
+        one, other = first
+        return UsageError(
+            f"{twice:,} duplicate key{'s' if twice > 1 else ''}: {one.path} and {other.path} would both be "
+            f"{one.key!r}; rename one of them"
+        )
 
     def __len__(self) -> int:
         return self._count
@@ -121,6 +170,11 @@ def _explained() -> Iterator[None]:
         ) from None
 
 
+def _next(key: str, longer: Sequence[str]) -> str:
+    """The key that comes after this one."""
+    return longer[min(longer.index(key) + 1, len(longer) - 1)] if key in longer else longer[0]
+
+
 def _line(sample: Sample) -> bytes:
     """What the digest holds of a sample."""
     line = (sample.key, sample.label, sample.path, sample.size, *sample.extra)
@@ -138,7 +192,10 @@ def _row(sample: Sample) -> tuple[str, bytes]:
             f"the name {sample.path!a} is empty, or has control characters or a backslash: rename the file"
         )
     if key > LONGEST_KEY:
-        raise UsageError(f"the name of {sample.path} is longer than {LONGEST_KEY} bytes, which a tar cannot hold")
+        raise UsageError(
+            f"the key of {sample.path} would be longer than {LONGEST_KEY} bytes, which a tar cannot hold: "
+            "rename the file"
+        )
     if path > _LONGEST_PATH:
         raise UsageError(f"the path of {sample.key} is longer than {_LONGEST_PATH:,} bytes: shorten it")
     return sample.key, marshal.dumps(sample[1:], _PLAIN)

@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Names, Sample, is_litter, key_of, some
+from pipelines.generate.sources.base import (
+    BROKEN,
+    UNKNOWN_LABEL,
+    Listing,
+    Missing,
+    Names,
+    Sample,
+    is_litter,
+    key_of,
+    some,
+)
 from pipelines.generate.sources.pointers import POINTER, is_pointer
 from pipelines.generate.sources.reading import in_order, read_file, read_files
 from pipelines.store import Place
@@ -63,11 +73,13 @@ class CityscapesSource:
     def _town(self, town: str) -> list[Sample]:
         maps = (self.root / _MAPS / town).files()
         found = []
-        for name, size in (self.root / _IMAGES / town).files().items():
+        inside = (self.root / _IMAGES / town).contents()
+        for name, size in (*inside.files.items(), *((link, 0) for link in inside.broken)):
             if name.endswith(_IMAGE) and not is_litter(name):
                 path = f"{_IMAGES}/{town}/{name}"
                 labels = (name.replace(_IMAGE, suffix) for suffix in (_LABELS, _TRAINED))
-                place = path, next((f"{_MAPS}/{town}/{each}" for each in labels if each in maps), "")
+                image = path if name in inside.files else BROKEN[0]
+                place = image, next((f"{_MAPS}/{town}/{each}" for each in labels if each in maps), "")
                 found.append(Sample(key_of(name), UNKNOWN_LABEL, path, size, place))
         return found
 

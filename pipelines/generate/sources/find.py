@@ -34,7 +34,7 @@ def find(dataset: str, inputs: Inputs, limit: int | None) -> Found:
         source = _open(dataset, inputs)
         listing = source.listing()
         small = _Small()
-        samples = Catalogue(small.watch(_counted(listing.samples)), limit)
+        samples = Catalogue(small.watch(_counted(listing.samples)), limit, longer_keys=listing.longer_keys)
     except UsageError:
         refuse_pointers(_files(inputs))
         raise
@@ -42,7 +42,10 @@ def find(dataset: str, inputs: Inputs, limit: int | None) -> Found:
         raise UsageError(f"the source cannot be read ({error})") from None
     if not samples:
         raise UsageError("the source holds no images")
-    return Found(source, samples, listing.facts, [*listing.notes, *small.notes(source)])
+    notes = [*listing.notes, *small.notes(source)]
+    if samples.renamed:
+        notes.append(f"{samples.renamed:,} images have a name that is another's: their keys are as {samples.example}")
+    return Found(source, samples, listing.facts, notes)
 
 
 class _Small:

@@ -1,8 +1,8 @@
 """ImageNet validation images in the layouts that people have them in.
 
-A tree of class folders, a flat folder with a `name label` list, the official tar with such a list or the devkit's
-ground truth, Parquet as on the Hub, and WebDataset tars. The layout is found by looking; what cannot be told apart
-is refused with a line that says what is needed.
+A tree of class folders or a tar of one, a flat folder with a `name label` list, the official tar with such a list or
+the devkit's ground truth, Parquet as on the Hub, and WebDataset tars. The layout is found by looking; what cannot be
+told apart is refused with a line that says what is needed.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import tarfile
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from manifests.untrusted import Tar
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import (
-    ABSENT,
+    BROKEN,
+    COMMON_SUFFIXES,
     IMAGE_SUFFIXES,
     UNKNOWN_LABEL,
     Listing,
@@ -26,19 +26,23 @@ from pipelines.generate.sources.base import (
     Names,
     Sample,
     Source,
+    is_image,
     key_of,
-    oversized,
     some,
 )
-from pipelines.generate.sources.labels import CLASSES, LabelList, label_by_synset, label_in_json, read_labels
+from pipelines.generate.sources.classes import class_names, is_synset
+from pipelines.generate.sources.labels import CLASSES, LabelList, label_in_json, read_labels
+from pipelines.generate.sources.members import Member, key_and_extension, members_of, read_members
+from pipelines.generate.sources.nearest import is_compressed, unpacking, way_on
 from pipelines.generate.sources.parquet import ParquetSource, arrow_as_parquet
 from pipelines.generate.sources.reading import Piece, in_order, read_files, read_pieces
 from pipelines.generate.sources.splits import Archives, find_archives
+from pipelines.generate.sources.tree import TreeSource
+from pipelines.generate.sources.tree_tar import TreeTarSource, holds_tree
 from pipelines.store import Place
 
-_SYNSET = re.compile(r"n\d{8}")
-# Bytes of a `.cls` member that are looked at: a label has three digits.
-_LONGEST_LABEL = 16
+# An image file's name, size and place.
+_File = tuple[str, int, tuple[object, ...]]
 # Bytes of a `json` member that is looked at: ImageNet's have some hundreds.
 _LONGEST_DESCRIPTION = 2**16
 
@@ -46,17 +50,37 @@ _LONGEST_DESCRIPTION = 2**16
 def open_imagenet(root: Place, labels: Place | None) -> Source:
     """The source at `root`, in whichever layout it is. Raises UsageError where there is none."""
     single = root.is_file()
+    if not single and _has_classes(root, labels):
+        _no_labels(labels, "the class folders name the labels")
+        return TreeSource(root)
     files, kind, notes = Archives((root,), root.suffix, ()) if single else find_archives(root)
     if kind == ".parquet":
         _no_labels(labels, "a Parquet file holds its own labels")
         return ParquetSource(files, notes)
     if kind == ".tar":
-        return TarSource(files, read_labels(labels), notes) if labels else WebDatasetSource(files, notes)
+        if labels:
+            return TarSource(files, read_labels(labels), notes)
+        return TreeTarSource(files, notes) if holds_tree(files[0]) else WebDatasetSource(files, notes)
     if kind == ".arrow":
         raise UsageError(arrow_as_parquet(root if single else files[0].parent))
     if single:
+        if is_compressed(root.name):
+            raise UsageError(unpacking(root))
         raise UsageError(f"--source {root} is neither a folder nor a .tar or .parquet file")
     return _open_folder(root, labels)
+
+
+def _has_classes(root: Place, labels: Place | None) -> bool:
+    """Whether a folder is read for its class folders.
+
+    Synsets say so by their names. Numbers name many things: they must hold images, and not stand beside some that
+    have labels.
+    """
+    names = class_names(root.folders())
+    if any(map(is_synset, names)):
+        return True
+    tree = TreeSource(root)
+    return any(tree.look_into(name).samples for name in names) and not (labels and any(_images(root)))
 
 
 def _no_labels(labels: Place | None, why: str) -> None:
@@ -65,47 +89,23 @@ def _no_labels(labels: Place | None, why: str) -> None:
 
 
 def _open_folder(root: Place, labels: Place | None) -> Source:
-    if any(map(_SYNSET.fullmatch, root.folders())):
-        _no_labels(labels, "the class folders name the labels")
-        return TreeSource(root)
-    if not _images(root):
-        raise UsageError(f"no images in {root}: expected class folders (n01440764/…), images, .tar or .parquet files")
+    if not any(_images(root)):
+        raise UsageError(
+            f"no images in {root}: expected class folders (n01440764/… or 0/…), images, .tar or .parquet files"
+            f"{way_on(root)}"
+        )
     if labels is None:
+        if class_names([root.name]):
+            raise UsageError(f"{root} is a class folder itself: give the folder that holds it as --source")
         raise UsageError(f"{root} is a flat folder, which says nothing of labels: give a `name label` list by --labels")
     return FlatSource(root, read_labels(labels))
 
 
-def _images(folder: Place) -> dict[str, int]:
-    return {name: size for name, size in folder.files().items() if name.lower().endswith(IMAGE_SUFFIXES)}
-
-
-@dataclass(frozen=True)
-class TreeSource:
-    """`<synset>/<name>.JPEG`: the label is the folder's position among the 1000 sorted synsets."""
-
-    root: Place
-    kind: str = "imagenet-tree"
-
-    def listing(self) -> Listing:
-        folders = self.root.folders()
-        classes = [name for name in folders if _SYNSET.fullmatch(name)]
-        unknown = [name for name in classes if name not in label_by_synset()]
-        if unknown:
-            raise UsageError(
-                f"{self.root / unknown[0]} is not one of ImageNet-1k's {CLASSES} synsets: move it elsewhere"
-            )
-        others = Names({*folders, *self.root.files()} - {*classes})
-        found = itertools.chain.from_iterable(in_order(self.root, classes, self._class))
-        notes = [f"ignored in {self.root}: {others} (no class folder)"] if others else []
-        return Listing(some(found, f"no images in the class folders of {self.root}"), notes)
-
-    def _class(self, synset: str) -> list[Sample]:
-        label = label_by_synset()[synset]
-        paths = ((name, f"{synset}/{name}", size) for name, size in _images(self.root / synset).items())
-        return [Sample(key_of(name), label, path, size, (path,)) for name, path, size in paths]
-
-    def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-        return read_files(self.root, samples)
+def _images(folder: Place) -> Iterator[_File]:
+    """The images in a folder, and the links in place of images that lead nowhere."""
+    inside = folder.contents()
+    yield from ((name, size, (name,)) for name, size in inside.files.items() if is_image(name))
+    yield from ((name, 0, BROKEN) for name in inside.broken if is_image(name))
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,13 @@ class FlatSource:
     kind: str = "imagenet-flat"
 
     def listing(self) -> Listing:
-        return _labelled(((name, size, (name,)) for name, size in _images(self.root).items()), self.labels)
+        return _labelled(_images(self.root), self.labels)
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         return read_files(self.root, samples)
 
 
-def _labelled(files: Iterable[tuple[str, int, tuple[object, ...]]], labels: LabelList) -> Listing:
+def _labelled(files: Iterable[_File], labels: LabelList) -> Listing:
     """Samples for files (name, size, place), and for the names that are listed but not there.
 
     Raises UsageError where the list has a label for none of the files.
@@ -132,16 +132,15 @@ def _labelled(files: Iterable[tuple[str, int, tuple[object, ...]]], labels: Labe
     return Listing(_label_all(files, labels, notes), notes)
 
 
-def _label_all(
-    files: Iterable[tuple[str, int, tuple[object, ...]]], labels: LabelList, notes: list[str]
-) -> Iterator[Sample]:
+def _label_all(files: Iterable[_File], labels: LabelList, notes: list[str]) -> Iterator[Sample]:
     found = 0
     unknown = Names()
     absent = dict(labels.by_key)
     for name, size, place in files:
         key = key_of(name)
-        label = labels.label(key)
-        absent.pop(key, None)
+        spelled = _spelled(key, labels)
+        label = labels.label(spelled)
+        absent.pop(spelled, None)
         found += 1
         if label is None:
             unknown.add(name)
@@ -157,44 +156,10 @@ def _label_all(
         notes.append(f"{labels.path} has no label for {unknown}: labelled {UNKNOWN_LABEL}")
 
 
-class _Member(NamedTuple):
-    """A regular file inside an uncompressed tar: where its bytes lie, and the first of them where it is a label."""
-
-    name: str
-    place: tuple[int, int]
-    size: int
-    text: bytes
-
-    @property
-    def suffix(self) -> str:
-        return os.path.splitext(self.name)[1].lower()
-
-
-def _members(place: Place, number: int) -> Iterator[_Member]:
-    """The members of the tar at `place`, which is the source's file of that number."""
-    try:
-        with place.open() as file, Tar(file) as archive:
-            for member in archive:
-                if member.isreg():
-                    text = archive.extractfile(member) if member.name.lower().endswith(".cls") else None
-                    head = text.read(_LONGEST_LABEL) if text else b""
-                    yield _Member(member.name, (number, member.offset_data), member.size, head)
-    except tarfile.TarError as error:
-        raise UsageError(f"{place} cannot be read as an uncompressed tar ({error}): unpack or fetch it again") from None
-
-
-def _read_members(files: Sequence[Place], samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-    """The bytes of samples whose place is (number of a tar, offset), or empty."""
-    refused = [oversized(sample.size) if sample.place else ABSENT for sample in samples]
-    wanted = [sample for sample, why in zip(samples, refused, strict=True) if not why]
-    fetched = read_pieces(files, (Piece(sample.place[0], sample.place[1], sample.size) for sample in wanted))
-    for sample, why in zip(samples, refused, strict=True):
-        if why:
-            yield why
-            continue
-        data = next(fetched)
-        whole = len(data) == sample.size
-        yield data if whole else Missing(f"source: {files[sample.place[0]].name} ends inside this member")
+def _spelled(key: str, labels: LabelList) -> str:
+    """A key as the list has it: Macs store an accented letter as two characters, and lists hold it as one."""
+    forms = [key] if key.isascii() else [key, *(unicodedata.normalize(form, key) for form in ("NFC", "NFD"))]
+    return next((form for form in forms if labels.label(form) is not None), key)
 
 
 @dataclass(frozen=True)
@@ -212,9 +177,9 @@ class TarSource:
         listing.notes.extend(self.notes)
         return listing
 
-    def _images(self, number: int) -> list[tuple[str, int, tuple[object, ...]]]:
-        found: list[tuple[str, int, tuple[object, ...]]] = []
-        for member in _members(self.files[number], number):
+    def _images(self, number: int) -> list[_File]:
+        found: list[_File] = []
+        for member in members_of(self.files[number], number):
             if member.suffix == ".cls":
                 raise UsageError(
                     f"--labels {self.labels.path} is not needed, since {self.files[number]} holds .cls members: "
@@ -225,14 +190,7 @@ class TarSource:
         return found
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-        return _read_members(self.files, samples)
-
-
-def _split(name: str) -> tuple[str, str]:
-    """A member's key and extension by WebDataset's rule: the key ends at the first dot after the last slash."""
-    folder, _, base = name.removeprefix("./").rpartition("/")
-    stem, _, extension = base.partition(".")
-    return (f"{folder}/{stem}" if folder else stem), extension.lower()
+        return read_members(self.files, samples)
 
 
 @dataclass(frozen=True)
@@ -265,19 +223,20 @@ class WebDatasetSource:
         if unknown:
             notes.append(f"no label for {unknown}: labelled {UNKNOWN_LABEL}")
         if ignored:
-            notes.append(f"ignored: {ignored} (a key ends at the first dot, and no such image follows it)")
+            notes.append(f"ignored: {ignored} (a key ends at the first dot, and has one image)")
 
     def _tar(self, number: int) -> _Tar:
         file = self.files[number]
-        images: dict[str, _Member] = {}
+        images: dict[str, Member] = {}
         labels: dict[str, int] = {}
-        described: dict[str, _Member] = {}
+        described: dict[str, Member] = {}
         ignored: list[str] = []
-        for member in _members(file, number):
-            key, extension = _split(member.name)
+        for member in members_of(file, number):
+            key, extension = key_and_extension(member.name)
             if f".{extension}" in IMAGE_SUFFIXES:
                 if key in images:
-                    raise UsageError(f"{file} holds two images for the key {key}: {images[key].name}, {member.name}")
+                    member, other = _first_choice(file, key, images[key], member)
+                    ignored.append(other.name)
                 images[key] = member
             elif extension == "cls":
                 labels[key] = _label(file, member)
@@ -286,7 +245,7 @@ class WebDatasetSource:
             elif member.suffix in IMAGE_SUFFIXES:
                 ignored.append(member.name)
         if not labels:
-            labels = self._described(described)
+            labels = self._described(number, described)
         samples = [
             Sample(
                 re.sub("[/.]", "_", key),
@@ -299,22 +258,31 @@ class WebDatasetSource:
         ]
         return _Tar(samples, len(labels), ignored)
 
-    def _described(self, members: Mapping[str, _Member]) -> dict[str, int]:
-        """The labels in `json` members, by key."""
+    def _described(self, number: int, members: Mapping[str, Member]) -> dict[str, int]:
+        """The labels in a tar's `json` members, by key."""
         held = {key: member for key, member in members.items() if member.size <= _LONGEST_DESCRIPTION}
-        texts = read_pieces(self.files, (Piece(*member.place, member.size) for member in held.values()))
+        pieces = (Piece(number, int(member.place[-1]), member.size) for member in held.values())
+        texts = read_pieces(self.files, pieces)
         found: dict[str, int] = {}
         for (key, member), text in zip(held.items(), texts, strict=True):
             try:
                 label = label_in_json(text)
             except ValueError as error:
-                raise UsageError(f"{self.files[member.place[0]]}: {member.name} {error}") from None
+                raise UsageError(f"{self.files[number]}: {member.name} {error}") from None
             if label is not None:
                 found[key] = label
         return found
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-        return _read_members(self.files, samples)
+        return read_members(self.files, samples)
+
+
+def _first_choice(file: Place, key: str, *members: Member) -> tuple[Member, Member]:
+    """Two images of a key, the one that is the sample's first. Raises UsageError where that cannot be told."""
+    one, other = sorted(members, key=lambda member: member.suffix not in COMMON_SUFFIXES)
+    if (one.suffix in COMMON_SUFFIXES) == (other.suffix in COMMON_SUFFIXES):
+        raise UsageError(f"{file} holds two images for the key {key}: {members[0].name}, {members[1].name}")
+    return one, other
 
 
 class _Tar(NamedTuple):
@@ -325,7 +293,7 @@ class _Tar(NamedTuple):
     ignored: list[str]
 
 
-def _label(file: Place, member: _Member) -> int:
+def _label(file: Place, member: Member) -> int:
     text = member.text.decode("ascii", "replace").strip()
     if re.fullmatch(r"-?\d{1,4}", text) and UNKNOWN_LABEL <= int(text) < CLASSES:
         return int(text)

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Sample, key_of, oversized
+from pipelines.generate.sources.base import COMMON_SUFFIXES, UNKNOWN_LABEL, Listing, Missing, Sample, key_of, oversized
 from pipelines.generate.sources.columns import Columns, columns_of
 from pipelines.generate.sources.labels import CLASSES
 from pipelines.generate.sources.reading import in_order, unreadable
@@ -121,7 +121,8 @@ def _sample(file: Place, name: str, label: int | None, size: int, place: tuple[i
     known = UNKNOWN_LABEL if label is None else label
     if not UNKNOWN_LABEL <= known < CLASSES:
         raise UsageError(f"{file}: the label of {name} is {label!r}, not one from 0 to {CLASSES - 1}")
-    return Sample(key_of(name), known, f"{file.name}/{name}", size, place)
+    # Other suffixes stay in keys: those of shards that were made before they were known.
+    return Sample(key_of(name, COMMON_SUFFIXES), known, f"{file.name}/{name}", size, place)
 
 
 class _Groups:

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from manifests.untrusted import read_at_most
 from pipelines.errors import SourceError
-from pipelines.generate.sources.base import ABSENT, LARGEST_IMAGE, Missing, Sample
+from pipelines.generate.sources.base import ABSENT, BROKEN, BROKEN_LINK, LARGEST_IMAGE, Missing, Sample
 from pipelines.store import BLOCK, Disk, Pieces, Place, abandoned
 
 Work = TypeVar("Work")
@@ -75,9 +75,11 @@ def unreadable(place: Place, error: Exception) -> SourceError:
 
 
 def read_files(root: Place, samples: Iterable[Sample]) -> Iterator[bytes | Missing]:
-    """The bytes of samples that are files below `root`, whose place begins with their path there, or is empty."""
+    """The bytes of samples that are files below `root`: a place begins with a path there or as BROKEN, or is empty."""
 
     def fetch(sample: Sample) -> bytes | Missing:
+        if sample.place[:1] == BROKEN:
+            return BROKEN_LINK
         return read_file(root / sample.place[0]) if sample.place else ABSENT
 
     return in_order(root, samples, fetch, lambda sample: sample.size)

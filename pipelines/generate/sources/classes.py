@@ -1,0 +1,91 @@
+"""Class folders: which names are classes, the label that each stands for, and keys that tell their images apart.
+
+A class is a synset (`n01440764`), whose label is its position among the 1000, or the label itself (`0` to `999`, as in
+ImageNetV2). Refuses folders of both kinds in one place, and numbers that count from 1: what those stand for cannot be
+told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from pipelines.errors import UsageError
+from pipelines.generate.sources.base import UNKNOWN_LABEL, key_of
+from pipelines.generate.sources.labels import CLASSES, label_by_synset
+
+_SYNSET = re.compile(r"n[0-9]{8}")
+_NUMBER = re.compile(r"[0-9]{1,4}")
+
+
+def is_synset(name: str) -> bool:
+    """Whether a folder's name is of a synset's form, be it one of the 1000 or not."""
+    return bool(_SYNSET.fullmatch(name))
+
+
+def is_class(name: str) -> bool:
+    """Whether a folder's name is of a class's form."""
+    return is_synset(name) or bool(_NUMBER.fullmatch(name))
+
+
+def class_names(names: Iterable[str]) -> list[str]:
+    """Those names that are of classes. Numbers of which none is near a label, as years, are not."""
+    found = [name for name in names if is_class(name)]
+    numbered = any(not is_synset(name) and int(name) <= CLASSES for name in found)
+    return [name for name in found if numbered or is_synset(name)]
+
+
+def class_of(path: str) -> tuple[str, str]:
+    """The class that a file belongs to: where its nearest folder of a class's form lies, and that folder's name.
+
+    The name is empty where there is no such folder.
+    """
+    folders = path.split("/")[:-1]
+    while folders and not is_class(folders[-1]):
+        folders.pop()
+    return "/".join(folders[:-1]), folders[-1] if folders else ""
+
+
+def label_of(name: str) -> int:
+    """The label that a class's name stands for, -1 for an unknown synset: `check_classes` refuses what is none."""
+    return label_by_synset().get(name, UNKNOWN_LABEL) if is_synset(name) else int(name)
+
+
+def check_classes(names: Iterable[str], where: str) -> list[str]:
+    """What the user should know of these classes: a line each. Raises UsageError where their labels cannot be told."""
+    synsets: set[str] = set()
+    numbers: dict[int, str] = {}
+    for name in sorted(names):
+        if is_synset(name):
+            synsets.add(name)
+        elif (other := numbers.setdefault(int(name), name)) != name:
+            raise UsageError(
+                f"{where} has two folders of the label {int(name)}, {other} and {name}: rename one of them"
+            )
+    if synsets and numbers:
+        raise UsageError(
+            f"{where} has class folders of two kinds, {min(synsets)} and {numbers[min(numbers)]}: "
+            "move one kind elsewhere"
+        )
+    if unknown := sorted(synsets - label_by_synset().keys()):
+        raise UsageError(f"{where}/{unknown[0]} is not one of ImageNet-1k's {CLASSES} synsets: move it elsewhere")
+    if CLASSES in numbers and 0 not in numbers:
+        raise UsageError(
+            f"{where} has class folders that count from 1 to {CLASSES}, and labels are 0 to {CLASSES - 1}: whether "
+            "these are labels plus 1 or the devkit's ILSVRC2012_IDs cannot be told, so rename them to labels or synsets"
+        )
+    if beyond := [name for number, name in numbers.items() if number >= CLASSES]:
+        raise UsageError(f"{where}/{beyond[0]} is no label from 0 to {CLASSES - 1}: move it elsewhere")
+    if numbers and 0 not in numbers:
+        return [f"the class folders of {where} are taken for the labels {min(numbers)} to {max(numbers)}, none for 0"]
+    return []
+
+
+def longer_keys(path: str) -> Sequence[str]:
+    """Keys for an image whose stem is another's too: `<class>_<stem>`, and `<class>_<stem>_<suffix>`.
+
+    No class has an underscore, and no suffix: two images of one such key are of one class, stem and suffix.
+    """
+    key = f"{class_of(path)[1]}_{key_of(path)}"
+    return key, f"{key}_{PurePosixPath(path).suffix[1:]}"

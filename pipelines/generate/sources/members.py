@@ -1,0 +1,85 @@
+"""The files inside uncompressed tars: found in one pass over the headers, read by where their bytes lie.
+
+Passes over what operating systems leave. Refuses compressed tars, and images that are links.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Generator, Iterator, Sequence
+from typing import NamedTuple
+
+from manifests.untrusted import Tar
+from pipelines.errors import UsageError
+from pipelines.generate.sources.base import ABSENT, BROKEN, Missing, Sample, is_image, is_litter, oversized
+from pipelines.generate.sources.nearest import begins_compressed, unpacking
+from pipelines.generate.sources.reading import Piece, read_pieces
+from pipelines.store import Place
+
+# What is read of a member that is a link.
+_LINK = Missing("source: a link in place of an image: make the tar again with --dereference --hard-dereference")
+# Bytes of a `.cls` member that are looked at: a label has three digits.
+_LONGEST_LABEL = 16
+
+
+class Member(NamedTuple):
+    """A file inside an uncompressed tar: where its bytes lie, and the first of them where it is a label.
+
+    Of an image that is a link, the place is BROKEN.
+    """
+
+    name: str
+    place: tuple[int, int] | tuple[str]
+    size: int
+    text: bytes
+
+    @property
+    def suffix(self) -> str:
+        return os.path.splitext(self.name)[1].lower()
+
+
+def members_of(place: Place, number: int) -> Generator[Member, None, None]:
+    """The members of the tar at `place`, which is the source's file of that number."""
+    try:
+        with place.open() as file, Tar(file) as archive:
+            for member in archive:
+                if is_litter(member.name):
+                    continue
+                if (member.islnk() or member.issym()) and is_image(member.name):
+                    yield Member(member.name, BROKEN, 0, b"")
+                if member.isreg():
+                    text = archive.extractfile(member) if member.name.lower().endswith(".cls") else None
+                    head = text.read(_LONGEST_LABEL) if text else b""
+                    yield Member(member.name, (number, member.offset_data), member.size, head)
+    except tarfile.TarError as error:
+        if begins_compressed(place):
+            raise UsageError(unpacking(place)) from None
+        raise UsageError(f"{place} cannot be read as an uncompressed tar ({error}): unpack or fetch it again") from None
+
+
+def read_members(files: Sequence[Place], samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
+    """The bytes of samples whose place is (number of a tar, offset), or empty, or that of a link."""
+    refused = [_refused(sample) for sample in samples]
+    wanted = [sample for sample, why in zip(samples, refused, strict=True) if not why]
+    fetched = read_pieces(files, (Piece(sample.place[0], sample.place[1], sample.size) for sample in wanted))
+    for sample, why in zip(samples, refused, strict=True):
+        if why:
+            yield why
+            continue
+        data = next(fetched)
+        whole = len(data) == sample.size
+        yield data if whole else Missing(f"source: {files[sample.place[0]].name} ends inside this member")
+
+
+def _refused(sample: Sample) -> Missing | None:
+    if sample.place == BROKEN:
+        return _LINK
+    return oversized(sample.size) if sample.place else ABSENT
+
+
+def key_and_extension(name: str) -> tuple[str, str]:
+    """A member's key and extension by WebDataset's rule: the key ends at the first dot after the last slash."""
+    folder, _, base = name.removeprefix("./").rpartition("/")
+    stem, _, extension = base.partition(".")
+    return (f"{folder}/{stem}" if folder else stem), extension.lower()

@@ -1,0 +1,82 @@
+"""What a message says of a folder that has no images, or of a file that cannot be read as it is: where to go on.
+
+Looks no deeper than people's folders are off, and at few of them: what is not found quickly is not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipelines.generate.sources.base import is_image, is_litter
+from pipelines.generate.sources.classes import class_names, is_synset
+from pipelines.store import Place
+
+_LEVELS, _MOST_FOLDERS = 4, 100
+_COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".zip", ".7z", ".rar")
+# Of gzip (RFC 1952), bzip2, xz, Zstandard (RFC 8878) and zip: what their files begin with.
+_MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\3\4")
+
+
+def way_on(folder: Place) -> str:
+    """What to do about a folder without images, as the end of a message; empty where nothing can be told."""
+    if found := _nearest(folder):
+        return f"; {found[0]} holds {found[1]}: give it as --source"
+    inside = folder.contents()
+    if compressed := [name for name in inside.files if is_compressed(name)]:
+        return f"; {unpacking(folder / compressed[0])}"
+    if links := [name for name in (*inside.files, *inside.broken) if is_synset(name)]:
+        return f"; {folder / links[0]} is no folder, but what is left of a link: make it a link or a folder again"
+    return ""
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file, by its name, may hold images itself."""
+    return name.lower().endswith((".tar", ".parquet", *_COMPRESSED))
+
+
+def is_compressed(name: str) -> bool:
+    """Whether a file, by its name, is a compressed archive."""
+    return name.lower().endswith(_COMPRESSED) and not is_litter(name)
+
+
+def unpacking(file: Place) -> str:
+    """What is said of a compressed archive."""
+    command = f"unzip {file.name} -d FOLDER" if file.suffix == ".zip" else f"tar -xf {file.name} -C FOLDER"
+    return f"{file} is compressed: unpack it ({command}), and give the folder as --source"
+
+
+def begins_compressed(file: Place) -> bool:
+    """Whether a file, by its first bytes, is compressed, whatever its name."""
+    with file.open() as opened:
+        return opened.read(max(map(len, _MAGIC))).startswith(_MAGIC)
+
+
+def _nearest(root: Place) -> tuple[Place, str] | None:
+    level, looked = [root], 0
+    for _ in range(_LEVELS):
+        below = [folder / name for folder in level for name in _in_turn(folder.folders())]
+        for folder in below:
+            if looked == _MOST_FOLDERS:
+                return None
+            looked += 1
+            if what := _held(folder):
+                return folder, what
+        level = below[:_MOST_FOLDERS]
+    return None
+
+
+def _in_turn(names: Iterable[str]) -> list[str]:
+    """Folders that may be looked into, those of validation sets first."""
+    open_ones = [name for name in names if not name.startswith(".") and not is_litter(name)]
+    return sorted(open_ones, key=lambda name: not name.lower().startswith("val"))
+
+
+def _held(folder: Place) -> str:
+    """What of interest lies directly in a folder."""
+    inside = folder.contents()
+    if class_names(inside.folders):
+        return "class folders"
+    for suffix, what in ((".parquet", "Parquet files"), (".tar", "tars")):
+        if any(name.lower().endswith(suffix) and not is_litter(name) for name in inside.files):
+            return what
+    return "images" if any(map(is_image, inside.files)) else ""

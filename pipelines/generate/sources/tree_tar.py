@@ -1,0 +1,75 @@
+"""A tar of class folders: what a tree of them becomes when it is packed whole."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipelines.errors import UsageError
+from pipelines.generate.sources.base import Listing, Missing, Names, Sample, is_image, key_of, listed
+from pipelines.generate.sources.classes import check_classes, class_of, label_of, longer_keys
+from pipelines.generate.sources.members import Member, key_and_extension, members_of, read_members
+from pipelines.generate.sources.reading import in_order
+from pipelines.store import Place
+
+
+@dataclass(frozen=True)
+class TreeTarSource:
+    """Tars of class folders: `val/n01440764/ILSVRC2012_val_00000293.JPEG`."""
+
+    files: tuple[Place, ...]
+    notes: tuple[str, ...] = ()
+    kind: str = "imagenet-tree-tar"
+
+    def listing(self) -> Listing:
+        notes = [*self.notes]
+        return Listing(self._samples(notes), notes, longer_keys=longer_keys)
+
+    def _samples(self, notes: list[str]) -> Iterator[Sample]:
+        images: dict[str, int] = {}
+        places: set[str] = set()
+        others = Names()
+        for number, members in enumerate(in_order(self.files[0], range(len(self.files)), self._tar)):
+            for member in members:
+                place, name = class_of(member.name)
+                if name:
+                    places.add(place)
+                    images[name] = images.get(name, 0) + is_image(member.name)
+                if not name or not is_image(member.name):
+                    others.add(member.name)
+                    continue
+                path = f"{self.files[number].name}/{member.name}"
+                yield Sample(key_of(member.name), label_of(name), path, member.size, member.place)
+        if len(places) > 1:
+            raise UsageError(
+                f"{self.files[0]} has class folders in more than one place ({listed(sorted(places))}): unpack it, and "
+                "give the folder of one of them as --source"
+            )
+        notes += check_classes(images, str(self.files[0]))
+        if others:
+            notes.append(f"not read in {self.files[0]}: {others} (no image in a class folder)")
+        if empty := sorted(name for name, count in images.items() if not count):
+            notes.append(f"no images in the class folder{'s' if len(empty) > 1 else ''} {listed(empty)}")
+
+    def _tar(self, number: int) -> list[Member]:
+        return list(members_of(self.files[number], number))
+
+    def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
+        return read_members(self.files, samples)
+
+
+def holds_tree(file: Place) -> bool:
+    """Whether a tar is one of class folders: its first image is in one, and has no label beside it."""
+    before, first = "", None
+    with contextlib.closing(members_of(file, 0)) as members:
+        for member in members:
+            key, _ = key_and_extension(member.name)
+            if first is not None:
+                return key != first
+            if is_image(member.name):
+                if not class_of(member.name)[1] or key == before:
+                    return False
+                first = key
+            before = key
+    return first is not None
