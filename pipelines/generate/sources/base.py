@@ -18,6 +18,8 @@ UNKNOWN_LABEL = -1
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
 # Bytes. No photograph is larger: what says so is damaged, or a bomb.
 LARGEST_IMAGE = 2**28
+# What operating systems leave beside a user's files, in lower case.
+_LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 
 
 class Missing(NamedTuple):
@@ -50,12 +52,14 @@ class Listing(NamedTuple):
     """A source's samples as they are found, and what the user should know about them: a line each.
 
     `notes` are there once the samples have been taken to their end, and none when all is well. `facts` describe the
-    source in the manifest, besides its layout and samples.
+    source in the manifest, besides its layout and samples. `sizes` are the width and height in pixels that the source
+    states of images, by key: its annotations are of images of that size.
     """
 
     samples: Iterable[Sample]
     notes: list[str]
     facts: Mapping[str, str] = MappingProxyType({})
+    sizes: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
 
 class Source(Protocol):
@@ -115,6 +119,12 @@ class Names:
 
     def __str__(self) -> str:
         return self.first if self.count == 1 else f"{self.count:,} names ({self.first}, …)"
+
+
+def is_litter(name: str) -> bool:
+    """Whether a path is of what an operating system leaves beside files, such as a Mac's `._x.jpg` for x.jpg."""
+    *folders, base = name.split("/")
+    return base.startswith("._") or base.lower() in _LITTER or "__MACOSX" in (*folders, base)
 
 
 def key_of(path: str) -> str:

@@ -19,11 +19,12 @@ from pipelines.store import place_of
 
 
 class Found(NamedTuple):
-    """A source, its samples in order, what else it says of itself, and what the user should know."""
+    """A source, its samples in order, what else it says of itself and of their sizes, and what the user should know."""
 
     source: Source
     samples: Catalogue
     facts: Mapping[str, str]
+    sizes: Mapping[str, tuple[int, int]]
     notes: list[str]
 
 
@@ -37,7 +38,7 @@ def find(dataset: str, inputs: Inputs, limit: int | None) -> Found:
         raise UsageError(f"the source cannot be read ({error})") from None
     if not samples:
         raise UsageError("the source holds no images")
-    return Found(source, samples, listing.facts, listing.notes)
+    return Found(source, samples, listing.facts, listing.sizes, listing.notes)
 
 
 def _counted(samples: Iterable[Sample]) -> Iterator[Sample]:
