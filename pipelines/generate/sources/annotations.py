@@ -23,6 +23,8 @@ from pipelines.store import Place
 # Bytes. COCO's largest file, of the training images, has 448 million.
 _LARGEST_ANNOTATIONS = 2**30
 _LARGEST_ID = 2**63
+# Between the folders in a key: the first that keeps a/b and a_b apart.
+_SEPARATORS = ("_", "-", "__", "--")
 _SHOWN = 60  # characters of a value in a message
 
 
@@ -161,14 +163,15 @@ def unique_keys(paths: Iterable[str], taken: Collection[str] = ()) -> dict[str, 
         return keys
     folders = [path.rpartition("/")[0] for path in keys]
     common = "" if taken else commonpath(folders)
-    joined = (
-        f"{folder[len(common) :].strip('/')}/{key}".strip("/")
-        for folder, key in zip(folders, keys.values(), strict=True)
-    )
-    return {
-        path: own.replace("/", "_").replace(".", "_") if counts[key] > 1 else key
-        for (path, key), own in zip(keys.items(), joined, strict=True)
-    }
+    below = [folder[len(common) :].strip("/").split("/") if folder != common else [] for folder in folders]
+    for separator in _SEPARATORS:
+        found = {
+            path: separator.join([*parts, key]).replace(".", "_") if counts[key] > 1 else key
+            for (path, key), parts in zip(keys.items(), below, strict=True)
+        }
+        if len({*found.values()}) == len(found):
+            break
+    return found
 
 
 def _notes(path: Place, content: Mapping[str, Any], images: Mapping[str, Listed]) -> Iterable[str]:
