@@ -265,11 +265,11 @@ def test_boxes_drawn_on_turned_images_are_said_when_shards_are_made_and_scored(
 
 def test_field_samples(data: Path) -> None:
     field = data / "field"
-    for source, annotations, count in (
+    for source, name, count in (
         (field / "coco" / "images", "backslashes.json", 6),
         (field / "coco" / "mac.zip", "mac.json", 4),
         (field / "coco_folders" / "root", "../coco_folders/ann.json", 4),
     ):
-        found, _ = listed(source, field / "coco" / annotations)
+        found, _ = listed(source, field / "coco" / name)
         assert len(found) == count
         assert all(image for _, image in found.values())
