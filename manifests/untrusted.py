@@ -7,6 +7,8 @@ does is refused here.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 import tarfile
@@ -62,6 +64,18 @@ def read_file(path: Path, most: int) -> bytes:
         raise ValueError("it is no regular file")
     with open(path, "rb") as file:
         return read_at_most(file, most)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Without garbage collection, which looks at all of a large file again and again while it is read."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def parse_json(data: bytes | str) -> Any:

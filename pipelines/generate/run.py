@@ -13,18 +13,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 from PIL import Image
 
 from generators.registry import Method
 from generators.variant import Variant, VariantError, expand
-from manifests.schema import CARD, MOST_SHARDS, Recipe
-from manifests.untrusted import MOST_ROWS
+from manifests.schema import CARD, COLUMNS, MOST_SHARDS, TABLE, Recipe
+from manifests.untrusted import MOST_ROWS, read_groups
 from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
-from pipelines.generate import report
+from pipelines.generate import frames, report
 from pipelines.generate.card import alike, card, read_summaries
 from pipelines.generate.config import Config, base_variant, describe
 from pipelines.generate.datasets import DATASETS
+from pipelines.generate.frames import Misfit, misfit
 from pipelines.generate.options import Options
 from pipelines.generate.output import Output
 from pipelines.generate.plan import plan, remaining, shard_count
@@ -111,7 +113,17 @@ def _make(
         summaries = [output.finish(recipe, shards) for recipe in recipes.values()]
         known = list(read_summaries(output.root))
         output.write(output.root / CARD, card(options.dataset, known))
+    if found.sizes and (wrong := _misfit(output.root / next(iter(recipes)), found, config)):
+        say(str(wrong))
     return Made(output.root, summaries, list(alike(known)), nothing_to_do)
+
+
+def _misfit(folder: Place, found: Found, config: Config) -> Misfit | None:
+    """What is wrong with the sizes that the source states, as the reference's decoder gives the images."""
+    with (folder / TABLE).open() as file:
+        groups = read_groups(file, pa.schema([COLUMNS.field(name) for name in frames.COLUMNS]))
+        rows = (row for group in groups for row in group.to_pylist())
+        return misfit(rows, found.sizes, config.base.decode.token == frames.TURNS)
 
 
 def _check_shards(samples: int, per_shard: int) -> None:

@@ -1,87 +1,154 @@
 """COCO annotations: the objects that are to be found.
 
-Refuses a file that is not the shards' own, and objects whose box or mask is missing or cannot be right: a box is never
-scored in place of a mask.
+Objects are numbered here: the ids that annotations have are not read, and need be neither there nor different. Refuses
+a file that is not the shards' own, and objects whose box or mask is missing or cannot be right: a box is never scored
+in place of a mask.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools.coco import COCO
 
+from manifests.untrusted import uncollected
 from pipelines.errors import UsageError
 from pipelines.evaluate.detection.masks import MOST_PIXELS, BadMasksError, as_objects, as_rle, check
 from pipelines.evaluate.detection.matching import Objects, out_of_range
 from pipelines.evaluate.shards import Shards
-from pipelines.generate.sources.base import key_of
-from pipelines.generate.sources.coco import read_annotations
+from pipelines.generate.sources.annotations import Listed, field, read_all, shown, whole
 from pipelines.store import Disk
+
+# What an annotation is by the fields that one of objects lacks.
+_OTHERS = {"caption": "captions", "segments_info": "panoptic segments"}
+
+
+class Truth(NamedTuple):
+    """An annotation of a scored image: its place in the file, counted from 1, its image's id and all that it has."""
+
+    place: int
+    image: int
+    category: int
+    fields: Mapping[str, Any]
 
 
 class Annotations(NamedTuple):
-    """COCO annotations, with the image ids by key of those that can be scored."""
+    """COCO annotations, with the image ids by key of those that can be scored.
+
+    `images` are the ids of all images that the file lists, `categories` those of its categories, in order; `sizes` are
+    the width and height of the images that have them. `truths` are in order of the file, and `notes` lines for the
+    user.
+    """
 
     path: Path
-    coco: COCO
     ids: Mapping[str, int]
-
-    @property
-    def sizes(self) -> dict[int, tuple[int, int]]:
-        """The width and height of the images that have them, by id."""
-        found = ((number, (image.get("width"), image.get("height"))) for number, image in self.coco.imgs.items())
-        return {number: size for number, size in found if all(type(side) is int and side > 0 for side in size)}
+    images: frozenset[int]
+    sizes: Mapping[int, tuple[int, int]]
+    categories: Sequence[int]
+    truths: Sequence[Truth]
+    notes: tuple[str, ...]
 
 
 def open_annotations(path: Path, shards: Shards) -> Annotations:
     """The annotations of the samples that all variants share.
 
-    Raises UsageError where the file is not the one that the shards were made with, has no object in their images, or
-    gives two objects one id.
+    Raises UsageError where the file is not the one that the shards were made with, or has no object in their images.
     """
-    found = read_annotations(Disk(str(path.absolute())))
-    wanted = shards.config["source"].get("annotations_sha256")
-    if found.sha256 != wanted:
-        raise UsageError(f"{path} is not the annotation file that the shards were made with (its sha256 differs)")
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells of its progress
-            coco = COCO(str(path))
-    except (KeyError, TypeError, AssertionError) as error:
-        raise UsageError(f"{path} is no COCO-format annotation file ({type(error).__name__}: {error})") from None
-    by_key = {key_of(name): number for name, number in found.ids.items()}
-    ids = {key: by_key[key] for key in shards.samples().keys if key in by_key}
-    if not any(not truth.get("iscrowd") for number in ids.values() for truth in coco.imgToAnns[number]):
-        raise UsageError(f"{path} has no object in any of the {len(ids):,} images: nothing can be scored")
-    twice = len(coco.dataset["annotations"]) - len(coco.anns)
-    if twice:
-        raise UsageError(f"{path} has {twice:,} annotations whose `id` another has: number them anew")
-    return Annotations(path, coco, ids)
+    with uncollected():
+        file, content = read_all(Disk(str(path.absolute())))
+        wanted = shards.config["source"].get("annotations_sha256")
+        if file.sha256 != wanted:
+            raise UsageError(f"{path} is not the annotation file that the shards were made with (its sha256 differs)")
+        found = choose(path, file.images.values(), content, shards.samples().keys)
+    if not any(not truth.fields.get("iscrowd") for truth in found.truths):
+        raise UsageError(f"{path} has no object in any of the {len(found.ids):,} images: nothing can be scored")
+    return found
+
+
+def choose(path: Path, images: Iterable[Listed], content: Mapping[str, Any], keys: Sequence[str]) -> Annotations:
+    """The annotations of the samples with these keys. Raises UsageError where their objects cannot be told."""
+    listed = {image.key: image for image in images}
+    ids = {key: listed[key].id for key in keys if key in listed}
+    entries = _list(path, content, "annotations")
+    numbers = field(path, _list(path, content, "categories"), "categories", "id", "an integer", whole)
+    places = field(path, entries, "annotations", "image_id", "an integer", whole)
+    categories = field(path, entries, "annotations", "category_id", "an integer", whole)
+    wanted, known = frozenset(ids.values()), frozenset(numbers)
+    rows = zip(range(1, len(entries) + 1), places, categories, entries, strict=True)
+    truths = [Truth(*row) for row in rows if row[1] in wanted]
+    strange = [truth for truth in truths if truth.category not in known]
+    truths = [truth for truth in truths if truth.category in known]
+    _check(path, truths, "iscrowd", "0 or 1", lambda truth: truth.fields.get("iscrowd") in (0, 1, None))
+    sizes = {image.id: image.size for image in listed.values() if image.size}
+    notes = tuple(_notes(path, truths, strange))
+    return Annotations(path, ids, frozenset(image.id for image in listed.values()), sizes, sorted(known), truths, notes)
+
+
+def _list(path: Path, content: Mapping[str, Any], name: str) -> Sequence[Any]:
+    """A list that the file has. Raises UsageError where it has none, or is of something else than objects."""
+    found, entries = content.get(name), content.get("annotations")
+    first = entries[0] if isinstance(entries, list) and entries else None
+    fields: Collection[str] = first if isinstance(first, dict) else ()
+    what = next((what for own, what in _OTHERS.items() if own in fields and "category_id" not in fields), None)
+    if what or not isinstance(found, list):
+        told = f"is of {what}" if what else f"has no list of `{name}`"
+        raise UsageError(f"{path} {told}: give the file of objects with boxes, as instances_val2017.json")
+    return found
+
+
+def _notes(path: Path, truths: Sequence[Truth], strange: Sequence[Truth]) -> Iterator[str]:
+    lacking = [truth for truth in truths if not _is_number(truth.fields.get("area"))]
+    if lacking:
+        yield f"{path.name}: {_some(lacking, truths)} no `area`: that of the box is taken"
+    lacking = [truth for truth in truths if truth.fields.get("iscrowd") is None]
+    if lacking:
+        yield f"{path.name}: {_some(lacking, truths)} no `iscrowd`: taken as 0"
+    if strange:
+        first = strange[0]
+        yield (
+            f"{path.name}: {len(strange):,} objects are of categories that it does not list, and are left out (first: "
+            f"the {first.place:,}. of its `annotations`, category {first.category})"
+        )
+
+
+def _some(these: Sequence[Truth], all_of_them: Sequence[Truth]) -> str:
+    """How many objects they are and which is the first, up to what they have."""
+    first = f"first: the {these[0].place:,}. of its `annotations`"
+    return f"{len(these):,} of {len(all_of_them):,} objects ({first}) have"
+
+
+def _check(path: Path, truths: Sequence[Truth], what: str, wanted: str, is_right: Callable[[Truth], bool]) -> None:
+    """Raises UsageError unless that field of all objects is right."""
+    wrong = [truth for truth in truths if not is_right(truth)]
+    if wrong:
+        raise UsageError(
+            f"{path}: {len(wrong):,} of {len(truths):,} objects in the scored images have no `{what}` that is {wanted} "
+            f"(first: {_place(wrong[0])}, {shown(wrong[0].fields, what)})"
+        )
+
+
+def _place(truth: Truth) -> str:
+    return f"the {truth.place:,}. of its `annotations`, in image {truth.image}"
 
 
 def boxes_of(annotations: Annotations, ids: Sequence[int]) -> Objects:
     """The objects in these images, with boxes. Raises UsageError where one has none."""
-    truths = _truths(annotations, ids)
-    wrong = [truth for truth in truths if not _is_box(truth.get("bbox"))]
-    if wrong:
-        raise UsageError(
-            f"{annotations.path}: {len(wrong):,} of {len(truths):,} objects in the scored images have no bbox of four "
-            f"numbers (first: annotation {wrong[0]['id']})"
-        )
-    boxes = np.array([truth["bbox"] for truth in truths], np.float64).reshape(-1, 4)
+    truths = _in_order(annotations, ids)
+    path, wanted = annotations.path, "a list of four numbers, the last two not negative"
+    _check(path, truths, "bbox", wanted, lambda truth: _is_box(truth.fields.get("bbox")))
+    boxes = np.array([truth.fields["bbox"] for truth in truths], np.float64).reshape(-1, 4)
     return _objects(annotations, ids, truths, boxes)
 
 
 def masks_of(annotations: Annotations, ids: Sequence[int]) -> Objects:
     """The objects in these images, with masks. Raises UsageError where one has none, or one that cannot be right."""
-    truths = _truths(annotations, ids)
+    truths = _in_order(annotations, ids)
     sizes = annotations.sizes
     unsized = [number for number in ids if number not in sizes or math.prod(sizes[number]) > MOST_PIXELS]
     if unsized:
@@ -89,45 +156,51 @@ def masks_of(annotations: Annotations, ids: Sequence[int]) -> Objects:
             f"{annotations.path}: {len(unsized):,} of {len(ids):,} images have no width and height that a mask can "
             f"have (first: image {unsized[0]})"
         )
-    masks = [truth.get("segmentation") for truth in truths]
-    own = [sizes[truth["image_id"]] for truth in truths]
+    masks = [truth.fields.get("segmentation") for truth in truths]
+    own = [sizes[truth.image] for truth in truths]
     try:
         check(masks, own)
     except BadMasksError as error:
         raise UsageError(
             f"{annotations.path}: {len(error.places):,} of {len(truths):,} objects in the scored images "
-            f"{error.problem} (first: annotation {truths[error.places[0]]['id']}): masks cannot be scored without "
-            "those of all objects"
+            f"{error.problem} (first: {_place(truths[error.places[0]])}): masks cannot be scored without those of all "
+            "objects"
         ) from None
     return _objects(annotations, ids, truths, as_objects(as_rle(masks, own)))
 
 
-def _truths(annotations: Annotations, ids: Sequence[int]) -> list[dict[str, Any]]:
-    """The annotations of these images, in order."""
-    coco = annotations.coco
-    return [truth for number in ids for truth in coco.imgToAnns[number] if truth.get("category_id") in coco.cats]
+def _in_order(annotations: Annotations, ids: Collection[int]) -> list[Truth]:
+    """The objects of these images, in order of the images, and of the file."""
+    by_image = defaultdict[int, list[Truth]](list)
+    for truth in annotations.truths:
+        by_image[truth.image].append(truth)
+    return [truth for number in ids for truth in by_image[number]]
 
 
 def _is_box(box: Any) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
+    return isinstance(box, list) and len(box) == 4 and all(map(_is_number, box)) and min(box[2:]) >= 0
 
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
-def _objects(
-    annotations: Annotations, ids: Sequence[int], truths: Sequence[Mapping[str, Any]], regions: NDArray[Any]
-) -> Objects:
+def _area(fields: Mapping[str, Any]) -> float:
+    area: Any = fields.get("area")
+    if _is_number(area):
+        return float(area)
+    box: Any = fields.get("bbox")
+    return float(box[2]) * float(box[3]) if _is_box(box) else 0
+
+
+def _objects(annotations: Annotations, ids: Sequence[int], truths: Sequence[Truth], regions: NDArray[Any]) -> Objects:
     place = {number: index for index, number in enumerate(ids)}
-    category = {number: index for index, number in enumerate(sorted(annotations.coco.cats))}
-    crowd = np.array([bool(truth.get("iscrowd")) for truth in truths], bool)
-    areas = [truth.get("area") for truth in truths]  # not all files have them
+    category = {number: index for index, number in enumerate(annotations.categories)}
+    crowd = np.array([bool(truth.fields.get("iscrowd")) for truth in truths], bool)
     return Objects(
-        np.array([place[truth["image_id"]] for truth in truths], np.int64),
-        np.array([category[truth["category_id"]] for truth in truths], np.int64),
-        np.array([truth["id"] != 0 for truth in truths], bool),
+        np.array([place[truth.image] for truth in truths], np.int64),
+        np.array([category[truth.category] for truth in truths], np.int64),
         crowd,
-        crowd | out_of_range(np.array([area if _is_number(area) else 0 for area in areas], np.float64)),
+        crowd | out_of_range(np.array([_area(truth.fields) for truth in truths], np.float64)),
         regions,
     )

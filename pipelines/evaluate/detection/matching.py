@@ -1,7 +1,8 @@
 """Which detection finds which object: COCOeval's greedy matching, of all categories and images of a file.
 
 Which pairs match, which detections and objects are ignored and which of equals comes first is as in pycocotools'
-`evaluateImg`, for all areas and 100 detections of a category in an image.
+`evaluateImg`, for all areas and 100 detections of a category in an image; but an object is told by its place, where
+pycocotools goes by ids, and takes a match with the object of id 0 for none.
 """
 
 from __future__ import annotations
@@ -22,14 +23,12 @@ _LEAST_AREA, _LARGEST_AREA = _PARAMS.areaRng[0]
 
 
 class Objects(NamedTuple):
-    """What is to be found: for each object its image and category (places among those scored, int64), whether its id
-    is other than 0, it is a crowd, or ignored (bool), and its region: a box (float64 of shape (objects, 4)) or an RLE
-    (object).
+    """What is to be found: for each object its image and category (places among those scored, int64), whether it is a
+    crowd, or ignored (bool), and its region: a box (float64 of shape (objects, 4)) or an RLE (object).
     """
 
     image: NDArray[np.int64]
     category: NDArray[np.int64]
-    numbered: NDArray[np.bool_]
     crowd: NDArray[np.bool_]
     ignored: NDArray[np.bool_]
     region: NDArray[Any]
@@ -150,9 +149,7 @@ def _greedy(
 def _collect(objects: Objects, detections: Detections, matched: NDArray[np.int64], categories: int) -> Matches:
     """The matches by category; `matched` is each detection's object for each threshold, or -1."""
     there = matched >= 0
-    # To pycocotools, a match with the object of id 0 is none; such an object is found, though.
-    known = np.append(objects.numbered, False)[matched]
-    ignored = np.append(objects.ignored, False)[matched] | (~known & out_of_range(_area(detections)))
+    ignored = np.append(objects.ignored, False)[matched] | (~there & out_of_range(_area(detections)))
     bounds = np.searchsorted(detections.category, np.arange(categories + 1))
     counts = ~objects.ignored
     found = np.zeros(len(counts), bool)
@@ -163,7 +160,7 @@ def _collect(objects: Objects, detections: Detections, matched: NDArray[np.int64
         best = bounds[category] + np.argsort(-detections.score[own], kind="stable")
         truth = objects.image[counts & (objects.category == category)]
         by_category.append(
-            Category(detections.image[best], (known & ~ignored)[:, best], ignored[:, best], truth),
+            Category(detections.image[best], (there & ~ignored)[:, best], ignored[:, best], truth),
         )
     return Matches(by_category, objects.image[counts], found[counts])
 

@@ -5,12 +5,10 @@ Refuses detections that cannot be right, with their number, and files that are n
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from manifests.untrusted import uncollected
 from pipelines.errors import UsageError
 from pipelines.evaluate.detection.masks import (
     BadMasksError,
@@ -30,6 +29,7 @@ from pipelines.evaluate.detection.masks import (
     runs_to_source,
 )
 from pipelines.evaluate.detection.matching import Detections
+from pipelines.generate.sources.annotations import whole
 
 IouType = Literal["bbox", "segm"]
 # What is overlapped, by pycocotools' name of it.
@@ -62,7 +62,8 @@ class Known:
     """What the annotations know: the ids of all images and categories (in order), and those of the scored images.
 
     `sizes` are the widths and heights of the scored images, where they are known; `places` are where these come from,
-    where results are in shard pixels.
+    where results are in shard pixels. `explanation` is why regions may lie beyond their images, if anything is wrong
+    with the shards; `elsewhere` are the images in which a variant moves what is there, and they do so rightly.
     """
 
     images: frozenset[int]
@@ -70,6 +71,8 @@ class Known:
     scored: Sequence[int]
     sizes: Mapping[int, tuple[int, int]]
     places: Mapping[int, Place]
+    explanation: str = ""
+    elsewhere: frozenset[int] = frozenset()
 
 
 def read_results(path: Path, known: Known, reading: Reading) -> Detections:
@@ -78,6 +81,8 @@ def read_results(path: Path, known: Known, reading: Reading) -> Detections:
     Raises UsageError where it cannot be read, or cannot be right.
     """
     results = _load(path)
+    if not _are_detections(results, reading.iou_type == "bbox"):
+        results = [_numbered(result) for result in results]
     _check(path, results, known, reading)
     wanted = set(known.scored)
     results = [result for result in results if result["image_id"] in wanted]
@@ -110,21 +115,9 @@ def repeated(detections: Detections) -> int:
     return len(regions) - len(distinct)
 
 
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without garbage collection, which looks at all of a large file again and again while it is read."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def _load(path: Path) -> list[Any]:
     try:
-        with _uncollected():
+        with uncollected():
             results = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read as COCO results ({error})") from None
@@ -133,15 +126,30 @@ def _load(path: Path) -> list[Any]:
     return results
 
 
+def _is_four_numbers(box: Any) -> bool:
+    return isinstance(box, list) and len(box) == 4 and all(type(value) in (int, float) for value in box)
+
+
+# What each field of a detection has to be.
+_FIELDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "image_id": ("an integer", lambda value: type(value) is int),
+    "category_id": ("an integer", lambda value: type(value) is int),
+    "bbox": ("a list of four numbers", _is_four_numbers),
+    "score": ("a number", lambda value: type(value) in (int, float)),
+}
+
+
 def _check(path: Path, results: Sequence[Any], known: Known, reading: Reading) -> None:
     """Raises UsageError, with counts, for detections that cannot be right; of masks, without a look at them."""
     with_boxes = reading.iou_type == "bbox"
-    box = " a bbox of four numbers" if with_boxes else ""
     if not _are_detections(results, with_boxes):
-        wrong = [not _are_detections([result], with_boxes) for result in results]
         masks = any(isinstance(result, dict) and "segmentation" in result for result in results)
-        hint = "; masks are scored with --iou-type segm" if with_boxes and masks else ""
-        _refuse(path, results, wrong, f"lack an integer image_id or category_id,{box} or a score", hint)
+        for name, (wanted, is_right) in _FIELDS.items():
+            wrong = [not (isinstance(result, dict) and is_right(result.get(name))) for result in results]
+            hint = "; masks are scored with --iou-type segm" if name == "bbox" and masks else ""
+            _refuse(
+                path, results, wrong if name != "bbox" or with_boxes else [], f"have no {name} that is {wanted}", hint
+            )
     finite = np.isfinite(_floats([result["score"] for result in results]))
     if with_boxes:
         boxes = _box_array(results)
@@ -162,8 +170,16 @@ def _refuse(
 ) -> None:
     places = np.flatnonzero(wrong)
     if len(places):
-        first = json.dumps(results[places[0]])[:120]
+        first = f"the {places[0] + 1:,}., {json.dumps(results[places[0]])[:120]}"
         raise UsageError(f"{path}: {len(places):,} of {len(results):,} detections {problem} (first: {first}){hint}")
+
+
+def _numbered(result: Any) -> Any:
+    """A detection whose ids are integers, where they are floats without a fraction."""
+    ids = {
+        name: whole(result[name]) for name in ("image_id", "category_id") if isinstance(result, dict) and name in result
+    }
+    return result | {name: number for name, number in ids.items() if number is not None} if ids else result
 
 
 def _are_detections(results: Sequence[Any], with_boxes: bool) -> bool:
@@ -209,12 +225,8 @@ def _boxes(path: Path, results: Sequence[Mapping[str, Any]], known: Known) -> ND
         crop = np.array([known.places[number].crop for number in numbers], np.float64).reshape(-1, 2)
         scale = np.array([known.places[number].scale for number in numbers], np.float64).reshape(-1, 2)
         boxes = np.concatenate([(boxes[:, :2] + crop) / scale, boxes[:, 2:] / scale], axis=1)
-    problem = _misfit(boxes, numbers, known)
-    if problem:
-        raise UsageError(
-            f"the boxes in {path} {problem} x, y, width and height in source pixels are wanted, or in shard pixels "
-            "with --boxes shard"
-        )
+    if problem := _misfit(boxes, numbers, known):
+        raise UsageError(f"the boxes in {path} {problem} {_advice('x, y, width and height', known)}")
     return boxes
 
 
@@ -235,17 +247,13 @@ def _masks(path: Path, results: Sequence[Mapping[str, Any]], known: Known) -> ND
     if other:
         raise UsageError(
             f"the annotations give {len(other):,} images another size than they have (first: image {other[0]}): masks "
-            "in shard pixels cannot be moved to theirs"
+            f"in shard pixels cannot be moved to theirs{known.explanation and f': {known.explanation}'}"
         )
     if known.places:
         segmentations = _moved(segmentations, numbers, known.places)
     drawn = [(number, one) for number, one in zip(numbers, segmentations, strict=True) if isinstance(one, list)]
-    problem = _misfit(np.array([_extent(one) for _, one in drawn]), [number for number, _ in drawn], known)
-    if problem:
-        raise UsageError(
-            f"the polygons in {path} {problem} points in source pixels are wanted, or in shard pixels with "
-            "--boxes shard"
-        )
+    if problem := _misfit(np.array([_extent(one) for _, one in drawn]), [number for number, _ in drawn], known):
+        raise UsageError(f"the polygons in {path} {problem} {_advice('points', known)}")
     return as_objects(as_rle(segmentations, [known.sizes[number] for number in numbers]))
 
 
@@ -266,7 +274,7 @@ def _extent(polygons: Sequence[Sequence[float]]) -> tuple[float, float, float, f
 
 def _misfit(boxes: NDArray[np.float64], numbers: Sequence[int], known: Known) -> str:
     """What is wrong with boxes that look as if in other units, or given by their corners; empty if nothing is."""
-    sized = [place for place, number in enumerate(numbers) if number in known.sizes]
+    sized = [place for place, n in enumerate(numbers) if n in known.sizes and n not in known.elsewhere]
     if not sized:
         return ""
     boxes = boxes[sized]
@@ -277,3 +285,12 @@ def _misfit(boxes: NDArray[np.float64], numbers: Sequence[int], known: Known) ->
     if beyond > _BEYOND * len(boxes):
         return f"reach beyond their images in {beyond:,} of {len(boxes):,} detections:"
     return ""
+
+
+def _advice(what: str, known: Known) -> str:
+    """What is wanted of regions that lie beyond their images."""
+    if known.explanation:
+        return known.explanation
+    if known.places:
+        return f"{what} in pixels of this variant's shards are wanted; if these are of the source, leave out --boxes"
+    return f"{what} in source pixels are wanted, or in shard pixels with --boxes shard"

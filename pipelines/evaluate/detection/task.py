@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +20,11 @@ from pipelines.evaluate.detection.masks import Place
 from pipelines.evaluate.detection.matching import Detections, Matches, match
 from pipelines.evaluate.detection.precision import Precision
 from pipelines.evaluate.detection.results import Known, Reading, read_results, repeated
-from pipelines.evaluate.shards import Shards
+from pipelines.evaluate.shards import ScoredVariant, Shards
 from pipelines.evaluate.statistics import Bootstrap, Comparison, paired_bootstrap
 from pipelines.evaluate.task import OnShards, Score
+from pipelines.generate import frames
+from pipelines.generate.frames import Misfit, decoded_size, misfit
 
 # Above this share of images in which a file has nothing and the reference's (or the variant's) has, it looks partial.
 _LACKING = 0.02
@@ -66,7 +69,8 @@ class Detection(OnShards):
         self._reading = reading
         self._bootstrap = bootstrap
         self._path = reference
-        detections = read_results(reference, self._known(shards.reference.name), reading)
+        self._misfits = dict[bool, Misfit | None]()
+        detections = self._read(shards.reference.name, reference)
         self._reference = self._evaluated(detections)
         self._doubt = self._doubted(detections, given or Given())
 
@@ -78,7 +82,7 @@ class Detection(OnShards):
         theirs = self._reference
         # Variants with the same pixels have the same file, as a rule.
         same = self._reading.boxes == "source" and filecmp.cmp(path, self._path, shallow=False)
-        mine = theirs if same else self._evaluated(read_results(path, self._known(variant), self._reading))
+        mine = theirs if same else self._evaluated(self._read(variant, path))
         self._check_whole(path, mine.images)
         comparison = paired_bootstrap(theirs.value - mine.value, theirs.resampled - mine.resampled)
         images, found, was_found = mine.matches.object_image, mine.matches.found, theirs.matches.found
@@ -86,14 +90,17 @@ class Detection(OnShards):
         lost[self._by_id] = np.bincount(images[was_found & ~found], minlength=len(self._ids))
         gained = int(np.count_nonzero(found & ~was_found))
         doubt = self._doubt if variant == self._shards.reference.name else ""
-        notes = tuple(self._notes(path, mine))
+        notes = tuple(self._notes(variant, path, mine))
         return Score({"map": mine.value}, comparison, lost, gained, mine.resampled, notes, doubt=doubt)
 
     def between(self, better: Score, worse: Score) -> Comparison:
         return paired_bootstrap(better.figures["map"] - worse.figures["map"], better.basis - worse.basis)
 
+    def _read(self, variant: str, path: Path) -> Detections:
+        return read_results(path, self._known(variant), self._reading)
+
     def _evaluated(self, detections: Detections) -> _Evaluated:
-        matches = match(self._objects, detections, len(self._annotations.coco.cats))
+        matches = match(self._objects, detections, len(self._annotations.categories))
         precision, count = Precision(matches.categories, len(self._ids)), len(self._ids)
         resampled = self._bootstrap.values(lambda weights: precision.mean(weights[:, self._by_id]), count)
         value = float(precision.mean(np.ones((1, count)))[0])
@@ -109,25 +116,42 @@ class Detection(OnShards):
             places = self._places(self._shards.reference.name)
             crop, scale = (np.array([getattr(places[n], name) for n in self._ids]) for name in ("crop", "scale"))
             frame = chance.Frame(crop, scale, shard=self._reading.boxes == "shard")
-        categories = sorted(self._annotations.coco.cats)
+        categories = list(self._annotations.categories)
         scored = chance.Scored(self._objects, detections, categories, len(self._ids), frame)
         return chance.doubt(scored, value, given)
 
     def _known(self, variant: str) -> Known:
-        coco = self._annotations.coco
+        listed = self._annotations
         places = self._places(variant) if self._reading.boxes == "shard" else {}
-        return Known(frozenset(coco.imgs), sorted(coco.cats), self._ids, self._annotations.sizes, places)
+        wrong = self._misfit(variant)
+        known = Known(listed.images, listed.categories, self._ids, listed.sizes, places)
+        if wrong is None:
+            return known
+        if self._misfit(self._shards.reference.name) == wrong:
+            return replace(known, explanation=str(wrong))
+        return replace(known, elsewhere=frozenset(listed.ids[key] for key in wrong.keys))
+
+    def _misfit(self, variant: str) -> Misfit | None:
+        """The scored images that have another size in a variant than the annotations state."""
+        turned = _turns(self._shards.variants[variant])
+        if turned not in self._misfits:
+            ids, sizes = self._annotations.ids, self._annotations.sizes
+            stated = {key: sizes[number] for key, number in ids.items() if number in sizes}
+            rows = self._shards.reference.table(*frames.COLUMNS).to_pylist()
+            self._misfits[turned] = misfit(rows, stated, turned)
+        return self._misfits[turned]
 
     def _places(self, variant: str) -> Mapping[int, Place]:
         """Where each of a variant's images comes from, by the image's id."""
         scored = self._shards.variants[variant]
-        names = ("width", "height", "source_width", "source_height", "scale_x", "scale_y", "crop_x", "crop_y")
-        rows = scored.table("key", *names).to_pylist()
+        names = ("width", "height", "scale_x", "scale_y", "crop_x", "crop_y")
+        rows = scored.table(*frames.COLUMNS, *names).to_pylist()
         found = {}
         for row in rows:
             if row["key"] in self._annotations.ids:
-                pairs = iter(row[name] for name in names)
-                found[self._annotations.ids[row["key"]]] = Place(*zip(pairs, pairs, strict=True))
+                size, scale, crop = ((row[one], row[other]) for one, other in zip(names[::2], names[1::2], strict=True))
+                source = decoded_size(row, _turns(scored))
+                found[self._annotations.ids[row["key"]]] = Place(size, source, scale, crop)
         if not all(place.scale > (0, 0) for place in found.values()):
             raise RunError(f"{scored.folder / TABLE} has a scale that is none: run verify.py")
         return found
@@ -142,9 +166,22 @@ class Detection(OnShards):
                     f"(first: image {min(lacking)}): is it whole? Give --allow-empty if it is"
                 )
 
-    def _notes(self, path: Path, mine: _Evaluated) -> Iterator[str]:
+    def _notes(self, variant: str, path: Path, mine: _Evaluated) -> Iterator[str]:
+        reference = self._shards.reference.name
+        wrong = self._misfit(variant)
+        if variant == reference:
+            yield from self._annotations.notes
+            if wrong:
+                yield str(wrong)
+        elif wrong and wrong != self._misfit(reference):
+            yield f"{variant} has {len(wrong.keys):,} images turned away from their annotations (first: {wrong.path})"
         empty = len(self._ids) - len(mine.images)
         if empty:
             yield f"{path.name} has no {self._reading.region} in {empty:,} of {len(self._ids):,} images"
         if mine.repeated:
             yield f"{path.name} has {mine.repeated:,} detections more than once"
+
+
+def _turns(variant: ScoredVariant) -> bool:
+    """Whether a variant's images are turned as their EXIF says."""
+    return variant.stages["decode"] == frames.TURNS

@@ -57,13 +57,15 @@ class Listing(NamedTuple):
 
     `notes` are there once the samples have been taken to their end, and none when all is well. `facts` describe the
     source in the manifest, besides its layout and samples. `longer_keys` gives, by a sample's path, the keys that it
-    may have where its own is another's too, from short to long; without it such samples are refused.
+    may have where its own is another's too, from short to long; without it such samples are refused. `sizes` are the
+    width and height in pixels that the source states of images, by key: its annotations are of images of that size.
     """
 
     samples: Iterable[Sample]
     notes: list[str]
     facts: Mapping[str, str] = MappingProxyType({})
     longer_keys: Callable[[str], Sequence[str]] | None = None
+    sizes: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
 
 class Source(Protocol):

@@ -7,17 +7,16 @@ remains the ground truth. Any COCO-format file will do; nothing depends on COCO'
 from __future__ import annotations
 
 import bisect
-import hashlib
+import functools
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
-from manifests.untrusted import parse_json, read_at_most
 from pipelines.errors import UsageError
+from pipelines.generate.sources.annotations import Listed, read_annotations, unique_keys, with_slashes
 from pipelines.generate.sources.base import (
     ABSENT,
     IMAGE_SUFFIXES,
@@ -27,66 +26,19 @@ from pipelines.generate.sources.base import (
     Missing,
     Names,
     Sample,
+    is_litter,
     key_of,
     oversized,
 )
+from pipelines.generate.sources.matching import Matched, match
 from pipelines.generate.sources.reading import Piece, read_files, read_pieces, unreadable
 from pipelines.store import BLOCK, Pieces, PiecesFile, Place
 
 UNKNOWN_IMAGE = -1
-# Bytes. COCO's largest file, of the training images, has 448 million.
-_LARGEST_ANNOTATIONS = 2**30
-_LARGEST_ID = 2**63
 # Others take memory without a bound to be unpacked.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What a damaged zip makes Python's reader raise.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, RuntimeError)
-
-
-@dataclass(frozen=True)
-class Annotations:
-    """What is needed of an annotation file: its name and sha256, image ids by file name, and what is odd in it."""
-
-    name: str
-    sha256: str
-    ids: Mapping[str, int]
-    notes: tuple[str, ...]
-
-
-def read_annotations(path: Place) -> Annotations:
-    """Read a COCO-format file. Raises UsageError where it is none."""
-    try:
-        with path.open() as file:
-            data = read_at_most(file, _LARGEST_ANNOTATIONS)
-        content = parse_json(data)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the annotations in {path} cannot be read ({error})") from None
-    images = content.get("images") if isinstance(content, dict) else None
-    if not isinstance(images, list) or not images:
-        raise UsageError(f"{path} has no list of `images`: is it a COCO-format annotation file?")
-    ids: dict[str, int] = {}
-    for place, image in enumerate(images, 1):
-        name, number = _image(path, place, image)
-        if ids.setdefault(name, number) != number:
-            raise UsageError(f"{path} gives {name} two ids, {ids[name]} and {number}")
-    known = set(ids.values())
-    annotations = content.get("annotations")
-    strays = [a for a in annotations if _stray(a, known)] if isinstance(annotations, list) else []
-    note = f"{path} has {len(strays):,} annotations of images that it does not list: no sample will have them"
-    return Annotations(path.name, hashlib.sha256(data).hexdigest(), ids, (note,) if strays else ())
-
-
-def _image(path: Place, place: int, image: Any) -> tuple[str, int]:
-    name = image.get("file_name") if isinstance(image, dict) else None
-    number = image.get("id") if isinstance(image, dict) else None
-    if not isinstance(name, str) or type(number) is not int or abs(number) >= _LARGEST_ID:
-        raise UsageError(f"{path} has an image without `file_name` or integer `id`: the {place:,}. of its `images`")
-    return PurePosixPath(name).name, number
-
-
-def _stray(annotation: Any, known: set[int]) -> bool:
-    number = annotation.get("image_id") if isinstance(annotation, dict) else None
-    return type(number) is not int or number not in known
 
 
 def _is_zip(path: Place) -> bool:
@@ -107,6 +59,17 @@ def open_coco(path: Place, annotations: Place | None) -> CocoSource:
     return CocoSource(path, annotations, "coco-zip")
 
 
+class _File(NamedTuple):
+    """An image in the source: its size in bytes, and its place."""
+
+    size: int
+    place: tuple[Any, ...]
+
+
+# Of an image that is not there.
+_NOWHERE = _File(0, ())
+
+
 @dataclass(frozen=True)
 class CocoSource:
     """COCO images with their ids. An image that the annotations list and the source lacks is a sample that fails."""
@@ -118,54 +81,108 @@ class CocoSource:
     def listing(self) -> Listing:
         """The samples; those that the annotations do not know get image id -1."""
         annotations = read_annotations(self.annotations)
-        found = {name: (size, place) for name, size, place in self._images()}
-        if not found:
-            raise UsageError(f"no images in {self.root}")
-        unknown = sorted(found.keys() - annotations.ids.keys())
-        absent = sorted(annotations.ids.keys() - found.keys())
-        if len(unknown) == len(found):
-            raise UsageError(f"{self.annotations} knows none of the {len(found):,} images: is it the right file?")
-        notes = list(annotations.notes)
-        if absent:
-            notes.append(f"{self.annotations} lists {Names(absent)} that the source does not have: counted as failed")
-        if unknown:
-            notes.append(f"{self.annotations} does not list {Names(unknown)}: image id {UNKNOWN_IMAGE}")
+        images = annotations.images
+        files = self._files(images)
+        if not files:
+            raise UsageError(f"no images in {self.root}{self._elsewhere()}")
+        matched = match(images, files, self.root.path.removesuffix(self.root.suffix if self._is_zip else ""))
+        if not matched.files:
+            raise UsageError(f"{self.annotations} knows none of the {len(files):,} images: is it the right file?")
+        absent = [path for path in images if path not in matched.files]
+        known = frozenset(matched.files.values())
+        unknown = unique_keys([path for path in files if path not in known], {image.key for image in images.values()})
         samples = [
-            _sample(name, annotations.ids.get(name, UNKNOWN_IMAGE), *found.get(name, (0, ())))
-            for name in (*found, *absent)
+            *(self._sample(file, images[path], files[file]) for path, file in matched.files.items()),
+            *(self._sample(path, images[path], _NOWHERE) for path in absent),
+            *(self._sample(path, Listed(key, UNKNOWN_IMAGE, None), files[path]) for path, key in unknown.items()),
         ]
-        return Listing(samples, notes, {"annotations": annotations.name, "annotations_sha256": annotations.sha256})
+        notes = [*annotations.notes, *self._notes(absent, unknown, matched)]
+        facts = {"annotations": annotations.name, "annotations_sha256": annotations.sha256}
+        sizes = {image.key: image.size for image in images.values() if image.size}
+        return Listing(samples, notes, facts, sizes=sizes)
 
-    def _images(self) -> Iterator[tuple[str, int, tuple[Any, ...]]]:
-        if self.kind == "coco-folder":
-            files = self.root.files().items()
-            yield from ((name, size, (name,)) for name, size in files if name.lower().endswith(IMAGE_SUFFIXES))
-        else:
-            yield from _zipped(self.root)
+    def _sample(self, path: str, image: Listed, file: _File) -> Sample:
+        if (self._is_zip or file is _NOWHERE) and image.key == key_of(path):
+            path = path.rpartition("/")[2]  # as it would be in a folder: the two are one source
+        return Sample(image.key, UNKNOWN_LABEL, path, file.size, file.place, (("image_id", image.id),))
+
+    def _notes(self, absent: Sequence[str], unknown: Collection[str], matched: Matched) -> Iterator[str]:
+        if absent:
+            yield f"{self.annotations} lists {Names(absent)} that the source does not have: counted as failed"
+        if unknown:
+            yield f"{self.annotations} does not list {Names(unknown)}: image id {UNKNOWN_IMAGE}"
+        if loosely := matched.loosely:
+            first = min(loosely)
+            yield (
+                f"{len(loosely):,} images of {self.annotations} lie in other folders than it says, and are found by "
+                f"their names ({first} is {matched.files[first]})"
+            )
+
+    @property
+    def _is_zip(self) -> bool:
+        return self.kind == "coco-zip"
+
+    def _files(self, images: Collection[str]) -> dict[str, _File]:
+        """The images that are there, by their paths with `/`."""
+        found: dict[str, _File] = {}
+        for path, file in _zipped(self.root) if self._is_zip else _listed(self.root, images):
+            if is_litter(path):
+                continue
+            if path in found:
+                raise UsageError(f"{self.root} holds two images called {path}: rename one of them")
+            found[path] = file
+        return found
+
+    def _elsewhere(self) -> str:
+        """Where images are instead, if in a folder of the source."""
+        if self._is_zip:
+            return ""
+        having = [name for name in self.root.folders() if any(map(_is_image, (self.root / name).files()))]
+        return f": its folder {having[0]} has some, so give --source {self.root / having[0]}" if having else ""
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         """The bytes of the samples; a zip is opened once."""
-        return read_files(self.root, samples) if self.kind == "coco-folder" else _unzip(self.root, samples)
+        return _unzip(self.root, samples) if self._is_zip else read_files(self.root, samples)
 
 
-def _sample(name: str, image_id: int, size: int, place: tuple[Any, ...]) -> Sample:
-    return Sample(key_of(name), UNKNOWN_LABEL, name, size, place, (("image_id", image_id),))
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _zipped(path: Place) -> Iterable[tuple[str, int, tuple[Any, ...]]]:
-    found: dict[str, tuple[str, int, tuple[Any, ...]]] = {}
+def _listed(root: Place, images: Collection[str]) -> Iterator[tuple[str, _File]]:
+    """The images in a folder, and in those below it in which the annotations say that there are some."""
+    for folder in ("", *_folders(root, images)):
+        for name, size in (root / folder if folder else root).files().items():
+            if _is_image(name):
+                path = f"{folder}/{name}" if folder else name
+                yield with_slashes(path), _File(size, (path,))
+
+
+def _folders(root: Place, images: Collection[str]) -> list[str]:
+    """The folders below `root` of these images. Of a path, the first folders may lead to `root`, or be left out."""
+
+    @functools.cache
+    def is_folder(path: str) -> bool:
+        parent = path.rpartition("/")[0]
+        return (not parent or is_folder(parent)) and (root / path).is_dir()
+
+    found = set()
+    for folder in {path.rpartition("/")[0] for path in images}:
+        parts = folder.split("/") if folder else []
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        if (there := next(filter(is_folder, ends), None)) is not None:
+            found.add(there)
+    return sorted(found)
+
+
+def _zipped(path: Place) -> Iterator[tuple[str, _File]]:
     try:
         with zipfile.ZipFile(_Sparing(path.pieces())) as archive:
             for member in archive.infolist():
-                name = PurePosixPath(member.filename).name
-                if not name.lower().endswith(IMAGE_SUFFIXES) or member.is_dir():
-                    continue
-                if name in found:
-                    raise UsageError(f"{path} holds two images called {name}: rename one of them")
-                found[name] = name, member.file_size, (member.filename,)
+                if _is_image(member.filename) and not member.is_dir():
+                    yield with_slashes(member.filename), _File(member.file_size, (member.filename,))
     except _ZIP_ERRORS as error:
         raise UsageError(f"{path} cannot be read as a zip ({error}): fetch it again") from None
-    return found.values()
 
 
 class _Sparing(PiecesFile):

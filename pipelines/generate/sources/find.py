@@ -20,11 +20,12 @@ from pipelines.store import Place, place_of
 
 
 class Found(NamedTuple):
-    """A source, its samples in order, what else it says of itself, and what the user should know."""
+    """A source, its samples in order, what else it says of itself and of their sizes, and what the user should know."""
 
     source: Source
     samples: Catalogue
     facts: Mapping[str, str]
+    sizes: Mapping[str, tuple[int, int]]
     notes: list[str]
 
 
@@ -45,7 +46,7 @@ def find(dataset: str, inputs: Inputs, limit: int | None) -> Found:
     notes = [*listing.notes, *small.notes(source)]
     if samples.renamed:
         notes.append(f"{samples.renamed:,} images have a name that is another's: their keys are as {samples.example}")
-    return Found(source, samples, listing.facts, notes)
+    return Found(source, samples, listing.facts, listing.sizes, notes)
 
 
 class _Small:

@@ -146,7 +146,18 @@ def refused(images: Path, instances: Path | None) -> str:
         (lambda text: text[:100], "cannot be read"),
         (lambda text: "[]", "has no list of `images`"),
         (lambda text: '{"images": []}', "has no list of `images`"),
-        (lambda text: '{"images": [{"id": "1", "file_name": "a.jpg"}]}', "without `file_name` or integer `id`"),
+        (
+            lambda text: text.replace('"id": 2,', '"id": "2",', 1),
+            'no `id` that is an integer (first: the 2., which has "2"',
+        ),
+        (
+            lambda text: text.replace('"id": 3,', '"id": 2,', 1),
+            "two images the id 2: 000000000002.jpg and 000000000003.jpg",
+        ),
+        (
+            lambda text: '{"images": [{"id": 1}]}',
+            "1 of 1 entries of `images` have neither a `file_name` nor a `coco_url`",
+        ),
         (lambda text: '{"images": [{"id": 1, "file_name": "a.jpg"}]}', "knows none of the 3 images"),
         (
             lambda text: text.replace('"id": 2, "file_name": "000000000002', '"id": 2, "file_name": "000000000001'),

@@ -17,12 +17,23 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from pipelines.evaluate.detection.annotations import Annotations, choose
+from pipelines.generate.sources.annotations import read_all
+from pipelines.store import Disk
+
 Detections = list[dict[str, Any]]
 
 
 def load(path: Path) -> COCO:
     with contextlib.redirect_stdout(io.StringIO()):
         return COCO(str(path))
+
+
+def annotations_of(path: Path) -> Annotations:
+    """As they are read for scoring, of all images, whatever the shards are."""
+    file, content = read_all(Disk(str(path)))
+    images = list(file.images.values())
+    return choose(path, images, content, [image.key for image in images])
 
 
 def evaluation(truth: COCO, found: Detections, iou_type: str = "bbox", all_areas: bool = False) -> COCOeval:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 from pycocotools.cocoeval import COCOeval
 
-from pipelines.evaluate.detection.annotations import Annotations, boxes_of
+from pipelines.evaluate.detection.annotations import boxes_of
 from pipelines.evaluate.detection.matching import Category, Matches, match
 from pipelines.evaluate.detection.precision import Precision
 from pipelines.evaluate.detection.results import Known, Reading, read_results
-from tests.pipelines.evaluate.detection.cocoeval import Detections, evaluation, load, mean_ap, write
+from tests.pipelines.evaluate.detection.cocoeval import Detections, annotations_of, evaluation, load, mean_ap, write
 
 CATEGORIES = (3, 7, 8, 44)
 BEYOND_ALL_AREAS = 1e11
@@ -26,14 +27,14 @@ def world(seed: int, folder: Path) -> tuple[Path, Detections]:
     One image has nothing, one no objects, one no detections, one more than a hundred detections of a class.
     """
     random = np.random.default_rng(seed)
-    images = [{"id": int(number), "width": 40, "height": 40} for number in random.permutation(np.arange(10, 19))]
-    annotations: list[dict[str, Any]] = [{"id": 0, "image_id": 14, "category_id": 3, "bbox": [1, 1, 4, 4], "area": 16}]
+    images = [{"id": int(number), "file_name": f"{number}.jpg"} for number in random.permutation(np.arange(10, 19))]
+    annotations: list[dict[str, Any]] = [{"id": 1, "image_id": 14, "category_id": 3, "bbox": [1, 1, 4, 4], "area": 16}]
     found: Detections = []
     for image in images:
         for _ in range(0 if image["id"] in (10, 11) else int(random.integers(1, 14))):
             area = BEYOND_ALL_AREAS if random.random() < 0.1 else 20
             own = {"category_id": int(random.choice(CATEGORIES[:3])), "area": area}
-            annotations.append({**own, "id": len(annotations), "image_id": image["id"], "bbox": grid(random)})
+            annotations.append({**own, "id": len(annotations) + 1, "image_id": image["id"], "bbox": grid(random)})
         for _ in range(0 if image["id"] in (10, 12) else 260 if image["id"] == 13 else int(random.integers(1, 40))):
             own = {"category_id": int(random.choice(CATEGORIES)), "score": int(random.integers(1, 6)) / 5}
             found.append({**own, "image_id": image["id"], "bbox": grid(random)})
@@ -54,11 +55,11 @@ def grid(random: np.random.Generator) -> list[int]:
 
 
 def ours(annotations: Path, found: Detections, folder: Path) -> Matches:
-    coco = load(annotations)
-    ids = sorted(coco.imgs)
-    known = Known(frozenset(ids), sorted(coco.cats), ids, {}, {})
+    truth = annotations_of(annotations)
+    ids = sorted(truth.images)
+    known = Known(truth.images, truth.categories, ids, {}, {})
     detections = read_results(write(folder, "results", found), known, Reading(allow_empty=True))
-    return match(boxes_of(Annotations(annotations, coco, {}), ids), detections, len(coco.cats))
+    return match(boxes_of(truth, ids), detections, len(truth.categories))
 
 
 def theirs(evaluated: COCOeval) -> Matches:
@@ -92,6 +93,30 @@ def test_matches_are_pycocotools_s(seed: int, tmp_path: Path) -> None:
     assert max(np.bincount(category.image, minlength=1).max(initial=0) for category in mine.categories) <= 100
     assert any(category.ignored.any() for category in mine.categories)
     assert 0 < mine.found.mean() < 1
+
+
+NUMBERINGS: list[Callable[[int, dict[str, Any]], dict[str, Any]]] = [
+    lambda place, own: own | {"id": place},  # from 0
+    lambda place, own: own | {"id": 7},
+    lambda place, own: own | {"id": own["category_id"]},
+    lambda place, own: own | {"id": f"{place:x}"},
+    lambda place, own: own | {"id": -0.5 * place},
+    lambda place, own: own | {"id": None},
+    lambda place, own: {name: value for name, value in own.items() if name != "id"},
+]
+
+
+@pytest.mark.parametrize("numbered", NUMBERINGS)
+def test_ids_of_annotations_do_not_matter(
+    numbered: Callable[[int, dict[str, Any]], dict[str, Any]], tmp_path: Path
+) -> None:
+    path, found = world(5, tmp_path)
+    expected = mean_ap(load(path), found)
+    content = json.loads(path.read_text())
+    content["annotations"] = [numbered(place, own) for place, own in enumerate(content["annotations"])]
+    path.write_text(json.dumps(content))
+    value = Precision(ours(path, found, tmp_path).categories, 9).mean(np.ones((1, 9)))[0]
+    assert value == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))

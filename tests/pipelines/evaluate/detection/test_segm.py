@@ -13,11 +13,12 @@ from pycocotools import mask as rle
 
 from generators.geometry import frame
 from pipelines.errors import UsageError
-from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
-from pipelines.evaluate.shards import ScoredVariant, Shards, open_shards
+from pipelines.evaluate.detection import Detection, Reading, open_annotations
+from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap
 from pipelines.store import Disk
-from tests.pipelines.evaluate.detection.cocoeval import Detections, decoded, load, mean_ap, write
+from tests.pipelines.evaluate.detection.cocoeval import Detections, annotations_of, decoded, load, mean_ap, write
+from tests.pipelines.evaluate.made import Made
 
 FRAME = frame("letterbox", 120, 90, (180,))
 SIZE = (90, 120)
@@ -123,7 +124,7 @@ def test_masks_in_shard_pixels_are_moved_to_the_source(
         ({"segmentation": {"size": [90, 120], "counts": "0"}}, "1 of .* do not add up to the pixels"),
         ({"segmentation": [[1, 2, 3, 4]]}, "1 of .* have a polygon that is not a flat list"),
         ({"score": float("nan")}, "1 of .* have a NaN or infinite score "),
-        ({"score": None}, "lack an integer image_id or category_id, or a score"),
+        ({"score": None}, "1 of .* have no score that is a number"),
     ],
 )
 def test_masks_that_cannot_be_right_are_named(
@@ -144,10 +145,8 @@ def test_objects_without_a_mask_are_refused_and_not_scored_as_boxes(coco: tuple[
     other = tmp_path / "instances.json"
     other.write_text(json.dumps(content))
     path = write(tmp_path, "pil_bilinear", given(shaken(annotations, 1), encoded))
-    truth = load(other)
-    ids = {f"{number:012d}": number for number in truth.imgs}
-    with pytest.raises(UsageError, match=r"2 of \d+ objects in the scored images lack a mask.*first: annotation 3"):
-        Detection(open_shards(folder), path, Annotations(other, truth, ids), Reading(iou_type="segm"), Bootstrap(50, 0))
+    with pytest.raises(UsageError, match=r"2 of \d+ objects in the scored images lack a mask.*first: the 3. of its"):
+        Detection(open_shards(folder), path, annotations_of(other), Reading(iou_type="segm"), Bootstrap(50, 0))
 
 
 def test_a_task_says_what_its_map_is_of(coco: tuple[Path, Path], tmp_path: Path) -> None:
@@ -172,12 +171,11 @@ def test_real_masks_score_as_pycocotools_says(data: Path, tmp_path: Path) -> Non
             segmentation = {"size": runs["size"], "counts": runs["counts"].decode()}
             own = {name: one[name] for name in ("image_id", "category_id")}
             found.append({**own, "score": float(random.random()), "segmentation": segmentation})
-    ids = {str(number): number for number in truth.imgs}
     reference = write(tmp_path, "pil_bilinear", found)
 
-    folder = Disk(str(tmp_path))
-    shards = Shards(folder, ScoredVariant("pil_bilinear", folder, {}), {}, ())  # of which nothing is read
+    base = Made("pil_bilinear", Disk(str(tmp_path)), {"variant": {}, "count": 0})
+    shards = Shards(base.folder, base, {"pil_bilinear": base}, ())
     reading = Reading(allow_empty=True, iou_type="segm")
-    task = Detection(shards, reference, Annotations(path, truth, ids), reading, Bootstrap(50, 0))
+    task = Detection(shards, reference, annotations_of(path), reading, Bootstrap(50, 0))
     value = task.score("pil_bilinear", reference).figures["map"]
     assert value == pytest.approx(mean_ap(load(path), found, "segm"), abs=1e-12)
