@@ -58,7 +58,7 @@ def labels(root: Path) -> str:
 
 def annotated(root: Path) -> str:
     images = [{"id": number, "file_name": f"{name}.jpg", "width": 60, "height": 50} for number, name in enumerate("ab")]
-    return str(write(root / "ann.json", json.dumps({"images": images, "annotations": []}).encode()))
+    return str(write(root / "ann.json", json.dumps({"images": images, "annotations": [], "categories": []}).encode()))
 
 
 def tree(root: Path, *images: bytes) -> tuple[str, Inputs]:
