@@ -171,8 +171,10 @@ def _bytes(data: pa.Buffer | None) -> bytes | Missing:
 
 def arrow_as_parquet(place: Place) -> str:
     """What is said of Arrow files (of `save_to_disk`, or of the cache of `datasets`): how they become Parquet."""
-    load = f"Dataset.from_file({place.path!r})" if place.suffix == ".arrow" else f"load_from_disk({place.path!r})"
+    files = place.path if place.suffix == ".arrow" else f"{place.path}/*.arrow"
     return (
         f"{place} holds a data set as `datasets` keeps it (Arrow): write it as Parquet by python -c "
-        f"\"from datasets import *; {load}.to_parquet('validation.parquet')\", and give that file as --source"
+        f'"import glob, pyarrow as pa, pyarrow.parquet as pq; pq.write_table(pa.concat_tables('
+        f"pa.ipc.open_stream(pa.memory_map(name)).read_all() for name in sorted(glob.glob({files!r}))), "
+        "'validation.parquet', row_group_size=1000)\", and give that file as --source"
     )

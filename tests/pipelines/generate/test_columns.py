@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -112,6 +116,13 @@ def test_other_columns(data: Path, name: str) -> None:
     assert all(isinstance(image, bytes) for _, _, image in found)
 
 
+def as_it_is_told(message: str, folder: Path) -> list[tuple[str, int, object]]:
+    """What is read of the file that a refusal's own command writes."""
+    (command,) = re.findall(r'by python -c "(.*)", and give', message)
+    subprocess.run([sys.executable, "-c", command], cwd=folder, check=True)
+    return read(folder / "validation.parquet")
+
+
 @pytest.mark.parametrize("below", ["", "validation", "validation/data-00000-of-00001.arrow"])
 def test_what_save_to_disk_writes_is_recognised(below: str, tmp_path: Path) -> None:
     for split in ("train", "validation"):
@@ -122,13 +133,22 @@ def test_what_save_to_disk_writes_is_recognised(below: str, tmp_path: Path) -> N
         with pa.ipc.new_stream(str(folder / "data-00000-of-00001.arrow"), table.schema) as stream:
             stream.write_table(table)
     message = refused(tmp_path / below)
-    whole = tmp_path / (below or "validation")
-    load = "Dataset.from_file" if below.endswith(".arrow") else "load_from_disk"
-    assert f"{load}('{whole}').to_parquet('validation.parquet')" in message
+    assert f"{tmp_path / (below or 'validation')} holds a data set as `datasets` keeps it" in message
+    assert [(label, image) for _, label, image in as_it_is_told(message, tmp_path)] == list(
+        zip(LABELS, IMAGES, strict=True)
+    )
 
 
-def test_the_way_out_of_save_to_disk_is_read(data: Path) -> None:
-    assert "load_from_disk(" in refused(data / "field" / "save_to_disk")
+def test_what_datasets_itself_saves_is_read_by_the_way_out(tmp_path: Path) -> None:
+    images = [{"bytes": image, "path": f"{stem}.JPEG"} for image, stem in zip(IMAGES, STEMS, strict=True)]
+    saved = datasets.Dataset.from_dict({"image": images, "label": LABELS})
+    saved.save_to_disk(str(tmp_path / "saved"), num_shards=2)
+    found = as_it_is_told(refused(tmp_path / "saved"), tmp_path)
+    assert found == sorted(zip(STEMS, LABELS, IMAGES, strict=True))
+
+
+def test_the_way_out_of_save_to_disk_is_read(data: Path, tmp_path: Path) -> None:
+    assert as_it_is_told(refused(data / "field" / "save_to_disk"), tmp_path)
 
 
 def described(*texts: object, cls: bool = False) -> bytes:
