@@ -47,4 +47,4 @@ def test_every_head_is_there_with_the_noise_that_applies() -> None:
 def test_the_figures_are_those_of_the_code() -> None:
     text = TEXT.replace("\n", " ")
     assert f"more than {TOLERANCE:.0e} of the largest".replace("e-04", "e-4") in text
-    assert f"a piece of {_IMAGES} images" in text
+    assert f"a piece of {_IMAGES} images at most" in text

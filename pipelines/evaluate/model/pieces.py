@@ -7,6 +7,7 @@ that are no numbers give no part, and neither does a noised model that fails: th
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -29,8 +30,9 @@ from pipelines.files import replacing
 from pipelines.generate import png
 from pipelines.store import Remote
 
-# Images in a piece: what is lost with a worker, and how often it is heard of.
-_IMAGES = 128
+# Images in a piece: at most so many, since they are lost with a worker; not too few, since finding them in a tar takes
+# as long as predicting one; and otherwise so that each worker has some pieces.
+_IMAGES, _FEWEST, _PIECES = 128, 8, 2
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,13 @@ class Job:
     device: str
     threads: int = 1
 
-    @property
-    def at_once(self) -> int:
-        """Images in a piece: whole batches, so that it makes no difference how shards are cut."""
+    def at_once(self, images: int, workers: int) -> int:
+        """Images in a piece of so many for so many workers: whole batches, so that it makes no difference to them."""
         # A GPU would wait for its first images again and again, and a tar in a store be read from its start.
         if self.device == "cuda" or isinstance(self.shards.root, Remote):
             return MOST_ROWS
-        return max(1, _IMAGES // self.batch) * self.batch
+        even = max(_FEWEST, math.ceil(images / (_PIECES * workers)))
+        return math.ceil(min(even, _IMAGES) / self.batch) * self.batch
 
     def part(self, cell: Cell, piece: Piece) -> Path:
         """Where a piece's part of a cell's predictions lies."""

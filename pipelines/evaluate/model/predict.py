@@ -117,7 +117,7 @@ class _Run:
 
     def predict(self, job: Job, workers: Workers) -> dict[str, str]:
         """Predict all; why a noised cell has no predictions, by name."""
-        planned = [self._lacking(piece, job) for piece in _pieces(list(self.cells.values()), job)]
+        planned = [self._lacking(piece, job) for piece in _pieces(list(self.cells.values()), job, workers.number)]
         pieces = [piece for piece in planned if piece.cells]
         for cell in self.cells.values():
             self._outcomes.setdefault(cell.name, {})
@@ -193,15 +193,17 @@ def _reason(cell: Cell, outcomes: Iterable[Outcome]) -> str | None:
     return f"{cell.model.name} {found}: the model {'overflows in half precision' if half else 'does not bear it'}"
 
 
-def _pieces(cells: Sequence[Cell], job: Job) -> Iterator[Piece]:
+def _pieces(cells: Sequence[Cell], job: Job, workers: int) -> Iterator[Piece]:
     """All that is to be predicted, cells with the same pixels together."""
     for load in _loads(cells):
         for own in alike(load, lambda cell: cell.variant.pixels_sha256).values():
             names = tuple(cell.name for cell in own)
-            for number, shard in enumerate(own[0].variant.summary["shards"]):
+            summary = own[0].variant.summary
+            size = job.at_once(summary["totals"]["samples"], workers)
+            for number, shard in enumerate(summary["shards"]):
                 samples = int(shard["samples"])
-                for first in range(0, samples, job.at_once):
-                    yield Piece(number, first, min(first + job.at_once, samples), names)
+                for first in range(0, samples, size):
+                    yield Piece(number, first, min(first + size, samples), names)
 
 
 def _loads(cells: Iterable[Cell]) -> Iterator[list[Cell]]:

@@ -19,6 +19,9 @@ from pipelines.options import cpus
 from pipelines.progress import TICK, say
 from pipelines.text import first_line
 
+# CPUs that a cluster is taken to have before it is joined.
+_IN_A_CLUSTER = 16
+
 
 class Done(NamedTuple):
     """A piece, and what has come of each model on it, by key."""
@@ -29,6 +32,11 @@ class Done(NamedTuple):
 
 class Workers(Protocol):
     """Does pieces of the work."""
+
+    @property
+    def number(self) -> int:
+        """How many work at a time, as far as that is known before they are asked."""
+        ...
 
     def versions(self, model: Path, device: str) -> dict[str, str]:
         """The versions of what runs a model. Raises UsageError where it is missing, or cannot use the device."""
@@ -43,6 +51,8 @@ class Workers(Protocol):
 
 class Here:
     """This process."""
+
+    number = 1
 
     def versions(self, model: Path, device: str) -> dict[str, str]:
         return runtime_of(model).versions(device)
@@ -61,6 +71,10 @@ class OnRay:
 
     def __init__(self, ray: Ray) -> None:
         self._ray = ray
+
+    @property
+    def number(self) -> int:
+        return self._ray.cluster.workers or (_IN_A_CLUSTER if self._ray.cluster.address else cpus())
 
     def versions(self, model: Path, device: str) -> dict[str, str]:
         if device == "cpu" or not self._ray.cluster.address:

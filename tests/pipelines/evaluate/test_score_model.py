@@ -250,7 +250,7 @@ def test_a_killed_worker_and_the_number_of_workers_make_no_difference(
 ) -> None:
     """A worker costs no more than what it was at."""
     shutil.copy(world / "net.toml", tmp_path / "slow.toml")
-    network(tmp_path / "slow.onnx", 300)
+    network(tmp_path / "slow.onnx", 600)
 
     def words(name: str, *more: str) -> list[str]:
         given = words_for(world, tmp_path, "opencv_area,pil_nearest,fp16")
@@ -265,7 +265,7 @@ def test_a_killed_worker_and_the_number_of_workers_make_no_difference(
         found[0].kill()
         _, said = run.communicate()
     assert run.returncode == 0, said
-    assert re.search(r"images 0 to 35 of shard 0 lost its worker and is made again", said)
+    assert re.search(r"images \d+ to \d+ of shard 0 lost its worker and is made again", said)
     alone = {name: value for name, value in joined.items() if name != "RAY_ADDRESS"}
     with start(words("alone", "--workers", "1"), alone) as run:
         _, said = run.communicate()

@@ -432,6 +432,8 @@ def test_box_noise_is_for_detectors(shards: Shards, tmp_path: Path) -> None:
 class Backwards:
     """Does the last piece first; `most` of them, before it is lost."""
 
+    number = 1
+
     def __init__(self, most: int = 99) -> None:
         self.most = most
         self.done: list[Piece] = []
