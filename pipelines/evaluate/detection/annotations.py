@@ -110,16 +110,16 @@ def _notes(path: Path, truths: Sequence[Truth], strange: Sequence[Truth]) -> Ite
     if lacking:
         yield f"{path.name}: {_some(lacking, truths)} no `iscrowd`: taken as 0"
     if strange:
-        first = strange[0]
+        first, total = strange[0], len(truths) + len(strange)
         yield (
-            f"{path.name}: {len(strange):,} objects are of categories that it does not list, and are left out (first: "
-            f"the {first.place:,}. of its `annotations`, category {first.category})"
+            f"{path.name}: left out, as it does not list their categories: {len(strange):,} of {total:,} objects "
+            f"(first: number {first.place:,} of its `annotations`, category {first.category})"
         )
 
 
 def _some(these: Sequence[Truth], all_of_them: Sequence[Truth]) -> str:
     """How many objects they are and which is the first, up to what they have."""
-    first = f"first: the {these[0].place:,}. of its `annotations`"
+    first = f"first: number {these[0].place:,} of its `annotations`"
     return f"{len(these):,} of {len(all_of_them):,} objects ({first}) have"
 
 
@@ -134,7 +134,7 @@ def _check(path: Path, truths: Sequence[Truth], what: str, wanted: str, is_right
 
 
 def _place(truth: Truth) -> str:
-    return f"the {truth.place:,}. of its `annotations`, in image {truth.image}"
+    return f"number {truth.place:,} of its `annotations`, in image {truth.image}"
 
 
 def boxes_of(annotations: Annotations, ids: Sequence[int]) -> Objects:

@@ -61,8 +61,8 @@ def scored(folder: Path, content: Any, found: Any, reading: Reading = READINGS[0
 @pytest.mark.parametrize(
     ("lacking", "note"),
     [
-        ("area", "7 of 7 objects (first: the 1. of its `annotations`) have no `area`: that of the box is taken"),
-        ("iscrowd", "7 of 7 objects (first: the 1. of its `annotations`) have no `iscrowd`: taken as 0"),
+        ("area", "7 of 7 objects (first: number 1 of its `annotations`) have no `area`: that of the box is taken"),
+        ("iscrowd", "7 of 7 objects (first: number 1 of its `annotations`) have no `iscrowd`: taken as 0"),
         ("id", None),
         ("segmentation", None),
     ],
@@ -103,12 +103,12 @@ def test_ids_that_are_whole_floats_are_integers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("bbox", None, r"1 of 7 objects .* have no `bbox` .*\(first: the 3. of its `annotations`, in image 3, which"),
+        ("bbox", None, r"1 of 7 objects .* have no `bbox` .*\(first: number 3 of its `annotations`, in image 3, which"),
         ("bbox", [], r"1 of 7 .* no `bbox` .* which has \[\]"),
         ("bbox", [1, 2, 3], "no `bbox`"),
         ("bbox", [1, 2, -3, 4], "no `bbox`"),
         ("bbox", [1, 2, "3", 4], "no `bbox`"),
-        ("iscrowd", "0", r"1 of 7 .* no `iscrowd` that is 0 or 1 .*the 3. of its `annotations`.* which has \"0\""),
+        ("iscrowd", "0", r"1 of 7 .* no `iscrowd` that is 0 or 1 .*number 3 of its `annotations`.* which has \"0\""),
         ("image_id", "3", r"1 of 7 entries of `annotations` have no `image_id` that is an integer \(first: the 3\., "),
         ("image_id", 3.5, "no `image_id` that is an integer"),
         ("category_id", "9", "no `category_id` that is an integer"),
@@ -151,7 +151,7 @@ def test_objects_of_unknown_categories_are_counted_and_left_out(tmp_path: Path) 
     content["annotations"][3]["category_id"] = 77
     value, known = scored(tmp_path, content, perfect(content)[:3] + perfect(content)[4:])
     assert value == pytest.approx(1, abs=1e-12)
-    assert "1 objects are of categories that it does not list, and are left out (first: the 4." in known.notes[0]
+    assert "left out, as it does not list their categories: 1 of 7 objects (first: number 4 of its" in known.notes[0]
 
 
 def changed(draw: Callable[[Any], Any], content: Any) -> None:

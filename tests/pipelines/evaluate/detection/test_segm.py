@@ -145,7 +145,7 @@ def test_objects_without_a_mask_are_refused_and_not_scored_as_boxes(coco: tuple[
     other = tmp_path / "instances.json"
     other.write_text(json.dumps(content))
     path = write(tmp_path, "pil_bilinear", given(shaken(annotations, 1), encoded))
-    with pytest.raises(UsageError, match=r"2 of \d+ objects in the scored images lack a mask.*first: the 3. of its"):
+    with pytest.raises(UsageError, match=r"2 of \d+ objects in the scored images lack a mask.*first: number 3 of its"):
         Detection(open_shards(folder), path, annotations_of(other), Reading(iou_type="segm"), Bootstrap(50, 0))
 
 
