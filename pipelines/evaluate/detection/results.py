@@ -170,7 +170,7 @@ def _refuse(
 ) -> None:
     places = np.flatnonzero(wrong)
     if len(places):
-        first = f"the {places[0] + 1:,}., {json.dumps(results[places[0]])[:120]}"
+        first = f"number {places[0] + 1:,}, {json.dumps(results[places[0]])[:120]}"
         raise UsageError(f"{path}: {len(places):,} of {len(results):,} detections {problem} (first: {first}){hint}")
 
 

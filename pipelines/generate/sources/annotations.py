@@ -90,7 +90,7 @@ def field(
     if wrong:
         raise UsageError(
             f"{path}: {len(wrong):,} of {len(entries):,} entries of `{name}` have no `{what}` that is {wanted} (first: "
-            f"the {wrong[0] + 1:,}., {shown(entries[wrong[0]], what)})"
+            f"number {wrong[0] + 1:,}, {shown(entries[wrong[0]], what)})"
         )
     return found
 
@@ -114,7 +114,7 @@ def _images(path: Place, entries: Sequence[Any]) -> dict[str, Listed]:
         lacking = [place for place, own in enumerate(paths) if own is None]
         raise UsageError(
             f"{path}: {len(lacking):,} of {len(paths):,} entries of `images` have neither a `file_name` nor a "
-            f"`coco_url` (first: the {lacking[0] + 1:,}.)"
+            f"`coco_url` (first: number {lacking[0] + 1:,})"
         )
     ids: dict[str, int] = {}
     names: dict[int, str] = {}
@@ -181,9 +181,20 @@ def _notes(path: Place, content: Mapping[str, Any], images: Mapping[str, Listed]
     strays = sum(1 for entry in entries if not isinstance(entry, dict) or whole(entry.get("image_id")) not in known)
     if strays:
         yield f"{path} has {strays:,} annotations of images that it does not list: no sample will have them"
+    boxless = [place for place, entry in enumerate(entries, 1) if not (isinstance(entry, dict) and _has_box(entry))]
+    if 0 < len(boxless) < len(entries):  # else the file is of something else, which scoring says
+        yield (
+            f"{path}: {len(boxless):,} of {len(entries):,} annotations have no `bbox` of four numbers (first: number "
+            f"{boxless[0]:,}): shards can be made, but boxes not scored with it"
+        )
     lacking = [name for name in ("annotations", "categories") if not isinstance(content.get(name), list)]
     if lacking:
         yield (
             f"{path} has no list of `{lacking[0]}`: shards can be made, but not scored with it (COCO's "
             "instances_val2017.json can)"
         )
+
+
+def _has_box(entry: Mapping[str, Any]) -> bool:
+    box = entry.get("bbox")
+    return isinstance(box, list) and len(box) == 4

@@ -148,7 +148,7 @@ def refused(images: Path, instances: Path | None) -> str:
         (lambda text: '{"images": []}', "has no list of `images`"),
         (
             lambda text: text.replace('"id": 2,', '"id": "2",', 1),
-            'no `id` that is an integer (first: the 2., which has "2"',
+            'no `id` that is an integer (first: number 2, which has "2"',
         ),
         (
             lambda text: text.replace('"id": 3,', '"id": 2,', 1),

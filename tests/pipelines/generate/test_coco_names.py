@@ -273,3 +273,21 @@ def test_field_samples(data: Path) -> None:
         found, _ = listed(source, field / "coco" / name)
         assert len(found) == count
         assert all(image for _, image in found.values())
+
+
+@pytest.mark.parametrize("box", [None, [], [1, 2, 3], "1 2 3 4"])
+def test_annotations_without_a_box_are_noted_where_others_have_one(tmp_path: Path, box: object) -> None:
+    path = annotated(tmp_path, [{"id": 7, "file_name": "a.jpg"}])
+    content = json.loads(path.read_text())
+    whole = {"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4]}
+    content |= {"categories": [{"id": 1, "name": "thing"}], "annotations": [whole, {**whole, "bbox": box}]}
+    path.write_text(json.dumps(content))
+    root = in_folder(tmp_path / "images", {"a.jpg": picture(1)})
+    notes = open_coco(Disk(str(root)), Disk(str(path))).listing().notes
+    assert notes == [
+        f"{path}: 1 of 2 annotations have no `bbox` of four numbers (first: number 2): shards can be made, but boxes "
+        "not scored with it"
+    ]
+    content["annotations"] = [whole]
+    path.write_text(json.dumps(content))
+    assert open_coco(Disk(str(root)), Disk(str(path))).listing().notes == []

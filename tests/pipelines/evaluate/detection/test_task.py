@@ -103,7 +103,7 @@ def test_no_detection_at_all_is_a_score_of_0(coco: tuple[Path, Path], task: Dete
         ({"score": float("nan")}, "1 of .* have a NaN or infinite score"),
         ({"bbox": [1, 2, float("inf"), 3]}, "have a NaN or infinite score or box"),
         ({"score": 10**400}, "have a NaN or infinite score or box"),
-        ({"bbox": [1, 2, 3]}, r"1 of .* have no bbox that is a list of four numbers \(first: the 4\."),
+        ({"bbox": [1, 2, 3]}, r"1 of .* have no bbox that is a list of four numbers \(first: number 4"),
         ({"bbox": [5, 5, -1, 3]}, "have a box of negative size"),
         ({"score": "high"}, "1 of .* have no score that is a number"),
         ({"image_id": 77}, "are of images that the annotations do not list"),
