@@ -2,15 +2,17 @@
 
 Adding a library is one new module in `pixels/`, a row in `LIBRARIES` and its rows in `METHODS`; adding a kind of noise
 in a model, one in `models/`. Methods that need a GPU are called with batches, and their module has a function
-`gpu_problem` besides. Imports no library: a method's module is imported by `Method.load`.
+`gpu_problem` besides. A library that has a program in `pixels/foreign/programs` can be had in other versions: `find`
+makes a method of such a token. Imports no library: a method's module is imported by `Method.load`.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -26,17 +28,46 @@ STAGES: tuple[Stage, ...] = (*PIXEL_STAGES, *MODEL_STAGES)
 MAX_BATCH = 32
 
 
-class GpuLostError(RuntimeError):
-    """A GPU does nothing more for this process, whatever it is asked; another process may still use it."""
+class LostError(RuntimeError):
+    """A library or its GPU does nothing more for this process, whatever it is asked; for another, it may still."""
+
+
+class UnavailableError(ValueError):
+    """A release of a library cannot be had on this machine; the message is one line that says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """A library that methods come from: its module here, and the distribution that provides it."""
+    """A library that methods come from: its module here, and the distribution that provides it.
+
+    `program` is what calls another version of it, in `pixels/foreign/programs`; without one there is no other version.
+    """
 
     name: str
     module: str
     distribution: str
+    program: str = ""
+
+    def function(self, name: str, module: str = "") -> Callable[..., Any]:
+        """A function of the library's module, or of another one."""
+        found: Callable[..., Any] = getattr(importlib.import_module(module or self.module), name)
+        return found
+
+    def problem(self, module: str = "") -> str | None:
+        """Why the library cannot be used and what to do about it, in one line; None if it can."""
+        try:
+            importlib.import_module(module or self.module)
+        except ImportError as error:
+            return f"{self.name} cannot be imported ({str(error).splitlines()[0]}): pip install {self.distribution}"
+        return None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is nothing to install before the library is used."""
+        return True
+
+    def prepare(self) -> None:
+        """Install what is not ready. Raises UnavailableError."""
 
     def versions(self) -> dict[str, str]:
         """Versions of the library and of the codecs inside it, by name (`Pillow`, `Pillow/libjpeg-turbo`)."""
@@ -49,14 +80,52 @@ class Library:
         return found
 
 
+@dataclass(frozen=True)
+class Release(Library):
+    """Another version of a library, in an environment and a process of its own: `version` is its distribution's."""
+
+    version: str = ""
+
+    def function(self, name: str, module: str = "") -> Callable[..., Any]:
+        """A function of the library's program."""
+        return functools.partial(_foreign().call, self.program, self.distribution, self.version, name)
+
+    def problem(self, module: str = "") -> str | None:
+        """None: whether a release can be had is known when it is prepared."""
+        return None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the environment of the release is there."""
+        made: bool = _foreign().is_made(self.distribution, self.version)
+        return made
+
+    def prepare(self) -> None:
+        """Make the environment of the release, once on a machine."""
+        _foreign().environment(self.distribution, self.version)
+
+    def versions(self) -> dict[str, str]:
+        """As of any library, each by a name with the version in it (`Pillow-6.2.1/zlib`); Python, and a digest."""
+        found = _foreign().versions(self.program, self.distribution, self.version)
+        return {"/".join([f"{first}-{self.version}", *rest]): value for (first, *rest), value in _parted(found)}
+
+
+def _parted(versions: Mapping[str, str]) -> Iterable[tuple[list[str], str]]:
+    return ((name.split("/"), value) for name, value in versions.items())
+
+
+def _foreign() -> Any:
+    return importlib.import_module("generators.pixels.foreign")
+
+
 LIBRARIES: Mapping[str, Library] = MappingProxyType(
     {
         library.name: library
         for library in (
-            Library("Pillow", "generators.pixels.pillow", "pillow"),
-            Library("OpenCV", "generators.pixels.opencv", "opencv-python-headless"),
-            Library("FFmpeg", "generators.pixels.ffmpeg", "av"),
-            Library("DALI", "generators.pixels.dali", "nvidia-dali-cuda120"),
+            Library("Pillow", "generators.pixels.pillow", "pillow", "pillow"),
+            Library("OpenCV", "generators.pixels.opencv", "opencv-python-headless", "opencv"),
+            Library("FFmpeg", "generators.pixels.ffmpeg", "av", "ffmpeg"),
+            Library("DALI", "generators.pixels.dali", "nvidia-dali-cuda120", "dali"),
             Library("DALI on a GPU", "generators.pixels.dali_gpu", "nvidia-dali-cuda120"),
             Library("NumPy", "generators.pixels.ascend", "numpy"),
             Library("ONNX", "generators.models", "onnx-ir onnx"),
@@ -90,11 +159,8 @@ class Method:
 
         `gpu` says whether there is a GPU for it, on another machine perhaps; by default, this machine is looked at.
         """
-        try:
-            importlib.import_module(self.module or self.library.module)
-        except ImportError as error:
-            reason = str(error).splitlines()[0]
-            return f"{self.library.name} cannot be imported ({reason}): pip install {self.library.distribution}"
+        if problem := self.library.problem(self.module):
+            return problem
         if not self.gpu or gpu:
             return None
         lacking = self.library.gpu_problem() if gpu is None else "the cluster has none"
@@ -121,13 +187,12 @@ class Method:
     def load_batch(self) -> Callable[[Sequence[tuple[Any, ...]]], list[Image]]:
         """The function of a method that needs a GPU: for at most `MAX_BATCH` images, what `load`'s takes for each.
 
-        It raises for the whole batch where it fails on one, and GpuLostError where it can do nothing more.
+        It raises for the whole batch where it fails on one, and LostError where it can do nothing more.
         """
         return self._function()
 
     def _function(self) -> Callable[..., Any]:
-        module = importlib.import_module(self.module or self.library.module)
-        return functools.partial(getattr(module, self.function), **self.options)
+        return functools.partial(self.library.function(self.function, self.module), **self.options)
 
 
 def _pixels() -> Iterable[Method]:
@@ -191,3 +256,30 @@ def _models() -> Iterable[Method]:
 
 
 METHODS: Mapping[str, Method] = MappingProxyType({m.token: m for m in (*_pixels(), *_models())})
+
+# A version as PyPI writes it (PEP 440) but for epochs and local ones.
+_VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?")
+# Between a token and a version.
+AT = "-"
+
+
+def find(token: str, known: Mapping[str, Method] | None = None) -> Method | None:
+    """The method of a token, which may name a version of its library (`pil_box-6.2.1`); None where there is none.
+
+    `known` are the methods that there are, by default those of this table.
+    """
+    methods = METHODS if known is None else known
+    name, at, version = token.partition(AT)
+    method = methods.get(name)
+    if method is None or not at:
+        return method
+    if not (_VERSION.fullmatch(version) and has_versions(method)):
+        return None
+    library = method.library
+    release = Release(**{field.name: getattr(library, field.name) for field in fields(library)}, version=version)
+    return replace(method, token=token, library=replace(release, name=f"{library.name} {version}"))
+
+
+def has_versions(method: Method) -> bool:
+    """Whether other versions of a method's library can be had."""
+    return bool(method.library.program)

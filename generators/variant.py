@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from generators.registry import METHODS, MODEL_STAGES, PIXEL_STAGES, STAGES, Method, Stage
+from generators.registry import AT, METHODS, MODEL_STAGES, PIXEL_STAGES, STAGES, Method, Stage, find, has_versions
 
 PAPER, MODEL, ALL = "paper", "model", "all"
 GROUPS: tuple[str, ...] = (*STAGES, PAPER, MODEL, ALL)
@@ -67,17 +67,12 @@ class Variant:
         return tuple(method for method in self.noise if method.stage != "boxes")
 
 
-def _split(text: str) -> dict[Stage, Method]:
+def _split(text: str, known: Mapping[str, Method]) -> dict[Stage, Method]:
     chosen: dict[Stage, Method] = {}
     for token in text.split("+"):
-        method = METHODS.get(token)
+        method = find(token, known)
         if method is None:
-            known = [*METHODS, *GROUPS, REFERENCE]
-            near = difflib.get_close_matches(token, known, n=3, cutoff=0.5)
-            hint = f"did you mean {', '.join(near)}?" if near else "see --list-variants"
-            if token in (*GROUPS, REFERENCE):
-                hint = f"{token} stands alone and cannot be joined with +"
-            raise VariantError(f"unknown method {token!r} in variant {text!r}: {hint}")
+            raise VariantError(f"unknown method {token!r} in variant {text!r}: {_hint(token, known)}")
         if method.stage in chosen:
             first = chosen[method.stage].token
             raise VariantError(
@@ -87,13 +82,26 @@ def _split(text: str) -> dict[Stage, Method]:
     return chosen
 
 
-def reference(text: str = DEFAULT_REFERENCE, *, resizes: bool = True) -> Variant:
-    """The variant that all others are compared with.
+def _hint(token: str, known: Mapping[str, Method]) -> str:
+    """What to write in place of a token that stands for no method."""
+    if token in (*GROUPS, REFERENCE):
+        return f"{token} stands alone and cannot be joined with +"
+    name, at, version = token.partition(AT)
+    if at and name in known:
+        if not has_versions(known[name]):
+            return f"there is one version of {name} alone"
+        return f"{version!r} is no version: write one of {known[name].library.distribution}, as in {name}{AT}12.3.0"
+    near = difflib.get_close_matches(token, [*known, *GROUPS, REFERENCE], n=3, cutoff=0.5)
+    return f"did you mean {', '.join(near)}?" if near else "see --list-variants"
+
+
+def reference(text: str = DEFAULT_REFERENCE, *, resizes: bool = True, known: Mapping[str, Method] = METHODS) -> Variant:
+    """The variant that all others are compared with, of the methods that are `known`.
 
     A stage that `text` leaves out takes the default reference's method. With `resizes=False` (the `identity`
     geometry) the resize stage is left out altogether. A model's reference is the model as it is.
     """
-    chosen = _split(DEFAULT_REFERENCE) | _split(text)
+    chosen = _split(DEFAULT_REFERENCE, known) | _split(text, known)
     for stage in MODEL_STAGES:
         if stage in chosen:
             raise VariantError(f"{chosen[stage].token} cannot be in a reference, which has the model as it is")
@@ -103,14 +111,14 @@ def reference(text: str = DEFAULT_REFERENCE, *, resizes: bool = True) -> Variant
     return Variant(name, decode, resize, chosen.get("color"), pixels=name)
 
 
-def parse(text: str, base: Variant) -> Variant:
-    """The variant that `text` stands for, relative to the reference `base`.
+def parse(text: str, base: Variant, known: Mapping[str, Method] = METHODS) -> Variant:
+    """The variant that `text` stands for, relative to the reference `base`, of the methods that are `known`.
 
     Tokens that equal the reference's are dropped from the name; if none is left, the name is the reference's.
     """
     if text == REFERENCE:
         return base
-    chosen = _split(text)
+    chosen = _split(text, known)
     if base.resize is None and "resize" in chosen:
         raise VariantError(
             f"variant {text!r} names a resize method, but the identity geometry does not resize: "
@@ -131,22 +139,27 @@ def name_of(stages: Mapping[str, str], base: Mapping[str, str]) -> str:
     return "+".join(token for stage in STAGES if (token := stages.get(stage, NONE)) != base.get(stage, NONE))
 
 
-def _group(name: str, base: Variant, model: bool) -> list[str]:
+def _group(name: str, base: Variant, model: bool, known: Mapping[str, Method]) -> list[str]:
     if name == MODEL:
-        return [token for token, method in METHODS.items() if method.stage in MODEL_STAGES]
+        return [token for token, method in known.items() if method.stage in MODEL_STAGES]
     if name in STAGES:
-        tokens = [method.token for method in METHODS.values() if method.stage == name]
+        tokens = [method.token for method in known.values() if method.stage == name]
     else:
         stages = STAGES if model else PIXEL_STAGES
-        methods = [method for method in METHODS.values() if method.stage in stages]
+        methods = [method for method in known.values() if method.stage in stages]
         tokens = [REFERENCE, *(method.token for method in methods if name == ALL or method.paper)]
     if base.resize is None and name != "resize":
-        tokens = [token for token in tokens if token == REFERENCE or METHODS[token].stage != "resize"]
+        tokens = [token for token in tokens if token == REFERENCE or known[token].stage != "resize"]
     return tokens
 
 
 def expand(
-    words: Iterable[str], base: Variant, gpu: bool | None = None, *, model: bool = False
+    words: Iterable[str],
+    base: Variant,
+    gpu: bool | None = None,
+    *,
+    model: bool = False,
+    known: Mapping[str, Method] = METHODS,
 ) -> tuple[list[Variant], dict[str, str]]:
     """The variants that the words of `--variant` stand for, and the methods that were left out of groups.
 
@@ -157,8 +170,8 @@ def expand(
     found: dict[str, Variant] = {}
     skipped: dict[str, str] = {}
     for text in (part.strip() for word in words for part in word.split(",")):
-        for member in _group(text, base, model) if text in GROUPS else [text]:
-            variant = parse(member, base)
+        for member in _group(text, base, model, known) if text in GROUPS else [text]:
+            variant = parse(member, base, known)
             if variant.noise and not model:
                 raise VariantError(f"{text} is noise in a model or behind it, not of the pixels: give --model FILE")
             problems = [(m.token, problem) for m in variant.methods if (problem := m.problem(gpu))]

@@ -182,7 +182,7 @@ UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 # USTAR holds 100 bytes of name; the longest member is `<key>.json`.
 LONGEST_KEY = 100 - len(".json")
 # A name that becomes a folder's, or a word of a command.
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]{0,199}")
+NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_+-]|\.(?!\.)){0,199}(?<!\.)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COUNT = range(2**63)
 _SIZE = (_COUNT, [_COUNT])

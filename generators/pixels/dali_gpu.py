@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, backend
 
 from generators.pixels import dali
-from generators.registry import MAX_BATCH, GpuLostError, Image
+from generators.registry import MAX_BATCH, Image, LostError
 
 # One black pixel, as PNM: what a GPU that works cannot fail on.
 _PIXEL = np.frombuffer(b"P6 1 1 255 \0\0\0", np.uint8)
@@ -42,7 +42,7 @@ def _resizer(device: str, interpolation: str, antialias: bool) -> Pipeline:
 def decode(batch: Sequence[tuple[bytes]], *, fancy: bool, device: str = "gpu") -> list[Image]:
     """At most `MAX_BATCH` files to RGB by `fn.decoders.image`; EXIF orientation is not applied.
 
-    Raises ValueError where one of them cannot be decoded, and GpuLostError.
+    Raises ValueError where one of them cannot be decoded, and LostError.
     """
     files = [np.frombuffer(data, np.uint8) for (data,) in batch]
     return _run(lambda: _decoder(device, fancy), device, data=files)
@@ -74,7 +74,7 @@ def _run(pipeline: Callable[[], Pipeline], device: str, **inputs: Sequence[NDArr
         dali.run(_decoder(device, False), data=[_PIXEL])
     except RuntimeError as error:
         _forget()
-        raise GpuLostError(f"the GPU fails on everything ({dali.reason(str(error))})") from None
+        raise LostError(f"the GPU fails on everything ({dali.reason(str(error))})") from None
     raise ValueError(reason)
 
 

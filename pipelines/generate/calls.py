@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.registry import GpuLostError, Method
+from generators.registry import LostError, Method
 
 Pixels = NDArray[np.uint8]
 # The methods that have made a picture, in stage order.
@@ -67,7 +67,7 @@ class Caller:
             self._tell(Call(self._key, token))
         try:
             return call()
-        except GpuLostError as error:
+        except LostError as error:
             raise SystemExit(f"{token}: {error}") from error
         except Exception as error:  # every library has exceptions of its own; any of them is this sample's failure
             reason = _one_line(error)
@@ -91,7 +91,7 @@ def make_batch(chain: Chain, calls: Iterable[tuple[Caller, tuple[Any, ...]]]) ->
         return
     try:
         made = method.load_batch()([arguments for _, arguments in allowed])
-    except GpuLostError as error:
+    except LostError as error:
         raise SystemExit(f"{method.token}: {error}") from error
     except Exception:  # of one sample, or all of them are too many at once: each is tried by itself when it is rendered
         return

@@ -64,10 +64,10 @@ class Config:
 
         Raises ProvenanceError or ImportError where that cannot be found out.
         """
-        used = {method.library.name for method in (*variant.methods, *self.base.methods)}
+        used = {method.library for method in (*variant.methods, *self.base.methods)}
         versions = encode.versions(self.image_format)
-        for name in {"Pillow", *used}:  # Pillow reads the headers of all sources
-            versions.update(LIBRARIES[name].versions())
+        for library in {LIBRARIES["Pillow"], *used}:  # Pillow reads the headers of all sources
+            versions.update(library.versions())
         made_by = provenance(versions, code_sha256(_ROOT, _CODE), on_gpu=self.needs_gpu(variant))
         return Recipe(variant.name, variant.spelled_out, self.as_json(), made_by)
 

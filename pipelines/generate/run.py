@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from generators.registry import Method
+from generators.registry import Library, Method, UnavailableError
 from generators.variant import Variant, VariantError, expand
 from manifests.schema import CARD, COLUMNS, MOST_SHARDS, TABLE, Recipe
 from manifests.untrusted import MOST_ROWS, read_groups
@@ -103,6 +103,7 @@ def _generate(options: Options, ray: Ray) -> Made | None:
 def _make(
     options: Options, variants: Sequence[Variant], found: Found, config: Config, output: Output, ray: Ray
 ) -> Made:
+    prepare({method.library for variant in (config.base, *variants) for method in variant.methods})
     recipes = _recipes(config, variants, ray)
     shards = shard_count(len(found.samples), config.samples_per_shard)
     with output.writing():
@@ -191,6 +192,16 @@ def _variants(options: Options, geometry: str, ray: Ray) -> tuple[Variant, list[
     if not variants:
         raise UsageError("no variant is left to make: see --list-variants")
     return base, variants
+
+
+def prepare(libraries: Iterable[Library]) -> None:
+    """Install the releases of libraries that are not there. Raises UsageError for one that cannot be had."""
+    for library in sorted((library for library in libraries if not library.ready), key=lambda library: library.name):
+        say(f"installing {library.name}, once on this machine")
+        try:
+            library.prepare()
+        except UnavailableError as error:
+            raise UsageError(str(error)) from None
 
 
 def _check_png(decoders: Iterable[Method]) -> None:

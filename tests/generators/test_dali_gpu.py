@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from generators.pixels import dali, dali_gpu
-from generators.registry import MAX_BATCH, METHODS, GpuLostError
+from generators.registry import MAX_BATCH, METHODS, LostError
 
 Pixels = NDArray[np.uint8]
 
@@ -73,7 +73,7 @@ def test_a_gpu_that_fails_on_a_single_pixel_is_lost(monkeypatch: pytest.MonkeyPa
         )
 
     monkeypatch.setattr(dali, "run", fail)
-    with pytest.raises(GpuLostError, match=r"the GPU fails on everything \(CUDA .* cudaErrorIllegalAddress \(700\)\)"):
+    with pytest.raises(LostError, match=r"the GPU fails on everything \(CUDA .* cudaErrorIllegalAddress \(700\)\)"):
         dali_gpu.decode([(b"any",)], fancy=True, device="cpu")
 
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from generators.pixels import dali_gpu
-from generators.registry import MAX_BATCH, METHODS, GpuLostError, Method
+from generators.registry import MAX_BATCH, METHODS, LostError, Method
 from generators.variant import Variant, parse, reference
 from pipelines.generate import render
 from pipelines.generate.calls import Call
@@ -217,7 +217,7 @@ def failing(error: Exception) -> Callable[..., Any]:
 
 
 def test_a_lost_gpu_ends_the_process(photographs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dali_gpu, "decode", failing(GpuLostError("the GPU fails on everything")))
+    monkeypatch.setattr(dali_gpu, "decode", failing(LostError("the GPU fails on everything")))
     told: list[Call] = []
     for tell in (None, told.append):  # in a batch, and one at a time
         with pytest.raises(SystemExit, match="decode_in_batches: the GPU fails on everything"):

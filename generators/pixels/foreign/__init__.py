@@ -1,0 +1,44 @@
+"""Another version of a library, in a process of its own: where it comes from, and how it is called.
+
+`environment` makes, once on a machine, an environment that has a release of a distribution; `process` runs `programs`
+in it, and `memory` is where images travel. A process is started by its first call and lives as long as this one.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+from generators.geometry import MAX_PIXELS
+from generators.pixels.foreign.environment import environment, is_made
+from generators.pixels.foreign.process import Process
+from generators.registry import Image
+
+__all__ = ["call", "environment", "is_made", "versions"]
+
+_SERVE = Path(__file__).with_name("programs") / "serve.py"
+
+
+def call(program: str, distribution: str, version: str, function: str, *arguments: Any, **options: Any) -> Image:
+    """What a function of a program makes of its arguments, in the environment of a release.
+
+    Raises ValueError with the library's reason, MemoryError, LostError and UnavailableError.
+    """
+    return _process(program, distribution, version, os.getpid()).call(function, *arguments, **options)
+
+
+def versions(program: str, distribution: str, version: str) -> dict[str, str]:
+    """What decides a release's pixels: its version and its codecs' by its own account, Python's, what was installed."""
+    found = _process(program, distribution, version, os.getpid()).versions()
+    made = environment(distribution, version)
+    library = next(iter(found)).partition("/")[0]
+    return {**found, f"{library}/Python": made.python_version, f"{library}/sha256": made.sha256}
+
+
+@functools.cache
+def _process(program: str, distribution: str, version: str, parent: int) -> Process:
+    """A process for each release and process of ours: a fork has none of its parent's."""
+    python = environment(distribution, version).python
+    return Process([str(python), "-I", "-B", str(_SERVE), program, str(parent), str(MAX_PIXELS)])

@@ -1,0 +1,173 @@
+"""A process that calls a library for this one, for as long as there is work: started, fed, restarted, killed.
+
+Owns what becomes of a call whose process does not live: one that ends or hangs on the same call twice fails with that
+reason (ValueError), as if the library had raised it; a process that something else has killed costs nothing, unless it
+is killed again and again, which is for want of memory (MemoryError).
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from generators.pixels.foreign.memory import Blocks
+from generators.registry import Image, LostError
+
+# Seconds that one call may take, as for the libraries of this process, and that a library may take to be imported.
+PATIENCE, START = 120.0, 300.0
+# How often a process that something else has killed is started again.
+_KILLED = 3
+
+
+class StartError(LostError):
+    """The process does not start: its environment is not what it should be. The message is one line."""
+
+
+class _Ended(Exception):  # noqa: N818 - not an error yet: the call is tried again
+    """A process has ended, or was ended, before it answered; says how. Empty where something else has killed it."""
+
+
+class Process:
+    """One process, which the first call starts. Calls may come from several threads: one is made at a time."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._lock = threading.Lock()
+        self._running: _Running | None = None
+
+    def call(self, function: str, *arguments: Any, **options: Any) -> Image:
+        """What the library's function makes of encoded bytes, or an image and what it takes besides.
+
+        Raises ValueError with the library's reason, MemoryError, and StartError.
+        """
+        with self._lock:
+            ends: list[str] = []
+            while ends.count("") < _KILLED:
+                try:
+                    return self._started().call(function, arguments, options)
+                except _Ended as ended:
+                    self._stop()
+                    ends.append(str(ended))
+                    if len(blamed := [how for how in ends if how]) > 1:
+                        raise ValueError(blamed[0]) from None
+            raise MemoryError("its process is killed again and again (is memory short?)")
+
+    def versions(self) -> dict[str, str]:
+        """The versions of the library and of its codecs, by its own account. Raises StartError."""
+        with self._lock:
+            return self._started().versions
+
+    def close(self) -> None:
+        """End the process, until it is needed again."""
+        with self._lock:
+            self._stop()
+
+    def _started(self) -> _Running:
+        if self._running is None:
+            self._running = _Running(self._command)
+        return self._running
+
+    def _stop(self) -> None:
+        if self._running:
+            self._running.kill()
+            self._running = None
+
+
+class _Running:
+    """A process that has been started, and the memory that it shares with this one."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._blocks = Blocks()
+        self._read = b""
+        with tempfile.TemporaryFile() as said:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, bufsize=0
+            )
+            assert self._process.stdin
+            assert self._process.stdout
+            self._stdin, self._stdout = self._process.stdin, self._process.stdout
+            try:
+                hello = self._answer(START)
+            except _Ended as ended:
+                self.kill()
+                said.seek(0)
+                lines = said.read().decode(errors="replace").strip().splitlines()
+                raise StartError(lines[-1] if lines else str(ended) or "it was killed") from None
+        if "error" in hello:
+            self.kill()
+            raise StartError(hello["error"])
+        self.versions: dict[str, str] = hello["versions"]
+
+    def call(self, function: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Image:
+        """As `Process.call`, once."""
+        first, *others = arguments
+        given, made = self._blocks.take(), self._blocks.take()
+        try:
+            shape = None if isinstance(first, bytes) else first.shape[:2]
+            data = first if isinstance(first, bytes) else np.ascontiguousarray(first).data.cast("B")
+            given.view(len(data))[:] = data
+            dropped = self._blocks.forgotten()
+            request = {
+                "function": function,
+                "given": [given.number, len(data), shape],
+                "arguments": others,
+                "options": dict(options),
+                "made": made.number,
+                "forget": [block.number for block in dropped],
+            }
+            self._send(request)
+            answer = self._answer(PATIENCE)
+            del dropped  # closed only now: their numbers are those of other files from here on
+        finally:
+            self._blocks.give(given)
+        if "shape" in answer:
+            return self._blocks.image(made, *answer["shape"])
+        self._blocks.give(made)
+        if "memory" in answer:
+            raise MemoryError
+        raise ValueError(answer["error"])
+
+    def kill(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        self._stdin.close()
+        self._stdout.close()
+
+    def _send(self, request: Mapping[str, Any]) -> None:
+        try:
+            self._stdin.write(json.dumps(request).encode() + b"\n")
+        except BrokenPipeError:
+            raise _Ended(self._how()) from None
+
+    def _answer(self, patience: float) -> dict[str, Any]:
+        """The next line that the process writes. Raises _Ended."""
+        until = time.monotonic() + patience
+        poll = select.poll()
+        poll.register(self._stdout, select.POLLIN)
+        while b"\n" not in self._read:
+            if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
+                raise _Ended(f"gave no answer within {patience:.0f} s")
+            more = self._stdout.read(65536)
+            if not more:
+                raise _Ended(self._how())
+            self._read += more
+        line, _, self._read = self._read.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _how(self) -> str:
+        """How the process has ended; nothing where something else has killed it."""
+        status = self._process.wait()
+        if status == -signal.SIGKILL:
+            return ""
+        return f"ended its process ({signal.Signals(-status).name if status < 0 else f'exit status {status}'})"

@@ -1,0 +1,73 @@
+"""Pillow, any release from 5.0: what `generators/pixels/pillow.py` asks of the installed one."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Tuple
+
+import PIL
+from PIL import Image, features
+
+Given = Tuple[int, int, memoryview]
+Made = Tuple[int, int, bytes]
+
+# Releases before 7 have no name for it.
+_UNKNOWN = getattr(PIL, "UnidentifiedImageError", OSError)
+
+
+def decode(data: memoryview) -> Made:
+    """`Image.open(...).convert("RGB")`; modes that `convert` clips are refused."""
+    try:
+        image = Image.open(io.BytesIO(data))
+    except _UNKNOWN:
+        raise ValueError("not an image in a format that Pillow knows") from None
+    with image:
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")
+        image.load()
+        return _given(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def resize(image: Given, width: int, height: int, filter: str) -> Made:
+    """`Image.resize` with one of the filters."""
+    rows, columns, pixels = image
+    return _given(_picture(rows, columns, pixels).resize((width, height), _filter(filter)))
+
+
+def versions() -> dict[str, str]:
+    """Pillow and the codecs that it decodes with, as this release tells them."""
+    found = {"Pillow": PIL.__version__}
+    for name, feature in (
+        ("libjpeg-turbo", "libjpeg_turbo"),
+        ("zlib", "zlib"),
+        ("libwebp", "webp"),
+        ("libtiff", "libtiff"),
+    ):
+        version = _version(feature)
+        if version:
+            found["Pillow/" + name] = version
+    return found
+
+
+def _filter(name: str) -> Any:
+    """Releases before 9.1 have no `Resampling`."""
+    return getattr(getattr(Image, "Resampling", Image), name)
+
+
+def _picture(rows: int, columns: int, pixels: Any) -> Image.Image:
+    """Some old releases read from bytes alone."""
+    size = (columns, rows)
+    try:
+        return Image.frombuffer("RGB", size, pixels, "raw", "RGB", 0, 1)
+    except TypeError:
+        return Image.frombytes("RGB", size, bytes(pixels))
+
+
+def _given(picture: Image.Image) -> Made:
+    width, height = picture.size
+    return height, width, picture.tobytes()
+
+
+def _version(feature: str) -> str | None:
+    """Releases before 8 tell of no codec."""
+    return features.version(feature) if hasattr(features, "version") else None
