@@ -96,6 +96,9 @@ def main() -> None:
         hello = {"error": f"{type(error).__name__}: {error}"}
     memory = Memory(parent)
     print(json.dumps(hello), file=answers, flush=True)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):  # nobody reads on: millions of images may have a warning each
+        os.dup2(nowhere, output)
     for line in sys.stdin:
         print(json.dumps(answer(library, json.loads(line), memory)), file=answers, flush=True)
 
