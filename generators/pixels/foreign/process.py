@@ -59,6 +59,11 @@ class Process:
                     ends.append(str(ended))
                     if len(blamed := [how for how in ends if how]) > 1:
                         raise ValueError(blamed[0]) from None
+                except (ValueError, MemoryError):
+                    raise
+                except BaseException:  # an answer that nobody has read would be taken for the next call's
+                    self._stop()
+                    raise
             raise MemoryError("its process is killed again and again (is memory short?)")
 
     def versions(self) -> dict[str, str]:

@@ -206,6 +206,21 @@ def test_one_that_hangs_is_killed(process: Process, monkeypatch: pytest.MonkeyPa
     assert process.call("chatty", b"rgb").shape == (1, 1, 3)
 
 
+def test_a_call_that_is_interrupted_leaves_no_answer_for_the_next(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process.versions()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module._Running, "_answer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        process.call("noise", b"data", 1, 1, 7)
+    monkeypatch.undo()
+    assert process.call("noise", b"data", 1, 1, 0).tolist() == [[[0, 1, 2]]]
+
+
 def test_calls_from_many_threads_are_made_one_at_a_time(process: Process) -> None:
     wrong: list[int] = []
 
