@@ -52,15 +52,15 @@ class Program(Library):
     def problem(self, module: str = "") -> str | None:
         """Why the program cannot be run here, or is not the one that was given; None if it can be and is."""
         if not self.words:
-            return f"is a program of somebody's own: give --method {self.name}={self.stage}:PROGRAM"
+            return f"needs its program: give --method {self.name}={self.stage}:PROGRAM"
         if not os.path.isdir(self.folder):
-            return f"is to be run in {self.folder}, which is not there"
+            return f"runs in the folder {self.folder}, which is not there"
         try:
             here = _sha256s(self.words, self.folder)
         except OSError as error:
-            return f"cannot be run: {error.filename}: {error.strerror}"
+            return f"cannot be run ({error.filename}: {error.strerror})"
         changed = next((name for name, sha256 in self.sha256s if here.get(name) != sha256), None)
-        return changed and f"is another program than it was when the run began: {changed} has changed"
+        return changed and f"is not the program that was given: {changed} differs"
 
     def versions(self) -> dict[str, str]:
         """The sha256 of the program by its token, of its other files by token and name, and its command."""

@@ -201,7 +201,7 @@ def _check(status: int, said: str) -> None:
     if status in (-signal.SIGKILL, _KILLED_IN_A_SHELL):
         raise _Died("")
     if status < 0:
-        raise _Died(f"was ended by {signal.strsignal(-status) or f'signal {-status}'}{more}")
+        raise _Died(f"was ended by {signal.Signals(-status).name}{more}")
     if status:
         raise ValueError(f"exit status {status}{more}")
 
