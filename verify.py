@@ -30,7 +30,7 @@ class Options:
         labels="their labels, as for generate.py",
         annotations="their COCO annotations",
     )
-    methods: tuple[str, ...] = method_option("a method of one's own that made some, as for generate.py")
+    methods: tuple[str, ...] = method_option("a program that made some, as for generate.py")
 
 
 def _parser() -> Parser:

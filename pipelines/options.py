@@ -116,7 +116,7 @@ def dataset_option(does: str, default: str | None = None) -> Any:
 
 def method_option(does: str) -> Any:
     """The field of methods of one's own."""
-    return option(does, default=(), flag="--method", metavar="TOKEN=STAGE:PROGRAM")
+    return option(f"TOKEN=STAGE:PROGRAM …, {does}", default=(), flag="--method", metavar="METHOD")
 
 
 def limit_option() -> Any:

@@ -77,7 +77,7 @@ class Options:
     limit: int | None = option(type=positive, metavar="N")
     reference: str | None = option("the first N; what others are compared with, default: the TOML's", metavar="VARIANT")
     target: Target = group(Target)
-    methods: tuple[str, ...] = method_option("a method of your own to make shards with, as for generate.py")
+    methods: tuple[str, ...] = method_option("a method of your own, as for generate.py")
 
     noise: Noise = group(Noise, "the model, where no TOML file beside it says so")
     stated: Stated = group(Stated)

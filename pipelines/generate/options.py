@@ -21,7 +21,7 @@ class Options:
         under="variants",
     )
     reference: str = option("default: %(default)s", default=DEFAULT_REFERENCE, metavar="VARIANT")
-    methods: tuple[str, ...] = method_option("a method of your own; repeatable: see the README")
+    methods: tuple[str, ...] = method_option("a program of your own as a method; repeatable")
     list_variants: bool = option("show every method, and whether it can run here", default=False)
     dataset: str = dataset_option("default: %(default)s, which is built in", "sample")
     inputs: Inputs = group(Inputs)

@@ -45,5 +45,5 @@ class RebuildOptions(PullOptions):
         labels="their labels, as for generate.py",
         annotations="their COCO annotations",
     )
-    methods: tuple[str, ...] = method_option("a method of their maker's own, as for generate.py")
+    methods: tuple[str, ...] = method_option("a program that made them, as for generate.py")
     workers: int | None = option("CPUs to use; default: all", type=positive, metavar="N")

@@ -173,7 +173,7 @@ def test_a_machine_with_another_program_says_so(tmp_path: Path, folder: Path) ->
     job = Job(config, source, Output(Disk(str(tmp_path)), mark="bump"))
     (tmp_path / ".run").mkdir()
     (tmp_path / ".run" / "bump").touch()
-    sample = source.listing().samples[0]
+    sample = next(iter(source.listing().samples))
     assert problem_here(job, sample) is None
     (tmp_path / "bump").write_text("#!/bin/sh\ncat\n")
     assert problem_here(job, sample) == "bumped is not the program that was given: bump differs"
