@@ -160,12 +160,14 @@ def expand(
     *,
     model: bool = False,
     known: Mapping[str, Method] = METHODS,
+    runs: bool = True,
 ) -> tuple[list[Variant], dict[str, str]]:
     """The variants that the words of `--variant` stand for, and the methods that were left out of groups.
 
     Words may be variants, groups or comma lists of them. A method that cannot run here is left out of a group (and
     returned with the reason) but refused when it is named. `gpu` is as in `Method.problem`; `model` says whether there
-    is a model: without one, noise in it is refused, and `paper` and `all` are of the pixels alone.
+    is a model: without one, noise in it is refused, and `paper` and `all` are of the pixels alone. With `runs=False`
+    nothing is to be made, and what cannot run here is as good as any.
     """
     found: dict[str, Variant] = {}
     skipped: dict[str, str] = {}
@@ -174,7 +176,7 @@ def expand(
             variant = parse(member, base, known)
             if variant.noise and not model:
                 raise VariantError(f"{text} is noise in a model or behind it, not of the pixels: give --model FILE")
-            problems = [(m.token, problem) for m in variant.methods if (problem := m.problem(gpu))]
+            problems = [(m.token, problem) for m in variant.methods if runs and (problem := m.problem(gpu))]
             if problems and text in GROUPS:
                 skipped.update(problems)
             elif problems:

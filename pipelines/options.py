@@ -114,6 +114,11 @@ def dataset_option(does: str, default: str | None = None) -> Any:
     return option(does, default=default, choices=tuple(DATASETS), under="images")
 
 
+def method_option(does: str) -> Any:
+    """The field of methods of one's own."""
+    return option(f"TOKEN=STAGE:PROGRAM …, {does}", default=(), flag="--method", metavar="METHOD")
+
+
 def limit_option() -> Any:
     """The field of how many samples there are at most."""
     return option("only the first N of the sorted samples", type=positive, metavar="N")

@@ -16,9 +16,9 @@ def asked_variants(shards: Shards, words: Sequence[str]) -> tuple[list[Variant],
     """
     alone = [part for word in words for part in word.split(",") if part.strip() not in GROUPS]
     try:
-        # gpu=True: what a GPU has made is scored without one.
-        asked, _ = expand(words, shards.base, gpu=True, model=True)
-        named, _ = expand(alone, shards.base, gpu=True, model=True)
+        # What a GPU, or a program of somebody's own, has made is scored without it.
+        asked, _ = expand(words, shards.base, model=True, known=shards.known, runs=False)
+        named, _ = expand(alone, shards.base, model=True, known=shards.known, runs=False)
     except VariantError as error:
         raise UsageError(f"--variant: {error}") from None
     missing = [variant.pixels for variant in named if variant.pixels not in shards.variants]
