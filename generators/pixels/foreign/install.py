@@ -49,7 +49,7 @@ def _install(folder: Path, release: Release, pythons: Sequence[Python]) -> str:
             try:
                 _make(folder, python)
             except UvError as error:
-                reason = f"there are for Python {python.minor}, which uv cannot install ({error})"
+                reason = f"there are for Python {python.minor}: install it, since uv cannot ({error})"
                 return _build(folder, release, pythons, reason)
             _fill(folder, found)
             if not _hindrance(folder, release):

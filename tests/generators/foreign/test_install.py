@@ -90,7 +90,9 @@ def test_a_python_that_has_a_wheel_and_may_not_be_downloaded_is_named(
     monkeypatch.setattr(install, "downloadable", lambda: [Python("3.9.25"), Python("3.8.20")])
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
     said = told("0.0.9", "opencv-python-headless")
-    assert f"for a Python of this machine ({HERE.minor}); there are for Python 3.8, which uv cannot install (" in said
+    assert (
+        f"for a Python of this machine ({HERE.minor}); there are for Python 3.8: install it, since uv cannot (" in said
+    )
     assert "never" in said
 
 
