@@ -85,11 +85,14 @@ def _read(folder: Path) -> Environment | None:
 
 
 def _make(folder: Path, distribution: str, version: str) -> None:
-    requirements = [f"{distribution}=={version}", *NEEDS[distribution].beside(parts(version))]
+    needs = NEEDS[distribution]
+    requirements = [f"{distribution}=={version}", *needs.beside(parts(version))]
     for python in _pythons():
         shutil.rmtree(folder, ignore_errors=True)
         _uv("venv", "--python", python, str(folder))
         done = _uv("pip", "install", "--python", str(folder), "--only-binary", ":all:", *requirements)
+        if done.returncode == 0:  # a wheel for any Python may still lack its part for this one
+            done = _run(str(folder / "bin" / "python"), "-I", "-B", "-c", f"import {needs.module}")
         if done.returncode == 0:
             break
     else:
@@ -125,9 +128,11 @@ def _pythons() -> list[str]:
 
 
 def _uv(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "uv", *words], capture_output=True, text=True, check=False, env=_surroundings()
-    )
+    return _run(sys.executable, "-m", "uv", *words)
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=_surroundings())
 
 
 def _surroundings() -> dict[str, str]:

@@ -23,8 +23,11 @@ class Build:
 
 @dataclass(frozen=True)
 class Needs:
-    """Requirements to install beside a release, by its version; and its build, None where only wheels are used."""
+    """A release's module, and requirements to install beside it, by its version; its build, None where only wheels
+    are used.
+    """
 
+    module: str
     beside: Callable[[Parts], tuple[str, ...]]
     build: Build | None = None
 
@@ -39,15 +42,19 @@ def parts(version: str) -> Parts:
     return tuple(numbers)
 
 
-# opencv-python 4.10.0.84 is the first that was built for NumPy 2.
-_OPENCV_NUMPY_2 = (4, 10)
+# The first releases that were built for NumPy 2, or work with it.
+_OPENCV_NUMPY_2, _DALI_NUMPY_2 = (4, 10), (1, 40)
 
 
 NEEDS: Mapping[str, Needs] = MappingProxyType(
     {
-        "pillow": Needs(lambda version: ()),
-        "opencv-python-headless": Needs(lambda version: () if version >= _OPENCV_NUMPY_2 else ("numpy<2",)),
-        "av": Needs(lambda version: ("numpy<2",)),
-        "nvidia-dali-cuda120": Needs(lambda version: ("numpy<2",)),
+        "pillow": Needs("PIL.Image", lambda version: ()),
+        "opencv-python-headless": Needs("cv2", lambda version: _numpy(version, _OPENCV_NUMPY_2)),
+        "av": Needs("av", lambda version: ("numpy",)),
+        "nvidia-dali-cuda120": Needs("nvidia.dali", lambda version: _numpy(version, _DALI_NUMPY_2)),
     }
 )
+
+
+def _numpy(version: Parts, second: Parts) -> tuple[str, ...]:
+    return ("numpy",) if version >= second else ("numpy<2",)
