@@ -33,7 +33,8 @@ _INSIDE = {"protocol_whitelist": "none"}
 def decode(data: memoryview) -> Made:
     """The first frame as rgb24; EXIF orientation is not applied."""
     try:
-        return _given(_reformat(_frame(data), "rgb24"))
+        frame = _frame(data)
+        return _given(_reformat(frame, "rgb24", "BICUBIC", **_range(frame)))
     except av.error.FFmpegError as error:
         raise ValueError(_reason(error)) from None
 
@@ -81,8 +82,17 @@ def _reason(error: Exception) -> str:
     return str(error).partition("; last error log: ")[0]
 
 
-def _reformat(frame: Any, name: str, filter: str = "BICUBIC", **size: int) -> Any:
-    return frame.reformat(format=name, interpolation=_FILTERS[filter], **size, **_ONE_THREAD)
+def _reformat(frame: Any, name: str, filter: str = "BICUBIC", **options: int) -> Any:
+    return frame.reformat(format=name, interpolation=_FILTERS[filter], **options, **_ONE_THREAD)
+
+
+def _range(frame: Any) -> dict[str, int]:
+    """The range of a frame's values, which releases before 17 forget where its format does not say it too (YCCK).
+
+    Those before 12.1 do not tell it: they take 12-bit and YCCK JPEGs for limited range.
+    """
+    told = hasattr(frame, "color_range") and frame.format.name.startswith("yuv")
+    return {"src_color_range": frame.color_range} if told else {}
 
 
 def _picture(image: Given) -> Any:
