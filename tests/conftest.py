@@ -6,8 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from hypothesis import settings
 from generators.registry import METHODS
 from pipelines.generate.sources import SampleSource
 from tests import ROOT
+from tests.forks import Forks
 from tests.ray_cluster import cluster
 
 # Machines differ in speed, and a test that is slow today has not failed.
@@ -90,11 +90,19 @@ def joined() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def generate(joined: dict[str, str]) -> Command:
+def forks() -> Iterator[Forks]:
+    """What runs commands without their imports' time."""
+    made = Forks()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def generate(joined: dict[str, str], forks: Forks) -> Command:
     """Run generate.py on the Ray that tests share: `generate("--variant", ...)`. It must end with `status`."""
 
     def run(*words: object, cwd: Path = ROOT, status: int = 0) -> Done:
-        done = _run(["generate.py", *words], cwd, joined)
+        done = _run(forks, ["generate.py", *words], cwd, joined)
         assert done.returncode == status, done.stderr
         return done
 
@@ -102,20 +110,19 @@ def generate(joined: dict[str, str]) -> Command:
 
 
 @pytest.fixture
-def command(tmp_path: Path, request: pytest.FixtureRequest) -> Command:
+def command(tmp_path: Path, request: pytest.FixtureRequest, forks: Forks) -> Command:
     """Run an entry of the checkout as a user would: `command("verify.py", ...)`; what renders, as `generate` does."""
 
     def run(script: str, *words: object, cwd: Path = tmp_path) -> Done:
         rendering = script == "generate.py" or "--source" in words
-        environment = request.getfixturevalue("joined") if rendering else None
-        return _run([script, *words], cwd, environment)
+        environment = request.getfixturevalue("joined") if rendering else os.environ
+        return _run(forks, [script, *words], cwd, environment)
 
     return run
 
 
-def _run(words: Sequence[object], cwd: Path, environment: dict[str, str] | None) -> Done:
+def _run(forks: Forks, words: Sequence[object], cwd: Path, environment: Mapping[str, str]) -> Done:
     script, *others = map(str, words)
-    command = [sys.executable, str(ROOT / script), *others]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+    done = forks.run([str(ROOT / script), *others], cwd, environment)
     assert "Traceback" not in done.stderr, done.stderr
     return done
