@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from generators.registry import METHODS
@@ -27,9 +28,34 @@ for name in [name for name in os.environ if name.startswith("RAY_")]:
     del os.environ[name]
 
 
+# What tests start again and again is compiled once, even where Python has been told to leave no files.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A shell's background job ignores Ctrl-C, and so would all that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# What is begun last is waited for alone: the files that take longest come first.
+_LONGEST = (
+    "pipelines/generate/test_generate.py",
+    "pipelines/generate/test_faults.py",
+    "pipelines/evaluate/test_score_model.py",
+    "pipelines/generate/test_jobs.py",
+    "pipelines/generate/test_cluster.py",
+    "pipelines/evaluate/test_score.py",
+    "pipelines/hub/test_push.py",
+    "pipelines/hub/test_pull.py",
+    "pipelines/generate/test_bad_input.py",
+    "pipelines/generate/test_object_store.py",
+    "pipelines/evaluate/model/test_named.py",
+    "manifests/test_verify.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {ROOT / "tests" / name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -50,6 +76,29 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
     return report
+
+
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Have a folder of this name made by `make(folder)`, once for all processes of tests. It is to be left as it is."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder = shared / name
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                unfinished = shared / f"{name}.unfinished"
+                shutil.rmtree(unfinished, ignore_errors=True)  # of a process that failed
+                unfinished.mkdir()
+                make(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,10 @@ Each has a process of its own, as one that is started has: arguments, folder, en
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
+import multiprocessing
 import os
 import runpy
 import subprocess
@@ -16,15 +18,17 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-# What takes longest to import. Not huggingface_hub, which reads its environment then, nor any module of this checkout:
-# what one forgets to import is still missed.
-_IMPORTS = ("matplotlib.figure", "pyarrow.parquet", "ray", "scipy.stats", "sklearn.metrics")
+# Not huggingface_hub, which reads its environment then.
+_IMPORTS = (
+    *("matplotlib.figure", "pyarrow.parquet", "scipy.stats", "sklearn.metrics"),
+    *("pipelines.engine", "pipelines.evaluate.run", "pipelines.generate.run", "pipelines.verify"),
+)
 # The variables that Python reads when it starts, and these libraries when they are imported.
 _READ = ("LANG", "LC_", "MPL", "OMP_", "OPENBLAS_", "PYTHON", "RAY_")
 
 
 class Forks:
-    """Runs scripts. Processes that fork are started as they are needed: one for all environments that they see alike."""
+    """Runs scripts. Processes that fork start when they are needed: one for all environments that they see alike."""
 
     def __init__(self) -> None:
         self._servers: dict[frozenset[tuple[str, str]], subprocess.Popen[str]] = {}
@@ -56,25 +60,28 @@ class Forks:
 
 
 def _serve(asked: Iterable[str]) -> None:
-    """Fork for each line that is asked, and say how it ended; returns in the fork, and at the end."""
+    """Run a script for each line that is asked, and say how it ended."""
     before = set(os.environ)
     for name in _IMPORTS:
         importlib.import_module(name)
     imported = {name: os.environ[name] for name in os.environ.keys() - before}
+    gc.collect()
+    gc.freeze()  # a fork that looked at what it shares would have to copy it
     for line in asked:
+        fork = multiprocessing.get_context("fork").Process(
+            target=_run, kwargs={"imported": imported, **json.loads(line)}
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which have nothing to do
-            child = os.fork()
-        if not child:
-            _become(imported=imported, **json.loads(line))
-            return
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+            fork.start()
+        fork.join()
+        print(fork.exitcode, flush=True)
 
 
-def _become(
+def _run(
     words: Sequence[str], cwd: str, environment: Mapping[str, str], streams: str, imported: Mapping[str, str]
 ) -> None:
-    """Have what a command is started with. `imported` is what imports have put into the environment."""
+    """Have what a script is started with, and run it. `imported` is what imports have put into the environment."""
     os.environ.clear()
     os.environ.update(imported)
     os.environ.update(environment)
@@ -85,11 +92,9 @@ def _become(
         os.close(file)
     sys.argv = list(words)
     sys.path[0] = str(Path(words[0]).parent)
+    runpy.run_path(words[0], run_name="__main__")
 
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parent.parent)
-    sys.argv = []
     _serve(sys.stdin)
-    if sys.argv:
-        runpy.run_path(sys.argv[0], run_name="__main__")
