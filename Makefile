@@ -11,8 +11,10 @@ sample: .venv/installed
 test: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+	@echo "mypy and pytest: what mypy finds is shown at the end"
+	@log=$$(mktemp); $(BIN)/mypy > $$log 2>&1 & types=$$!; \
+		$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+		wait $$types; types=$$?; cat $$log; rm $$log; exit $$((types + tests))
 
 bench: .venv/installed-dev .venv-img2dataset/installed
 	$(BIN)/python -m benchmarks $(if $(SOURCE),--source $(SOURCE)) $(if $(COCO),--coco $(COCO))

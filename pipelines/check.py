@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -26,8 +26,9 @@ def check(folders: Sequence[Place], workers: int) -> list[Problem]:
     """Everything that is wrong with these variants: cards, manifests, and every byte and image of their tars."""
     records = [record for folder in folders for record in records_in(folder)]
     problems = [problem for root in dict.fromkeys(folder.parent for folder in folders) for problem in check_card(root)]
-    problems += spread(check_folder, folders, workers, "manifests")
-    problems += spread(check_tar, records, workers, "shards")
+    with processes(min(workers, max(len(folders), len(records)))) as pool:
+        problems += spread(pool, check_folder, folders, "manifests")
+        problems += spread(pool, check_tar, records, "shards")
     return problems
 
 
@@ -39,17 +40,24 @@ def show(problems: Sequence[Problem]) -> None:
         print(f"… and {len(problems) - _SHOWN:,} more")
 
 
-def spread(check: Callable[[T], list[Problem]], work: Sequence[T], workers: int, what: str) -> Iterator[Problem]:
-    """Run a check for each piece of work in processes of its own, with a progress bar on a terminal."""
+@contextlib.contextmanager
+def processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """At most so many processes, and at least one, for `spread`. Raises RunError where one dies."""
     context = multiprocessing.get_context("spawn")
-    bar = partial(tqdm, total=len(work), desc=what, disable=not sys.stderr.isatty())
     try:
-        processes = max(1, min(workers, len(work)))
-        with ProcessPoolExecutor(processes, mp_context=context, initializer=_quiet) as pool:
-            for problems in bar(pool.map(check, work)):
-                yield from problems
+        with ProcessPoolExecutor(max(1, count), mp_context=context, initializer=_quiet) as pool:
+            yield pool
     except BrokenProcessPool:
         raise RunError("a worker process died; try again with fewer --workers") from None
+
+
+def spread(
+    pool: ProcessPoolExecutor, check: Callable[[T], list[Problem]], work: Sequence[T], what: str
+) -> Iterator[Problem]:
+    """Run a check for each piece of work in processes, with a progress bar on a terminal."""
+    bar = tqdm(pool.map(check, work), total=len(work), desc=what, disable=not sys.stderr.isatty())
+    for problems in bar:
+        yield from problems
 
 
 def _quiet() -> None:

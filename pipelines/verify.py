@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from generators.registry import Method
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem, records_in, records_of, variant_folders
-from pipelines.check import check, show, spread
+from pipelines.check import check, processes, show, spread
 from pipelines.errors import UsageError
 from pipelines.generate.compare import Again, check_gpu, check_methods, check_source, explain, gpu_methods, render_again
 from pipelines.generate.config import describe, methods_of
@@ -32,9 +32,10 @@ def verify(place: Place, render: bool, inputs: Inputs, workers: int, methods: Se
     shards = sum(len(records_in(folder)) for folder in folders)
     problems = check(folders, workers)
     on_gpu = [one for one in again if one.gpu]
-    for shards_again, processes in (([one for one in again if not one.gpu], workers), (on_gpu, 1)):
+    for shards_again, most in (([one for one in again if not one.gpu], workers), (on_gpu, 1)):
         if shards_again:
-            problems += spread(render_again, shards_again, processes, "rendering")
+            with processes(min(most, len(shards_again))) as pool:
+                problems += spread(pool, render_again, shards_again, "rendering")
     return _report(problems, folders, shards, render, own)
 
 

@@ -6,16 +6,17 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from generators.registry import METHODS
 from pipelines.generate.sources import SampleSource
 from tests import ROOT
+from tests.forks import Forks
 from tests.ray_cluster import cluster
 
 # Machines differ in speed, and a test that is slow today has not failed.
@@ -27,9 +28,34 @@ for name in [name for name in os.environ if name.startswith("RAY_")]:
     del os.environ[name]
 
 
+# What tests start again and again is compiled once, even where Python has been told to leave no files.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A shell's background job ignores Ctrl-C, and so would all that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# What is begun last is waited for alone: the files that take longest come first.
+_LONGEST = (
+    "pipelines/generate/test_generate.py",
+    "pipelines/generate/test_faults.py",
+    "pipelines/evaluate/test_score_model.py",
+    "pipelines/generate/test_jobs.py",
+    "pipelines/generate/test_cluster.py",
+    "pipelines/evaluate/test_score.py",
+    "pipelines/hub/test_push.py",
+    "pipelines/hub/test_pull.py",
+    "pipelines/generate/test_bad_input.py",
+    "pipelines/generate/test_object_store.py",
+    "pipelines/evaluate/model/test_named.py",
+    "manifests/test_verify.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {ROOT / "tests" / name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -50,6 +76,29 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
     return report
+
+
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Have a folder of this name made by `make(folder)`, once for all processes of tests. It is to be left as it is."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder = shared / name
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                unfinished = shared / f"{name}.unfinished"
+                shutil.rmtree(unfinished, ignore_errors=True)  # of a process that failed
+                unfinished.mkdir()
+                make(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -90,11 +139,19 @@ def joined() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def generate(joined: dict[str, str]) -> Command:
+def forks() -> Iterator[Forks]:
+    """What runs commands without their imports' time."""
+    made = Forks()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def generate(joined: dict[str, str], forks: Forks) -> Command:
     """Run generate.py on the Ray that tests share: `generate("--variant", ...)`. It must end with `status`."""
 
     def run(*words: object, cwd: Path = ROOT, status: int = 0) -> Done:
-        done = _run(["generate.py", *words], cwd, joined)
+        done = _run(forks, ["generate.py", *words], cwd, joined)
         assert done.returncode == status, done.stderr
         return done
 
@@ -102,20 +159,19 @@ def generate(joined: dict[str, str]) -> Command:
 
 
 @pytest.fixture
-def command(tmp_path: Path, request: pytest.FixtureRequest) -> Command:
+def command(tmp_path: Path, request: pytest.FixtureRequest, forks: Forks) -> Command:
     """Run an entry of the checkout as a user would: `command("verify.py", ...)`; what renders, as `generate` does."""
 
     def run(script: str, *words: object, cwd: Path = tmp_path) -> Done:
         rendering = script == "generate.py" or "--source" in words
-        environment = request.getfixturevalue("joined") if rendering else None
-        return _run([script, *words], cwd, environment)
+        environment = request.getfixturevalue("joined") if rendering else os.environ
+        return _run(forks, [script, *words], cwd, environment)
 
     return run
 
 
-def _run(words: Sequence[object], cwd: Path, environment: dict[str, str] | None) -> Done:
+def _run(forks: Forks, words: Sequence[object], cwd: Path, environment: Mapping[str, str]) -> Done:
     script, *others = map(str, words)
-    command = [sys.executable, str(ROOT / script), *others]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+    done = forks.run([str(ROOT / script), *others], cwd, environment)
     assert "Traceback" not in done.stderr, done.stderr
     return done

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,15 @@ def _hosts() -> Iterator[str]:
 
 @dataclass
 class Cluster:
-    """A head with a dashboard, and nodes that come and go. `environment` is what its clients and workers need.
+    """A head, and nodes that come and go. `environment` is what its clients and workers need.
+
+    The head has a dashboard, to which jobs are submitted, if it is asked for: it costs as much as all else.
 
     Each node has a loopback address of its own, which no other cluster on this machine has, since Ray gives some of its
     ports fixed numbers; for 127.0.0.1, it would take the machine's address in the network.
     """
 
-    environment: Mapping[str, str]
+    environment: dict[str, str]
     folder: str
     ports: list[int] = field(default_factory=lambda: free_ports(2))
     hosts: Iterator[str] = field(default_factory=_hosts)
@@ -63,9 +65,9 @@ class Cluster:
     def dashboard(self) -> str:
         return f"http://127.0.0.1:{self.ports[1]}"
 
-    def start(self, *more: str) -> None:
-        head = ["--head", f"--port={self.ports[0]}", "--include-dashboard=true", "--dashboard-host=127.0.0.1"]
-        head += [f"--dashboard-port={self.ports[1]}", f"--temp-dir={self.folder}"]
+    def start(self, *more: str, dashboard: bool) -> None:
+        head = ["--head", f"--port={self.ports[0]}", f"--temp-dir={self.folder}", "--no-monitor"]
+        head += [f"--include-dashboard={dashboard}", "--dashboard-host=127.0.0.1", f"--dashboard-port={self.ports[1]}"]
         self._start((), *head, *more)
 
     def add(self, *more: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
@@ -78,15 +80,18 @@ class Cluster:
         # Ray's own choice is one number, which another Ray on this machine may have.
         common = [f"--node-ip-address={host}", f"--dashboard-agent-listen-port={free_ports(1)[0]}"]
         common += ["--object-store-memory=80000000", "--disable-usage-stats", "--block"]
-        process = subprocess.Popen(
-            [*prefix, RAY, "start", *words, *common],
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        common += ["--include-log-monitor=false"]
+        said = Path(self.folder, f"{host}.log")
+        with said.open("w") as log:
+            process = subprocess.Popen(
+                [*prefix, RAY, "start", *words, *common],
+                env=self.environment | {"PYTHONUNBUFFERED": "1"},
+                stdout=log,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
         self.processes.append(process)
-        wait_for(lambda: host in self._alive(), process)
+        wait_for(lambda: "Ray runtime started" in said.read_text(), process)
         return process
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
@@ -100,14 +105,6 @@ class Cluster:
         token = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
         with urllib.request.urlopen(urllib.request.Request(self.dashboard + path, headers=token)) as answer:
             return json.loads(answer.read())
-
-    def _alive(self) -> set[str]:
-        """The addresses of the nodes that are alive."""
-        try:
-            nodes = self.ask("/nodes?view=summary")["data"]["summary"]
-        except OSError:
-            return set()
-        return {node["ip"] for node in nodes if node["raylet"].get("state") == "ALIVE" and "ip" in node}
 
     def begin(self, *words: object) -> subprocess.Popen[str]:
         """Start generate.py on the cluster."""
@@ -128,7 +125,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(*head: str, **variables: str) -> Iterator[Cluster]:
+def cluster(*head: str, dashboard: bool = False, **variables: str) -> Iterator[Cluster]:
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **variables}
     # `python` in a job is the environment's own, as it is on a machine where the environment is active.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
@@ -136,7 +133,7 @@ def cluster(*head: str, **variables: str) -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
         made = Cluster(environment, folder)
         try:
-            made.start(*head)
+            made.start(*head, dashboard=dashboard)
             yield made
         finally:
             for process in list(made.processes):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.evaluate.shards import Shards, open_shards
-from tests.conftest import Command
+from tests.conftest import Command, Once
 
 COMBINED = "ffmpeg+pil_nearest+nv12_ascend"
 VARIANTS = (
@@ -27,9 +27,12 @@ LabelMap = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="session")
-def noised(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, bytes], generate: Command) -> Path:
+def noised(once: Once, photographs: dict[str, bytes], generate: Command) -> Path:
     """Shards of 48 cut-outs of photographs with labels from 0 to 9; `VARIANTS`, 64 of 71 pixels, two shards each."""
-    folder = tmp_path_factory.mktemp("noised")
+    return once("noised", lambda folder: _make_noised(folder, photographs, generate)) / "out" / "imagenet"
+
+
+def _make_noised(folder: Path, photographs: dict[str, bytes], generate: Command) -> None:
     source = folder / "source"
     source.mkdir()
     pictures = [Image.open(io.BytesIO(data)).convert("RGB").resize((400, 300)) for data in photographs.values()]
@@ -42,7 +45,6 @@ def noised(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, byte
     (folder / "labels.txt").write_text("\n".join(labels))
     words = ["--variant", VARIANTS, "--dataset", "imagenet", "--source", source, "--labels", folder / "labels.txt"]
     generate(*words, "--size", 64, "--crop-pct", 0.9, "--samples-per-shard", 40, "--output", folder / "out")
-    return folder / "out" / "imagenet"
 
 
 @pytest.fixture(scope="session")
@@ -76,9 +78,13 @@ CATEGORIES = (90, 7, 1)  # any ids will do
 
 
 @pytest.fixture(scope="session")
-def coco(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> tuple[Path, Path]:
+def coco(once: Once, generate: Command) -> tuple[Path, Path]:
     """COCO shards of 14 images of noise, letterboxed (at 1.5 times their size, 22 pixels down), and the annotations."""
-    folder = tmp_path_factory.mktemp("coco")
+    folder = once("coco", lambda folder: _make_coco(folder, generate))
+    return folder / "out" / "coco", folder / "instances.json"
+
+
+def _make_coco(folder: Path, generate: Command) -> None:
     source = folder / "val2017"
     source.mkdir()
     random = np.random.default_rng(5)
@@ -102,13 +108,15 @@ def coco(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> tuple[P
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     words = ["--variant", "reference,ffmpeg,pil_nearest", "--dataset", "coco", "--source", source]
     generate(*words, "--annotations", path, "--geometry", "letterbox", "--size", 180, "--output", folder / "out")
-    return folder / "out" / "coco", path
 
 
 @pytest.fixture(scope="session")
-def towns(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Shards:
+def towns(once: Once, generate: Command) -> Shards:
     """Six images of stripes of classes, some of them ignored."""
-    folder = tmp_path_factory.mktemp("cityscapes")
+    return open_shards(once("cityscapes", lambda folder: _make_towns(folder, generate)) / "out" / "cityscapes")
+
+
+def _make_towns(folder: Path, generate: Command) -> None:
     random = np.random.default_rng(9)
     for index in range(6):
         image = folder / "leftImg8bit" / "val" / "ulm" / f"ulm_{index:06d}_000019_leftImg8bit.png"
@@ -122,7 +130,6 @@ def towns(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Shards
         )
     words = ["--variant", "reference,nv12_opencv", "--dataset", "cityscapes", "--source", folder]
     generate(*words, "--output", folder / "out")
-    return open_shards(folder / "out" / "cityscapes")
 
 
 @pytest.fixture(scope="session")

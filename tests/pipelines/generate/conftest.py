@@ -23,5 +23,5 @@ def faulty(photographs: dict[str, bytes], tmp_path_factory: pytest.TempPathFacto
         "FAULTY_ONCE": digests["astronaut"],
         "FAULTY_MARKS": str(tmp_path_factory.mktemp("marks")),
     }
-    with cluster("--num-cpus=2", "--num-gpus=1", **variables) as made:
+    with cluster("--num-cpus=2", "--num-gpus=1", dashboard=True, **variables) as made:
         yield made

@@ -23,7 +23,8 @@ from manifests.schema import Record
 from manifests.verify import records_in
 from pipelines.store import Disk
 from tests import ROOT
-from tests.conftest import Command
+from tests.conftest import Command, Once
+from tests.forks import Forks
 from tests.hub import Hub, Request, serve
 from tests.hub.state import Repo
 
@@ -40,38 +41,46 @@ _ASKING = re.compile("/paths-info/|/validate-yaml")
 class User:
     """Someone at a terminal who has the owner's token, unless `HF_TOKEN` says otherwise; it is never shown."""
 
-    def __init__(self, hub: Hub, folder: Path) -> None:
+    def __init__(self, hub: Hub, folder: Path, forks: Forks) -> None:
         self.hub, self.folder = hub, folder
+        self._forks = forks
 
     def run(self, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run Python with these words, in a folder of its own."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        environment |= self.hub.environment(self.folder / "home") | variables
-        done = subprocess.run(
-            [sys.executable, *map(str, words)],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        shown = done.stdout + done.stderr
-        assert "Traceback" not in shown, shown
-        assert not environment["HF_TOKEN"] or environment["HF_TOKEN"] not in shown
-        return done
+        environment = self._environment(variables)
+        command = [sys.executable, *map(str, words)]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        return _decent(done, environment)
+
+    def entry(self, script: str, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run an entry of the checkout, as `run` does."""
+        environment = self._environment(variables)
+        return _decent(self._forks.run([str(ROOT / script), *map(str, words)], self.folder, environment), environment)
+
+    def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        return own | self.hub.environment(self.folder / "home") | dict(variables)
 
     def push(self, path: Path, *words: object, repo: str = NAME, **variables: str) -> subprocess.CompletedProcess[str]:
-        return self.run(ROOT / "hub.py", "push", path, "--repo", repo, "--workers", 1, *words, **variables)
+        return self.entry("hub.py", "push", path, "--repo", repo, "--workers", 1, *words, **variables)
 
     def pull(self, variant: str, output: Path, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
-        return self.run(ROOT / "hub.py", "pull", NAME, "--variant", variant, "--output", output, *words, **variables)
+        return self.entry("hub.py", "pull", NAME, "--variant", variant, "--output", output, *words, **variables)
 
     def rebuild(self, variant: str, output: Path, *words: object) -> subprocess.CompletedProcess[str]:
         asked = (NAME, "--variant", variant, "--output", output, "--workers", 1)
-        return self.run(ROOT / "hub.py", "rebuild", *asked, *words)
+        return self.entry("hub.py", "rebuild", *asked, *words)
 
     def verify(self, path: Path) -> subprocess.CompletedProcess[str]:
-        return self.run(ROOT / "verify.py", path, "--workers", 1)
+        return self.entry("verify.py", path, "--workers", 1)
+
+
+def _decent(done: subprocess.CompletedProcess[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """The same, which showed neither a traceback nor the token."""
+    shown = done.stdout + done.stderr
+    assert "Traceback" not in shown, shown
+    assert not environment["HF_TOKEN"] or environment["HF_TOKEN"] not in shown
+    return done
 
 
 def good(done: subprocess.CompletedProcess[str]) -> str:
@@ -175,11 +184,10 @@ def sha256(data: bytes) -> str:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
+def made(once: Once, generate: Command) -> Path:
     """The built-in sample set through `VARIANTS`, of which two have the same pixels, in three shards each."""
-    folder = tmp_path_factory.mktemp("made")
-    generate("--variant", ",".join(VARIANTS), "--samples-per-shard", 4, "--output", folder)
-    return folder / "sample"
+    words = ("--variant", ",".join(VARIANTS), "--samples-per-shard", 4)
+    return once("made_for_the_hub", lambda folder: generate(*words, "--output", folder)) / "sample"
 
 
 @pytest.fixture(scope="session")
@@ -193,30 +201,29 @@ def source(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, byte
 
 
 @pytest.fixture(scope="session")
-def imagenet(source: Path, tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
+def imagenet(source: Path, once: Once, generate: Command) -> Path:
     """The three images as ImageNet's, by `pil_nearest`, in two shards of 32 pixels out of 40."""
-    folder = tmp_path_factory.mktemp("imagenet")
-    words = ("--dataset", "imagenet", "--source", source, "--size", 32, "--resize", 40)
-    generate("--variant", "pil_nearest", *words, "--samples-per-shard", 2, "--output", folder)
-    return folder / "imagenet"
+    words = ("--variant", "pil_nearest", "--dataset", "imagenet", "--source", source, "--size", 32, "--resize", 40)
+    made = once("imagenet_for_the_hub", lambda folder: generate(*words, "--samples-per-shard", 2, "--output", folder))
+    return made / "imagenet"
 
 
-def _pushed(folder: Path, home: Path, *words: object) -> Repo:
+def _pushed(folder: Path, home: Path, forks: Forks, *words: object) -> Repo:
     with serve() as hub:
-        good(User(hub, home).push(folder, *words))
+        good(User(hub, home, forks).push(folder, *words))
         return hub.repo(NAME)
 
 
 @pytest.fixture(scope="session")
-def published(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Repo:
+def published(made: Path, tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Repo:
     """The sample set as hub.py pushes it."""
-    return _pushed(made, tmp_path_factory.mktemp("home"))
+    return _pushed(made, tmp_path_factory.mktemp("home"), forks)
 
 
 @pytest.fixture(scope="session")
-def bare(imagenet: Path, tmp_path_factory: pytest.TempPathFactory) -> Repo:
+def bare(imagenet: Path, tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Repo:
     """The manifests of the three images, without a pixel, for all to see."""
-    return _pushed(imagenet, tmp_path_factory.mktemp("home"), "--manifests-only", "--public")
+    return _pushed(imagenet, tmp_path_factory.mktemp("home"), forks, "--manifests-only", "--public")
 
 
 @pytest.fixture
@@ -226,9 +233,9 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def user(hub: Hub, tmp_path: Path) -> Iterator[User]:
+def user(hub: Hub, tmp_path: Path, forks: Forks) -> Iterator[User]:
     """The token must not be found in any file that a command left."""
     folder = tmp_path / "user"
     folder.mkdir()
-    yield User(hub, folder)
+    yield User(hub, folder, forks)
     assert not [path for path, data in files(tmp_path).items() if hub.token.encode() in data]

@@ -1,0 +1,100 @@
+"""Commands as forks of a process that has made their imports, which are most of what a short command takes.
+
+Each has a process of its own, as one that is started has: arguments, folder, environment and streams are its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+# Not huggingface_hub, which reads its environment then.
+_IMPORTS = (
+    *("matplotlib.figure", "pyarrow.parquet", "scipy.stats", "sklearn.metrics"),
+    *("pipelines.engine", "pipelines.evaluate.run", "pipelines.generate.run", "pipelines.verify"),
+)
+# The variables that Python reads when it starts, and these libraries when they are imported.
+_READ = ("LANG", "LC_", "MPL", "OMP_", "OPENBLAS_", "PYTHON", "RAY_")
+
+
+class Forks:
+    """Runs scripts. Processes that fork start when they are needed: one for all environments that they see alike."""
+
+    def __init__(self) -> None:
+        self._servers: dict[frozenset[tuple[str, str]], subprocess.Popen[str]] = {}
+
+    def run(self, words: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """What became of a script with its arguments."""
+        server = self._server(environment)
+        assert server.stdin
+        assert server.stdout
+        with tempfile.TemporaryDirectory() as streams:
+            asked = {"words": words, "cwd": str(cwd), "environment": dict(environment), "streams": streams}
+            print(json.dumps(asked), file=server.stdin, flush=True)
+            status = int(server.stdout.readline())
+            stdout, stderr = (Path(streams, name).read_text() for name in ("stdout", "stderr"))
+        return subprocess.CompletedProcess(words, status, stdout, stderr)
+
+    def _server(self, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+        read = frozenset((name, value) for name, value in environment.items() if name.startswith(_READ))
+        if read not in self._servers:
+            self._servers[read] = subprocess.Popen(
+                [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        return self._servers[read]
+
+    def close(self) -> None:
+        """End them all."""
+        for server in self._servers.values():
+            server.communicate()
+
+
+def _serve(asked: Iterable[str]) -> None:
+    """Run a script for each line that is asked, and say how it ended."""
+    before = set(os.environ)
+    for name in _IMPORTS:
+        importlib.import_module(name)
+    imported = {name: os.environ[name] for name in os.environ.keys() - before}
+    gc.collect()
+    gc.freeze()  # a fork that looked at what it shares would have to copy it
+    for line in asked:
+        fork = multiprocessing.get_context("fork").Process(
+            target=_run, kwargs={"imported": imported, **json.loads(line)}
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which have nothing to do
+            fork.start()
+        fork.join()
+        print(fork.exitcode, flush=True)
+
+
+def _run(
+    words: Sequence[str], cwd: str, environment: Mapping[str, str], streams: str, imported: Mapping[str, str]
+) -> None:
+    """Have what a script is started with, and run it. `imported` is what imports have put into the environment."""
+    os.environ.clear()
+    os.environ.update(imported)
+    os.environ.update(environment)
+    os.chdir(cwd)
+    for stream, path in enumerate((os.devnull, f"{streams}/stdout", f"{streams}/stderr")):
+        file = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.dup2(file, stream)
+        os.close(file)
+    sys.argv = list(words)
+    sys.path[0] = str(Path(words[0]).parent)
+    runpy.run_path(words[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parent.parent)
+    _serve(sys.stdin)
