@@ -23,6 +23,8 @@ Classes = NDArray[np.int64]
 _NEAR = 10 / CLASSES
 # Another reading must be right so often, and so many times as often.
 _FAR, _TIMES = 0.05, 5
+# A known order explains so much of what any order would: else it has one class right by accident.
+_MOST_OF_IT = 0.5
 # Above this share of predictions one class is all that a model says.
 _ALL_ONE = 0.5
 # A model that names so many classes, as a share of those of the labels, does not lack most of these.
@@ -117,7 +119,8 @@ def _orders() -> Iterator[_Order]:
 def _explained(predicted: Classes, labels: Classes, given: Given) -> str:
     """The doubt where the numbers are another known order's: of the predictions, or of the labels."""
     hits, count = _hits(predicted, labels), len(labels)
-    best, found = max(_TIMES * hits, _FAR * count), ""
+    any_order = _followed(predicted, labels) * count
+    best, found = max(_TIMES * hits, _FAR * count, _MOST_OF_IT * any_order), ""
     for order in _orders():
         for read, true, explain in (
             (order.read(predicted), labels, _of_predictions),
@@ -177,7 +180,7 @@ def _followed(predicted: Classes, labels: Classes) -> float:
     if len(labels) < 2 or len(np.unique(predicted)) < _AS_MANY * len(np.unique(labels)):
         return 0.0
     learned, tried = slice(0, None, 2), slice(1, None, 2)
-    together = np.zeros((CLASSES + 1, CLASSES), np.int64)
+    together = np.zeros((CLASSES + 1, CLASSES + 1), np.int64)
     np.add.at(together, (predicted[learned], labels[learned]), 1)
     known = together.any(axis=1)
     read = np.where(known, together.argmax(axis=1), -1)[predicted[tried]]
