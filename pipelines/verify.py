@@ -12,7 +12,7 @@ from manifests.schema import Recipe, Record
 from manifests.verify import Problem, records_in, records_of, variant_folders
 from pipelines.check import check, show, spread
 from pipelines.errors import UsageError
-from pipelines.generate.compare import Again, check_gpu, check_source, explain, gpu_methods, render_again
+from pipelines.generate.compare import Again, check_gpu, check_source, explain, gpu_methods, prepare_for, render_again
 from pipelines.generate.config import describe
 from pipelines.generate.sources.find import Found, find
 from pipelines.options import Inputs
@@ -42,6 +42,7 @@ def _again(folders: Sequence[Place], inputs: Inputs) -> Iterator[Again]:
     if len(datasets) > 1:
         raise UsageError("--render takes the shards of one dataset at a time: name its folder")
     check_gpu(_recipes(folders))
+    prepare_for(_recipes(folders))
     found: Found | None = None
     for place in (place for folder in folders for place in records_of(folder)[0]):
         record = Record.read(place)

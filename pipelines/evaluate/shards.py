@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from generators.geometry import Size
-from generators.registry import METHODS, PIXEL_STAGES, STAGES
+from generators.registry import AT, PIXEL_STAGES, STAGES, order
 from generators.variant import DEFAULT_REFERENCE, GROUPS, NONE, Variant, VariantError, parse
 from generators.variant import reference as base_variant
 from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
@@ -43,6 +43,8 @@ _WORTH_A_REQUEST = 2**20
 _HEADERS = 2**16
 # What maps a shard's pixels to the source's.
 _NUMBERS = ("crop_x", "crop_y", "scale_x", "scale_y")
+# Behind a token: all versions of it.
+VERSIONS = f"{AT}*"
 # Kinds of sources that hold no labels of their own.
 _LABELLED_BY_LIST = (FlatSource.kind, TarSource.kind)
 
@@ -273,14 +275,15 @@ class Shards:
             ) from None
 
     def command(self, names: Sequence[str], other: tuple[str, Size] | None = None) -> str:
-        """The command that makes the pixels of these variants, or groups, beside those that are there.
+        """The command that makes the pixels of these variants, groups, or versions, beside those that are there.
 
         With an `other` geometry and size it makes them elsewhere.
         """
         config = self.config
-        pixels = dict.fromkeys(name if name in GROUPS else parse(name, self.base).pixels for name in names)
+        several = {name for name in names if name in GROUPS or name.endswith(VERSIONS)}
+        pixels = dict.fromkeys(name if name in several else parse(name, self.base).pixels for name in names)
         geometry, size = other or (str(config["geometry"]), size_from_json(config["size"]))
-        words = ["generate.py", "--variant", ",".join(pixels), "--dataset", self.dataset]
+        words = ["generate.py", "--variant", shlex.quote(",".join(pixels)), "--dataset", self.dataset]
         words += ["--source", "…"] if self.dataset != "sample" else []
         words += ["--annotations", "…"] if self.dataset == "coco" else []
         words += ["--labels", "…"] if config["source"].get("kind") in _LABELLED_BY_LIST else []
@@ -390,11 +393,10 @@ def _spelled(variant: ScoredVariant) -> str:
     return "+".join(token for stage in PIXEL_STAGES if (token := variant.stages[stage]) != NONE)
 
 
-def _order(variant: ScoredVariant, reference: ScoredVariant) -> tuple[int, list[tuple[int, int]], str]:
-    """Single stages first, in the order of stages and of the registry; then compositions."""
-    known = list(METHODS)
+def _order(variant: ScoredVariant, reference: ScoredVariant) -> tuple[int, list[tuple[Any, ...]], str]:
+    """Single stages first, in the order of stages, of the registry and of versions; then compositions."""
     changed = [
-        (number, known.index(token) if (token := variant.stages[stage]) in METHODS else len(known))
+        (number, *order(variant.stages[stage]))
         for number, stage in enumerate(STAGES)
         if variant.stages[stage] != reference.stages[stage]
     ]

@@ -30,7 +30,7 @@ from pipelines.store import Disk
 from tests import ROOT
 from tests.conftest import Command
 
-VARIANTS = "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend"
+VARIANTS = "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend,pil-12.3.0+pil_box-12.3.0"
 
 
 def files(output: Path) -> dict[str, bytes]:
