@@ -79,7 +79,7 @@ def _told(release: Release) -> Mapping[str, str]:
         return release.versions()
     except OSError as error:
         raise UnavailableError(
-            f"{release.name} cannot be installed ({error}): set SYSNOISE_CACHE to a folder"
+            f"{release.name} cannot be installed ({error}): set SYSNOISE_CACHE to a folder that can be written to"
         ) from None
     except LostError as error:
         raise UnavailableError(
