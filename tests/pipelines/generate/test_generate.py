@@ -60,7 +60,7 @@ def test_the_layout_is_the_contract_s(made: Path) -> None:
     shards = [f"validation-{index:05d}-of-00005{suffix}" for index in range(5) for suffix in (".json", ".tar")]
     expected = {"sample/README.md"} | {
         f"sample/{variant}/{name}"
-        for variant in ("pil_lanczos", "ffmpeg", "dali+opencv_area+nv12_ascend")
+        for variant in VARIANTS.split(",")
         for name in (*shards, "manifest.json", "manifest.parquet", "_info.json")
     }
     assert set(files(made)) == expected
