@@ -269,15 +269,33 @@ def find(token: str, known: Mapping[str, Method] | None = None) -> Method | None
     `known` are the methods that there are, by default those of this table.
     """
     methods = METHODS if known is None else known
-    name, at, version = token.partition(AT)
+    if token in methods:
+        return methods[token]
+    name, _, version = token.partition(AT)
     method = methods.get(name)
-    if method is None or not at:
-        return method
+    if method is None:
+        return None
     if not (_VERSION.fullmatch(version) and has_versions(method)):
         return None
     library = method.library
     release = Release(**{field.name: getattr(library, field.name) for field in fields(library)}, version=version)
     return replace(method, token=token, library=replace(release, name=f"{library.name} {version}"))
+
+
+def order(token: str) -> tuple[int, tuple[int, ...]]:
+    """Where a token stands: its method's place in the table, and its version after the method without one.
+
+    A token of no method stands after all that there are.
+    """
+    name, _, version = token.partition(AT)
+    if find(token) is None:
+        return len(METHODS), ()
+    return list(METHODS).index(name), tuple(map(int, re.findall(r"\d+", version)))
+
+
+def plain(token: str) -> str:
+    """A token without its version."""
+    return token.partition(AT)[0] if find(token) else token
 
 
 def has_versions(method: Method) -> bool:

@@ -37,7 +37,7 @@ Result = TypeVar("Result")
 
 # How often a piece is begun at most, and how many workers it may cost before what ends them is looked for.
 _ATTEMPTS, _UNEXPLAINED = 5, 2
-# Seconds in which a node says what it sees, or is taken to have gone.
+# Seconds in which a node says what it sees.
 _PATIENCE = 60.0
 # Pictures go to files, not through Ray's object store: the smallest store that Ray accepts is enough.
 _OBJECT_STORE_BYTES = 80 * 1024**2
@@ -153,8 +153,11 @@ def ask_gpu(do: Callable[..., Result], *words: Any) -> Result:
         ray.kill(actor)
 
 
-def check_nodes(look: Callable[..., str | None], *words: Any) -> None:
-    """Raises UsageError where `look(*words)`, on a node of the cluster that can do work, says what is wrong there."""
+def check_nodes(look: Callable[..., str | None], *words: Any, patience: float = _PATIENCE) -> None:
+    """Raises UsageError where `look(*words)`, on a node of the cluster that can do work, says what is wrong there.
+
+    A node that has not said anything after `patience` seconds is taken to have gone.
+    """
     nodes = [node for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()]
     looks = {
         _look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
@@ -162,14 +165,16 @@ def check_nodes(look: Callable[..., str | None], *words: Any) -> None:
         ): node["NodeManagerAddress"]
         for node in nodes
     }
-    seen, _ = ray.wait(list(looks), num_returns=len(looks), timeout=_PATIENCE)
+    seen, _ = ray.wait(list(looks), num_returns=len(looks), timeout=patience)
     for reference in seen:
         try:
             problem = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            problem = first_line(error.cause)
         except ray.exceptions.RayError:  # a node that has gone does no work
             continue
         if problem:
-            raise UsageError(f"on the node {looks[reference]}, {problem}: give paths that all nodes share, or URIs")
+            raise UsageError(f"on the node {looks[reference]}, {problem}")
 
 
 class _Lane(ABC):

@@ -20,6 +20,10 @@ class UsageError(SysNoiseError):
     exit_status = 2
 
 
+# What to do about a file or folder that another machine does not see.
+SHARE = "give paths that all nodes share, or URIs"
+
+
 class SourceError(SysNoiseError):
     """The source could not be read in the middle of a run (a lost mount): no sample is blamed for it."""
 

@@ -13,7 +13,16 @@ from manifests.schema import Recipe, Record
 from manifests.verify import Problem, records_in, records_of, variant_folders
 from pipelines.check import check, processes, show, spread
 from pipelines.errors import UsageError
-from pipelines.generate.compare import Again, check_gpu, check_methods, check_source, explain, gpu_methods, render_again
+from pipelines.generate.compare import (
+    Again,
+    check_gpu,
+    check_methods,
+    check_source,
+    explain,
+    gpu_methods,
+    prepare_for,
+    render_again,
+)
 from pipelines.generate.config import describe, methods_of
 from pipelines.generate.sources.find import Found, find
 from pipelines.options import Inputs
@@ -46,6 +55,7 @@ def _again(folders: Sequence[Place], inputs: Inputs, methods: tuple[Method, ...]
         raise UsageError("--render takes the shards of one dataset at a time: name its folder")
     check_methods(_recipes(folders), methods)
     check_gpu(_recipes(folders), methods)
+    prepare_for(_recipes(folders), methods)
     found: Found | None = None
     for place in (place for folder in folders for place in records_of(folder)[0]):
         record = Record.read(place)

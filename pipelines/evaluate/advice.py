@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from generators.registry import METHODS, PIXEL_STAGES
+from generators.registry import PIXEL_STAGES, find
+from generators.variant import NONE
 from pipelines.evaluate.statistics import holm
 from pipelines.evaluate.steps import Scored
 from pipelines.evaluate.task import Score, Task
@@ -53,9 +54,10 @@ def _by_library(lines: Sequence[Named], reference: Named, stage: str) -> Mapping
     """The lines that differ at this stage alone, and the reference, by library and token."""
     found: dict[str, dict[str, Named]] = defaultdict(dict)
     for line in (reference, *(line for line in lines if tuple(line.changed) == (stage,))):
-        method = METHODS.get(line.stages[stage])
-        if method is not None:  # another release's shards may have more
-            found[method.library.name][method.token] = line
+        token = line.stages[stage]
+        if token != NONE:
+            method = find(token)  # shards may have methods of others
+            found[method.library.name if method else token][token] = line
     return found
 
 

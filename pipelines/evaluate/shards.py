@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from generators.geometry import Size
 from generators.own import Program, named_in, with_own
-from generators.registry import METHODS, PIXEL_STAGES, STAGES, Method
+from generators.registry import AT, PIXEL_STAGES, STAGES, Method, order
 from generators.variant import DEFAULT_REFERENCE, GROUPS, NONE, Variant, VariantError, parse
 from generators.variant import reference as base_variant
 from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
@@ -45,6 +45,8 @@ _WORTH_A_REQUEST = 2**20
 _HEADERS = 2**16
 # What maps a shard's pixels to the source's.
 _NUMBERS = ("crop_x", "crop_y", "scale_x", "scale_y")
+# Behind a token: all versions of it.
+VERSIONS = f"{AT}*"
 # Kinds of sources that hold no labels of their own.
 _LABELLED_BY_LIST = (FlatSource.kind, TarSource.kind)
 
@@ -287,17 +289,18 @@ class Shards:
             ) from None
 
     def command(self, names: Sequence[str], other: tuple[str, Size] | None = None) -> str:
-        """The command that makes the pixels of these variants, or groups, beside those that are there.
+        """The command that makes the pixels of these variants, groups, or versions, beside those that are there.
 
         With an `other` geometry and size it makes them elsewhere.
         """
         config = self.config
-        variants = {name: self.variant(name) for name in names if name not in GROUPS}
+        several = {name for name in names if name in GROUPS or name.endswith(VERSIONS)}
+        variants = {name: self.variant(name) for name in names if name not in several}
         pixels = dict.fromkeys(variants[name].pixels if name in variants else name for name in names)
         methods = dict.fromkeys(m for v in (self.base, *variants.values()) for m in v.methods)
         own = [f"{m.token}={m.stage}:…" for m in methods if isinstance(m.library, Program)]
         geometry, size = other or (str(config["geometry"]), size_from_json(config["size"]))
-        words = ["generate.py", "--variant", ",".join(pixels), "--dataset", self.dataset]
+        words = ["generate.py", "--variant", shlex.quote(",".join(pixels)), "--dataset", self.dataset]
         words += [word for method in own for word in ("--method", method)]
         words += ["--source", "…"] if self.dataset != "sample" else []
         words += ["--annotations", "…"] if self.dataset == "coco" else []
@@ -409,11 +412,10 @@ def _spelled(variant: ScoredVariant) -> str:
     return "+".join(token for stage in PIXEL_STAGES if (token := variant.stages[stage]) != NONE)
 
 
-def _order(variant: ScoredVariant, reference: ScoredVariant) -> tuple[int, list[tuple[int, int]], str]:
-    """Single stages first, in the order of stages and of the registry; then compositions."""
-    known = list(METHODS)
+def _order(variant: ScoredVariant, reference: ScoredVariant) -> tuple[int, list[tuple[Any, ...]], str]:
+    """Single stages first, in the order of stages, of the registry and of versions; then compositions."""
     changed = [
-        (number, known.index(token) if (token := variant.stages[stage]) in METHODS else len(known))
+        (number, *order(variant.stages[stage]))
         for number, stage in enumerate(STAGES)
         if variant.stages[stage] != reference.stages[stage]
     ]

@@ -1,7 +1,7 @@
 """Calls into libraries, one at a time or in batches: whatever goes wrong in one is that call's failure alone.
 
 Owns what a failure says, which begins with the method's token. Raises MemoryError where there is no memory, which is
-not the sample's fault, and SystemExit where a GPU does nothing more for this process.
+not the sample's fault, and SystemExit where a library, or its GPU, does nothing more for this process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.registry import LostError, Method
+from generators.registry import LostError, Method, UnavailableError
 
 Pixels = NDArray[np.uint8]
 # The methods that have made a picture, in stage order.
@@ -67,7 +67,7 @@ class Caller:
             self._tell(Call(self._key, token))
         try:
             return call()
-        except LostError as error:
+        except (LostError, UnavailableError) as error:
             raise SystemExit(f"{token}: {error}") from error
         except Exception as error:  # every library has exceptions of its own; any of them is this sample's failure
             reason = _one_line(error)

@@ -16,6 +16,7 @@ from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import Config, size_from_json
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.encode import FORMATS
+from pipelines.generate.releases import prepare
 from pipelines.generate.render import Renderer, read
 from pipelines.generate.sources import Sample, Source
 from pipelines.store import Place
@@ -87,14 +88,23 @@ def check_source(recipe: Recipe, found: Mapping[str, Any]) -> None:
         )
 
 
-def gpu_methods(recipe: Recipe, own: tuple[Method, ...] = ()) -> list[Method]:
-    """The methods of a variant and its reference that lack nothing but perhaps a GPU; of what else, rendering tells."""
+def _methods(recipe: Recipe, own: tuple[Method, ...]) -> list[Method]:
+    """The methods of a variant and its reference; none where there are no such methods, of which rendering tells."""
     try:
         config = config_of(recipe, own)
-        methods = (*_variant_of(recipe, config).methods, *config.base.methods)
+        return [*_variant_of(recipe, config).methods, *config.base.methods]
     except (UsageError, ValueError, KeyError):
         return []
-    return [method for method in methods if method.gpu and not method.problem(gpu=True)]
+
+
+def gpu_methods(recipe: Recipe, own: tuple[Method, ...] = ()) -> list[Method]:
+    """The methods of a variant and its reference that lack nothing but perhaps a GPU."""
+    return [method for method in _methods(recipe, own) if method.gpu and not method.problem(gpu=True)]
+
+
+def prepare_for(recipes: Iterable[Recipe], own: tuple[Method, ...] = ()) -> None:
+    """Install the releases of libraries that variants need. Raises UsageError for one that cannot be had."""
+    prepare(method for recipe in recipes for method in _methods(recipe, own))
 
 
 def check_gpu(recipes: Iterable[Recipe], own: tuple[Method, ...] = ()) -> None:

@@ -248,7 +248,7 @@ def _what(difference: str) -> str:
     if difference.startswith("config.source"):
         return "source"
     if difference.startswith("provenance.libraries"):
-        return "library version"
+        return "installation of a library" if "/sha256: " in difference else "library version"
     return "CPU or code" if difference.startswith("provenance") else "configuration"
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from PIL import Image
 
 from generators.own import with_own
-from generators.registry import Library, Method, UnavailableError
+from generators.registry import Method
 from generators.variant import Variant, VariantError, expand
 from manifests.schema import CARD, COLUMNS, MOST_SHARDS, TABLE, Recipe
 from manifests.untrusted import MOST_ROWS, read_groups
@@ -32,6 +32,7 @@ from pipelines.generate.options import Options
 from pipelines.generate.output import Output
 from pipelines.generate.plan import plan, remaining, shard_count
 from pipelines.generate.progress import follow
+from pipelines.generate.releases import Told, check_nodes, prepare
 from pipelines.generate.shard import Job, Task
 from pipelines.generate.sources import Sample
 from pipelines.generate.sources.find import Found, find
@@ -78,9 +79,7 @@ def make(options: Options, ray: Ray | None = None) -> Made | None:
 def _generate(options: Options, ray: Ray) -> Made | None:
     geometry, size = choose_geometry(options.dataset, options.target)
     own = methods_of(options.methods)
-    base, variants = _variants(options, geometry, with_own(own), ray)
-    if options.dataset == "cityscapes":
-        _check_png({variant.decode for variant in (base, *variants)})
+    _, variants = _variants(options, geometry, with_own(own), ray)
     found = find(options.dataset, options.inputs, options.limit)
     for note in found.notes:
         say(note)
@@ -106,14 +105,16 @@ def _generate(options: Options, ray: Ray) -> Made | None:
 def _make(
     options: Options, variants: Sequence[Variant], found: Found, config: Config, output: Output, ray: Ray
 ) -> Made:
-    prepare({method.library for variant in (config.base, *variants) for method in variant.methods})
+    told = prepare(method for variant in (config.base, *variants) for method in variant.methods)
+    if options.dataset == "cityscapes":
+        _check_png({variant.decode for variant in (config.base, *variants)})
     recipes = _recipes(config, variants, ray)
     shards = shard_count(len(found.samples), config.samples_per_shard)
     with output.writing():
         output.begin(recipes, options.overwrite)
         done = {name: output.done(name, shards, recipe) for name, recipe in recipes.items()}
         job = Job(config, found.source, output, {name: recipe.sha256 for name, recipe in recipes.items()})
-        nothing_to_do = not _run(options, variants, found.samples, job, done, ray)
+        nothing_to_do = not _run(options, variants, found.samples, job, done, told, ray)
         summaries = [output.finish(recipe, shards) for recipe in recipes.values()]
         known = list(read_summaries(output.root))
         output.write(output.root / CARD, card(options.dataset, known))
@@ -154,6 +155,7 @@ def _run(
     samples: Sequence[Sample],
     job: Job,
     done: Mapping[str, set[int]],
+    told: Told,
     ray: Ray,
 ) -> bool:
     """Make the shards that are not done; whether there were any."""
@@ -167,6 +169,7 @@ def _run(
     engine = ray.engine()
     if options.cluster.address:
         engine.check_nodes(problem_here, job, samples[0])
+        check_nodes(engine, told)
     on_cpus, on_gpus = (plan(samples, per_shard, some, done) for some in lanes)
     make, limit = partial(make_shard, limit=options.shard_timeout), options.shard_timeout
     work = engine.Work(make, job, _called, limit, ", which --shard-timeout can raise")
@@ -195,16 +198,6 @@ def _variants(options: Options, geometry: str, known: Mapping[str, Method], ray:
     if not variants:
         raise UsageError("no variant is left to make: see --list-variants")
     return base, variants
-
-
-def prepare(libraries: Iterable[Library]) -> None:
-    """Install the releases of libraries that are not there. Raises UsageError for one that cannot be had."""
-    for library in sorted((library for library in libraries if not library.ready), key=lambda library: library.name):
-        say(f"installing {library.name}, once on this machine")
-        try:
-            library.prepare()
-        except UnavailableError as error:
-            raise UsageError(str(error)) from None
 
 
 def _check_png(decoders: Iterable[Method]) -> None:

@@ -17,6 +17,7 @@ from pipelines.errors import RunError
 from pipelines.generate.calls import Call
 from pipelines.generate.config import Config
 from pipelines.generate.output import Output
+from pipelines.generate.releases import check_here
 from pipelines.generate.render import Rendered, Renderer, read
 from pipelines.generate.sources import Sample, Source
 from pipelines.generate.tar import TarWriter
@@ -69,6 +70,7 @@ def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> int:
     Raises RunError for that, and where the output cannot be written.
     """
     output = job.output
+    check_here(method for variant in (job.config.base, *task.variants) for method in variant.methods)
     recipes = {variant.name: job.config.recipe(variant) for variant in task.variants}
     for name, recipe in recipes.items():
         if job.recipes[name] != recipe.sha256:

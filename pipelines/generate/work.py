@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from generators.variant import Variant
 from manifests.schema import Recipe
-from pipelines.errors import SysNoiseError
+from pipelines.errors import SHARE, SysNoiseError
 from pipelines.generate.config import Config
 from pipelines.generate.isolate import find_lethal
 from pipelines.generate.shard import Job, Task, make_shard
@@ -39,9 +39,9 @@ def problem_here(job: Job, sample: Sample) -> str | None:
         if problem := method.problem():
             return f"{method.token} {problem}"
     if not job.output.is_seen():
-        return f"--output {job.output.root.parent} is not the same folder there"
+        return f"--output {job.output.root.parent} is not the same folder there: {SHARE}"
     try:
         found = next(iter(job.source.read([sample])))
     except SysNoiseError as error:
-        return f"the source cannot be read there ({error})"
-    return f"the source cannot be read there ({found.reason})" if isinstance(found, Missing) else None
+        return f"the source cannot be read there ({error}): {SHARE}"
+    return f"the source cannot be read there ({found.reason}): {SHARE}" if isinstance(found, Missing) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -39,6 +40,10 @@ def _register(registry: types.ModuleType) -> None:
     library = registry.Library("Faulty", "faulty", "none")
     methods = {name: registry.Method(name, "decode", library, name) for name in ("aborts", "hangs", "killed", "hungry")}
     methods["resize_aborts"] = registry.Method("resize_aborts", "resize", library, "resize_aborts")
+    program = os.path.join(os.path.dirname(__file__), "harmful")
+    harmful = registry.Library("Harmful", "faulty", "pillow", program)
+    for harm in ("aborts", "hangs", "lives"):
+        methods[f"its_{harm}"] = registry.Method(f"its_{harm}", "decode", harmful, "decode", {"harm": harm})
     methods["on_gpu"] = registry.Method("on_gpu", "decode", library, "on_gpu", gpu=True)
     vars(registry)["LIBRARIES"] = {**registry.LIBRARIES, "Faulty": library}
     vars(registry)["METHODS"] = {**registry.METHODS, **methods}
@@ -48,6 +53,10 @@ def _hurry(isolate: types.ModuleType) -> None:
     vars(isolate)["SILENCE"] = 5.0
 
 
+def _hurry_process(process: types.ModuleType) -> None:
+    vars(process)["PATIENCE"] = 2.0
+
+
 def _describe(provenance: types.ModuleType) -> None:
     vars(provenance)["gpu"] = lambda: {"name": "none"}
 
@@ -55,3 +64,4 @@ def _describe(provenance: types.ModuleType) -> None:
 sys.meta_path.insert(0, _Patch("generators.registry", _register))
 sys.meta_path.insert(0, _Patch("manifests.provenance", _describe))
 sys.meta_path.insert(0, _Patch("pipelines.generate.isolate", _hurry))
+sys.meta_path.insert(0, _Patch("generators.pixels.foreign.process", _hurry_process))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from generators.registry import METHODS
 from pipelines.evaluate.match.measure import Measured
 from pipelines.evaluate.match.rank import Guess, Place, Ranking
+from pipelines.evaluate.match.versions import NEAR, others_to_make, which_version
 from pipelines.evaluate.match.words import counted, listed, percent, sure
 from pipelines.evaluate.shards import Shards
 from pipelines.text import table
@@ -38,6 +39,8 @@ def _exact(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[str
         yield f"No stage differs from the reference (`{shards.reference.name}`)."
     else:
         yield _stage_line(shards, _stages(shards, first), None)
+    if version := which_version(shards, first.names):
+        yield version
     if others:
         telling = images - max(place.same for place in others)
         which = "every image" if telling == images else f"{counted(telling)} or more"
@@ -72,7 +75,9 @@ def _nearest(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[s
     yield _stage_line(shards, _stages(shards, first), ranking.guess)
     more = f"; a variant that differs first at {stage}, in {percent(alike)}" if stage else ""
     yield sure(len(measured.keys), first.first, f"`{first.names[0]}` came first", more)
-    missing = [stage] if stage and not _all_there(shards, stage) else ["all"]
+    missing = [stage] if stage and not _all_there(shards, stage) else []
+    missing += others_to_make(shards, first.names[0]) if first.mean < NEAR else []
+    missing = missing or ["all"]
     command = shards.command([*_joined(ranking.guess), *missing])
     yield (
         f"Next: make what else it may be and match again; until a variant agrees in every pixel, `{first.names[0]}` is "

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.registry import PIXEL_STAGES
+from generators.registry import PIXEL_STAGES, plain
 from pipelines.evaluate.match.measure import Measured
 from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap
@@ -87,7 +87,7 @@ def rank(shards: Shards, measured: Measured, seed: int) -> Ranking:
         )
         for group in order
     ]
-    near, neighbour = _near(measured, places)
+    near, neighbour = _near(shards, measured, places)
     guess = None if places[0].peak == 0 else _guess(shards, measured, resamples)
     return Ranking(places, near, neighbour, guess)
 
@@ -100,17 +100,25 @@ def shares(costs: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[
     return share
 
 
-def _near(measured: Measured, places: Sequence[Place]) -> tuple[bool, str | None]:
+def _near(shards: Shards, measured: Measured, places: Sequence[Place]) -> tuple[bool, str | None]:
     if len(places) == 1:
         return places[0].peak == 0, None
     gram = measured.gram.sum(axis=0)
     squares = np.diag(gram)
     first = places[0].group
     between = squares + squares[first] - 2 * gram[first]
-    others = [place.group for place in places[1:]]
+    # Other versions of its methods are so near to the first that nothing but a version would be near beside them.
+    own = _methods(shards, places[0])
+    others = [place.group for place in places[1:] if _methods(shards, place).isdisjoint(own)]
+    others = others or [place.group for place in places[1:]]
     neighbour = min(others, key=lambda group: float(between[group]))
     # No less than equal: variants may differ in nothing but the size of images, of which the Gram matrix does not know.
     return bool(between[-1] <= between[neighbour]), measured.groups[neighbour].names[0]
+
+
+def _methods(shards: Shards, place: Place) -> set[tuple[str, ...]]:
+    """The methods of a place's variants, a tuple for each, whatever the version."""
+    return {tuple(map(plain, shards.variants[name].stages.values())) for name in place.names}
 
 
 def _guess(shards: Shards, measured: Measured, resamples: NDArray[np.float64]) -> Guess | None:

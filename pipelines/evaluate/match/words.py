@@ -27,6 +27,12 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def either(names: Sequence[str]) -> str:
+    """Names as a, b or c."""
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def counted(images: int) -> str:
     """A number of images in words."""
     return f"{images:,} image{'s' if images != 1 else ''}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from pipelines.cluster import Ray
-from pipelines.errors import SysNoiseError
+from pipelines.errors import SHARE, SysNoiseError
 from pipelines.evaluate.model.pieces import Job, Outcome, Piece, work
 from pipelines.evaluate.model.runtimes import runtime_of
 from pipelines.evaluate.predictions import ABOUT
@@ -117,6 +117,6 @@ def _problem_here(job: Job, expected: Mapping[str, str]) -> str | None:
         found = _sees(job)
         next(job.shards.stored(job.shards.reference.name), None)
     except (OSError, SysNoiseError) as error:
-        return f"not all that is scored can be read ({first_line(error)})"
+        return f"not all that is scored can be read ({first_line(error)}): {SHARE}"
     other = next((path for path, content in expected.items() if found[path] != content), None)
-    return f"{other} is not the same file there" if other else None
+    return f"{other} is not the same file there: {SHARE}" if other else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from generators.registry import METHODS
+from generators.registry import find
 from generators.variant import NONE
 from pipelines.evaluate.report.words import interval, note, number, p_equals
 from pipelines.evaluate.results import COMBINED, Line, Results
@@ -121,7 +121,7 @@ def _why_not(results: Results, stage: str) -> Iterator[str]:
     if results.reference.stages[stage] == NONE and stage == "resize":
         yield "images keep their size"
         return
-    tokens = [name for name in results.not_applicable if name in METHODS and METHODS[name].stage == stage]
+    tokens = [name for name in results.not_applicable if (method := find(name)) and method.stage == stage]
     yield from (f"{token}: {results.not_applicable[token]}" for token in tokens)
     if not tokens:
         yield _NOT_SCORED

@@ -23,6 +23,9 @@ LIBRARIES = {
     ("Pillow", "resize"): ["pil_bilinear", "pil_nearest", "pil_box", "pil_lanczos"],
     ("OpenCV", "resize"): ["opencv_nearest", "opencv_area", "opencv_bilinear"],
     ("DALI", "resize"): ["dali_linear"],
+    ("Pillow 9.5.0", "resize"): ["pil_bilinear-9.5.0", "pil_box-9.5.0"],
+    ("Pillow 12.3.0", "resize"): ["pil_box-12.3.0"],
+    ("of_others", "resize"): ["of_others"],
     ("NumPy", "color"): ["nv12_ascend", "yuv444_float", "nv12_full"],
 }
 

@@ -248,7 +248,7 @@ def test_another_method_is_near_and_its_stage_is_to_be_made(
     text = capsys.readouterr().out
     assert text.startswith("Nearest: `pil_lanczos` (mean |Δ| ")
     assert "First stage that differs from the reference (`pil_bilinear`): resize." in text
-    assert "generate.py --variant resize " in text
+    assert "generate.py --variant 'resize,pil_lanczos-*' " in text
 
 
 def test_what_no_variant_made_is_near_to_none(

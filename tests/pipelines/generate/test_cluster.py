@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import subprocess
 import sys
@@ -87,3 +88,16 @@ def test_a_disk_that_one_node_does_not_share_is_refused(nodes: Cluster, tmp_path
         assert not list(tmp_path.rglob("*.tar"))
     finally:
         nodes.kill(elsewhere)
+
+
+def test_a_node_that_cannot_have_a_version_is_refused_by_its_name(nodes: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    lacking = nodes.add("--num-cpus=1", prefix=("env", f"SYSNOISE_CACHE={tmp_path / 'file'}"))
+    try:
+        refused = nodes.run("--variant", "pil_box-12.3.0", "--output", tmp_path / "out")
+        assert refused.returncode == 2, refused.stderr
+        said = refused.stderr.splitlines()[-1]
+        assert re.match(r"generate.py: error: on the node 127\.[\d.]+, Pillow 12.3.0 cannot be installed \(", said)
+        assert not list(tmp_path.rglob("*.tar"))
+    finally:
+        nodes.kill(lacking)

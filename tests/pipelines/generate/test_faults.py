@@ -86,3 +86,24 @@ def test_gpu_methods_run_beside_others_where_ray_gives_them_a_gpu(faulty: Cluste
         for name in ("on_gpu+pil_box", "pil_box")
     }
     assert len(set(pixels.values())) == 1
+
+
+def test_what_a_version_s_process_does_is_that_image_s_row_and_no_worker_is_lost(
+    faulty: Cluster, tmp_path: Path
+) -> None:
+    names = [f"its_{harm}-12.3.0" for harm in ("aborts", "hangs", "lives")]
+    done = faulty.run("--variant", ",".join([*names, "pil-12.3.0"]), "--samples-per-shard", 4, "--output", tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "lost its worker" not in done.stderr
+    reasons = ("ended its process (SIGABRT)", "gave no answer within 2 s")
+    for name, reason in zip(names, reasons, strict=False):
+        failed = {key: error for key, error in rows(tmp_path, name).items() if error}
+        assert failed == {"chelsea": f"{name}: {reason}"}
+    # The process was killed once for each variant, and all else is as where nothing was.
+    assert sorted(mark.name for mark in Path(faulty.environment["FAULTY_MARKS"]).glob("its_*")) == [
+        "its_aborts",
+        "its_hangs",
+        "its_lives",
+    ]
+    made = [json.loads((tmp_path / "sample" / name / "manifest.json").read_text()) for name in (names[2], "pil-12.3.0")]
+    assert made[0]["pixels_sha256"] == made[1]["pixels_sha256"]

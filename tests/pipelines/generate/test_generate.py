@@ -30,7 +30,7 @@ from pipelines.store import Disk
 from tests import ROOT
 from tests.conftest import Command
 
-VARIANTS = "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend"
+VARIANTS = "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend,pil-12.3.0+pil_box-12.3.0"
 
 
 def files(output: Path) -> dict[str, bytes]:
@@ -60,7 +60,7 @@ def test_the_layout_is_the_contract_s(made: Path) -> None:
     shards = [f"validation-{index:05d}-of-00005{suffix}" for index in range(5) for suffix in (".json", ".tar")]
     expected = {"sample/README.md"} | {
         f"sample/{variant}/{name}"
-        for variant in ("pil_lanczos", "ffmpeg", "dali+opencv_area+nv12_ascend")
+        for variant in VARIANTS.split(",")
         for name in (*shards, "manifest.json", "manifest.parquet", "_info.json")
     }
     assert set(files(made)) == expected
@@ -308,7 +308,7 @@ def test_a_dry_run_writes_nothing_and_is_near_the_truth(made: Path, tmp_path: Pa
     assert planned.returncode == 0
     assert not (tmp_path / "out").exists()
     total = planned.stdout.splitlines()[-1].split()
-    assert total[:3] == ["total", "27", "3"]
+    assert total[:3] == ["total", "36", "4"]
     actual = sum(path.stat().st_size for path in made.rglob("*.tar"))
     assert float(total[3]) * 1e6 == pytest.approx(actual, rel=0.5)
 

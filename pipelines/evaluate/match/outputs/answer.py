@@ -9,6 +9,7 @@ from typing import NamedTuple
 from generators.registry import METHODS, PIXEL_STAGES
 from pipelines.evaluate.match.outputs.compare import Comparison
 from pipelines.evaluate.match.outputs.rank import Place
+from pipelines.evaluate.match.versions import which_version
 from pipelines.evaluate.match.words import counted, listed, percent, sure
 from pipelines.evaluate.shards import Shards
 from pipelines.text import table
@@ -74,6 +75,9 @@ def _matching(ranked: Ranked, first: Place) -> Iterator[str]:
         yield f"No stage differs from the reference (`{ranked.shards.reference.name}`)."
     else:
         yield _stage_line(ranked, first)
+    pixels = [name for candidate in first.candidates for name in candidate.pixels]
+    if version := which_version(ranked.shards, pixels):
+        yield version
     yield from _others(ranked, first)
     if ranked.is_reference:
         yield "Next: nothing before the outputs differs; if accuracy drops, look behind them (labels, thresholds)."

@@ -1,0 +1,96 @@
+"""`score.py match`: which version of a library a device has, or which ones it may have."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from generators.geometry import frame
+from generators.registry import find
+from pipelines.evaluate.match import match
+from pipelines.evaluate.options import MatchOptions
+from pipelines.evaluate.shards import open_shards
+from tests.conftest import Command
+
+VERSIONS = ("pil_bilinear", "pil_bilinear-12.0.0", "pil_bilinear-12.3.0", "pil_bilinear-13.0.0")
+
+
+@pytest.fixture(scope="module")
+def sources(photographs: Mapping[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs that are tall: those whose height shrinks most are what Pillow 13 resizes otherwise."""
+    folder = tmp_path_factory.mktemp("tree") / "n02123045"
+    folder.mkdir()
+    for key in ("chelsea", "coffee", "flower"):
+        with Image.open(io.BytesIO(photographs[key])) as image:
+            image.crop((0, 0, 260, image.height)).resize((260, 1200)).save(folder / f"{key}.JPEG", quality=95)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(sources: Path, tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
+    """Shards in which Pillow 13's resize is another, and those before are alike."""
+    output = tmp_path_factory.mktemp("out")
+    words = ["--variant", ",".join([*reversed(VERSIONS), "pil_box"]), "--dataset", "imagenet"]
+    generate(*words, "--source", sources.parent, "--geometry", "squash", "--output", output)
+    return output / "imagenet"
+
+
+def dumped(folder: Path, root: Path, sources: Path, decode: str, resize: str) -> MatchOptions:
+    """What a device with these methods feeds its model."""
+    decoder, resizer = find(decode), find(resize)
+    assert decoder
+    assert resizer
+    folder.mkdir()
+    for path in sources.iterdir():
+        image = decoder.load()(path.read_bytes())
+        target = frame("squash", image.shape[1], image.shape[0], (224,))
+        assert target.resize
+        Image.fromarray(target.cut(resizer.load()(image, *target.resize))).save(folder / f"{path.stem}.png")
+    return MatchOptions(str(root), folder)
+
+
+@pytest.mark.parametrize(
+    ("resize", "tied", "version"),
+    [
+        ("pil_bilinear-13.0.0", VERSIONS[3:], "Pillow 13.0.0 resizes so"),
+        ("pil_bilinear-12.0.0", VERSIONS[:3], "Pillow 12.0.0 or 12.3.0, which resize alike here"),
+        ("pil_bilinear", VERSIONS[:3], "Pillow 12.0.0 or 12.3.0, which resize alike here"),
+    ],
+)
+def test_a_version_s_own_dump_is_answered_by_it_and_those_that_are_alike(
+    resize: str,
+    tied: tuple[str, ...],
+    version: str,
+    root: Path,
+    sources: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    match(dumped(tmp_path / "dump", root, sources, "pil", resize))
+    text = capsys.readouterr().out
+    names = " = ".join(f"`{name}`" for name in tied)
+    assert text.startswith(f"Your device matches {names} exactly: every pixel of 3 images.")
+    assert f"\nWhich version: {version}.\n" in text
+
+
+def test_what_is_near_may_be_another_version(
+    root: Path, sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = dumped(tmp_path / "dump", root, sources, "pil", "pil_bilinear-13.0.0")
+    for path in (tmp_path / "dump").iterdir():
+        pixels = np.asarray(Image.open(path)).copy()
+        pixels[0] ^= 1
+        Image.fromarray(pixels).save(path)
+    match(options)
+    text = capsys.readouterr().out
+    assert text.startswith("Nearest: `pil_bilinear-13.0.0` ")
+    assert "generate.py --variant 'resize,pil-13.0.0+pil_bilinear-13.0.0,pil_bilinear-*' " in text
+
+
+def test_versions_stand_behind_their_method_in_their_order(root: Path) -> None:
+    assert list(open_shards(root).variants) == [VERSIONS[0], "pil_box", *VERSIONS[1:]]

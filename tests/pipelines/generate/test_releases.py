@@ -1,0 +1,45 @@
+"""Other versions before work is done with them: what cannot be had or differs is one line, for drivers and workers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from generators.registry import Method, Release, find
+from pipelines.errors import RunError, UsageError
+from pipelines.generate.releases import check_here, prepare, problem_here
+
+
+def method(token: str, **changed: str) -> Method:
+    """The method of a token with another library."""
+    found = find(token)
+    assert found
+    return replace(found, library=replace(found.library, **changed))
+
+
+def test_a_node_with_the_same_release_is_fine_and_one_with_other_files_is_not() -> None:
+    told = prepare([method("pil_box-12.3.0"), method("pil"), method("pil-12.3.0")])
+    assert [release.name for release in told] == ["Pillow 12.3.0"]
+    assert problem_here(told) is None
+    ((release, mine),) = told.items()
+    other = problem_here({release: {**mine, "Pillow-12.3.0/sha256": "another"}})
+    sha256 = mine["Pillow-12.3.0/sha256"]
+    assert other
+    assert other.startswith(f"Pillow 12.3.0 is not as here: Pillow-12.3.0/sha256 is {sha256} there and another here")
+
+
+def test_what_cannot_be_installed_or_started_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = method("pil-12.3.0", program="no_such_program")
+    with pytest.raises(UsageError, match=r"^Pillow 12\.3\.0 does not start \(.*no_such_program"):
+        prepare([broken])
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path / "file"))
+    lacking = method("pil-0.0.1")
+    with pytest.raises(UsageError, match=r"^Pillow 0\.0\.1 cannot be installed \("):
+        prepare([lacking])
+    assert isinstance(lacking.library, Release)
+    assert "Pillow 0.0.1 cannot be installed (" in str(problem_here({lacking.library: {}}))
+    with pytest.raises(RunError, match=r"^on a worker, Pillow 0\.0\.1 cannot be installed \("):
+        check_here([lacking])
