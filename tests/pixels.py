@@ -14,7 +14,7 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -118,9 +118,8 @@ def anew(made: Made, table: Table | None) -> Table:
     """The table with what is made here: another kind of CPU in it, or this one alone."""
     if table is None or table.knows(made.cpu) or compare(table, made).changed:
         return Table(made.sources, made.versions, [{"cpu": made.cpu, "pixels": {}}], made.pixels)
-    own: dict[str, dict[str, str]] = {}
-    for frame, token in _differing(table, made):
-        own.setdefault(frame, {})[token] = made.pixels[frame][token]
+    differing = _differing(table, made)
+    own = {frame: {token: made.pixels[frame][token] for token in tokens} for frame, tokens in differing.items()}
     return Table(table.sources, table.versions, [*table.cpus, {"cpu": made.cpu, "pixels": own}], table.pixels)
 
 
@@ -130,18 +129,11 @@ def compare(table: Table, made: Made) -> Compared:
     if table.sources != made.sources:
         why = ", ".join(moved.values()) or "no library has moved"
         return Compared([f"The photographs are other files, most of which Pillow writes: {why}."], [])
-    frames: dict[str, list[str]] = {}
-    for frame, token in _differing(table, made):
-        frames.setdefault(token, []).append(frame)
-    base = reference(DEFAULT_REFERENCE).decode
-    changed, unknown = [], []
-    if lone := _lone(table, made):
-        changed.append(f"{', '.join(lone)}: in the table alone, or not in it.")
+    lone, blamed = _lone(table, made), _blamed(table, made)
+    changed = [f"{', '.join(lone)}: in the table alone, or not in it."] if lone else []
+    unknown = []
     for library in made.versions:
-        tokens = [token for token in frames if METHODS[token].library.name == library]
-        if base.token in frames:  # it decodes and resizes for all others
-            tokens = list(frames) if library == base.library.name else []
-        what = ", ".join(f"{token} ({', '.join(frames[token])})" for token in tokens)
+        what = blamed.get(library)
         if library in moved:
             changed.append(f"{library} has moved ({moved[library]}): {what or 'no pixel'} changed.")
         elif what and table.knows(made.cpu):
@@ -153,11 +145,26 @@ def compare(table: Table, made: Made) -> Compared:
     return Compared(changed, unknown)
 
 
-def _differing(table: Table, made: Made) -> Iterator[tuple[str, str]]:
-    """Frames and tokens whose pixels are not the table's, of those that both have."""
+def _blamed(table: Table, made: Made) -> dict[str, str]:
+    """What differs, by the library that it is of. All is the reference's where that differs: others are made of it."""
+    base = reference(DEFAULT_REFERENCE).decode
+    found: dict[str, list[str]] = {}
+    for frame, tokens in _differing(table, made).items():
+        owners = {token: (base if base.token in tokens else METHODS[token]).library.name for token in tokens}
+        for library in dict.fromkeys(owners.values()):
+            own = [token for token, owner in owners.items() if owner == library]
+            found.setdefault(library, []).append(f"{', '.join(own)} in {frame}")
+    return {library: "; ".join(parts) for library, parts in found.items()}
+
+
+def _differing(table: Table, made: Made) -> dict[str, list[str]]:
+    """The tokens whose pixels are not the table's by frame, of those that both have."""
+    found = {}
     for frame, digests in table.of(made.cpu).items():
         now = made.pixels.get(frame, {})
-        yield from ((frame, token) for token, was in digests.items() if now.get(token, was) != was)
+        if tokens := [token for token, was in digests.items() if now.get(token, was) != was]:
+            found[frame] = tokens
+    return found
 
 
 def _lone(table: Table, made: Made) -> list[str]:

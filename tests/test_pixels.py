@@ -70,8 +70,8 @@ def test_a_library_that_has_moved_is_named_with_what_it_changed(made: Made, tabl
     found = compare(table, changed(changed(moved(made, "OpenCV", OpenCV="9.0"), "opencv_area"), "ffmpeg", frame=FLAT))
     was = made.versions["OpenCV"]["OpenCV"]
     assert found.changed == [
-        f"OpenCV has moved (OpenCV {was} → 9.0): opencv_area ({CROP}) changed.",
-        f"FFmpeg has not moved, but ffmpeg ({FLAT}) changed: it is another build, or the change is our own.",
+        f"OpenCV has moved (OpenCV {was} → 9.0): opencv_area in {CROP} changed.",
+        f"FFmpeg has not moved, but ffmpeg in {FLAT} changed: it is another build, or the change is our own.",
     ]
     assert "--write" in str(found)
     (same,) = compare(table, moved(made, "FFmpeg", PyAV="99.1")).changed
@@ -106,7 +106,7 @@ def test_a_kind_of_cpu_that_is_not_known_may_differ_until_it_is_added(made: Made
     other = changed(elsewhere(made), "opencv_area")
     found = compare(table, other)
     assert not found.changed
-    assert found.unknown == [f"OpenCV has not moved, but opencv_area ({CROP}) differ."]
+    assert found.unknown == [f"OpenCV has not moved, but opencv_area in {CROP} differ."]
     both = anew(other, table)
     assert compare(both, other) == compare(both, made) == Compared([], [])
     assert compare(both, elsewhere(made)).changed
