@@ -1,9 +1,10 @@
 # make sample: install, and render the built-in photographs. make test: install, and run every check.
+# make pythons: the pixels of every Python that is supported, which uv fetches where it is not found.
 # make bench: install, and measure speed, on the images in SOURCE (class folders) and COCO (a folder) if they are given.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: sample test bench clean
+.PHONY: sample test pythons bench clean
 
 sample: .venv/installed
 	$(BIN)/python generate.py --variant pil_lanczos
@@ -16,12 +17,18 @@ test: .venv/installed-dev
 		$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 		wait $$types; types=$$?; cat $$log; rm $$log; exit $$((types + tests))
 
+pythons: .venv/installed
+	@for minor in 10 11 12 13; do \
+		$(BIN)/uv run --quiet --isolated --no-project --python 3.$$minor --with-requirements requirements.txt \
+			python -m tests.pixels || exit 1; \
+	done
+
 bench: .venv/installed-dev .venv-img2dataset/installed
 	$(BIN)/python -m benchmarks $(if $(SOURCE),--source $(SOURCE)) $(if $(COCO),--coco $(COCO))
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo "Python 3.10 or later is needed; name one by PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+		{ echo "Python 3.10 to 3.13 is needed; name one by PYTHON=python3.13"; exit 1; }
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python requirements.txt

@@ -159,7 +159,8 @@ def constant(value: ir.Value | None) -> NDArray[Any] | None:
         return None
     known = [part for part in parts if part is not None]
     if node.op_type == "Concat":
-        return np.concatenate(known, axis=node.attributes["axis"].as_int())
+        joined: NDArray[Any] = np.concatenate(known, axis=node.attributes["axis"].as_int())
+        return joined
     if node.op_type == "Identity":
         return known[0]
     axes = attribute(node, "axes", None) if len(known) == 1 else known[1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import random
 
 from hypothesis import given
@@ -29,5 +31,6 @@ def test_a_sum_of_many_values_holds_few() -> None:
     found = _Sum()
     for value in values:
         found.add(value)
-    assert found.total == math.fsum(values) != sum(values)
+    one_by_one = functools.reduce(operator.add, values)  # Python's own sum compensates from 3.12 on
+    assert found.total == math.fsum(values) != one_by_one
     assert len(found._parts) < 10

@@ -40,7 +40,8 @@ class _Order(NamedTuple):
 
     def read(self, numbers: Classes) -> Classes:
         """The labels of these numbers."""
-        return self.labels[np.minimum(numbers, len(self.labels) - 1)]
+        labels: Classes = self.labels[np.minimum(numbers, len(self.labels) - 1)]
+        return labels
 
 
 def doubt(predicted: Classes, labels: Classes, given: Given) -> str:

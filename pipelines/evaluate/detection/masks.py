@@ -216,7 +216,7 @@ def _move(
     ends = target * len(rows) + np.repeat(np.searchsorted(rows, bottom), times)
     order = np.argsort(starts[ends > starts], kind="stable")
     starts, ends = starts[ends > starts][order], ends[ends > starts][order]
-    edges = np.stack([starts, ends], axis=1).ravel()
+    edges: NDArray[np.int64] = np.stack([starts, ends], axis=1).ravel()
     # Runs that touch are one: rleIou in maskApi.c may take an empty run between two for the end of the mask.
     edges = edges[(np.diff(edges, prepend=-1) > 0) & (np.diff(edges, append=np.iinfo(np.int64).max) > 0)]
     moved: NDArray[np.int64] = np.diff(edges, prepend=0, append=len(columns) * len(rows))

@@ -95,7 +95,8 @@ def match(objects: Objects, detections: Detections, categories: int) -> Matches:
 
 def _order(columns: Objects | Detections, last: NDArray[Any]) -> NDArray[np.int64]:
     """By category, image and `last`; equal ones stay in order."""
-    return np.lexsort((last, columns.image, columns.category))
+    order: NDArray[np.int64] = np.lexsort((last, columns.image, columns.category))
+    return order
 
 
 def _best(detections: Detections) -> NDArray[np.int64]:

@@ -72,8 +72,8 @@ def run(
 
 def conv(image: Array, weights: Array) -> Array:
     """A convolution without padding in double precision, written out."""
-    windows = np.lib.stride_tricks.sliding_window_view(image.astype(np.float64), weights.shape[2:], axis=(2, 3))
-    found: Array = np.einsum("nchwij,ocij->nohw", windows, weights.astype(np.float64))
+    windows = np.lib.stride_tricks.sliding_window_view(image.astype(np.float64), (1, 1, *weights.shape[2:]))
+    found: Array = np.einsum("nchwabij,ocij->nohw", windows, weights.astype(np.float64))
     return found
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -72,7 +73,7 @@ def test_the_bootstrap_agrees_with_scipy_s_and_is_the_same_each_time() -> None:
     random = np.random.default_rng(3)
     reference, variant = random.normal(0.6, 0.3, 400), random.normal(0.56, 0.3, 400)
 
-    def mean(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return Bootstrap(4000, 1).values(lambda weights: weights @ values / weights.sum(axis=1), 400)
 
     differences = mean(reference) - mean(variant)

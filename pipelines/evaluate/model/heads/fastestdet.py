@@ -50,9 +50,11 @@ def _decode(given: Given, name: str, count: int, outputs: Outputs, least: float)
     _, rows, columns = outputs[name].shape
     raw = outputs[name].reshape(5 + count, -1).T
     frame = np.array([given.width, given.height], np.float32)
-    centre = (np.tanh(raw[:, 1:3]) + cells(columns, rows)) / np.array([columns, rows], np.float32)
+    grid = np.array([columns, rows], np.float32)
+    centre: Floats = np.divide(np.tanh(raw[:, 1:3]) + cells(columns, rows), grid)
     corners = cornered(centre * frame, probabilities(raw[:, 3:5], logits=True) * frame)
-    scores = raw[:, :1].clip(0, 1) ** np.float32(0.6) * raw[:, 5:].clip(0, 1) ** np.float32(0.4)
+    objectness, classes = raw[:, :1].clip(0, 1), raw[:, 5:].clip(0, 1)
+    scores: Floats = np.power(objectness, np.float32(0.6)) * np.power(classes, np.float32(0.4))
     return spread(corners, scores, least, one_class=True)
 
 

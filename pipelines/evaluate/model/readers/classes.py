@@ -133,4 +133,5 @@ def _labels(count: int, preprocessing: Preprocessing) -> NDArray[np.int64]:
         raise UsageError(
             f"the model has {count:,} classes, less a class_offset of {offset}, where ImageNet has {CLASSES:,}: {hint}"
         )
-    return np.maximum(np.arange(count) - offset, -1)
+    labels: NDArray[np.int64] = np.maximum(np.arange(count) - offset, -1)
+    return labels

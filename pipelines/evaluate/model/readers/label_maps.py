@@ -151,7 +151,8 @@ class Segmenter:
         known = [(plane, label) for plane, label in zip(planes, self._labels.tolist(), strict=True) if label >= 0]
         if upsample is not None and upsample in LINEAR:
             return best(known, self._height, self._width, LINEAR[upsample])
-        return nearest(best(known, *planes.shape[1:]), self._height, self._width)
+        height, width = planes.shape[1:]
+        return nearest(best(known, height, width), self._height, self._width)
 
     def _chosen(self, planes: NDArray[Any]) -> NDArray[np.uint8]:
         self._upsampling(planes)

@@ -69,7 +69,7 @@ def yolox_output(logits: bool, more: int = 0) -> NDArray[np.float32]:
 
 def nanodet_outputs(logits: bool, more: int = 0) -> list[NDArray[np.float32]]:
     """NanoDet's: each distance from the cell's middle in strides, split between the two whole bins around it."""
-    found = []
+    found: list[NDArray[np.float32]] = []
     for stride in CELLS:
         count = side_of(stride, more) ** 2
         classes = np.full((count, 80), -9.0 if logits else 0.0)

@@ -96,7 +96,7 @@ def images(shards: Shards, pixels: str) -> Iterator[tuple[str, Floats]]:
                 if name.endswith(".png") and file:
                     image = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR_RGB)
                     assert image is not None
-                    yield name.removesuffix(".png"), np.float32(image / 255).transpose(2, 0, 1)[None]
+                    yield name.removesuffix(".png"), (image / 255).astype(np.float32).transpose(2, 0, 1)[None]
 
 
 def put_out(shards: Shards, variant: str, model: Path, folder: Path, count: int = 8) -> dict[str, list[Floats]]:

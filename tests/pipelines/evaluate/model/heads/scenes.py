@@ -7,7 +7,7 @@ box by box in double precision from the repositories' formulas, reads it again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ def logit(share: Array) -> Array:
     return found
 
 
-def single(values: Array) -> NDArray[np.float32]:
+def single(values: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(values, np.float32)
 
 
