@@ -12,9 +12,10 @@ from pathlib import Path
 
 from generators.boxes import NONE
 from generators.registry import Method
-from generators.variant import GROUPS, Variant, VariantError, expand, parse
+from generators.variant import Variant, VariantError, expand, is_group, newest, parse
 from pipelines.cluster import Ray
 from pipelines.errors import UsageError
+from pipelines.evaluate.asked import versions_in
 from pipelines.evaluate.making import Maker
 from pipelines.evaluate.model.calibration import calibration, too_few
 from pipelines.evaluate.model.cells import Cell
@@ -122,11 +123,12 @@ class ScoredModel:
                     "what to score? Give --variant, as in --variant paper; see generate.py --list-variants"
                 )
             return list(self._known(self._shards.variants))
-        alone = [part for word in words for part in word.split(",") if part.strip() not in GROUPS]
+        alone = [part for word in words for part in word.split(",") if not is_group(part)]
         try:
             # gpu=True: what a GPU has made is scored without one.
-            found, skipped = expand(words, self.base, gpu=True, model=True)
-            named = {variant.name for variant in expand(alone, self.base, gpu=True, model=True)[0]}
+            versions = versions_in(self.everything) if self._maker is None else newest
+            found, skipped = expand(words, self.base, gpu=True, model=True, versions=versions)
+            named = {v.name for v in expand(alone, self.base, gpu=True, model=True, versions=versions)[0]}
         except VariantError as error:
             raise UsageError(f"--variant: {error}") from None
         for token, why in skipped.items():

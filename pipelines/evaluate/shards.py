@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from generators.geometry import Size
 from generators.registry import METHODS, PIXEL_STAGES, STAGES
-from generators.variant import DEFAULT_REFERENCE, GROUPS, NONE, Variant, VariantError, parse
+from generators.variant import DEFAULT_REFERENCE, NONE, Variant, VariantError, is_group, parse
 from generators.variant import reference as base_variant
 from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_groups
@@ -278,7 +278,7 @@ class Shards:
         With an `other` geometry and size it makes them elsewhere.
         """
         config = self.config
-        pixels = dict.fromkeys(name if name in GROUPS else parse(name, self.base).pixels for name in names)
+        pixels = dict.fromkeys(name if is_group(name) else parse(name, self.base).pixels for name in names)
         geometry, size = other or (str(config["geometry"]), size_from_json(config["size"]))
         words = ["generate.py", "--variant", ",".join(pixels), "--dataset", self.dataset]
         words += ["--source", "…"] if self.dataset != "sample" else []

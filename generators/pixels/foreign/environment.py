@@ -25,6 +25,7 @@ from generators.pixels.foreign.needs import NEEDS, parts
 from generators.registry import UnavailableError
 
 _ABOUT = "environment.json"
+_FOLDER = "environments"
 # The oldest Python that the programs are written for.
 _OLDEST = (3, 7)
 
@@ -71,8 +72,18 @@ def is_made(distribution: str, version: str) -> bool:
     return _read(_folder(distribution, version)) is not None
 
 
+def at_hand() -> dict[str, list[str]]:
+    """The releases whose environments are there, the oldest first, by distribution."""
+    found: dict[str, list[str]] = {}
+    for about in (cache() / _FOLDER).glob(f"*/{_ABOUT}"):
+        distribution, _, version = about.parent.name.rpartition("-")
+        if is_made(distribution, version):
+            found.setdefault(distribution, []).append(version)
+    return {distribution: sorted(versions, key=parts) for distribution, versions in sorted(found.items())}
+
+
 def _folder(distribution: str, version: str) -> Path:
-    return cache() / "environments" / f"{distribution}-{version}"
+    return cache() / _FOLDER / f"{distribution}-{version}"
 
 
 def _read(folder: Path) -> Environment | None:
@@ -86,10 +97,10 @@ def _read(folder: Path) -> Environment | None:
 
 def _make(folder: Path, distribution: str, version: str) -> None:
     requirements = [f"{distribution}=={version}", *NEEDS[distribution].beside(parts(version))]
-    for python in _pythons():
+    for python in pythons():
         shutil.rmtree(folder, ignore_errors=True)
-        _uv("venv", "--python", python, str(folder))
-        done = _uv("pip", "install", "--python", str(folder), "--only-binary", ":all:", *requirements)
+        uv("venv", "--python", python, str(folder))
+        done = uv("pip", "install", "--python", str(folder), "--only-binary", ":all:", *requirements)
         if done.returncode == 0:
             break
     else:
@@ -113,9 +124,9 @@ def _installed(packages: Path) -> Iterator[str]:
                 yield str(file)
 
 
-def _pythons() -> list[str]:
+def pythons() -> list[str]:
     """The Pythons of this machine, the newest first, one of each minor version."""
-    done = _uv("python", "list", "--only-installed", "--output-format", "json")
+    done = uv("python", "list", "--only-installed", "--output-format", "json")
     found: dict[tuple[int, ...], str] = {}
     for python in json.loads(done.stdout):
         minor = python["version_parts"]["major"], python["version_parts"]["minor"]
@@ -124,10 +135,10 @@ def _pythons() -> list[str]:
     return [found[minor] for minor in sorted(found, reverse=True)]
 
 
-def _uv(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "uv", *words], capture_output=True, text=True, check=False, env=_surroundings()
-    )
+def uv(*words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run uv, with `given` on its standard input."""
+    command = [sys.executable, "-m", "uv", *words]
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False, env=_surroundings())
 
 
 def _surroundings() -> dict[str, str]:

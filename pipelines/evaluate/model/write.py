@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from generators.registry import METHODS, MODEL_STAGES, Method
-from generators.variant import GROUPS, Variant, VariantError, expand
+from generators.variant import Variant, VariantError, expand, is_group
 from manifests.schema import SUMMARY
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.calibration import calibration
@@ -129,7 +129,7 @@ def _variants(options: Options) -> tuple[Variant, list[Variant], set[str]]:
     """The reference, the asked variants, and the names of the noise in models that was named and not in a group."""
     geometry, _ = choose_geometry(options.dataset, options.target)
     base = base_variant(options.reference, geometry)
-    alone = [part for word in options.variants for part in word.split(",") if part.strip() not in GROUPS]
+    alone = [part for word in options.variants for part in word.split(",") if not is_group(part)]
     try:
         variants, skipped = expand(options.variants, base, model=True)
         named, _ = expand(alone, base, model=True)
