@@ -24,15 +24,11 @@ def paper(options: Options) -> Options:
     if options.inputs.source is None and options.dataset != "sample":
         shards = open_shards(place_of(options.shards, "--shards"))
         _check(shards)
-        return replace(options, paper=False, variants=(group(_opencv_of(shards)),))
-    dataset, _ = dataset_at(options)
-    return replace(
-        options,
-        paper=False,
-        variants=(group(nearest_opencv()),),
-        reference=REFERENCE,
-        target=target(dataset, options.target),
-    )
+        dataset, opencv = shards.dataset, _opencv_of(shards)
+    else:
+        (dataset, _), opencv = dataset_at(options), nearest_opencv()
+    geometry = target(dataset, options.target)
+    return replace(options, paper=False, variants=(group(opencv),), reference=REFERENCE, target=geometry)
 
 
 def _check(shards: Shards) -> None:

@@ -22,7 +22,7 @@ from pipelines.evaluate.model.cells import Cell
 from pipelines.evaluate.model.inputs import fitting
 from pipelines.evaluate.model.noised import BOXES_REASON, DoesNotApplyError, Images, NoisedModels, nodes_changed
 from pipelines.evaluate.model.predict import predict
-from pipelines.evaluate.model.preprocessing import check_geometry, other_reference, read_preprocessing
+from pipelines.evaluate.model.preprocessing import check_geometry, other_reference, overruled, read_preprocessing
 from pipelines.evaluate.model.readers import kind_for
 from pipelines.evaluate.model.readers.boxes import refusal
 from pipelines.evaluate.model.runtimes import open_session
@@ -46,7 +46,7 @@ class ScoredModel:
         assert options.model is not None
         self._options = options
         self.path = Path(options.model)
-        self.preprocessing = read_preprocessing(self.path, options.preprocessing)
+        self.preprocessing = overruled(read_preprocessing(self.path, options.preprocessing), options.target)
         made = options.inputs.source is not None or options.dataset == "sample"  # which is built in
         self._maker = Maker(options, self.preprocessing) if made else None
         self.root = self._maker.root if self._maker else place_of(options.shards, "--shards")
