@@ -32,11 +32,15 @@ def call(program: str, distribution: str, version: str, function: str, *argument
 
 
 def versions(program: str, distribution: str, version: str) -> dict[str, str]:
-    """What decides a release's pixels: its version and its codecs' by its own account, Python's, what was installed."""
+    """What decides a release's pixels: its version and its codecs' by its own account, Python's, and what was
+    installed, or built by which compiler.
+    """
     found = _process(program, distribution, version, os.getpid()).versions()
-    made = environment(distribution, version)
+    about = environment(distribution, version).about
     library = next(iter(found)).partition("/")[0]
-    return {**found, f"{library}/Python": made.python_version, f"{library}/sha256": made.sha256}
+    beside = {name: of for name, of in about.distributions.items() if name != distribution}
+    told = {"Python": about.python, **beside, "sha256": about.sha256, **({"built": about.built} if about.built else {})}
+    return {**{f"{library}/{name}": of for name, of in told.items()}, **found}
 
 
 @functools.cache

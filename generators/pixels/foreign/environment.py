@@ -1,8 +1,8 @@
-"""An environment with one release of a distribution: made once on a machine, by uv, and described.
+"""An environment with one release of a distribution: made once on a machine, described, and found again.
 
-It lies in `SYSNOISE_CACHE` (by default the user's cache folder), in a folder that is named after the release, and is
-whole when its description is there. Two runs that want the same one at once make it once. What is installed there is
-hashed, so that a set says what made it; nothing of it is ever imported by this process.
+It lies in the cache, in a folder that is named after the release. It is made beside that and moved there when it is
+whole, under a lock: two runs that want the same one at once make it once. Its description says what was installed, so
+that a set says what made it; nothing of it is ever imported by this process.
 """
 
 from __future__ import annotations
@@ -13,136 +13,147 @@ import importlib.metadata
 import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
+from generators.pixels.foreign.cache import environments, written
+from generators.pixels.foreign.install import install
 from generators.pixels.foreign.needs import NEEDS, parts
+from generators.pixels.foreign.resolution import Release
 from generators.registry import UnavailableError
 
 _ABOUT = "environment.json"
-_FOLDER = "environments"
-# The oldest Python that the programs are written for.
-_OLDEST = (3, 7)
+
+
+@dataclass(frozen=True)
+class About:
+    """What an environment is made of.
+
+    Python's minor version; the version of each distribution; the compiler, where the release was built; the sha256 of
+    the files that were installed, by which two environments with the same one give the same pixels on the same kind of
+    CPU; and, to see whether all is still there, what lies in `site-packages` and the size of each library there.
+    """
+
+    python: str
+    distributions: Mapping[str, str]
+    built: str
+    sha256: str
+    entries: list[str]
+    libraries: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A folder with a Python and a release; `sha256` is of the files that were installed."""
+    """A folder with a Python and a release."""
 
     folder: Path
-    python_version: str
-    sha256: str
+    about: About
 
     @property
     def python(self) -> Path:
         """The program to run."""
         return self.folder / "bin" / "python"
 
-
-def cache() -> Path:
-    """Where environments lie."""
-    given = os.environ.get("SYSNOISE_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(given) if given else Path(base) / "sysnoise"
+    @property
+    def whole(self) -> bool:
+        """Whether its Python and its packages are still there: a quick look, since every worker takes it."""
+        packages = _packages(self.folder, self.about.python)
+        try:
+            return (
+                os.access(self.python, os.X_OK)
+                and set(self.about.entries) <= set(os.listdir(packages))
+                and all(os.stat(f"{packages}/{name}").st_size == size for name, size in self.about.libraries.items())
+            )
+        except OSError:
+            return False
 
 
 @functools.cache
 def environment(distribution: str, version: str) -> Environment:
     """The environment of a release, which is made if it is not there. Raises UnavailableError."""
-    folder = _folder(distribution, version)
+    folder = environments() / f"{distribution}-{version}"
     if found := _read(folder):
         return found
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        found = _read(folder)
-        if found is None:
-            _make(folder, distribution, version)
-            found = _read(folder)
-            assert found
+    with written():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not (found := _read(folder)):
+                _make(folder, Release(distribution, version))
+                found = _read(folder)
+    if not found:
+        raise UnavailableError(f"{folder} was made, and is not whole: remove it and try again")
     return found
 
 
 def is_made(distribution: str, version: str) -> bool:
     """Whether the environment of a release is there."""
-    return _read(_folder(distribution, version)) is not None
+    return _read(environments() / f"{distribution}-{version}") is not None
 
 
 def at_hand() -> dict[str, list[str]]:
-    """The releases whose environments are there, the oldest first, by distribution."""
+    """The releases whose environments are there: versions by distribution, the oldest first."""
+    try:
+        folders = [path.parent for path in environments().glob(f"*/{_ABOUT}") if _read(path.parent)]
+    except UnavailableError:  # there is no cache
+        return {}
     found: dict[str, list[str]] = {}
-    for about in (cache() / _FOLDER).glob(f"*/{_ABOUT}"):
-        distribution, _, version = about.parent.name.rpartition("-")
-        if is_made(distribution, version):
+    for folder in folders:
+        distribution, _, version = folder.name.rpartition("-")
+        if distribution in NEEDS:
             found.setdefault(distribution, []).append(version)
-    return {distribution: sorted(versions, key=parts) for distribution, versions in sorted(found.items())}
-
-
-def _folder(distribution: str, version: str) -> Path:
-    return cache() / _FOLDER / f"{distribution}-{version}"
+    return {name: sorted(found[name], key=lambda version: (parts(version), version)) for name in sorted(found)}
 
 
 def _read(folder: Path) -> Environment | None:
+    """What is there, if it is whole."""
     try:
-        about = json.loads((folder / _ABOUT).read_text())
-    except (OSError, ValueError):
+        found = Environment(folder, About(**json.loads((folder / _ABOUT).read_text())))
+    except (OSError, ValueError, TypeError):
         return None
-    found = Environment(folder, about["python"], about["sha256"])
-    return found if os.access(found.python, os.X_OK) else None  # the Python that it was made of may be gone
+    return found if found.whole else None
 
 
-def _make(folder: Path, distribution: str, version: str) -> None:
-    requirements = [f"{distribution}=={version}", *NEEDS[distribution].beside(parts(version))]
-    for python in pythons():
+def _make(folder: Path, release: Release) -> None:
+    """Make an environment beside its place, and move it there. What a run that was killed has left is removed."""
+    for left in folder.parent.glob(f".{folder.name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True) as made:
+        new = Path(made, folder.name)
+        built = install(new, release)
+        (new / _ABOUT).write_text(json.dumps(asdict(_describe(new, built))))
         shutil.rmtree(folder, ignore_errors=True)
-        uv("venv", "--python", python, str(folder))
-        done = uv("pip", "install", "--python", str(folder), "--only-binary", ":all:", *requirements)
-        if done.returncode == 0:
-            break
-    else:
-        raise UnavailableError(done.stderr)
-    (folder / _ABOUT).write_text(json.dumps(_describe(folder)))
+        new.rename(folder)
 
 
-def _describe(folder: Path) -> dict[str, str]:
+def _describe(folder: Path, built: str) -> About:
     (packages,) = folder.glob("lib/python*/site-packages")
+    names = sorted(set(_installed(packages)))
     total = hashlib.sha256()
-    for path in sorted(_installed(packages)):
-        total.update(f"{path} {hashlib.sha256((packages / path).read_bytes()).hexdigest()}\n".encode())
-    return {"python": packages.parent.name.removeprefix("python"), "sha256": total.hexdigest()}
+    for name in names:
+        total.update(f"{name} {hashlib.sha256((packages / name).read_bytes()).hexdigest()}\n".encode())
+    found = importlib.metadata.distributions(path=[str(packages)])
+    return About(
+        python=packages.parent.name.removeprefix("python"),
+        distributions={each.metadata["Name"].lower(): each.version for each in found},
+        built=built,
+        sha256=total.hexdigest(),
+        entries=sorted(path.name for path in packages.iterdir()),
+        libraries={name: (packages / name).stat().st_size for name in names if ".so" in Path(name).suffixes},
+    )
 
 
 def _installed(packages: Path) -> Iterator[str]:
-    """The files that distributions have brought, but for what depends on where they lie and who has installed them."""
+    """The files that are imported: not what an installer notes down, nor what Python compiles."""
     for found in importlib.metadata.distributions(path=[str(packages)]):
         for file in found.files or ():
-            if file.hash and file.parts[0] != "..":
+            aside = file.parts[0] == ".." or file.parts[0].endswith(".dist-info") or file.suffix == ".pyc"
+            if not aside:
                 yield str(file)
 
 
-def pythons() -> list[str]:
-    """The Pythons of this machine, the newest first, one of each minor version."""
-    done = uv("python", "list", "--only-installed", "--output-format", "json")
-    found: dict[tuple[int, ...], str] = {}
-    for python in json.loads(done.stdout):
-        minor = python["version_parts"]["major"], python["version_parts"]["minor"]
-        if python["implementation"] == "cpython" and minor >= _OLDEST:
-            found.setdefault(minor, python["path"])
-    return [found[minor] for minor in sorted(found, reverse=True)]
-
-
-def uv(*words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run uv, with `given` on its standard input."""
-    command = [sys.executable, "-m", "uv", *words]
-    return subprocess.run(command, input=given, capture_output=True, text=True, check=False, env=_surroundings())
-
-
-def _surroundings() -> dict[str, str]:
-    """As ours, with the Pythons that pyenv has: its own programs stand for none that is not chosen."""
-    root = os.environ.get("PYENV_ROOT") or Path("~/.pyenv").expanduser()
-    pyenv = sorted(map(str, Path(root).glob("versions/3.*/bin")))
-    return {**os.environ, "PATH": os.pathsep.join([*pyenv, os.environ.get("PATH", "")])}
+def _packages(folder: Path, python: str) -> Path:
+    return folder / "lib" / f"python{python}" / "site-packages"

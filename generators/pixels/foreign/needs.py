@@ -14,17 +14,24 @@ Parts = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Build:
-    """What a source distribution is built with: Debian packages by a file that each brings, and settings."""
+    """What a source distribution is built with, beside a compiler: headers and programs, by the Debian package of each.
 
-    packages: Mapping[str, str]
+    `constraints` are of the packages that build it; `options`, by its version, of its `setup.py build_ext`.
+    """
+
+    headers: Mapping[str, str] = field(hash=False)
+    programs: Mapping[str, str] = field(default_factory=dict, hash=False)
     constraints: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict, hash=False)
+    options: Callable[[Parts], tuple[str, ...]] = lambda _version: ()
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Requirements to install beside a release, by its version; and its build, None where only wheels are used."""
+    """A release's module, and requirements to install beside it, by its version; its build, None where only wheels
+    are used.
+    """
 
+    module: str
     beside: Callable[[Parts], tuple[str, ...]]
     build: Build | None = None
 
@@ -39,15 +46,45 @@ def parts(version: str) -> Parts:
     return tuple(numbers)
 
 
-# opencv-python 4.10.0.84 is the first that was built for NumPy 2.
-_OPENCV_NUMPY_2 = (4, 10)
+# The first releases that were built for NumPy 2, or work with it.
+_OPENCV_NUMPY_2, _DALI_NUMPY_2 = (4, 10), (1, 40)
 
+# setuptools 69 warns of, and later ones refuse, what the setup.py of these years does.
+_SETUPTOOLS = "setuptools<69"
+# Pillow's features that are built where Debian's headers are by chance: without them a build is the same everywhere.
+_PILLOW_FEATURES = ("tiff", "freetype", "lcms", "webp", "webpmux", "jpeg2000", "imagequant")
+# Pillow 7.1 is the first that can take screenshots by XCB.
+_PILLOW_XCB = (7, 1)
+
+
+def _pillow_options(version: Parts) -> tuple[str, ...]:
+    features = (*_PILLOW_FEATURES, "xcb") if version >= _PILLOW_XCB else _PILLOW_FEATURES
+    return tuple(f"--disable-{feature}" for feature in features)
+
+
+_PILLOW = Build(
+    headers={"jpeglib.h": "libjpeg62-turbo-dev", "zlib.h": "zlib1g-dev"},
+    constraints=(_SETUPTOOLS,),
+    options=_pillow_options,
+)
+_AV = Build(
+    headers={
+        f"lib{name}/{name}.h": f"lib{name}-dev"
+        for name in ("avformat", "avcodec", "avdevice", "avutil", "avfilter", "swscale", "swresample")
+    },
+    programs={"pkg-config": "pkg-config"},
+    constraints=(_SETUPTOOLS, "cython<3"),
+)
 
 NEEDS: Mapping[str, Needs] = MappingProxyType(
     {
-        "pillow": Needs(lambda version: ()),
-        "opencv-python-headless": Needs(lambda version: () if version >= _OPENCV_NUMPY_2 else ("numpy<2",)),
-        "av": Needs(lambda version: ("numpy<2",)),
-        "nvidia-dali-cuda120": Needs(lambda version: ("numpy<2",)),
+        "pillow": Needs("PIL.Image", lambda version: (), _PILLOW),
+        "opencv-python-headless": Needs("cv2", lambda version: _numpy(version, _OPENCV_NUMPY_2)),
+        "av": Needs("av", lambda version: ("numpy",), _AV),
+        "nvidia-dali-cuda120": Needs("nvidia.dali", lambda version: _numpy(version, _DALI_NUMPY_2)),
     }
 )
+
+
+def _numpy(version: Parts, second: Parts) -> tuple[str, ...]:
+    return ("numpy",) if version >= second else ("numpy<2",)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -9,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from generators.pixels.foreign import releases
+from generators.pixels.foreign.pythons import Python
 from generators.registry import UnavailableError, find
 from generators.variant import VariantError, expand, reference
+from tests.generators.foreign.at_hand import put
 
 MINOR = f"{sys.version_info.major}{sys.version_info.minor}"
 ANY_PYTHON, THIS_PYTHON, ANOTHER_PYTHON = "py3-none-any", f"cp{MINOR}-none-any", "cp26-cp26m-any"
@@ -19,11 +20,13 @@ ANY_PYTHON, THIS_PYTHON, ANOTHER_PYTHON = "py3-none-any", f"cp{MINOR}-none-any",
 @pytest.fixture(autouse=True)
 def one_python(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """This Python alone, and nothing known from before."""
-    monkeypatch.setattr(releases, "pythons", lambda: [sys.executable])
-    for kept in (releases.newest_of_each_major, releases.nearest, releases._resolve):
+    monkeypatch.setattr(
+        releases, "installed", lambda: [Python(".".join(map(str, sys.version_info[:3])), sys.executable)]
+    )
+    for kept in (releases.newest_of_each_major, releases.nearest):
         kept.cache_clear()
     yield
-    for kept in (releases.newest_of_each_major, releases.nearest, releases._resolve):
+    for kept in (releases.newest_of_each_major, releases.nearest):
         kept.cache_clear()
 
 
@@ -65,15 +68,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
 def unreachable(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-
-
-def have(cache: Path, distribution: str, *versions: str) -> None:
-    """Environments that are there already."""
-    for version in versions:
-        folder = cache / "environments" / f"{distribution}-{version}"
-        (folder / "bin").mkdir(parents=True)
-        (folder / "bin" / "python").symlink_to(sys.executable)
-        (folder / "environment.json").write_text(json.dumps({"python": "3.11", "sha256": "0" * 64}))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 def test_of_each_major_version_the_newest_is_taken_that_has_a_wheel_here(index: Index) -> None:
@@ -100,7 +95,7 @@ def test_the_nearest_release_is_the_one_itself_or_the_first_later_one(index: Ind
         "2.0.0",
         "2.0.0",
     ]
-    with pytest.raises(UnavailableError, match="pillow 3 has no wheel for any Python"):
+    with pytest.raises(UnavailableError, match="neither pillow 3 nor a later one has wheels"):
         releases.nearest("pillow", "3")
 
 
@@ -114,7 +109,7 @@ def test_what_a_release_needs_beside_it_must_be_had_for_the_same_python(index: I
 
 
 def test_without_an_index_what_is_at_hand_is_named(unreachable: None, tmp_path: Path) -> None:
-    have(tmp_path / "cache", "pillow", "12.3.0", "6.2.1")
+    put(tmp_path / "cache", "pillow-12.3.0", "pillow-6.2.1")
     with pytest.raises(VariantError) as caught:
         expand(["pil_box-*"], reference())
     message = str(caught.value)
@@ -124,7 +119,9 @@ def test_without_an_index_what_is_at_hand_is_named(unreachable: None, tmp_path: 
 
 
 def test_without_an_index_the_nearest_is_one_at_hand(unreachable: None, tmp_path: Path) -> None:
-    have(tmp_path / "cache", "opencv-python-headless", "4.10.0.84", "4.5.5.64", "3.4.18.65")
+    put(
+        tmp_path / "cache", *(f"opencv-python-headless-{version}" for version in ("4.10.0.84", "4.5.5.64", "3.4.18.65"))
+    )
     assert releases.nearest("opencv-python-headless", "4.5.5.64") == "4.5.5.64"
     assert releases.nearest("opencv-python-headless", "4.1.1.26") == "4.5.5.64"
     with pytest.raises(UnavailableError, match="cannot be found out"):

@@ -1,0 +1,73 @@
+"""Where pip looks for packages, said in uv's words, for who has set up pip alone.
+
+A company's mirror is often named in pip's configuration and nowhere else. What uv has been told itself is left alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+# pip's options and the variables of uv that mean the same. Lists are parted by spaces in pip, by `,` in UV_FIND_LINKS.
+_SAME = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "no-index": "UV_NO_INDEX",
+    "trusted-host": "UV_INSECURE_HOST",
+    "proxy": "ALL_PROXY",
+    "cert": "SSL_CERT_FILE",
+}
+# Sections of pip's configuration that hold for what it installs, the weakest first.
+_SECTIONS = ("global", "install", ":env:")
+_OWN = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX")
+_OWN_LINE = re.compile(r"^\s*(\[\[)?(default-)?(index|index-url|extra-index-url|find-links|no-index)\b", re.MULTILINE)
+
+
+def settings_for_uv() -> dict[str, str]:
+    """pip's settings as uv's variables; none where uv has settings of its own about where packages are."""
+    if any(name in os.environ for name in _OWN) or any(map(_says_where, _files_of_uv())):
+        return {}
+    found = {_SAME[option]: value for option, value in _of_pip().items()}
+    if "UV_INDEX" in found:  # pip takes the best of all its indexes, uv of the first that knows a package
+        found["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    if "UV_FIND_LINKS" in found:  # uv refuses a folder that is not there, where pip goes on without it
+        places = found["UV_FIND_LINKS"].split()
+        found["UV_FIND_LINKS"] = ",".join(place for place in places if "://" in place or Path(place).is_dir())
+    return found
+
+
+@functools.cache
+def _of_pip() -> Mapping[str, str]:
+    """The options of pip that uv has too, as it says that they are set."""
+    words = [sys.executable, "-m", "pip", "config", "list"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)  # there may be no pip: nothing is set
+    sections: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
+    for line in done.stdout.splitlines():
+        name, _, value = line.partition("=")
+        section, _, option = name.rpartition(".")
+        if section in sections and option in _SAME:
+            sections[section][option] = " ".join(str(ast.literal_eval(value)).split())
+    return {option: value for section in _SECTIONS for option, value in sections[section].items()}
+
+
+def _files_of_uv() -> list[Path]:
+    """Where uv's own settings may be."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    system = os.environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep)
+    folders = [Path(folder, "uv") for folder in (home, *system, "/etc")]
+    named = [Path(os.environ["UV_CONFIG_FILE"])] if "UV_CONFIG_FILE" in os.environ else []
+    return [*named, Path("uv.toml"), *(folder / "uv.toml" for folder in folders)]
+
+
+def _says_where(file: Path) -> bool:
+    try:
+        return _OWN_LINE.search(file.read_text()) is not None
+    except OSError:
+        return False

@@ -1,0 +1,46 @@
+"""The Pythons that an environment can be made of: those of this machine, and those that uv would download."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from generators.pixels.foreign.uv import uv
+
+# The oldest Python that the programs are written for.
+_OLDEST = (3, 7)
+
+
+@dataclass(frozen=True)
+class Python:
+    """A CPython: its version in full, and the path of its program, empty where it is not on this machine."""
+
+    version: str
+    path: str = ""
+
+    @property
+    def minor(self) -> str:
+        """What wheels are made for: `3.11`."""
+        return ".".join(self.version.split(".")[:2])
+
+
+def installed() -> list[Python]:
+    """The Pythons of this machine, the newest first, one of each minor version."""
+    return _listed("--only-installed")
+
+
+def downloadable() -> list[Python]:
+    """The Pythons that uv knows where to download, likewise. Whether it may, and can, is another matter."""
+    return _listed("--only-downloads")
+
+
+def _listed(which: str) -> list[Python]:
+    found: dict[tuple[int, int], Python] = {}
+    for python in json.loads(uv("python", "list", which, "--output-format", "json")):
+        version = python["version_parts"]
+        minor = version["major"], version["minor"]
+        released = python["version"].replace(".", "").isdecimal()
+        usual = python["implementation"] == "cpython" and python["variant"] == "default" and released
+        if usual and minor >= _OLDEST:
+            found.setdefault(minor, Python(python["version"], python["path"] or ""))
+    return [found[minor] for minor in sorted(found, reverse=True)]

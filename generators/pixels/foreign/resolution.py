@@ -1,0 +1,116 @@
+"""A release, and the wheels that there are of it for a Python.
+
+Refuses what no Python could change: a release that does not exist, one that is spelled otherwise, settings that uv
+cannot work with.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from generators.pixels.foreign.needs import NEEDS, parts
+from generators.pixels.foreign.pythons import Python
+from generators.pixels.foreign.uv import NetworkError, UvError, uv
+from generators.registry import UnavailableError
+
+# How uv's account begins where it can ask and there is no answer; all else hinders every question.
+NO_SOLUTION = "No solution found"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A distribution and a version of it, as a user has spelled it."""
+
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        """As it is named in messages."""
+        return f"{self.distribution} {self.version}"
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """What is installed beside it."""
+        return NEEDS[self.distribution].beside(parts(self.version))
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """All that is asked for."""
+        return f"{self.distribution}=={self.version}", *self.beside
+
+    def wheels(self, python: Python, pythons: Sequence[Python]) -> tuple[str, ...]:
+        """Requirements that wheels for a Python meet, to the version; none where there are no such wheels.
+
+        Raises NetworkError, and UnavailableError where there are none for any Python, naming releases that there are
+        for `pythons`.
+        """
+        try:
+            versions = resolve(python, *self.requirements)
+        except NetworkError:
+            raise
+        except UvError as error:
+            self._refuse(error, pythons)
+            return ()
+        self._check_spelling(versions[self.distribution])
+        return _pins(versions)
+
+    def wheels_here(self, python: Python) -> tuple[str, ...]:
+        """Likewise, of those that need no network."""
+        try:
+            return _pins(resolve(python, *self.requirements, offline=True))
+        except UvError:
+            return ()
+
+    def nearest(self, pythons: Sequence[Python]) -> str:
+        """The releases before and after this one that there are wheels of for one of these Pythons: `1.2 and 1.4`."""
+        with ThreadPoolExecutor() as pool:
+            before = pool.map(self._newest_before, pythons)
+            after = pool.map(self._oldest_after, pythons)
+            found = [max(filter(None, before), key=parts, default=""), min(filter(None, after), key=parts, default="")]
+        return " and ".join(filter(None, found))
+
+    def _newest_before(self, python: Python) -> str:
+        return self._one(python, f"{self.distribution}<{self.version}", "highest")
+
+    def _oldest_after(self, python: Python) -> str:
+        return self._one(python, f"{self.distribution}>{self.version}", "lowest-direct")
+
+    def _one(self, python: Python, requirement: str, resolution: str) -> str:
+        try:
+            return resolve(python, requirement, options=("--no-deps", "--resolution", resolution))[self.distribution]
+        except UvError:
+            return ""
+
+    def _refuse(self, error: UvError, pythons: Sequence[Python]) -> None:
+        """Raises UnavailableError unless the error says that wheels alone are lacking."""
+        if NO_SOLUTION not in error.said:
+            raise UnavailableError(f"{self} cannot be looked for by uv: {error}") from None
+        if f"{self.distribution} was not found" in error.said:
+            raise UnavailableError(f"{self} is not where uv looks for packages: {error}") from None
+        if f"there is no version of {self.distribution}==" in error.said:
+            nearest = self.nearest(pythons)
+            instead = f": the nearest that can be had are {nearest}" if nearest else ""
+            raise UnavailableError(f"there is no release {self}{instead}") from None
+        if found := re.search(rf"{self.distribution}==(\S+) has no", error.said):
+            self._check_spelling(found[1])
+
+    def _check_spelling(self, version: str) -> None:
+        if version != self.version:
+            raise UnavailableError(f"{self} is spelled {version} by its makers: write that")
+
+
+def resolve(python: Python, *requirements: str, options: Sequence[str] = (), offline: bool = False) -> dict[str, str]:
+    """The versions, by name, that meet requirements by wheels for a Python, which need not be there. Raises UvError."""
+    which = [python.path] if python.path else [sys.executable, "--python-version", python.version]
+    plain = ("--quiet", "--no-header", "--no-annotate", "--only-binary", ":all:")
+    words = ["pip", "compile", "-", *plain, *options, "--python", *which]
+    lines = uv(*words, given="\n".join(requirements), offline=offline).splitlines()
+    return {name: version for name, _, version in (line.partition("==") for line in lines)}
+
+
+def _pins(versions: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(f"{name}=={version}" for name, version in versions.items())

@@ -1,0 +1,101 @@
+"""uv, which makes environments: run as its user has set it up, and what its failures mean.
+
+It looks for Pythons and packages where its own settings say; where it has none about packages, where pip's say. What
+lies in the cache's `wheels` is always looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from generators.pixels.foreign.cache import cache, full, pythons, says_full, wheels
+from generators.pixels.foreign.pip import settings_for_uv
+from generators.registry import UnavailableError
+
+_NO_UV = "needs uv, which is not installed: pip install -r requirements.txt"
+# What uv says where it cannot reach what it wants to fetch, or is told not to.
+_UNREACHABLE = re.compile(
+    r"error sending request|[Ff]ailed to (fetch|download)|network was disabled|timed out|error decoding response"
+)
+
+
+class UvError(Exception):
+    """uv has not done what it was asked to; `said` is all that it has said."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.said = said
+
+    def __str__(self) -> str:
+        """The first thing that uv says, and the deepest cause of it: one line."""
+        lines = [line.strip() for line in self.said.splitlines() if line.strip()]
+        told = [
+            line.partition(": ")[2].rstrip(".") for line in lines if line.startswith(("error: ", "cause: ", "hint: "))
+        ]
+        told = [line for line in told if not line.startswith("Request failed after")] or [
+            self.said.strip() or "uv has failed"
+        ]
+        return f"{told[0]} ({told[-1]})" if told[1:] else told[0]
+
+
+class NetworkError(UvError):
+    """What uv was to fetch cannot be reached."""
+
+
+def refuse_offline() -> None:
+    """Raises NetworkError where uv's user lets it use no network: what it says then is not what there is."""
+    if os.environ.get("UV_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        raise NetworkError("UV_OFFLINE is set")
+
+
+def uv(*words: str, offline: bool = False, given: str = "", environment: Mapping[str, str] | None = None) -> str:
+    """What uv writes on its standard output. Raises UvError, NetworkError, and UnavailableError where nothing helps.
+
+    `given` is its standard input; `environment` is set besides.
+    """
+    command = [_program(), *words, *(["--offline"] if offline else [])]
+    surroundings = {**_surroundings(), **(environment or {})}
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, env=surroundings)
+    if done.returncode == 0:
+        return done.stdout
+    if says_full(done.stderr):
+        raise full()
+    raise (NetworkError if _UNREACHABLE.search(done.stderr) else UvError)(done.stderr)
+
+
+def _program() -> str:
+    try:
+        from uv import find_uv_bin
+
+        return find_uv_bin()
+    except (ImportError, FileNotFoundError):
+        raise UnavailableError(_NO_UV) from None
+
+
+def _surroundings() -> dict[str, str]:
+    """As ours, with what uv could not know: Pythons that are not on the path, and where packages are looked for."""
+    ours = {
+        "UV_PYTHON_INSTALL_DIR": str(pythons()),
+        "UV_HTTP_RETRIES": "1",  # a machine without a network is to say so soon
+    }
+    if "SYSNOISE_CACHE" in os.environ:  # there may be no other folder to write to
+        ours["UV_CACHE_DIR"] = str(cache() / "uv")
+    found = {**ours, **settings_for_uv(), **os.environ}
+    if wheels().is_dir():
+        found["UV_FIND_LINKS"] = ",".join(filter(None, (str(wheels()), found.get("UV_FIND_LINKS"))))
+    return {**found, "PATH": os.pathsep.join([*_folders_of_pythons(), os.environ.get("PATH", os.defpath)])}
+
+
+def _folders_of_pythons() -> list[str]:
+    """Where Pythons are that are not on the path: the one that runs this, pyenv's (its shims stand for the chosen one
+    alone), and those that uv has downloaded for its user.
+    """
+    pyenv = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    found = [Path(sys.base_prefix, "bin"), *sorted(Path(pyenv).glob("versions/3.*/bin"))]
+    return [str(path) for path in (*found, *sorted(Path(data).glob("uv/python/cpython-3.*/bin")))]
