@@ -43,9 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:  # imports what is not needed to say what is wrong with the arguments
         if options.list_variants:
+            from generators.own import with_own
+            from pipelines.generate.config import methods_of
             from pipelines.generate.report import variants_table
 
-            print(variants_table())
+            print(variants_table(with_own(methods_of(options.methods))))
             if options.model:
                 from pipelines.evaluate.model.write import list_for
 

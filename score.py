@@ -84,6 +84,7 @@ def _score(words: Sequence[str]) -> int:
         "dataset": options.dataset,
         "limit": options.limit,
         "reference": options.reference,
+        "method": options.methods or None,
         **{name.replace("_", "-"): value for name, value in vars(options.target).items()},
     }
     making = {"source": options.inputs.source, "dry-run": options.dry_run or None, **for_making}

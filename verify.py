@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.command import Parser, exit_status, group, option, options_of, positive
-from pipelines.options import Inputs, cpus
+from pipelines.options import Inputs, cpus, method_option
 
 _EXAMPLES = """\
 python verify.py out/imagenet
@@ -30,6 +30,7 @@ class Options:
         labels="their labels, as for generate.py",
         annotations="their COCO annotations",
     )
+    methods: tuple[str, ...] = method_option("a program that made some, as for generate.py")
 
 
 def _parser() -> Parser:
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from pipelines.store import place_of  # not needed to say what is wrong with the arguments
         from pipelines.verify import verify
 
-        return verify(place_of(options.path, "PATH"), options.render, options.inputs, options.workers)
+        return verify(place_of(options.path, "PATH"), options.render, options.inputs, options.workers, options.methods)
 
     return exit_status(parser.prog, work)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from benchmarks import codec, infer, limit, memory, read, running, scale, shared, stages, today
+from benchmarks import codec, foreign, infer, limit, memory, read, running, scale, shared, stages, today
 from pipelines.text import table
 
 
@@ -38,6 +38,8 @@ def main() -> None:
     codec.measure(images)
     _say("Reading")
     found += read.measure(images)
+    _say("Another version of a library")
+    found += foreign.measure(images)
     _say("Models over shards")
     found += infer.measure(images)
     _say(f"Aims ({len(images)} images, {time.monotonic() - began:.0f} s)")

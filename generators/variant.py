@@ -230,13 +230,15 @@ def expand(
     model: bool = False,
     known: Mapping[str, Method] = METHODS,
     versions: Callable[[Method], Sequence[str]] = newest,
+    runs: bool = True,
 ) -> tuple[list[Variant], dict[str, str]]:
     """The variants that the words of `--variant` stand for, and the methods that were left out of groups.
 
     Words may be variants, groups or comma lists of them. A method that cannot run here is left out of a group (and
     returned with the reason) but refused when it is named. `gpu` is as in `Method.problem`; `model` says whether there
     is a model: without one, noise in it is refused, and `paper` and `all` are of the pixels alone. `versions` says what
-    `*` stands for in place of a method's version.
+    `*` stands for in place of a method's version. With `runs=False` nothing is to be made, and what cannot run here is
+    as good as any.
     """
     found: dict[str, Variant] = {}
     skipped: dict[str, str] = {}
@@ -245,7 +247,7 @@ def expand(
             variant = parse(member, base, known)
             if variant.noise and not model:
                 raise VariantError(f"{text} is noise in a model or behind it, not of the pixels: give --model FILE")
-            problems = [(m.token, problem) for m in variant.methods if (problem := m.problem(gpu))]
+            problems = [(m.token, problem) for m in variant.methods if runs and (problem := m.problem(gpu))]
             if problems and is_group(text):
                 skipped.update(problems)
             elif problems:

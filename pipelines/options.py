@@ -130,6 +130,11 @@ def beside_paper(given: Collection[str]) -> str | None:
     return f"--paper stands in place of --variant, --reference and --geometry: leave {flag} out"
 
 
+def method_option(does: str) -> Any:
+    """The field of methods of one's own."""
+    return option(f"TOKEN=STAGE:PROGRAM …, {does}", default=(), flag="--method", metavar="METHOD")
+
+
 def limit_option() -> Any:
     """The field of how many samples there are at most."""
     return option("only the first N of the sorted samples", type=positive, metavar="N")

@@ -138,7 +138,7 @@ def test_list_variants_shows_the_versions_that_are_at_hand(monkeypatch: pytest.M
     monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path))
     put(tmp_path, "pillow-12.3.0", "pillow-6.2.1", "opencv-python-headless-4.5.5.64")
     (tmp_path / "environments" / "av-10.0.0" / "bin").mkdir(parents=True)  # not whole
-    rows = [line.split(maxsplit=3) for line in variants_table().partition("Other versions")[2].splitlines()]
+    rows = [line.split(maxsplit=3) for line in variants_table(METHODS).partition("Other versions")[2].splitlines()]
     assert ["Pillow", "pillow", "pil-VERSION", "6.2.1, 12.3.0"] in rows
     assert ["OpenCV", "opencv-python-headless", "opencv-VERSION", "4.5.5.64"] in rows
     assert ["FFmpeg", "av", "ffmpeg-VERSION", "–"] in rows

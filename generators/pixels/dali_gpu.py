@@ -3,16 +3,17 @@
 An image's pixels do not depend on the batch that it is in. The hardware decoder of A100 and later GPUs, whose pixels
 differ from those of nvJPEG's CUDA code, is given no share of the work (`hw_decoder_load=0`).
 
-nvJPEG decodes baseline and progressive JPEGs of 8 bits in Huffman code, and converts CMYK and YCCK itself. Chroma of
-lower resolution is repeated, or with `fancy` interpolated, as libjpeg-turbo does it. What nvJPEG does not take (JPEG in
-arithmetic code, PNG, BMP, PNM, WebP) or fails on, nvImageCodec decodes on the CPU, as for `dali`, with interpolated
-chroma; JPEG 2000 and TIFF by nvJPEG2000 and nvTIFF where these can.
+nvJPEG decodes baseline and progressive JPEGs of 8 bits in Huffman code. Chroma of lower resolution is repeated, or with
+`fancy` interpolated, as libjpeg-turbo does it. What nvJPEG is not given (JPEG in CMYK or in arithmetic code, PNG, BMP,
+PNM, WebP) or fails on, nvImageCodec decodes on the CPU, as for `dali`, with interpolated chroma; JPEG 2000 and TIFF by
+nvJPEG2000 and nvTIFF where these can. A truncated JPEG, which nvJPEG would fill up without a word, is refused.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,12 @@ from nvidia.dali import Pipeline, backend
 from generators.pixels import dali
 from generators.registry import MAX_BATCH, Image, LostError
 
+# More pixels than any image here has. By default images above 1,000,000 pixels have their Huffman code decoded on the
+# GPU, where nvJPEG takes what a damaged file lacks from whatever lies in memory. Intact files give the same pixels.
+_HUFFMAN_ON_CPU = 2**31 - 1
+# A marker of a JPEG (ITU-T T.81, B.1.1.2) that is not within a scan, as stuffed zeros and restarts are.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_EOI = b"\xff\xd9"
 # One black pixel, as PNM: what a GPU that works cannot fail on.
 _PIXEL = np.frombuffer(b"P6 1 1 255 \0\0\0", np.uint8)
 
@@ -31,7 +38,14 @@ _PIXEL = np.frombuffer(b"P6 1 1 255 \0\0\0", np.uint8)
 @functools.cache
 def _decoder(device: str, fancy: bool) -> Pipeline:
     # affine=False: else DALI ties its threads to the first CPUs, and those of every GPU's process to the same.
-    return dali.decoder(device, MAX_BATCH, hw_decoder_load=0.0, jpeg_fancy_upsampling=fancy, affine=False)
+    return dali.decoder(
+        device,
+        MAX_BATCH,
+        hw_decoder_load=0.0,
+        hybrid_huffman_threshold=_HUFFMAN_ON_CPU,
+        jpeg_fancy_upsampling=fancy,
+        affine=False,
+    )
 
 
 @functools.cache
@@ -42,10 +56,24 @@ def _resizer(device: str, interpolation: str, antialias: bool) -> Pipeline:
 def decode(batch: Sequence[tuple[bytes]], *, fancy: bool, device: str = "gpu") -> list[Image]:
     """At most `MAX_BATCH` files to RGB by `fn.decoders.image`; EXIF orientation is not applied.
 
-    Raises ValueError where one of them cannot be decoded, and LostError.
+    Raises ValueError where one of them cannot be decoded or is a JPEG without an end, and LostError.
     """
+    if any(data.startswith(b"\xff\xd8") and not _ends(data) for (data,) in batch):
+        raise ValueError("the JPEG is truncated")
     files = [np.frombuffer(data, np.uint8) for (data,) in batch]
     return _run(lambda: _decoder(device, fancy), device, data=files)
+
+
+def _ends(jpeg: bytes) -> bool:
+    """Whether the marker of its end is there, outside of the segments, which may hold that of a thumbnail."""
+    if jpeg.endswith(_EOI):  # as nearly all do
+        return True
+    at = 2
+    while found := _MARKER.search(jpeg, at):
+        if found[0] == _EOI:
+            return True
+        at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2], "big")
+    return False
 
 
 def resize(

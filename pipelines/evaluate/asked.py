@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from generators.registry import AT, Method
 from generators.variant import Variant, VariantError, expand, is_group
@@ -17,10 +18,10 @@ def asked_variants(shards: Shards, words: Sequence[str]) -> tuple[list[Variant],
     """
     alone = [part for word in words for part in word.split(",") if not is_group(part)]
     try:
-        # gpu=True: what a GPU has made is scored without one.
-        versions = versions_in(shards)
-        asked, _ = expand(words, shards.base, gpu=True, model=True, versions=versions)
-        named, _ = expand(alone, shards.base, gpu=True, model=True, versions=versions)
+        # What a GPU, or a program of somebody's own, has made is scored without it.
+        expanded = partial(expand, model=True, known=shards.known, versions=versions_in(shards), runs=False)
+        asked, _ = expanded(words, shards.base)
+        named, _ = expanded(alone, shards.base)
     except VariantError as error:
         raise UsageError(f"--variant: {error}") from None
     missing = [variant.pixels for variant in named if variant.pixels not in shards.variants]

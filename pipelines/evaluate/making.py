@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generators.geometry import frame
+from generators.own import with_own
+from generators.registry import Method
 from generators.variant import DEFAULT_REFERENCE, Variant
 from manifests.verify import variant_folders
 from pipelines.cluster import Ray
@@ -22,7 +24,7 @@ from pipelines.evaluate.model.preprocessing import Preprocessing, beside, wanted
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.shards import Shards
 from pipelines.generate.card import read_summaries
-from pipelines.generate.config import base_variant, describe, size_from_json
+from pipelines.generate.config import base_variant, describe, methods_of, size_from_json
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.options import Options as Generate
 from pipelines.generate.run import make
@@ -40,15 +42,21 @@ class Maker:
         self._options = options
         self.dataset, self.root = dataset_at(options)
         self._preprocessing = preprocessing
+        self.methods = methods_of(options.methods)
         there = {summary["name"]: summary["config"] for summary in read_summaries(self.root)}
         self.finished = frozenset(there)
         self._there: Mapping[str, Any] = next(iter(there.values()), {})
 
     @property
+    def known(self) -> Mapping[str, Method]:
+        """All methods that there are to make shards with, by token."""
+        return with_own(self.methods)
+
+    @property
     def base(self) -> Variant:
         """The reference of what is made."""
         geometry, _ = choose_geometry(self.dataset, self._target)
-        return base_variant(self._reference, geometry)
+        return base_variant(self._reference, geometry, known=self.known)
 
     def blank(self) -> NDArray[np.uint8]:
         """An image as it would be in the shards, of zeros: (height, width, 3), for a source of the usual size."""
@@ -65,7 +73,9 @@ class Maker:
                 f"{shards.root} has shards of {' '.join(words(*have))}, and others are asked for: leave that "
                 "out, or give --shards another folder"
             )
-        if (reference := self._options.reference) and base_variant(reference, have[0]) != shards.base:
+        if (reference := self._options.reference) and base_variant(
+            reference, have[0], known=shards.known
+        ) != shards.base:
             raise UsageError(
                 f"{shards.root} has shards whose reference is {shards.config['reference']}, and --reference asks for "
                 "another: leave it out, or give --shards another folder"
@@ -115,6 +125,7 @@ class Maker:
         there, given = self._there, self._options
         return Generate(
             variants=tuple(variants),
+            methods=given.methods,
             dataset=self.dataset,
             inputs=given.inputs,
             output=self.root.parent.address,

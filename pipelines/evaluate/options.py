@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pipelines.command import group, option, positive, whole
 from pipelines.errors import UsageError
-from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option, paper_option
+from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option, method_option, paper_option
 
 Triple = tuple[float, float, float]
 _NUMBERS = 3
@@ -78,6 +78,7 @@ class Options:
     limit: int | None = option(type=positive, metavar="N")
     reference: str | None = option("the first N; what others are compared with, default: the TOML's", metavar="VARIANT")
     target: Target = group(Target)
+    methods: tuple[str, ...] = method_option("a method of your own, as for generate.py")
 
     noise: Noise = group(Noise, "the model, where no TOML file beside it says so")
     stated: Stated = group(Stated)

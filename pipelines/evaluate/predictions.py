@@ -18,7 +18,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from generators.variant import Variant, VariantError, parse
+from generators.variant import Variant, VariantError
 from pipelines.errors import UsageError
 from pipelines.evaluate.printed import ElidedError, numbers
 from pipelines.evaluate.shards import Shards
@@ -86,7 +86,7 @@ def _variant_of(path: Path, shards: Shards, noised: list[Variant]) -> str:
 
 def _canonical(written: str, shards: Shards) -> Variant | None:
     try:
-        return parse(written, shards.base)
+        return shards.variant(written)
     except VariantError:
         return None
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generators.registry import PIXEL_STAGES, STAGES
-from generators.variant import parse
 from pipelines.evaluate.advice import Advice, advise
 from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import holm
@@ -171,7 +170,7 @@ def compare(
 
 def _commands(shards: Shards, missing: Sequence[str], model: str | None) -> list[str]:
     """What makes the shards and the models that these variants need and that are not there."""
-    variants = [parse(name, shards.base) for name in missing]
+    variants = [shards.variant(name) for name in missing]
     pixels = [variant.pixels for variant in variants if variant.pixels not in shards.variants]
     models = ["+".join(method.token for method in variant.model) for variant in variants if variant.model]
     found = [shards.command(list(dict.fromkeys(pixels)))] if pixels else []

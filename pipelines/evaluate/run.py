@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from generators.variant import parse
 from manifests.schema import CLASSIFIED
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate import predictions
@@ -115,7 +114,7 @@ def _of_file(options: Options) -> Results | None:
             shards, paths = model.scored, model.paths
             scores.add(shards, paths)
             results = scores.results(_name(options), shards, paths, model.unscored, notes)
-            more = [parse(name, model.base) for name in results.missing if model.can_make(name)]
+            more = [shards.variant(name) for name in results.missing if model.can_make(name)]
             if not more:
                 return results
             say(f"compositions of the worst methods: {', '.join(variant.name for variant in more)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from generators.boxes import NONE
@@ -52,6 +53,7 @@ class ScoredModel:
         self.root = self._maker.root if self._maker else place_of(options.shards, "--shards")
         self._shards = self._open()
         self.base = self._shards.base if self._shards else self._required_maker().base
+        self._methods = self._shards.known if self._shards else self._required_maker().known
         self.note = other_reference(self.preprocessing, self.base)
         self.asked = [variant for variant in self._asked(options.variants) if variant != self.base]
         self.reasons: dict[str, str] = {}
@@ -96,7 +98,7 @@ class ScoredModel:
         """The shards that are there; None where there is no reference among them yet, and it can be made."""
         if self._maker and self._maker.base.name not in self._maker.finished:
             return None
-        shards = open_shards(self.root)
+        shards = open_shards(self.root, self._maker.methods if self._maker else ())
         check_geometry(shards, self.preprocessing)
         if self._maker:
             self._maker.check(shards)
@@ -125,14 +127,13 @@ class ScoredModel:
             return list(self._known(self._shards.variants))
         alone = [part for word in words for part in word.split(",") if not is_group(part)]
         try:
-            # gpu=True: what a GPU has made is scored without one.
+            # What a GPU, or a program of somebody's own, has made is scored without it; `_problem` asks of the rest.
             versions = versions_in(self.everything) if self._maker is None else newest
-            found, skipped = expand(words, self.base, gpu=True, model=True, versions=versions)
-            named = {v.name for v in expand(alone, self.base, gpu=True, model=True, versions=versions)[0]}
+            expanded = partial(expand, model=True, known=self._methods, versions=versions, runs=False)
+            found, _ = expanded(words, self.base)
+            named = {variant.name for variant in expanded(alone, self.base)[0]}
         except VariantError as error:
             raise UsageError(f"--variant: {error}") from None
-        for token, why in skipped.items():
-            say(f"left out: {token} {why}")
         asked = []
         for variant in found:
             problem = self._problem(variant, named=variant.name in named)
@@ -148,7 +149,7 @@ class ScoredModel:
         """The variants of these names; another release's shards may have methods that this one does not."""
         for name in names:
             try:
-                yield parse(name, self.base)
+                yield parse(name, self.base, self._methods)
             except VariantError as error:
                 say(f"left out: {name} ({error})")
 
@@ -168,7 +169,7 @@ class ScoredModel:
 
     def can_make(self, name: str) -> bool:
         """Whether a variant that has no score can have one."""
-        return name not in self.reasons and self._problem(parse(name, self.base)) is None
+        return name not in self.reasons and self._problem(parse(name, self.base, self._methods)) is None
 
     # Making it
 
@@ -224,8 +225,8 @@ class ScoredModel:
             return
         assert self._maker is not None  # or what is lacking was refused
         self._maker.make(lacking, self._ray)
-        noised = [parse(name, self.base) for name in self.paths]
-        self._shards = open_shards(self.root).with_noise(noised)
+        noised = [parse(name, self.base, self._methods) for name in self.paths]
+        self._shards = open_shards(self.root, self._maker.methods).with_noise(noised)
         check_geometry(self._shards, self.preprocessing)
 
     def _calibration(self) -> Images:

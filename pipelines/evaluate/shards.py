@@ -12,6 +12,7 @@ import shlex
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from generators.geometry import Size
-from generators.registry import METHODS, PIXEL_STAGES, STAGES
+from generators.own import Program, named_in, with_own
+from generators.registry import METHODS, PIXEL_STAGES, STAGES, Method
 from generators.variant import DEFAULT_REFERENCE, NONE, Variant, VariantError, is_group, parse
 from generators.variant import reference as base_variant
 from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
@@ -142,6 +144,17 @@ class Shards:
     reference: ScoredVariant
     variants: Mapping[str, ScoredVariant]
     unfinished: tuple[str, ...]
+    methods: tuple[Method, ...] = ()
+
+    @cached_property
+    def known(self) -> Mapping[str, Method]:
+        """All methods by token, with those of one's own: the given `methods`, and what these variants went through."""
+        libraries = (name for variant in self.variants.values() for name in variant.summary["provenance"]["libraries"])
+        return with_own({**named_in(libraries), **{method.token: method for method in self.methods}}.values())
+
+    def variant(self, text: str) -> Variant:
+        """The variant that a name stands for here. Raises VariantError."""
+        return parse(text, self.base, self.known)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -172,12 +185,13 @@ class Shards:
     def only(self, names: Collection[str]) -> Shards:
         """The same with these variants and the reference alone."""
         kept = {name: v for name, v in self.variants.items() if name in names or v is self.reference}
-        return Shards(self.root, self.reference, kept, self.unfinished)
+        return replace(self, variants=kept)
 
     @property
     def base(self) -> Variant:
         """The reference as a value of the registry, relative to which names are read."""
-        return base_variant(self.config["reference"], resizes=self.config["geometry"] != "identity")
+        resizes = self.config["geometry"] != "identity"
+        return base_variant(self.config["reference"], resizes=resizes, known=self.known)
 
     @property
     def notes(self) -> list[str]:
@@ -278,9 +292,13 @@ class Shards:
         With an `other` geometry and size it makes them elsewhere.
         """
         config = self.config
-        pixels = dict.fromkeys(name if is_group(name) else parse(name, self.base).pixels for name in names)
+        variants = {name: self.variant(name) for name in names if not is_group(name)}
+        pixels = dict.fromkeys(variants[name].pixels if name in variants else name for name in names)
+        methods = dict.fromkeys(m for v in (self.base, *variants.values()) for m in v.methods)
+        own = [f"{m.token}={m.stage}:…" for m in methods if isinstance(m.library, Program)]
         geometry, size = other or (str(config["geometry"]), size_from_json(config["size"]))
         words = ["generate.py", "--variant", ",".join(pixels), "--dataset", self.dataset]
+        words += [word for method in own for word in ("--method", method)]
         words += ["--source", "…"] if self.dataset != "sample" else []
         words += ["--annotations", "…"] if self.dataset == "coco" else []
         words += ["--labels", "…"] if config["source"].get("kind") in _LABELLED_BY_LIST else []
@@ -337,9 +355,10 @@ def _stored(tar: Tar, known: Collection[str], wanted: set[str] | range | None) -
         yield Stored(key, members)
 
 
-def open_shards(place: Place | Path) -> Shards:
+def open_shards(place: Place | Path, methods: tuple[Method, ...] = ()) -> Shards:
     """The variants at `place`: a dataset's folder, or an output that holds one dataset.
 
+    `methods` are those of one's own that more may be made with.
     Raises UsageError where there are none, where they were made with different configurations, or where the reference
     is not among them.
     """
@@ -365,7 +384,7 @@ def open_shards(place: Place | Path) -> Shards:
     if reference is None:
         raise UsageError(f"the reference ({wanted}) is not in {roots[0]}: make it with generate.py --variant reference")
     others = sorted((variant for variant in found if variant is not reference), key=lambda v: _order(v, reference))
-    shards = Shards(roots[0], reference, {v.name: v for v in (reference, *others)}, tuple(unfinished))
+    shards = Shards(roots[0], reference, {v.name: v for v in (reference, *others)}, tuple(unfinished), methods)
     try:
         _ = shards.base
     except VariantError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from generators.geometry import GEOMETRIES
+from generators.own import named_in, of_program
 from generators.registry import Method
 from generators.variant import Variant, VariantError, parse
 from manifests.schema import Recipe, Record
@@ -25,29 +26,55 @@ _COMPARED = ("status", "label", "source_sha256", "width", "height", "pixel_sha25
 
 @dataclass(frozen=True)
 class Again:
-    """One shard to render again: its record, its samples, the source to read them from, and whether on a GPU."""
+    """One shard to render again: its record, its samples, the source to read them from, and whether on a GPU.
+
+    `methods` are those of one's own that it may need.
+    """
 
     record: Place
     samples: Sequence[Sample]
     source: Source
     gpu: bool
+    methods: tuple[Method, ...] = ()
 
 
-def config_of(recipe: Recipe) -> Config:
-    """The configuration that a recipe was made with."""
+def config_of(recipe: Recipe, methods: tuple[Method, ...] = ()) -> Config:
+    """The configuration that a recipe was made with, and the methods of one's own to make it again with."""
     held = dict(recipe.config)
     for name, known in (("dataset", DATASETS), ("geometry", GEOMETRIES), ("image_format", FORMATS)):
         if held[name] not in known:
             raise UsageError(f"the records of {recipe.name} have a {name} that is none: {held[name]}")
     try:
         source, size = held.pop("source"), held.pop("size")
-        return Config(**held, size=size_from_json(size), source=tuple(source.items()))
+        return Config(**held, size=size_from_json(size), source=tuple(source.items()), methods=methods)
     except (KeyError, TypeError) as error:
         raise UsageError(f"the records of {recipe.name} have a damaged configuration ({error})") from None
 
 
 def _variant_of(recipe: Recipe, config: Config) -> Variant:
-    return parse("+".join(token for token in recipe.variant.values() if token != "none"), config.base)
+    return parse("+".join(token for token in recipe.variant.values() if token != "none"), config.base, config.known)
+
+
+def check_methods(recipes: Iterable[Recipe], methods: Iterable[Method]) -> None:
+    """Raises UsageError where variants went through programs of somebody's own that are not these very ones."""
+    given = {method.token: method for method in methods}
+    for recipe in recipes:
+        libraries = recipe.provenance["libraries"]
+        for token, method in named_in(libraries).items():
+            theirs = of_program(token, libraries)
+            command = theirs[f"{token}={method.stage}"]
+            if token not in given:
+                raise UsageError(
+                    f"{recipe.name} went through a program of its maker's own, {token} ({command}): give it by "
+                    f"--method {token}={method.stage}:PROGRAM"
+                )
+            mine = given[token].library.versions()
+            changed = [name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name)]
+            if changed:
+                here, there = (found.get(changed[0], "none") for found in (mine, theirs))
+                raise UsageError(
+                    f"--method {token} is not what made {recipe.name}: {changed[0]} is {here} here, and was {there}"
+                )
 
 
 def check_source(recipe: Recipe, found: Mapping[str, Any]) -> None:
@@ -60,19 +87,19 @@ def check_source(recipe: Recipe, found: Mapping[str, Any]) -> None:
         )
 
 
-def gpu_methods(recipe: Recipe) -> list[Method]:
+def gpu_methods(recipe: Recipe, own: tuple[Method, ...] = ()) -> list[Method]:
     """The methods of a variant and its reference that lack nothing but perhaps a GPU; of what else, rendering tells."""
     try:
-        config = config_of(recipe)
+        config = config_of(recipe, own)
         methods = (*_variant_of(recipe, config).methods, *config.base.methods)
     except (UsageError, ValueError, KeyError):
         return []
     return [method for method in methods if method.gpu and not method.problem(gpu=True)]
 
 
-def check_gpu(recipes: Iterable[Recipe]) -> None:
+def check_gpu(recipes: Iterable[Recipe], own: tuple[Method, ...] = ()) -> None:
     """Raises UsageError where variants need a GPU and this machine has none: once, and not for every sample."""
-    needed = {recipe.name: methods[0].library for recipe in recipes if (methods := gpu_methods(recipe))}
+    needed = {recipe.name: methods[0].library for recipe in recipes if (methods := gpu_methods(recipe, own))}
     for library in set(needed.values()):
         if reason := library.gpu_problem():
             raise UsageError(
@@ -81,9 +108,9 @@ def check_gpu(recipes: Iterable[Recipe]) -> None:
             )
 
 
-def explain(recipe: Recipe) -> list[str]:
+def explain(recipe: Recipe, methods: tuple[Method, ...] = ()) -> list[str]:
     """Where this machine's libraries, CPU, GPU and code differ from those that made the shards."""
-    config = config_of(recipe)
+    config = config_of(recipe, methods)
     return recipe.differences(config.recipe(_variant_of(recipe, config)))
 
 
@@ -99,7 +126,7 @@ def render_again(again: Again) -> list[Problem]:
 
 
 def _compare(record: Record, again: Again) -> Iterator[Problem]:
-    config = config_of(record.recipe)
+    config = config_of(record.recipe, again.methods)
     variant = _variant_of(record.recipe, config)
     renderer = Renderer((variant,), config.base, config.geometry, config.size, config.image_format, record.shard)
     rendered_again = renderer.render_all(read(again.source, again.samples))

@@ -6,12 +6,14 @@ together is not part of it.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from generators.geometry import Size
-from generators.registry import LIBRARIES
+from generators.own import OwnMethodError, own_methods, with_own
+from generators.registry import LIBRARIES, METHODS, Method
 from generators.variant import Variant, VariantError, reference
 from manifests.provenance import code_sha256, provenance
 from manifests.schema import Recipe
@@ -22,7 +24,7 @@ from pipelines.generate.sources.find import Found
 _ROOT = Path(__file__).resolve().parents[2]
 # The code that decides bytes: a change elsewhere does not make finished shards another thing.
 _CODE = (
-    *(f"generators/{name}" for name in ("geometry.py", "pixels", "registry.py", "variant.py")),
+    *(f"generators/{name}" for name in ("geometry.py", "own.py", "pixels", "registry.py", "variant.py")),
     *(f"manifests/{name}.py" for name in ("derive", "residual", "schema")),
     *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "pictures", "plan", "png", "render")),
     *(f"pipelines/generate/{name}.py" for name in ("shard", "tar")),
@@ -35,7 +37,8 @@ class Config:
     """What decides the bytes of a run, besides the variant and the library versions.
 
     `size` is what the geometry takes, in pixels; `source` describes the samples: the layout, their number, a digest of
-    their keys, labels, paths and sizes, and what else the source says of itself.
+    their keys, labels, paths and sizes, and what else the source says of itself. `methods` are those of one's own: what
+    of them decides bytes is a version, as that of a library, so that a folder can have variants by one more of them.
     """
 
     dataset: str
@@ -45,11 +48,17 @@ class Config:
     image_format: str
     samples_per_shard: int
     source: tuple[tuple[str, Any], ...]
+    methods: tuple[Method, ...] = ()
+
+    @property
+    def known(self) -> Mapping[str, Method]:
+        """All methods that there are for this run, by token."""
+        return with_own(self.methods)
 
     @property
     def base(self) -> Variant:
         """The reference variant. Whether there is a GPU for it is not looked for: it may be on another machine."""
-        return base_variant(self.reference, self.geometry, gpu=True)
+        return base_variant(self.reference, self.geometry, gpu=True, known=self.known)
 
     def needs_gpu(self, variant: Variant) -> bool:
         """Whether a variant, or the reference that is rendered beside it, needs a GPU."""
@@ -57,7 +66,9 @@ class Config:
 
     def as_json(self) -> dict[str, Any]:
         reference = "+".join(method.token for method in self.base.methods)
-        return {**asdict(self), "reference": reference, "size": size_to_json(self.size), "source": dict(self.source)}
+        said = asdict(replace(self, methods=()))
+        del said["methods"]
+        return {**said, "reference": reference, "size": size_to_json(self.size), "source": dict(self.source)}
 
     def recipe(self, variant: Variant) -> Recipe:
         """Everything that decides this variant's bytes on this machine, which has a GPU if the variant needs one.
@@ -83,13 +94,21 @@ def describe(found: Found) -> tuple[tuple[str, Any], ...]:
     )
 
 
-def base_variant(text: str, geometry: str, gpu: bool | None = None) -> Variant:
+def methods_of(texts: Iterable[str]) -> tuple[Method, ...]:
+    """The methods of one's own that `--method` gives. Raises UsageError where it gives none."""
+    try:
+        return own_methods(texts)
+    except OwnMethodError as error:
+        raise UsageError(f"--method: {error}") from None
+
+
+def base_variant(text: str, geometry: str, gpu: bool | None = None, known: Mapping[str, Method] = METHODS) -> Variant:
     """The reference for a geometry; `gpu` is as in `Method.problem`.
 
     Raises UsageError where it is no variant or cannot run.
     """
     try:
-        base = reference(text, resizes=geometry != "identity")
+        base = reference(text, resizes=geometry != "identity", known=known)
     except VariantError as error:
         raise UsageError(f"--reference: {error}") from None
     for method in base.methods:

@@ -8,7 +8,7 @@ from typing import Any
 
 from generators.geometry import frame
 from generators.pixels.foreign import at_hand
-from generators.registry import AT, LIBRARIES, METHODS, STAGES, Library
+from generators.registry import AT, LIBRARIES, METHODS, STAGES, Library, Method
 from generators.variant import ANY, Variant
 from manifests.schema import CLASSIFIED, LABEL_MAP
 from pipelines.generate.config import Config
@@ -20,13 +20,15 @@ from pipelines.text import entry, size, table
 
 # Bytes that a sample's other members and the tar's headers take.
 _OVERHEAD = 3_000
+# Signs of a version: of a program's digest no more are needed to tell two apart.
+_SHOWN = len("sha256:") + 12
 
 
-def variants_table() -> str:
-    """Every method: its token, stage, library and version, whether the paper has it, and whether it can run here."""
+def variants_table(methods: Mapping[str, Method]) -> str:
+    """Each method: its token, stage, library and version, whether the paper has it, and whether it can run here."""
     rows: list[Sequence[str]] = [("token", "stage", "library", "version", "paper", "runs here")]
-    problems = {method.token: problem for method in METHODS.values() if (problem := method.problem())}
-    for method in METHODS.values():
+    problems = {method.token: problem for method in methods.values() if (problem := method.problem())}
+    for method in methods.values():
         runs = "no (see below)" if method.token in problems else "yes"
         paper = "yes" if method.paper else ""
         rows.append((method.token, method.stage, method.library.name, _version(method.library), paper, runs))
@@ -67,7 +69,7 @@ def _version(library: Library) -> str:
         name, version = next(iter(library.versions().items()))
     except ImportError:
         return "–"
-    return version if name == library.name else f"{name} {version}"
+    return version[:_SHOWN] if name == library.name else f"{name} {version}"
 
 
 def dry_run(root: str, variants: Sequence[Variant], samples: int, config: Config) -> str:

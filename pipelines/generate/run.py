@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
+from generators.own import with_own
 from generators.registry import Library, Method, UnavailableError
 from generators.variant import Variant, VariantError, expand
 from manifests.schema import CARD, COLUMNS, MOST_SHARDS, TABLE, Recipe
@@ -24,7 +25,7 @@ from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import frames, report
 from pipelines.generate.card import alike, card, read_summaries
-from pipelines.generate.config import Config, base_variant, describe
+from pipelines.generate.config import Config, base_variant, describe, methods_of
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.frames import Misfit, misfit
 from pipelines.generate.options import Options
@@ -76,7 +77,8 @@ def make(options: Options, ray: Ray | None = None) -> Made | None:
 
 def _generate(options: Options, ray: Ray) -> Made | None:
     geometry, size = choose_geometry(options.dataset, options.target)
-    base, variants = _variants(options, geometry, ray)
+    own = methods_of(options.methods)
+    base, variants = _variants(options, geometry, with_own(own), ray)
     if options.dataset == "cityscapes":
         _check_png({variant.decode for variant in (base, *variants)})
     found = find(options.dataset, options.inputs, options.limit)
@@ -90,6 +92,7 @@ def _generate(options: Options, ray: Ray) -> Made | None:
         image_format=options.image_format,
         samples_per_shard=options.samples_per_shard or DATASETS[options.dataset].samples_per_shard,
         source=describe(found),
+        methods=own,
     )
     _check_shards(len(found.samples), config.samples_per_shard)
     output = Output(output_place(options.output) / options.dataset)
@@ -175,16 +178,16 @@ def _called(task: Task) -> str:
     return f"shard {task.shard}"
 
 
-def _variants(options: Options, geometry: str, ray: Ray) -> tuple[Variant, list[Variant]]:
+def _variants(options: Options, geometry: str, known: Mapping[str, Method], ray: Ray) -> tuple[Variant, list[Variant]]:
     """The reference and the asked variants. Raises UsageError for what is none, or cannot run."""
     try:
         gpu = None
         if options.cluster.address:  # which may have what this machine has not: it is asked only where that matters
-            base = base_variant(options.reference, geometry, gpu=True)
-            wanted, _ = expand(options.variants, base, gpu=True)
+            base = base_variant(options.reference, geometry, gpu=True, known=known)
+            wanted, _ = expand(options.variants, base, gpu=True, known=known)
             gpu = any(variant.gpu for variant in (base, *wanted)) and ray.engine().gpus() > 0
-        base = base_variant(options.reference, geometry, gpu)
-        variants, skipped = expand(options.variants, base, gpu)
+        base = base_variant(options.reference, geometry, gpu, known)
+        variants, skipped = expand(options.variants, base, gpu, known=known)
     except VariantError as error:
         raise UsageError(str(error)) from None
     for token, problem in skipped.items():

@@ -34,7 +34,10 @@ def recipes_here(config: Config, variants: Sequence[Variant]) -> list[Recipe]:
 
 
 def problem_here(job: Job, sample: Sample) -> str | None:
-    """What is wrong with the run's places as this machine sees them."""
+    """What is wrong with the run's places, or the programs of its own methods, as this machine sees them."""
+    for method in job.config.methods:
+        if problem := method.problem():
+            return f"{method.token} {problem}"
     if not job.output.is_seen():
         return f"--output {job.output.root.parent} is not the same folder there"
     try:

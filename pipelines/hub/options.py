@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.command import group, option, positive
-from pipelines.options import Inputs, cpus
+from pipelines.options import Inputs, cpus, method_option
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,5 @@ class RebuildOptions(PullOptions):
         labels="their labels, as for generate.py",
         annotations="their COCO annotations",
     )
+    methods: tuple[str, ...] = method_option("a program that made them, as for generate.py")
     workers: int | None = option("CPUs to use; default: all", type=positive, metavar="N")

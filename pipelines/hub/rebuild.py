@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from generators.registry import Method
 from manifests.derive import read_records
 from manifests.schema import Recipe, Record, Row
 from manifests.verify import records_of
 from pipelines.errors import UsageError
-from pipelines.generate.compare import check_source, config_of, explain
-from pipelines.generate.config import describe
+from pipelines.generate.compare import check_methods, check_source, config_of, explain
+from pipelines.generate.config import describe, methods_of
 from pipelines.generate.options import Options
 from pipelines.generate.run import generate
 from pipelines.generate.sources.find import find
@@ -31,26 +32,29 @@ _SHOWN = 5
 def rebuild(options: RebuildOptions) -> int:
     """Make the asked variants again, and compare; the exit status (1 where pixels differ)."""
     quiet()
+    methods = methods_of(options.methods)
     repo = Repo(options.repo)
     revision = repo.commit(options.revision)
     with tempfile.TemporaryDirectory() as folder:
         names = choose(repo, revision, options.variants)
         found = [fetch_manifests(repo, revision, name, Path(folder)) for name in names]
-        _generate(options, found)
-        return max([_compare(published, options.output) for published in found])
+        _generate(options, found, methods)
+        return max([_compare(published, options.output, methods) for published in found])
 
 
-def _generate(options: RebuildOptions, found: Sequence[Published]) -> None:
+def _generate(options: RebuildOptions, found: Sequence[Published], methods: tuple[Method, ...]) -> None:
     """Run generate.py's work with the published configuration. Raises UsageError where the source is another."""
     recipe = found[0].recipe
     if any(published.recipe.config != recipe.config for published in found):
         raise UsageError("the variants were made with different configurations: rebuild them one at a time")
-    config = config_of(recipe)
+    check_methods((published.recipe for published in found), methods)
+    config = config_of(recipe, methods)
     samples = recipe.config["source"].get("samples")
     check_source(recipe, dict(describe(find(config.dataset, options.inputs, samples))))
     generate(
         Options(
             variants=tuple(_tokens(published.recipe) for published in found),
+            methods=options.methods,
             dataset=config.dataset,
             inputs=options.inputs,
             output=str(options.output.absolute()),
@@ -73,7 +77,7 @@ class _Difference(NamedTuple):
     what: str
 
 
-def _compare(published: Published, output: Path) -> int:
+def _compare(published: Published, output: Path, methods: tuple[Method, ...]) -> int:
     """Say whether a variant's pixels agree with the published ones; 1 where they do not."""
     folder = Disk(str(output.absolute())) / published.dataset / published.name
     made = records_of(folder)[0]
@@ -91,7 +95,7 @@ def _compare(published: Published, output: Path) -> int:
         print(f"  {difference.key}: {difference.what}")
     if len(differences) > _SHOWN:
         print(f"  … and {len(differences) - _SHOWN:,} more")
-    for reason in explain(published.recipe):
+    for reason in explain(published.recipe, methods):
         print(f"this machine differs from the one that made the published shards in {reason}")
     return 1
 

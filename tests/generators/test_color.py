@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from generators.pixels import ascend
 from generators.registry import METHODS
 
 COLORS = sorted(token for token, method in METHODS.items() if method.stage == "color")
@@ -57,6 +59,41 @@ def exact(red: int, green: int, blue: int, *, full: bool) -> tuple[int, int, int
     b = luma + Fraction(1772, 1000) * (u - 128) / chroma
     g = (luma - Fraction(299, 1000) * r - Fraction(114, 1000) * b) / Fraction(587, 1000)
     return quantise(r * 255), quantise(g * 255), quantise(b * 255)
+
+
+# The paper's equations 5 (its rows Y, U, V) and 6, as printed in its appendix A.
+EQUATION_5 = np.array(
+    [[0.256788, 0.504129, 0.097906], [-0.148223, -0.290993, 0.439216], [0.439216, -0.367788, -0.071427]]
+)
+EQUATION_6 = np.array([[1.164383, 0, 1.596027], [1.164383, -0.391762, -0.812968], [1.164383, 2.017232, 0]])
+OFFSET = np.array([16, 128, 128])
+
+
+@pytest.fixture(scope="module")
+def colors() -> NDArray[np.uint8]:
+    """Colours from all over the cube: every fifth value of each channel."""
+    steps = np.arange(0, 256, 5, np.uint8)
+    return np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(len(steps), -1, 3)
+
+
+def share(mine: NDArray[Any], theirs: NDArray[Any]) -> float:
+    return float((mine != theirs).mean())
+
+
+def test_what_nv12_ascend_shares_with_the_equations(colors: NDArray[np.uint8]) -> None:
+    printed = np.rint(colors @ EQUATION_5.T) + OFFSET
+    integer = (colors.astype(int) @ np.array(ascend._INTEGER_FORWARD).T + 128 >> 8) + OFFSET
+    assert np.abs(integer - printed).max() == 1
+    assert share(integer, printed) == pytest.approx(0.125, abs=0.002)
+    assert [share(integer[..., k], printed[..., k]) for k in range(3)] == pytest.approx([0.088, 0.157, 0.13], abs=0.003)
+
+
+def test_yuv444_float_is_equations_5_and_6(colors: NDArray[np.uint8]) -> None:
+    yuv = np.rint(colors @ EQUATION_5.T)  # equation 6 takes 16 and 128 away again
+    back = np.clip(np.rint(yuv @ EQUATION_6.T), 0, 255)
+    noised = color("yuv444_float", colors)
+    assert share(noised, back) < 0.0005
+    assert np.abs(noised - back).max() <= 3
 
 
 PIXELS = st.tuples(*[st.integers(0, 255)] * 3)

@@ -59,11 +59,23 @@ def test_a_batch_is_resized_as_one_at_a_time(photographs: dict[str, bytes]) -> N
 
 def test_a_batch_with_a_damaged_file_fails_and_the_next_does_not(photographs: dict[str, bytes]) -> None:
     good, half = photographs["coffee"], photographs["chelsea"][:20_000]
-    for bad in (half, b"no image", b"\xff\xd8\xff"):
+    for bad in (half, b"no image", b"\xff\xd8\xff", b"\xff\xd8\xff\xd9"):
         with pytest.raises(ValueError, match=r"\S") as caught:
             dali_gpu.decode([(good,), (bad,), (good,)], fancy=True, device="cpu")
         assert len(str(caught.value).splitlines()) == 1
         assert len(dali_gpu.decode([(good,), (good,)], fancy=True, device="cpu")) == 2
+
+
+def test_a_jpeg_without_an_end_is_truncated_whatever_thumbnail_it_has(photograph: Image.Image) -> None:
+    """nvJPEG would fill it up."""
+    exif = b"Exif\0\0" + jpeg(photograph.resize((64, 48)))
+    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": "4:4:4"}):
+        data = jpeg(photograph, exif=exif, **options)
+        (image,) = dali_gpu.decode([(data + b"\0 more",)], fancy=True, device="cpu")
+        assert np.array_equal(image, one("dali", data))
+        for length in (3, 40, 400, len(exif) + 26, len(data) // 2, len(data) - 1000, len(data) - 2, len(data) - 1):
+            with pytest.raises(ValueError, match="the JPEG is truncated"):
+                dali_gpu.decode([(data[:length],)], fancy=True, device="cpu")
 
 
 def test_a_gpu_that_fails_on_a_single_pixel_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +147,20 @@ def test_every_kind_of_file_decodes_on_a_gpu(token: str, photograph: Image.Image
     assert np.array_equal(one(token, png.getvalue()), expected)
     gray = one(token, jpeg(photograph.convert("L")))
     assert np.array_equal(gray[..., 0], gray[..., 2])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("token", ["dali_gpu", "dali_gpu_fancy"])
+def test_what_a_large_damaged_jpeg_lacks_is_not_what_lies_in_memory(token: str, photograph: Image.Image) -> None:
+    large = photograph.resize((1803, 1217))
+    data = jpeg(large)
+    damaged = data[: len(data) // 3] + jpeg(large.rotate(180))[-len(data) // 3 :]
+    found = []
+    for other in ("black", "white", "red"):
+        one(token, jpeg(Image.new("RGB", large.size, other)))
+        found.append(one(token, damaged))
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
 
 
 @pytest.mark.gpu

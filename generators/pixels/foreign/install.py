@@ -49,7 +49,7 @@ def _install(folder: Path, release: Release, pythons: Sequence[Python]) -> str:
             try:
                 _make(folder, python)
             except UvError as error:
-                reason = f"there are for Python {python.minor}, which uv cannot install ({error})"
+                reason = f"there are for Python {python.minor}: install it, since uv cannot ({error})"
                 return _build(folder, release, pythons, reason)
             _fill(folder, found)
             if not _hindrance(folder, release):
@@ -103,8 +103,8 @@ def _make(folder: Path, python: Python) -> None:
 
 
 def _fill(folder: Path, pins: Sequence[str], offline: bool = False) -> None:
-    """Install what was found, and nothing else."""
-    words = ["--python", str(folder), "--no-deps", "--only-binary", ":all:", *pins]
+    """Install what was found, and nothing else: copied, since a link's fate is that of the file in uv's cache."""
+    words = ["--python", str(folder), "--link-mode", "copy", "--no-deps", "--only-binary", ":all:", *pins]
     uv("pip", "install", "--quiet", *words, offline=offline)
 
 

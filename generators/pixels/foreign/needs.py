@@ -49,7 +49,7 @@ def parts(version: str) -> Parts:
 # The first releases that were built for NumPy 2, or work with it.
 _OPENCV_NUMPY_2, _DALI_NUMPY_2 = (4, 10), (1, 40)
 
-# setuptools 69 warns of, and later ones refuse, what the setup.py of these years does.
+# Tried with the setup.py of these releases, which are older than it by years; a later one may drop what they use.
 _SETUPTOOLS = "setuptools<69"
 # Pillow's features that are built where Debian's headers are by chance: without them a build is the same everywhere.
 _PILLOW_FEATURES = ("tiff", "freetype", "lcms", "webp", "webpmux", "jpeg2000", "imagequant")

@@ -19,14 +19,14 @@ _SAME = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
     "find-links": "UV_FIND_LINKS",
-    "no-index": "UV_NO_INDEX",
+    "no-index": "UV_OFFLINE",  # uv has no variable for it alone
     "trusted-host": "UV_INSECURE_HOST",
     "proxy": "ALL_PROXY",
     "cert": "SSL_CERT_FILE",
 }
 # Sections of pip's configuration that hold for what it installs, the weakest first.
 _SECTIONS = ("global", "install", ":env:")
-_OWN = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX")
+_OWN = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
 _OWN_LINE = re.compile(r"^\s*(\[\[)?(default-)?(index|index-url|extra-index-url|find-links|no-index)\b", re.MULTILINE)
 
 

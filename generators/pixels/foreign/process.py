@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -59,6 +59,11 @@ class Process:
                     ends.append(str(ended))
                     if len(blamed := [how for how in ends if how]) > 1:
                         raise ValueError(blamed[0]) from None
+                except (ValueError, MemoryError):
+                    raise
+                except BaseException:  # an answer that nobody has read would be taken for the next call's
+                    self._stop()
+                    raise
             raise MemoryError("its process is killed again and again (is memory short?)")
 
     def versions(self) -> dict[str, str]:
@@ -89,9 +94,7 @@ class _Running:
         self._blocks = Blocks()
         self._read = b""
         with tempfile.TemporaryFile() as said:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, bufsize=0
-            )
+            self._process = _open(command, said)
             assert self._process.stdin
             assert self._process.stdout
             self._stdin, self._stdout = self._process.stdin, self._process.stdout
@@ -171,3 +174,10 @@ class _Running:
         if status == -signal.SIGKILL:
             return ""
         return f"ended its process ({signal.Signals(-status).name if status < 0 else f'exit status {status}'})"
+
+
+def _open(command: Sequence[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, bufsize=0)
+    except OSError as error:
+        raise StartError(f"{command[0]}: {error.strerror}") from None

@@ -30,8 +30,13 @@ def installed() -> list[Python]:
 
 
 def downloadable() -> list[Python]:
-    """The Pythons that uv knows where to download, likewise. Whether it may, and can, is another matter."""
-    return _listed("--only-downloads")
+    """The Pythons that uv knows where to download, likewise; whether it may, and can, is another matter.
+
+    The oldest is always among them: uv no longer knows it, but its user can install it.
+    """
+    found = _listed("--only-downloads")
+    oldest = Python(".".join(map(str, _OLDEST)))
+    return found if found and found[-1].minor == oldest.minor else [*found, oldest]
 
 
 def _listed(which: str) -> list[Python]:

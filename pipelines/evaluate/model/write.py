@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+from generators.own import with_own
 from generators.registry import METHODS, MODEL_STAGES, Method
 from generators.variant import Variant, VariantError, expand, is_group
 from manifests.schema import SUMMARY
@@ -21,7 +22,7 @@ from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedMod
 from pipelines.evaluate.model.preprocessing import read_preprocessing, wanted_geometry
 from pipelines.evaluate.model.readers.boxes import refusal
 from pipelines.evaluate.shards import open_shards
-from pipelines.generate.config import base_variant
+from pipelines.generate.config import base_variant, methods_of
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.options import Options
 from pipelines.generate.run import generate, make, output_place
@@ -128,11 +129,12 @@ def _model(options: Options, *, kept: bool) -> AbstractContextManager[Path]:
 def _variants(options: Options) -> tuple[Variant, list[Variant], set[str]]:
     """The reference, the asked variants, and the names of the noise in models that was named and not in a group."""
     geometry, _ = choose_geometry(options.dataset, options.target)
-    base = base_variant(options.reference, geometry)
+    known = with_own(methods_of(options.methods))
+    base = base_variant(options.reference, geometry, known=known)
     alone = [part for word in options.variants for part in word.split(",") if not is_group(part)]
     try:
-        variants, skipped = expand(options.variants, base, model=True)
-        named, _ = expand(alone, base, model=True)
+        variants, skipped = expand(options.variants, base, model=True, known=known)
+        named, _ = expand(alone, base, model=True, known=known)
     except VariantError as error:
         raise UsageError(str(error)) from None
     for token, problem in skipped.items():

@@ -109,6 +109,8 @@ def test_batches_give_what_one_at_a_time_gives(files: dict[str, bytes | Missing]
     for one in given(files):
         key = one.sample.key
         assert together[key] == renderer(variants, base, geometry).render(one.sample, one.data), key
+        if key == "half":
+            continue  # on the CPU DALI finds that itself, and says it otherwise
         alone = renderer(twins, base, geometry).render(one.sample, one.data)
         assert without_token(together[key]) == without_token(alone), key
     failed = {key for key, results in together.items() if results[0].image is None}

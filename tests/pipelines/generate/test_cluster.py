@@ -58,12 +58,15 @@ def test_a_lost_machine_and_a_new_one_change_no_byte(
 
 
 def test_a_disk_that_one_node_does_not_share_is_refused(nodes: Cluster, tmp_path: Path) -> None:
-    """One node has another disk at the place of the output, and of the source."""
-    output, source = tmp_path / "output", tmp_path / "source"
+    """One node has another disk at the place of the output, of the source, and of a program."""
+    output, source, programs = tmp_path / "output", tmp_path / "source", tmp_path / "programs"
     output.mkdir()
+    programs.mkdir()
+    shutil.copy("/bin/cat", programs)
     (source / "n01440764").mkdir(parents=True)
     shutil.copy(ROOT / "tests" / "faults" / "faulty.py", source / "n01440764" / "a.JPEG")
-    script = f'mount -t tmpfs none {output} && mount -t tmpfs none {source} && exec "$@"'
+    mounts = " && ".join(f"mount -t tmpfs none {place}" for place in (output, source, programs))
+    script = f'{mounts} && exec "$@"'
     elsewhere = nodes.add("--num-cpus=1", prefix=("unshare", "--mount", "sh", "-c", script, "sh"))
     try:
         refused = nodes.run("--variant", "pil", "--output", output)
@@ -76,6 +79,10 @@ def test_a_disk_that_one_node_does_not_share_is_refused(nodes: Cluster, tmp_path
         refused = nodes.run(*words)
         assert refused.returncode == 2
         assert "the source cannot be read there" in refused.stderr.splitlines()[-1]
+        words = ["--method", f"mine=color:{programs}/cat", "--variant", "mine", "--output", tmp_path / "shared"]
+        refused = nodes.run(*words)
+        assert refused.returncode == 2
+        assert f"mine cannot be run ({programs}/cat: No such file" in refused.stderr.splitlines()[-1]
         assert "Traceback" not in refused.stderr
         assert not list(tmp_path.rglob("*.tar"))
     finally:

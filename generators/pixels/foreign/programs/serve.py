@@ -3,6 +3,7 @@
     python serve.py LIBRARY PARENT MOST_PIXELS
 
 `LIBRARY` is a program beside this one: functions that take and give images as `(height, width, buffer)`, RGB, 8 bits.
+Those whose library can be told to refuse images of more than `MOST_PIXELS` read it from the command line themselves.
 Requests are lines of JSON on standard input, answers on standard output. Images travel in memory that the parent has
 made, `/proc/PARENT/fd/N`: a request says where its argument lies and where the result belongs; where that does not fit,
 it is made larger. Nothing but an image can go wrong here: what a library raises is the answer.
@@ -68,21 +69,20 @@ def answer(library: Any, request: dict[str, Any], memory: Memory) -> dict[str, A
     return {"shape": [height, width]}
 
 
-def load(name: str, most_pixels: int) -> Any:
+def load(name: str) -> Any:
     """The program of a library, by its path: its name may be that of the library itself."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
     spec = importlib.util.spec_from_file_location("sysnoise_" + name, path)
     assert spec
     assert spec.loader
     library: Any = importlib.util.module_from_spec(spec)
-    library.MOST_PIXELS = most_pixels
     spec.loader.exec_module(library)
     return library
 
 
 def main() -> None:
     """Answer requests until there are no more."""
-    name, parent, most_pixels = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    name, parent = sys.argv[1], int(sys.argv[2])
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a hung call must not outlive the parent
     if os.getppid() != parent:
         return
@@ -90,12 +90,15 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
     try:
-        library = load(name, most_pixels)
+        library = load(name)
         hello: dict[str, Any] = {"versions": library.versions()}
     except Exception as error:
         hello = {"error": f"{type(error).__name__}: {error}"}
     memory = Memory(parent)
     print(json.dumps(hello), file=answers, flush=True)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):  # nobody reads on: millions of images may have a warning each
+        os.dup2(nowhere, output)
     for line in sys.stdin:
         print(json.dumps(answer(library, json.loads(line), memory)), file=answers, flush=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -57,6 +58,8 @@ class OnnxSession:
         self._name = path.name
         try:
             with silence():
+                if device == "cuda":
+                    _load_cuda(runtime)
                 _share_memory(runtime)
                 options.add_session_config_entry("session.use_env_allocators", "1")
                 self._session = runtime.InferenceSession(str(path), options, providers=_PROVIDERS[device])
@@ -66,7 +69,10 @@ class OnnxSession:
                 f"{path} is no ONNX model that ONNX Runtime {runtime.__version__} can load ({reason})"
             ) from None
         if device == "cuda" and _CUDA not in self._session.get_providers():  # it falls back in silence
-            raise UsageError("--device cuda: ONNX Runtime finds no GPU that it can use here; leave it out")
+            raise UsageError(
+                "--device cuda: ONNX Runtime finds no GPU that it can use here, or no CUDA and cuDNN (which "
+                "pip install 'onnxruntime-gpu[cuda,cudnn]' brings); leave it out"
+            )
         self._turns = threading.Semaphore(_ON_GPU) if device == "cuda" else contextlib.nullcontext()
         self._running = runtime.RunOptions()
         self.input = _input(path.name, self._session.get_inputs(), layout)
@@ -103,7 +109,8 @@ def versions(device: str) -> dict[str, str]:
     runtime = _onnxruntime()
     if device == "cuda" and _CUDA not in runtime.get_available_providers():
         raise UsageError(
-            "--device cuda needs ONNX Runtime's GPU build: pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+            "--device cuda needs ONNX Runtime's GPU build: pip uninstall onnxruntime, then pip install "
+            "'onnxruntime-gpu[cuda,cudnn]'"
         )
     return {"onnxruntime": str(runtime.__version__)}
 
@@ -119,6 +126,13 @@ def _onnxruntime() -> Any:
     except ImportError:
         raise UsageError("--model needs ONNX Runtime: pip install onnxruntime") from None
     return onnxruntime
+
+
+@functools.cache
+def _load_cuda(runtime: Any) -> None:
+    """Load CUDA and cuDNN out of NVIDIA's packages, where the system would not look for them; else they are its own."""
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+        runtime.preload_dlls()
 
 
 @functools.cache

@@ -520,6 +520,7 @@ class Cuda:
     def __init__(self, finds_gpu: bool) -> None:
         self.given: list[Any] = []
         self.finds_gpu = finds_gpu
+        self.looked = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(onnxruntime, name)
@@ -527,7 +528,12 @@ class Cuda:
     def get_available_providers(self) -> list[str]:
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
+    def preload_dlls(self) -> None:
+        self.looked = True
+        print("Failed to load libcublasLt.so.13")
+
     def InferenceSession(self, path: str, options: object, providers: list[Any]) -> Any:  # noqa: N802 - ONNX Runtime's name
+        assert self.looked or providers == ["CPUExecutionProvider"], "CUDA in NVIDIA's packages is not found"
         self.given = providers
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         if self.finds_gpu:
@@ -536,7 +542,7 @@ class Cuda:
 
 
 def test_a_gpu_is_used_as_the_same_figures_need_it(
-    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cells = plain_cells(shards, colour_model(tmp_path / "m.onnx", WEIGHTS))
 
@@ -544,7 +550,7 @@ def test_a_gpu_is_used_as_the_same_figures_need_it(
         predict(shards, cells, RGB, tmp_path / folder, device="cuda")
 
     with pytest.raises(
-        UsageError, match=r"--device cuda needs ONNX Runtime's GPU build: .*pip install onnxruntime-gpu"
+        UsageError, match=r"--device cuda needs ONNX Runtime's GPU build: .*pip install 'onnxruntime-gpu\[cuda,cudnn\]'"
     ):
         on_gpu("none")
     monkeypatch.setitem(sys.modules, "onnxruntime", Cuda(finds_gpu=False))
@@ -555,6 +561,7 @@ def test_a_gpu_is_used_as_the_same_figures_need_it(
     on_gpu("gpu")
     (name, options), other = cuda.given
     assert (name, options["use_tf32"], other) == ("CUDAExecutionProvider", "0", "CPUExecutionProvider")
+    assert "libcublasLt" not in capsys.readouterr().out
     assert json.loads((tmp_path / "gpu" / "predictions.json").read_text())["device"] == "cuda"
     with pytest.raises(UsageError, match="holds predictions of another device"):
         predict(shards, cells, RGB, tmp_path / "gpu")

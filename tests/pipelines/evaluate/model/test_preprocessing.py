@@ -227,7 +227,7 @@ def shards_of(geometry: str, size: int | list[int]) -> Shards:
         **{"image_format": "png", "samples_per_shard": 1000, "source": {"kind": "tree"}},
     }
     root = Disk("out/imagenet")
-    variant = ScoredVariant("pil_bilinear", root / "pil_bilinear", {"config": config})
+    variant = ScoredVariant("pil_bilinear", root / "pil_bilinear", {"config": config, "provenance": {"libraries": {}}})
     return Shards(root, variant, {variant.name: variant}, ())
 
 

@@ -1,0 +1,92 @@
+"""What a library in a process of its own costs beside the same release in this one.
+
+    python -m benchmarks.foreign [--source TREE] [--images N]
+
+Takes the installed release of each library, once as it is and once as another version would be called, on N images
+(default: 60) of 500×375, in turns. Prints, in milliseconds of a call, the medians of both and of their difference by
+image, for the method of each stage. The releases are installed in environments of their own first.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from PIL import Image
+
+from benchmarks import running
+from benchmarks.running import Figure
+from generators.registry import AT, METHODS, Method, find
+from pipelines.text import table
+
+_SIZE = (500, 375)
+_TO = (341, 256)
+_TOKENS = (
+    *("pil", "opencv", "ffmpeg", "dali"),
+    *("pil_bilinear", "opencv_bilinear", "ffmpeg_bilinear", "dali_linear"),
+    *("nv12_opencv", "nv12_ffmpeg"),
+)
+# Calls of each method on each image: the least of them is the image's, as a machine is never quite idle.
+_ROUNDS = 5
+AIM = 0.3
+
+
+def measure(images: Sequence[bytes], most: int = 60) -> list[Figure]:
+    """Print a table; the aim, and the largest median of a difference, in milliseconds."""
+    files = [_resized(data) for data in images[:most]]
+    pixels = [METHODS["pil"].load()(data) for data in files]
+    rows: list[Sequence[str]] = [("method", "in this process", "in its own", "difference")]
+    worst = 0.0
+    for token in _TOKENS:
+        here = METHODS[token]
+        there = find(f"{token}{AT}{importlib.metadata.version(here.library.distribution)}")
+        assert there
+        there.library.prepare()
+        times = [_times(here, there, (file, image)) for file, image in zip(files, pixels, strict=True)]
+        one, other = (statistics.median(each) for each in zip(*times, strict=True))
+        extra = statistics.median(theirs - ours for ours, theirs in times)
+        worst = max(worst, extra)
+        rows.append((token, *(f"{value * 1000:.2f}" for value in (one, other, extra))))
+    print(table(rows, frozenset({1, 2, 3})))
+    return [Figure("a call in another process, ms beside the library's own time", worst * 1000, AIM, at_most=True)]
+
+
+def _resized(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(data)).convert("RGB").resize(_SIZE).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def _times(here: Method, there: Method, image: tuple[bytes, Any]) -> tuple[float, float]:
+    """The least seconds of a call in this process and in another, in turns."""
+    calls = [_call(method, *image) for method in (here, there)]
+    found: list[list[float]] = [[], []]
+    for _ in range(_ROUNDS):
+        for call, times in zip(calls, found, strict=True):
+            began = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - began)
+    return min(found[0]), min(found[1])
+
+
+def _call(method: Method, data: bytes, pixels: Any) -> Callable[[], Any]:
+    function = method.load()
+    if method.stage == "decode":
+        return lambda: function(data)
+    return lambda: function(pixels, *(_TO if method.stage == "resize" else ()))
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = running.parser(__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=60, help="how many; default: %(default)s")
+    given = parser.parse_args()
+    measure(running.photographs(given.source), given.images)
+
+
+if __name__ == "__main__":
+    main()

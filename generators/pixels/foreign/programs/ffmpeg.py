@@ -1,0 +1,114 @@
+"""FFmpeg, through any release of PyAV from 8: what `generators/pixels/ffmpeg.py` asks of the installed one.
+
+Says all that a release may have another default for: the filter, by its number in libswscale (some releases have no
+name for all of them), the format and the number of threads.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any, Tuple, cast
+
+import av
+import av.logging
+import numpy as np
+
+Given = Tuple[int, int, memoryview]
+Made = Tuple[int, int, Any]
+
+try:
+    av.logging.set_level(None)
+except TypeError:  # releases before 11 always have a level
+    av.logging.set_level(av.logging.PANIC)
+
+# SWS_* in libswscale/swscale.h.
+_FILTERS = {"BILINEAR": 0x2, "BICUBIC": 0x4, "AREA": 0x20, "LANCZOS": 0x200, "SPLINE": 0x400}
+# Releases before 17 know no threads here, and use one.
+_ONE_THREAD = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
+# Playlists and session descriptions would have FFmpeg open files and addresses that they name.
+_INSIDE = {"protocol_whitelist": "none"}
+
+
+def decode(data: memoryview) -> Made:
+    """The first frame as rgb24; EXIF orientation is not applied."""
+    try:
+        frame = _frame(data)
+        return _given(_reformat(frame, "rgb24", "BICUBIC", **_range(frame)))
+    except av.error.FFmpegError as error:
+        raise ValueError(_reason(error)) from None
+
+
+def resize(image: Given, width: int, height: int, flags: str) -> Made:
+    """swscale from rgb24 to rgb24 with one of its filters."""
+    return _given(_reformat(_picture(image), "rgb24", flags, width=width, height=height))
+
+
+def nv12(image: Given) -> Made:
+    """rgb24 to nv12 and back by swscale with its defaults."""
+    return _given(_reformat(_reformat(_picture(image), "nv12"), "rgb24"))
+
+
+def versions() -> dict[str, str]:
+    """PyAV and the FFmpeg libraries inside it."""
+    libraries = {
+        f"FFmpeg/{name}": ".".join(map(str, av.library_versions[name]))
+        for name in ("libavcodec", "libavformat", "libavutil", "libswscale")
+    }
+    return {"PyAV": av.__version__, **libraries}
+
+
+def _frame(data: memoryview) -> Any:
+    demuxer = "jpeg_pipe" if bytes(data[:2]) == b"\xff\xd8" else None
+    with av.open(io.BytesIO(data), "r", format=demuxer, container_options=_INSIDE) as container:
+        if not container.streams.video:
+            raise ValueError("no image stream")
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"max_pixels": sys.argv[3]}  # MOST_PIXELS of serve.py
+        failure = None
+        for packet in container.demux(stream):
+            try:
+                for frame in packet.decode():
+                    if isinstance(frame, av.VideoFrame):
+                        return frame
+            except av.error.FFmpegError as error:  # the ffmpeg program goes on to the next packet
+                failure = error
+    raise ValueError(f"no frame could be decoded ({_reason(failure)})" if failure else "no frame could be decoded")
+
+
+def _reason(error: Exception) -> str:
+    """Without what some releases add, the last that FFmpeg has logged: it may be of another image."""
+    return str(error).partition("; last error log: ")[0]
+
+
+def _reformat(frame: Any, name: str, filter: str = "BICUBIC", **options: int) -> Any:
+    return frame.reformat(format=name, interpolation=_FILTERS[filter], **options, **_ONE_THREAD)
+
+
+def _range(frame: Any) -> dict[str, int]:
+    """The range of a frame's values, which releases before 17 forget where its format does not say it too (YCCK).
+
+    Those before 12.1 do not tell it: they take 12-bit and YCCK JPEGs for limited range.
+    """
+    told = hasattr(frame, "color_range") and frame.format.name.startswith("yuv")
+    return {"src_color_range": frame.color_range} if told else {}
+
+
+def _picture(image: Given) -> Any:
+    """Pixels as a frame, by the decoder that the ffmpeg program reads them with.
+
+    Before libswscale 9, what follows a row of odd width is read with it: here the next row, in a frame of PyAV's own
+    whatever memory held.
+    """
+    height, width, pixels = image
+    codec: Any = av.CodecContext.create("rawvideo", "r")
+    codec.width, codec.height, codec.pix_fmt, codec.thread_count = width, height, "rgb24", 1
+    (frame,) = codec.decode(av.Packet(cast(Any, pixels)))
+    return frame
+
+
+def _given(frame: Any) -> Made:
+    (plane,) = frame.planes  # whose rows may be followed by bytes that are not the image's
+    rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
+    return frame.height, frame.width, np.ascontiguousarray(rows[:, : frame.width * 3])

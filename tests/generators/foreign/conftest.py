@@ -1,0 +1,27 @@
+"""A cache of a test's own, with one Python and no index."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from generators.pixels.foreign import install
+from generators.pixels.foreign.environment import environment
+from generators.pixels.foreign.pythons import Python
+
+HERE = Python(".".join(map(str, sys.version_info[:3])), sys.executable)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache, empty."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("SYSNOISE_CACHE", str(folder))
+    (tmp_path / "index").mkdir()
+    monkeypatch.setenv("UV_DEFAULT_INDEX", (tmp_path / "index").as_uri())
+    monkeypatch.setattr(install, "installed", lambda: [HERE])
+    monkeypatch.setattr(install, "downloadable", list)
+    environment.cache_clear()
+    return folder
