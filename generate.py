@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from pipelines.command import Parser, exit_status, options_of, stop
 from pipelines.generate.options import Options
-from pipelines.options import is_named
+from pipelines.options import beside_paper, is_named
 
 _EXAMPLES = """\
 python generate.py --variant paper --dataset imagenet --source /data/val --labels val.txt
-python generate.py --variant resize --dataset coco --source val2017.zip --annotations instances.json
+python generate.py --paper --dataset coco --source val2017.zip --annotations instances.json
 Exit status: 0 all good; 1 some images failed (see the manifest); 2 bad usage or input; 3 the run failed (the same \
 command continues)."""
 
@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, stop)
     parser = _parser()
     options = options_of(parser.parse_args(arguments), Options)
-    if not (options.variants or options.list_variants):
+    if problem := beside_paper(parser.given(arguments)):
+        parser.error(problem)
+    if not (options.variants or options.paper or options.list_variants):
         parser.error("what to make? Give --variant, as in --variant pil_lanczos; see --list-variants")
     if not options.model and (name := next((n for n, value in vars(options.noise).items() if value is not None), None)):
         parser.error(f"--{name} is of use with --model only")
@@ -51,13 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
                 print(list_for(options))
             return 0
+        asked = options
+        if options.paper:
+            from pipelines.generate.paper import paper
+
+            asked = paper(options)
         if options.model:
             from pipelines.evaluate.model.write import generate_models
 
-            return generate_models(options)
+            return generate_models(asked)
         from pipelines.generate.run import generate
 
-        return generate(options)
+        return generate(asked)
 
     return exit_status(parser.prog, work)
 

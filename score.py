@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pipelines.command import Parser, exit_status, options_of, stop
 from pipelines.evaluate.options import LayersOptions, MatchOptions, Options
-from pipelines.options import is_named
+from pipelines.options import beside_paper, is_named
 
 _EXAMPLES = """\
 python score.py --model resnet18.onnx --dataset imagenet --source val --labels val.txt --shards out/imagenet \
@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _score(words: Sequence[str]) -> int:
     parser = _parser()
     options = options_of(parser.parse_args(words), Options)
+    if problem := beside_paper(parser.given(words)):
+        parser.error(problem)
     device = options.device if options.device != "cpu" else None
     for_a_model = {
         **options.preprocessing,
@@ -100,9 +102,10 @@ def _score(words: Sequence[str]) -> int:
         parser.error("--iou-type is of use with --predictions only: of a model, boxes are scored")
 
     def work() -> int:
-        from pipelines.evaluate.run import score  # not needed to say what is wrong with the arguments
+        from pipelines.evaluate.paper import paper  # not needed to say what is wrong with the arguments
+        from pipelines.evaluate.run import score
 
-        return score(options)
+        return score(paper(options) if options.paper else options)
 
     return exit_status(parser.prog, work)
 

@@ -74,6 +74,16 @@ class Library:
         found: dict[str, str] = importlib.import_module(self.module).versions()
         return found
 
+    def newest(self) -> Sequence[str]:
+        """The newest release of each major version that can be had here, the oldest first. Raises UnavailableError."""
+        found: Sequence[str] = _foreign().newest_of_each_major(self.distribution)
+        return found
+
+    def nearest(self, version: str) -> str:
+        """This version, or else the first later one that can be had here. Raises UnavailableError."""
+        found: str = _foreign().nearest(self.distribution, version)
+        return found
+
     def gpu_problem(self) -> str | None:
         """Why this machine has no GPU for the library, in a few words; None if it has. For those that need one."""
         found: str | None = importlib.import_module(self.module).gpu_problem()

@@ -1,23 +1,39 @@
 """What a variant is: the token grammar, and canonical names.
 
-Owns the parsing of what a user writes after `--variant`, and the one canonical name that each variant has. Refuses
-unknown tokens (naming the nearest), two methods for one stage, methods for a stage that the geometry leaves out, and
-noise in a model where there is no model.
+Owns the parsing of what a user writes after `--variant`, and the one canonical name that each variant has. A group may
+name versions (`resize:pil-6.2.1`), and a variant may have `*` for one, which stands for several. Refuses unknown tokens
+(naming the nearest), two methods for one stage, methods for a stage that the geometry leaves out, and noise in a model
+where there is no model.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from generators.registry import AT, METHODS, MODEL_STAGES, PIXEL_STAGES, STAGES, Method, Stage, find, has_versions
+from generators.registry import (
+    AT,
+    METHODS,
+    MODEL_STAGES,
+    PIXEL_STAGES,
+    STAGES,
+    Method,
+    Stage,
+    UnavailableError,
+    find,
+    has_versions,
+)
 
 PAPER, MODEL, ALL = "paper", "model", "all"
 GROUPS: tuple[str, ...] = (*STAGES, PAPER, MODEL, ALL)
 REFERENCE = "reference"
 DEFAULT_REFERENCE = "pil+pil_bilinear"
 NONE = "none"
+# In place of a version: several of them.
+ANY = "*"
+# Between a group and the versions of its libraries.
+WITH = ":"
 
 
 class VariantError(ValueError):
@@ -72,7 +88,7 @@ def _split(text: str, known: Mapping[str, Method]) -> dict[Stage, Method]:
     for token in text.split("+"):
         method = find(token, known)
         if method is None:
-            raise VariantError(f"unknown method {token!r} in variant {text!r}: {_hint(token, known)}")
+            raise _unknown(token, text, known)
         if method.stage in chosen:
             first = chosen[method.stage].token
             raise VariantError(
@@ -80,6 +96,10 @@ def _split(text: str, known: Mapping[str, Method]) -> dict[Stage, Method]:
             )
         chosen[method.stage] = method
     return chosen
+
+
+def _unknown(token: str, text: str, known: Mapping[str, Method]) -> VariantError:
+    return VariantError(f"unknown method {token!r} in variant {text!r}: {_hint(token, known)}")
 
 
 def _hint(token: str, known: Mapping[str, Method]) -> str:
@@ -90,6 +110,8 @@ def _hint(token: str, known: Mapping[str, Method]) -> str:
     if at and name in known:
         if not has_versions(known[name]):
             return f"there is one version of {name} alone"
+        if version == ANY:
+            return f"{AT}{ANY} stands for several versions, which --variant alone takes: name one of them"
         return f"{version!r} is no version: write one of {known[name].library.distribution}, as in {name}{AT}12.3.0"
     near = difflib.get_close_matches(token, [*known, *GROUPS, REFERENCE], n=3, cutoff=0.5)
     return f"did you mean {', '.join(near)}?" if near else "see --list-variants"
@@ -139,10 +161,16 @@ def name_of(stages: Mapping[str, str], base: Mapping[str, str]) -> str:
     return "+".join(token for stage in STAGES if (token := stages.get(stage, NONE)) != base.get(stage, NONE))
 
 
-def _group(name: str, base: Variant, model: bool, known: Mapping[str, Method]) -> list[str]:
+def is_group(word: str) -> bool:
+    """Whether a word of `--variant` is a group: what cannot run of it is left out, and not refused."""
+    return word.strip().partition(WITH)[0] in GROUPS
+
+
+def _group(text: str, base: Variant, model: bool, known: Mapping[str, Method]) -> list[str]:
+    name, *versions = text.split(WITH)
     if name == MODEL:
-        return [token for token, method in known.items() if method.stage in MODEL_STAGES]
-    if name in STAGES:
+        tokens = [method.token for method in known.values() if method.stage in MODEL_STAGES]
+    elif name in STAGES:
         tokens = [method.token for method in known.values() if method.stage == name]
     else:
         stages = STAGES if model else PIXEL_STAGES
@@ -150,7 +178,48 @@ def _group(name: str, base: Variant, model: bool, known: Mapping[str, Method]) -
         tokens = [REFERENCE, *(method.token for method in methods if name == ALL or method.paper)]
     if base.resize is None and name != "resize":
         tokens = [token for token in tokens if token == REFERENCE or known[token].stage != "resize"]
-    return tokens
+    return _at(versions, tokens, text, known)
+
+
+def _at(versions: Sequence[str], tokens: Sequence[str], text: str, known: Mapping[str, Method]) -> list[str]:
+    """A group's tokens, with the version of each library of which one is named: `pil-6.2.1` is Pillow's."""
+    named: dict[str, str] = {}
+    for token in versions:
+        name, _, version = token.partition(AT)
+        if find(token, known) is None:
+            raise _unknown(token, text, known)
+        if not version:
+            raise VariantError(f"{text!r} names no version of {known[name].library.name}: write {name}{AT}VERSION")
+        if named.setdefault(known[name].library.name, version) != version:
+            raise VariantError(f"{text!r} names two versions of {known[name].library.name}: keep one of them")
+    libraries = {token: known[token].library.name for token in tokens if token != REFERENCE}
+    if unused := named.keys() - libraries.values():
+        raise VariantError(f"{text!r} has no method of {min(unused)}: leave that out")
+    return [f"{token}{AT}{named[library]}" if (library := libraries.get(token)) in named else token for token in tokens]
+
+
+def newest(method: Method) -> Sequence[str]:
+    """The newest release of each major version of a method's library that can be had here."""
+    try:
+        return method.library.newest()
+    except UnavailableError as error:
+        raise VariantError(str(error)) from None
+
+
+def _each(text: str, known: Mapping[str, Method], versions: Callable[[Method], Sequence[str]]) -> list[str]:
+    """The variants that a word stands for which is no group: one for each version, where it has `*`."""
+    tokens = text.split("+")
+    several = [token for token in tokens if token.endswith(f"{AT}{ANY}")]
+    if not several:
+        return [text]
+    if len(several) > 1:
+        raise VariantError(f"variant {text!r} has {ANY} twice: name the version of {several[0]} or of {several[1]}")
+    name = several[0].removesuffix(ANY)
+    method = known.get(name.removesuffix(AT))
+    if method is None or not has_versions(method):
+        raise _unknown(several[0], text, known)
+    at = tokens.index(several[0])
+    return ["+".join([*tokens[:at], name + version, *tokens[at + 1 :]]) for version in versions(method)]
 
 
 def expand(
@@ -160,24 +229,26 @@ def expand(
     *,
     model: bool = False,
     known: Mapping[str, Method] = METHODS,
+    versions: Callable[[Method], Sequence[str]] = newest,
     runs: bool = True,
 ) -> tuple[list[Variant], dict[str, str]]:
     """The variants that the words of `--variant` stand for, and the methods that were left out of groups.
 
     Words may be variants, groups or comma lists of them. A method that cannot run here is left out of a group (and
     returned with the reason) but refused when it is named. `gpu` is as in `Method.problem`; `model` says whether there
-    is a model: without one, noise in it is refused, and `paper` and `all` are of the pixels alone. With `runs=False`
-    nothing is to be made, and what cannot run here is as good as any.
+    is a model: without one, noise in it is refused, and `paper` and `all` are of the pixels alone. `versions` says what
+    `*` stands for in place of a method's version. With `runs=False` nothing is to be made, and what cannot run here is
+    as good as any.
     """
     found: dict[str, Variant] = {}
     skipped: dict[str, str] = {}
     for text in (part.strip() for word in words for part in word.split(",")):
-        for member in _group(text, base, model, known) if text in GROUPS else [text]:
+        for member in _group(text, base, model, known) if is_group(text) else _each(text, known, versions):
             variant = parse(member, base, known)
             if variant.noise and not model:
                 raise VariantError(f"{text} is noise in a model or behind it, not of the pixels: give --model FILE")
             problems = [(m.token, problem) for m in variant.methods if runs and (problem := m.problem(gpu))]
-            if problems and text in GROUPS:
+            if problems and is_group(text):
                 skipped.update(problems)
             elif problems:
                 raise VariantError(f"{problems[0][0]} cannot run here: {problems[0][1]}")

@@ -73,6 +73,11 @@ class Parser(argparse.ArgumentParser):
             shown = self.add_argument("-h", "--help", action="help", help="show this, and stop")
             self._headings[self._heading].append(shown)
 
+    def given(self, words: Sequence[str] | None = None) -> set[str]:
+        """The fields that a command line gives, also where it gives what they are by default."""
+        nothing = argparse.Namespace(**{action.dest: None for action in self._actions})
+        return {name for name, value in vars(self.parse_args(words, nothing)).items() if value is not None}
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from generators.geometry import CROPPED, GEOMETRIES, Size
 from pipelines.command import option, positive
 from pipelines.generate.datasets import DATASETS, parse_size
 
+# The fields that `--paper` gives.
+_OF_PAPER = ("variants", "reference", "geometry")
 # How many images int8 takes its ranges from.
 CALIBRATION = 512
 
@@ -112,6 +115,19 @@ class Noise:
 def dataset_option(does: str, default: str | None = None) -> Any:
     """The field of a dataset's name."""
     return option(does, default=default, choices=tuple(DATASETS), under="images")
+
+
+def paper_option() -> Any:
+    """The field of the paper's protocol, in place of what says another."""
+    return option("the paper's protocol: its variants, reference, geometry and versions", default=False)
+
+
+def beside_paper(given: Collection[str]) -> str | None:
+    """What is wrong with the fields that are given, where `--paper` is one of them; None if nothing is."""
+    flag = next((f"--{name.removesuffix('s')}" for name in _OF_PAPER if name in given), None)
+    if flag is None or "paper" not in given:
+        return None
+    return f"--paper stands in place of --variant, --reference and --geometry: leave {flag} out"
 
 
 def method_option(does: str) -> Any:

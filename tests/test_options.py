@@ -44,12 +44,14 @@ generate.py
     --overwrite switch
     --address
     --list-variants switch
+    --paper switch
     --dry-run switch
 score.py
     --shards PATH required
     --predictions DIR
     --model FILE
     --variant NAME repeatable
+    --paper switch
     --output DIR = report
     --name TEXT
     --annotations FILE
@@ -231,6 +233,24 @@ def test_labels_are_the_source_s_where_there_is_one() -> None:
     assert preprocessing("--labels", "l") == {"labels": "l"}
     assert preprocessing("--labels", "l", "--source", "s") == {}
     assert preprocessing("--labels", "l", "--source", "s", "--class-labels", "c") == {"class_labels": "c"}
+
+
+def test_what_is_given_is_known_from_what_is_so_by_default() -> None:
+    parser = LINES["generate.py"][0]
+    assert parser.given([]) == set()
+    words = [
+        "--output",
+        "out",
+        "--variant",
+        "a",
+        "--ref=pil+pil_bilinear",
+        "--geom",
+        "crop",
+        "--limit",
+        "1",
+        "--overwrite",
+    ]
+    assert parser.given(words) == {"output", "variants", "reference", "geometry", "limit", "overwrite"}
 
 
 HEAVY = ("ray", "onnxruntime", "pyarrow", "cv2", "scipy", "PIL", "av", "matplotlib", "huggingface_hub", "fpng", "tqdm")

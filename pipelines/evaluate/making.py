@@ -40,7 +40,7 @@ class Maker:
 
     def __init__(self, options: Options, preprocessing: Preprocessing) -> None:
         self._options = options
-        self.dataset, self.root = _place(options)
+        self.dataset, self.root = dataset_at(options)
         self._preprocessing = preprocessing
         self.methods = methods_of(options.methods)
         there = {summary["name"]: summary["config"] for summary in read_summaries(self.root)}
@@ -138,7 +138,7 @@ class Maker:
         )
 
 
-def _place(options: Options) -> tuple[str, Place]:
+def dataset_at(options: Options) -> tuple[str, Place]:
     """The dataset and its folder: the one that `--shards` names, or one inside it."""
     place = place_of(options.shards, "--shards")
     folders = {folder.parent for folder in variant_folders(place)}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pipelines.command import group, option, positive, whole
 from pipelines.errors import UsageError
-from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option, method_option
+from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option, method_option, paper_option
 
 Triple = tuple[float, float, float]
 _NUMBERS = 3
@@ -65,6 +65,7 @@ class Options:
     variants: tuple[str, ...] = option(
         "only these variants; default: all", default=(), flag="--variant", metavar="NAME"
     )
+    paper: bool = paper_option()
     dry_run: bool = option("say what would be made and run, and stop", default=False)
 
     dataset: str | None = dataset_option("where shards are to be made: of what")

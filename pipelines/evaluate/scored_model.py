@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from generators.boxes import NONE
 from generators.registry import Method
-from generators.variant import GROUPS, Variant, VariantError, expand, parse
+from generators.variant import Variant, VariantError, expand, is_group, newest, parse
 from pipelines.cluster import Ray
 from pipelines.errors import UsageError
+from pipelines.evaluate.asked import versions_in
 from pipelines.evaluate.making import Maker
 from pipelines.evaluate.model.calibration import calibration, too_few
 from pipelines.evaluate.model.cells import Cell
 from pipelines.evaluate.model.inputs import fitting
 from pipelines.evaluate.model.noised import BOXES_REASON, DoesNotApplyError, Images, NoisedModels, nodes_changed
 from pipelines.evaluate.model.predict import predict
-from pipelines.evaluate.model.preprocessing import check_geometry, other_reference, read_preprocessing
+from pipelines.evaluate.model.preprocessing import check_geometry, other_reference, overruled, read_preprocessing
 from pipelines.evaluate.model.readers import kind_for
 from pipelines.evaluate.model.readers.boxes import refusal
 from pipelines.evaluate.model.runtimes import open_session
@@ -45,7 +47,7 @@ class ScoredModel:
         assert options.model is not None
         self._options = options
         self.path = Path(options.model)
-        self.preprocessing = read_preprocessing(self.path, options.preprocessing)
+        self.preprocessing = overruled(read_preprocessing(self.path, options.preprocessing), options.target)
         made = options.inputs.source is not None or options.dataset == "sample"  # which is built in
         self._maker = Maker(options, self.preprocessing) if made else None
         self.root = self._maker.root if self._maker else place_of(options.shards, "--shards")
@@ -123,11 +125,13 @@ class ScoredModel:
                     "what to score? Give --variant, as in --variant paper; see generate.py --list-variants"
                 )
             return list(self._known(self._shards.variants))
-        alone = [part for word in words for part in word.split(",") if part.strip() not in GROUPS]
+        alone = [part for word in words for part in word.split(",") if not is_group(part)]
         try:
             # What a GPU, or a program of somebody's own, has made is scored without it; `_problem` asks of the rest.
-            found, _ = expand(words, self.base, model=True, known=self._methods, runs=False)
-            named = {v.name for v in expand(alone, self.base, model=True, known=self._methods, runs=False)[0]}
+            versions = versions_in(self.everything) if self._maker is None else newest
+            expanded = partial(expand, model=True, known=self._methods, versions=versions, runs=False)
+            found, _ = expanded(words, self.base)
+            named = {variant.name for variant in expanded(alone, self.base)[0]}
         except VariantError as error:
             raise UsageError(f"--variant: {error}") from None
         asked = []

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 from generators.variant import DEFAULT_REFERENCE
 from pipelines.command import group, option, positive
-from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option, limit_option, method_option
+from pipelines.options import (
+    Cluster,
+    Inputs,
+    Noise,
+    Target,
+    dataset_option,
+    limit_option,
+    method_option,
+    paper_option,
+)
 
 
 @dataclass(frozen=True)
@@ -14,13 +23,14 @@ class Options:
     """What a run is asked for; None is the default that the dataset or the machine has."""
 
     variants: tuple[str, ...] = option(
-        "what to make; repeatable, comma lists and groups",
+        "what to make; repeatable, comma lists and groups; 'pil_box-*': several versions",
         default=(),
         flag="--variant",
         metavar="VARIANT",
         under="variants",
     )
     reference: str = option("default: %(default)s", default=DEFAULT_REFERENCE, metavar="VARIANT")
+    paper: bool = paper_option()
     methods: tuple[str, ...] = method_option("a program of your own as a method; repeatable")
     list_variants: bool = option("show every method, and whether it can run here", default=False)
     dataset: str = dataset_option("default: %(default)s, which is built in", "sample")

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from generators.geometry import frame
-from generators.registry import STAGES, Library, Method
-from generators.variant import Variant
+from generators.pixels.foreign import at_hand
+from generators.registry import AT, LIBRARIES, METHODS, STAGES, Library, Method
+from generators.variant import ANY, Variant
 from manifests.schema import CLASSIFIED, LABEL_MAP
 from pipelines.generate.config import Config
 from pipelines.generate.datasets import DATASETS
@@ -36,11 +37,31 @@ def variants_table(methods: Mapping[str, Method]) -> str:
             table(rows),
             "",
             *(f"{token} {problem}." for token, problem in problems.items()),
+            *_versions_table(),
             "Join one token of each stage by +, as in ffmpeg+opencv_area+nv12_ascend; a stage left out is the",
             "reference's, and the model as it is. Noise of the last four stages takes --model FILE.",
             f"Groups: {', '.join(STAGES)}, model (the last four), paper (the paper's methods), all.",
         ]
     )
+
+
+def _versions_table() -> list[str]:
+    """Which libraries can be had in other versions, how one is named, and which are there."""
+    here = at_hand()
+    rows: list[Sequence[str]] = [("library", "package", "named as", "at hand")]
+    for library in LIBRARIES.values():
+        if library.program:
+            token = next(method.token for method in METHODS.values() if method.library == library)
+            versions = ", ".join(here.get(library.distribution, ["–"]))
+            rows.append((library.name, library.distribution, f"{token}{AT}VERSION", versions))
+    return [
+        "",
+        "Other versions, each installed apart when it is first asked for:",
+        "",
+        table(rows),
+        "",
+        f"'pil_box{AT}{ANY}' (in quotes, for the shell) stands for the newest release of each major version.",
+    ]
 
 
 def _version(library: Library) -> str:

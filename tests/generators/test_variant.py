@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from generators.pixels import dali_gpu
-from generators.registry import METHODS, PIXEL_STAGES, STAGES
+from generators.registry import METHODS, PIXEL_STAGES, STAGES, Method
 from generators.variant import GROUPS, VariantError, expand, parse, reference
 
 DECODE = ["pil", "opencv", "ffmpeg", "dali", "dali_gpu", "dali_gpu_fancy", "dali_fast", "opencv_exif"]
@@ -126,6 +127,92 @@ def test_what_is_no_variant_is_refused_in_one_line(text: str, message: str) -> N
     with pytest.raises(VariantError, match=message) as caught:
         parse(text, reference())
     assert "\n" not in str(caught.value)
+
+
+def versions(*found: str) -> Callable[[Method], Sequence[str]]:
+    return lambda method: found
+
+
+def test_a_star_stands_for_several_versions() -> None:
+    def names_of(*words: str) -> list[str]:
+        found, _ = expand(words, reference("pil-6.2.1"), model=True, versions=versions("6.2.1", "13.0.0"))
+        return [variant.name for variant in found]
+
+    assert names_of("pil_box-*") == ["pil_box-6.2.1", "pil_box-13.0.0"]
+    assert names_of("pil_box-*+opencv , fp16+pil-*") == [
+        *("opencv+pil_box-6.2.1", "opencv+pil_box-13.0.0"),
+        *("fp16", "pil-13.0.0+fp16"),
+    ]
+    assert names_of("opencv-*", "opencv-6.2.1") == ["opencv-6.2.1", "opencv-13.0.0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pil-*+pil_box-*", r"has \* twice: name the version of pil-\* or of pil_box-\*"),
+        ("nv12_ascend-*", "there is one version of nv12_ascend alone"),
+        ("int8-*", "there is one version of int8 alone"),
+        ("pil_bx-*", r"unknown method 'pil_bx-\*'.* pil_box"),
+        ("pil_*", r"unknown method 'pil_\*'"),
+        ("pil_box-13.*", "'13.*' is no version"),
+        ("pil_box-6.2.1-*", "unknown method"),
+        ("*", r"unknown method '\*'"),
+        ("paper-*", r"unknown method 'paper-\*'"),
+    ],
+)
+def test_a_star_that_stands_for_nothing_is_refused_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(VariantError, match=message) as caught:
+        expand([text], reference(), model=True, versions=versions("1.0"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reference_is_one_version() -> None:
+    with pytest.raises(VariantError, match="several versions, which --variant alone takes"):
+        reference("pil_box-*")
+
+
+def test_a_group_may_name_versions() -> None:
+    decoders = ["opencv-4.5.5.64", "ffmpeg", "dali"]
+    assert names("paper:pil-6.2.1:opencv_area-4.5.5.64", "pil-6.2.1+pil_bilinear-6.2.1") == [
+        "pil_bilinear-6.2.1",
+        *decoders,
+        *(f"pil_{n}-6.2.1" for n in ("nearest", "box", "hamming", "bicubic", "lanczos")),
+        *(f"opencv_{n}-4.5.5.64" for n in ("nearest", "bilinear", "area", "bicubic", "lanczos")),
+        "nv12_ascend",
+    ]
+    plain, some = names("all"), names("all:ffmpeg-17.1.0")
+    assert [name.removesuffix("-17.1.0") for name in some] == plain
+    assert {name for name in some if name.endswith("-17.1.0")} == {
+        f"{token}-17.1.0" for token, method in METHODS.items() if method.library.name == "FFmpeg"
+    }
+    assert names("paper:pil-6.2.1", "pil-6.2.1", resizes=False)[:2] == ["pil-6.2.1", "opencv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("resize:pil", "names no version of Pillow: write pil-VERSION"),
+        ("resize:pil-6.2.1:pil_box-12.3.0", "two versions of Pillow"),
+        ("resize:pill-6.2.1", "unknown method 'pill-6.2.1'"),
+        ("resize:pil-*", "several versions"),
+        ("resize:", "unknown method ''"),
+        ("color:pil-6.2.1", "has no method of Pillow: leave that out"),
+        ("model:pil-6.2.1", "has no method of Pillow"),
+        ("pil_box:pil-6.2.1", "unknown method"),
+    ],
+)
+def test_versions_that_suit_no_group_are_refused_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(VariantError, match=message) as caught:
+        expand([text], reference(), model=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_run_is_left_out_of_a_group_with_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "generators.pixels.dali", raising=False)
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)
+    found, skipped = expand(["decode:opencv-4.5.5.64"], reference(), gpu=True)
+    assert "opencv-4.5.5.64" in [variant.name for variant in found]
+    assert {"dali", "dali_fast"} <= skipped.keys()
 
 
 def test_a_resize_is_refused_where_nothing_is_resized() -> None:

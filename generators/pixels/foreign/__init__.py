@@ -1,7 +1,8 @@
 """Another version of a library, in a process of its own: where it comes from, and how it is called.
 
-`environment` makes, once on a machine, an environment that has a release of a distribution; `process` runs `programs`
-in it, and `memory` is where images travel. A process is started by its first call and lives as long as this one.
+`releases` knows which there are, and `environment` makes, once on a machine, an environment that has one. `process`
+runs `programs` in it, and `memory` is where images travel. A process is started by its first call and lives as long as
+this one.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 from generators.geometry import MAX_PIXELS
 from generators.pixels.foreign.environment import at_hand, environment, is_made
 from generators.pixels.foreign.process import Process
+from generators.pixels.foreign.releases import nearest, newest_of_each_major
 from generators.registry import Image
 
-__all__ = ["at_hand", "call", "environment", "is_made", "versions"]
+__all__ = ["at_hand", "call", "environment", "is_made", "nearest", "newest_of_each_major", "versions"]
 
 _SERVE = Path(__file__).with_name("programs") / "serve.py"
 

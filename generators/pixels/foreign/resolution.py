@@ -18,7 +18,7 @@ from generators.pixels.foreign.uv import NetworkError, UvError, uv
 from generators.registry import UnavailableError
 
 # How uv's account begins where it can ask and there is no answer; all else hinders every question.
-_NO_SOLUTION = "No solution found"
+NO_SOLUTION = "No solution found"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Release:
 
     def _refuse(self, error: UvError, pythons: Sequence[Python]) -> None:
         """Raises UnavailableError unless the error says that wheels alone are lacking."""
-        if _NO_SOLUTION not in error.said:
+        if NO_SOLUTION not in error.said:
             raise UnavailableError(f"{self} cannot be looked for by uv: {error}") from None
         if f"{self.distribution} was not found" in error.said:
             raise UnavailableError(f"{self} is not where uv looks for packages: {error}") from None

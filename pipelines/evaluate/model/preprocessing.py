@@ -63,6 +63,7 @@ from pipelines.generate.datasets import DATASETS
 from pipelines.generate.sources.labels import label_by_synset
 from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
+from pipelines.progress import say
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -118,6 +119,8 @@ class Preprocessing:
         return {name: value for name, value in asdict(self).items() if name not in of_shards}
 
 
+# The geometry of a resize or crop_pct that has none stated beside it.
+_CROP = "crop"
 # What `labels` is called on a command line that has another --labels.
 _CLASS_LABELS = "class_labels"
 # A synset's id in WordNet, alone or before its name.
@@ -187,6 +190,19 @@ def wanted_geometry(preprocessing: Preprocessing, target: Target, dataset: str) 
         resize = preprocessing.resize if target.size is None else None
         crop_pct = preprocessing.crop_pct
     return Target(geometry, size, resize, crop_pct)
+
+
+def overruled(preprocessing: Preprocessing, target: Target) -> Preprocessing:
+    """The same without what it states of geometry, where the command line asks for another one, which is said.
+
+    A size is kept: it is that of the model's input.
+    """
+    theirs = preprocessing.geometry or _CROP
+    if target.geometry in (None, theirs):
+        return preprocessing
+    if preprocessing.geometry is not None:
+        say(f"the model's preprocessing asks for --geometry {theirs}, and the command line for {target.geometry}")
+    return replace(preprocessing, geometry=None, resize=None, crop_pct=None)
 
 
 def _shards_size(size: int | tuple[int, int] | None, geometry: str) -> Size | None:

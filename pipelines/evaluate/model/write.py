@@ -13,7 +13,7 @@ from pathlib import Path
 
 from generators.own import with_own
 from generators.registry import METHODS, MODEL_STAGES, Method
-from generators.variant import GROUPS, Variant, VariantError, expand
+from generators.variant import Variant, VariantError, expand, is_group
 from manifests.schema import SUMMARY
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.calibration import calibration
@@ -131,7 +131,7 @@ def _variants(options: Options) -> tuple[Variant, list[Variant], set[str]]:
     geometry, _ = choose_geometry(options.dataset, options.target)
     known = with_own(methods_of(options.methods))
     base = base_variant(options.reference, geometry, known=known)
-    alone = [part for word in options.variants for part in word.split(",") if part.strip() not in GROUPS]
+    alone = [part for word in options.variants for part in word.split(",") if not is_group(part)]
     try:
         variants, skipped = expand(options.variants, base, model=True, known=known)
         named, _ = expand(alone, base, model=True, known=known)

@@ -17,6 +17,7 @@ from pipelines.evaluate.model.preprocessing import (
     Preprocessing,
     check_geometry,
     other_reference,
+    overruled,
     read_preprocessing,
     wanted_geometry,
 )
@@ -226,7 +227,7 @@ def shards_of(geometry: str, size: int | list[int]) -> Shards:
         **{"image_format": "png", "samples_per_shard": 1000, "source": {"kind": "tree"}},
     }
     root = Disk("out/imagenet")
-    variant = ScoredVariant("pil_bilinear", root / "pil_bilinear", {"config": config})
+    variant = ScoredVariant("pil_bilinear", root / "pil_bilinear", {"config": config, "provenance": {"libraries": {}}})
     return Shards(root, variant, {variant.name: variant}, ())
 
 
@@ -277,6 +278,32 @@ def test_shards_that_are_not_as_stated_are_named_with_the_command(
     options = options_of(generate._parser().parse_args(command), Options)
     wanted = choose_geometry("imagenet", options.target)
     check_geometry(shards_of(wanted[0], list(wanted[1])), replace(PLAIN, **stated))
+
+
+@pytest.mark.parametrize(
+    ("stated", "geometry", "kept"),
+    [
+        (CROP, None, True),
+        (CROP, "crop", True),
+        ({"crop_pct": 0.95}, "crop", True),
+        ({"crop_pct": 0.95}, "squash", False),
+        (CROP, "squash", False),
+        ({"geometry": "stretch", "resize": None}, "squash", False),
+    ],
+)
+def test_a_geometry_of_the_command_line_is_in_place_of_the_toml_s(
+    stated: dict[str, Any], geometry: str | None, kept: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preprocessing = replace(PLAIN, **{**stated, "size": 227})
+    found = overruled(preprocessing, Target(geometry))
+    said = capsys.readouterr().err
+    if kept:
+        assert found == preprocessing
+        assert not said
+        return
+    assert choose_geometry("imagenet", wanted_geometry(found, Target(geometry), "imagenet")) == (geometry, (227,))
+    check_geometry(shards_of("squash", 227), found)
+    assert ("asks for --geometry" in said) == ("geometry" in stated)
 
 
 def test_what_decides_shards_alone_is_not_what_predictions_depend_on() -> None:

@@ -1,0 +1,105 @@
+"""Which releases of a distribution can be had here: as a wheel, for one of this machine's Pythons.
+
+uv is asked, as it is when an environment is made; nothing is installed. Early releases (`13.0.0rc1`) and yanked ones
+are never answered. Answers are kept as long as this process lives.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from generators.pixels.foreign.environment import at_hand
+from generators.pixels.foreign.needs import parts
+from generators.pixels.foreign.pythons import Python, installed
+from generators.pixels.foreign.resolution import NO_SOLUTION, Release, resolve
+from generators.pixels.foreign.uv import NetworkError, UvError, refuse_offline
+from generators.registry import UnavailableError
+
+
+@functools.cache
+def newest_of_each_major(distribution: str) -> tuple[str, ...]:
+    """The newest release of each major version, the oldest first. Raises UnavailableError where that is unknown."""
+    try:
+        found = _of_all_pythons(functools.partial(_majors, distribution))
+    except UvError as error:
+        raise _unknown(distribution, error) from None
+    if not found:
+        raise UnavailableError(f"{distribution} has no wheels for any Python of this machine")
+    newest = {parts(release)[0]: release for release in sorted(found, key=parts)}
+    return tuple(newest.values())
+
+
+@functools.cache
+def nearest(distribution: str, version: str) -> str:
+    """The release itself, or else the first later one that can be had. Raises UnavailableError where there is none.
+
+    What is at hand needs no network; without one, the first later one that is at hand is taken.
+    """
+    here = at_hand().get(distribution, [])
+    if version in here:
+        return version
+    try:
+        found: Iterable[str] = _of_all_pythons(functools.partial(_first_from, distribution, version))
+    except UvError as error:
+        found = [release for release in here if parts(release) > parts(version)]
+        if not found or not isinstance(error, NetworkError):
+            raise _unknown(distribution, error) from None
+    if not found:
+        raise UnavailableError(
+            f"neither {distribution} {version} nor a later one has wheels for a Python of this machine"
+        )
+    return min(found, key=parts)
+
+
+def _of_all_pythons(look: Callable[[Python], Iterator[str]]) -> set[str]:
+    """What is found for any of this machine's Pythons. Raises UvError."""
+    refuse_offline()
+    with ThreadPoolExecutor() as pool:
+        return {release for found in pool.map(lambda python: list(look(python)), installed()) for release in found}
+
+
+def _majors(distribution: str, python: Python) -> Iterator[str]:
+    """The newest release of each major version for a Python; not 0.0.0, which holds the name on an index."""
+    below = ""
+    while (release := _one(python, f"{distribution}{below}")) and any(parts(release)):
+        if not _is_complete(distribution, release, python):
+            return  # what it needs has no wheel for a Python as new as this, and so it is with all before
+        yield release
+        below = f"<{parts(release)[0]}"
+
+
+def _first_from(distribution: str, version: str, python: Python) -> Iterator[str]:
+    """The first release for a Python that is no older than a version."""
+    above = f">={version}"
+    while release := _one(python, f"{distribution}{above}", "--resolution", "lowest"):
+        if _is_complete(distribution, release, python):
+            yield release
+            return
+        above = f">{release}"
+
+
+def _is_complete(distribution: str, version: str, python: Python) -> bool:
+    """Whether what is installed beside a release can be had for the same Python."""
+    release = Release(distribution, version)
+    return not release.beside or bool(release.wheels(python, [python]))
+
+
+def _one(python: Python, requirement: str, *options: str) -> str:
+    """The release that uv would take; empty where there is none."""
+    try:
+        (found,) = resolve(python, requirement, options=("--no-deps", "--prerelease", "disallow", *options)).values()
+    except UvError as error:
+        if isinstance(error, NetworkError) or NO_SOLUTION not in error.said:
+            raise
+        return ""
+    return found
+
+
+def _unknown(distribution: str, error: UvError) -> UnavailableError:
+    here = at_hand().get(distribution, [])
+    known = f"one of those at hand here, {', '.join(here)}" if here else "none is at hand here"
+    return UnavailableError(
+        f"which releases of {distribution} there are cannot be found out ({error}): name a version; {known}"
+    )

@@ -1,0 +1,56 @@
+"""What `--paper` stands for: the protocol of the SysNoise paper, in the words of the command line.
+
+Its geometry, its methods, and its versions of Pillow and OpenCV (Appendix E). FFmpeg's and DALI's are not told there:
+they are the installed ones, as NumPy is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from generators.geometry import CROPPED
+from generators.registry import LIBRARIES, UnavailableError
+from generators.variant import PAPER, WITH
+from pipelines.errors import UsageError
+from pipelines.generate.datasets import DATASETS
+from pipelines.generate.options import Options
+from pipelines.options import Target
+from pipelines.progress import say
+
+PILLOW = "6.2.1"
+OPENCV = "4.1.1.26"
+# What its models are trained on.
+REFERENCE = f"pil-{PILLOW}+pil_bilinear-{PILLOW}"
+
+
+def paper(options: Options) -> Options:
+    """The options that `--paper` stands for. Raises UsageError where no OpenCV can be had that would do."""
+    return replace(
+        options,
+        paper=False,
+        variants=(group(nearest_opencv()),),
+        reference=REFERENCE,
+        target=target(options.dataset, options.target),
+    )
+
+
+def group(opencv: str | None) -> str:
+    """The paper's methods at its versions, and a version of OpenCV, if any."""
+    return WITH.join([PAPER, f"pil-{PILLOW}", *([f"opencv-{opencv}"] if opencv else [])])
+
+
+def target(dataset: str, given: Target) -> Target:
+    """The given size, with the paper's geometry: the official generator's for crops, else the dataset's own."""
+    geometry = DATASETS[dataset].geometry
+    return replace(given, geometry="squash" if geometry in CROPPED else geometry)
+
+
+def nearest_opencv() -> str:
+    """The paper's OpenCV, or the first later one that can be had, which is said."""
+    try:
+        found = LIBRARIES["OpenCV"].nearest(OPENCV)
+    except UnavailableError as error:
+        raise UsageError(f"--paper needs OpenCV {OPENCV} or a later one: {error}") from None
+    if found != OPENCV:
+        say(f"OpenCV {OPENCV} cannot be had here: {found} is taken")
+    return found
