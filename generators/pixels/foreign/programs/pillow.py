@@ -46,6 +46,8 @@ def versions() -> dict[str, str]:
         version = _version(feature)
         if version:
             found["Pillow/" + name] = version
+    if "Pillow/libjpeg-turbo" not in found:  # old wheels have IJG's libjpeg 9; libjpeg-turbo is told as 6.2
+        found["Pillow/libjpeg"] = str(getattr(Image.core, "jpeglib_version", "unknown"))
     return found
 
 
