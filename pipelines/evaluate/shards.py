@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from generators.geometry import Size
 from generators.own import Program, named_in, with_own
 from generators.registry import AT, PIXEL_STAGES, STAGES, Method, order
-from generators.variant import DEFAULT_REFERENCE, NONE, Variant, VariantError, is_group, parse
+from generators.variant import ANY, DEFAULT_REFERENCE, NONE, Variant, VariantError, is_group, parse
 from generators.variant import reference as base_variant
 from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_groups
@@ -46,7 +46,7 @@ _HEADERS = 2**16
 # What maps a shard's pixels to the source's.
 _NUMBERS = ("crop_x", "crop_y", "scale_x", "scale_y")
 # Behind a token: all versions of it.
-VERSIONS = f"{AT}*"
+VERSIONS = f"{AT}{ANY}"
 # Kinds of sources that hold no labels of their own.
 _LABELLED_BY_LIST = (FlatSource.kind, TarSource.kind)
 
@@ -294,7 +294,8 @@ class Shards:
         With an `other` geometry and size it makes them elsewhere.
         """
         config = self.config
-        variants = {name: self.variant(name) for name in names if not is_group(name)}
+        several = {name for name in names if is_group(name) or name.endswith(VERSIONS)}
+        variants = {name: self.variant(name) for name in names if name not in several}
         pixels = dict.fromkeys(variants[name].pixels if name in variants else name for name in names)
         methods = dict.fromkeys(m for v in (self.base, *variants.values()) for m in v.methods)
         own = [f"{m.token}={m.stage}:…" for m in methods if isinstance(m.library, Program)]

@@ -77,10 +77,6 @@ def _told(release: Release) -> Mapping[str, str]:
     try:
         release.prepare()
         return release.versions()
-    except OSError as error:
-        raise UnavailableError(
-            f"{release.name} cannot be installed ({error}): set SYSNOISE_CACHE to a folder that can be written to"
-        ) from None
     except LostError as error:
         raise UnavailableError(
             f"{release.name} does not start ({error}): remove its folder in SYSNOISE_CACHE to have it made anew, or "

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
@@ -95,6 +96,7 @@ class _Running:
         self._read = b""
         with tempfile.TemporaryFile() as said:
             self._process = _open(command, said)
+            self._end = weakref.finalize(self, _end, self._process)  # also where nobody has it any more
             assert self._process.stdin
             assert self._process.stdout
             self._stdin, self._stdout = self._process.stdin, self._process.stdout
@@ -141,10 +143,7 @@ class _Running:
 
     def kill(self) -> None:
         """End the process, whatever it does."""
-        self._process.kill()
-        self._process.wait()
-        self._stdin.close()
-        self._stdout.close()
+        self._end()
 
     def _send(self, request: Mapping[str, Any]) -> None:
         try:
@@ -181,3 +180,11 @@ def _open(command: Sequence[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, bufsize=0)
     except OSError as error:
         raise StartError(f"{command[0]}: {error.strerror}") from None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        assert stream
+        stream.close()

@@ -144,7 +144,7 @@ def read_npy(path: Path) -> NDArray[Any]:
             "np.save(path, array)"
         )
     # Mapped, so that a header which lies about the shape allocates nothing; NumPy maps no Python objects.
-    array = np.load(path, mmap_mode="r")
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.dtype.kind not in "uif":
         raise UsageError(f"{path} holds {array.dtype}, not numbers: save it as uint8, float16 or float32")
     return np.array(array)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from generators.pixels.foreign import install
+from generators.pixels.foreign import install, pip
 from generators.pixels.foreign.environment import environment
 from generators.pixels.foreign.pythons import Python
 
 HERE = Python(".".join(map(str, sys.version_info[:3])), sys.executable)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_kept() -> Iterator[None]:
+    """What a test's own settings have given is not the next one's."""
+    yield
+    environment.cache_clear()
+    pip._of_pip.cache_clear()
 
 
 @pytest.fixture

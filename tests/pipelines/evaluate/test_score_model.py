@@ -239,7 +239,7 @@ def workers_of(cluster: Mapping[str, str]) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             if (
                 process.name().startswith("ray::_work")
-                and process.environ()["RAY_AUTH_TOKEN"] == cluster["RAY_AUTH_TOKEN"]
+                and process.environ().get("RAY_AUTH_TOKEN") == cluster["RAY_AUTH_TOKEN"]
             ):
                 found.append(process)
     return found

@@ -97,7 +97,7 @@ def test_a_node_that_cannot_have_a_version_is_refused_by_its_name(nodes: Cluster
         refused = nodes.run("--variant", "pil_box-12.3.0", "--output", tmp_path / "out")
         assert refused.returncode == 2, refused.stderr
         said = refused.stderr.splitlines()[-1]
-        assert re.match(r"generate.py: error: on the node 127\.[\d.]+, Pillow 12.3.0 cannot be installed \(", said)
+        assert re.match(r"generate.py: error: on the node 127\.[\d.]+, .*environments cannot be written \(", said)
         assert not list(tmp_path.rglob("*.tar"))
     finally:
         nodes.kill(lacking)
