@@ -96,12 +96,13 @@ def _range(frame: Any) -> dict[str, int]:
 
 
 def _picture(image: Given) -> Any:
-    """Pixels as a frame, by the decoder that the ffmpeg program reads them with.
+    """Pixels as a frame: PyAV's own or, before libswscale 9, of the decoder that the ffmpeg program reads them with.
 
-    Before libswscale 9, what follows a row of odd width is read with it: here the next row, in a frame of PyAV's own
-    whatever memory held.
+    There, what follows a row of odd width is read with it: the next row, where PyAV has whatever memory held.
     """
     height, width, pixels = image
+    if av.library_versions["libswscale"][0] >= 9:
+        return av.VideoFrame.from_ndarray(np.frombuffer(pixels, np.uint8).reshape(height, width, 3), format="rgb24")
     codec: Any = av.CodecContext.create("rawvideo", "r")
     codec.width, codec.height, codec.pix_fmt, codec.thread_count = width, height, "rgb24", 1
     (frame,) = codec.decode(av.Packet(cast(Any, pixels)))
@@ -110,5 +111,5 @@ def _picture(image: Given) -> Any:
 
 def _given(frame: Any) -> Made:
     (plane,) = frame.planes  # whose rows may be followed by bytes that are not the image's
-    rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
-    return frame.height, frame.width, np.ascontiguousarray(rows[:, : frame.width * 3])
+    rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)[:, : frame.width * 3]
+    return frame.height, frame.width, lambda place: np.copyto(np.frombuffer(place, np.uint8).reshape(rows.shape), rows)

@@ -47,7 +47,7 @@ def versions() -> dict[str, str]:
         if version:
             found["Pillow/" + name] = version
     if "Pillow/libjpeg-turbo" not in found:  # old wheels have IJG's libjpeg 9; libjpeg-turbo is told as 6.2
-        found["Pillow/libjpeg"] = str(getattr(Image.core, "jpeglib_version", "unknown"))
+        found["Pillow/libjpeg"] = str(getattr(vars(Image)["core"], "jpeglib_version", "unknown"))
     return found
 
 

@@ -2,8 +2,9 @@
 
     python serve.py LIBRARY PARENT MOST_PIXELS
 
-`LIBRARY` is a program beside this one: functions that take and give images as `(height, width, buffer)`, RGB, 8 bits.
-Those whose library can be told to refuse images of more than `MOST_PIXELS` read it from the command line themselves.
+`LIBRARY` is a program beside this one: functions that take and give images as `(height, width, buffer)`, RGB, 8 bits;
+in place of a buffer to give, a function that fills the one that it is given. Those whose library can be told to
+refuse images of more than `MOST_PIXELS` read it from the command line themselves.
 Requests are lines of JSON on standard input, answers on standard output. Images travel in memory that the parent has
 made, `/proc/PARENT/fd/N`: a request says where its argument lies and where the result belongs; where that does not fit,
 it is made larger. Nothing but an image can go wrong here: what a library raises is the answer.
@@ -64,8 +65,12 @@ def answer(library: Any, request: dict[str, Any], memory: Memory) -> dict[str, A
         return {"memory": True}
     except Exception as error:  # every library has exceptions of its own
         return {"error": str(error) or type(error).__name__}
-    made = memoryview(pixels).cast("B")
-    memory.view(request["made"], len(made))[: len(made)] = made
+    size = height * width * 3
+    place = memory.view(request["made"], size)[:size]
+    if callable(pixels):
+        pixels(place)
+    else:
+        place[:] = memoryview(pixels).cast("B")
     return {"shape": [height, width]}
 
 
