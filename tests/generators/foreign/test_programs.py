@@ -182,10 +182,10 @@ def _children() -> set[int]:
     return {child.pid for child in psutil.Process(os.getpid()).children()}
 
 
-@given(st.data())
-@fuzz(60)
-def test_a_damaged_file_ends_no_process(photographs: dict[str, bytes], data: st.DataObject) -> None:
-    token = data.draw(st.sampled_from(OLD))
+@pytest.mark.parametrize("token", OLD)
+@given(data=st.data())
+@fuzz(20)
+def test_a_damaged_file_ends_no_process(token: str, photographs: dict[str, bytes], data: st.DataObject) -> None:
     damaged = data.draw(changed_bytes(photographs["clock_motion"]))
     if damaged:
         _alive(token, [damaged], photographs["clock_motion"])
