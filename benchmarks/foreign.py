@@ -21,6 +21,7 @@ from PIL import Image
 from benchmarks import running
 from benchmarks.running import Figure
 from generators.registry import AT, METHODS, Method, find
+from pipelines.generate.releases import prepare
 from pipelines.text import table
 
 _SIZE = (500, 375)
@@ -45,7 +46,7 @@ def measure(images: Sequence[bytes], most: int = 60) -> list[Figure]:
         here = METHODS[token]
         there = find(f"{token}{AT}{importlib.metadata.version(here.library.distribution)}")
         assert there
-        there.library.prepare()
+        prepare([there])
         times = [_times(here, there, (file, image)) for file, image in zip(files, pixels, strict=True)]
         one, other = (statistics.median(each) for each in zip(*times, strict=True))
         extra = statistics.median(theirs - ours for ours, theirs in times)

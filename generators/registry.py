@@ -24,6 +24,8 @@ Stage = Literal["decode", "resize", "color", "pool", "upsample", "precision", "b
 PIXEL_STAGES: tuple[Stage, ...] = ("decode", "resize", "color")
 MODEL_STAGES: tuple[Stage, ...] = ("pool", "upsample", "precision", "boxes")
 STAGES: tuple[Stage, ...] = (*PIXEL_STAGES, *MODEL_STAGES)
+# Between a token and a version.
+AT = "-"
 # How many images a method that takes batches is given at a time, at most.
 MAX_BATCH = 32
 
@@ -60,14 +62,6 @@ class Library:
         except ImportError as error:
             return f"{self.name} cannot be imported ({str(error).splitlines()[0]}): pip install {self.distribution}"
         return None
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is nothing to install before the library is used."""
-        return True
-
-    def prepare(self) -> None:
-        """Install what is not ready. Raises UnavailableError."""
 
     def versions(self) -> dict[str, str]:
         """Versions of the library and of the codecs inside it, by name (`Pillow`, `Pillow/libjpeg-turbo`)."""
@@ -111,17 +105,13 @@ class Release(Library):
         return made
 
     def prepare(self) -> None:
-        """Make the environment of the release, once on a machine."""
+        """Make the environment of the release, once on a machine. Raises UnavailableError."""
         _foreign().environment(self.distribution, self.version)
 
     def versions(self) -> dict[str, str]:
         """As of any library, each by a name with the version in it (`Pillow-6.2.1/zlib`); Python, and a digest."""
         found = _foreign().versions(self.program, self.distribution, self.version)
-        return {"/".join([f"{first}-{self.version}", *rest]): value for (first, *rest), value in _parted(found)}
-
-
-def _parted(versions: Mapping[str, str]) -> Iterable[tuple[list[str], str]]:
-    return ((name.split("/"), value) for name, value in versions.items())
+        return {re.sub("^[^/]+", rf"\g<0>{AT}{self.version}", name): value for name, value in found.items()}
 
 
 def _foreign() -> Any:
@@ -269,8 +259,6 @@ METHODS: Mapping[str, Method] = MappingProxyType({m.token: m for m in (*_pixels(
 
 # A version as PyPI writes it (PEP 440) but for epochs and local ones.
 _VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?")
-# Between a token and a version.
-AT = "-"
 
 
 def find(token: str, known: Mapping[str, Method] | None = None) -> Method | None:

@@ -1,9 +1,8 @@
 """An external program as a library: run once for each image, which it reads from stdin and writes to stdout.
 
 Encoded bytes or a binary PPM (Netpbm's P6, maxval 255) go in, a binary PPM comes out. Both lie in files in memory, so
-that a program may read and write them as it likes. Owns what becomes of one that fails (ValueError, in one line), hangs
-or dies (as the image's failure where it does so twice), or is killed by something else (which costs nothing, unless it
-is killed again and again: MemoryError). Refuses whatever it puts out that is not one whole image of the right size.
+that a program may read and write them as it likes. One that fails is a ValueError, in one line; what becomes of one
+that hangs or dies is said in `outlive`. Refuses whatever it puts out that is not one whole image of the right size.
 """
 
 from __future__ import annotations
@@ -26,12 +25,9 @@ from typing import BinaryIO
 import numpy as np
 
 from generators.geometry import MAX_PIXELS
+from generators.pixels.outlive import PATIENCE, Died, outlive
 from generators.registry import Image
 
-# Seconds that a program may take for an image, as a call into a library may.
-PATIENCE = 120.0
-# How often a program that something else has killed is started again.
-_KILLED = 3
 # What a shell says of a command that SIGKILL has ended.
 _KILLED_IN_A_SHELL = 128 + signal.SIGKILL
 
@@ -46,10 +42,6 @@ _LONGEST_HEADER = 2**16
 _MOST_BYTES = _LONGEST_HEADER + 3 * MAX_PIXELS
 # What is kept of the end of stderr, and shown of its last line.
 _SAID, _SHOWN = 4096, 200
-
-
-class _Died(Exception):  # noqa: N818 - not an error yet: the program is run again
-    """A program has died, or was ended, before it had put out an image; says how. Empty where it was killed."""
 
 
 def decode(words: Sequence[str], folder: str, data: bytes) -> Image:
@@ -105,19 +97,11 @@ def _image(output: mmap.mmap) -> Image:
 
 def _run(words: Sequence[str], folder: str, *given: bytes | memoryview) -> mmap.mmap:
     """What a program puts out for what it is given."""
-    deaths: list[str] = []
-    while deaths.count("") < _KILLED:
-        try:
-            return _run_once(words, folder, given)
-        except _Died as died:
-            deaths.append(str(died))
-            if len(blamed := [how for how in deaths if how]) > 1:
-                raise ValueError(blamed[0]) from None
-    raise MemoryError("it is killed again and again (is memory short?)")
+    return outlive(lambda: _run_once(words, folder, given))
 
 
 def _run_once(words: Sequence[str], folder: str, given: Sequence[bytes | memoryview]) -> mmap.mmap:
-    """As `_run`. Raises _Died."""
+    """As `_run`. Raises Died."""
     with _memory() as stdin, _memory() as stdout:
         for part in given:
             stdin.write(part)
@@ -171,7 +155,7 @@ def _started(words: Sequence[str], folder: str, stdin: BinaryIO, stdout: BinaryI
 
 
 def _wait(process: subprocess.Popen[bytes]) -> bytes:
-    """The end of what a program says on stderr until it ends. Raises _Died where it does not in time."""
+    """The end of what a program says on stderr until it ends. Raises Died where it does not in time."""
     assert process.stderr
     stderr = process.stderr.fileno()
     said = b""
@@ -190,18 +174,18 @@ def _wait(process: subprocess.Popen[bytes]) -> bytes:
                     poll.unregister(stderr)
             if ended in events:
                 return said
-        raise _Died(f"gave no answer within {PATIENCE:.0f} s")
+        raise Died(f"gave no answer within {PATIENCE:.0f} s")
     finally:
         os.close(ended)
 
 
 def _check(status: int, said: str) -> None:
-    """Raises _Died or ValueError for a status that is not 0."""
+    """Raises Died or ValueError for a status that is not 0."""
     more = f": {said}" if said else ""
     if status in (-signal.SIGKILL, _KILLED_IN_A_SHELL):
-        raise _Died("")
+        raise Died("")
     if status < 0:
-        raise _Died(f"was ended by {signal.Signals(-status).name}{more}")
+        raise Died(f"was ended by {signal.Signals(-status).name}{more}")
     if status:
         raise ValueError(f"exit status {status}{more}")
 

@@ -41,6 +41,13 @@ def prepare(methods: Iterable[Method]) -> Told:
     return told
 
 
+def say_what_is_lacking(methods: Iterable[Method]) -> None:
+    """Say which releases are not there, where none is to be installed."""
+    for release in releases_of(methods):
+        if not release.ready:
+            say(f"{release.name} is not installed here yet: whether it can be had shows when it is")
+
+
 def check_nodes(engine: ModuleType, told: Told) -> None:
     """Have every node of the cluster prepare these releases. Raises UsageError for one that cannot, or has others."""
     if told:

@@ -32,7 +32,7 @@ from pipelines.generate.options import Options
 from pipelines.generate.output import Output
 from pipelines.generate.plan import plan, remaining, shard_count
 from pipelines.generate.progress import follow
-from pipelines.generate.releases import Told, check_nodes, prepare
+from pipelines.generate.releases import Told, check_nodes, prepare, say_what_is_lacking
 from pipelines.generate.shard import Job, Task
 from pipelines.generate.sources import Sample
 from pipelines.generate.sources.find import Found, find
@@ -96,6 +96,7 @@ def _generate(options: Options, ray: Ray) -> Made | None:
     _check_shards(len(found.samples), config.samples_per_shard)
     output = Output(output_place(options.output) / options.dataset)
     if options.dry_run:
+        say_what_is_lacking(method for variant in (config.base, *variants) for method in variant.methods)
         print(report.dry_run(str(output.root), variants, len(found.samples), config))
         return None
     with output.locked() as held:

@@ -1,8 +1,6 @@
 """A process that calls a library for this one, for as long as there is work: started, fed, restarted, killed.
 
-Owns what becomes of a call whose process does not live: one that ends or hangs on the same call twice fails with that
-reason (ValueError), as if the library had raised it; a process that something else has killed costs nothing, unless it
-is killed again and again, which is for want of memory (MemoryError).
+What becomes of a call whose process does not live is said in `outlive`. One that does not start is no image's fault.
 """
 
 from __future__ import annotations
@@ -21,20 +19,15 @@ from typing import IO, Any
 import numpy as np
 
 from generators.pixels.foreign.memory import Blocks
+from generators.pixels.outlive import PATIENCE, Died, outlive
 from generators.registry import Image, LostError
 
-# Seconds that one call may take, as for the libraries of this process, and that a library may take to be imported.
-PATIENCE, START = 120.0, 300.0
-# How often a process that something else has killed is started again.
-_KILLED = 3
+# Seconds that a library may take to be imported.
+START = 300.0
 
 
 class StartError(LostError):
     """The process does not start: its environment is not what it should be. The message is one line."""
-
-
-class _Ended(Exception):  # noqa: N818 - not an error yet: the call is tried again
-    """A process has ended, or was ended, before it answered; says how. Empty where something else has killed it."""
 
 
 class Process:
@@ -51,21 +44,7 @@ class Process:
         Raises ValueError with the library's reason, MemoryError, and StartError.
         """
         with self._lock:
-            ends: list[str] = []
-            while ends.count("") < _KILLED:
-                try:
-                    return self._started().call(function, arguments, options)
-                except _Ended as ended:
-                    self._stop()
-                    ends.append(str(ended))
-                    if len(blamed := [how for how in ends if how]) > 1:
-                        raise ValueError(blamed[0]) from None
-                except (ValueError, MemoryError):
-                    raise
-                except BaseException:  # an answer that nobody has read would be taken for the next call's
-                    self._stop()
-                    raise
-            raise MemoryError("its process is killed again and again (is memory short?)")
+            return outlive(lambda: self._call(function, arguments, options))
 
     def versions(self) -> dict[str, str]:
         """The versions of the library and of its codecs, by its own account. Raises StartError."""
@@ -76,6 +55,15 @@ class Process:
         """End the process, until it is needed again."""
         with self._lock:
             self._stop()
+
+    def _call(self, function: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Image:
+        try:
+            return self._started().call(function, arguments, options)
+        except (ValueError, MemoryError):
+            raise
+        except BaseException:  # it has ended, or an answer that nobody has read would be taken for the next call's
+            self._stop()
+            raise
 
     def _started(self) -> _Running:
         if self._running is None:
@@ -102,7 +90,7 @@ class _Running:
             self._stdin, self._stdout = self._process.stdin, self._process.stdout
             try:
                 hello = self._answer(START)
-            except _Ended as ended:
+            except Died as ended:
                 self.kill()
                 said.seek(0)
                 lines = said.read().decode(errors="replace").strip().splitlines()
@@ -149,19 +137,19 @@ class _Running:
         try:
             self._stdin.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError:
-            raise _Ended(self._how()) from None
+            raise Died(self._how()) from None
 
     def _answer(self, patience: float) -> dict[str, Any]:
-        """The next line that the process writes. Raises _Ended."""
+        """The next line that the process writes. Raises Died."""
         until = time.monotonic() + patience
         poll = select.poll()
         poll.register(self._stdout, select.POLLIN)
         while b"\n" not in self._read:
             if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-                raise _Ended(f"gave no answer within {patience:.0f} s")
+                raise Died(f"gave no answer within {patience:.0f} s")
             more = self._stdout.read(65536)
             if not more:
-                raise _Ended(self._how())
+                raise Died(self._how())
             self._read += more
         line, _, self._read = self._read.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)

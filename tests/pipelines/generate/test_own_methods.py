@@ -202,7 +202,8 @@ def test_a_device_is_told_to_have_it(made: Path, tmp_path: Path, capsys: pytest.
     for path in (made / "sample" / "bumped").glob("*.tar"):
         with tarfile.open(path) as tar:
             for member in tar.getmembers():
-                if member.name.endswith(".png"):
-                    (tmp_path / member.name).write_bytes(tar.extractfile(member).read())  # type: ignore[union-attr]
+                image = tar.extractfile(member)
+                if image and member.name.endswith(".png"):
+                    (tmp_path / member.name).write_bytes(image.read())
     assert score.main(["match", "--shards", str(made), "--dump", str(tmp_path)]) == 0
     assert "Your device matches `bumped` = `mine+bumped` exactly" in capsys.readouterr().out

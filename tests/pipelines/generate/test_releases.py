@@ -9,7 +9,9 @@ import pytest
 
 from generators.registry import Method, Release, find
 from pipelines.errors import RunError, UsageError
+from pipelines.generate.options import Options
 from pipelines.generate.releases import check_here, prepare, problem_here
+from pipelines.generate.run import generate
 
 
 def method(token: str, **changed: str) -> Method:
@@ -28,6 +30,15 @@ def test_a_node_with_the_same_release_is_fine_and_one_with_other_files_is_not() 
     sha256 = mine["Pillow-12.3.0/sha256"]
     assert other
     assert other.startswith(f"Pillow 12.3.0 is not as here: Pillow-12.3.0/sha256 is {sha256} there and another here")
+
+
+def test_a_dry_run_installs_nothing_and_says_what_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path / "cache"))
+    assert generate(Options(variants=("pil_box-99.0,opencv",), output=str(tmp_path / "out"), dry_run=True)) == 0
+    assert "Pillow 99.0 is not installed here yet: whether it can be had shows when it is" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_installed_or_started_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
