@@ -5,6 +5,7 @@ The programs are shell scripts, so that hundreds of them take a second.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -220,6 +221,15 @@ def test_who_is_killed_is_not(script: Callable[..., Callable[..., Pixels]], tmp_
     assert runs(tmp_path) == 3
 
 
+def open_files() -> set[tuple[str, str]]:
+    """The numbers of this process's open files, each with what it leads to: of those before, some may be closed."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found.add((number, os.readlink(f"/proc/self/fd/{number}")))
+    return found
+
+
 def gone(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
@@ -244,12 +254,12 @@ def test_who_hangs_is_ended_with_all_that_it_has_started(
 def test_nothing_is_left_of_a_program_that_has_ended(
     script: Callable[..., Callable[..., Pixels]], tmp_path: Path
 ) -> None:
-    open_before = len(os.listdir("/proc/self/fd"))
+    open_before = open_files()
     leaving = script("sleep 1000 & echo $! >> sleepers; cat")
     assert np.array_equal(leaving(PICTURE), PICTURE)
     refusal(lambda: script("exit 1")(PICTURE))
     wait_for(lambda: all(map(gone, pids(tmp_path / "sleepers"))))
-    assert len(os.listdir("/proc/self/fd")) == open_before
+    assert not open_files() - open_before
 
 
 def test_it_dies_with_who_has_started_it(tmp_path: Path) -> None:
