@@ -50,10 +50,26 @@ def header(data: bytes) -> Header | None:
 
 def decode(data: bytes) -> NDArray[np.uint8]:
     """`Image.open(...).convert("RGB")`; alpha is dropped, EXIF orientation is not applied."""
+    return _rgb(_opened(data))
+
+
+def decode_draft(data: bytes, shrink: int) -> NDArray[np.uint8]:
+    """As `decode`, after `Image.draft`, which has libjpeg decode a JPEG at 1/2, 1/4 or 1/8, its sides rounded up. Of
+    another format, the whole image.
+    """
+    image = _opened(data)
+    image.draft("RGB", (image.width // shrink, image.height // shrink))
+    return _rgb(image)
+
+
+def _opened(data: bytes) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
         raise ValueError("not an image in a format that Pillow knows") from None
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     with image:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")

@@ -17,10 +17,24 @@ _UNKNOWN = getattr(PIL, "UnidentifiedImageError", OSError)
 
 def decode(data: memoryview) -> Made:
     """`Image.open(...).convert("RGB")`; modes that `convert` clips are refused."""
+    return _rgb(_opened(data))
+
+
+def decode_draft(data: memoryview, shrink: int) -> Made:
+    """As `decode`, after `Image.draft`."""
+    image = _opened(data)
+    image.draft("RGB", (image.width // shrink, image.height // shrink))
+    return _rgb(image)
+
+
+def _opened(data: memoryview) -> Any:
     try:
-        image = Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data))
     except _UNKNOWN:
         raise ValueError("not an image in a format that Pillow knows") from None
+
+
+def _rgb(image: Any) -> Made:
     with image:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")
