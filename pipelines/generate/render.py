@@ -259,6 +259,8 @@ class Renderer:
                 return decoded
             target = self._frame(decoder, decoded.shape[1], decoded.shape[0])
             return target if isinstance(target, Failure) else Picture(decoded, target)
+        if not data:
+            return decode(decoder, data, caller)
         if known is None or not known.width * known.height:
             return Failure(f"{decoder.token}: needs the size of the image, and Pillow cannot read it")
         target = self._frame(decoder, known.width, known.height)
