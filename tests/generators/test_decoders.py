@@ -208,6 +208,7 @@ def _compare_shrunk(data: bytes, target: Frame, name: str) -> None:
     flags = {1: 1, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
     scale = next(each for each in flags if -(-target.source[0] // each) == picture.width)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags[scale] | cv2.IMREAD_IGNORE_ORIENTATION)
+    assert image is not None
     assert np.array_equal(METHODS["opencv_reduced"].load()(data, target.shrink), image[..., ::-1]), name
     assert target.shrink == 1 or all(side >= least for side, least in zip(picture.size, target.resize, strict=True))
 
