@@ -53,7 +53,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     return _rgb(_opened(data))
 
 
-def decode_draft(data: bytes, shrink: int) -> NDArray[np.uint8]:
+def decode_shrunk(data: bytes, shrink: int) -> NDArray[np.uint8]:
     """As `decode`, after `Image.draft`, which has libjpeg decode a JPEG at 1/2, 1/4 or 1/8, its sides rounded up. Of
     another format, the whole image.
     """

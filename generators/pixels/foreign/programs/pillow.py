@@ -20,7 +20,7 @@ def decode(data: memoryview) -> Made:
     return _rgb(_opened(data))
 
 
-def decode_draft(data: memoryview, shrink: int) -> Made:
+def decode_shrunk(data: memoryview, shrink: int) -> Made:
     """As `decode`, after `Image.draft`."""
     image = _opened(data)
     image.draft("RGB", (image.width // shrink, image.height // shrink))
