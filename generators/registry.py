@@ -215,6 +215,7 @@ def _pixels() -> Iterable[Method]:
         ("lanczos", "INTER_LANCZOS4"),
     ):
         yield Method(f"opencv_{name}", "resize", opencv, "resize", {"interpolation": flag}, paper=True)
+    yield Method("opencv_linear_exact", "resize", opencv, "resize", {"interpolation": "INTER_LINEAR_EXACT"})
     for name, kind, antialias in (
         ("nearest", "INTERP_NN", False),
         ("linear", "INTERP_LINEAR", False),
@@ -233,6 +234,8 @@ def _pixels() -> Iterable[Method]:
     yield Method("nv12_ffmpeg", "color", ffmpeg, "nv12")
     yield Method("yuv444_float", "color", numpy, "yuv444_float")
     yield Method("nv12_full", "color", numpy, "nv12_full")
+    for token in ("nv12_bt709", "yuv_601_as_709", "yuv_limited_as_full"):
+        yield Method(token, "color", ffmpeg, token)
 
 
 def _models() -> Iterable[Method]:

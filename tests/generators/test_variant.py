@@ -18,6 +18,7 @@ PAPER_RESIZE = [f"pil_{n}" for n in ["nearest", "box", "bilinear", "hamming", "b
 ]
 RESIZE = [
     *PAPER_RESIZE,
+    "opencv_linear_exact",
     *(f"dali_{n}" for n in ["nearest", "linear", "cubic", "lanczos3", "triangular", "linear_aa", "gpu_linear"]),
     *(f"ffmpeg_{n}" for n in ["bilinear", "bicubic", "lanczos", "area", "spline"]),
 ]
@@ -28,6 +29,7 @@ MODEL = {
     "boxes": ["box_offset", "box_offset_all", "box_round"],
 }
 COLOR = ["nv12_ascend", "nv12_opencv", "nv12_ffmpeg", "yuv444_float", "nv12_full"]
+COLOR += ["nv12_bt709", "yuv_601_as_709", "yuv_limited_as_full"]
 
 
 def tokens(stage: str) -> st.SearchStrategy[str | None]:

@@ -148,6 +148,7 @@ FLAGS = {
     "opencv_area": cv2.INTER_AREA,
     "opencv_bicubic": cv2.INTER_CUBIC,
     "opencv_lanczos": cv2.INTER_LANCZOS4,
+    "opencv_linear_exact": cv2.INTER_LINEAR_EXACT,
 }
 
 def read(path, flags):
@@ -189,6 +190,14 @@ for key, path in job["files"].items():
         show("ffmpeg_" + name.lower(), key, resized)
     nv12 = frame(image[:rows, :columns].copy()).reformat(format="nv12", interpolation="BICUBIC")
     show("nv12_ffmpeg", key, nv12.reformat(format="rgb24", interpolation="BICUBIC").to_ndarray())
+    to_709 = {"src_colorspace": "ITU601", "dst_colorspace": "ITU709", "interpolation": "BICUBIC"}
+    from_709 = {"src_colorspace": "ITU709", "dst_colorspace": "ITU601", "interpolation": "BICUBIC"}
+    nv12 = frame(image[:rows, :columns].copy()).reformat(format="nv12", **to_709)
+    show("nv12_bt709", key, nv12.reformat(format="rgb24", **from_709).to_ndarray())
+    made = frame(image[:rows, :columns].copy()).reformat(format="yuv444p", interpolation="BICUBIC")
+    show("yuv_601_as_709", key, made.reformat(format="rgb24", **from_709).to_ndarray())
+    as_full = made.reformat(format="rgb24", src_color_range="JPEG", dst_color_range="MPEG", interpolation="BICUBIC")
+    show("yuv_limited_as_full", key, as_full.to_ndarray())
 """,
     "DALI": _ARRAYS
     + """
