@@ -15,16 +15,21 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
+from generators.pixels import icc
+
 _ORIENTATION = 0x0112  # EXIF 2.32, table 4: tag 274, Orientation
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: stored width and height in pixels, EXIF orientation (1 to 8; 1 when absent)."""
+    """What a file says of itself: stored width and height in pixels, EXIF orientation (1 to 8; 1 when absent), and its
+    ICC profile's description (empty where it has none; `icc.UNREADABLE`).
+    """
 
     width: int
     height: int
     orientation: int
+    profile: str = ""
 
 
 def header(data: bytes) -> Header | None:
@@ -41,7 +46,10 @@ def header(data: bytes) -> Header | None:
                 orientation = 1
             valid = isinstance(orientation, int) and 1 <= orientation <= 8
             width, height = image.size
-            return Header(width, height, orientation if valid else 1)
+            # None where Pillow has found parts that do not fit together.
+            profile = image.info.get("icc_profile", b"")
+            named = icc.UNREADABLE if profile is None else profile and icc.description(profile)
+            return Header(width, height, orientation if valid else 1, named or "")
     except Image.DecompressionBombError:
         raise
     except Exception:  # and so do the parsers of rare formats
@@ -50,6 +58,11 @@ def header(data: bytes) -> Header | None:
 
 def decode(data: bytes) -> NDArray[np.uint8]:
     """`Image.open(...).convert("RGB")`; alpha is dropped, EXIF orientation is not applied."""
+    return pixels_of(to_rgb(opened(data)))
+
+
+def opened(data: bytes) -> Image.Image:
+    """An encoded image, decoded, in its own mode. Raises ValueError for one that cannot become RGB."""
     try:
         image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
@@ -58,7 +71,16 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")
         image.load()
-        picture = image if image.mode == "RGB" else image.convert("RGB")
+    return image
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """As Pillow converts it, without a profile."""
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def pixels_of(picture: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an RGB picture, which is resized again as it is."""
     pixels = np.asarray(picture)
     if not pixels.flags.writeable:
         _PICTURES[id(pixels)] = picture
