@@ -123,6 +123,7 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
         library.name: library
         for library in (
             Library("Pillow", "generators.pixels.pillow", "pillow", "pillow"),
+            Library("Pillow with LittleCMS", "generators.pixels.littlecms", "pillow", "littlecms"),
             Library("OpenCV", "generators.pixels.opencv", "opencv-python-headless", "opencv"),
             Library("FFmpeg", "generators.pixels.ffmpeg", "av", "ffmpeg"),
             Library("DALI", "generators.pixels.dali", "nvidia-dali-cuda120", "dali"),
@@ -196,7 +197,7 @@ class Method:
 
 
 def _pixels() -> Iterable[Method]:
-    pillow, opencv, ffmpeg, dali, dali_gpu, numpy, _ = LIBRARIES.values()
+    pillow, littlecms, opencv, ffmpeg, dali, dali_gpu, numpy, _ = LIBRARIES.values()
     yield Method("pil", "decode", pillow, "decode", paper=True)
     yield Method("opencv", "decode", opencv, "decode", paper=True)
     yield Method("ffmpeg", "decode", ffmpeg, "decode", paper=True)
@@ -205,6 +206,7 @@ def _pixels() -> Iterable[Method]:
         yield Method(token, "decode", dali_gpu, "decode", {"fancy": fancy}, gpu=True, instead="dali")
     yield Method("dali_fast", "decode", dali, "decode", {"fast_idct": True})
     yield Method("opencv_exif", "decode", opencv, "decode", {"exif": True})
+    yield Method("pil_srgb", "decode", littlecms, "decode")
     for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"):
         yield Method(f"pil_{name}", "resize", pillow, "resize", {"filter": name.upper()}, paper=True)
     for name, flag in (

@@ -13,6 +13,7 @@ from generators.registry import METHODS, PIXEL_STAGES, STAGES, Method
 from generators.variant import GROUPS, VariantError, expand, parse, reference
 
 DECODE = ["pil", "opencv", "ffmpeg", "dali", "dali_gpu", "dali_gpu_fancy", "dali_fast", "opencv_exif"]
+DECODE += ["pil_srgb"]
 PAPER_RESIZE = [f"pil_{n}" for n in ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]] + [
     f"opencv_{n}" for n in ["nearest", "bilinear", "area", "bicubic", "lanczos"]
 ]

@@ -138,6 +138,19 @@ for key in job["pixels"]:
     height, width, data = given(key)
     resizes(key, Image.frombytes("RGB", (width, height), data))
 """,
+    "Pillow with LittleCMS": """
+import io
+from PIL import Image, ImageCms
+
+for key, path in job["files"].items():
+    picture = Image.open(path)
+    profile = picture.info.get("icc_profile")
+    picture = picture.convert("RGB")
+    if profile:
+        kinds = io.BytesIO(profile), ImageCms.createProfile("sRGB"), "RGB", "RGB"
+        picture = ImageCms.applyTransform(picture, ImageCms.buildTransform(*kinds))
+    tell("pil_srgb", key, picture.size[1], picture.size[0], picture.tobytes())
+""",
     "OpenCV": _ARRAYS
     + """
 import cv2

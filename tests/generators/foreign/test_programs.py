@@ -21,6 +21,7 @@ from PIL import Image
 from generators.geometry import frame
 from generators.registry import LIBRARIES, METHODS, Method, find
 from tests.fuzzing import changed_bytes, fuzz
+from tests.generators import profiles
 from tests.generators.foreign.direct import Job, finish, release, start
 
 Pixels = NDArray[np.uint8]
@@ -30,13 +31,20 @@ RELEASES = (
     ("Pillow", "5.4.1"),
     ("Pillow", "6.2.1"),
     ("Pillow", "13.0.0"),
+    ("Pillow with LittleCMS", "5.4.1"),
     ("OpenCV", "4.1.1.26"),
     ("OpenCV", "4.5.5.64"),
     ("FFmpeg", "12.3.0"),
     ("DALI", "1.23.0"),
 )
 OLD = ("pil-6.2.1", "opencv-4.1.1.26", "ffmpeg-12.3.0")
-DECODES = {"Pillow": "pil", "OpenCV": "opencv", "FFmpeg": "ffmpeg", "DALI": "dali"}
+DECODES = {
+    "Pillow": "pil",
+    "Pillow with LittleCMS": "pil_srgb",
+    "OpenCV": "opencv",
+    "FFmpeg": "ffmpeg",
+    "DALI": "dali",
+}
 
 
 def methods(library: str) -> Iterable[Method]:
@@ -83,11 +91,13 @@ def outcome(token: str, data: bytes) -> Pixels | str:
 
 @pytest.fixture(scope="module")
 def files(photographs: Mapping[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The sample photographs as files."""
+    """The sample photographs as files, and one of them with a profile."""
     folder = tmp_path_factory.mktemp("photographs")
-    for key, data in photographs.items():
+    wide = encoded(Image.open(io.BytesIO(photographs["coffee"])), icc_profile=profiles.wide())
+    held = {**photographs, "wide": wide}
+    for key, data in held.items():
         (folder / f"{key}.jpg").write_bytes(data)
-    return {key: folder / f"{key}.jpg" for key in photographs}
+    return {key: folder / f"{key}.jpg" for key in held}
 
 
 @pytest.mark.parametrize(("library", "version"), RELEASES)
@@ -103,7 +113,7 @@ def test_every_method_of_a_release_is_a_direct_call_of_it(library: str, version:
     assert found == finish(direct)
 
 
-@pytest.mark.parametrize("library", ["Pillow", "OpenCV", "FFmpeg"])
+@pytest.mark.parametrize("library", ["Pillow", "Pillow with LittleCMS", "OpenCV", "FFmpeg"])
 def test_the_installed_release_does_the_same_in_a_process_of_its_own(
     library: str, photographs: dict[str, bytes]
 ) -> None:
@@ -129,6 +139,10 @@ def awkward(photograph: bytes) -> dict[str, bytes]:
     exif[0x0112] = 6
     return {
         "gray": encoded(picture.convert("L")),
+        "a wide gamut": encoded(picture, icc_profile=profiles.wide()),
+        "a wide gamut in gray": encoded(picture.convert("L"), icc_profile=profiles.wide()),
+        "inks": encoded(picture.convert("CMYK"), icc_profile=profiles.cmyk()),
+        "a profile of inks in RGB": encoded(picture, icc_profile=profiles.cmyk()),
         "CMYK": encoded(picture.convert("CMYK")),
         "turned": encoded(picture, exif=exif),
         "one pixel": encoded(picture.resize((1, 1))),

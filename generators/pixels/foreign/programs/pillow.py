@@ -17,21 +17,36 @@ _UNKNOWN = getattr(PIL, "UnidentifiedImageError", OSError)
 
 def decode(data: memoryview) -> Made:
     """`Image.open(...).convert("RGB")`; modes that `convert` clips are refused."""
-    try:
-        image = Image.open(io.BytesIO(data))
-    except _UNKNOWN:
-        raise ValueError("not an image in a format that Pillow knows") from None
-    with image:
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")
-        image.load()
-        return _given(image if image.mode == "RGB" else image.convert("RGB"))
+    return given(to_rgb(opened(data)))
 
 
 def resize(image: Given, width: int, height: int, filter: str) -> Made:
     """`Image.resize` with one of the filters."""
     rows, columns, pixels = image
-    return _given(_picture(rows, columns, pixels).resize((width, height), _filter(filter)))
+    return given(_picture(rows, columns, pixels).resize((width, height), _filter(filter)))
+
+
+def opened(data: memoryview) -> Image.Image:
+    """The image, loaded, in its own mode."""
+    try:
+        image = Image.open(io.BytesIO(data))
+    except _UNKNOWN:
+        raise ValueError("not an image in a format that Pillow knows") from None
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")
+    image.load()
+    return image
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """As Pillow converts it, without a profile."""
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def given(picture: Image.Image) -> Made:
+    """A picture as it is answered."""
+    width, height = picture.size
+    return height, width, picture.tobytes()
 
 
 def versions() -> dict[str, str]:
@@ -63,11 +78,6 @@ def _picture(rows: int, columns: int, pixels: Any) -> Image.Image:
         return Image.frombuffer("RGB", size, pixels, "raw", "RGB", 0, 1)
     except TypeError:
         return Image.frombytes("RGB", size, bytes(pixels))
-
-
-def _given(picture: Image.Image) -> Made:
-    width, height = picture.size
-    return height, width, picture.tobytes()
 
 
 def _version(feature: str) -> str | None:
