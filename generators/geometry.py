@@ -50,6 +50,16 @@ class Frame:
     def scale_y(self) -> float:
         return self.resize[1] / self.source[1] if self.resize else 1.0
 
+    @property
+    def shrink(self) -> int:
+        """By how much a JPEG decoder may shrink the source, 1, 2, 4 or 8, with neither side less than it is resized to.
+
+        These are the scales that every release of libjpeg has (its `scale_denom`), and Pillow's `draft` chooses so too.
+        """
+        width, height = self.resize or self.source
+        least = min(self.source[0] // width, self.source[1] // height)
+        return max((scale for scale in (2, 4, 8) if scale <= least), default=1)
+
     def cut(self, image: NDArray[np.uint8], padding: int = PADDING) -> NDArray[np.uint8]:
         """The output frame of a resized image or label map (height, width, ...), cropped or padded, contiguous."""
         if self.crop_x < 0 or self.crop_y < 0:

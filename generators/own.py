@@ -143,7 +143,8 @@ def _own_method(text: str) -> Method:
         sha256s = _sha256s(words, folder)
     except OSError as error:
         raise OwnMethodError(f"{error.filename} cannot be read: {error.strerror}") from None
-    return _method(Program(token, _MODULE, "", "", _STAGES[stage], words, folder, tuple(sha256s.items())))
+    files = tuple(sha256s.items())
+    return _method(Program(token, _MODULE, "", stage=_STAGES[stage], words=words, folder=folder, sha256s=files))
 
 
 def _words(command: str) -> tuple[str, ...]:

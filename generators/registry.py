@@ -3,7 +3,8 @@
 Adding a library is one new module in `pixels/`, a row in `LIBRARIES` and its rows in `METHODS`; adding a kind of noise
 in a model, one in `models/`. Methods that need a GPU are called with batches, and their module has a function
 `gpu_problem` besides. A library that has a program in `pixels/foreign/programs` can be had in other versions: `find`
-makes a method of such a token. Imports no library: a method's module is imported by `Method.load`.
+makes a method of such a token. One that must not be installed beside ours is a `Release` in `LIBRARIES` itself: it has
+a program, and no module. Imports no library: a method's module is imported by `Method.load`.
 """
 
 from __future__ import annotations
@@ -43,12 +44,14 @@ class Library:
     """A library that methods come from: its module here, and the distribution that provides it.
 
     `program` is what calls another version of it, in `pixels/foreign/programs`; without one there is no other version.
+    `group` is the word of `--variant` that stands for its methods, if there is one.
     """
 
     name: str
     module: str
     distribution: str
     program: str = ""
+    group: str = ""
 
     def function(self, name: str, module: str = "") -> Callable[..., Any]:
         """A function of the library's module, or of another one."""
@@ -62,6 +65,16 @@ class Library:
         except ImportError as error:
             return f"{self.name} cannot be imported ({str(error).splitlines()[0]}): pip install {self.distribution}"
         return None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is there, or has to be installed first, as releases are when they are asked for."""
+        return True
+
+    @property
+    def has_versions(self) -> bool:
+        """Whether other versions of it can be had."""
+        return bool(self.program)
 
     def versions(self) -> dict[str, str]:
         """Versions of the library and of the codecs inside it, by name (`Pillow`, `Pillow/libjpeg-turbo`)."""
@@ -86,36 +99,53 @@ class Library:
 
 @dataclass(frozen=True)
 class Release(Library):
-    """Another version of a library, in an environment and a process of its own: `version` is its distribution's."""
+    """A version of a library in an environment and a process of its own; `version` is its distribution's.
+
+    `pinned`: it is the one that is meant where no version is named, since the library is not installed beside ours.
+    Without a version it is a program of this machine, and the only one that there is.
+    """
 
     version: str = ""
+    pinned: bool = False
 
     def function(self, name: str, module: str = "") -> Callable[..., Any]:
         """A function of the library's program."""
         return functools.partial(_foreign().call, self.program, self.distribution, self.version, name)
 
     def problem(self, module: str = "") -> str | None:
-        """None: whether a release can be had is known when it is prepared."""
-        return None
+        """What its user has to install; None where it is there, or can be tried for: that shows when it is prepared."""
+        found: str | None = _foreign().problem(self.distribution, self.version)
+        return found
 
     @property
     def ready(self) -> bool:
-        """Whether the environment of the release is there."""
-        made: bool = _foreign().is_made(self.distribution, self.version)
+        made: bool = _foreign().is_ready(self.distribution, self.version)
         return made
+
+    @property
+    def has_versions(self) -> bool:
+        return bool(self.version)
 
     def prepare(self) -> None:
         """Make the environment of the release, once on a machine. Raises UnavailableError."""
-        _foreign().environment(self.distribution, self.version)
+        _foreign().prepare(self.distribution, self.version)
 
     def versions(self) -> dict[str, str]:
-        """As of any library, each by a name with the version in it (`Pillow-6.2.1/zlib`); Python, and a digest."""
-        found = _foreign().versions(self.program, self.distribution, self.version)
+        """As of any library, and what was installed besides. Names have the version in them (`Pillow-6.2.1/zlib`) where
+        it was asked for, so that a set can be made by several.
+        """
+        found: dict[str, str] = _foreign().versions(self.program, self.distribution, self.version)
+        if self.pinned:
+            return found
         return {re.sub("^[^/]+", rf"\g<0>{AT}{self.version}", name): value for name, value in found.items()}
 
 
 def _foreign() -> Any:
     return importlib.import_module("generators.pixels.foreign")
+
+
+def _pinned(name: str, distribution: str, program: str, version: str, group: str = "") -> Release:
+    return Release(name, "", distribution, program, group, version, pinned=True)
 
 
 LIBRARIES: Mapping[str, Library] = MappingProxyType(
@@ -130,6 +160,12 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
             Library("DALI on a GPU", "generators.pixels.dali_gpu", "nvidia-dali-cuda120"),
             Library("NumPy", "generators.pixels.ascend", "numpy"),
             Library("ONNX", "generators.models", "onnx-ir onnx"),
+            _pinned("TensorFlow", "tensorflow-cpu", "tensorflow", "2.21.0", "tensorflow"),
+            _pinned("torchvision", "torchvision", "torchvision", "0.28.0", "torch"),
+            _pinned("libvips", "pyvips-binary", "vips", "8.18.7", "libvips"),
+            _pinned("sharp", "sharp", "sharp", "0.35.5", "libvips"),
+            _pinned("scikit-image", "scikit-image", "skimage", "0.26.0", "scikit-image"),
+            _pinned("Chromium", "chromium", "chromium", "", "browser"),
         )
     }
 )
@@ -141,7 +177,9 @@ class Method:
 
     The function of a method that needs a GPU takes a batch, a sequence of tuples of arguments, and returns a list.
     `instead` is the token of the method that does the same on the CPU. `module` is the function's, where it is not the
-    library's own. `calibrated`: the function also takes the images that ranges are found on.
+    library's own. `calibrated`: the function also takes the images that ranges are found on. `shrinks`: a decoder that
+    is told how much smaller the image may be than it is. `whole`: a resize method
+    that takes an encoded image, since it decodes and resizes in one.
     """
 
     token: str
@@ -154,6 +192,8 @@ class Method:
     instead: str = ""
     module: str = ""
     calibrated: bool = False
+    shrinks: bool = False
+    whole: bool = False
 
     def problem(self, gpu: bool | None = None) -> str | None:
         """Why the method cannot run and what to do about it, in one line; None if it can.
@@ -171,8 +211,8 @@ class Method:
         )
 
     def load(self) -> Callable[..., Image]:
-        """The function of a method of pixels: `(data)` for decode, `(image, width, height)` for resize, `(image)` for
-        color.
+        """The function of a method of pixels: `(data)` for decode, or `(data, shrink)` where it shrinks (1, 2, 4 or 8);
+        `(image, width, height)` for resize, or `(data, width, height)` where it is whole; `(image)` for color.
         """
         if self.gpu:
             batch = self.load_batch()
@@ -197,7 +237,11 @@ class Method:
 
 
 def _pixels() -> Iterable[Method]:
-    pillow, littlecms, opencv, ffmpeg, dali, dali_gpu, numpy, _ = LIBRARIES.values()
+    littlecms = LIBRARIES["Pillow with LittleCMS"]
+    names = ("Pillow", "OpenCV", "FFmpeg", "DALI", "DALI on a GPU", "NumPy")
+    pillow, opencv, ffmpeg, dali, dali_gpu, numpy = (LIBRARIES[name] for name in names)
+    names = ("TensorFlow", "torchvision", "libvips", "sharp", "scikit-image", "Chromium")
+    tensorflow, torchvision, vips, sharp, skimage, chromium = (LIBRARIES[name] for name in names)
     yield Method("pil", "decode", pillow, "decode", paper=True)
     yield Method("opencv", "decode", opencv, "decode", paper=True)
     yield Method("ffmpeg", "decode", ffmpeg, "decode", paper=True)
@@ -206,7 +250,15 @@ def _pixels() -> Iterable[Method]:
         yield Method(token, "decode", dali_gpu, "decode", {"fancy": fancy}, gpu=True, instead="dali")
     yield Method("dali_fast", "decode", dali, "decode", {"fast_idct": True})
     yield Method("opencv_exif", "decode", opencv, "decode", {"exif": True})
+    yield Method("tf", "decode", tensorflow, "decode")
+    yield Method("tf_accurate", "decode", tensorflow, "decode", {"dct_method": "INTEGER_ACCURATE"})
+    yield Method("torchvision", "decode", torchvision, "decode")
+    yield Method("vips", "decode", vips, "decode")
+    yield Method("chromium", "decode", chromium, "decode")
     yield Method("pil_srgb", "decode", littlecms, "decode")
+    yield Method("pil_draft", "decode", pillow, "decode_draft", shrinks=True)
+    yield Method("opencv_reduced", "decode", opencv, "decode_reduced", shrinks=True)
+    yield Method("vips_shrink", "decode", vips, "decode_shrunk", shrinks=True)
     for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"):
         yield Method(f"pil_{name}", "resize", pillow, "resize", {"filter": name.upper()}, paper=True)
     for name, flag in (
@@ -231,6 +283,22 @@ def _pixels() -> Iterable[Method]:
     yield Method("dali_gpu_linear", "resize", dali_gpu, "resize", linear, gpu=True, instead="dali_linear")
     for name in ("bilinear", "bicubic", "lanczos", "area", "spline"):
         yield Method(f"ffmpeg_{name}", "resize", ffmpeg, "resize", {"flags": name.upper()})
+    for name in ("nearest", "bilinear", "bicubic", "lanczos3", "area"):
+        yield Method(f"tf_{name}", "resize", tensorflow, "resize", {"method": name})
+    for name in ("bilinear", "bicubic", "lanczos3"):
+        yield Method(f"tf_{name}_aa", "resize", tensorflow, "resize", {"method": name, "antialias": True})
+    yield Method("tf1_bilinear", "resize", tensorflow, "resize_v1")
+    for name in ("nearest", "bilinear", "bicubic"):
+        yield Method(f"torchvision_{name}", "resize", torchvision, "resize", {"interpolation": name})
+    for name in ("bilinear", "bicubic"):
+        options = {"interpolation": name, "antialias": False}
+        yield Method(f"torchvision_{name}_noaa", "resize", torchvision, "resize", options)
+    for name in ("nearest", "linear", "cubic", "mitchell", "lanczos3"):
+        yield Method(f"vips_{name}", "resize", vips, "resize", {"kernel": name})
+    yield Method("sharp_lanczos3", "resize", sharp, "resize", {"kernel": "lanczos3"}, whole=True)
+    yield Method("skimage_bilinear", "resize", skimage, "resize", {"anti_aliasing": False})
+    yield Method("skimage_bilinear_aa", "resize", skimage, "resize", {"anti_aliasing": True})
+    yield Method("chromium_canvas", "resize", chromium, "resize")
     yield Method("nv12_ascend", "color", numpy, "nv12_ascend", paper=True)
     yield Method("nv12_opencv", "color", opencv, "nv12")
     yield Method("nv12_ffmpeg", "color", ffmpeg, "nv12")
@@ -278,11 +346,12 @@ def find(token: str, known: Mapping[str, Method] | None = None) -> Method | None
     method = methods.get(name)
     if method is None:
         return None
-    if not (_VERSION.fullmatch(version) and has_versions(method)):
+    if not (_VERSION.fullmatch(version) and method.library.has_versions):
         return None
     library = method.library
-    release = Release(**{field.name: getattr(library, field.name) for field in fields(library)}, version=version)
-    return replace(method, token=token, library=replace(release, name=f"{library.name} {version}"))
+    same = {field.name: getattr(library, field.name) for field in fields(Library)}
+    release = Release(**{**same, "name": f"{library.name} {version}"}, version=version)
+    return replace(method, token=token, library=release)
 
 
 def order(token: str) -> tuple[int, tuple[int, ...]]:
@@ -299,8 +368,3 @@ def order(token: str) -> tuple[int, tuple[int, ...]]:
 def plain(token: str) -> str:
     """A token without its version."""
     return token.partition(AT)[0] if find(token) else token
-
-
-def has_versions(method: Method) -> bool:
-    """Whether other versions of a method's library can be had."""
-    return bool(method.library.program)

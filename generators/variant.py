@@ -2,8 +2,8 @@
 
 Owns the parsing of what a user writes after `--variant`, and the one canonical name that each variant has. A group may
 name versions (`resize:pil-6.2.1`), and a variant may have `*` for one, which stands for several. Refuses unknown tokens
-(naming the nearest), two methods for one stage, methods for a stage that the geometry leaves out, and noise in a model
-where there is no model.
+(naming the nearest), two methods for one stage, a decoder beside a method that decodes itself, methods for a stage that
+the geometry leaves out, and noise in a model where there is no model.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from generators.registry import (
     AT,
+    LIBRARIES,
     METHODS,
     MODEL_STAGES,
     PIXEL_STAGES,
@@ -22,11 +23,12 @@ from generators.registry import (
     Stage,
     UnavailableError,
     find,
-    has_versions,
 )
 
 PAPER, MODEL, ALL = "paper", "model", "all"
-GROUPS: tuple[str, ...] = (*STAGES, PAPER, MODEL, ALL)
+# Those that stand for the methods of a library: what is not installed of them is installed, and not left out.
+LIBRARY_GROUPS: tuple[str, ...] = tuple(dict.fromkeys(found.group for found in LIBRARIES.values() if found.group))
+GROUPS: tuple[str, ...] = (*STAGES, PAPER, MODEL, ALL, *LIBRARY_GROUPS)
 REFERENCE = "reference"
 DEFAULT_REFERENCE = "pil+pil_bilinear"
 NONE = "none"
@@ -44,7 +46,8 @@ class VariantError(ValueError):
 class Variant:
     """One method for each stage, with its canonical name.
 
-    `resize` or `color` is None where the stage is left out. `noise` are the methods inside and behind a model, in order
+    `resize` or `color` is None where the stage is left out. Where one method decodes and resizes in one, it is both
+    `decode` and `resize`. `noise` are the methods inside and behind a model, in order
     of stages, and `pixels` is the name of the same variant without them.
     """
 
@@ -58,7 +61,8 @@ class Variant:
     @property
     def methods(self) -> tuple[Method, ...]:
         """The methods used, in stage order."""
-        return (*(method for method in (self.decode, self.resize, self.color) if method), *self.noise)
+        pixels = (self.decode, self.resize, self.color)
+        return (*dict.fromkeys(method for method in pixels if method), *self.noise)
 
     @property
     def gpu(self) -> bool:
@@ -95,6 +99,11 @@ def _split(text: str, known: Mapping[str, Method]) -> dict[Stage, Method]:
                 f"variant {text!r} names two {method.stage} methods, {first} and {token}: keep one of them"
             )
         chosen[method.stage] = method
+    whole = chosen.get("resize")
+    if whole and whole.whole and "decode" in chosen:
+        raise VariantError(
+            f"variant {text!r} names {chosen['decode'].token}, but {whole.token} decodes itself: leave one of them out"
+        )
     return chosen
 
 
@@ -108,7 +117,7 @@ def _hint(token: str, known: Mapping[str, Method]) -> str:
         return f"{token} stands alone and cannot be joined with +"
     name, at, version = token.partition(AT)
     if at and name in known:
-        if not has_versions(known[name]):
+        if not known[name].library.has_versions:
             return f"there is one version of {name} alone"
         if version == ANY:
             return f"{AT}{ANY} stands for several versions, which --variant alone takes: name one of them"
@@ -123,11 +132,16 @@ def reference(text: str = DEFAULT_REFERENCE, *, resizes: bool = True, known: Map
     A stage that `text` leaves out takes the default reference's method. With `resizes=False` (the `identity`
     geometry) the resize stage is left out altogether. A model's reference is the model as it is.
     """
-    chosen = _split(DEFAULT_REFERENCE, known) | _split(text, known)
+    chosen = {**_split(DEFAULT_REFERENCE, known), **_split(text, known)}
     for stage in MODEL_STAGES:
         if stage in chosen:
             raise VariantError(f"{chosen[stage].token} cannot be in a reference, which has the model as it is")
     resize = chosen["resize"] if resizes else None
+    if resize and resize.whole:
+        raise VariantError(
+            f"{resize.token} decodes and resizes in one, and a variant differs from its reference in one of the two: "
+            "choose another reference"
+        )
     decode = chosen["decode"]
     name = (resize or decode).token
     return Variant(name, decode, resize, chosen.get("color"), pixels=name)
@@ -146,24 +160,58 @@ def parse(text: str, base: Variant, known: Mapping[str, Method] = METHODS) -> Va
             f"variant {text!r} names a resize method, but the identity geometry does not resize: "
             "leave it out, or choose another --geometry"
         )
-    decode = chosen.get("decode", base.decode)
     resize = chosen.get("resize", base.resize)
+    decode = resize if resize and resize.whole else chosen.get("decode", base.decode)
     color = chosen.get("color", base.color)
     pairs = ((decode, base.decode), (resize, base.resize), (color, base.color))
-    own = [method.token for method, theirs in pairs if method is not None and method != theirs]
+    own = list(dict.fromkeys(method.token for method, theirs in pairs if method is not None and method != theirs))
     noise = tuple(chosen[stage] for stage in MODEL_STAGES if stage in chosen)
     name = "+".join([*own, *(method.token for method in noise)]) or base.name
     return Variant(name, decode, resize, color, noise, "+".join(own) or base.name)
 
 
+def changed(stages: Mapping[str, str], base: Mapping[str, str]) -> tuple[Stage, ...]:
+    """The stages at which a variant differs from its reference, in order, by the tokens of both.
+
+    What decodes and resizes in one is another method of resizing.
+    """
+    own = (stage for stage in STAGES if stages.get(stage, NONE) != base.get(stage, NONE))
+    return tuple(stage for stage in own if not (stage == "decode" and _is_whole(stages)))
+
+
 def name_of(stages: Mapping[str, str], base: Mapping[str, str]) -> str:
     """The canonical name of a variant, from the tokens of its stages and the reference's; empty for the reference."""
-    return "+".join(token for stage in STAGES if (token := stages.get(stage, NONE)) != base.get(stage, NONE))
+    return "+".join(stages.get(stage, NONE) for stage in changed(stages, base))
+
+
+def in_full(stages: Mapping[str, str]) -> str:
+    """A variant with the methods of all stages of its pixels named, `pil+pil_lanczos`, from their tokens."""
+    tokens = dict.fromkeys(stages.get(stage, NONE) for stage in PIXEL_STAGES)
+    return "+".join(token for token in tokens if token != NONE)
+
+
+def added(stages: Mapping[str, str], stage: str, token: str) -> dict[str, str]:
+    """The tokens of a variant's stages with another method at one of them."""
+    method = find(token)
+    return {**stages, stage: token, **({"decode": token} if method and method.whole else {})}
+
+
+def _is_whole(stages: Mapping[str, str]) -> bool:
+    return stages.get("decode", NONE) == stages.get("resize", NONE)
 
 
 def is_group(word: str) -> bool:
     """Whether a word of `--variant` is a group: what cannot run of it is left out, and not refused."""
     return word.strip().partition(WITH)[0] in GROUPS
+
+
+def _asks_for_library(group: str) -> bool:
+    return group.strip().partition(WITH)[0] in LIBRARY_GROUPS
+
+
+def _absent(method: Method) -> str:
+    name = method.library.group or method.token
+    return f"{method.library.name} is not installed here, which --variant {name} does"
 
 
 def _group(text: str, base: Variant, model: bool, known: Mapping[str, Method]) -> list[str]:
@@ -172,6 +220,8 @@ def _group(text: str, base: Variant, model: bool, known: Mapping[str, Method]) -
         tokens = [method.token for method in known.values() if method.stage in MODEL_STAGES]
     elif name in STAGES:
         tokens = [method.token for method in known.values() if method.stage == name]
+    elif name in LIBRARY_GROUPS:
+        tokens = [method.token for method in known.values() if method.library.group == name]
     else:
         stages = STAGES if model else PIXEL_STAGES
         methods = [method for method in known.values() if method.stage in stages]
@@ -216,7 +266,7 @@ def _each(text: str, known: Mapping[str, Method], versions: Callable[[Method], S
         raise VariantError(f"variant {text!r} has {ANY} twice: name the version of {several[0]} or of {several[1]}")
     name = several[0].removesuffix(ANY)
     method = known.get(name.removesuffix(AT))
-    if method is None or not has_versions(method):
+    if method is None or not method.library.has_versions:
         raise _unknown(several[0], text, known)
     at = tokens.index(several[0])
     return ["+".join([*tokens[:at], name + version, *tokens[at + 1 :]]) for version in versions(method)]
@@ -235,7 +285,8 @@ def expand(
     """The variants that the words of `--variant` stand for, and the methods that were left out of groups.
 
     Words may be variants, groups or comma lists of them. A method that cannot run here is left out of a group (and
-    returned with the reason) but refused when it is named. `gpu` is as in `Method.problem`; `model` says whether there
+    returned with the reason) but refused when it is named; one whose library is yet to be installed is left out of
+    groups too, unless the group is the library's own. `gpu` is as in `Method.problem`; `model` says whether there
     is a model: without one, noise in it is refused, and `paper` and `all` are of the pixels alone. `versions` says what
     `*` stands for in place of a method's version. With `runs=False` nothing is to be made, and what cannot run here is
     as good as any.
@@ -248,6 +299,8 @@ def expand(
             if variant.noise and not model:
                 raise VariantError(f"{text} is noise in a model or behind it, not of the pixels: give --model FILE")
             problems = [(m.token, problem) for m in variant.methods if runs and (problem := m.problem(gpu))]
+            if runs and is_group(text) and not _asks_for_library(text):
+                problems = problems or [(m.token, _absent(m)) for m in variant.methods if not m.library.ready]
             if problems and is_group(text):
                 skipped.update(problems)
             elif problems:

@@ -34,7 +34,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     damaged, or is for another kind of image (gray in an RGB file, RGB in a CMYK file), is ignored: the pixels are those
     of `pil` then, as they are without one. PNG's gAMA and cHRM are no profile.
     """
-    picture = pillow.opened(data)
+    picture = pillow.loaded(pillow.opened(data))
     return pillow.pixels_of(_through_profile(picture) or pillow.to_rgb(picture))
 
 

@@ -24,7 +24,20 @@ cv2.setNumThreads(1)
 
 def decode(data: bytes, *, exif: bool = False) -> NDArray[np.uint8]:
     """`cv2.imdecode` to RGB; with `exif` the image is turned as its EXIF orientation says (OpenCV's default)."""
-    flags = cv2.IMREAD_COLOR_RGB if exif else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    return _decoded(data, cv2.IMREAD_COLOR_RGB if exif else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def decode_reduced(data: bytes, shrink: int) -> NDArray[np.uint8]:
+    """`cv2.imdecode` with `IMREAD_REDUCED_COLOR_2`, `_4` or `_8`: libjpeg decodes a JPEG so, its sides rounded up; an
+    image of another format is decoded in full and resized by OpenCV, its sides rounded down.
+    """
+    if shrink == 1:
+        return decode(data)
+    image = _decoded(data, getattr(cv2, f"IMREAD_REDUCED_COLOR_{shrink}") | cv2.IMREAD_IGNORE_ORIENTATION)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)  # the flags for RGB and this exclude each other
+
+
+def _decoded(data: bytes, flags: int) -> NDArray[np.uint8]:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:

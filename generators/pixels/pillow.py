@@ -58,15 +58,28 @@ def header(data: bytes) -> Header | None:
 
 def decode(data: bytes) -> NDArray[np.uint8]:
     """`Image.open(...).convert("RGB")`; alpha is dropped, EXIF orientation is not applied."""
-    return pixels_of(to_rgb(opened(data)))
+    return pixels_of(to_rgb(loaded(opened(data))))
+
+
+def decode_draft(data: bytes, shrink: int) -> NDArray[np.uint8]:
+    """As `decode`, after `Image.draft`, which has libjpeg decode a JPEG at 1/2, 1/4 or 1/8, its sides rounded up. Of
+    another format, the whole image.
+    """
+    image = opened(data)
+    image.draft("RGB", (image.width // shrink, image.height // shrink))
+    return pixels_of(to_rgb(loaded(image)))
 
 
 def opened(data: bytes) -> Image.Image:
-    """An encoded image, decoded, in its own mode. Raises ValueError for one that cannot become RGB."""
+    """An encoded image, of which the header is read. Raises ValueError for what is none."""
     try:
-        image = Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
         raise ValueError("not an image in a format that Pillow knows") from None
+
+
+def loaded(image: Image.Image) -> Image.Image:
+    """The image, decoded in its own mode. Raises ValueError for one that cannot become RGB, and Pillow's errors."""
     with image:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")

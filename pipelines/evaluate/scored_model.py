@@ -13,7 +13,7 @@ from pathlib import Path
 
 from generators.boxes import NONE
 from generators.registry import Method
-from generators.variant import Variant, VariantError, expand, is_group, newest, parse
+from generators.variant import Variant, VariantError, changed, expand, is_group, newest, parse
 from pipelines.cluster import Ray
 from pipelines.errors import UsageError
 from pipelines.evaluate.asked import versions_in
@@ -276,8 +276,7 @@ class ScoredModel:
 
     def _changed(self, variant: Variant) -> tuple[str, ...]:
         """The stages at which a variant differs from the reference."""
-        mine, theirs = ({**v.spelled_out, **v.noise_spelled_out} for v in (variant, self.base))
-        return tuple(stage for stage in mine if mine[stage] != theirs[stage])
+        return changed(*({**v.spelled_out, **v.noise_spelled_out} for v in (variant, self.base)))
 
     def plan(self) -> str:
         """What would be made and run, in a few lines."""

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from generators.geometry import Size
 from generators.own import Program, named_in, with_own
-from generators.registry import AT, PIXEL_STAGES, STAGES, Method, order
-from generators.variant import ANY, DEFAULT_REFERENCE, NONE, Variant, VariantError, is_group, parse
+from generators.registry import AT, STAGES, Method, order
+from generators.variant import ANY, DEFAULT_REFERENCE, NONE, Variant, VariantError, changed, in_full, is_group, parse
 from generators.variant import reference as base_variant
 from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_groups
@@ -202,8 +202,7 @@ class Shards:
 
     def changed_stages(self, name: str) -> tuple[str, ...]:
         """The stages at which a variant differs from the reference, in order."""
-        mine, theirs = self.variants[name].stages, self.reference.stages
-        return tuple(stage for stage in STAGES if mine[stage] != theirs[stage])
+        return changed(self.variants[name].stages, self.reference.stages)
 
     def samples(self) -> Samples:
         """The samples that are there in every variant. Raises UsageError where the variants list different ones."""
@@ -383,7 +382,7 @@ def open_shards(place: Place | Path, methods: tuple[Method, ...] = ()) -> Shards
         one, other, *_ = configs.values()
         raise UsageError(f"{one.folder} and {other.folder} were made with different configurations: keep them apart")
     wanted = found[0].summary["config"]["reference"]
-    reference = next((v for v in found if _spelled(v) == wanted), None)
+    reference = next((v for v in found if in_full(v.stages) == wanted), None)
     if reference is None:
         raise UsageError(f"the reference ({wanted}) is not in {roots[0]}: make it with generate.py --variant reference")
     others = sorted((variant for variant in found if variant is not reference), key=lambda v: _order(v, reference))
@@ -408,15 +407,8 @@ def _read(folder: Place) -> ScoredVariant:
     return ScoredVariant(folder.name, folder, summary)
 
 
-def _spelled(variant: ScoredVariant) -> str:
-    return "+".join(token for stage in PIXEL_STAGES if (token := variant.stages[stage]) != NONE)
-
-
 def _order(variant: ScoredVariant, reference: ScoredVariant) -> tuple[int, list[tuple[Any, ...]], str]:
     """Single stages first, in the order of stages, of the registry and of versions; then compositions."""
-    changed = [
-        (number, *order(variant.stages[stage]))
-        for number, stage in enumerate(STAGES)
-        if variant.stages[stage] != reference.stages[stage]
-    ]
-    return len(changed), changed, variant.name
+    stages = changed(variant.stages, reference.stages)
+    places = [(STAGES.index(stage), *order(variant.stages[stage])) for stage in stages]
+    return len(places), places, variant.name

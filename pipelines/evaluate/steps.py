@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from generators.registry import STAGES
-from generators.variant import name_of
+from generators.variant import added, name_of
 
 # Figure 3 of the paper: decode, resize, colour, INT8, ceil mode, upsampling, post-processing.
 PAPER_ORDER = ("decode", "resize", "color", "precision", "pool", "upsample", "boxes")
@@ -58,12 +58,17 @@ def worst_of(lines: Iterable[S]) -> S | None:
 
 
 def worst_methods(lines: Sequence[Scored]) -> dict[str, str]:
-    """The token that hurts most alone for each stage that changes anything, in order of stages."""
+    """The token that hurts most alone for each stage that changes anything, in order of stages.
+
+    Where that of resize decodes too, there is no other decoder beside it.
+    """
     found: dict[str, str] = {}
     for stage in STAGES:
         worst = worst_of(line for line in lines if tuple(line.changed) == (stage,) and not line.same)
         if worst is not None:
             found[stage] = worst.stages[stage]
+            if stage == "resize" and worst.stages["decode"] == worst.stages["resize"]:
+                found.pop("decode", None)
     return found
 
 
@@ -76,7 +81,7 @@ def in_paper_order(lines: Sequence[Scored], reference: Mapping[str, str]) -> Cha
     current, steps = dict(reference), list[Step]()
     for stage in PAPER_ORDER:
         if stage in worst:
-            current[stage] = worst[stage]
+            current = added(current, stage, worst[stage])
             steps.append(Step(stage, worst[stage], name_of(current, reference)))
     lacking = [step.variant for step in steps if step.variant not in scored]
     whole = next((index for index, step in enumerate(steps) if step.variant in lacking), len(steps))
@@ -89,12 +94,12 @@ def worst_first(lines: Sequence[Scored], reference: Mapping[str, str]) -> Chain:
     worst = worst_methods(lines)
     current, steps, left = dict(reference), list[Step](), list(worst)
     while left:
-        names = {stage: name_of({**current, stage: worst[stage]}, reference) for stage in left}
+        names = {stage: name_of(added(current, stage, worst[stage]), reference) for stage in left}
         lacking = [name for name in names.values() if name not in by_name]
         if lacking:
             return Chain(steps, lacking)
         stage = max(left, key=lambda stage: by_name[names[stage]].delta)
         steps.append(Step(stage, worst[stage], names[stage]))
-        current[stage] = worst[stage]
+        current = added(current, stage, worst[stage])
         left.remove(stage)
     return Chain(steps, [])

@@ -99,11 +99,14 @@ def make_batch(chain: Chain, calls: Iterable[tuple[Caller, tuple[Any, ...]]]) ->
         caller.made[chain] = np.ascontiguousarray(pixels)
 
 
-def decode(method: Method, data: bytes, caller: Caller) -> Pixels | Failure:
-    """The pixels of an encoded image; an empty file is not given to any library."""
+def decode(method: Method, data: bytes, caller: Caller, *told: int) -> Pixels | Failure:
+    """The pixels of an encoded image; an empty file is not given to any library.
+
+    `told` is what a method that shrinks, or is whole, is told besides.
+    """
     if not data:
         return Failure(f"{method.token}: the file is empty")
-    return caller.pixels((method,), lambda: method.load()(data))
+    return caller.pixels((method,), lambda: method.load()(data, *told))
 
 
 def _one_line(error: Exception) -> str:

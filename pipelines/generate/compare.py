@@ -9,7 +9,7 @@ from typing import Any
 from generators.geometry import GEOMETRIES
 from generators.own import named_in, of_program
 from generators.registry import Method
-from generators.variant import Variant, VariantError, parse
+from generators.variant import Variant, VariantError, in_full, parse
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem
 from pipelines.errors import RunError, UsageError
@@ -53,7 +53,7 @@ def config_of(recipe: Recipe, methods: tuple[Method, ...] = ()) -> Config:
 
 
 def _variant_of(recipe: Recipe, config: Config) -> Variant:
-    return parse("+".join(token for token in recipe.variant.values() if token != "none"), config.base, config.known)
+    return parse(in_full(recipe.variant), config.base, config.known)
 
 
 def check_methods(recipes: Iterable[Recipe], methods: Iterable[Method]) -> None:

@@ -17,7 +17,7 @@ from pipelines.generate.calls import Caller, Failure, Pixels
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels in the output's frame."""
+    """Pixels of a sample, and the frame that they come into."""
 
     pixels: Pixels
     frame: Frame
@@ -41,11 +41,9 @@ class Pictures:
     `colored` is what colour methods have made of the sample, whatever it was decoded and resized by.
     """
 
-    def __init__(
-        self, decoded: Pixels, target: Frame, caller: Caller, colored: dict[tuple[Method, Same], Pixels | Failure]
-    ) -> None:
+    def __init__(self, decoded: Picture, caller: Caller, colored: dict[tuple[Method, Same], Pixels | Failure]) -> None:
         self.decoded = decoded
-        self._target = target
+        self._target = decoded.frame
         self._caller = caller
         self._colored = colored
         self._resized: dict[Method | None, Picture | Failure] = {}
@@ -64,9 +62,9 @@ class Pictures:
 
     def _resize(self, variant: Variant) -> Pixels | Failure:
         method, target = variant.resize, self._target
-        if method is None or target.resize is None:
-            return target.cut(self.decoded)
-        call = functools.partial(method.load(), self.decoded, *target.resize)
+        if method is None or target.resize is None or method.whole:
+            return target.cut(self.decoded.pixels)
+        call = functools.partial(method.load(), self.decoded.pixels, *target.resize)
         resized = self._caller.pixels((variant.decode, method), call)
         return resized if isinstance(resized, Failure) else target.cut(resized)
 

@@ -169,16 +169,12 @@ class Renderer:
     def _resize_call(self, decoder: Method, work: _Work) -> tuple[Caller, tuple[Any, ...]] | None:
         """What a resize method is to be called with for a sample; None where there is nothing to resize."""
         assert isinstance(work.given.data, bytes)
-        decoded = decode(decoder, work.given.data, work.caller)
-        work.caller.made[decoder,] = decoded
-        if isinstance(decoded, Failure):
+        assert isinstance(work.known, Header)
+        made = self._decode(decoder, work.given.data, work.known, work.caller)
+        work.caller.made[decoder,] = made if isinstance(made, Failure) else made.pixels
+        if isinstance(made, Failure) or not made.frame.resize:
             return None
-        height, width = decoded.shape[:2]
-        try:
-            size = frame(self.geometry, width, height, self.size).resize
-        except ValueError:
-            return None
-        return (work.caller, (decoded, *size)) if size else None
+        return work.caller, (made.pixels, *made.frame.resize)
 
     @_quiet()
     def _rendered(self, work: _Work) -> list[Rendered]:
@@ -241,24 +237,43 @@ class Renderer:
         colored: dict[tuple[Method, Same], Pixels | Failure] = {}
         for decoder in dict.fromkeys(variant.decode for variant in variants):
             alike = [variant for variant in variants if variant.decode == decoder]
-            decoded = decode(decoder, data, caller)
+            decoded = self._decode(decoder, data, known, caller)
             if isinstance(decoded, Failure):
                 yield from ((variant.name, _Result(known or _UNKNOWN, decoded)) for variant in alike)
                 continue
-            height, width = decoded.shape[:2]
-            size = known or Header(width, height, 1)
-            if first and np.array_equal(decoded, first.decoded):
+            same = first is not None and first.decoded.frame == decoded.frame
+            if first and same and np.array_equal(decoded.pixels, first.decoded.pixels):
                 pictures = first
             else:
-                try:
-                    target = frame(self.geometry, width, height, self.size)
-                except ValueError as error:
-                    failure = Failure(f"{decoder.token}: {error}")
-                    yield from ((variant.name, _Result(size, failure)) for variant in alike)
-                    continue
-                pictures = Pictures(decoded, target, caller, colored)
+                pictures = Pictures(decoded, caller, colored)
             first = first or pictures
+            size = known or Header(*decoded.frame.source, 1)
             yield from ((variant.name, _Result(size, pictures.of(variant))) for variant in alike)
+
+    def _decode(self, decoder: Method, data: bytes, known: Header | None, caller: Caller) -> Picture | Failure:
+        """A decoded image and its frame: of the size that it has or, for what is told the size that is needed and may
+        give less than there is, of the size that the header says.
+        """
+        if not (decoder.shrinks or decoder.whole):
+            decoded = decode(decoder, data, caller)
+            if isinstance(decoded, Failure):
+                return decoded
+            target = self._frame(decoder, decoded.shape[1], decoded.shape[0])
+            return target if isinstance(target, Failure) else Picture(decoded, target)
+        if known is None or not known.width * known.height:
+            return Failure(f"{decoder.token}: needs the size of the image, and Pillow cannot read it")
+        target = self._frame(decoder, known.width, known.height)
+        if isinstance(target, Failure):
+            return target
+        told = (target.shrink,) if decoder.shrinks else (target.resize or target.source)
+        decoded = decode(decoder, data, caller, *told)
+        return decoded if isinstance(decoded, Failure) else Picture(decoded, target)
+
+    def _frame(self, decoder: Method, width: int, height: int) -> Frame | Failure:
+        try:
+            return frame(self.geometry, width, height, self.size)
+        except ValueError as error:
+            return Failure(f"{decoder.token}: {error}")
 
 
 def _measure(data: bytes) -> Header | None:

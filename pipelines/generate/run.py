@@ -194,11 +194,19 @@ def _variants(options: Options, geometry: str, known: Mapping[str, Method], ray:
         variants, skipped = expand(options.variants, base, gpu, known=known)
     except VariantError as error:
         raise UsageError(str(error)) from None
-    for token, problem in skipped.items():
-        say(f"left out: {token} {problem}")
+    for problem, tokens in _by_problem(skipped).items():
+        say(f"left out: {', '.join(tokens)}: {problem}")
     if not variants:
         raise UsageError("no variant is left to make: see --list-variants")
     return base, variants
+
+
+def _by_problem(skipped: Mapping[str, str]) -> dict[str, list[str]]:
+    """Tokens by what is said of each: a library that is not installed is said once, not for each of its methods."""
+    found: dict[str, list[str]] = {}
+    for token, problem in skipped.items():
+        found.setdefault(problem, []).append(token)
+    return found
 
 
 def _check_png(decoders: Iterable[Method]) -> None:
@@ -209,7 +217,7 @@ def _check_png(decoders: Iterable[Method]) -> None:
         if method.gpu:  # which may be on another machine; DALI decodes PNG on the CPU there
             continue
         try:
-            method.load()(buffer.getvalue())
+            method.load()(buffer.getvalue(), *((1,) if method.shrinks else ()))
         except Exception as error:  # libraries have exceptions of their own
             raise UsageError(f"{method.token} cannot read PNG ({error}): leave it out with this dataset") from None
 

@@ -12,7 +12,7 @@ from typing import Any
 from huggingface_hub import DatasetCardData
 
 from generators.geometry import CROPPED
-from generators.registry import PIXEL_STAGES
+from generators.variant import in_full
 from manifests.schema import CARD_ENTRY, SPLIT, TABLE
 from pipelines.generate.card import TERMS, alike, variants_table
 from pipelines.text import size
@@ -115,10 +115,7 @@ def _geometry(geometry: Mapping[str, Any]) -> str:
 
 def _reference(summaries: Sequence[Summary]) -> str | None:
     """The name of the variant that the others are compared with; None where it is not there."""
-    spelled = {
-        "+".join(token for token in (s["variant"][stage] for stage in PIXEL_STAGES) if token != "none"): str(s["name"])
-        for s in summaries
-    }
+    spelled = {in_full(summary["variant"]): str(summary["name"]) for summary in summaries}
     return spelled.get(summaries[0]["config"]["reference"])
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from generators.registry import Method
+from generators.variant import in_full
 from manifests.derive import read_records
-from manifests.schema import Recipe, Record, Row
+from manifests.schema import Record, Row
 from manifests.verify import records_of
 from pipelines.errors import UsageError
 from pipelines.generate.compare import check_methods, check_source, config_of, explain
@@ -53,7 +54,7 @@ def _generate(options: RebuildOptions, found: Sequence[Published], methods: tupl
     check_source(recipe, dict(describe(find(config.dataset, options.inputs, samples))))
     generate(
         Options(
-            variants=tuple(_tokens(published.recipe) for published in found),
+            variants=tuple(in_full(published.recipe.variant) for published in found),
             methods=options.methods,
             dataset=config.dataset,
             inputs=options.inputs,
@@ -66,10 +67,6 @@ def _generate(options: RebuildOptions, found: Sequence[Published], methods: tupl
             cluster=Cluster(options.workers, address=None),
         )
     )
-
-
-def _tokens(recipe: Recipe) -> str:
-    return "+".join(token for token in recipe.variant.values() if token != "none")
 
 
 class _Difference(NamedTuple):

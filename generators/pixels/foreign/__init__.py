@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from generators.geometry import MAX_PIXELS
+from generators.pixels.foreign import machine, npm
 from generators.pixels.foreign.environment import at_hand, environment, is_made
+from generators.pixels.foreign.needs import NEEDS
 from generators.pixels.foreign.process import Process
 from generators.pixels.foreign.releases import nearest, newest_of_each_major
-from generators.registry import Image
+from generators.registry import Image, UnavailableError
 
-__all__ = ["at_hand", "call", "environment", "is_made", "nearest", "newest_of_each_major", "versions"]
+__all__ = ["at_hand", "call", "is_ready", "nearest", "newest_of_each_major", "prepare", "problem", "versions"]
 
-_SERVE = Path(__file__).with_name("programs") / "serve.py"
+_PROGRAMS = Path(__file__).with_name("programs")
 
 
 def call(program: str, distribution: str, version: str, function: str, *arguments: Any, **options: Any) -> Image:
     """What a function of a program makes of its arguments, in the environment of a release.
 
-    Raises ValueError with the library's reason, MemoryError, LostError and UnavailableError.
+    Without a version it is fed to the program of this machine that has the distribution's name. Raises ValueError with
+    the library's reason, MemoryError, LostError and UnavailableError.
     """
     return _process(program, distribution, version, os.getpid()).call(function, *arguments, **options)
 
@@ -36,15 +40,50 @@ def versions(program: str, distribution: str, version: str) -> dict[str, str]:
     installed, or built by which compiler.
     """
     found = _process(program, distribution, version, os.getpid()).versions()
+    if not version:
+        return found
     about = environment(distribution, version).about
     library = next(iter(found)).partition("/")[0]
-    beside = {name: of for name, of in about.distributions.items() if name != distribution}
-    told = {"Python": about.python, **beside, "sha256": about.sha256, **({"built": about.built} if about.built else {})}
-    return {**{f"{library}/{name}": of for name, of in told.items()}, **found}
+    beside = {name: of for name, of in about.distributions.items() if _is_told(distribution, name)}
+    told = {"Python": about.python, **beside, "sha256": about.sha256, "built": about.built}
+    return {**{f"{library}/{name}": of for name, of in told.items() if of}, **found}
+
+
+def is_ready(distribution: str, version: str) -> bool:
+    """Whether the environment of a release, or the program of this machine, is there."""
+    return is_made(distribution, version) if version else machine.find(distribution) is not None
+
+
+def prepare(distribution: str, version: str) -> None:
+    """Make the environment of a release where it is not there. Raises UnavailableError."""
+    if version:
+        environment(distribution, version)
+    elif lacking := machine.problem(distribution):
+        raise UnavailableError(f"{distribution} {lacking}")
+
+
+def problem(distribution: str, version: str) -> str | None:
+    """What the owner of this machine has to install first, in one line; None where there is nothing."""
+    if not version:
+        return machine.problem(distribution)
+    return npm.problem() if distribution in npm.PACKAGES else None
+
+
+def _is_told(distribution: str, name: str) -> bool:
+    """Whether a set names what was installed beside a release."""
+    tells = NEEDS[distribution].tells if distribution in NEEDS else ()
+    return name != distribution and (tells is None or name in tells)
 
 
 @functools.cache
 def _process(program: str, distribution: str, version: str, parent: int) -> Process:
     """A process for each release and process of ours: a fork has none of its parent's."""
-    python = environment(distribution, version).python
-    return Process([str(python), "-I", "-B", str(_SERVE), program, str(parent), str(MAX_PIXELS)])
+    who = (str(parent), str(MAX_PIXELS))
+    serve = ("-I", "-B", str(_PROGRAMS / "serve.py"), program, *who)
+    if not version:
+        prepare(distribution, version)
+        return Process([sys.executable, *serve, str(machine.find(distribution))])
+    made = environment(distribution, version)
+    if distribution in npm.PACKAGES:
+        return Process([npm.node(), str(_PROGRAMS / f"{program}.cjs"), *who, str(made.packages)])
+    return Process([str(made.python), *serve])

@@ -14,12 +14,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
+from generators.pixels.foreign import npm
 from generators.pixels.foreign.cache import environments, written
 from generators.pixels.foreign.install import install
 from generators.pixels.foreign.needs import NEEDS, parts
@@ -27,15 +28,18 @@ from generators.pixels.foreign.resolution import Release
 from generators.registry import UnavailableError
 
 _ABOUT = "environment.json"
+# What a compiled part of a package ends with: Python's, and Node.js's.
+_LIBRARY = {".so", ".node"}
 
 
 @dataclass(frozen=True)
 class About:
     """What an environment is made of.
 
-    Python's minor version; the version of each distribution; the compiler, where the release was built; the sha256 of
-    the files that were installed, by which two environments with the same one give the same pixels on the same kind of
-    CPU; and, to see whether all is still there, what lies in `site-packages` and the size of each library there.
+    Python's minor version, empty where Node.js runs it; the version of each distribution; the compiler, where the
+    release was built; the sha256 of the files that were installed, by which two environments with the same one give the
+    same pixels on the same kind of CPU; and, to see whether all is still there, what lies in `packages` and the size of
+    each library there.
     """
 
     python: str
@@ -48,7 +52,7 @@ class About:
 
 @dataclass(frozen=True)
 class Environment:
-    """A folder with a Python and a release."""
+    """A folder with a release, and a Python unless Node.js runs it."""
 
     folder: Path
     about: About
@@ -59,12 +63,18 @@ class Environment:
         return self.folder / "bin" / "python"
 
     @property
+    def packages(self) -> Path:
+        """The folder of what was installed."""
+        python = self.about.python
+        return self.folder / "lib" / f"python{python}" / "site-packages" if python else npm.modules(self.folder)
+
+    @property
     def whole(self) -> bool:
         """Whether its Python and its packages are still there: a quick look, since every worker takes it."""
-        packages = _packages(self.folder, self.about.python)
+        packages = self.packages
         try:
             return (
-                os.access(self.python, os.X_OK)
+                (not self.about.python or os.access(self.python, os.X_OK))
                 and set(self.about.entries) <= set(os.listdir(packages))
                 and all(os.stat(f"{packages}/{name}").st_size == size for name, size in self.about.libraries.items())
             )
@@ -103,7 +113,7 @@ def at_hand() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for folder in folders:
         distribution, _, version = folder.name.rpartition("-")
-        if distribution in NEEDS:
+        if distribution in NEEDS or distribution in npm.PACKAGES:
             found.setdefault(distribution, []).append(version)
     return {name: sorted(found[name], key=lambda version: (parts(version), version)) for name in sorted(found)}
 
@@ -123,26 +133,38 @@ def _make(folder: Path, release: Release) -> None:
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True) as made:
         new = Path(made, folder.name)
-        built = install(new, release)
-        (new / _ABOUT).write_text(json.dumps(asdict(_describe(new, built))))
+        if release.distribution in npm.PACKAGES:
+            npm.install(new, release.distribution, release.version)
+            about = _about(npm.modules(new), npm.files(new), npm.installed(new))
+        else:
+            about = _describe(new, install(new, release))
+        (new / _ABOUT).write_text(json.dumps(asdict(about)))
         shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)
 
 
 def _describe(folder: Path, built: str) -> About:
     (packages,) = folder.glob("lib/python*/site-packages")
-    names = sorted(set(_installed(packages)))
+    found = importlib.metadata.distributions(path=[str(packages)])
+    distributions = {each.metadata["Name"].lower(): each.version for each in found}
+    python = packages.parent.name.removeprefix("python")
+    return _about(packages, _installed(packages), distributions, python, built)
+
+
+def _about(
+    packages: Path, files: Iterable[str], distributions: Mapping[str, str], python: str = "", built: str = ""
+) -> About:
+    names = sorted(set(files))
     total = hashlib.sha256()
     for name in names:
         total.update(f"{name} {hashlib.sha256((packages / name).read_bytes()).hexdigest()}\n".encode())
-    found = importlib.metadata.distributions(path=[str(packages)])
     return About(
-        python=packages.parent.name.removeprefix("python"),
-        distributions={each.metadata["Name"].lower(): each.version for each in found},
+        python=python,
+        distributions=distributions,
         built=built,
         sha256=total.hexdigest(),
         entries=sorted(path.name for path in packages.iterdir()),
-        libraries={name: (packages / name).stat().st_size for name in names if ".so" in Path(name).suffixes},
+        libraries={name: (packages / name).stat().st_size for name in names if _LIBRARY & {*Path(name).suffixes}},
     )
 
 
@@ -153,7 +175,3 @@ def _installed(packages: Path) -> Iterator[str]:
             aside = file.parts[0] == ".." or file.parts[0].endswith(".dist-info") or file.suffix == ".pyc"
             if not aside:
                 yield str(file)
-
-
-def _packages(folder: Path, python: str) -> Path:
-    return folder / "lib" / f"python{python}" / "site-packages"

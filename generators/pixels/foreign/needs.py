@@ -29,11 +29,14 @@ class Build:
 class Needs:
     """A release's module, and requirements to install beside it, by its version; its build, None where only wheels
     are used.
+
+    `tells` are the distributions beside it that a set names, since they have a part in its pixels; None: all.
     """
 
     module: str
     beside: Callable[[Parts], tuple[str, ...]]
     build: Build | None = None
+    tells: tuple[str, ...] | None = None
 
 
 def parts(version: str) -> Parts:
@@ -82,6 +85,10 @@ NEEDS: Mapping[str, Needs] = MappingProxyType(
         "opencv-python-headless": Needs("cv2", lambda version: _numpy(version, _OPENCV_NUMPY_2)),
         "av": Needs("av", lambda version: ("numpy",), _AV),
         "nvidia-dali-cuda120": Needs("nvidia.dali", lambda version: _numpy(version, _DALI_NUMPY_2)),
+        "tensorflow-cpu": Needs("tensorflow", lambda version: (), tells=("numpy",)),
+        "torchvision": Needs("torchvision", lambda version: (), tells=("torch",)),
+        "pyvips-binary": Needs("pyvips", lambda version: ("pyvips",)),
+        "scikit-image": Needs("skimage.transform", lambda version: (), tells=("numpy", "scipy")),
     }
 )
 

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from generators.pixels.foreign import npm
 from generators.pixels.foreign.environment import at_hand
 from generators.pixels.foreign.needs import parts
 from generators.pixels.foreign.pythons import Python, installed
@@ -20,7 +21,11 @@ from generators.registry import UnavailableError
 
 @functools.cache
 def newest_of_each_major(distribution: str) -> tuple[str, ...]:
-    """The newest release of each major version, the oldest first. Raises UnavailableError where that is unknown."""
+    """The newest release of each major version, the oldest first (of npm's, of each minor one). Raises UnavailableError
+    where that is unknown.
+    """
+    if distribution in npm.PACKAGES:
+        return npm.newest_of_each_minor(distribution)
     try:
         found = _of_all_pythons(functools.partial(_majors, distribution))
     except UvError as error:

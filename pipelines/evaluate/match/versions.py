@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from generators.registry import AT, PIXEL_STAGES, Release, find, has_versions, order, plain
+from generators.registry import AT, PIXEL_STAGES, Release, find, order, plain
 from generators.variant import name_of
 from pipelines.evaluate.match.words import either
 from pipelines.evaluate.shards import VERSIONS, ScoredVariant, Shards
@@ -35,9 +35,9 @@ def others_to_make(shards: Shards, name: str) -> Iterator[str]:
     first = next(iter(shards.changed_stages(name)), None)
     token = stages[first or "resize"]
     method = find(token)
-    if method is None or not has_versions(method):
+    if method is None or not method.library.has_versions:
         return
-    if isinstance(method.library, Release):
+    if isinstance(method.library, Release) and not method.library.pinned:
         tokens = {stage: _in_version(token, method.library) for stage, token in stages.items()}
         whole = name_of(tokens, shards.reference.stages)
         if whole and whole not in shards.variants:
@@ -80,5 +80,6 @@ def _version(variant: ScoredVariant, stage: str) -> str:
 def _in_version(token: str, release: Release) -> str:
     """A token in the version of a release, where its library is that of the release."""
     method = find(plain(token))
-    same = method is not None and method.library.distribution == release.distribution and has_versions(method)
-    return f"{plain(token)}{AT}{release.version}" if same else token
+    if method is None or not method.library.has_versions or method.library.distribution != release.distribution:
+        return token
+    return f"{plain(token)}{AT}{release.version}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from generators.pixels.foreign import environment
+from generators.pixels.foreign.environment import environment
 from generators.registry import LIBRARIES, UnavailableError
 
 Told = dict[str, dict[str, list[Any]]]

@@ -26,7 +26,7 @@ _FIT = {
 
 def decode(data: memoryview) -> Any:
     """`Image.open(...)`, then `ImageCms.profileToProfile` to sRGB where there is a profile that fits."""
-    picture = _pillow.opened(data)
+    picture = _pillow.loaded(_pillow.opened(data))
     return _pillow.given(_through_profile(picture) or _pillow.to_rgb(picture))
 
 

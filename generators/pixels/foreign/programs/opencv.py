@@ -26,14 +26,26 @@ _COLOR = cv2.IMREAD_COLOR if _TO_RGB else cv2.IMREAD_COLOR_RGB
 
 def decode(data: memoryview, exif: bool = False) -> Made:
     """`cv2.imdecode` to RGB; with `exif` the image is turned as its EXIF orientation says (OpenCV's default)."""
-    flags = _COLOR if exif else _COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = _decoded(data, _COLOR if exif else _COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return _given(cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if _TO_RGB else image)
+
+
+def decode_reduced(data: memoryview, shrink: int) -> Made:
+    """`cv2.imdecode` with `IMREAD_REDUCED_COLOR_2`, `_4` or `_8`."""
+    if shrink == 1:
+        return decode(data)
+    image = _decoded(data, getattr(cv2, f"IMREAD_REDUCED_COLOR_{shrink}") | cv2.IMREAD_IGNORE_ORIENTATION)
+    return _given(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def _decoded(data: memoryview, flags: int) -> Any:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ValueError(f"imdecode refused it ({error.err})") from None
     if image is None:
         raise ValueError("imdecode returned no image (unknown format, or damaged data)")
-    return _given(cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if _TO_RGB else image)
+    return image
 
 
 def resize(image: Given, width: int, height: int, interpolation: str) -> Made:

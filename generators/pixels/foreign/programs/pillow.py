@@ -17,7 +17,14 @@ _UNKNOWN = getattr(PIL, "UnidentifiedImageError", OSError)
 
 def decode(data: memoryview) -> Made:
     """`Image.open(...).convert("RGB")`; modes that `convert` clips are refused."""
-    return given(to_rgb(opened(data)))
+    return given(to_rgb(loaded(opened(data))))
+
+
+def decode_draft(data: memoryview, shrink: int) -> Made:
+    """As `decode`, after `Image.draft`."""
+    image = opened(data)
+    image.draft("RGB", (image.width // shrink, image.height // shrink))
+    return given(to_rgb(loaded(image)))
 
 
 def resize(image: Given, width: int, height: int, filter: str) -> Made:
@@ -26,16 +33,21 @@ def resize(image: Given, width: int, height: int, filter: str) -> Made:
     return given(_picture(rows, columns, pixels).resize((width, height), _filter(filter)))
 
 
-def opened(data: memoryview) -> Image.Image:
-    """The image, loaded, in its own mode."""
+def opened(data: memoryview) -> Any:
+    """An encoded image, of which the header is read."""
     try:
-        image = Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data))
     except _UNKNOWN:
         raise ValueError("not an image in a format that Pillow knows") from None
+
+
+def loaded(image: Any) -> Image.Image:
+    """The image, decoded in its own mode. It is not closed: the first releases lose its pixels then."""
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")
     image.load()
-    return image
+    found: Image.Image = image
+    return found
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -96,7 +96,7 @@ def photographs(preprocessing: Preprocessing) -> tuple[list[str], list[NDArray[n
     samples = list(source.listing().samples)
     keys, pixels = [], []
     for sample, data in zip(samples, source.read(samples), strict=True):
-        image = reference.decode.load()(data)
+        image = reference.decode.load()(data, *((1,) if reference.decode.shrinks else ()))
         target = frame(geometry, image.shape[1], image.shape[0], size)
         assert target.resize is not None
         keys.append(sample.key)
