@@ -164,6 +164,7 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
             _pinned("torchvision", "torchvision", "torchvision", "0.28.0", "torch"),
             _pinned("libvips", "pyvips-binary", "vips", "8.18.7", "libvips"),
             _pinned("sharp", "sharp", "sharp", "0.35.5", "libvips"),
+            _pinned("Pillow-SIMD", "pillow-simd", "simd", "12.1.1.post0"),
             _pinned("scikit-image", "scikit-image", "skimage", "0.26.0", "scikit-image"),
             _pinned("Chromium", "chromium", "chromium", "", "browser"),
         )
@@ -299,6 +300,8 @@ def _pixels() -> Iterable[Method]:
     yield Method("skimage_bilinear", "resize", skimage, "resize", {"anti_aliasing": False})
     yield Method("skimage_bilinear_aa", "resize", skimage, "resize", {"anti_aliasing": True})
     yield Method("chromium_canvas", "resize", chromium, "resize")
+    for name in ("bilinear", "bicubic", "lanczos"):
+        yield Method(f"simd_{name}", "resize", LIBRARIES["Pillow-SIMD"], "resize", {"filter": name.upper()})
     yield Method("nv12_ascend", "color", numpy, "nv12_ascend", paper=True)
     yield Method("nv12_opencv", "color", opencv, "nv12")
     yield Method("nv12_ffmpeg", "color", ffmpeg, "nv12")

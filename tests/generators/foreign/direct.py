@@ -112,12 +112,12 @@ def show(token, key, image):
     tell(token, key, image.shape[0], image.shape[1], image.tobytes())
 """
 
-_SCRIPTS = {
-    "Pillow": """
+# PREFIX is what the tokens begin with.
+_PILLOW = """
 from PIL import Image
 
 NAMES = ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")
-FILTERS = {"pil_" + name.lower(): getattr(Image, name) for name in NAMES}
+FILTERS = {"PREFIX_" + name.lower(): getattr(Image, name) for name in NAMES}
 
 def show(token, key, picture):
     tell(token, key, picture.size[1], picture.size[0], picture.tobytes())
@@ -131,13 +131,17 @@ def resizes(key, picture):
 
 for key, path in job["files"].items():
     picture = Image.open(path).convert("RGB")
-    show("pil", key, picture)
+    show("PREFIX", key, picture)
     keep(key, picture.tobytes())
     resizes(key, picture)
 for key in job["pixels"]:
     height, width, data = given(key)
     resizes(key, Image.frombytes("RGB", (width, height), data))
-""",
+"""
+
+_SCRIPTS = {
+    "Pillow": _PILLOW.replace("PREFIX", "pil"),
+    "Pillow-SIMD": _PILLOW.replace("PREFIX", "simd"),
     "Pillow with LittleCMS": """
 import io
 from PIL import Image, ImageCms

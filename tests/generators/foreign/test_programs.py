@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from generators.geometry import frame
-from generators.registry import LIBRARIES, METHODS, Method, find
+from generators.registry import LIBRARIES, METHODS, Method, Release, find
 from tests.fuzzing import changed_bytes, fuzz
 from tests.generators import profiles
 from tests.generators.foreign.direct import Job, finish, release, start
@@ -130,6 +130,28 @@ def test_the_installed_release_does_the_same_in_a_process_of_its_own(
             for size in ((225, 224), (100, 90), (600, 1)) if method.stage == "resize" else ((),):
                 here, there = call(method.token, image, *size), call(f"{method.token}-{version}", image, *size)
                 assert np.array_equal(here, there), method.token
+
+
+def test_pillow_simd_is_a_direct_call_of_it(photographs: dict[str, bytes], tmp_path: Path) -> None:
+    library = LIBRARIES["Pillow-SIMD"]
+    assert isinstance(library, Release)
+    images = {key: call("pil", data) for key, data in photographs.items()}
+    for key, image in images.items():
+        (tmp_path / key).write_bytes(image.tobytes())
+    given = {key: (*image.shape[:2], tmp_path / key) for key, image in images.items()}
+    tokens = tuple(method.token for method in methods(library.name))
+    direct = start(library.name, library.version, Job(pixels=given, tokens=tokens))
+    found = {token: {key: tell(call(token, image, 256, 256)) for key, image in images.items()} for token in tokens}
+    assert found == finish(direct)
+    # Nearly Pillow's: the same filters, in arithmetic of fewer bits.
+    for token in tokens:
+        theirs = call(token.replace("simd", "pil"), images["coffee"], 256, 171).astype(int)
+        difference = np.abs(call(token, images["coffee"], 256, 171) - theirs)
+        assert difference.max() <= 2
+        assert 0 < difference.mean() < 0.01
+    versions = library.versions()
+    assert versions["Pillow-SIMD"] == library.version
+    assert all(name.startswith("Pillow-SIMD") for name in versions)
 
 
 def awkward(photograph: bytes) -> dict[str, bytes]:
