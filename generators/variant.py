@@ -211,7 +211,7 @@ def _asks_for_library(group: str) -> bool:
 
 def _absent(method: Method) -> str:
     name = method.library.group or method.token
-    return f"{method.library.name} is not installed here, which --variant {name} does"
+    return f"{method.library.name} is not installed here: --variant {name} installs it"
 
 
 def _group(text: str, base: Variant, model: bool, known: Mapping[str, Method]) -> list[str]:

@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from generators.registry import METHODS, PIXEL_STAGES
 from generators.variant import DEFAULT_REFERENCE, parse, reference
 from manifests.provenance import cpu
 from pipelines.generate.render import Renderer, read
 from pipelines.generate.sources import SampleSource
+from tests.methods import ON_CPU
 
 TABLE = Path(__file__).with_suffix(".json")
 # A crop, as by default; and a frame so flat that heights shrink far more than widths, which Pillow 13 resizes in
@@ -83,10 +83,10 @@ class Compared:
 
 
 def make() -> Made:
-    """Render the photographs by every method that needs no GPU. Raises RuntimeError where one fails."""
+    """Render the photographs by every method that runs here on the CPU. Raises RuntimeError where one fails."""
     source = SampleSource()
     listing = source.listing()
-    methods = [method for method in METHODS.values() if method.stage in PIXEL_STAGES and not method.gpu]
+    methods = list(ON_CPU.values())
     base = reference(DEFAULT_REFERENCE)
     variants = [parse(method.token, base) for method in methods]
     pixels = {}
@@ -150,7 +150,7 @@ def _blamed(table: Table, made: Made) -> dict[str, str]:
     base = reference(DEFAULT_REFERENCE).decode
     found: dict[str, list[str]] = {}
     for frame, tokens in _differing(table, made).items():
-        owners = {token: (base if base.token in tokens else METHODS[token]).library.name for token in tokens}
+        owners = {token: (base if base.token in tokens else ON_CPU[token]).library.name for token in tokens}
         for library in dict.fromkeys(owners.values()):
             own = [token for token, owner in owners.items() if owner == library]
             found.setdefault(library, []).append(f"{', '.join(own)} in {frame}")

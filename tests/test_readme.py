@@ -131,14 +131,14 @@ def test_list_variants_shows_every_method(command: Command, monkeypatch: pytest.
     for token, method in METHODS.items():
         assert method.stage in rows[token]
         assert method.library.name in rows[token]
-    assert "dali_gpu needs an NVIDIA GPU" in notes
+    assert "dali_gpu, dali_gpu_fancy: needs an NVIDIA GPU" in notes
 
 
 def test_list_variants_shows_the_versions_that_are_at_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path))
     put(tmp_path, "pillow-12.3.0", "pillow-6.2.1", "opencv-python-headless-4.5.5.64")
     (tmp_path / "environments" / "av-10.0.0" / "bin").mkdir(parents=True)  # not whole
-    rows = [line.split(maxsplit=3) for line in variants_table(METHODS).partition("Other versions")[2].splitlines()]
+    rows = [line.split(maxsplit=3) for line in variants_table(METHODS).partition("Versions, each")[2].splitlines()]
     assert ["Pillow", "pillow", "pil-VERSION", "6.2.1, 12.3.0"] in rows
     assert ["OpenCV", "opencv-python-headless", "opencv-VERSION", "4.5.5.64"] in rows
     assert ["FFmpeg", "av", "ffmpeg-VERSION", "–"] in rows

@@ -11,8 +11,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from generators.registry import METHODS, PIXEL_STAGES
+from generators.registry import PIXEL_STAGES
 from tests import ROOT
+from tests.methods import HERE
 
 PROJECT = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -26,7 +27,7 @@ def pins() -> Iterator[Requirement]:
 
 
 def test_what_makes_pixels_has_one_version_on_every_python() -> None:
-    made_by = {m.library.distribution for m in METHODS.values() if m.stage in PIXEL_STAGES}
+    made_by = {method.library.distribution for method in HERE.values() if method.stage in PIXEL_STAGES}
     found = {pin.name: pin for pin in pins() if "python_version" not in str(pin.marker)}
     assert made_by <= found.keys()
 

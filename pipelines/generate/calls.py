@@ -42,6 +42,10 @@ _NO_MEMORY = re.compile(
 )
 
 
+# Why there are no pixels of an empty file.
+EMPTY = "the file is empty"
+
+
 class Caller:
     """Makes the calls into libraries for one sample: whatever goes wrong in one is that call's failure alone.
 
@@ -105,7 +109,7 @@ def decode(method: Method, data: bytes, caller: Caller, *told: int) -> Pixels | 
     `told` is what a method that shrinks, or is whole, is told besides.
     """
     if not data:
-        return Failure(f"{method.token}: the file is empty")
+        return Failure(f"{method.token}: {EMPTY}")
     return caller.pixels((method,), lambda: method.load()(data, *told))
 
 

@@ -1,10 +1,12 @@
-"""Other versions of libraries, before work is done with them: installed, started once, and the same on every node.
+"""Libraries in environments of their own, before work is done with them: installed, started once, and the same on
+every node.
 
-Said in one line each: what is being installed, what cannot be had, and on which node.
+Said in one line each: what is being installed, what takes seconds to start, what cannot be had, and on which node.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 
@@ -14,6 +16,9 @@ from pipelines.progress import say
 
 # Seconds in which a node installs what it lacks: where there is no wheel, compilers take minutes.
 _PATIENCE = 1800.0
+
+# Seconds to start that a user would wonder about.
+_SLOW = 1.5
 
 # The versions of each release, by name, as `Library.versions` tells them.
 Told = Mapping[Release, Mapping[str, str]]
@@ -35,9 +40,13 @@ def prepare(methods: Iterable[Method]) -> Told:
         if not release.ready:
             say(f"installing {release.name}, once on this machine")
         try:
+            release.prepare()
+            began = time.monotonic()
             told[release] = _told(release)
         except UnavailableError as error:
             raise UsageError(str(error)) from None
+        if (took := time.monotonic() - began) >= _SLOW:
+            say(f"{release.name} takes {took:.0f} s to start, once a worker")
     return told
 
 

@@ -25,7 +25,7 @@ from generators.registry import MAX_BATCH, Method
 from generators.variant import Variant
 from manifests.residual import Residual, residual
 from manifests.schema import LABEL_MAP_SHA256, Row
-from pipelines.generate.calls import Call, Caller, Failure, Pixels, decode, make_batch
+from pipelines.generate.calls import EMPTY, Call, Caller, Failure, Pixels, decode, make_batch
 from pipelines.generate.encode import encode, encode_label_map
 from pipelines.generate.pictures import Picture, Pictures, Same
 from pipelines.generate.sources import Missing, Sample, Segmented, Source
@@ -260,6 +260,8 @@ class Renderer:
                 return decoded
             target = self._frame(decoder, decoded.shape[1], decoded.shape[0])
             return target if isinstance(target, Failure) else Picture(decoded, target)
+        if not data:
+            return Failure(f"{decoder.token}: {EMPTY}")
         if known is None or not known.width * known.height:
             return Failure(f"{decoder.token}: needs the size of the image, and Pillow cannot read it")
         target = self._frame(decoder, known.width, known.height)

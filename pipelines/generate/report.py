@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from generators.geometry import frame
-from generators.pixels.foreign import at_hand
-from generators.registry import AT, LIBRARIES, METHODS, STAGES, Library, Method
-from generators.variant import ANY, Variant
+from generators.pixels.foreign import at_hand, machine
+from generators.registry import AT, LIBRARIES, METHODS, STAGES, Library, Method, Release
+from generators.variant import ANY, LIBRARY_GROUPS, Variant
 from manifests.schema import CLASSIFIED, LABEL_MAP
 from pipelines.generate.config import Config
 from pipelines.generate.datasets import DATASETS
@@ -28,21 +28,31 @@ def variants_table(methods: Mapping[str, Method]) -> str:
     """Each method: its token, stage, library and version, whether the paper has it, and whether it can run here."""
     rows: list[Sequence[str]] = [("token", "stage", "library", "version", "paper", "runs here")]
     problems = {method.token: problem for method in methods.values() if (problem := method.problem())}
+    versions = {library: _version(library) for library in {method.library for method in methods.values()}}
     for method in methods.values():
-        runs = "no (see below)" if method.token in problems else "yes"
+        runs = "no (see below)" if method.token in problems else "yes" if method.library.ready else "when asked for"
         paper = "yes" if method.paper else ""
-        rows.append((method.token, method.stage, method.library.name, _version(method.library), paper, runs))
+        rows.append((method.token, method.stage, method.library.name, versions[method.library], paper, runs))
     return "\n".join(
         [
             table(rows),
             "",
-            *(f"{token} {problem}." for token, problem in problems.items()),
+            *(f"{', '.join(tokens)}: {problem}." for problem, tokens in by_problem(problems).items()),
             *_versions_table(),
             "Join one token of each stage by +, as in ffmpeg+opencv_area+nv12_ascend; a stage left out is the",
             "reference's, and the model as it is. Noise of the last four stages takes --model FILE.",
-            f"Groups: {', '.join(STAGES)}, model (the last four), paper (the paper's methods), all.",
+            f"Groups: {', '.join(STAGES)}, model (the last four), paper (the paper's methods),",
+            f"all (what is installed); by library, which install what they lack, {', '.join(LIBRARY_GROUPS)}.",
         ]
     )
+
+
+def by_problem(problems: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
+    """Tokens by what is said of each: what a library lacks is said once, and not for each of its methods."""
+    found: dict[str, list[str]] = {}
+    for token, problem in problems.items():
+        found.setdefault(problem, []).append(token)
+    return found
 
 
 def _versions_table() -> list[str]:
@@ -50,13 +60,13 @@ def _versions_table() -> list[str]:
     here = at_hand()
     rows: list[Sequence[str]] = [("library", "package", "named as", "at hand")]
     for library in LIBRARIES.values():
-        if library.program:
+        if library.has_versions:
             token = next(method.token for method in METHODS.values() if method.library == library)
             versions = ", ".join(here.get(library.distribution, ["–"]))
             rows.append((library.name, library.distribution, f"{token}{AT}VERSION", versions))
     return [
         "",
-        "Other versions, each installed apart when it is first asked for:",
+        "Versions, each installed apart by uv (sharp by npm) when it is first asked for:",
         "",
         table(rows),
         "",
@@ -65,6 +75,8 @@ def _versions_table() -> list[str]:
 
 
 def _version(library: Library) -> str:
+    if isinstance(library, Release):  # which is not started to be shown
+        return library.version or machine.version(library.distribution)
     try:
         name, version = next(iter(library.versions().items()))
     except ImportError:

@@ -194,19 +194,11 @@ def _variants(options: Options, geometry: str, known: Mapping[str, Method], ray:
         variants, skipped = expand(options.variants, base, gpu, known=known)
     except VariantError as error:
         raise UsageError(str(error)) from None
-    for problem, tokens in _by_problem(skipped).items():
+    for problem, tokens in report.by_problem(skipped).items():
         say(f"left out: {', '.join(tokens)}: {problem}")
     if not variants:
         raise UsageError("no variant is left to make: see --list-variants")
     return base, variants
-
-
-def _by_problem(skipped: Mapping[str, str]) -> dict[str, list[str]]:
-    """Tokens by what is said of each: a library that is not installed is said once, not for each of its methods."""
-    found: dict[str, list[str]] = {}
-    for token, problem in skipped.items():
-        found.setdefault(problem, []).append(token)
-    return found
 
 
 def _check_png(decoders: Iterable[Method]) -> None:

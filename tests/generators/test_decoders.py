@@ -6,20 +6,23 @@ import io
 import subprocess
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from generators.geometry import Frame, frame
 from generators.pixels import pillow
 from generators.registry import METHODS
 
-DECODERS = ("pil", "opencv", "ffmpeg", "dali", "dali_fast", "opencv_exif")
+DECODERS = ("pil", "opencv", "ffmpeg", "dali", "dali_fast", "opencv_exif", "pil_draft", "opencv_reduced")
 STORED = tuple(token for token in DECODERS if token != "opencv_exif")
 
 
 def decode(token: str, data: bytes) -> NDArray[np.uint8]:
-    image = METHODS[token].load()(data)
+    method = METHODS[token]
+    image = method.load()(data, *((1,) if method.shrinks else ()))
     assert image.dtype == np.uint8
     assert image.ndim == 3
     assert image.shape[2] == 3
@@ -130,7 +133,7 @@ def test_palette_png(token: str, photograph: Image.Image) -> None:
 def test_16_bit_gray_is_scaled_or_refused_never_clipped(token: str) -> None:
     ramp = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
     data = encoded(Image.fromarray(ramp), "PNG")
-    if token == "pil":
+    if token in ("pil", "pil_draft"):
         with pytest.raises(ValueError, match="16"):
             decode(token, data)
     else:
@@ -178,3 +181,39 @@ def test_ffmpeg_equals_the_program_on_real_images(ffmpeg: str, data: Path) -> No
         except Exception:
             found = b""
         assert found == expected, path.name
+
+
+def test_shrinking_is_what_pillow_and_opencv_do_for_the_same_target(photographs: dict[str, bytes]) -> None:
+    for key, image in photographs.items():
+        for size in (224, 100, 64, 24):
+            _compare_shrunk(image, frame("crop", *Image.open(io.BytesIO(image)).size, (size,)), key)
+
+
+def test_shrinking_is_what_pillow_and_opencv_do_on_real_images(data: Path) -> None:
+    shrunk = 0
+    for path in sorted((data / "imagenet").rglob("*.JPEG")):
+        image = path.read_bytes()
+        target = frame("crop", *Image.open(io.BytesIO(image)).size, (112,))
+        _compare_shrunk(image, target, path.name)
+        shrunk += target.shrink > 1
+    assert shrunk > 300
+
+
+def _compare_shrunk(data: bytes, target: Frame, name: str) -> None:
+    picture = Image.open(io.BytesIO(data))
+    assert target.resize is not None
+    picture.draft("RGB", target.resize)  # which chooses the scale itself
+    pixels = np.asarray(picture.convert("RGB"))
+    assert np.array_equal(METHODS["pil_draft"].load()(data, target.shrink), pixels), name
+    flags = {1: 1, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+    scale = next(each for each in flags if -(-target.source[0] // each) == picture.width)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags[scale] | cv2.IMREAD_IGNORE_ORIENTATION)
+    assert image is not None
+    assert np.array_equal(METHODS["opencv_reduced"].load()(data, target.shrink), image[..., ::-1]), name
+    assert target.shrink == 1 or all(side >= least for side, least in zip(picture.size, target.resize, strict=True))
+
+
+@pytest.mark.parametrize("token", ["pil_draft", "opencv_reduced"])
+def test_what_is_no_jpeg_is_shrunk_or_not_as_its_library_does(token: str, photograph: Image.Image) -> None:
+    image = METHODS[token].load()(encoded(photograph, "PNG"), 2)
+    assert image.shape == ((203, 301, 3) if token == "pil_draft" else (101, 150, 3))

@@ -16,8 +16,9 @@ from PIL import Image
 from generators.geometry import frame
 from generators.pixels import pillow
 from generators.registry import METHODS
+from tests.methods import ON_CPU
 
-RESIZES = sorted(token for token, method in METHODS.items() if method.stage == "resize" and not method.gpu)
+RESIZES = sorted(token for token, method in ON_CPU.items() if method.stage == "resize")
 # float32 6x6 with rows 255, 0, 255, 0, 255, 0, to 3x3: the three rows that come out.
 GOLDEN = {
     "opencv_nearest": (255, 255, 255),

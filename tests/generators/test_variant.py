@@ -3,25 +3,49 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from generators.pixels import dali_gpu
+from generators.pixels.foreign import machine
 from generators.registry import METHODS, PIXEL_STAGES, STAGES, Method
-from generators.variant import GROUPS, VariantError, expand, parse, reference
+from generators.variant import GROUPS, VariantError, expand, in_full, parse, reference
+from tests.generators.foreign.at_hand import put
+from tests.methods import APART
 
-DECODE = ["pil", "opencv", "ffmpeg", "dali", "dali_gpu", "dali_gpu_fancy", "dali_fast", "opencv_exif"]
-DECODE += ["pil_srgb"]
+BY_LIBRARY = {
+    "tensorflow": [
+        *("tf", "tf_accurate", "tf_nearest", "tf_bilinear", "tf_bicubic", "tf_lanczos3", "tf_area"),
+        *("tf_bilinear_aa", "tf_bicubic_aa", "tf_lanczos3_aa", "tf1_bilinear"),
+    ],
+    "torch": [
+        "torchvision",
+        *(f"torchvision_{n}" for n in ("nearest", "bilinear", "bicubic", "bilinear_noaa", "bicubic_noaa")),
+    ],
+    "libvips": [
+        *("vips", "vips_shrink", "vips_nearest", "vips_linear", "vips_cubic", "vips_mitchell", "vips_lanczos3"),
+        "sharp_lanczos3",
+    ],
+    "scikit-image": ["skimage_bilinear", "skimage_bilinear_aa"],
+    "browser": ["chromium", "chromium_canvas"],
+}
+DECODE = [
+    *("pil", "opencv", "ffmpeg", "dali", "dali_gpu", "dali_gpu_fancy", "dali_fast", "opencv_exif"),
+    *("tf", "tf_accurate", "torchvision", "vips", "chromium", "pil_srgb", "pil_draft", "opencv_reduced", "vips_shrink"),
+]
 PAPER_RESIZE = [f"pil_{n}" for n in ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]] + [
     f"opencv_{n}" for n in ["nearest", "bilinear", "area", "bicubic", "lanczos"]
 ]
 RESIZE = [
     *PAPER_RESIZE,
     "opencv_linear_exact",
+    *(f"simd_{n}" for n in ["bilinear", "bicubic", "lanczos"]),
     *(f"dali_{n}" for n in ["nearest", "linear", "cubic", "lanczos3", "triangular", "linear_aa", "gpu_linear"]),
     *(f"ffmpeg_{n}" for n in ["bilinear", "bicubic", "lanczos", "area", "spline"]),
+    *(token for tokens in BY_LIBRARY.values() for token in tokens if token not in DECODE),
 ]
 MODEL = {
     "pool": ["ceil_mode", "ceil_mode_average", "floor_mode"],
@@ -33,8 +57,9 @@ COLOR = ["nv12_ascend", "nv12_opencv", "nv12_ffmpeg", "yuv444_float", "nv12_full
 COLOR += ["nv12_bt709", "yuv_601_as_709", "yuv_limited_as_full"]
 
 
-def tokens(stage: str) -> st.SearchStrategy[str | None]:
-    return st.sampled_from([None, *(token for token, method in METHODS.items() if method.stage == stage)])
+def tokens(stage: str, *, whole: bool = True) -> st.SearchStrategy[str | None]:
+    methods = [method for method in METHODS.values() if method.stage == stage and (whole or not method.whole)]
+    return st.sampled_from([None, *(method.token for method in methods)])
 
 
 def names(word: str, base: str = "pil+pil_bilinear", *, resizes: bool = True) -> list[str]:
@@ -81,17 +106,18 @@ def test_names_depend_on_the_reference() -> None:
     assert names("opencv", "opencv+opencv_area") == ["opencv_area"]
 
 
-@given(st.tuples(*map(tokens, STAGES)), tokens("decode"), tokens("resize"))
+@given(st.tuples(*map(tokens, STAGES)), tokens("decode"), tokens("resize", whole=False))
 def test_a_name_stands_for_its_variant(
     chosen: tuple[str | None, ...], base_decode: str | None, base_resize: str | None
 ) -> None:
     base = reference("+".join(filter(None, (base_decode, base_resize))) or "pil")
-    text = "+".join(filter(None, chosen)) or "reference"
+    decode, resize, *others = chosen
+    decode = None if resize and METHODS[resize].whole else decode
+    text = "+".join(filter(None, (decode, resize, *others))) or "reference"
     variant = parse(text, base)
     assert parse(variant.name, base) == variant
-    spelled = {**variant.spelled_out, **variant.noise_spelled_out}
-    text = "+".join(token for token in spelled.values() if token != "none")
-    assert parse(text, base) == variant
+    noise = (token for token in variant.noise_spelled_out.values() if token != "none")
+    assert parse("+".join([in_full(variant.spelled_out), *noise]), base) == variant
 
 
 def test_different_variants_have_different_names() -> None:
@@ -99,10 +125,19 @@ def test_different_variants_have_different_names() -> None:
     every = {
         parse("+".join(filter(None, parts)), reference())
         for parts in itertools.product(decodes, resizes, [*colors, None])
+        if not METHODS[parts[1]].whole
     }
     assert len({variant.name for variant in every}) == len(every)
 
 
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine with nothing but what is installed beside ours."""
+    monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path))
+    monkeypatch.setattr(machine, "find", lambda package: None)
+
+
+@pytest.mark.usefixtures("bare")
 def test_groups() -> None:
     assert names("paper") == [
         "pil_bilinear",
@@ -111,8 +146,24 @@ def test_groups() -> None:
     variants, skipped = expand(["all"], reference())
     pixels = {token for token, method in METHODS.items() if method.stage in PIXEL_STAGES}
     assert {m.token for v in variants for m in v.methods} | set(skipped) == pixels
-    assert set(GROUPS) == {*STAGES, "paper", "model", "all"}
+    assert set(GROUPS) == {*STAGES, "paper", "model", "all", *BY_LIBRARY}
     assert names("color,decode")[:2] == ["nv12_ascend", "nv12_opencv"]
+
+
+@pytest.mark.usefixtures("bare")
+def test_groups_of_libraries_hold_what_is_yet_to_be_installed_and_others_leave_it_out(tmp_path: Path) -> None:
+    for group, tokens in BY_LIBRARY.items():
+        if group != "browser":
+            assert sorted(names(group)) == sorted(tokens)
+        left_out = expand(["resize,decode"], reference())[1]
+        assert set(tokens) <= left_out.keys()
+    assert "TensorFlow is not installed here: --variant tensorflow installs it" in left_out["tf_area"]
+    with pytest.raises(VariantError, match="chromium_canvas cannot run here: is not on this machine: apt-get install"):
+        names("chromium_canvas")
+    put(tmp_path, "tensorflow-cpu-2.21.0")
+    variants, left_out = expand(["all"], reference())
+    assert set(BY_LIBRARY["tensorflow"]) <= {variant.name for variant in variants}
+    assert not left_out.keys() & set(BY_LIBRARY["tensorflow"])
 
 
 @pytest.mark.parametrize(
@@ -268,6 +319,7 @@ def test_a_variant_knows_the_pixels_it_needs() -> None:
 GPU = {"dali_gpu", "dali_gpu_fancy", "dali_gpu_linear"}
 
 
+@pytest.mark.usefixtures("bare")
 def test_without_a_gpu_its_methods_are_refused_by_name_and_left_out_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dali_gpu, "gpu_problem", lambda: "CUDA shows none")
     for text in (*GPU, "dali_gpu+pil_box"):
@@ -278,14 +330,15 @@ def test_without_a_gpu_its_methods_are_refused_by_name_and_left_out_of_groups(mo
         assert len(str(at.value).splitlines()) == 1
         assert f"use {'dali_linear' if text == 'dali_gpu_linear' else 'dali'} (on the CPU)" in str(at.value)
     variants, skipped = expand(["all"], reference())
-    assert skipped.keys() == GPU
+    assert skipped.keys() == GPU | APART.keys()
     assert not any(variant.gpu for variant in variants)
 
 
+@pytest.mark.usefixtures("bare")
 def test_with_a_gpu_somewhere_its_methods_are_in_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dali_gpu, "gpu_problem", lambda: pytest.fail("this machine was looked at"))
     variants, skipped = expand(["all"], reference(), gpu=True)
-    assert not skipped
+    assert skipped.keys() == APART.keys()
     assert {variant.name for variant in variants if variant.gpu} == GPU
     with pytest.raises(VariantError, match="the cluster has none"):
         expand(["dali_gpu"], reference(), gpu=False)

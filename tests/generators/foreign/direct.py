@@ -132,6 +132,9 @@ def resizes(key, picture):
 for key, path in job["files"].items():
     picture = Image.open(path).convert("RGB")
     show("PREFIX", key, picture)
+    small = Image.open(path)
+    small.draft("RGB", (columns, rows))
+    show("PREFIX_draft", key, small.convert("RGB"))
     keep(key, picture.tobytes())
     resizes(key, picture)
 for key in job["pixels"]:
@@ -182,6 +185,9 @@ for key, path in job["files"].items():
     show("opencv", key, read(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION))
     image = read(path, cv2.IMREAD_COLOR)
     show("opencv_exif", key, image)
+    shrunk = [cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_2][min(image.shape[:2]) >= 2 * rows]
+    small = cv2.imdecode(np.fromfile(path, np.uint8), shrunk | cv2.IMREAD_IGNORE_ORIENTATION)
+    show("opencv_reduced", key, small[:, :, ::-1].copy())
     keep(key, image.tobytes())
     resizes(key, image)
     for token, code in asked({"nv12_opencv": cv2.COLOR_YUV2RGB_I420}):  # the samples of NV12 in another order

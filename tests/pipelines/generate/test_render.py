@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from generators.pixels.pillow import header
-from generators.registry import METHODS, PIXEL_STAGES, Method
+from generators.registry import Method
 from generators.variant import Variant, parse, reference
 from manifests.residual import residual
 from manifests.verify import decode
@@ -21,18 +21,22 @@ from pipelines.generate import render as renderer
 from pipelines.generate.render import Rendered, Renderer
 from pipelines.generate.sources import Missing, Sample
 from tests.generators import profiles
+from tests.methods import ON_CPU
 
 SAMPLE = Sample("chelsea", 281, "chelsea.jpg", 0, ())
 
 
 def render(
-    data: bytes | Missing, *words: str, geometry: str = "crop", base: str = "pil+pil_bilinear"
+    data: bytes | Missing,
+    *words: str,
+    geometry: str = "crop",
+    size: tuple[int, ...] = (224,),
+    base: str = "pil+pil_bilinear",
 ) -> list[Rendered]:
     against = reference(base, resizes=geometry != "identity")
     variants = [parse(word, against) for word in words]
-    return list(
-        Renderer(variants, against, geometry, () if geometry == "identity" else (224,), "png", 3).render(SAMPLE, data)
-    )
+    renderer = Renderer(variants, against, geometry, () if geometry == "identity" else size, "png", 3)
+    return renderer.render(SAMPLE, data)
 
 
 def test_a_row_says_what_the_image_is(photographs: dict[str, bytes]) -> None:
@@ -130,7 +134,7 @@ def test_what_follows_the_same_pixels_is_done_once(
     assert residuals[None] == 2
 
 
-@pytest.mark.parametrize("token", sorted(t for t, m in METHODS.items() if m.stage == "decode" and not m.gpu))
+@pytest.mark.parametrize("token", sorted(t for t, m in ON_CPU.items() if m.stage == "decode"))
 @pytest.mark.parametrize(
     ("data", "reason"),
     [(b"", "the file is empty"), (b"\xff\xd8\xff\xe0 nothing", ""), (b"<html></html>", "")],
@@ -201,7 +205,7 @@ def test_same_bytes_in_another_shape_are_another_image() -> None:
     assert decode(turned.image, "png").shape == (64, 32, 3)
 
 
-@pytest.mark.parametrize("token", sorted(t for t, m in METHODS.items() if m.stage in PIXEL_STAGES and not m.gpu))
+@pytest.mark.parametrize("token", sorted(ON_CPU))
 def test_every_method_at_sizes_that_do_not_suit_vectors(token: str, photographs: dict[str, bytes]) -> None:
     data = photographs["camera"]
     for size in (227, 33, 1):
@@ -245,7 +249,7 @@ def test_scale_refers_to_the_turned_image() -> None:
 
 def test_geometry_is_the_same_for_all_libraries(photographs: dict[str, bytes]) -> None:
     variants: list[Variant] = [
-        parse(token, reference()) for token, m in METHODS.items() if m.stage == "resize" and not m.gpu
+        parse(token, reference()) for token, m in ON_CPU.items() if m.stage in ("decode", "resize")
     ]
     rows = [
         r.row for r in Renderer(variants, reference(), "crop", (160,), "npy", 0).render(SAMPLE, photographs["china"])
@@ -281,3 +285,21 @@ def test_a_png_s_header_is_read_without_decoding_it(monkeypatch: pytest.MonkeyPa
     found = header(buffer.getvalue())
     assert found is not None
     assert (found.width, found.height, found.orientation) == (30, 20, 1)
+
+
+@pytest.mark.parametrize("token", ["pil_draft", "opencv_reduced"])
+@pytest.mark.parametrize(("geometry", "size"), [("letterbox", (320,)), ("keep_ratio", (200, 333)), ("crop", (112,))])
+def test_a_decoder_that_shrinks_leaves_boxes_where_they_are(token: str, geometry: str, size: tuple[int, ...]) -> None:
+    picture = Image.new("RGB", (1603, 1201))
+    picture.paste((255, 255, 255), (500, 320, 1100, 900))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=95)
+    full, shrunk = render(buffer.getvalue(), "reference", token, geometry=geometry, size=size)
+    names = ("source_width", "source_height", "width", "height", "crop_x", "crop_y", "scale_x", "scale_y")
+    assert [getattr(shrunk.row, name) for name in names] == [getattr(full.row, name) for name in names]
+    assert shrunk.row.pixel_sha256 != full.row.pixel_sha256
+    assert shrunk.image is not None
+    rows, columns = np.nonzero(decode(shrunk.image, "png")[..., 1] > 200)
+    scale, crop = (shrunk.row.scale_x, shrunk.row.scale_y), (shrunk.row.crop_x, shrunk.row.crop_y)
+    for found, corner, axis in ((columns.min(), 500, 0), (rows.min(), 320, 1), (columns.max() + 1, 1100, 0)):
+        assert abs(found - (corner * scale[axis] - crop[axis])) <= 1.5

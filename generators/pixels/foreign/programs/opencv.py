@@ -31,7 +31,7 @@ def decode(data: memoryview, exif: bool = False) -> Made:
 
 
 def decode_reduced(data: memoryview, shrink: int) -> Made:
-    """`cv2.imdecode` with `IMREAD_REDUCED_COLOR_2`, `_4` or `_8`."""
+    """`cv2.imdecode` with `IMREAD_REDUCED_COLOR_2`, `_4` or `_8`, which old releases take for `IMREAD_COLOR`."""
     if shrink == 1:
         return decode(data)
     image = _decoded(data, getattr(cv2, f"IMREAD_REDUCED_COLOR_{shrink}") | cv2.IMREAD_IGNORE_ORIENTATION)
