@@ -84,9 +84,9 @@ def nv12_bt709(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def yuv_601_as_709(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """rgb24 → yuv444p made with BT.601 (BT.601-7, section 2.5) → rgb24 read with BT.709 (BT.709-6, section 3).
 
-    A frame of video of standard definition, given to what takes everything for HD. Black, white and
-    gray have no chroma: they stay, to a step. Colours change by up to 39 steps: full green, whose Y is 145, comes back
-    as (0, 216, 0), full red as (255, 24, 0).
+    A frame of video of standard definition, given to what takes everything for HD. Black, white and gray have no
+    chroma: they stay, to a step. Colours change by up to 39 steps: full green, whose Y is 145, comes back as
+    (0, 216, 0), full red as (255, 24, 0).
     """
     return _read(_made(image, "yuv444p", Colorspace.ITU601), Colorspace.ITU709, ColorRange.MPEG)
 

@@ -140,7 +140,7 @@ def test_pillow_simd_is_a_direct_call_of_it(photographs: dict[str, bytes], tmp_p
     images = {key: call("pil", data) for key, data in photographs.items()}
     for key, image in images.items():
         (tmp_path / key).write_bytes(image.tobytes())
-    given = {key: (*image.shape[:2], tmp_path / key) for key, image in images.items()}
+    given = {key: (image.shape[0], image.shape[1], tmp_path / key) for key, image in images.items()}
     tokens = tuple(method.token for method in methods(library.name))
     direct = start(library.name, library.version, Job(pixels=given, tokens=tokens))
     found = {token: {key: tell(call(token, image, 256, 256)) for key, image in images.items()} for token in tokens}
