@@ -41,7 +41,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 def _through_profile(picture: Image.Image) -> Image.Image | None:
     """The picture in sRGB; None where it has no profile that can be applied to it."""
     embedded = picture.info.get("icc_profile")
-    if not embedded:
+    if not isinstance(embedded, bytes):
         return None
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(embedded))

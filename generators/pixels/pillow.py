@@ -46,14 +46,18 @@ def header(data: bytes) -> Header | None:
                 orientation = 1
             valid = isinstance(orientation, int) and 1 <= orientation <= 8
             width, height = image.size
-            # None where Pillow has found parts that do not fit together.
-            profile = image.info.get("icc_profile", b"")
-            named = icc.UNREADABLE if profile is None else profile and icc.description(profile)
-            return Header(width, height, orientation if valid else 1, named or "")
+            return Header(width, height, orientation if valid else 1, _profile(image.info.get("icc_profile", b"")))
     except Image.DecompressionBombError:
         raise
     except Exception:  # and so do the parsers of rare formats
         return None
+
+
+def _profile(embedded: object) -> str:
+    """What a profile calls itself: Pillow has None where its parts do not fit together, and anything in a bad TIFF."""
+    if not isinstance(embedded, bytes):
+        return icc.UNREADABLE
+    return icc.description(embedded) if embedded else ""
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
@@ -61,7 +65,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     return pixels_of(to_rgb(loaded(opened(data))))
 
 
-def decode_draft(data: bytes, shrink: int) -> NDArray[np.uint8]:
+def decode_shrunk(data: bytes, shrink: int) -> NDArray[np.uint8]:
     """As `decode`, after `Image.draft`, which has libjpeg decode a JPEG at 1/2, 1/4 or 1/8, its sides rounded up. Of
     another format, the whole image.
     """

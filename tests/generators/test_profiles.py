@@ -148,6 +148,12 @@ def test_damage_gives_pixels_and_a_name(picture: Image.Image, data: st.DataObjec
     assert named(file).isprintable()
 
 
+def test_a_tiff_s_profile_may_be_anything(picture: Image.Image) -> None:
+    data = encoded(picture, "TIFF", tiffinfo={34675: "a text"})  # ICC.1:2010, B.4: undefined bytes
+    assert named(data) == icc.UNREADABLE
+    assert np.array_equal(decode(data), decode(data, "pil"))
+
+
 def test_its_versions_are_pillow_s_and_littlecms_s() -> None:
     found = LIBRARIES["Pillow with LittleCMS"].versions()
     assert found.pop("Pillow/littlecms2") == features.version("littlecms2")

@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
 
 def _through_profile(picture: Any) -> Any:
     embedded = picture.info.get("icc_profile")
-    if not embedded:
+    if not isinstance(embedded, bytes):
         return None
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(embedded))

@@ -20,7 +20,7 @@ def decode(data: memoryview) -> Made:
     return given(to_rgb(loaded(opened(data))))
 
 
-def decode_draft(data: memoryview, shrink: int) -> Made:
+def decode_shrunk(data: memoryview, shrink: int) -> Made:
     """As `decode`, after `Image.draft`."""
     image = opened(data)
     image.draft("RGB", (image.width // shrink, image.height // shrink))
