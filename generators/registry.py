@@ -153,6 +153,7 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
         library.name: library
         for library in (
             Library("Pillow", "generators.pixels.pillow", "pillow", "pillow"),
+            Library("Pillow with LittleCMS", "generators.pixels.littlecms", "pillow", "littlecms"),
             Library("OpenCV", "generators.pixels.opencv", "opencv-python-headless", "opencv"),
             Library("FFmpeg", "generators.pixels.ffmpeg", "av", "ffmpeg"),
             Library("DALI", "generators.pixels.dali", "nvidia-dali-cuda120", "dali"),
@@ -163,6 +164,7 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
             _pinned("torchvision", "torchvision", "torchvision", "0.28.0", "torch"),
             _pinned("libvips", "pyvips-binary", "vips", "8.18.7", "libvips"),
             _pinned("sharp", "sharp", "sharp", "0.35.5", "libvips"),
+            _pinned("Pillow-SIMD", "pillow-simd", "simd", "12.1.1.post0"),
             _pinned("scikit-image", "scikit-image", "skimage", "0.26.0", "scikit-image"),
             _pinned("Chromium", "chromium", "chromium", "", "browser"),
         )
@@ -247,6 +249,7 @@ def _how(name: str, antialias: bool = False) -> str:
 
 
 def _pixels() -> Iterable[Method]:
+    littlecms = LIBRARIES["Pillow with LittleCMS"]
     names = ("Pillow", "OpenCV", "FFmpeg", "DALI", "DALI on a GPU", "NumPy")
     pillow, opencv, ffmpeg, dali, dali_gpu, numpy = (LIBRARIES[name] for name in names)
     names = ("TensorFlow", "torchvision", "libvips", "sharp", "scikit-image", "Chromium")
@@ -265,6 +268,7 @@ def _pixels() -> Iterable[Method]:
     yield Method("torchvision", "decode", torchvision, "decode")
     yield Method("vips", "decode", vips, "decode")
     yield Method("chromium", "decode", chromium, "decode", how="colour profiles applied")
+    yield Method("pil_srgb", "decode", littlecms, "decode", how="colour profiles applied")
     for token, library in (("pil_draft", pillow), ("opencv_reduced", opencv), ("vips_shrink", vips)):
         yield Method(token, "decode", library, "decode_shrunk", shrinks=True, how="shrunk while it decodes")
     for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"):
@@ -279,6 +283,8 @@ def _pixels() -> Iterable[Method]:
         ("lanczos", "INTER_LANCZOS4"),
     ):
         yield Method(f"opencv_{name}", "resize", opencv, "resize", {"interpolation": flag}, paper=True, how=_how(name))
+    exact = {"interpolation": "INTER_LINEAR_EXACT"}
+    yield Method("opencv_linear_exact", "resize", opencv, "resize", exact, how="linear, not antialiased, bit-exact")
     for name, kind, antialias in (
         ("nearest", "INTERP_NN", False),
         ("linear", "INTERP_LINEAR", False),
@@ -316,11 +322,20 @@ def _pixels() -> Iterable[Method]:
         options = {"anti_aliasing": smooth}
         yield Method(token, "resize", skimage, "resize", options, how=_how("bilinear", smooth))
     yield Method("chromium_canvas", "resize", chromium, "resize", how="a canvas as it smoothes by default")
+    for name in ("bilinear", "bicubic", "lanczos"):
+        options = {"filter": name.upper()}
+        yield Method(f"simd_{name}", "resize", LIBRARIES["Pillow-SIMD"], "resize", options, how=_how(name, True))
     yield Method("nv12_ascend", "color", numpy, "nv12_ascend", paper=True, how="NV12 by Ascend's integers")
     yield Method("nv12_opencv", "color", opencv, "nv12")
     yield Method("nv12_ffmpeg", "color", ffmpeg, "nv12")
     yield Method("yuv444_float", "color", numpy, "yuv444_float", how="the paper's equations 5 and 6")
     yield Method("nv12_full", "color", numpy, "nv12_full", how="NV12 of full range")
+    for token, how in (
+        ("nv12_bt709", "NV12 by BT.709's matrix"),
+        ("yuv_601_as_709", "made with BT.601, read with BT.709"),
+        ("yuv_limited_as_full", "limited range read as full"),
+    ):
+        yield Method(token, "color", ffmpeg, token, how=how)
 
 
 def _models() -> Iterable[Method]:

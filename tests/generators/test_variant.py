@@ -34,13 +34,15 @@ BY_LIBRARY = {
 }
 DECODE = [
     *("pil", "opencv", "ffmpeg", "dali", "dali_gpu", "dali_gpu_fancy", "dali_fast", "opencv_exif"),
-    *("tf", "tf_accurate", "torchvision", "vips", "chromium", "pil_draft", "opencv_reduced", "vips_shrink"),
+    *("tf", "tf_accurate", "torchvision", "vips", "chromium", "pil_srgb", "pil_draft", "opencv_reduced", "vips_shrink"),
 ]
 PAPER_RESIZE = [f"pil_{n}" for n in ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]] + [
     f"opencv_{n}" for n in ["nearest", "bilinear", "area", "bicubic", "lanczos"]
 ]
 RESIZE = [
     *PAPER_RESIZE,
+    "opencv_linear_exact",
+    *(f"simd_{n}" for n in ["bilinear", "bicubic", "lanczos"]),
     *(f"dali_{n}" for n in ["nearest", "linear", "cubic", "lanczos3", "triangular", "linear_aa", "gpu_linear"]),
     *(f"ffmpeg_{n}" for n in ["bilinear", "bicubic", "lanczos", "area", "spline"]),
     *(token for tokens in BY_LIBRARY.values() for token in tokens if token not in DECODE),
@@ -52,6 +54,7 @@ MODEL = {
     "boxes": ["box_offset", "box_offset_all", "box_round"],
 }
 COLOR = ["nv12_ascend", "nv12_opencv", "nv12_ffmpeg", "yuv444_float", "nv12_full"]
+COLOR += ["nv12_bt709", "yuv_601_as_709", "yuv_limited_as_full"]
 
 
 def tokens(stage: str, *, whole: bool = True) -> st.SearchStrategy[str | None]:

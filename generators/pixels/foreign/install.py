@@ -14,7 +14,7 @@ from pathlib import Path
 
 from generators.pixels.foreign import build
 from generators.pixels.foreign.cache import wheels
-from generators.pixels.foreign.needs import NEEDS
+from generators.pixels.foreign.needs import NEEDS, parts
 from generators.pixels.foreign.pythons import Python, downloadable, installed
 from generators.pixels.foreign.resolution import Release
 from generators.pixels.foreign.uv import NetworkError, UvError, refuse_offline, uv
@@ -75,11 +75,12 @@ def _build(folder: Path, release: Release, pythons: Sequence[Python], reason: st
     have = ", ".join(python.minor for python in pythons) or "none"
     lacking = f"{release} has no wheels for a Python of this machine ({have}); {reason}"
     recipe = NEEDS[release.distribution].build
-    if recipe is None or not pythons:
+    fit = [python for python in pythons if recipe and parts(python.version) >= recipe.oldest(parts(release.version))]
+    if recipe is None or not fit:
         nearest = release.nearest(pythons)
         instead = f"; the nearest that have are {nearest}" if nearest else ""
         raise UnavailableError(f"{lacking}{instead}")
-    python = pythons[-1]
+    python = fit[-1]
     if packages := build.missing(recipe, python):
         raise UnavailableError(f"{lacking}; to build it: apt-get install {' '.join(packages)}")
     _make(folder, python)
