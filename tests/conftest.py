@@ -59,10 +59,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
+def pytest_collection() -> None:
+    """Look for no garbage in what modules import."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Leave what all modules have imported out of each later collection of garbage, some of which libraries ask for."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
