@@ -19,8 +19,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 import torchvision
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import functional
+
+try:
+    from torchvision.io.image import ImageReadMode, decode_image
+except ImportError:
+    raise ImportError("torchvision decodes no file to RGB before 0.9") from None
 
 torch.set_num_threads(1)
 
@@ -56,11 +60,13 @@ def decode(data: memoryview) -> Made:
 
 
 def resize(image: Given, width: int, height: int, interpolation: str, antialias: bool = True) -> Made:
-    """`resize` of a tensor of 8 bits with one of `InterpolationMode`; antialiasing means nothing to `nearest`."""
-    mode = functional.InterpolationMode(interpolation)
-    if not _SMOOTH and antialias and interpolation != "nearest":
+    """`resize` of a tensor of 8 bits with one of `InterpolationMode`. Its `nearest` is never antialiased, and takes what
+    lies under the corner of each new pixel, as OpenCV does, where Pillow takes what is under the middle.
+    """
+    smooth = {} if interpolation == "nearest" else {"antialias": antialias}
+    if not _SMOOTH and smooth.pop("antialias", False):
         raise ValueError("torchvision antialiases no tensor before 0.10")
-    smooth = {"antialias": antialias} if _SMOOTH else {}
+    mode = functional.InterpolationMode(interpolation)
     return _given(transforms.resize(_tensor(image), [height, width], interpolation=mode, **smooth))
 
 

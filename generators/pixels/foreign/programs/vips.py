@@ -38,8 +38,9 @@ def decode_shrunk(data: memoryview, shrink: int) -> Made:
 
 
 def resize(image: Given, width: int, height: int, kernel: str) -> Made:
-    """`Image.resize` with one of the kernels, and its default gap: what shrinks by more than twice that is averaged
-    over whole pixels first. What grows is interpolated: bilinear for `linear`, bicubic for all after it.
+    """`Image.resize` with one of the kernels, and its default gap: where an image is to shrink by more than twice that,
+    whole pixels are averaged first. One that is to grow is interpolated instead, bilinear for `linear`, bicubic for all
+    after it, and lies half a pixel of the result further to the top left than other libraries have it.
     """
     rows, columns, pixels = image
     given = pyvips.Image.new_from_memory(pixels, columns, rows, 3, "uchar").copy(interpretation="srgb")
