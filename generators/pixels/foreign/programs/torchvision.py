@@ -60,8 +60,8 @@ def decode(data: memoryview) -> Made:
 
 
 def resize(image: Given, width: int, height: int, interpolation: str, antialias: bool = True) -> Made:
-    """`resize` of a tensor of 8 bits with one of `InterpolationMode`. Its `nearest` is never antialiased, and takes what
-    lies under the corner of each new pixel, as OpenCV does, where Pillow takes what is under the middle.
+    """`resize` of a tensor of 8 bits with one of `InterpolationMode`. Its `nearest` has no antialiasing, and takes
+    what lies under the corner of each new pixel, as OpenCV does, where Pillow takes what is under the middle.
     """
     smooth = {} if interpolation == "nearest" else {"antialias": antialias}
     if not _SMOOTH and smooth.pop("antialias", False):
