@@ -2,8 +2,8 @@
 
 They are those of its transforms v2 where there are (0.15 and later): on 8 bits these have arithmetic of their own from
 0.16, on CPUs with AVX2 (bilinear; bicubic on any). Where they have not, and before v2, the sums are made in floats, and
-torchvision rounds and clips them. Antialiasing of tensors came with 0.10, for bicubic with 0.11; it is the default of
-Pillow's images always, of tensors since 0.17.
+torchvision rounds and clips them. Antialiasing of tensors came with 0.10, and is their default since 0.17; Pillow's
+images always had it.
 """
 
 from __future__ import annotations
