@@ -33,12 +33,14 @@ class Needs:
     are used.
 
     `tells` are the distributions beside it that a set names, since they have a part in its pixels; None: all.
+    `sources` are those beside it, in Python, that have no wheels, and what each is packed with.
     """
 
     module: str
     beside: Callable[[Parts], tuple[str, ...]]
     build: Build | None = None
     tells: tuple[str, ...] | None = None
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
 
 def parts(version: str) -> Parts:
@@ -51,8 +53,11 @@ def parts(version: str) -> Parts:
     return tuple(numbers)
 
 
-# The first releases that were built for NumPy 2, or work with it.
-_OPENCV_NUMPY_2, _DALI_NUMPY_2 = (4, 10), (1, 40)
+# The first releases that were built for NumPy 2, or work with it; torchvision's is torch 2.3's.
+_OPENCV_NUMPY_2, _DALI_NUMPY_2, _TORCHVISION_NUMPY_2 = (4, 10), (1, 40), (0, 18)
+
+# Works with the libraries of all releases of pyvips-binary, of which the first is 8.15.3.
+_PYVIPS = "pyvips==3.2.0"
 
 # Tried with the setup.py of these releases, which are older than it by years; a later one may drop what they use.
 _SETUPTOOLS = "setuptools<69"
@@ -101,8 +106,13 @@ NEEDS: Mapping[str, Needs] = MappingProxyType(
         "av": Needs("av", lambda version: ("numpy",), _AV),
         "nvidia-dali-cuda120": Needs("nvidia.dali", lambda version: _numpy(version, _DALI_NUMPY_2)),
         "tensorflow-cpu": Needs("tensorflow", lambda version: (), tells=("numpy",)),
-        "torchvision": Needs("torchvision", lambda version: (), tells=("torch",)),
-        "pyvips-binary": Needs("pyvips", lambda version: ("pyvips",)),
+        "torchvision": Needs("torchvision", lambda version: _numpy(version, _TORCHVISION_NUMPY_2), tells=("torch",)),
+        "pyvips-binary": Needs(
+            "pyvips",
+            lambda version: (_PYVIPS,),
+            tells=("pyvips",),
+            sources={"pyvips": ("setuptools", "cffi", "pkgconfig")},
+        ),
         "pillow-simd": Needs("PIL.Image", lambda version: (), _SIMD),
         "scikit-image": Needs("skimage.transform", lambda version: (), tells=("numpy", "scipy")),
     }

@@ -14,7 +14,7 @@ from generators.pixels.foreign import npm
 from generators.pixels.foreign.environment import at_hand
 from generators.pixels.foreign.needs import parts
 from generators.pixels.foreign.pythons import Python, installed
-from generators.pixels.foreign.resolution import NO_SOLUTION, Release, resolve
+from generators.pixels.foreign.resolution import NO_SOLUTION, Release, public, resolve
 from generators.pixels.foreign.uv import NetworkError, UvError, refuse_offline
 from generators.registry import UnavailableError
 
@@ -99,7 +99,7 @@ def _one(python: Python, requirement: str, *options: str) -> str:
         if isinstance(error, NetworkError) or NO_SOLUTION not in error.said:
             raise
         return ""
-    return found
+    return public(found)
 
 
 def _unknown(distribution: str, error: UvError) -> UnavailableError:
