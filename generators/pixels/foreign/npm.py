@@ -168,7 +168,7 @@ def _npm(wheel: Path, *words: str) -> str:
     )
     if done.returncode == 0:
         return done.stdout
-    if says_full(done.stderr) or "ENOSPC" in done.stderr:
+    if says_full(done.stderr) or "code ENOSPC" in done.stderr or "code EDQUOT" in done.stderr:
         raise full()
     if unreachable := _UNREACHABLE.search(done.stderr):
         how = "try again with a network, or copy its environment here"

@@ -77,9 +77,7 @@ class Index:
     def _answer(self, path: str) -> bytes | None:
         if path == "/sharp" and self._versions:
             latest = list(self._versions)[-1]
-            return json.dumps(
-                {"name": "sharp", "dist-tags": {"latest": latest}, "versions": self._versions}
-            ).encode()
+            return json.dumps({"name": "sharp", "dist-tags": {"latest": latest}, "versions": self._versions}).encode()
         return self._files.get(path)
 
 
@@ -206,7 +204,9 @@ def test_an_index_that_refuses_or_does_not_answer(index: Index) -> None:
         "sharp 1.0.0 cannot be installed: npm cannot fetch it (ECONNREFUSED): "
         "try again with a network, or copy its environment here"
     )
-    with pytest.raises(UnavailableError, match=r"of sharp .* cannot be found out \(.*: name a version; none is at hand"):
+    with pytest.raises(
+        UnavailableError, match=r"of sharp .* cannot be found out \(.*: name a version; none is at hand"
+    ):
         releases.newest_of_each_major("sharp")
 
 
@@ -229,7 +229,7 @@ def program(path: Path, said: str) -> Path:
     ("said", "expected"),
     [
         (
-            "npm error code ENOSPC\nnpm error syscall write\nnpm error errno -28\nnpm error nospc ENOSPC: no space left",
+            "npm error code ENOSPC\nnpm error errno -28\nnpm error nospc ENOSPC: no space left on device, write",
             r"the disk of \S+ is full: free some of it, or set SYSNOISE_CACHE to a folder that can be written to",
         ),
         (
