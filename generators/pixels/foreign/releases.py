@@ -25,7 +25,10 @@ def newest_of_each_major(distribution: str) -> tuple[str, ...]:
     where that is unknown.
     """
     if distribution in npm.PACKAGES:
-        return npm.newest_of_each_minor(distribution)
+        try:
+            return npm.newest_of_each_minor(distribution)
+        except npm.NpmError as error:
+            raise _unknown(distribution, error) from None
     try:
         found = _of_all_pythons(functools.partial(_majors, distribution))
     except UvError as error:
@@ -102,7 +105,7 @@ def _one(python: Python, requirement: str, *options: str) -> str:
     return public(found)
 
 
-def _unknown(distribution: str, error: UvError) -> UnavailableError:
+def _unknown(distribution: str, error: UvError | npm.NpmError) -> UnavailableError:
     here = at_hand().get(distribution, [])
     known = f"one of those at hand here, {', '.join(here)}" if here else "none is at hand here"
     return UnavailableError(
