@@ -173,7 +173,7 @@ def _alone(method: Method, job: Mapping[str, Any], files: Sequence[bytes]) -> li
         return _in_a_page(method, files)
     made = environment(library.distribution, library.version)
     if library.distribution in npm.PACKAGES:
-        words = [npm.node(), "-e", _NODE, str(made.packages)]
+        words = [str(npm.node(made.folder)), "-e", _NODE, str(made.packages)]
     else:
         words = [str(made.python), "-c", _BEFORE[library.name] + _TIMED.replace("CALL", _PYTHON[method.token])]
     done = subprocess.run(words, input=json.dumps(job), capture_output=True, text=True, check=True)

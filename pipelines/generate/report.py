@@ -66,7 +66,7 @@ def _versions_table() -> list[str]:
             rows.append((library.name, library.distribution, f"{token}{AT}VERSION", versions))
     return [
         "",
-        "Versions, each installed apart by uv (sharp by npm) when it is first asked for:",
+        "Versions, each installed apart when it is first asked for:",
         "",
         table(rows),
         "",
