@@ -81,7 +81,7 @@ class Release:
 
     def _one(self, python: Python, requirement: str, resolution: str) -> str:
         try:
-            return resolve(python, requirement, options=("--no-deps", "--resolution", resolution))[self.distribution]
+            return resolve(python, requirement, options=("--resolution", resolution))[self.distribution]
         except UvError:
             return ""
 
