@@ -37,11 +37,14 @@ class Job:
     keep: Path | None = None
 
 
-def start(library: str, version: str, job: Job) -> subprocess.Popen[str]:
-    """A script that is at work; `finish` waits for it. Skips the test where the release cannot be had."""
+def start(library: str, version: str, job: Job, script: str | None = None) -> subprocess.Popen[str]:
+    """A script that is at work, by default the library's; `finish` waits for it.
+
+    Skips the test where the release cannot be had.
+    """
     python = release(library, version)
     process = subprocess.Popen(
-        [str(python), "-W", "ignore", "-c", _BEFORE + _SCRIPTS[library] + _AFTER],
+        [str(python), "-W", "ignore", "-c", _BEFORE + (script or _SCRIPTS[library]) + _AFTER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

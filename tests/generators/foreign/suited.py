@@ -1,0 +1,51 @@
+"""What the tests of a library alone in its environment share: files and sizes, and what our methods make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from generators.registry import LIBRARIES, Method, Release
+from tests.generators.foreign.direct import Told
+from tests.generators.foreign.test_programs import call, encoded, methods, tell
+
+# Width and height: the usual one, one for each way to not suit, and one that is larger.
+SIZES = ((256, 256), (301, 17), (1, 1), (500, 700))
+
+
+def version(library: str) -> str:
+    """The version that is meant where none is named."""
+    found = LIBRARIES[library]
+    assert isinstance(found, Release)
+    return found.version
+
+
+def resizes(library: str) -> list[Method]:
+    return [method for method in methods(library) if method.stage == "resize"]
+
+
+def put(photographs: Mapping[str, bytes], folder: Path) -> dict[str, Path]:
+    """The photographs as files, and of one of them the corners that are a pixel, a column and a strip."""
+    picture = call("pil", photographs["chelsea"])
+    strip = np.tile(picture[:20], (1, 7, 1))[:, :3000]
+    corners = {"pixel": picture[:1, :1], "column": picture[:50, :1], "strip": strip}
+    made = {key: encoded(Image.fromarray(np.ascontiguousarray(corner))) for key, corner in corners.items()}
+    files = {key: folder / f"{key}.jpg" for key in (*photographs, *made)}
+    for key, path in files.items():
+        path.write_bytes({**photographs, **made}[key])
+    return files
+
+
+def told(decoder: str, resizers: Sequence[str], files: Mapping[str, Path], sizes: Iterable[tuple[int, int]]) -> Told:
+    """What our methods make of files, as a direct call tells it: a size stands after the token."""
+    found: Told = {}
+    for key, path in files.items():
+        image = call(decoder, path.read_bytes())
+        found.setdefault(decoder, {})[key] = tell(image)
+        for width, height in sizes:
+            for token in resizers:
+                found.setdefault(f"{token} {width}x{height}", {})[key] = tell(call(token, image, width, height))
+    return found
