@@ -50,7 +50,7 @@ def parts(version: str) -> Parts:
 
 
 # The first releases that were built for NumPy 2, or work with it.
-_OPENCV_NUMPY_2, _DALI_NUMPY_2 = (4, 10), (1, 40)
+_OPENCV_NUMPY_2, _DALI_NUMPY_2, _SKIMAGE_NUMPY_2 = (4, 10), (1, 40), (0, 23)
 
 # Tried with the setup.py of these releases, which are older than it by years; a later one may drop what they use.
 _SETUPTOOLS = "setuptools<69"
@@ -79,16 +79,26 @@ _AV = Build(
     constraints=(_SETUPTOOLS, "cython<3"),
 )
 
+# The first release that says which protobuf and NumPy are too new for it.
+_TENSORFLOW_BOUNDED = (2, 12)
+
+
+def _tensorflow(version: Parts) -> tuple[str, ...]:
+    return () if version >= _TENSORFLOW_BOUNDED else ("numpy<1.24", "protobuf<3.21")
+
+
 NEEDS: Mapping[str, Needs] = MappingProxyType(
     {
         "pillow": Needs("PIL.Image", lambda version: (), _PILLOW),
         "opencv-python-headless": Needs("cv2", lambda version: _numpy(version, _OPENCV_NUMPY_2)),
         "av": Needs("av", lambda version: ("numpy",), _AV),
         "nvidia-dali-cuda120": Needs("nvidia.dali", lambda version: _numpy(version, _DALI_NUMPY_2)),
-        "tensorflow-cpu": Needs("tensorflow", lambda version: (), tells=("numpy",)),
+        "tensorflow-cpu": Needs("tensorflow", _tensorflow, tells=("numpy",)),
         "torchvision": Needs("torchvision", lambda version: (), tells=("torch",)),
         "pyvips-binary": Needs("pyvips", lambda version: ("pyvips",)),
-        "scikit-image": Needs("skimage.transform", lambda version: (), tells=("numpy", "scipy")),
+        "scikit-image": Needs(
+            "skimage.transform", lambda version: _numpy(version, _SKIMAGE_NUMPY_2), tells=("numpy", "scipy")
+        ),
     }
 )
 
