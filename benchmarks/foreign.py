@@ -24,21 +24,21 @@ from generators.registry import AT, METHODS, Method, find
 from pipelines.generate.releases import prepare
 from pipelines.text import table
 
-_SIZE = (500, 375)
-_TO = (341, 256)
+SIZE = (500, 375)
+TO = (341, 256)
 _TOKENS = (
     *("pil", "opencv", "ffmpeg", "dali"),
     *("pil_bilinear", "opencv_bilinear", "ffmpeg_bilinear", "dali_linear"),
     *("nv12_opencv", "nv12_ffmpeg"),
 )
 # Calls of each method on each image: the least of them is the image's, as a machine is never quite idle.
-_ROUNDS = 5
+ROUNDS = 5
 AIM = 0.3
 
 
 def measure(images: Sequence[bytes], most: int = 60) -> list[Figure]:
     """Print a table; the aim, and the largest median of a difference, in milliseconds."""
-    files = [_resized(data) for data in images[:most]]
+    files = [resized(data) for data in images[:most]]
     pixels = [METHODS["pil"].load()(data).copy() for data in files]  # of the copy, Pillow has kept no picture
     rows: list[Sequence[str]] = [("method", "in this process", "in its own", "difference")]
     worst = 0.0
@@ -56,29 +56,33 @@ def measure(images: Sequence[bytes], most: int = 60) -> list[Figure]:
     return [Figure("a call in another process, ms beside the library's own time", worst * 1000, AIM, at_most=True)]
 
 
-def _resized(data: bytes) -> bytes:
+def resized(data: bytes) -> bytes:
+    """An image at the size of the benchmark, as a JPEG."""
     buffer = io.BytesIO()
-    Image.open(io.BytesIO(data)).convert("RGB").resize(_SIZE).save(buffer, "JPEG", quality=90)
+    Image.open(io.BytesIO(data)).convert("RGB").resize(SIZE).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
 
 
 def _times(here: Method, there: Method, image: tuple[bytes, Any]) -> tuple[float, float]:
     """The least seconds of a call in this process and in another, in turns."""
-    calls = [_call(method, *image) for method in (here, there)]
+    calls = [call(method, *image) for method in (here, there)]
     found: list[list[float]] = [[], []]
-    for _ in range(_ROUNDS):
-        for call, times in zip(calls, found, strict=True):
+    for _ in range(ROUNDS):
+        for made, times in zip(calls, found, strict=True):
             began = time.perf_counter()
-            call()
+            made()
             times.append(time.perf_counter() - began)
     return min(found[0]), min(found[1])
 
 
-def _call(method: Method, data: bytes, pixels: Any) -> Callable[[], Any]:
+def call(method: Method, data: bytes, pixels: Any) -> Callable[[], Any]:
+    """A call of a method on an image that is given encoded and decoded."""
     function = method.load()
+    if method.whole:
+        return lambda: function(data, *TO)
     if method.stage == "decode":
         return lambda: function(data)
-    return lambda: function(pixels, *(_TO if method.stage == "resize" else ()))
+    return lambda: function(pixels, *(TO if method.stage == "resize" else ()))
 
 
 def main() -> None:

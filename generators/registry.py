@@ -153,6 +153,7 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
         library.name: library
         for library in (
             Library("Pillow", "generators.pixels.pillow", "pillow", "pillow"),
+            Library("Pillow with LittleCMS", "generators.pixels.littlecms", "pillow", "littlecms"),
             Library("OpenCV", "generators.pixels.opencv", "opencv-python-headless", "opencv"),
             Library("FFmpeg", "generators.pixels.ffmpeg", "av", "ffmpeg"),
             Library("DALI", "generators.pixels.dali", "nvidia-dali-cuda120", "dali"),
@@ -163,6 +164,7 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
             _pinned("torchvision", "torchvision", "torchvision", "0.28.0", "torch"),
             _pinned("libvips", "pyvips-binary", "vips", "8.18.7", "libvips"),
             _pinned("sharp", "sharp", "sharp", "0.35.5", "libvips"),
+            _pinned("Pillow-SIMD", "pillow-simd", "simd", "12.1.1.post0"),
             _pinned("scikit-image", "scikit-image", "skimage", "0.26.0", "scikit-image"),
             _pinned("Chromium", "chromium", "chromium", "", "browser"),
         )
@@ -178,7 +180,8 @@ class Method:
     `instead` is the token of the method that does the same on the CPU. `module` is the function's, where it is not the
     library's own. `calibrated`: the function also takes the images that ranges are found on. `shrinks`: a decoder that
     is told how much smaller the image may be than it is. `whole`: a resize method
-    that takes an encoded image, since it decodes and resizes in one.
+    that takes an encoded image, since it decodes and resizes in one. `how` is what it does, in words, where the library
+    can do it in several ways.
     """
 
     token: str
@@ -193,6 +196,7 @@ class Method:
     calibrated: bool = False
     shrinks: bool = False
     whole: bool = False
+    how: str = field(default="", compare=False)
 
     def problem(self, gpu: bool | None = None) -> str | None:
         """Why the method cannot run and what to do about it, in one line; None if it can.
@@ -235,7 +239,17 @@ class Method:
         return functools.partial(self.library.function(self.function, self.module), **self.options)
 
 
+_FAST = "fast inverse DCT"
+
+
+def _how(name: str, antialias: bool = False) -> str:
+    if name in ("nearest", "area"):
+        return {"nearest": "nearest neighbour", "area": "mean of the area"}[name]
+    return f"{name}, {'antialiased' if antialias else 'not antialiased'}"
+
+
 def _pixels() -> Iterable[Method]:
+    littlecms = LIBRARIES["Pillow with LittleCMS"]
     names = ("Pillow", "OpenCV", "FFmpeg", "DALI", "DALI on a GPU", "NumPy")
     pillow, opencv, ffmpeg, dali, dali_gpu, numpy = (LIBRARIES[name] for name in names)
     names = ("TensorFlow", "torchvision", "libvips", "sharp", "scikit-image", "Chromium")
@@ -246,18 +260,21 @@ def _pixels() -> Iterable[Method]:
     yield Method("dali", "decode", dali, "decode", {"fast_idct": False}, paper=True)
     for token, fancy in (("dali_gpu", False), ("dali_gpu_fancy", True)):
         yield Method(token, "decode", dali_gpu, "decode", {"fancy": fancy}, gpu=True, instead="dali")
-    yield Method("dali_fast", "decode", dali, "decode", {"fast_idct": True})
-    yield Method("opencv_exif", "decode", opencv, "decode", {"exif": True})
-    yield Method("tf", "decode", tensorflow, "decode")
-    yield Method("tf_accurate", "decode", tensorflow, "decode", {"dct_method": "INTEGER_ACCURATE"})
+    yield Method("dali_fast", "decode", dali, "decode", {"fast_idct": True}, how=_FAST)
+    yield Method("opencv_exif", "decode", opencv, "decode", {"exif": True}, how="turned as EXIF says")
+    yield Method("tf", "decode", tensorflow, "decode", how=f"{_FAST}, its default")
+    accurate = {"dct_method": "INTEGER_ACCURATE"}
+    yield Method("tf_accurate", "decode", tensorflow, "decode", accurate, how="accurate inverse DCT")
     yield Method("torchvision", "decode", torchvision, "decode")
     yield Method("vips", "decode", vips, "decode")
-    yield Method("chromium", "decode", chromium, "decode")
-    yield Method("pil_draft", "decode", pillow, "decode_draft", shrinks=True)
-    yield Method("opencv_reduced", "decode", opencv, "decode_reduced", shrinks=True)
-    yield Method("vips_shrink", "decode", vips, "decode_shrunk", shrinks=True)
+    yield Method("chromium", "decode", chromium, "decode", how="colour profiles applied")
+    yield Method("pil_srgb", "decode", littlecms, "decode", how="colour profiles applied")
+    for token, library in (("pil_draft", pillow), ("opencv_reduced", opencv), ("vips_shrink", vips)):
+        yield Method(token, "decode", library, "decode_shrunk", shrinks=True, how="shrunk while it decodes")
     for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"):
-        yield Method(f"pil_{name}", "resize", pillow, "resize", {"filter": name.upper()}, paper=True)
+        yield Method(
+            f"pil_{name}", "resize", pillow, "resize", {"filter": name.upper()}, paper=True, how=_how(name, True)
+        )
     for name, flag in (
         ("nearest", "INTER_NEAREST"),
         ("bilinear", "INTER_LINEAR"),
@@ -265,7 +282,9 @@ def _pixels() -> Iterable[Method]:
         ("bicubic", "INTER_CUBIC"),
         ("lanczos", "INTER_LANCZOS4"),
     ):
-        yield Method(f"opencv_{name}", "resize", opencv, "resize", {"interpolation": flag}, paper=True)
+        yield Method(f"opencv_{name}", "resize", opencv, "resize", {"interpolation": flag}, paper=True, how=_how(name))
+    exact = {"interpolation": "INTER_LINEAR_EXACT"}
+    yield Method("opencv_linear_exact", "resize", opencv, "resize", exact, how="linear, not antialiased, bit-exact")
     for name, kind, antialias in (
         ("nearest", "INTERP_NN", False),
         ("linear", "INTERP_LINEAR", False),
@@ -274,32 +293,49 @@ def _pixels() -> Iterable[Method]:
         ("triangular", "INTERP_TRIANGULAR", True),
         ("linear_aa", "INTERP_LINEAR", True),
     ):
-        yield Method(f"dali_{name}", "resize", dali, "resize", {"interpolation": kind, "antialias": antialias})
+        options = {"interpolation": kind, "antialias": antialias}
+        how = _how(name.removesuffix("_aa"), antialias)
+        yield Method(f"dali_{name}", "resize", dali, "resize", options, how=how)
     linear = {"interpolation": "INTERP_LINEAR", "antialias": False}
-    yield Method("dali_gpu_linear", "resize", dali_gpu, "resize", linear, gpu=True, instead="dali_linear")
+    how = _how("linear")
+    yield Method("dali_gpu_linear", "resize", dali_gpu, "resize", linear, gpu=True, instead="dali_linear", how=how)
     for name in ("bilinear", "bicubic", "lanczos", "area", "spline"):
-        yield Method(f"ffmpeg_{name}", "resize", ffmpeg, "resize", {"flags": name.upper()})
+        yield Method(f"ffmpeg_{name}", "resize", ffmpeg, "resize", {"flags": name.upper()}, how=f"swscale's {name}")
     for name in ("nearest", "bilinear", "bicubic", "lanczos3", "area"):
-        yield Method(f"tf_{name}", "resize", tensorflow, "resize", {"method": name})
+        yield Method(f"tf_{name}", "resize", tensorflow, "resize", {"method": name}, how=_how(name))
     for name in ("bilinear", "bicubic", "lanczos3"):
-        yield Method(f"tf_{name}_aa", "resize", tensorflow, "resize", {"method": name, "antialias": True})
-    yield Method("tf1_bilinear", "resize", tensorflow, "resize_v1")
+        options = {"method": name, "antialias": True}
+        yield Method(f"tf_{name}_aa", "resize", tensorflow, "resize", options, how=_how(name, True))
+    how = "bilinear of TensorFlow 1, not antialiased and half a pixel off"
+    yield Method("tf1_bilinear", "resize", tensorflow, "resize_v1", how=how)
     for name in ("nearest", "bilinear", "bicubic"):
-        yield Method(f"torchvision_{name}", "resize", torchvision, "resize", {"interpolation": name})
+        options = {"interpolation": name, "antialias": True}
+        yield Method(f"torchvision_{name}", "resize", torchvision, "resize", options, how=_how(name, True))
     for name in ("bilinear", "bicubic"):
         options = {"interpolation": name, "antialias": False}
-        yield Method(f"torchvision_{name}_noaa", "resize", torchvision, "resize", options)
+        yield Method(f"torchvision_{name}_noaa", "resize", torchvision, "resize", options, how=_how(name))
     for name in ("nearest", "linear", "cubic", "mitchell", "lanczos3"):
-        yield Method(f"vips_{name}", "resize", vips, "resize", {"kernel": name})
-    yield Method("sharp_lanczos3", "resize", sharp, "resize", {"kernel": "lanczos3"}, whole=True)
-    yield Method("skimage_bilinear", "resize", skimage, "resize", {"anti_aliasing": False})
-    yield Method("skimage_bilinear_aa", "resize", skimage, "resize", {"anti_aliasing": True})
-    yield Method("chromium_canvas", "resize", chromium, "resize")
-    yield Method("nv12_ascend", "color", numpy, "nv12_ascend", paper=True)
+        yield Method(f"vips_{name}", "resize", vips, "resize", {"kernel": name}, how=_how(name, True))
+    how = f"{_how('lanczos3', True)}, shrunk while it decodes"
+    yield Method("sharp_lanczos3", "resize", sharp, "resize", {"kernel": "lanczos3"}, whole=True, how=how)
+    for token, smooth in (("skimage_bilinear", False), ("skimage_bilinear_aa", True)):
+        options = {"anti_aliasing": smooth}
+        yield Method(token, "resize", skimage, "resize", options, how=_how("bilinear", smooth))
+    yield Method("chromium_canvas", "resize", chromium, "resize", how="a canvas as it smoothes by default")
+    for name in ("bilinear", "bicubic", "lanczos"):
+        options = {"filter": name.upper()}
+        yield Method(f"simd_{name}", "resize", LIBRARIES["Pillow-SIMD"], "resize", options, how=_how(name, True))
+    yield Method("nv12_ascend", "color", numpy, "nv12_ascend", paper=True, how="NV12 by Ascend's integers")
     yield Method("nv12_opencv", "color", opencv, "nv12")
     yield Method("nv12_ffmpeg", "color", ffmpeg, "nv12")
-    yield Method("yuv444_float", "color", numpy, "yuv444_float")
-    yield Method("nv12_full", "color", numpy, "nv12_full")
+    yield Method("yuv444_float", "color", numpy, "yuv444_float", how="the paper's equations 5 and 6")
+    yield Method("nv12_full", "color", numpy, "nv12_full", how="NV12 of full range")
+    for token, how in (
+        ("nv12_bt709", "NV12 by BT.709's matrix"),
+        ("yuv_601_as_709", "made with BT.601, read with BT.709"),
+        ("yuv_limited_as_full", "limited range read as full"),
+    ):
+        yield Method(token, "color", ffmpeg, token, how=how)
 
 
 def _models() -> Iterable[Method]:

@@ -176,7 +176,7 @@ def changed(stages: Mapping[str, str], base: Mapping[str, str]) -> tuple[Stage, 
     What decodes and resizes in one is another method of resizing.
     """
     own = (stage for stage in STAGES if stages.get(stage, NONE) != base.get(stage, NONE))
-    return tuple(stage for stage in own if not (stage == "decode" and _is_whole(stages)))
+    return tuple(stage for stage in own if not (stage == "decode" and is_whole(stages)))
 
 
 def name_of(stages: Mapping[str, str], base: Mapping[str, str]) -> str:
@@ -196,7 +196,8 @@ def added(stages: Mapping[str, str], stage: str, token: str) -> dict[str, str]:
     return {**stages, stage: token, **({"decode": token} if method and method.whole else {})}
 
 
-def _is_whole(stages: Mapping[str, str]) -> bool:
+def is_whole(stages: Mapping[str, str]) -> bool:
+    """Whether one method decodes and resizes in one, by the tokens of the stages."""
     return stages.get("decode", NONE) == stages.get("resize", NONE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import math
@@ -14,7 +15,6 @@ import pyarrow.parquet as pq
 
 from manifests.place import Place
 from manifests.schema import (
-    COLUMNS,
     SPLIT,
     SUMMARY,
     TABLE,
@@ -50,10 +50,10 @@ class Manifest:
         return {TABLE: self.table, **descriptions(self.summary)}
 
 
-def table_of(rows: Sequence[Row]) -> pa.Table:
-    """Rows as an Arrow table with the manifest's columns."""
-    arrays = {name: [getattr(row, name) for row in rows] for name in COLUMNS.names}
-    return pa.table(arrays, schema=COLUMNS)
+def table_of(rows: Sequence[Row], columns: pa.Schema) -> pa.Table:
+    """Rows as an Arrow table with a manifest's columns."""
+    arrays = {name: [getattr(row, name) for row in rows] for name in columns.names}
+    return pa.table(arrays, schema=columns)
 
 
 def derive(records: Iterable[Record]) -> Manifest:
@@ -64,15 +64,21 @@ def derive(records: Iterable[Record]) -> Manifest:
 
 
 def write_table(records: Iterable[Record], file: BinaryIO) -> dict[str, Any]:
-    """Write a variant's table into a file, record by record, and give back its summary."""
+    """Write a variant's table into a file, record by record, and give back its summary.
+
+    The columns are those of the first record: all records of one recipe were made by the same code.
+    """
     recipe: Recipe | None = None
+    writer: pq.ParquetWriter | None = None
     shards: list[dict[str, Any]] = []
     totals = {"samples": 0, "failed": 0, "bytes": 0}
     residuals = _Residuals()
     pixels = hashlib.sha256()
-    with pq.ParquetWriter(file, COLUMNS, compression="zstd") as writer:
+    with contextlib.ExitStack() as stack:
         for record in records:
             recipe = record.recipe
+            columns = writer.schema if writer else record.columns
+            writer = writer or stack.enter_context(pq.ParquetWriter(file, columns, compression="zstd"))
             failed = len(record.rows) - record.samples
             shards.append(
                 {
@@ -90,7 +96,7 @@ def write_table(records: Iterable[Record], file: BinaryIO) -> dict[str, Any]:
             for row in record.rows:
                 pixels.update(f"{row.key} {row.pixel_sha256}\n".encode())
                 residuals.add(row)
-            writer.write_table(table_of(record.rows), row_group_size=max(1, len(record.rows)))
+            writer.write_table(table_of(record.rows, columns), row_group_size=max(1, len(record.rows)))
     if recipe is None:
         raise ManifestError("there is no record to derive a manifest from")
     return {
@@ -125,7 +131,8 @@ def table_differences(held: bytes, derived: bytes) -> Iterator[tuple[str, str]]:
             f"{expected.num_rows} of {expected.num_columns}",
         )
         return
-    mine, theirs = (_rows(read_groups(io.BytesIO(data), COLUMNS)) for data in (held, derived))
+    columns = expected.schema.to_arrow_schema()
+    mine, theirs = (_rows(read_groups(io.BytesIO(data), columns)) for data in (held, derived))
     for found, right in zip(mine, theirs, strict=True):
         for column, value in right.items():
             if found[column] != value:

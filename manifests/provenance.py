@@ -85,10 +85,15 @@ def _driver() -> str:
         ) from None
 
 
+# What runs: Python's, Node.js's, and a page of Chromium's.
+_SOURCES = frozenset({".py", ".cjs", ".js", ".html"})
+
+
 def code_sha256(root: Path, parts: Iterable[str]) -> str:
-    """Digest of Python files, by name and content: `parts` are files and packages below `root`."""
+    """Digest of source files, by name and content: `parts` are files and packages below `root`."""
     named = [root / part for part in parts]
-    files = {file for path in named for file in (path.rglob("*.py") if path.is_dir() else [path])}
+    files = {file for path in named for file in (path.rglob("*.*") if path.is_dir() else [path])}
+    files = {file for file in files if file.suffix in _SOURCES}
     total = hashlib.sha256()
     for path in sorted(files):
         content = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -51,6 +51,7 @@ COLUMNS = pa.schema(
         pa.field("source_width", pa.int32(), nullable=False),
         pa.field("source_height", pa.int32(), nullable=False),
         pa.field("source_orientation", pa.int32(), nullable=False),
+        pa.field("source_profile", pa.string()),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
         pa.field("pixel_sha256", pa.string(), nullable=False),
@@ -63,6 +64,8 @@ COLUMNS = pa.schema(
         pa.field("scale_y", pa.float64(), nullable=False),
     ]
 )
+# What records and tables have had from the first; a set made before there were profiles is read as it is.
+FIRST_COLUMNS = pa.schema([field for field in COLUMNS if field.name != "source_profile"])
 
 
 class ManifestError(ValueError):
@@ -76,6 +79,8 @@ class Row:
     Sizes are in pixels, 0 where they are not known; source sizes are as stored, while scale and crop refer to the image
     as it was decoded (which `opencv_exif` has turned). `error` is empty and `status` is `ok`, or `status` is `failed`
     and the fields that need pixels are empty or 0. Residuals are None where there is no reference to compare with.
+    `source_profile` is the description of the embedded ICC profile, empty where there is none, and None in records that
+    were made before there was such a column.
     """
 
     key: str
@@ -99,9 +104,13 @@ class Row:
     crop_y: int = 0
     scale_x: float = 0.0
     scale_y: float = 0.0
+    source_profile: str | None = None  # last, since `Record.from_bytes` leaves it out
 
     def member(self) -> dict[str, Any]:
-        """What the sample's `json` member holds: the same keys for every sample, never null."""
+        """What the sample's `json` member holds: the same keys for every sample, never null.
+
+        It stays as it is, without columns that came later: a tar is the same by whatever version made it.
+        """
         return {
             "source_width": self.source_width,
             "source_height": self.source_height,
@@ -312,8 +321,14 @@ class Record:
         """The number of samples in the tar: failed rows have none."""
         return sum(row.status == "ok" for row in self.rows)
 
+    @property
+    def columns(self) -> pa.Schema:
+        """The columns of a table of its rows."""
+        return FIRST_COLUMNS if all(row.source_profile is None for row in self.rows) else COLUMNS
+
     def to_bytes(self) -> bytes:
-        columns = {field.name: [getattr(row, field.name) for row in self.rows] for field in fields(Row)}
+        names = [*self.columns.names, "extra"]
+        columns = {name: [getattr(row, name) for row in self.rows] for name in names}
         return canonical_json(
             {
                 "shard": self.shard,
@@ -334,8 +349,11 @@ class Record:
                 if not _is(value, field):
                     sample = reprlib.repr(row.key)
                     raise TypeError(f"{field.name} of {sample} is {reprlib.repr(value)}, not a {field.type}")
-            if not is_key(row.key) or UNFIT.search(row.source_path) or not isinstance(row.extra, dict):
-                raise TypeError(f"the sample {row.key!a} is none: its key, its path or its extra is not of the kind")
+            odd = any(map(UNFIT.search, (row.source_path, row.source_profile or "")))
+            if not is_key(row.key) or odd or not isinstance(row.extra, dict):
+                raise TypeError(
+                    f"the sample {row.key!a} is none: its key, its path, its profile or its extra is not of the kind"
+                )
             made = row.status == "ok"
             if row.status not in ("ok", "failed") or bool(_SHA256.fullmatch(row.pixel_sha256)) != made:
                 raise TypeError(f"{row.key} is neither made, with a pixel_sha256, nor failed")
@@ -351,7 +369,9 @@ class Record:
             _expect_recipe(value["recipe"], "it")
             if value["recipe"].keys() != _RECIPE.keys():
                 raise TypeError("its recipe has other parts")
-            columns = [value["rows"][field.name] for field in fields(Row)]
+            *first, profile = (field.name for field in fields(Row))
+            names = [*first, profile] if profile in value["rows"] else first
+            columns = [value["rows"][name] for name in names]
             if any(type(column) is not list or len(column) > MOST_ROWS for column in columns):
                 raise TypeError(f"its rows are no lists of at most {MOST_ROWS:,}")
             record = cls(

@@ -1,8 +1,13 @@
-"""FFmpeg, through PyAV: decoding, five of swscale's resize filters, and a trip through NV12.
+"""FFmpeg, through PyAV: decoding, five of swscale's resize filters, and trips through YUV, two of them misread.
 
 The pixels are those of the `ffmpeg` program (`-noautorotate -f rawvideo -pix_fmt rgb24`, `-vf scale=W:H:flags=...`),
 which tests compare with. When shrinking RGB to half or less, swscale reads every second chroma value unless told
 `full_chroma_inp`; since libswscale 9 (FFmpeg 8) this no longer holds for sources of odd width.
+
+YUV has a matrix, BT.601's or BT.709's (each in its Recommendation's section on the derivation of luminance and
+colour-difference signals: Kr = 0.299, Kb = 0.114, and Kr = 0.2126, Kb = 0.0722), and a range: limited has black at
+Y = 16, white at 235 and chroma within 112 of 128, full has 0, 255 and 127.5. Nothing in a buffer says which it was made
+with. Only matrix and range are mistaken here: primaries and transfer are left alone, as they are by swscale.
 
 One thread in each process, as for every library here.
 """
@@ -13,7 +18,7 @@ import io
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from numpy.typing import NDArray
 
 from generators.geometry import MAX_PIXELS
@@ -65,6 +70,59 @@ def nv12(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     noised = frame.reformat(format="nv12", interpolation=_DEFAULT, threads=1)
     rgb = noised.reformat(format="rgb24", interpolation=_DEFAULT, threads=1)
+    return np.asarray(rgb.to_ndarray(), np.uint8)
+
+
+def nv12_bt709(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """rgb24 → nv12 → rgb24 by swscale, both with BT.709 in limited range: no mistake, and not the default.
+
+    Loses what `nv12` does, the same two steps of white and of most grays that swscale's way back from 4:2:0 takes.
+    """
+    return _read(_made(image, "nv12", Colorspace.ITU709), Colorspace.ITU709, ColorRange.MPEG)
+
+
+def yuv_601_as_709(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """rgb24 → yuv444p made with BT.601 (BT.601-7, section 2.5) → rgb24 read with BT.709 (BT.709-6, section 3).
+
+    A frame of video of standard definition, given to what takes everything for HD. Black, white and gray have no
+    chroma: they stay, to a step. Colours change by up to 39 steps: full green, whose Y is 145, comes back as
+    (0, 216, 0), full red as (255, 24, 0).
+    """
+    return _read(_made(image, "yuv444p", Colorspace.ITU601), Colorspace.ITU709, ColorRange.MPEG)
+
+
+def yuv_limited_as_full(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """rgb24 → yuv444p made in limited range (BT.601-7, section 2.5.3) → rgb24 read as full range, both with BT.601.
+
+    What shows video as if it were a JPEG's planes. A gray g comes back as 16 + 219 g / 255: black 0 as 16, white 255 as
+    235, 128 as 126. Contrast is 219 / 255 of what it was, and chroma 224 / 255.
+    """
+    return _read(_made(image, "yuv444p", Colorspace.ITU601), Colorspace.ITU601, ColorRange.JPEG)
+
+
+def _made(image: NDArray[np.uint8], format: str, matrix: Colorspace) -> av.VideoFrame:
+    """Pixels as YUV of limited range."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    return frame.reformat(
+        format=format,
+        interpolation=_DEFAULT,
+        src_color_range=ColorRange.JPEG,
+        dst_colorspace=matrix,
+        dst_color_range=ColorRange.MPEG,
+        threads=1,
+    )
+
+
+def _read(frame: av.VideoFrame, matrix: Colorspace, color_range: ColorRange) -> NDArray[np.uint8]:
+    """YUV as pixels, whatever it was made with."""
+    rgb = frame.reformat(
+        format="rgb24",
+        interpolation=_DEFAULT,
+        src_colorspace=matrix,
+        src_color_range=color_range,
+        dst_color_range=ColorRange.JPEG,
+        threads=1,
+    )
     return np.asarray(rgb.to_ndarray(), np.uint8)
 
 

@@ -27,7 +27,7 @@ def decode(data: bytes, *, exif: bool = False) -> NDArray[np.uint8]:
     return _decoded(data, cv2.IMREAD_COLOR_RGB if exif else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
-def decode_reduced(data: bytes, shrink: int) -> NDArray[np.uint8]:
+def decode_shrunk(data: bytes, shrink: int) -> NDArray[np.uint8]:
     """`cv2.imdecode` with `IMREAD_REDUCED_COLOR_2`, `_4` or `_8`: libjpeg decodes a JPEG so, its sides rounded up; an
     image of another format is decoded in full and resized by OpenCV, its sides rounded down.
     """

@@ -15,16 +15,21 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
+from generators.pixels import icc
+
 _ORIENTATION = 0x0112  # EXIF 2.32, table 4: tag 274, Orientation
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: stored width and height in pixels, EXIF orientation (1 to 8; 1 when absent)."""
+    """What a file says of itself: stored width and height in pixels, EXIF orientation (1 to 8; 1 when absent), and its
+    ICC profile's description (empty where it has none; `icc.UNREADABLE`).
+    """
 
     width: int
     height: int
     orientation: int
+    profile: str = ""
 
 
 def header(data: bytes) -> Header | None:
@@ -41,40 +46,58 @@ def header(data: bytes) -> Header | None:
                 orientation = 1
             valid = isinstance(orientation, int) and 1 <= orientation <= 8
             width, height = image.size
-            return Header(width, height, orientation if valid else 1)
+            return Header(width, height, orientation if valid else 1, _profile(image.info.get("icc_profile", b"")))
     except Image.DecompressionBombError:
         raise
     except Exception:  # and so do the parsers of rare formats
         return None
 
 
+def _profile(embedded: object) -> str:
+    """What a profile calls itself: Pillow has None where its parts do not fit together, and anything in a bad TIFF."""
+    if not isinstance(embedded, bytes):
+        return icc.UNREADABLE
+    return icc.description(embedded) if embedded else ""
+
+
 def decode(data: bytes) -> NDArray[np.uint8]:
     """`Image.open(...).convert("RGB")`; alpha is dropped, EXIF orientation is not applied."""
-    return _rgb(_opened(data))
+    return pixels_of(to_rgb(loaded(opened(data))))
 
 
-def decode_draft(data: bytes, shrink: int) -> NDArray[np.uint8]:
+def decode_shrunk(data: bytes, shrink: int) -> NDArray[np.uint8]:
     """As `decode`, after `Image.draft`, which has libjpeg decode a JPEG at 1/2, 1/4 or 1/8, its sides rounded up. Of
     another format, the whole image.
     """
-    image = _opened(data)
+    image = opened(data)
     image.draft("RGB", (image.width // shrink, image.height // shrink))
-    return _rgb(image)
+    return pixels_of(to_rgb(loaded(image)))
 
 
-def _opened(data: bytes) -> Image.Image:
+def opened(data: bytes) -> Image.Image:
+    """An encoded image, of which the header is read. Raises ValueError for what is none."""
     try:
         return Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
         raise ValueError("not an image in a format that Pillow knows") from None
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+def loaded(image: Image.Image) -> Image.Image:
+    """The image, decoded in its own mode. Raises ValueError for one that cannot become RGB, and Pillow's errors."""
     with image:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")
         image.load()
-        picture = image if image.mode == "RGB" else image.convert("RGB")
+    return image
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """As Pillow converts it, without a profile."""
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def pixels_of(picture: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an RGB picture, which is resized again as it is."""
     pixels = np.asarray(picture)
     if not pixels.flags.writeable:
         _PICTURES[id(pixels)] = picture

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from generators.registry import STAGES
-from generators.variant import added, name_of
+from generators.variant import added, is_whole, name_of
 
 # Figure 3 of the paper: decode, resize, colour, INT8, ceil mode, upsampling, post-processing.
 PAPER_ORDER = ("decode", "resize", "color", "precision", "pool", "upsample", "boxes")
@@ -67,7 +67,7 @@ def worst_methods(lines: Sequence[Scored]) -> dict[str, str]:
         worst = worst_of(line for line in lines if tuple(line.changed) == (stage,) and not line.same)
         if worst is not None:
             found[stage] = worst.stages[stage]
-            if stage == "resize" and worst.stages["decode"] == worst.stages["resize"]:
+            if stage == "resize" and is_whole(worst.stages):
                 found.pop("decode", None)
     return found
 

@@ -199,6 +199,7 @@ class Renderer:
                 "source_width": known.width,
                 "source_height": known.height,
                 "source_orientation": known.orientation,
+                "source_profile": known.profile,
                 "extra": dict(sample.extra),
             }
             encoded = output if isinstance(output, Failure) else encoder.encode(output)

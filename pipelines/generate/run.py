@@ -209,7 +209,7 @@ def _check_png(decoders: Iterable[Method]) -> None:
         if method.gpu:  # which may be on another machine; DALI decodes PNG on the CPU there
             continue
         try:
-            method.load()(buffer.getvalue(), *((1,) if method.shrinks else ()))
+            method.load()(buffer.getvalue(), *((1,) if method.shrinks else (1, 1) if method.whole else ()))
         except Exception as error:  # libraries have exceptions of their own
             raise UsageError(f"{method.token} cannot read PNG ({error}): leave it out with this dataset") from None
 

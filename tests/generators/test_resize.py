@@ -107,18 +107,47 @@ def _compare_with_official(decoder: str, token: str, data: bytes, name: str) -> 
     assert np.array_equal(found, official(token, official_decode(decoder, data))), name
 
 
+def taps(source: int, target: int) -> NDArray[np.int64]:
+    """INTER_LINEAR_EXACT's weights of one axis, (target, source), in 256ths: half-pixel centres, edges repeated.
+
+    As `interpolationLinear` and `ufixedpoint16` are in OpenCV's modules/imgproc/src.
+    """
+    centres = (np.arange(target) + 0.5) * (source / target) - 0.5
+    left = np.floor(centres).astype(int)
+    right = np.rint((centres - left) * 256).astype(int)
+    weights = np.zeros((target, source), np.int64)
+    for tap, weight in ((left, 256 - right), (left + 1, right)):
+        np.add.at(weights, (np.arange(target), np.clip(tap, 0, source - 1)), weight)
+    return weights
+
+
+@pytest.mark.parametrize("size", [(256, 171), (700, 450), (225, 150), (1, 1), (451, 300)])
+def test_linear_exact_is_its_fixed_point_arithmetic(size: tuple[int, int], photographs: dict[str, bytes]) -> None:
+    image = METHODS["pil"].load()(photographs["chelsea"])
+    columns, rows = taps(image.shape[1], size[0]), taps(image.shape[0], size[1])
+    across = np.einsum("xw,hwc->hxc", columns, image.astype(np.int64))  # 8 bits of fraction
+    expected = np.einsum("yh,hxc->yxc", rows, across) + (1 << 15) >> 16
+    resized = resize("opencv_linear_exact", image, *size)
+    assert np.array_equal(resized, expected)
+    assert np.array_equal(resized, cv2.resize(image, size, interpolation=cv2.INTER_LINEAR_EXACT))
+    assert np.abs(resized - resize("opencv_bilinear", image, *size).astype(int)).max() <= 1
+
+
 @pytest.mark.parametrize("token", [token for token in RESIZES if token.startswith("ffmpeg")])
-def test_swscale_equals_the_program(token: str, ffmpeg: str, photographs: dict[str, bytes]) -> None:
+def test_swscale_equals_the_program(token: str, ffmpeg: str, photographs: dict[str, bytes], tmp_path: Path) -> None:
     for key in ("chelsea", "coffee", "camera"):
         image = METHODS["pil"].load()(photographs[key])
         height, width = image.shape[:2]
-        for columns, rows in ((384, 256), (225, 224), (700, 500)):
-            words = [ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-i", "-"]
-            # Debian's libswscale is older than PyAV's, which reads the chroma of odd widths in full.
-            flags = token.partition("_")[2] + ("+full_chroma_inp" if width % 2 else "")
-            words += ["-vf", f"scale={columns}:{rows}:flags={flags}"]
-            words += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-            expected = subprocess.run(words, input=image.tobytes(), capture_output=True, check=True).stdout
+        # Debian's libswscale is older than PyAV's, which reads the chroma of odd widths in full.
+        flags = token.partition("_")[2] + ("+full_chroma_inp" if width % 2 else "")
+        words = [ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-i", "-"]
+        sizes = ((384, 256), (225, 224), (700, 500))
+        for columns, rows in sizes:
+            words += ["-vf", f"scale={columns}:{rows}:flags={flags}", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+            words += ["-y", str(tmp_path / f"{columns}")]
+        subprocess.run(words, input=image.tobytes(), capture_output=True, check=True)
+        for columns, rows in sizes:
+            expected = (tmp_path / f"{columns}").read_bytes()
             assert resize(token, image, columns, rows).tobytes() == expected, key
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from generators.pixels import dali_gpu
 from generators.pixels.foreign import machine
 from generators.registry import METHODS, PIXEL_STAGES, STAGES, Method
-from generators.variant import GROUPS, VariantError, expand, in_full, parse, reference
+from generators.variant import GROUPS, VariantError, added, changed, expand, in_full, name_of, parse, reference
 from tests.generators.foreign.at_hand import put
 from tests.methods import APART
 
@@ -34,13 +35,15 @@ BY_LIBRARY = {
 }
 DECODE = [
     *("pil", "opencv", "ffmpeg", "dali", "dali_gpu", "dali_gpu_fancy", "dali_fast", "opencv_exif"),
-    *("tf", "tf_accurate", "torchvision", "vips", "chromium", "pil_draft", "opencv_reduced", "vips_shrink"),
+    *("tf", "tf_accurate", "torchvision", "vips", "chromium", "pil_srgb", "pil_draft", "opencv_reduced", "vips_shrink"),
 ]
 PAPER_RESIZE = [f"pil_{n}" for n in ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]] + [
     f"opencv_{n}" for n in ["nearest", "bilinear", "area", "bicubic", "lanczos"]
 ]
 RESIZE = [
     *PAPER_RESIZE,
+    "opencv_linear_exact",
+    *(f"simd_{n}" for n in ["bilinear", "bicubic", "lanczos"]),
     *(f"dali_{n}" for n in ["nearest", "linear", "cubic", "lanczos3", "triangular", "linear_aa", "gpu_linear"]),
     *(f"ffmpeg_{n}" for n in ["bilinear", "bicubic", "lanczos", "area", "spline"]),
     *(token for tokens in BY_LIBRARY.values() for token in tokens if token not in DECODE),
@@ -52,6 +55,7 @@ MODEL = {
     "boxes": ["box_offset", "box_offset_all", "box_round"],
 }
 COLOR = ["nv12_ascend", "nv12_opencv", "nv12_ffmpeg", "yuv444_float", "nv12_full"]
+COLOR += ["nv12_bt709", "yuv_601_as_709", "yuv_limited_as_full"]
 
 
 def tokens(stage: str, *, whole: bool = True) -> st.SearchStrategy[str | None]:
@@ -346,3 +350,60 @@ def test_a_gpu_s_method_names_one_that_runs_on_the_cpu() -> None:
         assert method.gpu == bool(method.instead)
         if method.gpu:
             assert (METHODS[method.instead].stage, METHODS[method.instead].gpu) == (method.stage, False)
+
+
+SHARP = "sharp_lanczos3"
+
+
+def test_a_method_that_decodes_and_resizes_is_both_and_named_once() -> None:
+    base = reference()
+    for text, name in (
+        (SHARP, SHARP),
+        (f"{SHARP}-0.34.5", f"{SHARP}-0.34.5"),
+        (f"{SHARP}+nv12_ascend", f"{SHARP}+nv12_ascend"),
+        (f"int8+{SHARP}", f"{SHARP}+int8"),
+    ):
+        variant = parse(text, base)
+        assert variant.decode is variant.resize
+        assert (variant.name, variant.methods.count(variant.decode)) == (name, 1)
+        token = variant.decode.token
+        assert (variant.spelled_out["decode"], variant.spelled_out["resize"]) == (token, token)
+        assert parse(variant.name, base) == variant
+        assert parse(in_full(variant.spelled_out), base).pixels == variant.pixels
+        stages = {**variant.spelled_out, **variant.noise_spelled_out}
+        assert name_of(stages, base.spelled_out) == variant.name
+
+
+def test_what_decodes_and_resizes_is_another_way_to_resize() -> None:
+    base = reference("opencv+opencv_area").spelled_out
+    stages = parse(f"{SHARP}+nv12_ascend", reference("opencv+opencv_area")).spelled_out
+    assert changed(stages, base) == ("resize", "color")
+    assert added(base, "resize", SHARP) == {**base, "decode": SHARP, "resize": SHARP}
+    assert added(base, "resize", "pil_box") == {**base, "resize": "pil_box"}
+    assert changed({**base, "decode": "pil"}, base) == ("decode",)
+    # Where nothing is resized there is no such method, and a decoder is a decoder.
+    identity = reference(resizes=False).spelled_out
+    assert changed({**identity, "decode": "ffmpeg"}, identity) == ("decode",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"ffmpeg+{SHARP}", f"variant 'ffmpeg+{SHARP}' names ffmpeg, but {SHARP} decodes itself: leave one of them"),
+        (f"{SHARP}-0.34.5+pil", f"names pil, but {SHARP}-0.34.5 decodes itself"),
+        (f"pil_box+{SHARP}", f"names two resize methods, pil_box and {SHARP}"),
+    ],
+)
+def test_a_decoder_beside_what_decodes_itself_is_refused(text: str, said: str) -> None:
+    with pytest.raises(VariantError, match=re.escape(said)) as at:
+        parse(text, reference())
+    assert "\n" not in str(at.value)
+
+
+def test_what_decodes_and_resizes_is_no_reference_and_is_not_there_without_resizing() -> None:
+    with pytest.raises(VariantError, match=f"^{SHARP} decodes and resizes in one, .*: choose another reference$"):
+        reference(SHARP)
+    assert reference(SHARP, resizes=False) == reference(resizes=False)
+    with pytest.raises(VariantError, match="the identity geometry does not resize"):
+        parse(SHARP, reference(resizes=False))
+    assert SHARP not in names("libvips", resizes=False)

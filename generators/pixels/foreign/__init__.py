@@ -64,9 +64,7 @@ def prepare(distribution: str, version: str) -> None:
 
 def problem(distribution: str, version: str) -> str | None:
     """What the owner of this machine has to install first, in one line; None where there is nothing."""
-    if not version:
-        return machine.problem(distribution)
-    return npm.problem() if distribution in npm.PACKAGES else None
+    return None if version else machine.problem(distribution)
 
 
 def _is_told(distribution: str, name: str) -> bool:
@@ -85,5 +83,5 @@ def _process(program: str, distribution: str, version: str, parent: int) -> Proc
         return Process([sys.executable, *serve, str(machine.find(distribution))])
     made = environment(distribution, version)
     if distribution in npm.PACKAGES:
-        return Process([npm.node(), str(_PROGRAMS / f"{program}.cjs"), *who, str(made.packages)])
+        return Process([str(made.node), str(_PROGRAMS / f"{program}.cjs"), *who, str(made.packages)])
     return Process([str(made.python), *serve])

@@ -38,8 +38,7 @@ def missing(build: Build, python: Python) -> list[str]:
 def install(folder: Path, release: Release, build: Build) -> str:
     """Build a release for the environment in a folder; what compiled it, by its own account. Raises UvError."""
     compiler = _compiler()
-    options = build.options(parts(release.version))
-    settings = [f"--config-setting=--global-option={word}" for word in ("build_ext", *options)] if options else []
+    settings = [f"--config-setting={setting}" for setting in build.settings(parts(release.version))]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
         constraints.write("\n".join(build.constraints))
         constraints.flush()

@@ -52,7 +52,7 @@ class About:
 
 @dataclass(frozen=True)
 class Environment:
-    """A folder with a release, and a Python unless Node.js runs it."""
+    """A folder with a release, and the Python or the Node.js that runs it."""
 
     folder: Path
     about: About
@@ -63,6 +63,11 @@ class Environment:
         return self.folder / "bin" / "python"
 
     @property
+    def node(self) -> Path:
+        """The program to run where there is no Python."""
+        return npm.node(self.folder)
+
+    @property
     def packages(self) -> Path:
         """The folder of what was installed."""
         python = self.about.python
@@ -70,11 +75,11 @@ class Environment:
 
     @property
     def whole(self) -> bool:
-        """Whether its Python and its packages are still there: a quick look, since every worker takes it."""
+        """Whether its program and its packages are still there: a quick look, since every worker takes it."""
         packages = self.packages
         try:
             return (
-                (not self.about.python or os.access(self.python, os.X_OK))
+                os.access(self.python if self.about.python else self.node, os.X_OK)
                 and set(self.about.entries) <= set(os.listdir(packages))
                 and all(os.stat(f"{packages}/{name}").st_size == size for name, size in self.about.libraries.items())
             )

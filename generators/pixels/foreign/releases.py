@@ -14,7 +14,7 @@ from generators.pixels.foreign import npm
 from generators.pixels.foreign.environment import at_hand
 from generators.pixels.foreign.needs import parts
 from generators.pixels.foreign.pythons import Python, installed
-from generators.pixels.foreign.resolution import NO_SOLUTION, Release, resolve
+from generators.pixels.foreign.resolution import NO_SOLUTION, Release, public, resolve
 from generators.pixels.foreign.uv import NetworkError, UvError, refuse_offline
 from generators.registry import UnavailableError
 
@@ -25,7 +25,10 @@ def newest_of_each_major(distribution: str) -> tuple[str, ...]:
     where that is unknown.
     """
     if distribution in npm.PACKAGES:
-        return npm.newest_of_each_minor(distribution)
+        try:
+            return npm.newest_of_each_minor(distribution)
+        except npm.NpmError as error:
+            raise _unknown(distribution, error) from None
     try:
         found = _of_all_pythons(functools.partial(_majors, distribution))
     except UvError as error:
@@ -99,10 +102,10 @@ def _one(python: Python, requirement: str, *options: str) -> str:
         if isinstance(error, NetworkError) or NO_SOLUTION not in error.said:
             raise
         return ""
-    return found
+    return public(found)
 
 
-def _unknown(distribution: str, error: UvError) -> UnavailableError:
+def _unknown(distribution: str, error: UvError | npm.NpmError) -> UnavailableError:
     here = at_hand().get(distribution, [])
     known = f"one of those at hand here, {', '.join(here)}" if here else "none is at hand here"
     return UnavailableError(

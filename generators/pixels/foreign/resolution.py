@@ -19,6 +19,8 @@ from generators.registry import UnavailableError
 
 # How uv's account begins where it can ask and there is no answer; all else hinders every question.
 NO_SOLUTION = "No solution found"
+# What is packed here is to find no library of this machine to be compiled for.
+ALONE = {"PKG_CONFIG": "false"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,16 @@ class Release:
         """All that is asked for."""
         return f"{self.distribution}=={self.version}", *self.beside
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """uv's options for what has no wheels: a setting that means nothing parts its builds from others in uv's cache,
+        which may have been made for libraries of this machine.
+        """
+        names = NEEDS[self.distribution].sources
+        return tuple(
+            word for name in names for word in ("--no-binary", name, "--config-settings-package", f"{name}:alone=yes")
+        )
+
     def wheels(self, python: Python, pythons: Sequence[Python]) -> tuple[str, ...]:
         """Requirements that wheels for a Python meet, to the version; none where there are no such wheels.
 
@@ -49,7 +61,7 @@ class Release:
         for `pythons`.
         """
         try:
-            versions = resolve(python, *self.requirements)
+            versions = resolve(python, *self.requirements, options=self.sources)
         except NetworkError:
             raise
         except UvError as error:
@@ -61,7 +73,7 @@ class Release:
     def wheels_here(self, python: Python) -> tuple[str, ...]:
         """Likewise, of those that need no network."""
         try:
-            return _pins(resolve(python, *self.requirements, offline=True))
+            return _pins(resolve(python, *self.requirements, options=self.sources, offline=True))
         except UvError:
             return ()
 
@@ -81,9 +93,10 @@ class Release:
 
     def _one(self, python: Python, requirement: str, resolution: str) -> str:
         try:
-            return resolve(python, requirement, options=("--resolution", resolution))[self.distribution]
+            found = resolve(python, requirement, options=("--resolution", resolution))
         except UvError:
             return ""
+        return public(found[self.distribution])
 
     def _refuse(self, error: UvError, pythons: Sequence[Python]) -> None:
         """Raises UnavailableError unless the error says that wheels alone are lacking."""
@@ -99,8 +112,13 @@ class Release:
             self._check_spelling(found[1])
 
     def _check_spelling(self, version: str) -> None:
-        if version != self.version:
+        if public(version) != self.version:
             raise UnavailableError(f"{self} is spelled {version} by its makers: write that")
+
+
+def public(version: str) -> str:
+    """A version without its local part, which says how a wheel was built (`0.28.0+cpu`: PEP 440)."""
+    return version.partition("+")[0]
 
 
 def resolve(python: Python, *requirements: str, options: Sequence[str] = (), offline: bool = False) -> dict[str, str]:
@@ -108,7 +126,7 @@ def resolve(python: Python, *requirements: str, options: Sequence[str] = (), off
     which = [python.path] if python.path else [sys.executable, "--python-version", python.version]
     plain = ("--quiet", "--no-header", "--no-annotate", "--only-binary", ":all:")
     words = ["pip", "compile", "-", *plain, *options, "--python", *which]
-    lines = uv(*words, given="\n".join(requirements), offline=offline).splitlines()
+    lines = uv(*words, given="\n".join(requirements), offline=offline, environment=ALONE).splitlines()
     return {name: version for name, _, version in (line.partition("==") for line in lines)}
 
 

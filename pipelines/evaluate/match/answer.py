@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from generators.registry import METHODS
+from generators.variant import ALL
 from pipelines.evaluate.match.measure import Measured
 from pipelines.evaluate.match.rank import Guess, Place, Ranking
 from pipelines.evaluate.match.versions import NEAR, others_to_make, which_version
-from pipelines.evaluate.match.words import counted, listed, percent, sure
+from pipelines.evaluate.match.words import counted, like, listed, more_of, percent, sure
 from pipelines.evaluate.shards import Shards
 from pipelines.text import table
 
@@ -39,6 +39,8 @@ def _exact(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[str
         yield f"No stage differs from the reference (`{shards.reference.name}`)."
     else:
         yield _stage_line(shards, _stages(shards, first), None)
+        if said := _like(shards, first):
+            yield f"It {said}."
     if version := which_version(shards, first.names):
         yield version
     if others:
@@ -73,11 +75,14 @@ def _nearest(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[s
     stage = _stage(shards, first)
     alike = sum(place.first for place in ranking.places if _stage(shards, place) == stage)
     yield _stage_line(shards, _stages(shards, first), ranking.guess)
+    if said := _like(shards, first):
+        yield f"That one {said}."
     more = f"; a variant that differs first at {stage}, in {percent(alike)}" if stage else ""
     yield sure(len(measured.keys), first.first, f"`{first.names[0]}` came first", more)
-    missing = [stage] if stage and not _all_there(shards, stage) else []
+    there = [variant.stages for variant in shards.variants.values()]
+    missing = more_of(stage, there) if stage else []
     missing += others_to_make(shards, first.names[0]) if first.mean < NEAR else []
-    missing = missing or ["all"]
+    missing = missing or more_of(None, there) or [ALL]
     command = shards.command([*_joined(ranking.guess), *missing])
     yield (
         f"Next: make what else it may be and match again; until a variant agrees in every pixel, `{first.names[0]}` is "
@@ -96,7 +101,7 @@ def _far(shards: Shards, measured: Measured, ranking: Ranking) -> Iterator[str]:
     yield (
         f"Next: check that the dump is the model's input for these files, not compressed, with the shards' geometry\n"
         f"({config['geometry']}), and that --mean, --std and --scale are the device's. Then make more methods:\n"
-        f"  {shards.command(['all'])}"
+        f"  {shards.command(more_of(None, (variant.stages for variant in shards.variants.values())) or [ALL])}"
     )
 
 
@@ -109,6 +114,10 @@ def _stages(shards: Shards, place: Place) -> str | None:
     """The first stages at which a place's variants differ, as `decode or color`; None where one is the reference."""
     found = dict.fromkeys(next(iter(shards.changed_stages(name)), None) for name in place.names)
     return None if None in found else " or ".join(stage for stage in found if stage)
+
+
+def _like(shards: Shards, place: Place) -> str:
+    return like((shards.variants[name].stages for name in place.names), shards.reference.stages)
 
 
 def _stage_line(shards: Shards, stage: str | None, guess: Guess | None) -> str:
@@ -140,11 +149,6 @@ def _twins(shards: Shards, place: Place) -> Iterator[str]:
 
 def _named(place: Place) -> str:
     return " = ".join(f"`{name}`" for name in place.names)
-
-
-def _all_there(shards: Shards, stage: str) -> bool:
-    there = {variant.stages[stage] for variant in shards.variants.values()}
-    return all(token in there for token, method in METHODS.items() if method.stage == stage and not method.gpu)
 
 
 def _table(shards: Shards, measured: Measured, places: Sequence[Place]) -> str:

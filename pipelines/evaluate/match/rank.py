@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generators.registry import PIXEL_STAGES, plain
+from generators.variant import is_whole
 from pipelines.evaluate.match.measure import Measured
 from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap
@@ -139,13 +140,21 @@ def _guess(shards: Shards, measured: Measured, resamples: NDArray[np.float64]) -
 
 
 def _sums(shards: Shards, measured: Measured) -> list[tuple[int, ...]]:
-    """The groups of single-stage variants that can be added up, a stage each, to what is not in the shards."""
+    """The groups of single-stage variants that can be added up, a stage each, to what is not in the shards.
+
+    What decodes itself has no decoder beside it.
+    """
     there = {tuple(sorted(v.stages[stage] for stage in shards.changed_stages(n))) for n, v in shards.variants.items()}
     by_stage: list[list[int | None]] = []
     for stage in PIXEL_STAGES:
         alone = [g for g, group in enumerate(measured.groups) if shards.changed_stages(group.names[0]) == (stage,)]
         by_stage.append([None, *alone])
-    sums = [tuple(group for group in chosen if group is not None) for chosen in itertools.product(*by_stage)]
+    whole = {g for g, group in enumerate(measured.groups) if is_whole(shards.variants[group.names[0]].stages)}
+    sums = [
+        tuple(group for group in (decode, resize, color) if group is not None)
+        for decode, resize, color in itertools.product(*by_stage)
+        if decode is None or resize not in whole
+    ]
     tokens = [tuple(sorted(measured.groups[group].names[0] for group in groups)) for groups in sums]
     return [groups for groups, own in zip(sums, tokens, strict=True) if len(groups) > 1 and own not in there]
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from generators.registry import METHODS, PIXEL_STAGES, Release, find
+from generators.variant import ALL, LIBRARY_GROUPS, changed
 from pipelines.evaluate.match.rank import RESAMPLES
 
+# What a device does at a stage of the pixels.
+_DOES = {"decode": "decodes", "resize": "resizes", "color": "converts colour"}
 # Below this many images, resampling them says little.
 _FEW = 10
 
@@ -19,6 +23,31 @@ def sure(images: int, share: float, event: str, more: str = "") -> str:
         f"How sure: among the variants here, {event} in {percent(share)} of {RESAMPLES:,} resamples of the {images} "
         f"images{more}. A method that is not here could be nearer.{few}"
     )
+
+
+def like(variants: Iterable[Mapping[str, str]], reference: Mapping[str, str]) -> str:
+    """What variants do otherwise than the reference, whose tokens are given by stage, as a user of libraries would say
+    it: `resizes like torchvision (bilinear, not antialiased)`. Several are those that cannot be told apart.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for stages in variants:
+        for stage in changed(stages, reference):
+            if stage in _DOES and (method := find(stages[stage])):
+                how = f" ({method.how})" if method.how else ""
+                found.setdefault(stage, {})[f"{method.library.name}{how}"] = None
+    return " and ".join(f"{_DOES[stage]} like {either(list(libraries))}" for stage, libraries in found.items())
+
+
+def more_of(stage: str | None, there: Iterable[Mapping[str, str]]) -> list[str]:
+    """The words of `--variant` that make the methods of a stage (of all, without one) which no variant has that is
+    there: first those that are installed, then the libraries that may have to be.
+    """
+    known = {token for variant in there for token in variant.values()}
+    stages = [stage] if stage else PIXEL_STAGES
+    lacking = [m for m in METHODS.values() if m.stage in stages and m.token not in known and not m.gpu]
+    if any(not isinstance(method.library, Release) for method in lacking):
+        return [stage or ALL]
+    return [group for group in LIBRARY_GROUPS if any(method.library.group == group for method in lacking)]
 
 
 def listed(names: Sequence[str]) -> str:

@@ -115,12 +115,12 @@ def show(token, key, image):
     tell(token, key, image.shape[0], image.shape[1], image.tobytes())
 """
 
-_SCRIPTS = {
-    "Pillow": """
+# PREFIX is what the tokens begin with.
+_PILLOW = """
 from PIL import Image
 
 NAMES = ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")
-FILTERS = {"pil_" + name.lower(): getattr(Image, name) for name in NAMES}
+FILTERS = {"PREFIX_" + name.lower(): getattr(Image, name) for name in NAMES}
 
 def show(token, key, picture):
     tell(token, key, picture.size[1], picture.size[0], picture.tobytes())
@@ -134,15 +134,32 @@ def resizes(key, picture):
 
 for key, path in job["files"].items():
     picture = Image.open(path).convert("RGB")
-    show("pil", key, picture)
+    show("PREFIX", key, picture)
     small = Image.open(path)
     small.draft("RGB", (columns, rows))
-    show("pil_draft", key, small.convert("RGB"))
+    show("PREFIX_draft", key, small.convert("RGB"))
     keep(key, picture.tobytes())
     resizes(key, picture)
 for key in job["pixels"]:
     height, width, data = given(key)
     resizes(key, Image.frombytes("RGB", (width, height), data))
+"""
+
+_SCRIPTS = {
+    "Pillow": _PILLOW.replace("PREFIX", "pil"),
+    "Pillow-SIMD": _PILLOW.replace("PREFIX", "simd"),
+    "Pillow with LittleCMS": """
+import io
+from PIL import Image, ImageCms
+
+for key, path in job["files"].items():
+    picture = Image.open(path)
+    profile = picture.info.get("icc_profile")
+    picture = picture.convert("RGB")
+    if profile:
+        kinds = io.BytesIO(profile), ImageCms.createProfile("sRGB"), "RGB", "RGB"
+        picture = ImageCms.applyTransform(picture, ImageCms.buildTransform(*kinds))
+    tell("pil_srgb", key, picture.size[1], picture.size[0], picture.tobytes())
 """,
     "OpenCV": _ARRAYS
     + """
@@ -154,6 +171,7 @@ FLAGS = {
     "opencv_area": cv2.INTER_AREA,
     "opencv_bicubic": cv2.INTER_CUBIC,
     "opencv_lanczos": cv2.INTER_LANCZOS4,
+    "opencv_linear_exact": cv2.INTER_LINEAR_EXACT,
 }
 
 def read(path, flags):
@@ -198,6 +216,14 @@ for key, path in job["files"].items():
         show("ffmpeg_" + name.lower(), key, resized)
     nv12 = frame(image[:rows, :columns].copy()).reformat(format="nv12", interpolation="BICUBIC")
     show("nv12_ffmpeg", key, nv12.reformat(format="rgb24", interpolation="BICUBIC").to_ndarray())
+    to_709 = {"src_colorspace": "ITU601", "dst_colorspace": "ITU709", "interpolation": "BICUBIC"}
+    from_709 = {"src_colorspace": "ITU709", "dst_colorspace": "ITU601", "interpolation": "BICUBIC"}
+    nv12 = frame(image[:rows, :columns].copy()).reformat(format="nv12", **to_709)
+    show("nv12_bt709", key, nv12.reformat(format="rgb24", **from_709).to_ndarray())
+    made = frame(image[:rows, :columns].copy()).reformat(format="yuv444p", interpolation="BICUBIC")
+    show("yuv_601_as_709", key, made.reformat(format="rgb24", **from_709).to_ndarray())
+    as_full = made.reformat(format="rgb24", src_color_range="JPEG", dst_color_range="MPEG", interpolation="BICUBIC")
+    show("yuv_limited_as_full", key, as_full.to_ndarray())
 """,
     "DALI": _ARRAYS
     + """

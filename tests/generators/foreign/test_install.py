@@ -16,7 +16,7 @@ from generators.pixels.foreign.environment import Environment, environment
 from generators.pixels.foreign.pythons import Python, installed
 from generators.registry import UnavailableError
 from tests.generators.foreign.conftest import HERE
-from tests.generators.foreign.tiny import PILLOW, put_wheel
+from tests.generators.foreign.tiny import PILLOW, put_source, put_wheel
 
 REFUSING = "http://127.0.0.1:9/simple"
 
@@ -87,6 +87,22 @@ def test_neighbours_are_those_whose_requirements_can_be_had_too(cache: Path) -> 
 def test_a_version_is_written_as_the_release_is(tag: str, cache: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.5.0", PILLOW, tag)
     assert told("0.5") == "pillow 0.5 is spelled 0.5.0 by its makers: write that"
+
+
+def test_a_version_may_be_had_in_a_build_of_its_own(cache: Path) -> None:
+    """As PyTorch's are where uv is told which (UV_TORCH_BACKEND)."""
+    put_wheel(cache / "wheels", "numpy", "1.0", {"numpy.py": ""})
+    put_wheel(cache / "wheels", "torchvision", "0.0.9+cpu", {"torchvision.py": ""})
+    assert made("0.0.9", "torchvision").about.distributions == {"numpy": "1.0", "torchvision": "0.0.9+cpu"}
+    assert told("0.0.8", "torchvision").endswith("the nearest that can be had are 0.0.9")
+
+
+def test_what_has_no_wheels_is_packed_here_without_libraries_of_this_machine(cache: Path) -> None:
+    put_wheel(cache / "wheels", "pyvips-binary", "8.0.1", {"_libvips.py": ""})
+    put_source(cache / "wheels", "pyvips", "3.2.0", {"pyvips.py": "asked = PKG_CONFIG"})
+    found = made("8.0.1", "pyvips-binary")
+    assert found.about.distributions == {"pyvips": "3.2.0", "pyvips-binary": "8.0.1"}
+    assert (found.packages / "pyvips.py").read_text() == "asked = 'false'"
 
 
 def test_a_python_that_has_a_wheel_and_may_not_be_downloaded_is_named(

@@ -21,6 +21,7 @@ from PIL import Image
 from generators.geometry import frame
 from generators.registry import LIBRARIES, METHODS, Method, Release, find, plain
 from tests.fuzzing import changed_bytes, fuzz
+from tests.generators import profiles
 from tests.generators.foreign.direct import Job, finish, release, start
 
 Pixels = NDArray[np.uint8]
@@ -30,13 +31,20 @@ RELEASES = (
     ("Pillow", "5.4.1"),
     ("Pillow", "6.2.1"),
     ("Pillow", "13.0.0"),
+    ("Pillow with LittleCMS", "5.4.1"),
     ("OpenCV", "4.1.1.26"),
     ("OpenCV", "4.5.5.64"),
     ("FFmpeg", "12.3.0"),
     ("DALI", "1.23.0"),
 )
 OLD = ("pil-6.2.1", "opencv-4.1.1.26", "ffmpeg-12.3.0")
-DECODES = {"Pillow": "pil", "OpenCV": "opencv", "FFmpeg": "ffmpeg", "DALI": "dali"}
+DECODES = {
+    "Pillow": "pil",
+    "Pillow with LittleCMS": "pil_srgb",
+    "OpenCV": "opencv",
+    "FFmpeg": "ffmpeg",
+    "DALI": "dali",
+}
 
 
 def methods(library: str) -> Iterable[Method]:
@@ -81,11 +89,13 @@ def outcome(token: str, data: bytes) -> Pixels | str:
 
 @pytest.fixture(scope="module")
 def files(photographs: Mapping[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The sample photographs as files."""
+    """The sample photographs as files, and one of them with a profile."""
     folder = tmp_path_factory.mktemp("photographs")
-    for key, data in photographs.items():
+    wide = encoded(Image.open(io.BytesIO(photographs["coffee"])), icc_profile=profiles.wide())
+    held = {**photographs, "wide": wide}
+    for key, data in held.items():
         (folder / f"{key}.jpg").write_bytes(data)
-    return {key: folder / f"{key}.jpg" for key in photographs}
+    return {key: folder / f"{key}.jpg" for key in held}
 
 
 @pytest.mark.parametrize(("library", "version"), RELEASES)
@@ -103,7 +113,7 @@ def test_every_method_of_a_release_is_a_direct_call_of_it(library: str, version:
     assert found == finish(direct)
 
 
-@pytest.mark.parametrize("library", ["Pillow", "OpenCV", "FFmpeg"])
+@pytest.mark.parametrize("library", ["Pillow", "Pillow with LittleCMS", "OpenCV", "FFmpeg"])
 def test_the_installed_release_does_the_same_in_a_process_of_its_own(
     library: str, photographs: dict[str, bytes]
 ) -> None:
@@ -122,6 +132,28 @@ def test_the_installed_release_does_the_same_in_a_process_of_its_own(
                 assert np.array_equal(here, there), method.token
 
 
+def test_pillow_simd_is_a_direct_call_of_it(photographs: dict[str, bytes], tmp_path: Path) -> None:
+    library = LIBRARIES["Pillow-SIMD"]
+    assert isinstance(library, Release)
+    images = {key: call("pil", data) for key, data in photographs.items()}
+    for key, image in images.items():
+        (tmp_path / key).write_bytes(image.tobytes())
+    given = {key: (image.shape[0], image.shape[1], tmp_path / key) for key, image in images.items()}
+    tokens = tuple(method.token for method in methods(library.name))
+    direct = start(library.name, library.version, Job(pixels=given, tokens=tokens))
+    found = {token: {key: tell(call(token, image, 256, 256)) for key, image in images.items()} for token in tokens}
+    assert found == finish(direct)
+    # Nearly Pillow's: the same filters, in arithmetic of fewer bits.
+    for token in tokens:
+        theirs = call(token.replace("simd", "pil"), images["coffee"], 256, 171).astype(int)
+        difference = np.abs(call(token, images["coffee"], 256, 171) - theirs)
+        assert difference.max() <= 2
+        assert 0 < difference.mean() < 0.01
+    versions = library.versions()
+    assert versions["Pillow-SIMD"] == library.version
+    assert all(name.startswith("Pillow-SIMD") for name in versions)
+
+
 def awkward(photograph: bytes) -> dict[str, bytes]:
     """Files that are not plain photographs, or are no pictures at all."""
     picture = Image.open(io.BytesIO(photograph)).convert("RGB")
@@ -129,6 +161,10 @@ def awkward(photograph: bytes) -> dict[str, bytes]:
     exif[0x0112] = 6
     return {
         "gray": encoded(picture.convert("L")),
+        "a wide gamut": encoded(picture, icc_profile=profiles.wide()),
+        "a wide gamut in gray": encoded(picture.convert("L"), icc_profile=profiles.wide()),
+        "inks": encoded(picture.convert("CMYK"), icc_profile=profiles.cmyk()),
+        "a profile of inks in RGB": encoded(picture, icc_profile=profiles.cmyk()),
         "CMYK": encoded(picture.convert("CMYK")),
         "turned": encoded(picture, exif=exif),
         "one pixel": encoded(picture.resize((1, 1))),

@@ -99,6 +99,13 @@ def test_the_nearest_release_is_the_one_itself_or_the_first_later_one(index: Ind
         releases.nearest("pillow", "3")
 
 
+def test_a_version_is_told_without_its_build(index: Index) -> None:
+    index.add("torchvision", "0.9.0+cpu", ANY_PYTHON)
+    index.add("numpy", "1.26.4", ANY_PYTHON)
+    assert releases.newest_of_each_major("torchvision") == ("0.9.0",)
+    assert releases.nearest("torchvision", "0.8.0") == "0.9.0"
+
+
 def test_what_a_release_needs_beside_it_must_be_had_for_the_same_python(index: Index) -> None:
     for version in ("3.4.0.1", "4.5.5.64", "4.10.0.84", "5.0.0.93"):
         index.add("opencv-python-headless", version, ANY_PYTHON)

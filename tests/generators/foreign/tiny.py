@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -40,3 +43,40 @@ def put_wheel(
     with zipfile.ZipFile(folder / f"{name}-{version}-{tag}.whl", "w") as wheel:
         for path, text in {**written, f"{about}/RECORD": record}.items():
             wheel.writestr(path, text)
+
+
+# Packs what a file says that it is to hold, and the surroundings it was packed in.
+_BACKEND = """
+import json, os, zipfile
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    with open("files.json") as file:
+        name, files = json.load(file)
+    with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text.replace("PKG_CONFIG", repr(os.environ.get("PKG_CONFIG"))))
+    return name
+"""
+
+
+def put_source(folder: Path, distribution: str, version: str, files: Mapping[str, str]) -> None:
+    """A source distribution of such files, in a folder; where they say `PKG_CONFIG`, it is what packing has seen."""
+    put_wheel(folder, distribution, version, files)
+    wheel = folder / f"{distribution}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as packed:
+        held = {name: packed.read(name).decode() for name in packed.namelist()}
+    wheel.unlink()
+    name = f"{distribution}-{version}"
+    project = f'[project]\nname = "{distribution}"\nversion = "{version}"\n'
+    system = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    written = {
+        "pyproject.toml": project + system,
+        "backend.py": _BACKEND,
+        "files.json": json.dumps([wheel.name, held]),
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n",
+    }
+    with tarfile.open(folder / f"{name}.tar.gz", "w:gz") as archive:
+        for path, text in written.items():
+            member = tarfile.TarInfo(f"{name}/{path}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))

@@ -323,6 +323,7 @@ def test_what_is_left_out_is_counted(
     match(replace(as_png(tmp_path / "dump", dump), shards=str(root)))
     text = capsys.readouterr().out
     assert text.startswith("Your device matches `ffmpeg` exactly: every pixel of 10 images.")
+    assert "\nIt decodes like FFmpeg.\n" in text
     assert "Note: 1 file left out: the sample failed in a variant of the shards." in text
     assert "Note: 1 file left out: no variant has that size (china.png)." in text
     monkeypatch.setattr(run, "_MOST", 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -127,3 +128,26 @@ def test_the_paper_s_chain_has_its_order_and_its_int8() -> None:
 def test_without_int8_the_paper_s_chain_takes_the_worst_precision() -> None:
     found = in_paper_order([line(0.1, {"precision": "fp16"}), MODEL[1]], REFERENCE)
     assert [step.method for step in found.steps] == ["int8_tensor"]
+
+
+SHARP = {"decode": "sharp_lanczos3", "resize": "sharp_lanczos3"}
+
+
+def whole(delta: float, stages: Mapping[str, str] = {}) -> Line:
+    """A line of a variant that decodes and resizes in one."""
+    name = "+".join(["sharp_lanczos3", *stages.values()])
+    return replace(line(delta, {**SHARP, **stages}), name=name, changed=("resize", *stages))
+
+
+def test_the_worst_way_to_resize_leaves_no_decoder_where_it_decodes_itself() -> None:
+    lines = [*SINGLES, whole(9.0), line(1.0, {"color": "nv12_opencv"}), whole(9.5, {"color": "nv12_opencv"})]
+    for chain in (worst_first, in_paper_order):
+        found = chain(lines, REFERENCE)
+        assert [(s.stage, s.method, s.variant) for s in found.steps] == [
+            ("resize", "sharp_lanczos3", "sharp_lanczos3"),
+            ("color", "nv12_opencv", "sharp_lanczos3+nv12_opencv"),
+        ]
+        assert found.missing == []
+    assert summarise(lines)["resize"].worst == "sharp_lanczos3"
+    milder = [*SINGLES, whole(3.0), line(5.0, {"decode": "ffmpeg", "resize": "pil_nearest"})]
+    assert [step.variant for step in in_paper_order(milder, REFERENCE).steps] == ["ffmpeg", "ffmpeg+pil_nearest"]

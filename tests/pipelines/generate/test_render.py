@@ -20,6 +20,7 @@ from manifests.verify import decode
 from pipelines.generate import render as renderer
 from pipelines.generate.render import Rendered, Renderer
 from pipelines.generate.sources import Missing, Sample
+from tests.generators import profiles
 from tests.methods import ON_CPU
 
 SAMPLE = Sample("chelsea", 281, "chelsea.jpg", 0, ())
@@ -52,6 +53,18 @@ def test_a_row_says_what_the_image_is(photographs: dict[str, bytes]) -> None:
     # output = source * scale - crop, for the centre of the source and of the output
     assert 451 / 2 * row.scale_x - row.crop_x == pytest.approx(112, abs=0.6)
     assert 300 / 2 * row.scale_y - row.crop_y == pytest.approx(112, abs=0.6)
+
+
+def test_a_row_names_the_source_s_profile(photographs: dict[str, bytes]) -> None:
+    picture = Image.open(io.BytesIO(photographs["chelsea"]))
+    for profile, name in ((profiles.wide("Wide"), "Wide"), (b"damaged", "unreadable"), (None, "")):
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", icc_profile=profile)
+        for rendered in render(buffer.getvalue(), "reference", "pil_srgb"):
+            assert rendered.row.source_profile == name
+            assert "source_profile" not in rendered.row.member()  # by which the tars of older versions stay the same
+    (unknown,) = render(b"<html>not found</html>", "reference")
+    assert unknown.row.source_profile == ""
 
 
 def test_residuals_are_against_the_reference_though_it_was_not_asked_for(photographs: dict[str, bytes]) -> None:

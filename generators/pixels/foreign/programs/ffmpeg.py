@@ -26,6 +26,11 @@ except TypeError:  # releases before 11 always have a level
 _FILTERS = {"BILINEAR": 0x2, "BICUBIC": 0x4, "AREA": 0x20, "LANCZOS": 0x200, "SPLINE": 0x400}
 # Releases before 17 know no threads here, and use one.
 _ONE_THREAD = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
+# Matrices, by the names that all releases know. Ranges are left out: 12.0 reads what it is told of them wrongly, and no
+# release has another default for YUV than limited. Of RGB the matrix does not matter, but is to be another one than
+# that of YUV: where they are the same, releases before 17 take BT.601.
+_TO_709 = {"src_colorspace": "ITU601", "dst_colorspace": "ITU709"}
+_FROM_709 = {"src_colorspace": "ITU709", "dst_colorspace": "ITU601"}
 # Playlists and session descriptions would have FFmpeg open files and addresses that they name.
 _INSIDE = {"protocol_whitelist": "none"}
 
@@ -47,6 +52,26 @@ def resize(image: Given, width: int, height: int, flags: str) -> Made:
 def nv12(image: Given) -> Made:
     """rgb24 to nv12 and back by swscale with its defaults."""
     return _given(_reformat(_reformat(_picture(image), "nv12"), "rgb24"))
+
+
+def nv12_bt709(image: Given) -> Made:
+    """rgb24 to nv12 and back with BT.709."""
+    return _given(_read_as_709(_reformat(_picture(image), "nv12", **_TO_709)))
+
+
+def yuv_601_as_709(image: Given) -> Made:
+    """rgb24 to yuv444p with BT.601 and back with BT.709."""
+    return _given(_read_as_709(_reformat(_picture(image), "yuv444p")))
+
+
+def yuv_limited_as_full(image: Given) -> Made:
+    """rgb24 to yuv444p of limited range and back as if it were of full range."""
+    limited = _reformat(_picture(image), "yuv444p")
+    # The format that is the same but for its range, which the first releases have no other word for.
+    full: Any = av.VideoFrame(limited.width, limited.height, "yuvj444p")
+    for number, plane in enumerate(limited.planes):
+        full.planes[number].update(plane)
+    return _given(_reformat(full, "rgb24"))
 
 
 def versions() -> dict[str, str]:
@@ -82,8 +107,12 @@ def _reason(error: Exception) -> str:
     return str(error).partition("; last error log: ")[0]
 
 
-def _reformat(frame: Any, name: str, filter: str = "BICUBIC", **options: int) -> Any:
+def _reformat(frame: Any, name: str, filter: str = "BICUBIC", **options: Any) -> Any:
     return frame.reformat(format=name, interpolation=_FILTERS[filter], **options, **_ONE_THREAD)
+
+
+def _read_as_709(frame: Any) -> Any:
+    return _reformat(frame, "rgb24", **_FROM_709)
 
 
 def _range(frame: Any) -> dict[str, int]:

@@ -30,7 +30,7 @@ def decode(data: memoryview, exif: bool = False) -> Made:
     return _given(cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if _TO_RGB else image)
 
 
-def decode_reduced(data: memoryview, shrink: int) -> Made:
+def decode_shrunk(data: memoryview, shrink: int) -> Made:
     """`cv2.imdecode` with `IMREAD_REDUCED_COLOR_2`, `_4` or `_8`, which old releases take for `IMREAD_COLOR`."""
     if shrink == 1:
         return decode(data)

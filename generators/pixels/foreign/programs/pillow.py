@@ -17,35 +17,48 @@ _UNKNOWN = getattr(PIL, "UnidentifiedImageError", OSError)
 
 def decode(data: memoryview) -> Made:
     """`Image.open(...).convert("RGB")`; modes that `convert` clips are refused."""
-    return _rgb(_opened(data))
+    return given(to_rgb(loaded(opened(data))))
 
 
-def decode_draft(data: memoryview, shrink: int) -> Made:
+def decode_shrunk(data: memoryview, shrink: int) -> Made:
     """As `decode`, after `Image.draft`."""
-    image = _opened(data)
+    image = opened(data)
     image.draft("RGB", (image.width // shrink, image.height // shrink))
-    return _rgb(image)
+    return given(to_rgb(loaded(image)))
 
 
-def _opened(data: memoryview) -> Any:
+def resize(image: Given, width: int, height: int, filter: str) -> Made:
+    """`Image.resize` with one of the filters."""
+    rows, columns, pixels = image
+    return given(_picture(rows, columns, pixels).resize((width, height), _filter(filter)))
+
+
+def opened(data: memoryview) -> Any:
+    """An encoded image, of which the header is read."""
     try:
         return Image.open(io.BytesIO(data))
     except _UNKNOWN:
         raise ValueError("not an image in a format that Pillow knows") from None
 
 
-def _rgb(image: Any) -> Made:
-    with image:
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")
-        image.load()
-        return _given(image if image.mode == "RGB" else image.convert("RGB"))
+def loaded(image: Any) -> Image.Image:
+    """The image, decoded in its own mode. It is not closed: the first releases lose its pixels then."""
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")
+    image.load()
+    found: Image.Image = image
+    return found
 
 
-def resize(image: Given, width: int, height: int, filter: str) -> Made:
-    """`Image.resize` with one of the filters."""
-    rows, columns, pixels = image
-    return _given(_picture(rows, columns, pixels).resize((width, height), _filter(filter)))
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """As Pillow converts it, without a profile."""
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def given(picture: Image.Image) -> Made:
+    """A picture as it is answered."""
+    width, height = picture.size
+    return height, width, picture.tobytes()
 
 
 def versions() -> dict[str, str]:
@@ -77,11 +90,6 @@ def _picture(rows: int, columns: int, pixels: Any) -> Image.Image:
         return Image.frombuffer("RGB", size, pixels, "raw", "RGB", 0, 1)
     except TypeError:
         return Image.frombytes("RGB", size, bytes(pixels))
-
-
-def _given(picture: Image.Image) -> Made:
-    width, height = picture.size
-    return height, width, picture.tobytes()
 
 
 def _version(feature: str) -> str | None:

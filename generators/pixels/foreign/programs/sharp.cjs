@@ -12,6 +12,13 @@ const readline = require("node:readline");
 
 const [parent, mostPixels, modules] = process.argv.slice(2);
 
+// What is read, by libvips' names: images of pixels. What draws, as SVG does, may ask for other files.
+const FORMATS = ["Jpeg", "Uhdr", "Png", "Webp", "Tiff", "Nsgif", "Heif"];
+// What libvips, libjpeg, C++ and Node.js say where there is no memory.
+const NO_MEMORY = /out of memory|insufficient memory|bad_alloc|failed to allocate|allocation failed/i;
+// Milliseconds between two looks at whether the parent lives.
+const LOOK = 1000;
+
 // The parent's memory as it is seen here: descriptors by the parent's own numbers.
 const memory = new Map();
 
@@ -39,12 +46,38 @@ function forget(number) {
 }
 
 const calls = (sharp) => ({
-  // `sharp(data).resize(width, height, {fit: "fill"})`, which shrinks a JPEG while it is decoded, as RGB of 8 bits.
+  // `sharp(data).resize(width, height, {fit: "fill", kernel})`, as RGB of 8 bits. A JPEG is shrunk while it is decoded
+  // (`fastShrinkOnLoad`, sharp's default): by 2, 4 or 8 where it becomes a third, a fifth or a ninth of its size or
+  // less; a WebP, to its size. Pixels are converted to sRGB by the profile that is embedded (CMYK without one, by one of
+  // libvips'), 16 bits become 8, gray three equal channels; of what is animated it is the first frame, and it is not
+  // turned as EXIF says. Of pixels with alpha, sharp can only resize what it has multiplied by it: what is transparent
+  // has no part in what is not, and alpha is dropped then. What libjpeg warns of is an error, as a truncated file is
+  // (`failOn`, by default "warning").
   async resize(data, [width, height], { kernel }) {
     const image = sharp(data, { limitInputPixels: Number(mostPixels) }).resize(width, height, { fit: "fill", kernel });
-    return image.removeAlpha().toColourspace("srgb").raw({ depth: "uchar" }).toBuffer({ resolveWithObject: true });
+    return image.removeAlpha().raw().toBuffer({ resolveWithObject: true });
   },
 });
+
+function load() {
+  const sharp = require(path.join(modules, "sharp"));
+  sharp.concurrency(1); // a process a core runs
+  sharp.cache(false);
+  sharp.block({ operation: ["VipsForeignLoad"] });
+  sharp.unblock({ operation: FORMATS.map((name) => `VipsForeignLoad${name}Buffer`) });
+  return sharp;
+}
+
+function versions(sharp) {
+  const { sharp: own, vips, mozjpeg, jpeg } = sharp.versions;
+  const told = { sharp: own, "sharp/libvips": vips, "sharp/mozjpeg": mozjpeg, "sharp/libjpeg": jpeg };
+  return Object.fromEntries(Object.entries(told).filter(([, version]) => version));
+}
+
+function failure(error) {
+  const reason = String(error.message || error);
+  return NO_MEMORY.test(reason) ? { memory: true } : { error: reason.split("\n")[0] };
+}
 
 async function answer(library, request) {
   request.forget.forEach(forget);
@@ -56,25 +89,38 @@ async function answer(library, request) {
     write(request.made, made.data);
     return { shape: [height, width] };
   } catch (error) {
-    return { error: String(error.message || error) };
+    return failure(error);
   }
 }
 
+// Have a descriptor lead nowhere: the lowest number that is free is taken.
+function silence(number) {
+  fs.closeSync(number);
+  fs.openSync("/dev/null", "w");
+}
+
+// A hung call, which is in a thread of its own, must not outlive the parent. process.exit would wait for it.
+function dieWithParent() {
+  const look = () => process.ppid === Number(parent) || process.kill(process.pid, "SIGKILL");
+  look();
+  setInterval(look, LOOK).unref();
+}
+
 async function main() {
-  const say = (line) => fs.writeSync(1, JSON.stringify(line) + "\n");
+  dieWithParent();
+  process.on("SIGINT", () => {}); // Ctrl-C is the parent's
+  const answers = fs.openSync("/proc/self/fd/1", "w");
+  const say = (line) => fs.writeSync(answers, JSON.stringify(line) + "\n");
+  silence(1); // what a library prints is no answer
   let library;
   try {
-    const sharp = require(path.join(modules, "sharp"));
-    sharp.concurrency(1); // a process a core runs
-    sharp.cache(false);
+    const sharp = load();
     library = calls(sharp);
-    const { sharp: own, vips, mozjpeg, jpeg } = sharp.versions;
-    const told = { sharp: own, "sharp/libvips": vips, "sharp/mozjpeg": mozjpeg, "sharp/libjpeg": jpeg };
-    say({ versions: Object.fromEntries(Object.entries(told).filter(([, version]) => version)) });
+    say({ versions: versions(sharp) });
   } catch (error) {
     return say({ error: String(error.message || error).split("\n")[0] });
   }
-  process.on("SIGINT", () => {}); // Ctrl-C is the parent's
+  silence(2); // nobody reads on: millions of images may have a warning each
   for await (const line of readline.createInterface({ input: process.stdin })) say(await answer(library, JSON.parse(line)));
 }
 

@@ -6,11 +6,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from generators.registry import METHODS, PIXEL_STAGES
+from generators.registry import PIXEL_STAGES
+from generators.variant import ALL
 from pipelines.evaluate.match.outputs.compare import Comparison
 from pipelines.evaluate.match.outputs.rank import Place
 from pipelines.evaluate.match.versions import which_version
-from pipelines.evaluate.match.words import counted, listed, percent, sure
+from pipelines.evaluate.match.words import counted, like, listed, more_of, percent, sure
 from pipelines.evaluate.shards import Shards
 from pipelines.text import table
 
@@ -75,6 +76,8 @@ def _matching(ranked: Ranked, first: Place) -> Iterator[str]:
         yield f"No stage differs from the reference (`{ranked.shards.reference.name}`)."
     else:
         yield _stage_line(ranked, first)
+        if said := _like(ranked, first):
+            yield f"It {said}."
     pixels = [name for candidate in first.candidates for name in candidate.pixels]
     if version := which_version(ranked.shards, pixels):
         yield version
@@ -115,7 +118,8 @@ def _nearest(ranked: Ranked, first: Place) -> Iterator[str]:
     if any(method.calibrated for method in first.candidates[0].model):
         hint = " A device's int8 has ranges of its own, and is not met exactly."
     pixels = ranked.stage(first)
-    missing = [pixels] if pixels in PIXEL_STAGES and not _all_there(ranked.shards, pixels) else ["all"]
+    there = [variant.stages for variant in ranked.shards.variants.values()]
+    missing = more_of(pixels if pixels in PIXEL_STAGES else None, there) or more_of(None, there) or [ALL]
     yield (
         f"Next: make what else its pixels may be and match again; until something puts out the same, `{name}` is a "
         f"stand-in.{hint}\n  {ranked.shards.command(missing)}"
@@ -135,7 +139,7 @@ def _far(ranked: Ranked, first: Place) -> Iterator[str]:
         f"Next: check that these are the outputs of this model for these files, {said}, and that\n"
         f"its preprocessing and the shards' geometry ({ranked.shards.config['geometry']}) are the device's. Then make "
         "more methods:\n"
-        f"  {ranked.shards.command(['all'])}"
+        f"  {ranked.shards.command(more_of(None, (v.stages for v in ranked.shards.variants.values())) or [ALL])}"
     )
 
 
@@ -144,6 +148,11 @@ def _sure(ranked: Ranked, first: Place) -> str:
     alike = sum(place.first for place in ranked.places if ranked.stage(place) == stage)
     more = f"; one that differs first at {stage}, in {percent(min(alike, 1.0))}" if stage else ""
     return sure(ranked.images, first.first, f"`{ranked.names(first)[0]}` came first", more)
+
+
+def _like(ranked: Ranked, place: Place) -> str:
+    variants = [ranked.shards.variants[name] for one in place.candidates for name in one.pixels]
+    return like((variant.stages for variant in variants), ranked.shards.reference.stages)
 
 
 def _stage_line(ranked: Ranked, first: Place) -> str:
@@ -182,11 +191,6 @@ def _head(ranked: Ranked) -> str:
 
 def _score(ranked: Ranked, name: str) -> str:
     return f"score.py --shards {shlex.quote(str(ranked.shards.root))} {ranked.scoring} --variant {name}"
-
-
-def _all_there(shards: Shards, stage: str) -> bool:
-    there = {variant.stages[stage] for variant in shards.variants.values()}
-    return all(token in there for token, method in METHODS.items() if method.stage == stage and not method.gpu)
 
 
 def _table(ranked: Ranked) -> str:

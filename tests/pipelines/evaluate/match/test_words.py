@@ -1,0 +1,40 @@
+"""How an answer says what a device does, for who knows libraries and not our tokens."""
+
+from __future__ import annotations
+
+from generators.registry import METHODS, PIXEL_STAGES, Release
+from generators.variant import LIBRARY_GROUPS, parse, reference
+from pipelines.evaluate.match.words import like, more_of
+
+BASE = reference()
+
+
+def said(*names: str) -> str:
+    return like([parse(name, BASE).spelled_out for name in names], BASE.spelled_out)
+
+
+def test_a_device_is_said_to_do_as_a_library_does() -> None:
+    assert said("torchvision_bilinear_noaa") == "resizes like torchvision (bilinear, not antialiased)"
+    assert said("tf+opencv_area+nv12_ascend") == (
+        "decodes like TensorFlow (fast inverse DCT, its default) and resizes like OpenCV (mean of the area) "
+        "and converts colour like NumPy (NV12 by Ascend's integers)"
+    )
+    assert said("sharp_lanczos3") == "resizes like sharp (lanczos3, antialiased, shrunk while it decodes)"
+    assert said("ffmpeg", "ffmpeg-16.1.0") == "decodes like FFmpeg or FFmpeg 16.1.0"
+    assert said("reference") == ""
+
+
+def test_no_two_methods_of_a_library_are_said_alike() -> None:
+    pixels = [method for method in METHODS.values() if method.stage in PIXEL_STAGES and not method.gpu]
+    told = [(method.stage, method.library.name, method.how) for method in pixels]
+    assert len(set(told)) == len(told)
+
+
+def test_what_is_installed_is_tried_before_what_is_not() -> None:
+    here = {m.token for m in METHODS.values() if m.stage == "resize" and not isinstance(m.library, Release)}
+    some = [{"resize": token} for token in here - {"opencv_area"}]
+    assert more_of("resize", some) == ["resize"]
+    assert more_of("resize", [*some, {"resize": "opencv_area"}]) == list(LIBRARY_GROUPS)
+    everything = [{"resize": token} for token in METHODS]
+    assert more_of("resize", everything) == []
+    assert more_of(None, some) == ["all"]
