@@ -168,7 +168,7 @@ def _about(
         distributions=distributions,
         built=built,
         sha256=total.hexdigest(),
-        entries=sorted(path.name for path in packages.iterdir()),
+        entries=sorted(path.name for path in packages.iterdir() if path.name != "__pycache__"),
         libraries={name: (packages / name).stat().st_size for name in names if _LIBRARY & {*Path(name).suffixes}},
     )
 

@@ -111,10 +111,13 @@ def _fill(folder: Path, release: Release, pins: Sequence[str], offline: bool = F
 
 
 def _hindrance(folder: Path, release: Release) -> str:
-    """Why a release cannot be imported; empty where it can. A wheel for every Python may lack its part for this one."""
+    """Why a release cannot be imported; empty where it can. A wheel for every Python may lack its part for this one.
+
+    Python leaves here what it has compiled, which each process would do anew: TensorFlow's takes seconds.
+    """
     module = NEEDS[release.distribution].module
     # Left at once: Pillow 6 counts references to True wrongly, and aborts where Python 3.11 cleans up.
-    words = [str(folder / "bin" / "python"), "-I", "-B", "-c", f"import {module}, os; os._exit(0)"]
+    words = [str(folder / "bin" / "python"), "-I", "-c", f"import {module}, os; os._exit(0)"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     return (done.stderr.strip().splitlines() or ["it ends its process"])[-1] if done.returncode else ""
 

@@ -54,7 +54,8 @@ def parts(version: str) -> Parts:
 
 
 # The first releases that were built for NumPy 2, or work with it; torchvision's is torch 2.3's.
-_OPENCV_NUMPY_2, _DALI_NUMPY_2, _TORCHVISION_NUMPY_2 = (4, 10), (1, 40), (0, 18)
+_OPENCV_NUMPY_2, _DALI_NUMPY_2 = (4, 10), (1, 40)
+_TORCHVISION_NUMPY_2, _SKIMAGE_NUMPY_2 = (0, 18), (0, 23)
 
 # Works with the libraries of all releases of pyvips-binary, of which the first is 8.15.3.
 _PYVIPS = "pyvips==3.2.0"
@@ -99,13 +100,21 @@ _AV = Build(
     constraints=(_SETUPTOOLS, "cython<3"),
 )
 
+# The first release that says which protobuf and NumPy are too new for it.
+_TENSORFLOW_BOUNDED = (2, 12)
+
+
+def _tensorflow(version: Parts) -> tuple[str, ...]:
+    return () if version >= _TENSORFLOW_BOUNDED else ("numpy<1.24", "protobuf<3.21")
+
+
 NEEDS: Mapping[str, Needs] = MappingProxyType(
     {
         "pillow": Needs("PIL.Image", lambda version: (), _PILLOW),
         "opencv-python-headless": Needs("cv2", lambda version: _numpy(version, _OPENCV_NUMPY_2)),
         "av": Needs("av", lambda version: ("numpy",), _AV),
         "nvidia-dali-cuda120": Needs("nvidia.dali", lambda version: _numpy(version, _DALI_NUMPY_2)),
-        "tensorflow-cpu": Needs("tensorflow", lambda version: (), tells=("numpy",)),
+        "tensorflow-cpu": Needs("tensorflow", _tensorflow, tells=("numpy",)),
         "torchvision": Needs("torchvision", lambda version: _numpy(version, _TORCHVISION_NUMPY_2), tells=("torch",)),
         "pyvips-binary": Needs(
             "pyvips",
@@ -114,7 +123,9 @@ NEEDS: Mapping[str, Needs] = MappingProxyType(
             sources={"pyvips": ("setuptools", "cffi", "pkgconfig")},
         ),
         "pillow-simd": Needs("PIL.Image", lambda version: (), _SIMD),
-        "scikit-image": Needs("skimage.transform", lambda version: (), tells=("numpy", "scipy")),
+        "scikit-image": Needs(
+            "skimage.transform", lambda version: _numpy(version, _SKIMAGE_NUMPY_2), tells=("numpy", "scipy")
+        ),
     }
 )
 

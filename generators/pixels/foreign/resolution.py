@@ -93,7 +93,7 @@ class Release:
 
     def _one(self, python: Python, requirement: str, resolution: str) -> str:
         try:
-            found = resolve(python, requirement, options=("--no-deps", "--resolution", resolution))
+            found = resolve(python, requirement, options=("--resolution", resolution))
         except UvError:
             return ""
         return public(found[self.distribution])

@@ -126,6 +126,16 @@ def test_compiled_files_are_no_damage(cache: Path) -> None:
     assert is_made("pillow", "0.0.9")
 
 
+def test_what_is_imported_is_compiled_when_it_is_made_and_need_not_stay(cache: Path) -> None:
+    files = {"PIL/__init__.py": "", "PIL/Image.py": "import beside", "beside.py": ""}
+    put_wheel(cache / "wheels", "pillow", "0.0.9", files)
+    found = packages(made())
+    for folder in (found, found / "PIL"):
+        assert list(folder.glob("__pycache__/*.pyc"))
+        shutil.rmtree(folder / "__pycache__")
+    assert is_made("pillow", "0.0.9")
+
+
 def test_two_runs_at_once_make_it_once(cache: Path, tmp_path: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.0.9", PILLOW)
     wait, count = tmp_path / "wait", tmp_path / "count"

@@ -76,6 +76,13 @@ def test_a_release_that_does_not_exist_names_its_neighbours(cache: Path) -> None
     assert told("7") == "there is no release pillow 7: the nearest that can be had are 0.0.20"
 
 
+def test_neighbours_are_those_whose_requirements_can_be_had_too(cache: Path) -> None:
+    for version, needed in (("0.0.1", "there"), ("0.0.2", "lacking"), ("0.0.4", "lacking"), ("0.0.5", "there")):
+        put_wheel(cache / "wheels", "pillow", version, PILLOW, needs=(needed,))
+    put_wheel(cache / "wheels", "there", "1.0", {"there.py": ""})
+    assert told("0.0.3").endswith(": the nearest that can be had are 0.0.1 and 0.0.5")
+
+
 @pytest.mark.parametrize("tag", ["py3-none-any", "cp27-cp27m-linux_x86_64"])
 def test_a_version_is_written_as_the_release_is(tag: str, cache: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.5.0", PILLOW, tag)

@@ -1,18 +1,18 @@
-"""TensorFlow, any release from 2.0: `tf.io.decode_jpeg` and `tf.image.resize`, and the resize of TensorFlow 1.
+"""TensorFlow, any release from 2.2: `tf.io.decode_jpeg` and `tf.image.resize`, and the resize of TensorFlow 1.
 
-Float results are rounded to the nearest step and clipped, which is what a later cast to 8 bits should do and
-`tf.cast` does not.
+All but `nearest` resize to float; what they give is rounded to the nearest step, halves to even as by `tf.round`, and
+clipped, where `tf.cast` would cut fractions off.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any, Tuple
+import re
+from typing import Any, Callable, Tuple
 
 import numpy as np
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # read when it is imported
 
 import tensorflow as tf
 
@@ -23,20 +23,31 @@ tf.config.threading.set_inter_op_parallelism_threads(1)
 Given = Tuple[int, int, memoryview]
 Made = Tuple[int, int, Any]
 
+# The operation is named around the reason.
+_WHERE = re.compile(r"^\{\{.*?\}\} | \[Op:\w+\].*$")
+
 
 def decode(data: memoryview, dct_method: str = "") -> Made:
-    """`tf.io.decode_jpeg(channels=3)`; its default inverse DCT is libjpeg's fast one."""
-    return _given(_made(lambda: tf.io.decode_jpeg(bytes(data), channels=3, dct_method=dct_method)))
+    """`tf.io.decode_jpeg(channels=3)`, by default with libjpeg's fast inverse DCT (`INTEGER_FAST`).
+
+    It decodes PNG and GIF too, and WebP since 2.20. Alpha is dropped, 16 bits are cut to the upper 8, CMYK becomes RGB
+    as by Pillow to within a step; neither EXIF orientation nor colour profiles are applied. A JPEG that ends early is
+    refused, were it only for its last marker (`try_recover_truncated=False`, the default), as are moving GIF and WebP.
+    """
+    return _made(tf.io.decode_jpeg, bytes(data), channels=3, dct_method=dct_method)
 
 
 def resize(image: Given, width: int, height: int, method: str, antialias: bool = False) -> Made:
-    """`tf.image.resize` with one of `tf.image.ResizeMethod`; without antialiasing by default."""
-    return _given(tf.image.resize(_array(image), (height, width), method=method, antialias=antialias))
+    """`tf.image.resize` with one of `tf.image.ResizeMethod`; without antialiasing, which is its default."""
+    return _made(tf.image.resize, _array(image), (height, width), method=method, antialias=antialias)
 
 
 def resize_v1(image: Given, width: int, height: int) -> Made:
-    """`tf.compat.v1.image.resize_bilinear` with its defaults: corners aligned at the top left, no half pixels."""
-    return _given(tf.compat.v1.image.resize_bilinear(_array(image)[None], (height, width))[0])
+    """`tf.compat.v1.image.resize_bilinear` with its defaults, which were those of `tf.image.resize_images` before 2.0.
+
+    A pixel is taken from its place times the scale: neither half-pixel centers nor aligned corners, no antialiasing.
+    """
+    return _made(tf.compat.v1.image.resize_bilinear, _array(image)[None], (height, width))
 
 
 def versions() -> dict[str, str]:
@@ -44,20 +55,20 @@ def versions() -> dict[str, str]:
     return {"TensorFlow": tf.__version__}
 
 
-def _made(call: Any) -> Any:
-    try:
-        return call()
-    except tf.errors.OpError as error:
-        raise ValueError(error.message) from None
-
-
 def _array(image: Given) -> Any:
     height, width, pixels = image
     return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
 
 
-def _given(image: Any) -> Made:
-    array = image.numpy()
-    if array.dtype != np.uint8:
-        array = np.clip(np.rint(array), 0, 255).astype(np.uint8)
-    return array.shape[0], array.shape[1], np.ascontiguousarray(array)
+def _made(call: Callable[..., Any], *arguments: Any, **options: Any) -> Made:
+    try:
+        image = np.asarray(call(*arguments, **options))
+    except tf.errors.ResourceExhaustedError:
+        raise MemoryError from None
+    except tf.errors.OpError as error:
+        raise ValueError(_WHERE.sub("", error.message.splitlines()[0])) from None
+    if image.ndim == 4:  # a batch of one; a WebP, whose frames are given
+        (image,) = image
+    if image.dtype != np.uint8:
+        image = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return image.shape[0], image.shape[1], np.ascontiguousarray(image)
