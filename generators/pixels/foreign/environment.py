@@ -12,9 +12,10 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -140,28 +141,33 @@ def _make(folder: Path, release: Release) -> None:
         new = Path(made, folder.name)
         if release.distribution in npm.PACKAGES:
             npm.install(new, release.distribution, release.version)
-            about = _about(npm.modules(new), npm.files(new), npm.installed(new))
+            about = _about(npm.modules(new), dict.fromkeys(npm.files(new), True), npm.installed(new))
         else:
-            about = _describe(new, install(new, release))
+            about = _describe(new, release, install(new, release))
         (new / _ABOUT).write_text(json.dumps(asdict(about)))
         shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)
 
 
-def _describe(folder: Path, built: str) -> About:
+def _describe(folder: Path, release: Release, built: str) -> About:
     (packages,) = folder.glob("lib/python*/site-packages")
-    found = importlib.metadata.distributions(path=[str(packages)])
-    distributions = {each.metadata["Name"].lower(): each.version for each in found}
-    python = packages.parent.name.removeprefix("python")
-    return _about(packages, _installed(packages), distributions, python, built)
+    found = {each.metadata["Name"].lower(): each for each in importlib.metadata.distributions(path=[str(packages)])}
+    tells = NEEDS[release.distribution].tells
+    files = {}
+    for name, each in found.items():
+        decides = tells is None or re.sub("[-_.]+", "-", name) in (release.distribution, *tells)
+        files.update(dict.fromkeys(_imported(each), decides))
+    distributions = {name: each.version for name, each in found.items()}
+    return _about(packages, files, distributions, packages.parent.name.removeprefix("python"), built)
 
 
 def _about(
-    packages: Path, files: Iterable[str], distributions: Mapping[str, str], python: str = "", built: str = ""
+    packages: Path, files: Mapping[str, bool], distributions: Mapping[str, str], python: str = "", built: str = ""
 ) -> About:
-    names = sorted(set(files))
+    """`files` are all that are imported, with whether each has a part in pixels."""
+    names = sorted(files)
     total = hashlib.sha256()
-    for name in names:
+    for name in filter(files.get, names):
         total.update(f"{name} {hashlib.sha256((packages / name).read_bytes()).hexdigest()}\n".encode())
     return About(
         python=python,
@@ -173,10 +179,9 @@ def _about(
     )
 
 
-def _installed(packages: Path) -> Iterator[str]:
+def _imported(distribution: importlib.metadata.Distribution) -> Iterator[str]:
     """The files that are imported: not what an installer notes down, nor what Python compiles."""
-    for found in importlib.metadata.distributions(path=[str(packages)]):
-        for file in found.files or ():
-            aside = file.parts[0] == ".." or file.parts[0].endswith(".dist-info") or file.suffix == ".pyc"
-            if not aside:
-                yield str(file)
+    for file in distribution.files or ():
+        aside = file.parts[0] == ".." or file.parts[0].endswith(".dist-info") or file.suffix == ".pyc"
+        if not aside:
+            yield str(file)

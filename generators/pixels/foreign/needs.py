@@ -32,7 +32,8 @@ class Needs:
     """A release's module, and requirements to install beside it, by its version; its build, None where only wheels
     are used.
 
-    `tells` are the distributions beside it that a set names, since they have a part in its pixels; None: all.
+    `tells` are the distributions beside it that have a part in its pixels: a set names them, and the digest of what was
+    installed is of them and of the release. None: all.
     `sources` are those beside it, in Python, that have no wheels, and what each is packed with.
     """
 
