@@ -26,6 +26,10 @@ _SIMD = {
 }
 
 
+# What files of code end with: those of programs in JavaScript are code as well.
+_CODE = {".py", ".cjs"}
+
+
 def cpu() -> dict[str, Any]:
     """Architecture and the SIMD instruction sets of this machine's first CPU, as Linux names them."""
     try:
@@ -86,14 +90,18 @@ def _driver() -> str:
 
 
 def code_sha256(root: Path, parts: Iterable[str]) -> str:
-    """Digest of Python files, by name and content: `parts` are files and packages below `root`."""
+    """Digest of files of code, by name and content: `parts` are files and packages below `root`."""
     named = [root / part for part in parts]
-    files = {file for path in named for file in (path.rglob("*.py") if path.is_dir() else [path])}
+    files = {file for path in named for file in (_code_below(path) if path.is_dir() else [path])}
     total = hashlib.sha256()
     for path in sorted(files):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         total.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
     return total.hexdigest()
+
+
+def _code_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.suffix in _CODE]
 
 
 def provenance(versions: Mapping[str, str], code: str, *, on_gpu: bool = False) -> dict[str, Any]:
