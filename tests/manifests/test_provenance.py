@@ -32,7 +32,9 @@ def test_the_digest_follows_names_and_contents_of_code(tmp_path: Path) -> None:
     (tmp_path / "package" / "a.py").rename(tmp_path / "package" / "inner" / "a.py")
     moved = code_sha256(tmp_path, parts)
     (tmp_path / "other.py").write_text("y = 2\n")
-    assert len({before, changed, moved, code_sha256(tmp_path, parts)}) == 4
+    other = code_sha256(tmp_path, parts)
+    (tmp_path / "package" / "inner" / "a.cjs").write_text("x = 2\n")
+    assert len({before, changed, moved, other, code_sha256(tmp_path, parts)}) == 5
 
 
 class Driver:

@@ -48,11 +48,11 @@ function forget(number) {
 const calls = (sharp) => ({
   // `sharp(data).resize(width, height, {fit: "fill", kernel})`, as RGB of 8 bits. A JPEG is shrunk while it is decoded
   // (`fastShrinkOnLoad`, sharp's default): by 2, 4 or 8 where it becomes a third, a fifth or a ninth of its size or
-  // less; a WebP, to its size. Pixels are converted to sRGB by the profile that is embedded (CMYK without one, by one of
-  // libvips'), 16 bits become 8, gray three equal channels; of what is animated it is the first frame, and it is not
-  // turned as EXIF says. Of pixels with alpha, sharp can only resize what it has multiplied by it: what is transparent
-  // has no part in what is not, and alpha is dropped then. What libjpeg warns of is an error, as a truncated file is
-  // (`failOn`, by default "warning").
+  // less; a WebP, to its size. What is to become larger, libvips interpolates (bicubic) in place of any kernel. Pixels
+  // are converted to sRGB by the profile that is embedded (CMYK without one, by one of libvips'), 16 bits become 8, gray
+  // three equal channels; of what is animated it is the first frame, and it is not turned as EXIF says. Of pixels with
+  // alpha, sharp can only resize what it has multiplied by it: what is transparent has no part in what is not, and alpha
+  // is dropped then. What libjpeg warns of is an error, as a truncated file is (`failOn`, by default "warning").
   async resize(data, [width, height], { kernel }) {
     const image = sharp(data, { limitInputPixels: Number(mostPixels) }).resize(width, height, { fit: "fill", kernel });
     return image.removeAlpha().raw().toBuffer({ resolveWithObject: true });
