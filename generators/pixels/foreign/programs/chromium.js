@@ -1,0 +1,94 @@
+// What runs in the browser's page: draws on canvases for chromium.py, which has made the page.
+//
+// A call is a text, `[function, ...arguments]` as JSON, and then the bytes that it is about. The answer is a text,
+// `{shape: [height, width]}` and then the pixels, or `{error}`. Images travel as RGB, 8 bits.
+"use strict";
+
+// A canvas that the CPU draws, as it does where there is no GPU.
+function canvas(width, height) {
+  const element = Object.assign(document.createElement("canvas"), { width, height });
+  return element.getContext("2d", { colorSpace: "srgb", willReadFrequently: true });
+}
+
+// What is on a canvas, which is gone then: its memory would wait for the next collection of garbage.
+function taken(context) {
+  const { width, height } = context.canvas;
+  refuseLost(context);
+  const image = context.getImageData(0, 0, width, height);
+  context.canvas.width = 0;
+  return image;
+}
+
+// A canvas that is larger than the browser can have draws nothing, and says nothing.
+function refuseLost(context) {
+  const { width, height } = context.canvas;
+  if (context.isContextLost()) throw new Error(`a canvas cannot have ${width}x${height} pixels`);
+}
+
+function withoutAlpha({ data }) {
+  const pixels = new Uint8Array((data.length / 4) * 3);
+  for (let from = 0, to = 0; to < pixels.length; from++) {
+    pixels[to++] = data[from++];
+    pixels[to++] = data[from++];
+    pixels[to++] = data[from++];
+  }
+  return pixels;
+}
+
+function withAlpha(pixels, width, height) {
+  const image = new ImageData(width, height);
+  const { data } = image;
+  for (let from = 0, to = 0; from < pixels.length; ) {
+    data[to++] = pixels[from++];
+    data[to++] = pixels[from++];
+    data[to++] = pixels[from++];
+    data[to++] = 255;
+  }
+  return image;
+}
+
+const calls = {
+  async decode(data, most) {
+    const image = await createImageBitmap(new Blob([data]));
+    const { width, height } = image;
+    try {
+      if (width * height > most) throw new Error(`${width}x${height} pixels are more than ${most}`);
+      const context = canvas(width, height);
+      context.drawImage(image, 0, 0);
+      return taken(context);
+    } finally {
+      image.close();
+    }
+  },
+
+  resize(data, height, width, newHeight, newWidth) {
+    const source = canvas(width, height);
+    source.putImageData(withAlpha(new Uint8Array(data), width, height), 0, 0);
+    refuseLost(source);
+    const target = canvas(newWidth, newHeight);
+    target.drawImage(source.canvas, 0, 0, newWidth, newHeight);
+    source.canvas.width = 0;
+    return taken(target);
+  },
+};
+
+function serve(address) {
+  const socket = new WebSocket(address);
+  socket.binaryType = "arraybuffer";
+  let call;
+  socket.onmessage = async ({ data }) => {
+    if (typeof data === "string") {
+      call = JSON.parse(data);
+      return;
+    }
+    const [name, ...given] = call;
+    try {
+      const image = await calls[name](data, ...given);
+      const pixels = withoutAlpha(image);
+      socket.send(JSON.stringify({ shape: [image.height, image.width] }));
+      socket.send(pixels);
+    } catch (error) {
+      socket.send(JSON.stringify({ error: error.message }));
+    }
+  };
+}
