@@ -72,15 +72,8 @@ def install(folder: Path, package: str, version: str) -> None:
     folder.mkdir()
     with tempfile.TemporaryDirectory(prefix=".node.", dir=folder) as made:
         wheel = _wheel(Path(made))
-        quiet = ("--no-save", "--no-package-lock", "--no-audit", "--no-fund")
-        whole = ("--ignore-scripts", "--engine-strict", "--include=optional")
-        words = ("install", "--prefix", str(folder), *quiet, *whole, f"{package}@{version}")
         try:
-            try:
-                _npm(wheel, *words)
-            except _UnreachableError as error:
-                if not _is_fetched(wheel, words):
-                    raise error from None
+            _fill(folder, wheel, f"{package}@{version}")
         except NpmError as error:
             raise UnavailableError(f"{name} cannot be installed: {error}") from None
         node(folder).parent.mkdir()
@@ -147,13 +140,18 @@ def _is_kept(words: tuple[str, ...]) -> bool:
     return True
 
 
-def _is_fetched(wheel: Path, words: tuple[str, ...]) -> bool:
-    """Whether npm can do its work without a network."""
+def _fill(folder: Path, wheel: Path, wanted: str) -> None:
+    """Install a package; without a network, from what npm has kept. Raises NpmError."""
+    quiet = ("--no-save", "--no-package-lock", "--no-audit", "--no-fund")
+    whole = ("--ignore-scripts", "--engine-strict", "--include=optional")
+    words = ("install", "--prefix", str(folder), *quiet, *whole, wanted)
     try:
-        _npm(wheel, *words, "--offline")
-    except NpmError:
-        return False
-    return True
+        _npm(wheel, *words)
+    except _UnreachableError as error:
+        try:
+            _npm(wheel, *words, "--offline")
+        except NpmError:
+            raise error from None
 
 
 def _npm(wheel: Path, *words: str) -> str:

@@ -260,8 +260,15 @@ def pid() -> int:
 def ours() -> psutil.Process:
     modules = str(environment("sharp", VERSION).packages)
     words = [str(PROGRAM), str(os.getpid()), str(MAX_PIXELS), modules]
-    (found,) = [one for one in psutil.Process().children() if one.cmdline()[1:] == words]
+    (found,) = [one for one in psutil.Process().children() if _words(one) == words]
     return found
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()[1:]
+    except psutil.ZombieProcess:  # of another test, and waited for later
+        return []
 
 
 def test_killed_in_the_middle_costs_nothing(call: Any, photographs: Mapping[str, bytes]) -> None:
