@@ -69,18 +69,22 @@ _PATIENCE = 10.0
 def decode(data: memoryview) -> Made:
     """`createImageBitmap` of the file, `drawImage` on an sRGB canvas of its size, `getImageData`.
 
-    What an `<img>` that is drawn gives too, with these exceptions. A truncated file is refused, where an `<img>` shows
-    as much of it as there is. Of 16-bit PNGs with alpha, values differ by a step. SVG is refused. Profiles are applied;
-    of a moving image it is the first frame.
-    A canvas keeps colours multiplied by alpha: those that are nearly transparent come back coarser, and those that are
-    wholly so black. A canvas turns an image as its EXIF says, and no option of Chromium 156 keeps it from that: EXIF in
-    JPEG and PNG is therefore hidden from the browser. The turn of an AVIF (`irot`) is applied.
+    The pixels of an `<img>` that is drawn, with two exceptions: a truncated file is refused, of which an `<img>` shows
+    what there is; and what a 16-bit PNG has multiplied by alpha may be rounded the other way. SVG is refused.
+    Profiles (of PNG also gAMA) are applied. Of a moving image it is the first frame. A canvas keeps colours multiplied
+    by alpha: the more transparent, the coarser they come back, and black where nothing is seen of them.
+    A canvas turns an image as its EXIF says, and in Chromium 156 neither `imageOrientation` nor CSS keeps it from that:
+    EXIF of JPEG and PNG is therefore hidden from the browser. An AVIF's own turn (`irot`) is applied.
     """
     return _browser().call(_without_exif(data), "decode", int(sys.argv[3]))
 
 
 def resize(image: Given, width: int, height: int) -> Made:
-    """`drawImage` from a canvas to one of another size, with the default smoothing (`imageSmoothingQuality` low)."""
+    """`drawImage` from a canvas to one of another size with the default smoothing (`imageSmoothingQuality` low).
+
+    It is bilinear without antialiasing, as OpenCV's. An `<img>` that is drawn at less than half of its size is halved
+    first, whatever the quality; that is another method.
+    """
     rows, columns, pixels = image
     return _browser().call(pixels, "resize", rows, columns, height, width)
 
@@ -93,7 +97,7 @@ def versions() -> dict[str, str]:
 
 
 def _without_exif(data: memoryview) -> bytes:
-    """A JPEG or PNG whose EXIF has a name that nobody knows. Within compressed data of a JPEG no marker can be."""
+    """A JPEG or PNG whose EXIF has a name that nobody knows. Among a JPEG's compressed data there is no FF E1."""
     known = bytes(data)
     if known.startswith(b"\xff\xd8"):
         return re.sub(rb"(\xff\xe1..)Exif(?=\0)", rb"\1none", known, flags=re.DOTALL)
@@ -180,12 +184,13 @@ def _browser() -> Page:
 def _started(folder: Path, page: Path) -> Any:
     """The janitor of a browser that shows a page and keeps all that it writes in a folder."""
     flags = [*_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else []), f"--user-data-dir={folder / 'profile'}"]
-    own = {name: str(folder) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
+    own = {name: str(folder) for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
     return subprocess.Popen(
         ["sh", "-c", _JANITOR, "sh", str(folder), sys.argv[4], *flags, page.as_uri()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, **own},
+        env={**os.environ, **own, "TMPDIR": "."},  # relative: the name of a socket has 107 letters at most
+        cwd=folder,
         start_new_session=True,  # Ctrl-C is not for it
     )
 
