@@ -1,0 +1,92 @@
+"""docs/libraries.md says what there is, and its table of odd files what becomes of them."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from generators.registry import LIBRARIES, METHODS, Release, find
+from generators.variant import LIBRARY_GROUPS
+from tests import ROOT
+from tests.generators.foreign.direct import release
+from tests.generators.profiles import cmyk, wide
+
+TEXT = (ROOT / "docs" / "libraries.md").read_text()
+SIZE = (96, 64)
+
+
+def cells(head: str) -> Iterator[list[str]]:
+    table = TEXT[TEXT.index(head) :].partition("\n\n")[0].splitlines()[2:]
+    yield from ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
+
+
+def test_every_library_is_in_the_table_with_the_version_that_is_installed() -> None:
+    said = {row[0]: re.findall(r"`(\w[\w-]*)`", row[1])[0] for row in cells("| library |")}
+    releases = [library for library in LIBRARIES.values() if isinstance(library, Release) and library.pinned]
+    pinned = {f"{library.name} {library.version}".strip(): library for library in releases}
+    assert said.keys() == pinned.keys()
+    for name, library in pinned.items():
+        assert said[name] == library.group or METHODS[said[name]].library == library
+    assert set(LIBRARY_GROUPS) <= set(said.values())
+
+
+def test_every_token_is_one() -> None:
+    starts = "|".join(sorted({token.partition("_")[0] for token in METHODS}))
+    words = re.findall(rf"`((?:{starts})(?:_\w+)?(?:-[\d.]+)?)`", TEXT)
+    assert len(words) > 20
+    assert [word for word in words if not find(word)] == []
+
+
+def picture() -> Image.Image:
+    rows, columns = np.mgrid[: SIZE[1], : SIZE[0]]
+    colors = np.stack([columns * 2 + 20, rows * 3 + 20, 200 - columns], axis=-1)
+    return Image.fromarray(colors.astype(np.uint8))
+
+
+def jpeg(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95, subsampling=0, **options)
+    return buffer.getvalue()
+
+
+def decoded(token: str, data: bytes) -> NDArray[np.int64]:
+    method = METHODS[token]
+    told = SIZE if method.whole else (1,) if method.shrinks else ()
+    return np.asarray(method.load()(data, *told)).astype(int)
+
+
+@pytest.mark.parametrize("row", list(cells("| | CMYK |")), ids=lambda row: row[0].strip("`"))
+def test_odd_files_become_what_the_table_says(row: list[str]) -> None:
+    tokens, (inked, profile, deep, cut) = re.findall(r"`(\w+)`", row[0]), row[1:]
+    ramp = np.linspace(0, 65535, SIZE[0] * SIZE[1]).astype(np.uint16).reshape(SIZE[1], SIZE[0])
+    gray = io.BytesIO()
+    Image.fromarray(ramp).save(gray, "PNG")
+    plain, inks = jpeg(picture()), picture().convert("CMYK")
+    for token in tokens:
+        library = METHODS[token].library
+        if isinstance(library, Release) and library.version:
+            release(library.name, library.version)
+        elif problem := library.problem():
+            pytest.skip(f"{library.name} {problem}")
+        upright, mixed = decoded(token, plain), decoded(token, jpeg(inks))
+        moved = np.abs(decoded(token, jpeg(picture(), icc_profile=wide())) - upright).mean()
+        assert {"profile ignored": moved == 0, "profile applied": moved > 2}[profile], token
+        moved = np.abs(decoded(token, jpeg(inks, icc_profile=cmyk())) - mixed).mean()
+        assert moved > 5 if inked.startswith("by its profile") else moved == 0, token
+        by_formula = np.abs(mixed - np.asarray(inks.convert("RGB"))).mean() < 2
+        assert by_formula == ("formula" in inked), token
+        for data, said in ((gray.getvalue(), deep), (plain[: len(plain) // 2], cut)):
+            if said == "refused":
+                with pytest.raises((ValueError, OSError, RuntimeError), match=r"\w"):
+                    decoded(token, data)
+            else:
+                assert decoded(token, data).shape == upright.shape, (token, said)
+        if deep != "refused":
+            off = np.abs(decoded(token, gray.getvalue())[..., 0] - (ramp >> 8)).max()
+            assert off == 0 if deep == "upper 8 bits" else off <= 1, token
