@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import io
 import runpy
@@ -226,17 +227,19 @@ def serving() -> psutil.Process:
 @pytest.mark.parametrize("part", ["--type=renderer", "--utility-sub-type=network", "--type=gpu-process", "--headless"])
 def test_a_browser_that_loses_a_part_costs_nothing(part: str, photographs: Mapping[str, bytes]) -> None:
     image = call("chromium", photographs["chelsea"])
-    lost = [process for process in serving().children(recursive=True) if process.name() != "sh" and has(process, part)]
+    lost = [process for process, own in running(serving()) if own[0] != "sh" and any(w.startswith(part) for w in own)]
     assert lost
     for process in lost:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended with one of the others
+            process.kill()
     assert np.array_equal(call("chromium", photographs["chelsea"]), image)
 
 
 def test_nothing_is_left_when_its_process_is_killed() -> None:
     process = serving()
-    browser = process.children(recursive=True)
-    (folder,) = {Path(word.partition("=")[2]).parent for word in words(browser) if word.startswith("--user-data-dir=")}
+    browser = dict(running(process))
+    words = {word.partition("=")[2] for own in browser.values() for word in own if word.startswith("--user-data-dir=")}
+    (folder,) = (Path(word).parent for word in words)
     assert folder.is_dir()
     process.kill()
     assert not psutil.wait_procs(browser, timeout=60)[1]
@@ -244,13 +247,12 @@ def test_nothing_is_left_when_its_process_is_killed() -> None:
     assert serving() != process
 
 
-def has(process: psutil.Process, word: str) -> bool:
-    return any(own.startswith(word) for own in process.cmdline())
-
-
-def words(processes: Iterable[psutil.Process]) -> Iterator[str]:
-    for process in processes:
-        yield from process.cmdline()
+def running(process: psutil.Process) -> Iterator[tuple[psutil.Process, list[str]]]:
+    """What a process has started and what that has, with their command lines."""
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if words := child.cmdline():  # a process that has ended has none
+                yield child, words
 
 
 def test_nobody_but_the_page_is_let_in() -> None:
