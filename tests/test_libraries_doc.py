@@ -11,11 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+import score
 from generators.registry import LIBRARIES, METHODS, Release, find
-from generators.variant import LIBRARY_GROUPS
+from generators.variant import LIBRARY_GROUPS, expand, reference
 from tests import ROOT
 from tests.generators.foreign.direct import release
 from tests.generators.profiles import cmyk, wide
+from tests.methods import APART
 
 TEXT = (ROOT / "docs" / "libraries.md").read_text()
 SIZE = (96, 64)
@@ -41,6 +43,22 @@ def test_every_token_is_one() -> None:
     words = re.findall(rf"`((?:{starts})(?:_\w+)?(?:-[\d.]+)?)`", TEXT)
     assert len(words) > 20
     assert [word for word in words if not find(word)] == []
+
+
+def test_the_table_of_costs_has_every_method_of_other_libraries() -> None:
+    rows = {row[0].strip("`"): row[1:] for row in cells("| variant |")}
+    assert APART.keys() <= rows.keys()
+    for found in (cell for row in rows.values() for cell in row[1:] if "(" in cell):
+        numbers = [float(number.replace("−", "-")) for number in re.findall(r"−?\d+\.\d\d", found)]
+        delta, low, high = numbers
+        assert low <= delta <= high
+        assert found.startswith("**") == (low > 0)
+
+
+def test_the_command_parses() -> None:
+    (line,) = re.findall(r"^```sh\n(.*)\n```", TEXT, re.MULTILINE)
+    given = score._parser().parse_args(line.split()[2:])
+    assert expand(given.variants, reference(), runs=False)[0]
 
 
 def picture() -> Image.Image:
