@@ -7,8 +7,6 @@ import re
 
 import pytest
 
-from generators.registry import METHODS
-from generators.variant import expand, reference
 from manifests.schema import MOST_SHARDS
 from pipelines.store import BLOCK
 from tests import ROOT
@@ -78,8 +76,3 @@ def test_the_request_count_is_that_of_a_tar_and_a_record() -> None:
     """An upload's parts are of 10 MiB; tests/pipelines/generate/test_object_store.py counts them on a server."""
     parts = math.ceil(PER_SHARD * figure(0, "tars, of an image and variant", 1) / (10 * 2**20))
     assert figure(0, "requests to write a shard of 1000", 1) == (2 + parts) + (2 + 1 + 2)
-
-
-def test_all_is_what_runs_on_a_cpu() -> None:
-    cpu = [variant for variant in expand(["all"], reference(), gpu=True)[0] if not variant.gpu]
-    assert figure(0, "variants", 1) == len(cpu) < len(METHODS)
