@@ -20,6 +20,7 @@ from generators.registry import (
     PIXEL_STAGES,
     STAGES,
     Method,
+    Release,
     Stage,
     UnavailableError,
     find,
@@ -121,7 +122,9 @@ def _hint(token: str, known: Mapping[str, Method]) -> str:
             return f"there is one version of {name} alone"
         if version == ANY:
             return f"{AT}{ANY} stands for several versions, which --variant alone takes: name one of them"
-        return f"{version!r} is no version: write one of {known[name].library.distribution}, as in {name}{AT}12.3.0"
+        library = known[name].library
+        example = library.version if isinstance(library, Release) else "12.3.0"
+        return f"{version!r} is no version: write one of {library.distribution}, as in {name}{AT}{example}"
     near = difflib.get_close_matches(token, [*known, *GROUPS, REFERENCE], n=3, cutoff=0.5)
     return f"did you mean {', '.join(near)}?" if near else "see --list-variants"
 
