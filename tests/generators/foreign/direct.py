@@ -135,9 +135,10 @@ def resizes(key, picture):
 for key, path in job["files"].items():
     picture = Image.open(path).convert("RGB")
     show("PREFIX", key, picture)
-    small = Image.open(path)
-    small.draft("RGB", (columns, rows))
-    show("PREFIX_draft", key, small.convert("RGB"))
+    for token, size in asked({"PREFIX_draft": (columns, rows)}):
+        small = Image.open(path)
+        small.draft("RGB", size)
+        show(token, key, small.convert("RGB"))
     keep(key, picture.tobytes())
     resizes(key, picture)
 for key in job["pixels"]:

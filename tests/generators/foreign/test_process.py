@@ -90,9 +90,14 @@ def process(program: Callable[[str], Process]) -> Iterator[Process]:
     made.close()
 
 
+def children() -> list[psutil.Process]:
+    """The processes of libraries that tests here have written: others may have left theirs at work."""
+    return [one for one in psutil.Process().children() if " library " in " ".join(one.cmdline())]
+
+
 def child() -> psutil.Process:
     """The process that is running."""
-    (found,) = [one for one in psutil.Process().children() if "serve.py" in " ".join(one.cmdline())]
+    (found,) = children()
     return found
 
 
@@ -249,7 +254,7 @@ def test_calls_from_many_threads_are_made_one_at_a_time(process: Process) -> Non
 def test_a_library_that_cannot_be_imported(program: Callable[[str], Process], library: str, said: str) -> None:
     with pytest.raises(StartError, match=said):
         program(library).versions()
-    assert not [one for one in psutil.Process().children() if "serve.py" in " ".join(one.cmdline())]
+    assert not children()
 
 
 def test_a_python_that_does_not_start(tmp_path: Path) -> None:
