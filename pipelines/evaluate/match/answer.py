@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from generators.variant import ALL
 from pipelines.evaluate.match.measure import Measured
-from pipelines.evaluate.match.rank import Guess, Place, Ranking
-from pipelines.evaluate.match.versions import NEAR, others_to_make, which_version
+from pipelines.evaluate.match.rank import NEAR, Guess, Place, Ranking
+from pipelines.evaluate.match.versions import others_to_make, which_version
 from pipelines.evaluate.match.words import counted, like, listed, more_of, percent, sure
 from pipelines.evaluate.shards import Shards
 from pipelines.text import table

@@ -13,10 +13,6 @@ from generators.variant import name_of
 from pipelines.evaluate.match.words import either
 from pipelines.evaluate.shards import VERSIONS, ScoredVariant, Shards
 
-# Mean absolute difference, 0 to 255, up to which a device may have another version of a method's library. On 20
-# ImageNet crops the versions of Pillow's filters are 0.16 apart at most (the box filter of 6.2.1 and of 13.0.0).
-# Methods of other libraries can be as near.
-NEAR = 0.25
 _DOES = {"decode": "decode", "resize": "resize", "color": "convert"}
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.transform
 from PIL import Image
 
 from generators.geometry import frame
@@ -94,3 +96,20 @@ def test_what_is_near_may_be_another_version(
 
 def test_versions_stand_behind_their_method_in_their_order(root: Path) -> None:
     assert list(open_shards(root).variants) == [VERSIONS[0], "pil_box", *VERSIONS[1:]]
+
+
+def test_what_many_libraries_do_alike_is_near_though_they_are_nearer_to_one_another(
+    sources: Path, tmp_path: Path, generate: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--variant", "reference,opencv_bilinear,opencv_linear_exact,dali_linear", "--dataset", "imagenet"]
+    generate(*words, "--source", sources.parent, "--geometry", "squash", "--output", tmp_path / "out")
+    (tmp_path / "dump").mkdir()
+    for path in sources.iterdir():
+        image = np.asarray(Image.open(path))
+        bilinear = skimage.transform.resize(image, (256, 256), order=1, anti_aliasing=False)
+        pixels = np.rint(bilinear * 255).astype(np.uint8)[16:240, 16:240]
+        Image.fromarray(pixels).save(tmp_path / "dump" / f"{path.stem}.png")
+    match(MatchOptions(str(tmp_path / "out" / "imagenet"), tmp_path / "dump"))
+    text = capsys.readouterr().out
+    assert text.startswith("Nearest: ")
+    assert re.search(r"^That one resizes like (OpenCV|DALI) \((bi)?linear, not antialiased", text, re.MULTILINE)
