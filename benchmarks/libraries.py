@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -43,41 +44,43 @@ _PYTHON = {
 _BEFORE = {
     "TensorFlow": """
 import os
+import numpy as np
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import tensorflow as tf
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
-before = lambda: None
 """,
     "torchvision": """
 import torch, torchvision.io, torchvision.transforms.v2.functional
 torch.set_num_threads(1)
-def before():
-    global encoded, tensor
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    tensor = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 """,
     "libvips": """
 import os
 os.environ["VIPS_CONCURRENCY"] = "1"
 import pyvips
 pyvips.cache_set_max(0)
-def before():
-    global image
-    image = pyvips.Image.new_from_array(pixels)
 """,
-    "scikit-image": "import skimage.transform\nbefore = lambda: None\n",
+    "scikit-image": "import numpy as np\nimport skimage.transform\n",
+}
+# What is made of each image before the time is taken.
+_GIVEN = {
+    "TensorFlow": "pixels = np.frombuffer(raw, np.uint8).reshape(SHAPE)",
+    "torchvision": (
+        "encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8); "
+        "tensor = torch.frombuffer(bytearray(raw), dtype=torch.uint8).reshape(SHAPE).permute(2, 0, 1).contiguous()"
+    ),
+    "libvips": "image = pyvips.Image.new_from_memory(raw, SHAPE[1], SHAPE[0], 3, 'uchar')",
+    "scikit-image": "pixels = np.frombuffer(raw, np.uint8).reshape(SHAPE)",
 }
 _TIMED = """
 import json, sys, time
-import numpy as np
 job = json.load(sys.stdin)
 WIDTH, HEIGHT = job["to"]
+SHAPE = (job["size"][1], job["size"][0], 3)
 times = []
 for path in job["images"]:
-    data = open(path, "rb").read()
-    pixels = np.fromfile(path + ".raw", np.uint8).reshape(job["size"][1], job["size"][0], 3)
-    before()
+    data, raw = open(path, "rb").read(), open(path + ".raw", "rb").read()
+    GIVEN
     each = []
     for _ in range(job["rounds"]):
         began = time.perf_counter()
@@ -175,7 +178,8 @@ def _alone(method: Method, job: Mapping[str, Any], files: Sequence[bytes]) -> li
     if library.distribution in npm.PACKAGES:
         words = [str(npm.node(made.folder)), "-e", _NODE, str(made.packages)]
     else:
-        words = [str(made.python), "-c", _BEFORE[library.name] + _TIMED.replace("CALL", _PYTHON[method.token])]
+        timed = _TIMED.replace("CALL", _PYTHON[method.token]).replace("GIVEN", _GIVEN[library.name])
+        words = [str(made.python), "-c", _BEFORE[library.name] + timed]
     done = subprocess.run(words, input=json.dumps(job), capture_output=True, text=True, check=True)
     found: list[float] = json.loads(done.stdout)
     return found
@@ -188,7 +192,8 @@ def _in_a_page(method: Method, files: Sequence[bytes]) -> list[float]:
     options.binary_location = machine.find("chromium") or ""
     for word in ("--headless", "--no-sandbox", "--disable-gpu"):
         options.add_argument(word)
-    with webdriver.Chrome(options) as driver:
+    service = webdriver.ChromeService(shutil.which("chromedriver"))  # else it looks for one in the network
+    with webdriver.Chrome(options, service) as driver:
         whole = method.stage == "decode"
         texts = [base64.b64encode(data).decode() for data in files]
         return [driver.execute_async_script(_PAGE, text, SIZE, TO, ROUNDS, whole) for text in texts]
