@@ -21,9 +21,9 @@ from pipelines.evaluate.statistics import Bootstrap
 
 RESAMPLES = 2000
 # Mean absolute difference, 0 to 255, up to which a dump is near a variant, whatever else is near: it may be the same
-# method in another version, or by another library. Versions of Pillow's filters are 0.16 apart at most (the box filter of
-# 6.2.1 and of 13.0.0, on 20 ImageNet crops), and torchvision's bilinear without antialiasing is 0.16 to 0.20 from those of
-# four other libraries (40 crops).
+# method in another version, or by another library. Versions of Pillow's filters are 0.16 apart at most (the box
+# filter of 6.2.1 and of 13.0.0, on 20 ImageNet crops), and torchvision's bilinear without antialiasing is 0.16 to
+# 0.20 from those of four other libraries (40 crops).
 NEAR = 0.25
 # The part of the nearest variant's squared error that a sum must take away to be named. On 50 ImageNet crops the sum
 # of a true composition of methods that are in the shards took away 0.59 to 0.90 (with opencv_nearest, or ffmpeg under
