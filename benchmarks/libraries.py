@@ -223,9 +223,7 @@ def _start(method: Method) -> float:
 
 def main() -> None:
     """Measure, and print a table."""
-    parser = running.parser(__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=60, help="how many; default: %(default)s")
-    given = parser.parse_args()
+    given = running.parser_of_images(__doc__.splitlines()[0]).parse_args()
     measure(running.photographs(given.source), given.images)
 
 

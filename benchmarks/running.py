@@ -46,6 +46,13 @@ def parser(description: str) -> argparse.ArgumentParser:
     return made
 
 
+def parser_of_images(description: str) -> argparse.ArgumentParser:
+    """A command line with `--source` and `--images`."""
+    made = parser(description)
+    made.add_argument("--images", type=int, default=60, help="how many; default: %(default)s")
+    return made
+
+
 def photographs(tree: Path | None) -> list[bytes]:
     """The images of a tree of class folders, or the built-in photographs. Exits where there is none."""
     if tree:

@@ -55,7 +55,11 @@ const calls = (sharp) => ({
   // is dropped then. What libjpeg warns of is an error, as a truncated file is (`failOn`, by default "warning").
   async resize(data, [width, height], { kernel }) {
     const image = sharp(data, { limitInputPixels: Number(mostPixels) }).resize(width, height, { fit: "fill", kernel });
-    return image.removeAlpha().raw().toBuffer({ resolveWithObject: true });
+    const made = await image.removeAlpha().raw().toBuffer({ resolveWithObject: true });
+    if (made.info.width !== width || made.info.height !== height) {
+      throw new Error(`${made.info.width}x${made.info.height} pixels instead of ${width}x${height}`);
+    }
+    return made;
   },
 });
 
