@@ -146,7 +146,7 @@ def measure(images: Sequence[bytes], most: int = 60) -> list[Figure]:
         for token in (*_PYTHON, "sharp_lanczos3", "chromium", "chromium_canvas"):
             method = METHODS[token]
             if problem := method.problem():
-                print(f"{token} {problem}")
+                print(f"{token}: {problem}")
                 continue
             prepare([method])
             alone, called = _alone(method, job, files), [_called(method, data) for data in files]

@@ -59,7 +59,7 @@ def prepare(distribution: str, version: str) -> None:
     if version:
         environment(distribution, version)
     elif lacking := machine.problem(distribution):
-        raise UnavailableError(f"{distribution} {lacking}")
+        raise UnavailableError(lacking)
 
 
 def problem(distribution: str, version: str) -> str | None:

@@ -25,4 +25,4 @@ def version(package: str) -> str:
 
 def problem(package: str) -> str | None:
     """What to do to have a program, in one line; None where it is there."""
-    return None if find(package) else f"is not on this machine: apt-get install {package}"
+    return None if find(package) else f"{package} is not on this machine: apt-get install {package}"

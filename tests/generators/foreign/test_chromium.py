@@ -70,7 +70,7 @@ async function drawn(path) {
 def _installed() -> None:
     problem = LIBRARIES["Chromium"].problem()
     if problem:
-        pytest.skip(f"chromium {problem}")
+        pytest.skip(problem)
 
 
 @pytest.fixture(scope="module")
