@@ -14,9 +14,9 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 # Ray reads these when it is imported: it would report usage to a server, and rewrite an unset GPU list.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -30,40 +30,23 @@ from pipelines import joining
 from pipelines.errors import RunError, SysNoiseError, UsageError
 from pipelines.progress import say
 from pipelines.text import first_line
-
-Piece = TypeVar("Piece")
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+from pipelines.work import Finished, Piece, Progress, Result, Supply, Work
 
 # How often a piece is begun at most, and how many workers it may cost before what ends them is looked for.
 _ATTEMPTS, _UNEXPLAINED = 5, 2
+# Seconds between two words of a worker, and how many words are said in a second by all of them at most.
+_TOLD, _MOST_TOLD = 1.0, 200
 # Seconds in which a node says what it sees.
 _PATIENCE = 60.0
 # Pictures go to files, not through Ray's object store: the smallest store that Ray accepts is enough.
 _OBJECT_STORE_BYTES = 80 * 1024**2
 
 
-@dataclass(frozen=True)
-class Work(Generic[Piece, Job, Result]):
-    """What is done with each piece: `do(piece, job, careful)`, a function of a module, in a worker's process.
+class _Ended(NamedTuple):
+    """What came of a piece, and the images that were not told of yet."""
 
-    `job` is what all pieces share. `name` is what a piece is called. Where `do` ends its process after `limit` seconds,
-    `hint` says what the user can do where that is too short.
-    """
-
-    do: Callable[[Piece, Job, bool], Result]
-    job: Job
-    name: Callable[[Piece], str]
-    limit: float | None = None
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class Finished(Generic[Piece, Result]):
-    """A piece that is done, and what came of it."""
-
-    piece: Piece
-    result: Result
+    result: Any
+    images: int
 
 
 class _Lost(NamedTuple):
@@ -75,17 +58,33 @@ class _Lost(NamedTuple):
 
 @dataclass
 class _Attempt:
-    """A piece, how often it has been begun, and how many workers it has cost."""
+    """A piece, how often it has been begun, how many workers it has cost, and its images that have been told of."""
 
     piece: Any
     began: float = 0.0
     count: int = 0
     losses: int = 0
+    images: int = 0
 
 
-@ray.remote(num_cpus=1, max_retries=0)
-def _work(do: Callable[..., Any], piece: Any, job: Any, careful: bool) -> Any:
-    return do(piece, job, careful)
+def _told(pause: float, do: Callable[..., Any], *words: Any) -> Iterator[int | _Ended]:
+    """The steps of a piece, told of every `pause` seconds, and its end."""
+    steps = do(*words)
+    images, last = 0, time.monotonic()
+    while True:
+        try:
+            images += next(steps)
+        except StopIteration as end:
+            yield _Ended(end.value, images)
+            return
+        if (now := time.monotonic()) - last >= pause:
+            yield images
+            images, last = 0, now
+
+
+@ray.remote(num_cpus=1, max_retries=0, num_returns="streaming")
+def _work(pause: float, do: Callable[..., Any], *words: Any) -> Iterator[int | _Ended]:
+    yield from _told(pause, do, *words)
 
 
 class _Gpu:
@@ -93,6 +92,9 @@ class _Gpu:
 
     def call(self, do: Callable[..., Any], *words: Any) -> Any:
         return do(*words)
+
+    def work(self, pause: float, do: Callable[..., Any], *words: Any) -> Iterator[int | _Ended]:
+        yield from _told(pause, do, *words)
 
 
 _GpuActor: Any = ray.remote(num_gpus=1, num_cpus=0, max_restarts=0, max_task_retries=0)(_Gpu)
@@ -180,42 +182,49 @@ def check_nodes(look: Callable[..., str | None], *words: Any, patience: float = 
 class _Lane(ABC):
     """Where pieces of one kind are worked on: `room` of them at a time, fewer where memory was short."""
 
-    def __init__(self, pieces: Iterable[Any], work: Work[Any, Any, Any], job: ray.ObjectRef[Any]) -> None:
-        self._waiting = iter(pieces)
+    def __init__(self, supply: Supply[Any], work: Work[Any, Any, Any], job: ray.ObjectRef[Any]) -> None:
+        self.supply = supply
         self._work, self._job = work, job
         self._again: deque[_Attempt] = deque()
         self._spared = 0
-        self.running: dict[ray.ObjectRef[Any], _Attempt] = {}
+        self.running: dict[ray.ObjectRefGenerator[Any], _Attempt] = {}
 
     @abstractmethod
     def room(self) -> int: ...
 
     @abstractmethod
-    def submit(self, *words: Any) -> ray.ObjectRef[Any]: ...
+    def submit(self, *words: Any) -> ray.ObjectRefGenerator[Any]: ...
 
-    def leave(self, reference: ray.ObjectRef[Any], lost: bool) -> None:
+    @property
+    def workers(self) -> int:
+        """How many pieces are worked on at a time."""
+        return max(1, self.room() - self._spared)
+
+    def leave(self, stream: ray.ObjectRefGenerator[Any], lost: bool) -> None:
         """A piece has come to its end, or its worker has."""
-        del self.running[reference]
+        del self.running[stream]
 
     def fill(self) -> None:
         """Begin as many pieces as there is room for."""
-        while len(self.running) < max(1, self.room() - self._spared):
-            attempt = self._next()
+        while len(self.running) < (workers := self.workers):
+            attempt = self._next(workers)
             if attempt is None:
                 return
             attempt.count += 1
             attempt.began = time.monotonic()
             careful = attempt.losses >= _UNEXPLAINED
-            self.running[self.submit(self._work.do, attempt.piece, self._job, careful)] = attempt
+            pause = max(_TOLD, workers / _MOST_TOLD)
+            self.running[self.submit(pause, self._work.do, attempt.piece, self._job, careful)] = attempt
 
-    def _next(self) -> _Attempt | None:
+    def _next(self, workers: int) -> _Attempt | None:
         if self._again:
             return self._again.popleft()
-        piece = next(self._waiting, None)
+        piece = self.supply.take(workers)
         return None if piece is None else _Attempt(piece)
 
     def retry(self, attempt: _Attempt, lost: _Lost) -> None:
         """Begin an attempt again later. Raises RunError where it was begun often enough."""
+        attempt.images = 0
         reason, limit = lost.reason, self._work.limit
         if limit is not None and time.monotonic() - attempt.began >= limit:
             reason = f"it took longer than {limit:.0f} s{self._work.hint}"
@@ -229,13 +238,13 @@ class _Lane(ABC):
 
 
 class _Cpus(_Lane):
-    workers: int | None = None
+    most: int | None = None
 
     def room(self) -> int:
         # Asked for anew each time: nodes come and go.
-        return self.workers or int(ray.cluster_resources().get("CPU", 1))
+        return self.most or int(ray.cluster_resources().get("CPU", 1))
 
-    def submit(self, *words: Any) -> ray.ObjectRef[Any]:
+    def submit(self, *words: Any) -> ray.ObjectRefGenerator[Any]:
         return _work.remote(*words)
 
 
@@ -243,20 +252,20 @@ class _Gpus(_Lane):
     def __init__(self, *words: Any) -> None:
         super().__init__(*words)
         self._idle: list[Any] = []
-        self._busy: dict[ray.ObjectRef[Any], Any] = {}
+        self._busy: dict[ray.ObjectRefGenerator[Any], Any] = {}
 
     def room(self) -> int:
         return gpus()
 
-    def submit(self, *words: Any) -> ray.ObjectRef[Any]:
+    def submit(self, *words: Any) -> ray.ObjectRefGenerator[Any]:
         actor = self._idle.pop() if self._idle else _GpuActor.remote()
-        reference: ray.ObjectRef[Any] = actor.call.remote(*words)
-        self._busy[reference] = actor
-        return reference
+        stream: ray.ObjectRefGenerator[Any] = actor.work.options(num_returns="streaming").remote(*words)
+        self._busy[stream] = actor
+        return stream
 
-    def leave(self, reference: ray.ObjectRef[Any], lost: bool) -> None:
-        super().leave(reference, lost)
-        actor = self._busy.pop(reference)
+    def leave(self, stream: ray.ObjectRefGenerator[Any], lost: bool) -> None:
+        super().leave(stream, lost)
+        actor = self._busy.pop(stream)
         if lost:
             ray.kill(actor)
         else:
@@ -269,49 +278,68 @@ class _Gpus(_Lane):
 
 def run(
     work: Work[Piece, Any, Result],
-    on_cpus: Iterable[Piece],
-    on_gpus: Iterable[Piece],
+    on_cpus: Supply[Piece],
+    on_gpus: Supply[Piece],
     workers: int | None,
     tick: float,
-) -> Iterator[Finished[Piece, Result] | None]:
-    """Do the work; yields each piece as it is finished, and None every `tick` seconds without.
+) -> Iterator[Finished[Piece, Result] | Progress | None]:
+    """Do the work; yields each piece as it is finished, how many images are done meanwhile, and None every `tick`
+    seconds without.
 
-    At most `workers` (by default the cluster's CPUs) are worked on at a time besides those on GPUs. Pieces are asked
-    for when there is room for them. Raises RunError for a worker that is lost again and again, and what `do` raises.
+    At most `workers` (by default the cluster's CPUs) are worked on at a time besides those on GPUs. Raises RunError for
+    a worker that is lost again and again, once all that is still supplied is done, and what `do` raises at once.
     """
     job = ray.put(work.job)
     cpus, with_gpus = _Cpus(on_cpus, work, job), _Gpus(on_gpus, work, job)
-    cpus.workers = workers
+    cpus.most = workers
     lanes: tuple[_Lane, ...] = (cpus, with_gpus)
+    failure: RunError | None = None
     try:
         while True:
             for lane in lanes:
                 lane.fill()
-            references = [reference for lane in lanes for reference in lane.running]
-            if not references:
-                return
-            ready, _ = ray.wait(references, timeout=tick)
-            for reference in ready:
-                lane = cpus if reference in cpus.running else with_gpus
-                attempt = lane.running[reference]
-                result = _result(reference, work.name(attempt.piece))
-                lane.leave(reference, isinstance(result, _Lost))
-                if isinstance(result, _Lost):
-                    lane.retry(attempt, result)
-                else:
-                    yield Finished(attempt.piece, result)
+            streams = [stream for lane in lanes for stream in lane.running]
+            if not streams:
+                break
+            ready, _ = ray.wait(streams, timeout=tick)
+            for stream in ready:
+                lane = cpus if stream in cpus.running else with_gpus
+                attempt = lane.running[stream]
+                said = _next(stream, work.name(attempt.piece))
+                if isinstance(said, int):
+                    attempt.images += said
+                    yield Progress(said)
+                    continue
+                lane.leave(stream, isinstance(said, _Lost))
+                if isinstance(said, _Ended):
+                    lane.supply.finished(attempt.piece, cpus.workers)
+                    yield Progress(said.images)
+                    yield Finished(attempt.piece, said.result)
+                    continue
+                yield Progress(-attempt.images)
+                try:
+                    lane.retry(attempt, said)
+                except RunError as error:
+                    say(f"{error}; what has been begun is finished")
+                    failure = failure or error
+                    lane.supply.failed(attempt.piece)
             if not ready:
                 yield None
+        if failure:
+            raise failure
     finally:
         # Tasks that still run end when the driver leaves: where one that ends by itself is cancelled as well, Ray 2.60
         # may take the driver down.
         with_gpus.end()
 
 
-def _result(reference: ray.ObjectRef[Any], name: str) -> Any | _Lost:
-    """What has become of a piece. Raises RunError where trying again is of no use."""
+def _next(stream: ray.ObjectRefGenerator[Any], name: str) -> int | _Ended | _Lost:
+    """What is known of a piece since it was last asked. Raises RunError where trying again is of no use."""
     try:
-        return ray.get(reference)
+        said: int | _Ended = ray.get(next(stream))
+        return said
+    except StopIteration:  # it is told of its end before
+        return _Lost("it ended without a word")
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         if isinstance(cause, MemoryError):

@@ -144,6 +144,10 @@ class Place(ABC):
     def remove(self) -> None:
         """Remove a folder and all that is in it."""
 
+    @abstractmethod
+    def unlink(self) -> None:
+        """Remove a file."""
+
     @property
     @abstractmethod
     def address(self) -> str:
@@ -217,6 +221,9 @@ class Disk(Place):
 
     def remove(self) -> None:
         shutil.rmtree(self.path)
+
+    def unlink(self) -> None:
+        os.unlink(self.path)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -338,6 +345,9 @@ class Remote(Place):
 
     def remove(self) -> None:
         self._ask(lambda store: store.delete_dir(self._key))
+
+    def unlink(self) -> None:
+        self._ask(lambda store: store.delete_file(self._key))
 
 
 class _DiskPieces(Pieces):

@@ -32,6 +32,16 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
+def duration(seconds: float) -> str:
+    """A time for people, two units of it at most: `9 s`, `2 min 5 s`, `3 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+
+
 def printable(text: str) -> str:
     """The same text, with a replacement for whatever could steer a terminal; its lines are kept."""
     return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)

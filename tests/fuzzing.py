@@ -28,6 +28,7 @@ from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import find
 from pipelines.options import Inputs
 from pipelines.store import Disk
+from tests.steps import result_of
 
 T = TypeVar("T")
 
@@ -86,7 +87,9 @@ def make(folder: Path, *tokens: str, samples: int = 4, size: int = 16, image_for
         output.begin(recipes, overwrite=False)
         job = Job(config, found.source, output, {name: recipe.sha256 for name, recipe in recipes.items()})
         for shard in (0, 1):
-            make_shard(Task(shard, 2, found.samples[shard * half : (shard + 1) * half], tuple(variants)), job, {})
+            result_of(
+                make_shard(Task(shard, 2, found.samples[shard * half : (shard + 1) * half], tuple(variants)), job, {})
+            )
         summaries = [output.finish(recipe, 2) for recipe in recipes.values()]
         output.write(output.root / CARD, card("sample", summaries))
     return folder / "sample"

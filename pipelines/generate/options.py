@@ -50,7 +50,10 @@ class Options:
     )
     noise: Noise = group(Noise)
     cluster: Cluster = group(Cluster)
+    images_per_task: int | None = option(
+        "what a worker is given at a time; default: less and less, so that all end together", type=positive, metavar="N"
+    )
     shard_timeout: int = option(
-        "seconds a shard may take; default: %(default)s", default=3600, type=positive, metavar="S"
+        "seconds that may take, a whole shard at most; default: %(default)s", default=3600, type=positive, metavar="S"
     )
     dry_run: bool = option("show the plan with expected bytes, and write nothing", default=False)

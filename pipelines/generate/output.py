@@ -1,9 +1,10 @@
 """The output folder: names, atomic commits, the lock, and whether what is there may be continued.
 
 `OUT/<dataset>/<variant>/` holds shards, records and manifests. A file gets its real name only when it is whole. On a
-disk, `OUT/<dataset>/.run/` exists only while a run does, and holds its lock, its mark and what is half-written. In an
-object store there is neither: what is half-written lies in the worker's own temporary folder, and two runs at a time
-put the same bytes in place, or one of them ends when it finds the other's.
+disk, `OUT/<dataset>/.run/` exists only while a run does, and holds its lock, its mark, parts of shards and what is
+half-written. In an object store there is no lock: what is half-written lies in the worker's own temporary folder, parts
+in `.run/` under a name that is the run's alone, and two runs at a time put the same bytes in place, or one of them ends
+when it finds the other's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,10 +42,10 @@ class Draft:
 
 @dataclass(frozen=True)
 class Output:
-    """`OUT/<dataset>`. `mark` names a file in `.run/` by which a worker knows that it sees the same disk."""
+    """`OUT/<dataset>`. `run` names what is in `.run/` of this run alone."""
 
     root: Place
-    mark: str = ""
+    run: str = ""
 
     def folder(self, variant: str) -> Place:
         return self.root / variant
@@ -54,6 +55,20 @@ class Output:
 
     def record(self, variant: str, shard: int, shards: int) -> Place:
         return self.folder(variant) / f"{shard_name(shard, shards)}.json"
+
+    def part(self, name: str) -> Place:
+        """Where a part of a shard lies until the shard is put together."""
+        return self._own / f"{name}.part"
+
+    @property
+    def _own(self) -> Place:
+        """The folder of what this run alone reads: on a disk, which it has locked, that is all."""
+        return self.root / _RUN / self.run if isinstance(self.root, Remote) else self.root / _RUN
+
+    @property
+    def _mark(self) -> Path:
+        """A file by which a worker knows that it sees the same disk."""
+        return Path(self.root.path, _RUN, f"{self.run}.mark")
 
     @contextlib.contextmanager
     def draft(self) -> Iterator[Draft]:
@@ -70,15 +85,16 @@ class Output:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
 
-    def commit(self, draft: Draft, place: Place) -> None:
-        """Put a draft in place, whole."""
+    def commit(self, draft: Draft, place: Place, durable: bool = True) -> None:
+        """Put a draft in place, whole; unless `durable`, it need not outlive the machine's next crash."""
         draft.file.flush()
         if isinstance(place, Remote):
             # Not closed here: an error that is on its way may still hold it.
             place.write(memoryview(mmap.mmap(draft.file.fileno(), 0, access=mmap.ACCESS_READ)))
         else:
             assert draft.path
-            os.fsync(draft.file.fileno())
+            if durable:
+                os.fsync(draft.file.fileno())
             os.replace(draft.path, place.path)
 
     def write(self, place: Place, data: bytes) -> None:
@@ -98,7 +114,7 @@ class Output:
 
     def is_seen(self) -> bool:
         """Whether this machine sees the disk that the run's driver has marked; an object store is seen by all."""
-        return not isinstance(self.root, Disk) or (self.root / _RUN / self.mark).is_file()
+        return not isinstance(self.root, Disk) or self._mark.is_file()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Output]:
@@ -106,8 +122,12 @@ class Output:
 
         Raises UsageError where the folder cannot be written or another run holds it.
         """
+        own = Output(self.root, uuid.uuid4().hex)
         if not isinstance(self.root, Disk):
-            yield self
+            try:
+                yield own
+            finally:
+                own._forget()
             return
         run = Path(self.root.path, _RUN)
         try:
@@ -125,12 +145,23 @@ class Output:
         try:
             for left in run.glob("*.*"):
                 left.unlink()
-            marked = Output(self.root, f"{uuid.uuid4().hex}.mark")
-            (run / marked.mark).touch()
-            yield marked
+            own._mark.touch()
+            yield own
         finally:
             shutil.rmtree(run, ignore_errors=True)
             lock.release()
+
+    def discard(self, parts: Sequence[str]) -> None:
+        """Remove parts that nothing needs any more, of which some may never have been made."""
+        for name in parts:
+            with contextlib.suppress(FileNotFoundError):
+                self.part(name).unlink()
+
+    def _forget(self) -> None:
+        """Remove what this run has left in a store."""
+        with contextlib.suppress(RunError):  # which would hide why the run ends
+            if self._own.is_dir():
+                self._own.remove()
 
     def begin(self, recipes: Mapping[str, Recipe], overwrite: bool) -> None:
         """Make the variants' folders; refuse what another configuration, source or library version has made here.

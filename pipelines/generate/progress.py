@@ -1,34 +1,22 @@
-"""What a run says while it works, on stderr: results alone go to stdout."""
+"""What a run of generate.py says while it works."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from pipelines.progress import TICK, say
-
-if TYPE_CHECKING:  # which imports Ray, and is not needed to say that nothing is left to do
-    from pipelines.engine import Finished
-    from pipelines.generate.shard import Task
+from pipelines.generate.schedule import Piece
+from pipelines.progress import counted
+from pipelines.work import Finished, Progress
 
 
-def follow(results: Iterable[Finished[Task, int] | None], total: int) -> None:
-    """Show progress while shards are finished: a bar on a terminal, a line every few seconds otherwise."""
-    began = last = time.monotonic()
-    made = failed = 0
-    with tqdm(total=total, unit="img", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
+def follow(results: Iterable[Finished[Piece, int] | Progress | None], total: int) -> None:
+    """Show progress while images are made."""
+    failed = 0
+    with counted(total, "img", "images") as advance:
         for result in results:
-            if result is not None:
-                made += len(result.piece.samples)
+            images = 0
+            if isinstance(result, Progress):
+                images = result.images
+            elif result is not None:
                 failed += result.result
-                bar.update(len(result.piece.samples))
-                if failed:
-                    bar.set_postfix(failed=failed)
-            now = time.monotonic()
-            if bar.disable and (now - last >= TICK or made == total):
-                say(f"{made:,} of {total:,} images, {failed:,} failed, {now - began:.0f} s")
-                last = now
+            advance(f"{failed:,} failed" if failed else "", images)

@@ -33,7 +33,8 @@ from pipelines.generate.output import Output
 from pipelines.generate.plan import plan, remaining, shard_count
 from pipelines.generate.progress import follow
 from pipelines.generate.releases import Told, check_nodes, prepare, say_what_is_lacking
-from pipelines.generate.shard import Job, Task
+from pipelines.generate.schedule import Lane, Schedule
+from pipelines.generate.shard import Job
 from pipelines.generate.sources import Sample
 from pipelines.generate.sources.find import Found, find
 from pipelines.generate.target import choose_geometry
@@ -41,6 +42,7 @@ from pipelines.generate.work import make as make_shard
 from pipelines.generate.work import problem_here, recipes_here
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
+from pipelines.work import Work
 
 
 @dataclass(frozen=True)
@@ -171,15 +173,14 @@ def _run(
     if options.cluster.address:
         engine.check_nodes(problem_here, job, samples[0])
         check_nodes(engine, told)
-    on_cpus, on_gpus = (plan(samples, per_shard, some, done) for some in lanes)
+    on_cpus, on_gpus = (
+        Lane(plan(samples, per_shard, some, done), of_these) for some, (_, of_these) in zip(lanes, left, strict=True)
+    )
+    schedule = Schedule(on_cpus, on_gpus, job.source, job.output.discard, options.images_per_task)
     make, limit = partial(make_shard, limit=options.shard_timeout), options.shard_timeout
-    work = engine.Work(make, job, _called, limit, ", which --shard-timeout can raise")
-    follow(engine.run(work, on_cpus, on_gpus, options.cluster.workers, TICK), images)
+    work = Work(make, job, str, limit, ", which --shard-timeout can raise")
+    follow(engine.run(work, schedule.cpus, schedule.gpus, options.cluster.workers, TICK), images)
     return True
-
-
-def _called(task: Task) -> str:
-    return f"shard {task.shard}"
 
 
 def _variants(options: Options, geometry: str, known: Mapping[str, Method], ray: Ray) -> tuple[Variant, list[Variant]]:

@@ -1,36 +1,62 @@
-"""One shard for several variants: read, render, write, commit.
+"""One shard for several variants, or a part of one: read, render, write, commit.
 
 Streams: one sample is in memory at a time (where a method runs on a GPU, a batch), and its images go straight into the
-tars. A tar is put in place when it is whole, and its record after it, so that a record's presence means a whole shard.
+tars, or with those of a few others into a part. A tar is put in place when it is whole, and its record after it, so
+that a record's presence means a whole shard.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from generators.variant import Variant
-from manifests.schema import LABEL_MAP, Record, Row
+from manifests.schema import LABEL_MAP, Recipe, Record, Row
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError
 from pipelines.generate.calls import Call
 from pipelines.generate.config import Config
-from pipelines.generate.output import Output
+from pipelines.generate.output import Draft, Output
+from pipelines.generate.parts import Part, PartWriter
 from pipelines.generate.releases import check_here
 from pipelines.generate.render import Rendered, Renderer, read
 from pipelines.generate.sources import Sample, Source
-from pipelines.generate.tar import TarWriter
+from pipelines.generate.tar import TarWriter, member
 
 
 @dataclass(frozen=True)
 class Task:
-    """One shard's work: which samples, and the variants that do not have it yet."""
+    """The samples of a shard, or those from place `first` on, for the variants that do not have it yet.
+
+    `part` is the name of the part to be made of them, and None where they are the whole shard.
+    """
 
     shard: int
     shards: int
     samples: Sequence[Sample]
     variants: tuple[Variant, ...]
+    first: int = 0
+    part: str | None = None
+
+    def __str__(self) -> str:
+        if self.part is None:
+            return f"shard {self.shard}"
+        return f"shard {self.shard}, images {self.first:,} to {self.first + len(self.samples) - 1:,}"
+
+
+@dataclass(frozen=True)
+class Join:
+    """A shard of which all parts are made, given in order, for some of its variants."""
+
+    shard: int
+    shards: int
+    variants: tuple[Variant, ...]
+    parts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"shard {self.shard}"
 
 
 @dataclass(frozen=True)
@@ -62,50 +88,126 @@ class Job:
         for rendered in renderer.render_all(read(source, samples)):
             yield dict(zip(names, rendered, strict=True))
 
+    def members(self, rendered: Rendered) -> bytes:
+        """What stands in a tar for a sample: nothing where it failed."""
+        key, row = rendered.row.key, rendered.row
+        if rendered.image is None:
+            return b""
+        found = [member(f"{key}.{self.config.image_format}", rendered.image)]
+        if rendered.label_map is not None:
+            found.append(member(f"{key}.{LABEL_MAP}", rendered.label_map))
+        found += [member(f"{key}.{suffix}", text) for suffix, text in row.texts(self.config.dataset).items()]
+        return b"".join(found)
 
-def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> int:
-    """Write the task's shard for each of its variants; the number of samples that failed in any of them.
+
+def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> Generator[int, None, int]:
+    """Write a task's shard, or part of one; yields 1 for each sample, and returns how many failed in any variant.
 
     A worker whose libraries would make other pixels than the run began with, or that does not see its disk, refuses.
     Raises RunError for that, and where the output cannot be written.
     """
-    output = job.output
-    check_here(method for variant in (job.config.base, *task.variants) for method in variant.methods)
-    recipes = {variant.name: job.config.recipe(variant) for variant in task.variants}
+    recipes = _recipes_here(job, task.variants)
+    failed = 0
+    with job.output.writing(), contextlib.ExitStack() as stack:
+        sink = (_Whole if task.part is None else _Partly)(task, job, recipes, stack)
+        for results in job.render(task, task.samples, lethal):
+            sink.add(results)
+            failed += any(rendered.image is None for rendered in results.values())
+            yield 1
+        sink.commit()
+    return failed
+
+
+def join_shard(join: Join, job: Job) -> None:
+    """Put a shard together from its parts, for some of its variants. Raises RunError as `make_shard` does."""
+    recipes = _recipes_here(job, join.variants)
+    with job.output.writing():
+        parts = [Part(job.output.part(name).pieces()) for name in join.parts]
+        for variant in join.variants:
+            with job.output.draft() as draft:
+                tar = TarWriter(draft.file)
+                for part in parts:
+                    for members in part.members(variant.name):
+                        tar.append(members)
+                rows = [row for part in parts for row in part.rows(variant.name)]
+                _commit(join, job, draft, tar, recipes[variant.name], rows)
+
+
+def _recipes_here(job: Job, variants: Sequence[Variant]) -> dict[str, Recipe]:
+    """The recipes of variants on this machine, by name. Raises RunError where they are not the run's."""
+    check_here(method for variant in (job.config.base, *variants) for method in variant.methods)
+    recipes = {variant.name: job.config.recipe(variant) for variant in variants}
     for name, recipe in recipes.items():
         if job.recipes[name] != recipe.sha256:
             raise RunError(
                 f"this worker's libraries, CPU, GPU or code differ from those that the run began with ({name})"
             )
-    if not output.is_seen():
-        raise RunError(f"a worker does not see {output.root}: give a path that all nodes share, or a URI")
-    rows: dict[str, list[Row]] = {variant.name: [] for variant in task.variants}
-    failed = 0
-    with output.writing(), contextlib.ExitStack() as stack:
-        drafts = {name: stack.enter_context(output.draft()) for name in rows}
-        tars = {name: TarWriter(draft.file) for name, draft in drafts.items()}
-        for results in job.render(task, task.samples, lethal):
-            for name, rendered in results.items():
-                rows[name].append(rendered.row)
-                _add(tars[name], rendered, job.config)
-            failed += any(rendered.image is None for rendered in results.values())
-        for name, tar in tars.items():
-            tar.close()
-            output.commit(drafts[name], output.tar(name, task.shard, task.shards))
-            record = Record(task.shard, task.shards, tar.size, tar.sha256, recipes[name], tuple(rows[name]))
-            data = record.to_bytes()
-            if len(data) > LARGEST_JSON:  # which nothing here would read
-                raise RunError(f"the record of shard {task.shard} is too large: give a smaller --samples-per-shard")
-            output.write(output.record(name, task.shard, task.shards), data)
-    return failed
+    if not job.output.is_seen():
+        raise RunError(f"a worker does not see {job.output.root}: give a path that all nodes share, or a URI")
+    return recipes
 
 
-def _add(tar: TarWriter, rendered: Rendered, config: Config) -> None:
-    key = rendered.row.key
-    if rendered.image is None:
-        return
-    tar.add(f"{key}.{config.image_format}", rendered.image)
-    if rendered.label_map is not None:
-        tar.add(f"{key}.{LABEL_MAP}", rendered.label_map)
-    for extension, text in rendered.row.texts(config.dataset).items():
-        tar.add(f"{key}.{extension}", text)
+class _Sink(ABC):
+    """Where a task's results go."""
+
+    def __init__(self, task: Task, job: Job, recipes: Mapping[str, Recipe], stack: contextlib.ExitStack) -> None:
+        self._task, self._job, self._recipes = task, job, recipes
+        self._enter(stack)
+
+    @abstractmethod
+    def _enter(self, stack: contextlib.ExitStack) -> None: ...
+
+    @abstractmethod
+    def add(self, results: Mapping[str, Rendered]) -> None:
+        """The next sample, by variant."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """All samples are there."""
+
+
+class _Whole(_Sink):
+    """Tars, with their records."""
+
+    def _enter(self, stack: contextlib.ExitStack) -> None:
+        self._drafts = {name: stack.enter_context(self._job.output.draft()) for name in self._recipes}
+        self._tars = {name: TarWriter(draft.file) for name, draft in self._drafts.items()}
+        self._rows: dict[str, list[Row]] = {name: [] for name in self._recipes}
+
+    def add(self, results: Mapping[str, Rendered]) -> None:
+        for name, rendered in results.items():
+            self._rows[name].append(rendered.row)
+            self._tars[name].append(self._job.members(rendered))
+
+    def commit(self) -> None:
+        for name, tar in self._tars.items():
+            _commit(self._task, self._job, self._drafts[name], tar, self._recipes[name], self._rows[name])
+
+
+class _Partly(_Sink):
+    """A part."""
+
+    def _enter(self, stack: contextlib.ExitStack) -> None:
+        self._draft = stack.enter_context(self._job.output.draft())
+        self._part = PartWriter(self._draft.file, list(self._recipes))
+
+    def add(self, results: Mapping[str, Rendered]) -> None:
+        for name, rendered in results.items():
+            self._part.add(name, rendered.row, self._job.members(rendered))
+        self._part.end_sample()
+
+    def commit(self) -> None:
+        assert self._task.part
+        self._part.close()
+        self._job.output.commit(self._draft, self._job.output.part(self._task.part), durable=False)
+
+
+def _commit(of: Task | Join, job: Job, draft: Draft, tar: TarWriter, recipe: Recipe, rows: Sequence[Row]) -> None:
+    """Put a shard's tar in place, and its record after it."""
+    output, name = job.output, recipe.name
+    tar.close()
+    output.commit(draft, output.tar(name, of.shard, of.shards))
+    data = Record(of.shard, of.shards, tar.size, tar.sha256, recipe, tuple(rows)).to_bytes()
+    if len(data) > LARGEST_JSON:  # which nothing here would read
+        raise RunError(f"the record of shard {of.shard} is too large: give a smaller --samples-per-shard")
+    output.write(output.record(name, of.shard, of.shards), data)

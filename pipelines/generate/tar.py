@@ -10,6 +10,17 @@ import tarfile
 from typing import BinaryIO
 
 
+def member(name: str, data: bytes) -> bytes:
+    """A regular file as it stands in a tar: mode 0644, mtime, uid and gid 0, no names of users.
+
+    Raises ValueError where USTAR cannot hold the name.
+    """
+    about = tarfile.TarInfo(name)
+    about.size = len(data)
+    header = about.tobuf(tarfile.USTAR_FORMAT, "utf-8")
+    return b"".join((header, data, bytes(-len(data) % tarfile.BLOCKSIZE)))
+
+
 class TarWriter:
     """Writes members one after the other to an open file, which it does not close.
 
@@ -22,24 +33,19 @@ class TarWriter:
         self.size = 0
 
     def add(self, name: str, data: bytes) -> None:
-        """Append a regular file: mode 0644, mtime, uid and gid 0, no names of users.
+        """Append a regular file. Raises ValueError as `member` does."""
+        self.append(member(name, data))
 
-        Raises ValueError where USTAR cannot hold the name.
-        """
-        member = tarfile.TarInfo(name)
-        member.size = len(data)
-        header = member.tobuf(tarfile.USTAR_FORMAT, "utf-8")
-        self._write(b"".join((header, data, bytes(-len(data) % tarfile.BLOCKSIZE))))
+    def append(self, members: bytes) -> None:
+        """Append whole members, as `member` gives them."""
+        self._file.write(members)
+        self._hash.update(members)
+        self.size += len(members)
 
     def close(self) -> None:
         """Write the end of the tar: two empty blocks, in a whole record."""
         end = self.size + 2 * tarfile.BLOCKSIZE
-        self._write(bytes(end + -end % tarfile.RECORDSIZE - self.size))
-
-    def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._hash.update(data)
-        self.size += len(data)
+        self.append(bytes(end + -end % tarfile.RECORDSIZE - self.size))
 
     @property
     def sha256(self) -> str:

@@ -1,29 +1,33 @@
-"""What a worker does for a run of generate.py: makes a shard, or says what is wrong with its machine."""
+"""What a worker does for a run of generate.py: a piece of the work, or a look at its machine."""
 
 from __future__ import annotations
 
 import faulthandler
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from generators.variant import Variant
 from manifests.schema import Recipe
 from pipelines.errors import SHARE, SysNoiseError
 from pipelines.generate.config import Config
 from pipelines.generate.isolate import find_lethal
-from pipelines.generate.shard import Job, Task, make_shard
+from pipelines.generate.schedule import Piece
+from pipelines.generate.shard import Job, Join, join_shard, make_shard
 from pipelines.generate.sources import Missing, Sample
 
 
-def make(task: Task, job: Job, careful: bool, limit: float) -> int:
-    """Make a shard within `limit` seconds, or end this process; how many of its samples failed.
+def make(piece: Piece, job: Job, careful: bool, limit: float) -> Generator[int, None, int]:
+    """Do a piece within `limit` seconds, or end this process; as `make_shard`, and 0 where shards are joined.
 
     When `careful`, it is made without the calls that end the process, which are looked for first.
     """
-    lethal = find_lethal(task, job) if careful else {}
+    lethal = find_lethal(piece, job) if careful and not isinstance(piece, Join) else {}
     # A watch that needs no cooperation: it ends the process also where a library never returns.
     faulthandler.dump_traceback_later(limit, exit=True, file=2)
     try:
-        return make_shard(task, job, lethal)
+        if isinstance(piece, Join):
+            join_shard(piece, job)
+            return 0
+        return (yield from make_shard(piece, job, lethal))
     finally:
         faulthandler.cancel_dump_traceback_later()
 

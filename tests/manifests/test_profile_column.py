@@ -21,6 +21,7 @@ from pipelines.generate.sources.find import find
 from pipelines.options import Inputs
 from pipelines.store import Disk
 from tests.fuzzing import make
+from tests.steps import result_of
 
 RECORDS = ("validation-00000-of-00002.json", "validation-00001-of-00002.json")
 
@@ -100,7 +101,7 @@ def test_a_set_that_was_begun_before_is_continued(folder: Path, old: int) -> Non
         assert output.done(variant.name, 2, recipe) == {old}
         job = Job(config, found.source, output, {variant.name: recipe.sha256})
         new = 1 - old
-        make_shard(Task(new, 2, found.samples[2 * new : 2 * new + 2], (variant,)), job, {})
+        result_of(make_shard(Task(new, 2, found.samples[2 * new : 2 * new + 2], (variant,)), job, {}))
         output.finish(recipe, 2)
     assert [(folder / name).with_suffix(".tar").read_bytes() for name in RECORDS] == tars
     assert problems(folder) == []

@@ -112,6 +112,10 @@ class _Answer(NamedTuple):
     failed: str | None = None
 
 
+# So many images, and each model's answer.
+_Answers = tuple[int, list[_Answer]]
+
+
 @dataclass
 class _Through:
     """A model that pixels go through, for cells that differ in their boxes alone, and what has come of it."""
@@ -153,8 +157,9 @@ class _Through:
         return Outcome(self.failed, len(self.broken), next(iter(self.broken), ""), self.nan)
 
 
-def work(piece: Piece, job: Job, careful: bool) -> dict[str, Outcome]:
-    """Predict a piece; what has come of each model, by key. `careful` makes no difference.
+def work(piece: Piece, job: Job, careful: bool) -> Generator[int, None, dict[str, Outcome]]:
+    """Predict a piece; yields how many images a model has predicted, for all models together, and returns what has come
+    of each, by key. `careful` makes no difference.
 
     Raises UsageError where the model as it is cannot be run, and RunError where pixels cannot be read or parts not be
     written.
@@ -164,9 +169,9 @@ def work(piece: Piece, job: Job, careful: bool) -> dict[str, Outcome]:
     _forget(of_models)
     models = [_through(own, job) for own in of_models.values()]
 
-    def answers(stored: Sequence[Stored]) -> list[_Answer]:
+    def answers(stored: Sequence[Stored]) -> _Answers:
         batch, images = _batch(job, stored)
-        return [model.answer(batch, images, job.reader) for model in models]
+        return len(images), [model.answer(batch, images, job.reader) for model in models]
 
     def stop() -> None:
         for session in _sessions.values():
@@ -176,9 +181,10 @@ def work(piece: Piece, job: Job, careful: bool) -> dict[str, Outcome]:
     source = job.cells[piece.cells[0]].variant
     groups = _grouped(job.shards.of_shard(source, piece.shard, range(piece.first, piece.stop)), job.batch)
     with contextlib.closing(_each(answers, groups, job.threads, stop)) as found:
-        for some in found:
+        for images, some in found:
             for model, answer in zip(models, some, strict=True):
                 model.take(answer)
+            yield images * len(models)
     for model in models:
         if not model.failed and not model.broken:
             for cell, rows in zip(model.cells, model.rows, strict=True):
@@ -224,11 +230,11 @@ def _through(cells: Sequence[Cell], job: Job) -> _Through:
 
 
 def _each(
-    answers: Callable[[Sequence[Stored]], list[_Answer]],
+    answers: Callable[[Sequence[Stored]], _Answers],
     groups: Iterable[list[Stored]],
     threads: int,
     stop: Callable[[], None],
-) -> Generator[list[_Answer], None, None]:
+) -> Generator[_Answers, None, None]:
     return in_order(answers, groups, threads, stop) if threads > 1 else (answers(group) for group in groups)
 
 

@@ -23,7 +23,7 @@ from pipelines.evaluate.model.readers import Kind, Reader, kind_for
 from pipelines.evaluate.model.weights import model_files
 from pipelines.evaluate.model.workers import HERE, Workers
 from pipelines.evaluate.shards import Shards
-from pipelines.progress import Advance, counted, say
+from pipelines.progress import counted, say
 
 # Bytes of the models that a worker has loaded together, unless one alone has more.
 _LOADED = 2**30
@@ -125,10 +125,10 @@ class _Run:
         total = sum(piece.images * len(job.models(piece)) for piece in pieces)
         with counted(total, "img", "images predicted") as advance:
             for done in workers.work(job, self._left(pieces), len(pieces)):
-                if done is None:
-                    advance("", 0)
+                if isinstance(done, int):
+                    advance("", done)
                 else:
-                    self._take(*done, job, advance)
+                    self._take(*done, job)
         if self._refusal:
             raise UsageError(self._refusal)
         self._kept.clear()
@@ -151,9 +151,8 @@ class _Run:
             if cells:
                 yield replace(piece, cells=cells)
 
-    def _take(self, piece: Piece, outcomes: Mapping[str, Outcome], job: Job, advance: Advance) -> None:
+    def _take(self, piece: Piece, outcomes: Mapping[str, Outcome], job: Job) -> None:
         for model, cells in job.models(piece).items():
-            advance(cells[0].name, piece.images)
             for cell in cells:
                 self._outcomes[cell.name][replace(piece, cells=())] = outcomes[model]
                 self._settle(self.cells[cell.name])

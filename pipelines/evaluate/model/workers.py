@@ -18,6 +18,7 @@ from pipelines.evaluate.predictions import ABOUT
 from pipelines.options import cpus
 from pipelines.progress import TICK, say
 from pipelines.text import first_line
+from pipelines.work import Finished, InTurn, Work
 
 # CPUs that a cluster is taken to have before it is joined.
 _IN_A_CLUSTER = 16
@@ -42,9 +43,9 @@ class Workers(Protocol):
         """The versions of what runs a model. Raises UsageError where it is missing, or cannot use the device."""
         ...
 
-    def work(self, job: Job, pieces: Iterator[Piece], count: int) -> Iterator[Done | None]:
-        """Do the pieces, of which there are at most `count`: each when it is finished, in any order; None from time to
-        time. Raises what `pieces.work` does.
+    def work(self, job: Job, pieces: Iterator[Piece], count: int) -> Iterator[Done | int]:
+        """Do the pieces, of which there are at most `count`: each when it is finished, in any order; and how many more
+        images a model has predicted meanwhile. Raises what `pieces.work` does.
         """
         ...
 
@@ -57,10 +58,10 @@ class Here:
     def versions(self, model: Path, device: str) -> dict[str, str]:
         return runtime_of(model).versions(device)
 
-    def work(self, job: Job, pieces: Iterator[Piece], count: int) -> Iterator[Done | None]:
+    def work(self, job: Job, pieces: Iterator[Piece], count: int) -> Iterator[Done | int]:
         job = replace(job, threads=cpus() if job.device == "cuda" else 1)
         for piece in pieces:
-            yield Done(piece, work(piece, job, careful=False))
+            yield Done(piece, (yield from work(piece, job, careful=False)))
 
 
 HERE = Here()
@@ -82,7 +83,7 @@ class OnRay:
         versions: dict[str, str] = self._ray.engine().ask_gpu(HERE.versions, model, device)
         return versions
 
-    def work(self, job: Job, pieces: Iterator[Piece], count: int) -> Iterator[Done | None]:
+    def work(self, job: Job, pieces: Iterator[Piece], count: int) -> Iterator[Done | int]:
         address, workers = self._ray.cluster.address, self._ray.cluster.workers
         if count < 2 and not address:
             yield from HERE.work(job, pieces, count)
@@ -95,9 +96,13 @@ class OnRay:
         on_gpus = job.device == "cuda"
         if on_gpus:
             job = replace(job, threads=max(1, cpus() // max(1, engine.gpus())))
-        lanes = (iter(()), pieces) if on_gpus else (pieces, iter(()))
-        for finished in engine.run(engine.Work(work, job, _called), *lanes, workers, TICK):
-            yield finished and Done(finished.piece, finished.result)
+        none = InTurn[Piece]()
+        lanes = (none, InTurn(pieces)) if on_gpus else (InTurn(pieces), none)
+        for done in engine.run(Work(work, job, _called), *lanes, workers, TICK):
+            if isinstance(done, Finished):
+                yield Done(done.piece, done.result)
+            else:
+                yield done.images if done else 0
 
 
 def _called(piece: Piece) -> str:

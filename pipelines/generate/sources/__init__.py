@@ -4,7 +4,7 @@ A source lists its samples without reading an image, and reads the bytes of a sl
 Owns keys, labels and the order of samples; refuses what has no labels or no unique keys. Decodes nothing.
 """
 
-from pipelines.generate.sources.base import Listing, Missing, Sample, Segmented, Source
+from pipelines.generate.sources.base import Grouped, Listing, Missing, Sample, Segmented, Source
 from pipelines.generate.sources.catalogue import Catalogue
 from pipelines.generate.sources.cityscapes import open_cityscapes
 from pipelines.generate.sources.coco import open_coco
@@ -13,6 +13,7 @@ from pipelines.generate.sources.sample import SampleSource
 
 __all__ = [
     "Catalogue",
+    "Grouped",
     "Listing",
     "Missing",
     "Sample",

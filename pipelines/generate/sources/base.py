@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -88,6 +88,14 @@ class Segmented(Protocol):
 
     def label_map(self, sample: Sample) -> NDArray[np.uint8] | Missing:
         """Class of every source pixel: uint8 of shape (height, width), 255 where there is none."""
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """A source that reads some images to get at others."""
+
+    def group(self, sample: Sample) -> Hashable:
+        """The same for samples that are read together."""
 
 
 def oversized(size: int) -> Missing | None:

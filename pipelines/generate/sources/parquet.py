@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -55,6 +55,9 @@ class ParquetSource:
 
         parts = in_order(self.files[0], range(len(self.files)), held)
         return Listing(itertools.chain.from_iterable(parts), [*self.notes])
+
+    def group(self, sample: Sample) -> Hashable:
+        return sample.place[:2]  # the rows of a group before a row are unpacked as well
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         wanted: dict[tuple[int, int], list[int]] = defaultdict(list)

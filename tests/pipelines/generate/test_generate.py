@@ -31,6 +31,7 @@ from pipelines.store import Disk
 from tests import ROOT
 from tests.conftest import Command
 from tests.methods import ON_CPU
+from tests.steps import result_of
 
 VARIANTS = (
     "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend,pil-12.3.0+pil_box-12.3.0,vips_shrink+vips_linear,sharp_lanczos3"
@@ -115,7 +116,7 @@ def test_a_worker_with_other_libraries_refuses(tmp_path: Path) -> None:
     task = Task(0, 1, found.samples, (config.base,))
     job = Job(config, found.source, Output(Disk(str(tmp_path))), {config.base.name: "another digest"})
     with pytest.raises(RunError, match="differ from those that the run began with"):
-        make_shard(task, job, {})
+        result_of(make_shard(task, job, {}))
     assert not list(tmp_path.iterdir())
 
 

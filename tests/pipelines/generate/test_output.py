@@ -16,6 +16,7 @@ from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import find
 from pipelines.options import Inputs
 from pipelines.store import Disk
+from tests.steps import result_of
 
 
 def test_more_shards_or_larger_ones_than_are_read_again_are_not_made() -> None:
@@ -34,11 +35,8 @@ def test_a_record_that_another_run_has_put_there_ends_this_one(tmp_path: Path) -
     with Output(Disk(str(tmp_path / "out"))).locked() as output:
         recipe = theirs.recipe(theirs.base)
         output.begin({recipe.name: recipe}, overwrite=False)
-        make_shard(
-            Task(0, 1, found.samples, (theirs.base,)),
-            Job(theirs, found.source, output, {recipe.name: recipe.sha256}),
-            {},
-        )
+        job = Job(theirs, found.source, output, {recipe.name: recipe.sha256})
+        result_of(make_shard(Task(0, 1, found.samples, (theirs.base,)), job, {}))
         assert output.finish(recipe, 1)["totals"]["samples"] == 2
         with pytest.raises(RunError, match=r"validation-00000-of-00001\.json was put there by another run"):
             output.finish(mine.recipe(mine.base), 1)
@@ -54,7 +52,7 @@ def test_a_manifest_is_there_only_where_all_else_of_a_variant_is(
     with Output(Disk(str(tmp_path / "out"))).locked() as output:
         output.begin({recipe.name: recipe}, overwrite=False)
         job = Job(config, found.source, output, {recipe.name: recipe.sha256})
-        make_shard(Task(0, 1, found.samples, (config.base,)), job, {})
+        result_of(make_shard(Task(0, 1, found.samples, (config.base,)), job, {}))
         folder, commit = tmp_path / "out" / recipe.name, Output.commit
         left = 0
 

@@ -170,9 +170,9 @@ def test_a_machine_with_another_program_says_so(tmp_path: Path, folder: Path) ->
     methods = own_methods([f"bumped=color:{tmp_path}/bump"])
     source = SampleSource()
     config = Config("sample", "crop", (224,), "pil", "png", 1000, (), methods)
-    job = Job(config, source, Output(Disk(str(tmp_path)), mark="bump"))
+    job = Job(config, source, Output(Disk(str(tmp_path)), run="bump"))
     (tmp_path / ".run").mkdir()
-    (tmp_path / ".run" / "bump").touch()
+    (tmp_path / ".run" / "bump.mark").touch()
     sample = next(iter(source.listing().samples))
     assert problem_here(job, sample) is None
     (tmp_path / "bump").write_text("#!/bin/sh\ncat\n")

@@ -30,6 +30,7 @@ from pipelines.generate.sources.find import Found, find
 from pipelines.generate.sources.reading import Piece, in_order, read_pieces
 from pipelines.options import Inputs
 from pipelines.store import Disk, Remote, StoreError, place_of
+from tests.steps import result_of
 from tests.store.server import S3Server, busy_proxy
 
 pytestmark = pytest.mark.usefixtures("s3_environment")
@@ -204,7 +205,7 @@ def test_shards_and_manifests_are_the_same_byte_for_byte(server: S3Server, tmp_p
         with Output(Disk(str(tmp_path / name)) / "imagenet").locked() as output:
             output.begin({variant.name: recipe}, overwrite=False)
             job = Job(config, found.source, output, {variant.name: recipe.sha256})
-            assert [make_shard(task, job, {}) for task in plan(found.samples, 4, [variant], {})] == [0, 0]
+            assert [result_of(make_shard(task, job, {})) for task in plan(found.samples, 4, [variant], {})] == [0, 0]
             output.finish(recipe, 2)
         root = tmp_path / name
         made.append({path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()})

@@ -441,12 +441,12 @@ class Backwards:
     def versions(self, model: Path, device: str) -> dict[str, str]:
         return HERE.versions(model, device)
 
-    def work(self, job: Job, pieces: Iterator[Piece], count: int) -> Iterator[Done | None]:
+    def work(self, job: Job, pieces: Iterator[Piece], count: int) -> Iterator[Done | int]:
         listed = list(pieces)[::-1]
         assert count == len(listed)
-        yield None
+        yield 0
         for done in HERE.work(job, iter(listed[: self.most]), count):
-            self.done.append(done.piece if done else listed[0])
+            self.done += [done.piece] if isinstance(done, Done) else []
             yield done
         if self.most < count:
             raise RunError("the machine is lost")

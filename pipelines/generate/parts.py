@@ -1,0 +1,93 @@
+"""Parts of shards: what a worker has made of some of a shard's samples, until all of it is there to be joined.
+
+A part holds, for each variant, the samples' members as they will stand in the tar, and their rows. It is one file, that
+whoever joins a few of the variants need not read for the others: segments of a few megabytes, in each of which a
+variant's members lie together; then the rows of each variant; then where all of these lie, and in the last eight bytes
+how long that is. Parts are read by the run that has written them and by nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any, BinaryIO
+
+from manifests.schema import Row
+from pipelines.store import BLOCK, Pieces
+
+# Bytes that wait in memory to be written variant by variant.
+_SEGMENT = 2**24
+_LENGTH = 8
+_FIELDS = [field.name for field in fields(Row)]
+
+# Where something lies in the file: offset and length in bytes.
+_Range = tuple[int, int]
+
+
+class PartWriter:
+    """Writes a part to an open file, which it does not close."""
+
+    def __init__(self, file: BinaryIO, names: Sequence[str]) -> None:
+        self._file = file
+        self._at = self._waiting = 0
+        self._members: dict[str, list[bytes]] = {name: [] for name in names}
+        self._ranges: dict[str, list[_Range]] = {name: [] for name in names}
+        self._rows: dict[str, list[Row]] = {name: [] for name in names}
+
+    def add(self, name: str, row: Row, members: bytes) -> None:
+        """A variant's next sample: its row, and its members, of which there may be none."""
+        self._rows[name].append(row)
+        self._members[name].append(members)
+        self._waiting += len(members)
+
+    def end_sample(self) -> None:
+        """All variants have the sample."""
+        if self._waiting >= _SEGMENT:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what tells the members apart."""
+        self._flush()
+        rows = {name: self._write(_rows_to_json(rows)) for name, rows in self._rows.items()}
+        about = json.dumps({name: [rows[name], ranges] for name, ranges in self._ranges.items()}).encode()
+        self._write(about + len(about).to_bytes(_LENGTH, "big"))
+
+    def _flush(self) -> None:
+        for name, members in self._members.items():
+            written = self._write(b"".join(members))
+            if written[1]:
+                self._ranges[name].append(written)
+            members.clear()
+        self._waiting = 0
+
+    def _write(self, data: bytes) -> _Range:
+        begin = self._at
+        self._file.write(data)
+        self._at += len(data)
+        return begin, len(data)
+
+
+class Part:
+    """A part that is whole."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+        end = pieces.size - _LENGTH
+        length = int.from_bytes(pieces.read(end, _LENGTH), "big")
+        self._about: dict[str, tuple[_Range, list[_Range]]] = json.loads(pieces.read(end - length, length))
+
+    def members(self, name: str) -> Iterator[bytes]:
+        """A variant's members in their order, a block at a time."""
+        for offset, length in self._about[name][1]:
+            for start in range(0, length, BLOCK):
+                yield self._pieces.read(offset + start, min(BLOCK, length - start))
+
+    def rows(self, name: str) -> list[Row]:
+        """A variant's rows in their order."""
+        columns: dict[str, list[Any]] = json.loads(self._pieces.read(*self._about[name][0]))
+        return [Row(*values) for values in zip(*(columns[field] for field in _FIELDS), strict=True)]
+
+
+def _rows_to_json(rows: Sequence[Row]) -> bytes:
+    return json.dumps({field: [getattr(row, field) for row in rows] for field in _FIELDS}).encode()
