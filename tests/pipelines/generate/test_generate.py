@@ -135,10 +135,20 @@ def test_the_summary_spells_out_what_was_made(made: Path) -> None:
     assert str(made) not in text
 
 
-@pytest.mark.parametrize("workers", [1, 7])
-def test_bytes_do_not_depend_on_the_number_of_workers(workers: int, made: Path, tmp_path: Path) -> None:
-    run(tmp_path, "--workers", str(workers))
+@pytest.mark.parametrize(("workers", "images"), [(1, 1000), (7, 1)])
+def test_bytes_do_not_depend_on_the_number_of_workers_or_what_each_is_given(
+    workers: int, images: int, made: Path, tmp_path: Path
+) -> None:
+    run(tmp_path, "--workers", str(workers), "--images-per-task", str(images))
     assert files(tmp_path) == files(made)
+
+
+@pytest.mark.parametrize("images", [1, 10])
+def test_a_shard_is_the_same_from_any_parts(images: int, tmp_path: Path, generate: Command) -> None:
+    for name, more in (("whole", 1000), ("parts", images)):
+        words = ["--variant", VARIANTS, "--images-per-task", str(more), "--output", tmp_path / name]
+        generate(*words)
+    assert files(tmp_path / "parts") == files(tmp_path / "whole")
 
 
 def test_bytes_do_not_depend_on_what_else_is_made_or_whose_ray_it_is(

@@ -1,0 +1,44 @@
+"""Parts of shards give back what was put into them, however it was cut up for the file."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+
+import pytest
+
+from manifests.schema import Row
+from pipelines.generate import parts
+from pipelines.generate.parts import Part, PartWriter
+from pipelines.store import Disk
+
+
+def row(key: str) -> Row:
+    """A row whose floats no decimal has, and whose extra fields nest as COCO's do."""
+    extra = {"image_id": 7, "boxes": [[1.5, 2.25, 1 / 3, 0.1]], "name": "Zoë"}
+    return Row(key, 3, 1, f"a/{key}.jpg", "", 5, 4, 1, extra, residual_mean_abs=2 / 3, source_profile="sRGB")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_members_and_rows_come_back_in_order(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random.seed(seed)
+    monkeypatch.setattr(parts, "_SEGMENT", random.choice([1, 100, 3000, 2**24]))
+    monkeypatch.setattr(parts, "BLOCK", random.choice([1, 7, 512, 2**22]))
+    names = [f"variant_{number}" for number in range(random.randint(1, 5))]
+    members: dict[str, list[bytes]] = {name: [] for name in names}
+    rows: dict[str, list[Row]] = {name: [] for name in names}
+    file = io.BytesIO()
+    writer = PartWriter(file, names)
+    for number in range(random.randint(0, 20)):
+        for name in names:
+            members[name].append(random.randbytes(random.choice([0, 1, 512, 1536])))
+            rows[name].append(row(f"{name}-{number}"))
+            writer.add(name, rows[name][-1], members[name][-1])
+        writer.end_sample()
+    writer.close()
+    (tmp_path / "one.part").write_bytes(file.getvalue())
+    part = Part(Disk(str(tmp_path / "one.part")).pieces())
+    for name in random.sample(names, len(names)):
+        assert b"".join(part.members(name)) == b"".join(members[name])
+        assert part.rows(name) == rows[name]
