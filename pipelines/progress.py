@@ -32,7 +32,7 @@ def counted(total: int, unit: str, done_text: str) -> Iterator[Advance]:
     began = last = time.monotonic()
     done = 0
     with tqdm(
-        total=total, unit=unit, unit_scale=unit == "B", disable=not sys.stderr.isatty(), dynamic_ncols=True
+        total=total, unit=f" {unit}", unit_scale=unit == "B", disable=not sys.stderr.isatty(), dynamic_ncols=True
     ) as bar:
 
         def advance(what: str, more: int) -> None:
