@@ -26,7 +26,7 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipelines import joining
+from pipelines import joining, local_ray
 from pipelines.errors import RunError, SysNoiseError, UsageError
 from pipelines.progress import say
 from pipelines.text import first_line
@@ -111,10 +111,8 @@ def start(address: str | None, workers: int | None) -> None:
         return
     if address in (None, "local"):
         try:
-            ray.init(
-                address="local",
+            local_ray.init(
                 num_cpus=workers or len(os.sched_getaffinity(0)),
-                include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

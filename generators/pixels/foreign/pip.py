@@ -1,6 +1,7 @@
 """Where pip looks for packages, said in uv's words, for who has set up pip alone.
 
 A company's mirror is often named in pip's configuration and nowhere else. What uv has been told itself is left alone.
+Run as a script, it is the uv of its environment, with these settings.
 """
 
 from __future__ import annotations
@@ -71,3 +72,9 @@ def _says_where(file: Path) -> bool:
         return _OWN_LINE.search(file.read_text()) is not None
     except OSError:
         return False
+
+
+if __name__ == "__main__":
+    os.environ |= settings_for_uv()
+    uv = os.path.join(os.path.dirname(sys.executable), "uv")
+    os.execv(uv, [uv, *sys.argv[1:]])

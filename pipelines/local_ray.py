@@ -1,0 +1,74 @@
+"""A local Ray of the processes that work needs: the GCS, the raylet and the workers.
+
+`ray.init` starts five more, each of which imports half of Ray: a dashboard without pages, an autoscaler's monitor, a
+log monitor, and two agents, for metrics and for runtime environments, that the raylet waits for. Together they take
+longer than all else that happens before the first image, and again at the end. A run uses none of them. Ray has no
+option to leave them out, so its own classes are told to: what is replaced here is private to Ray, whose version is
+pinned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private import node, services, utils
+from ray._raylet import (  # type: ignore[attr-defined]  # compiled, without hints
+    DASHBOARD_AGENT_LISTEN_PORT_NAME,
+    METRICS_AGENT_PORT_NAME,
+    METRICS_EXPORT_PORT_NAME,
+    RUNTIME_ENV_AGENT_PORT_NAME,
+    persist_port,
+)
+
+_PORTS = (
+    DASHBOARD_AGENT_LISTEN_PORT_NAME,
+    METRICS_AGENT_PORT_NAME,
+    METRICS_EXPORT_PORT_NAME,
+    RUNTIME_ENV_AGENT_PORT_NAME,
+)
+# What agents write who do not listen.
+_NO_PORT = -1
+# The raylet dies with its agents, so in their place it gets what lives as long as it does: its end closes their stdin.
+# The words that follow, an agent's own, are the shell's to leave unread.
+_IDLE = ("sh", "-c", "exec cat")
+_WORKER = Path(__file__).with_name("local_worker.py")
+
+
+class _Node(node.Node):
+    """Ray's node, with less to start."""
+
+    def __init__(self, ray_params: Any, **words: Any) -> None:
+        ray_params.update(no_monitor=True, include_log_monitor=False, setup_worker_path=str(_WORKER))
+        super().__init__(ray_params, **words)
+
+    def start_api_server(self, **_: Any) -> None:
+        """Start no dashboard."""
+
+    def start_raylet(self, *words: Any, **more: Any) -> None:
+        for name in _PORTS:
+            persist_port(self._session_dir, self._node_id, name, _NO_PORT)
+        with (
+            _replaced(services, "_build_python_executable_command_memory_profileable", lambda *_, **__: list(_IDLE)),
+            _replaced(utils, "get_dashboard_dependency_error", lambda: None),  # which imports them all to see
+        ):
+            super().start_raylet(*words, **more)
+
+
+def init(**words: Any) -> None:
+    """As `ray.init`, for a Ray of this machine's own."""
+    with _replaced(node, "Node", _Node):
+        ray.init(address="local", include_dashboard=False, **words)
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+    old = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, old)
