@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import mmap
 import os
 import re
 import shutil
@@ -332,6 +333,11 @@ class Remote(Place):
                 stream.write(pa.py_buffer(data))
 
         self._ask(upload)
+
+    def write_file(self, file: BinaryIO) -> None:
+        """Put all of a file on this machine in place, or nothing. It is not to change, and not to be empty."""
+        # Not closed here: an error that is on its way may still hold it.
+        self.write(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
 
     def make(self) -> None:
         pass

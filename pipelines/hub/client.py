@@ -11,13 +11,13 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, RepoFile, constants, hf_hub_download
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, constants, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -108,15 +108,23 @@ class Repo:
     def files(self, revision: str) -> dict[str, int]:
         """The sizes in bytes of all files at a commit, by path. Raises UsageError where they have no end."""
 
-        def work(api: HfApi) -> dict[str, int]:
-            tree = iter(api.list_repo_tree(self.name, recursive=True, repo_type="dataset", revision=revision))
-            some = itertools.islice(tree, _MOST_FILES)
-            found = {entry.path: entry.size for entry in some if isinstance(entry, RepoFile)}
-            if next(tree, None) is not None:
-                raise UsageError(f"{self.name} holds more than {_MOST_FILES:,} files: it is none that hub.py pushed")
-            return found
+        return self.call(lambda api: {file.path: file.size for file in self._listed(api, revision)})
+
+    def hashes(self, revision: str) -> dict[str, str | None]:
+        """The sha256 of all files at a commit, by path; None for small ones, of which the Hub has none."""
+
+        def work(api: HfApi) -> dict[str, str | None]:
+            return {file.path: file.lfs.sha256 if file.lfs else None for file in self._listed(api, revision)}
 
         return self.call(work)
+
+    def _listed(self, api: HfApi, revision: str) -> Iterator[RepoFile]:
+        tree = iter(api.list_repo_tree(self.name, recursive=True, repo_type="dataset", revision=revision))
+        for entry in itertools.islice(tree, _MOST_FILES):
+            if isinstance(entry, RepoFile):
+                yield entry
+        if next(tree, None) is not None:
+            raise UsageError(f"{self.name} holds more than {_MOST_FILES:,} files: it is none that hub.py pushed")
 
     def fetch(self, path: str, revision: str, into: Path) -> Path:
         """Download one file to `into/path`; one that is there already and unchanged is not sent again."""
@@ -178,6 +186,33 @@ class Repo:
                 commit_message=f"Add {path}",
             )
         )
+
+    def send(self, addition: CommitOperationAdd) -> None:
+        """Send what a commit is to add, where it is large; what is small goes with the commit.
+
+        The client's own tries after errors of the transfer are its last: they come as another kind of error.
+        """
+
+        def work(api: HfApi) -> None:
+            try:
+                api.preupload_lfs_files(self.name, additions=[addition], repo_type="dataset")
+            except RuntimeError as error:
+                if isinstance(error.__cause__, (HfHubHTTPError, httpx2.TransportError)):
+                    raise error.__cause__ from None
+                raise
+
+        self.call(work)
+
+    def change(self, additions: Sequence[CommitOperationAdd], deletions: Sequence[str], message: str) -> None:
+        """Commit additions, sent or small, and the deletion of files, by path; nothing where that changes nothing."""
+
+        def work(api: HfApi) -> None:
+            # A try that seemed to fail may have deleted them, and what is not there cannot be.
+            there = {file.path for file in self._listed(api, "main")} if deletions else set()
+            deleted = [CommitOperationDelete(path, is_folder=False) for path in deletions if path in there]
+            api.create_commit(self.name, [*additions, *deleted], commit_message=message, repo_type="dataset")
+
+        self.call(work)
 
     def upload_card(self, content: bytes) -> None:
         """Put the card in place, as the repository's README.md."""

@@ -61,7 +61,7 @@ def hold(hub: Hub, held: Mapping[str, bytes]) -> None:
 def pulled(folder: Path, variant: str = "all") -> int | None:
     """Pull into `folder / "out"`; the exit status, None where it was refused. Nothing else may be written."""
     before = files(folder)
-    status = outcome(lambda: pull(PullOptions(NAME, (variant,), folder / "out", None)))
+    status = outcome(lambda: pull(PullOptions(NAME, (variant,), str(folder / "out"), None)))
     assert {path.relative_to(folder).parts[0] for path in files(folder) - before} <= {"out"}
     sets = [path for path in files(folder) if path.name == "manifest.json"]
     assert bool(sets) == (status == 0)
@@ -163,7 +163,7 @@ def test_a_set_that_agrees_on_a_hostile_recipe(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Ray, "engine", no_ray)
-        outcome(lambda: rebuild(RebuildOptions(NAME, ("all",), folder / "rebuilt", workers=1)))
+        outcome(lambda: rebuild(RebuildOptions(NAME, ("all",), str(folder / "rebuilt"), workers=1)))
     assert {path.relative_to(folder).parts[0] for path in files(folder) - before} <= {"rebuilt"}
 
 
@@ -180,10 +180,10 @@ def test_what_is_too_large_is_not_fetched(
         with monkeypatch.context() as patch:
             patch.setattr(published, name, value)
             with pytest.raises(ContradictionError, match=reason):
-                pull(PullOptions(NAME, (VARIANT,), tmp_path / "out", None))
+                pull(PullOptions(NAME, (VARIANT,), str(tmp_path / "out"), None))
     assert not [request for request in hub.requests if "/resolve/" in request.path]
     hold(hub, contents(whole) | {f"{number}.txt": b"" for number in range(9)})
     monkeypatch.setattr(client, "_MOST_FILES", 5)
     with pytest.raises(Exception, match="holds more than 5 files"):
-        pull(PullOptions(NAME, (VARIANT,), tmp_path / "out", None))
+        pull(PullOptions(NAME, (VARIANT,), str(tmp_path / "out"), None))
     assert not (tmp_path / "out").exists()
