@@ -155,6 +155,10 @@ class Place(ABC):
         return PurePosixPath(self.path).name
 
     @property
+    def stem(self) -> str:
+        return PurePosixPath(self.path).stem
+
+    @property
     def suffix(self) -> str:
         """The file's extension in lower case, with its dot."""
         return PurePosixPath(self.path).suffix.lower()
@@ -431,6 +435,13 @@ def place_of(text: str, option: str) -> Place:
     except (pa.ArrowInvalid, ValueError) as error:
         raise UsageError(f"{option} {text} is no URI that pyarrow.fs takes ({error})") from None
     return place
+
+
+def path_of(text: str, option: str) -> Path:
+    """What a user wrote after `option`, which must be a path. Raises UsageError for a URI."""
+    if "://" in text:
+        raise UsageError(f"{option} {text} is a URI, and this must lie on a disk: give a path")
+    return Path(text)
 
 
 @functools.cache

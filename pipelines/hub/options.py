@@ -30,7 +30,7 @@ class PullOptions:
 
     repo: str = option("a dataset's repository", flag="ORG/NAME")
     variants: tuple[str, ...] = option("repeatable; or all", required=True, flag="--variant", metavar="NAME")
-    output: str = option("a path or URI; default: %(default)s", default="out", metavar="PATH")
+    output: str = option("a path or URI; default: %(default)s", default="out", metavar="DIR")
     revision: str | None = option("a branch, tag or commit; default: main", metavar="R")
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,8 +24,9 @@ from pipelines.hub.pull import pull
 from pipelines.hub.rebuild import rebuild
 from pipelines.store import Disk
 from tests.fuzzing import changed_bytes, changed_json, changed_tar, described, files, fuzz, make, outcome
-from tests.hub import Hub, serve
+from tests.hub import Hub
 from tests.hub.state import Repo
+from tests.pipelines.hub.conftest import here
 
 NAME, VARIANT = "lab/anybody", "pil_lanczos"
 
@@ -38,15 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """A Hub that this process takes for the real one."""
-    with serve() as found, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(constants, "ENDPOINT", found.url)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE
-        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template.replace("https://huggingface.co", found.url))
-        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        patch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(client, "_PAUSE", 0.0)
-        patch.setenv("HF_TOKEN", found.token)
+    with here(tmp_path_factory.mktemp("cache")) as found:
         yield found
 
 
