@@ -64,8 +64,8 @@ class Repo:
         """
         for attempt in range(_TRIES):
             try:
-                return work(HfApi())
-            except (HfHubHTTPError, httpx2.TransportError, json.JSONDecodeError) as error:
+                return _asked(work)
+            except (HfHubHTTPError, httpx2.TransportError, ConnectionError, json.JSONDecodeError) as error:
                 if attempt == _TRIES - 1 or not _is_passing(error):
                     raise self._error(error) from None
                 pause = _asked_pause(error) or _PAUSE * 2**attempt
@@ -188,20 +188,8 @@ class Repo:
         )
 
     def send(self, addition: CommitOperationAdd) -> None:
-        """Send what a commit is to add, where it is large; what is small goes with the commit.
-
-        The client's own tries after errors of the transfer are its last: they come as another kind of error.
-        """
-
-        def work(api: HfApi) -> None:
-            try:
-                api.preupload_lfs_files(self.name, additions=[addition], repo_type="dataset")
-            except RuntimeError as error:
-                if isinstance(error.__cause__, (HfHubHTTPError, httpx2.TransportError)):
-                    raise error.__cause__ from None
-                raise
-
-        self.call(work)
+        """Send what a commit is to add, where it is large; what is small goes with the commit."""
+        self.call(lambda api: api.preupload_lfs_files(self.name, additions=[addition], repo_type="dataset"))
 
     def change(self, additions: Sequence[CommitOperationAdd], deletions: Sequence[str], message: str) -> None:
         """Commit additions, sent or small, and the deletion of files, by path; nothing where that changes nothing."""
@@ -227,6 +215,16 @@ class Repo:
         )
 
 
+def _asked(work: Callable[[HfApi], T]) -> T:
+    """The Hub's answer. Of a file that could not be sent, the client tells as the cause of an error of its own."""
+    try:
+        return work(HfApi())
+    except RuntimeError as error:
+        if isinstance(error.__cause__, HfHubHTTPError | httpx2.TransportError):
+            raise error.__cause__ from None
+        raise
+
+
 def _is_passing(error: Exception) -> bool:
     return not isinstance(error, HfHubHTTPError) or _code(error) in _PATIENT_WITH
 
@@ -244,7 +242,10 @@ def _asked_pause(error: Exception) -> float | None:
 
 def _status(error: Exception) -> str:
     code = _code(error)
-    return f"status {code}" if code is not None else type(error).__name__
+    if code is not None:
+        return f"status {code}"
+    # Xet's says what it met, and where.
+    return first_line(error).partition(", domain:")[0] if type(error) is ConnectionError else type(error).__name__
 
 
 def quiet() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from manifests.verify import Problem, check_folder, check_tar, records_in
 from pipelines.errors import RunError, UsageError
@@ -110,6 +111,30 @@ def test_a_push_from_a_store_is_that_from_a_disk(hub: Hub, made: Path, stored: s
     ]
     head = repo.resolve("main")
     assert [path for path, file in head.files.items() if file.commit == head.id] == ["README.md"]
+
+
+def test_xet_carries_the_same_bytes_and_is_tried_again(
+    hub: Hub,
+    made: Path,
+    stored: str,
+    server: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    hub.fail("POST", "/v1/xorbs/", status=403)
+    found = pushed(hub, server.uri(stored))
+    assert {path: file.data for path, file in found.items() if "/" in path} == {
+        path: data for path, data in files(made).items() if "/" in path
+    }
+    assert hub.xorbs
+    assert "status client error (403 Forbidden)): trying again in 0 s" in capsys.readouterr().err
+
+
+def test_a_file_that_the_hub_refuses_is_told_in_one_line(hub: Hub, stored: str, server: S3Server) -> None:
+    hub.fail("PUT", "signature", status=403)
+    with pytest.raises(UsageError, match=f"the token has no right to do this to {NAME}"):
+        pushed(hub, server.uri(stored))
 
 
 def test_what_the_hub_has_is_not_fetched_to_be_sent(
