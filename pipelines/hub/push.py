@@ -65,13 +65,13 @@ def push(options: PushOptions) -> int:
 
 
 def _send(repo: Repo, folders: Sequence[Place], summaries: Sequence[dict[str, Any]], *, pixels: bool) -> None:
-    total = sum(int(summary["totals"]["bytes"]) for summary in summaries)
-    with counted(total, "B", "bytes on the Hub") as advance:
+    total = sum(len(summary["shards"]) for summary in summaries)
+    with counted(total, "shard", "shards sent") as advance:
         for number, (folder, summary) in enumerate(zip(folders, summaries, strict=True), 1):
             say(f"{folder.name}: {number} of {len(folders)}")
             if isinstance(folder, Disk):  # the client sends a folder's files side by side
                 repo.upload(Path(folder.path), folder.name, (*_MANIFESTS, _TARS) if pixels else _MANIFESTS)
-                advance(folder.name, int(summary["totals"]["bytes"]))
+                advance(folder.name, len(summary["shards"]))
             else:
                 send_variant(repo, folder, summary, advance, pixels=pixels)
 

@@ -29,35 +29,34 @@ _BLOCK = 2**24
 
 
 class File(NamedTuple):
-    """A large file: where it lies, its path in the repository, its bytes, and the sha256 that it was verified with."""
+    """A large file: where it lies, its path in the repository, and the sha256 that it was verified with, if any."""
 
     place: Place
     path: str
-    size: int
     sha256: str | None
 
 
 def send_variant(repo: Repo, folder: Place, summary: Mapping[str, Any], advance: Advance, *, pixels: bool) -> None:
-    """Send a verified variant, whose `manifest.json` is `summary`; without `pixels`, all of it but the tars."""
+    """Send a verified variant, whose `manifest.json` is `summary`; without `pixels`, all of it but the tars.
+
+    `advance` is told of each shard.
+    """
     name = folder.name
     held = {path: sha256 for path, sha256 in repo.hashes(repo.commit(None)).items() if path.startswith(f"{name}/")}
-    shards = [
-        File(folder / shard["name"], f"{name}/{shard['name']}", shard["bytes"], shard["sha256"])
-        for shard in summary["shards"]
-    ]
-    parts = list(_parts(shards))
-    kept = {*map(_record_of, shards), *(f"{name}/{file}" for file in (TABLE, TIMM, SUMMARY))}
-    kept |= {shard.path for shard in shards} if pixels else set()
+    tars = [File(folder / shard["name"], f"{name}/{shard['name']}", shard["sha256"]) for shard in summary["shards"]]
+    kept = {*map(_record_of, tars), *(f"{name}/{file}" for file in (TABLE, TIMM, SUMMARY))}
+    kept |= {tar.path for tar in tars} if pixels else set()
+    parts = list(_parts(tars, [shard["bytes"] for shard in summary["shards"]]))
     for number, part in enumerate(parts, 1):
         additions = []
-        for shard in part:
-            if pixels and held.get(shard.path) != shard.sha256:
-                additions.append(send_file(repo, shard))
-            additions.append(_small(folder, _record_of(shard)))
-            advance(name, shard.size)
+        for tar in part:
+            if pixels and held.get(tar.path) != tar.sha256:
+                additions.append(send_file(repo, tar))
+            additions.append(_small(folder, _record_of(tar)))
+            advance(name, 1)
         is_last = number == len(parts)
         if is_last:
-            additions.append(send_file(repo, File(folder / TABLE, f"{name}/{TABLE}", 0, None)))
+            additions.append(send_file(repo, File(folder / TABLE, f"{name}/{TABLE}", None)))
             additions += [_small(folder, f"{name}/{file}") for file in (TIMM, SUMMARY)]
         of = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
         repo.change(additions, sorted(held.keys() - kept) if is_last else [], f"Add {name}{of}")
@@ -79,19 +78,21 @@ def send_file(repo: Repo, file: File) -> CommitOperationAdd:
     return addition
 
 
-def _parts(shards: Sequence[File]) -> Iterator[list[File]]:
-    """The shards in order, as many together as one commit may hold."""
+def _parts(tars: Sequence[File], sizes: Sequence[int]) -> Iterator[list[File]]:
+    """The tars in order, as many together as one commit may hold."""
     part: list[File] = []
-    for shard in shards:
-        if part and (len(part) == _MOST_SHARDS or sum(one.size for one in part) + shard.size > _MOST_BYTES):
+    total = 0
+    for tar, size in zip(tars, sizes, strict=True):
+        if part and (len(part) == _MOST_SHARDS or total + size > _MOST_BYTES):
             yield part
-            part = []
-        part.append(shard)
+            part, total = [], 0
+        part.append(tar)
+        total += size
     yield part
 
 
-def _record_of(shard: File) -> str:
-    return f"{shard.path.removesuffix('.tar')}.json"
+def _record_of(tar: File) -> str:
+    return f"{tar.path.removesuffix('.tar')}.json"
 
 
 def _small(folder: Place, path: str) -> CommitOperationAdd:
