@@ -42,11 +42,20 @@ def put(place: Place, data: bytes) -> None:
             path.write_bytes(data)
 
 
-def move(path: Path, place: Place) -> None:
-    """Put a file in place, whole, which on a disk is one of the same disk; it may be gone afterwards."""
+def put_file(place: Place, path: Path) -> None:
+    """Put a copy of a file in place, whole, or nothing. Raises RunError where it cannot be written."""
     if isinstance(place, Remote):
         with open(path, "rb") as file:
             place.write_file(file)
+    else:
+        with replacing(Path(place.path)) as copy:
+            shutil.copyfile(path, copy)
+
+
+def move(path: Path, place: Place) -> None:
+    """Put a file in place, whole, for the last time that it is needed; on a disk it must be on the same one."""
+    if isinstance(place, Remote):
+        put_file(place, path)
     else:
         os.makedirs(place.parent.path, exist_ok=True)
         os.replace(path, place.path)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from manifests.schema import CARD, SUMMARY, TABLE, TIMM, Record
 from pipelines.errors import RunError, UsageError
-from pipelines.files import move, put
+from pipelines.files import move, put, put_file
 from pipelines.generate.card import card, read_summaries
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import PullOptions
@@ -134,8 +134,7 @@ def fetch_tar(repo: Repo, revision: str, tar: Tar, staging: Path | None) -> None
     """Download one tar, and put it in place if it is what its record says. Raises ContradictionError if it is not.
 
     `staging` is a folder on the disk that the tar is to be on, where a killed run's part is gone on with; None for a
-    store. For any process that can log in to
-    the Hub and the store: what it takes can be sent to one.
+    store. For any process that can log in to the Hub and the store: what it takes can be sent to one.
     """
     with contextlib.nullcontext(staging) if staging else tempfile.TemporaryDirectory() as folder:
         fetched = repo.fetch(tar.path, revision, Path(folder))
@@ -148,7 +147,7 @@ def fetch_tar(repo: Repo, revision: str, tar: Tar, staging: Path | None) -> None
 
 def _put(folder: Place, file: str, published: Published, there: Mapping[str, int]) -> None:
     if file not in there:
-        put(folder / file, (published.folder / file).read_bytes())
+        put_file(folder / file, published.folder / file)
 
 
 def _sha256(path: Path) -> str:
