@@ -46,6 +46,7 @@ def _parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
+    signal.signal(signal.SIGTERM, stop)
     parser = _parser()
     given = parser.parse_args(arguments)
 
@@ -62,7 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def rebuild() -> int:
         from pipelines.hub.rebuild import rebuild
 
-        signal.signal(signal.SIGTERM, stop)
         return rebuild(options_of(given, RebuildOptions))
 
     work: dict[str, Callable[[], int]] = {"push": push, "pull": pull, "rebuild": rebuild}

@@ -1,4 +1,4 @@
-"""Files, and folders of them, that appear whole or not at all."""
+"""Files, and folders of them, that appear whole or not at all, on a disk or in a store."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.errors import RunError
+from pipelines.store import Place, Remote
 
 
 @contextlib.contextmanager
@@ -30,6 +31,34 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             remove(partial)
+
+
+def put(place: Place, data: bytes) -> None:
+    """Put a whole file in place, or nothing. Raises RunError where it cannot be written."""
+    if isinstance(place, Remote):
+        place.write(data)
+    else:
+        with replacing(Path(place.path)) as path:
+            path.write_bytes(data)
+
+
+def put_file(place: Place, path: Path) -> None:
+    """Put a copy of a file in place, whole, or nothing. Raises RunError where it cannot be written."""
+    if isinstance(place, Remote):
+        with open(path, "rb") as file:
+            place.write_file(file)
+    else:
+        with replacing(Path(place.path)) as copy:
+            shutil.copyfile(path, copy)
+
+
+def move(path: Path, place: Place) -> None:
+    """Put a file in place, whole, for the last time that it is needed; on a disk it must be on the same one."""
+    if isinstance(place, Remote):
+        put_file(place, path)
+    else:
+        os.makedirs(place.parent.path, exist_ok=True)
+        os.replace(path, place.path)
 
 
 def remove(path: Path) -> None:

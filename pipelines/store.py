@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import mmap
 import os
 import re
 import shutil
@@ -156,6 +157,10 @@ class Place(ABC):
     @property
     def name(self) -> str:
         return PurePosixPath(self.path).name
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.path).stem
 
     @property
     def suffix(self) -> str:
@@ -340,6 +345,11 @@ class Remote(Place):
 
         self._ask(upload)
 
+    def write_file(self, file: BinaryIO) -> None:
+        """Put all of a file on this machine in place, or nothing. It is not to change, and not to be empty."""
+        # Not closed here: an error that is on its way may still hold it.
+        self.write(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+
     def make(self) -> None:
         pass
 
@@ -435,6 +445,13 @@ def place_of(text: str, option: str) -> Place:
     except (pa.ArrowInvalid, ValueError) as error:
         raise UsageError(f"{option} {text} is no URI that pyarrow.fs takes ({error})") from None
     return place
+
+
+def path_of(text: str, option: str) -> Path:
+    """What a user wrote after `option`, which must be a path. Raises UsageError for a URI."""
+    if "://" in text:
+        raise UsageError(f"{option} {text} is a URI, and this must lie on a disk: give a path")
+    return Path(text)
 
 
 @functools.cache

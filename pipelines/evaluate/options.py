@@ -56,7 +56,9 @@ class Options:
     shards: str = option(
         "a dataset's folder, as out/imagenet; a path or URI", required=True, metavar="PATH", under="what is scored"
     )
-    predictions: str | None = option("a file for each variant, named after it", metavar="DIR", one_of="scored")
+    predictions: str | None = option(
+        "a file for each variant, named after it; a path or URI", metavar="DIR", one_of="scored"
+    )
     model: str | None = option(
         "an ONNX or TFLite file, timm:NAME or torchvision:NAME, to run on every variant",
         metavar="FILE",
@@ -94,7 +96,9 @@ class Options:
     boxes: Literal["source", "shard"] | None = option("of COCO results; default: bbox, in source pixels")
     allow_empty: bool = option("take COCO results in which many images have none", default=False)
 
-    output: str = option("default: %(default)s", default="report", metavar="DIR", under="report")
+    output: str = option(
+        "a path; of predictions a URI as well; default: %(default)s", default="report", metavar="DIR", under="report"
+    )
     name: str | None = option(
         "what the report calls the model; default: the name of its file or folder", metavar="TEXT"
     )

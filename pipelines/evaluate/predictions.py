@@ -22,6 +22,7 @@ from generators.variant import Variant, VariantError
 from pipelines.errors import UsageError
 from pipelines.evaluate.printed import ElidedError, numbers
 from pipelines.evaluate.shards import Shards
+from pipelines.store import Place
 from pipelines.text import first_line
 
 # Besides one file a variant, a folder may hold this: what made them.
@@ -33,7 +34,7 @@ _BLOCK = 1 << 24
 _PAGE = 1 << 22
 
 
-def find_predictions(folder: Path, shards: Shards, suffixes: Collection[str]) -> tuple[Shards, dict[str, Path]]:
+def find_predictions(folder: Place, shards: Shards, suffixes: Collection[str]) -> tuple[Shards, dict[str, Place]]:
     """The prediction file (with no suffixes: folder) of each variant that has one, the reference among them.
 
     The shards that come with them have the variants with noise in the model as well that there are files of.
@@ -42,19 +43,19 @@ def find_predictions(folder: Path, shards: Shards, suffixes: Collection[str]) ->
     """
     if not folder.is_dir():
         raise UsageError(f"--predictions {folder} is no folder: give one that holds a file for each variant")
-    found: dict[str, Path] = {}
+    contents = folder.contents()
+    found: dict[str, Place] = {}
     noised: list[Variant] = []
-    for path in sorted(folder.iterdir()):
-        belongs = path.is_file() and path.suffix.lower() in suffixes if suffixes else path.is_dir()
-        if not belongs or path.name.startswith(".") or path.name == ABOUT:
+    for place in (folder / name for name in (contents.files if suffixes else contents.folders)):
+        if place.name.startswith(".") or place.name == ABOUT or (suffixes and place.suffix not in suffixes):
             continue
-        name = _variant_of(path, shards, noised)
+        name = _variant_of(place, place.stem if suffixes else place.name, shards, noised)
         if name in found:
-            raise UsageError(f"{found[name]} and {path} are both predictions of {name}: keep one of them")
-        found[name] = path
+            raise UsageError(f"{found[name]} and {place} are both predictions of {name}: keep one of them")
+        found[name] = place
     if not found:
         wanted = f"*{', *'.join(suffixes)}" if suffixes else "a folder of label maps"
-        there = ", ".join(sorted(path.name for path in folder.iterdir())[:3])
+        there = ", ".join(folder.names()[:3])
         seen = f"it has {there}" if there else "it is empty"
         raise UsageError(f"no predictions in {folder}: {wanted} for each variant is wanted, named after it; {seen}")
     if shards.reference.name not in found:
@@ -65,12 +66,11 @@ def find_predictions(folder: Path, shards: Shards, suffixes: Collection[str]) ->
     return shards, {name: found[name] for name in shards.variants if name in found}
 
 
-def _variant_of(path: Path, shards: Shards, noised: list[Variant]) -> str:
-    """The variant that a file is named after; one that is not finished has a place of its own, and is not scored.
+def _variant_of(place: Place, written: str, shards: Shards, noised: list[Variant]) -> str:
+    """The variant that predictions are named after; one that is not finished has a place of its own, and is not scored.
 
     One with noise in the model, whose pixels are there, is added to `noised`.
     """
-    written = path.name if path.is_dir() else path.stem
     known = {*shards.variants, *shards.unfinished}
     variant = _canonical(written, shards)
     for name in (written, variant.name if variant else ""):
@@ -81,7 +81,7 @@ def _variant_of(path: Path, shards: Shards, noised: list[Variant]) -> str:
         return variant.name
     near = difflib.get_close_matches(written, shards.variants, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(shards.variants)}"
-    raise UsageError(f"{path} belongs to no variant in {shards.root}: {hint}")
+    raise UsageError(f"{place} belongs to no variant in {shards.root}: {hint}")
 
 
 def _canonical(written: str, shards: Shards) -> Variant | None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from manifests.schema import CLASSIFIED
 from pipelines.errors import RunError, UsageError
@@ -20,6 +21,7 @@ from pipelines.evaluate.asked import asked_variants
 from pipelines.evaluate.chance.given import Given
 from pipelines.evaluate.classification import Classification, labelled
 from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
+from pipelines.evaluate.fetched import fetched
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.report import text
 from pipelines.evaluate.report.pictures import Example, examples
@@ -29,9 +31,9 @@ from pipelines.evaluate.segmentation import Segmentation
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap
 from pipelines.evaluate.task import Task
-from pipelines.files import replacing
+from pipelines.files import put
 from pipelines.progress import say
-from pipelines.store import place_of
+from pipelines.store import Place, path_of, place_of
 
 if TYPE_CHECKING:
     from pipelines.evaluate.model.preprocessing import Preprocessing
@@ -43,17 +45,18 @@ _RESAMPLES_A_VARIANT = 50
 
 def score(options: Options) -> int:
     """Score a model or its predictions, and write the report; the exit status."""
-    for name in ("output", "predictions", "model"):
-        if "://" in (getattr(options, name) or ""):
-            raise UsageError(f"--{name} {getattr(options, name)} is a URI, and this must lie on a disk: give a path")
+    if options.model is not None:  # what is made of it lies beside the report
+        path_of(options.model, "--model")
+        path_of(options.output, "--output")
+    output = place_of(options.output, "--output")
     try:
         results = _of_predictions(options) if options.model is None else _of_model(options)
     except KeyboardInterrupt:
         raise RunError("stopped: what is whole is kept, and the same command continues") from None
     if results is None:
         return 0
-    _write(Path(options.output), results, _examples(options, results))
-    print(text.terminal(results, options.output))
+    _write(output, results, _examples(options, results))
+    print(text.terminal(results, str(output) if "://" in options.output else options.output))
     return 0
 
 
@@ -65,18 +68,20 @@ def _of_predictions(options: Options) -> Results:
         say(note)
     _check_suited(options, everything.dataset)
     asked = [variant.name for variant in asked_variants(everything, options.variants)[0]]
-    folder = Path(options.predictions)
-    everything, found = predictions.find_predictions(folder, everything, _suffixes(everything.dataset))
+    folder = place_of(options.predictions, "--predictions")
+    suffixes = _suffixes(everything.dataset)
+    everything, found = predictions.find_predictions(folder, everything, suffixes)
     wanted = everything.only(asked) if options.variants else everything
     _check_examples(options.example, wanted)
     if everything.dataset in CLASSIFIED:
         labelled(wanted)
-    paths = {name: path for name, path in found.items() if name in wanted.variants}
+    chosen = {name: place for name, place in found.items() if name in wanted.variants}
     # Samples that fail in a variant which nobody scores are no reason to leave them out.
-    shards = wanted.only(paths)
-    scores = Scores(partial(_task, options, len(paths), Given(offset=options.class_offset or 0)))
-    scores.add(shards, paths)
-    return scores.results(_name(options), shards, paths, Unscored(), _unscored(wanted, paths))
+    shards = wanted.only(chosen)
+    scores = Scores(partial(_task, options, len(chosen), Given(offset=options.class_offset or 0)))
+    with fetched(chosen, folders=not suffixes) as paths:
+        scores.add(shards, paths)
+        return scores.results(_name(options), shards, paths, Unscored(), _unscored(wanted, paths))
 
 
 def _of_model(options: Options) -> Results | None:
@@ -146,8 +151,8 @@ def _check_examples(wanted: tuple[str, ...], shards: Shards) -> None:
 
 
 def _annotations(options: Options, shards: Shards) -> Annotations | None:
-    path = options.inputs.annotations
-    return None if path is None else open_annotations(Path(path), shards)
+    given = options.inputs.annotations
+    return None if given is None else open_annotations(place_of(given, "--annotations"), shards)
 
 
 def _suffixes(dataset: str) -> tuple[str, ...]:
@@ -184,7 +189,9 @@ def _task(options: Options, variants: int, given: Given, shards: Shards, referen
 
 
 def _name(options: Options) -> str:
-    return " ".join((options.name or Path(options.model or options.predictions or "").resolve().stem).split())
+    scored = options.model or options.predictions or ""
+    path = urlsplit(scored).path if "://" in scored else scored
+    return " ".join((options.name or Path(path).resolve().stem).split())
 
 
 def _unscored(shards: Shards, paths: Mapping[str, Path]) -> list[str]:
@@ -200,7 +207,7 @@ def _examples(options: Options, results: Results) -> list[Example]:
         return []
 
 
-def _write(output: Path, results: Results, shown: list[Example]) -> None:
+def _write(output: Place, results: Results, shown: list[Example]) -> None:
     """Put the report's files in place, when all of them are made."""
     from pipelines.evaluate.report.page import page  # imports what draws, which a refusal need not wait for
 
@@ -211,5 +218,4 @@ def _write(output: Path, results: Results, shown: list[Example]) -> None:
         "results.json": json.dumps(as_json(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
     }
     for name, content in files.items():
-        with replacing(output / name) as path:
-            path.write_text(content, encoding="utf-8")
+        put(output / name, content.encode())

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import mmap
 import os
 import shutil
 import tempfile
@@ -89,8 +88,7 @@ class Output:
         """Put a draft in place, whole; unless `durable`, it need not outlive the machine's next crash."""
         draft.file.flush()
         if isinstance(place, Remote):
-            # Not closed here: an error that is on its way may still hold it.
-            place.write(memoryview(mmap.mmap(draft.file.fileno(), 0, access=mmap.ACCESS_READ)))
+            place.write_file(draft.file)
         else:
             assert draft.path
             if durable:

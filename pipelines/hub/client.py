@@ -11,13 +11,13 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, RepoFile, constants, hf_hub_download
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, constants, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -64,8 +64,8 @@ class Repo:
         """
         for attempt in range(_TRIES):
             try:
-                return work(HfApi())
-            except (HfHubHTTPError, httpx2.TransportError, json.JSONDecodeError) as error:
+                return _asked(work)
+            except (HfHubHTTPError, httpx2.TransportError, ConnectionError, json.JSONDecodeError) as error:
                 if attempt == _TRIES - 1 or not _is_passing(error):
                     raise self._error(error) from None
                 pause = _asked_pause(error) or _PAUSE * 2**attempt
@@ -108,15 +108,23 @@ class Repo:
     def files(self, revision: str) -> dict[str, int]:
         """The sizes in bytes of all files at a commit, by path. Raises UsageError where they have no end."""
 
-        def work(api: HfApi) -> dict[str, int]:
-            tree = iter(api.list_repo_tree(self.name, recursive=True, repo_type="dataset", revision=revision))
-            some = itertools.islice(tree, _MOST_FILES)
-            found = {entry.path: entry.size for entry in some if isinstance(entry, RepoFile)}
-            if next(tree, None) is not None:
-                raise UsageError(f"{self.name} holds more than {_MOST_FILES:,} files: it is none that hub.py pushed")
-            return found
+        return self.call(lambda api: {file.path: file.size for file in self._listed(api, revision)})
+
+    def hashes(self, revision: str) -> dict[str, str | None]:
+        """The sha256 of all files at a commit, by path; None for small ones, of which the Hub has none."""
+
+        def work(api: HfApi) -> dict[str, str | None]:
+            return {file.path: file.lfs.sha256 if file.lfs else None for file in self._listed(api, revision)}
 
         return self.call(work)
+
+    def _listed(self, api: HfApi, revision: str) -> Iterator[RepoFile]:
+        tree = iter(api.list_repo_tree(self.name, recursive=True, repo_type="dataset", revision=revision))
+        for entry in itertools.islice(tree, _MOST_FILES):
+            if isinstance(entry, RepoFile):
+                yield entry
+        if next(tree, None) is not None:
+            raise UsageError(f"{self.name} holds more than {_MOST_FILES:,} files: it is none that hub.py pushed")
 
     def fetch(self, path: str, revision: str, into: Path) -> Path:
         """Download one file to `into/path`; one that is there already and unchanged is not sent again."""
@@ -179,6 +187,21 @@ class Repo:
             )
         )
 
+    def send(self, addition: CommitOperationAdd) -> None:
+        """Send what a commit is to add, where it is large; what is small goes with the commit."""
+        self.call(lambda api: api.preupload_lfs_files(self.name, additions=[addition], repo_type="dataset"))
+
+    def change(self, additions: Sequence[CommitOperationAdd], deletions: Sequence[str], message: str) -> None:
+        """Commit additions, sent or small, and the deletion of files, by path; nothing where that changes nothing."""
+
+        def work(api: HfApi) -> None:
+            # A try that seemed to fail may have deleted them, and what is not there cannot be.
+            there = {file.path for file in self._listed(api, "main")} if deletions else set()
+            deleted = [CommitOperationDelete(path, is_folder=False) for path in deletions if path in there]
+            api.create_commit(self.name, [*additions, *deleted], commit_message=message, repo_type="dataset")
+
+        self.call(work)
+
     def upload_card(self, content: bytes) -> None:
         """Put the card in place, as the repository's README.md."""
         self.call(
@@ -190,6 +213,16 @@ class Repo:
                 commit_message="Describe the variants",
             )
         )
+
+
+def _asked(work: Callable[[HfApi], T]) -> T:
+    """The Hub's answer. Of a file that could not be sent, the client tells as the cause of an error of its own."""
+    try:
+        return work(HfApi())
+    except RuntimeError as error:
+        if isinstance(error.__cause__, HfHubHTTPError | httpx2.TransportError):
+            raise error.__cause__ from None
+        raise
 
 
 def _is_passing(error: Exception) -> bool:
@@ -209,7 +242,10 @@ def _asked_pause(error: Exception) -> float | None:
 
 def _status(error: Exception) -> str:
     code = _code(error)
-    return f"status {code}" if code is not None else type(error).__name__
+    if code is not None:
+        return f"status {code}"
+    # Xet's says what it met, and where.
+    return first_line(error).partition(", domain:")[0] if type(error) is ConnectionError else type(error).__name__
 
 
 def quiet() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipelines.command import group, option, positive
 from pipelines.options import Inputs, cpus, method_option
@@ -13,7 +12,7 @@ from pipelines.options import Inputs, cpus, method_option
 class PushOptions:
     """What to push, and how it is seen; `gated` None is the dataset's default."""
 
-    path: Path = option("a dataset's folder, as out/imagenet", flag="PATH")
+    path: str = option("a dataset's folder, as out/imagenet; a path or URI", flag="PATH")
     repo: str = option("where to", required=True, metavar="ORG/NAME")
     variants: tuple[str, ...] = option("only these; default: all", default=(), flag="--variant", metavar="NAME")
     manifests_only: bool = option("push manifests and hashes, and no pixel", default=False)
@@ -31,7 +30,7 @@ class PullOptions:
 
     repo: str = option("a dataset's repository", flag="ORG/NAME")
     variants: tuple[str, ...] = option("repeatable; or all", required=True, flag="--variant", metavar="NAME")
-    output: Path = option("default: %(default)s", default=Path("out"), metavar="DIR")
+    output: str = option("a path or URI; default: %(default)s", default="out", metavar="DIR")
     revision: str | None = option("a branch, tag or commit; default: main", metavar="R")
 
 

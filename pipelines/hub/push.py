@@ -20,8 +20,9 @@ from pipelines.errors import UsageError
 from pipelines.hub.card import hub_card
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import PushOptions
-from pipelines.progress import say
-from pipelines.store import Disk
+from pipelines.hub.send import send_variant
+from pipelines.progress import counted, say
+from pipelines.store import Disk, Place, place_of
 
 _MANIFESTS = (TABLE, SUMMARY, TIMM, f"{SPLIT}-*.json")
 _TARS = f"{SPLIT}-*.tar"
@@ -56,14 +57,23 @@ def push(options: PushOptions) -> int:
         repo.settle(gated=True)
     if options.public and before != "public":
         repo.settle(private=False)
-    patterns = _MANIFESTS if options.manifests_only else (*_MANIFESTS, _TARS)
-    for number, folder in enumerate(folders, 1):
-        say(f"{folder.name}: {number} of {len(folders)}")
-        repo.upload(Path(folder.path), folder.name, patterns)
+    _send(repo, folders, summaries, pixels=not options.manifests_only)
     everything = sorted((*summaries, *held), key=lambda summary: str(summary["name"]))
     repo.upload_card(hub_card(repo.name, everything, gated=gated, pixels=not options.manifests_only))
     print(f"Pushed {', '.join(folder.name for folder in folders)} to {repo.url} ({repo.visibility()}).")
     return 0
+
+
+def _send(repo: Repo, folders: Sequence[Place], summaries: Sequence[dict[str, Any]], *, pixels: bool) -> None:
+    total = sum(len(summary["shards"]) for summary in summaries)
+    with counted(total, "shard", "shards sent") as advance:
+        for number, (folder, summary) in enumerate(zip(folders, summaries, strict=True), 1):
+            say(f"{folder.name}: {number} of {len(folders)}")
+            if isinstance(folder, Disk):  # the client sends a folder's files side by side
+                repo.upload(Path(folder.path), folder.name, (*_MANIFESTS, _TARS) if pixels else _MANIFESTS)
+                advance(folder.name, len(summary["shards"]))
+            else:
+                send_variant(repo, folder, summary, advance, pixels=pixels)
 
 
 def _check_rights(dataset: str, options: PushOptions, before: str | None) -> None:
@@ -77,24 +87,24 @@ def _check_rights(dataset: str, options: PushOptions, before: str | None) -> Non
         raise UsageError(f"{options.repo} is public, and these images may not be: push to a private repository")
 
 
-def _chosen(options: PushOptions) -> list[Disk]:
+def _chosen(options: PushOptions) -> list[Place]:
     """The folders of the asked variants of one dataset, all of them where none was asked for."""
-    place = Disk(str(options.path.absolute()))
+    place = place_of(options.path, "PATH")
     folders = {folder.name: folder for folder in variant_folders(place)}
     if not folders or len({folder.parent for folder in folders.values()}) > 1:
-        raise UsageError(f"no dataset's shards at {options.path}: give the folder that generate.py wrote, as out/coco")
+        raise UsageError(f"no dataset's shards at {place}: give the folder that generate.py wrote, as out/coco")
     names = [name for word in options.variants for name in word.split(",")] or list(folders)
     unknown = [name for name in names if name not in folders]
     if unknown:
-        raise UsageError(f"{unknown[0]} is not in {options.path}, which has {', '.join(folders)}")
+        raise UsageError(f"{unknown[0]} is not in {place}, which has {', '.join(folders)}")
     return [folders[name] for name in dict.fromkeys(names)]
 
 
-def _summary(place: Disk, variant: str, where: str | None = None) -> dict[str, Any]:
+def _summary(place: Place, variant: str, where: str | None = None) -> dict[str, Any]:
     """What a `manifest.json` holds; `where` names the repository that it is from."""
     try:
         return parse_summary(place.read(LARGEST_JSON), SUMMARY)
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # a store's own errors are others
         if where:
             raise UsageError(
                 f"{where} holds a damaged {SUMMARY} of {variant}: delete that folder there first"

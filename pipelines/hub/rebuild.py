@@ -25,7 +25,7 @@ from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import RebuildOptions
 from pipelines.hub.published import Published, choose, fetch_manifests
 from pipelines.options import Cluster, Target
-from pipelines.store import Disk
+from pipelines.store import Place, place_of
 
 _SHOWN = 5
 
@@ -40,7 +40,8 @@ def rebuild(options: RebuildOptions) -> int:
         names = choose(repo, revision, options.variants)
         found = [fetch_manifests(repo, revision, name, Path(folder)) for name in names]
         _generate(options, found, methods)
-        return max([_compare(published, options.output, methods) for published in found])
+        output = place_of(options.output, "--output")
+        return max([_compare(published, output, methods) for published in found])
 
 
 def _generate(options: RebuildOptions, found: Sequence[Published], methods: tuple[Method, ...]) -> None:
@@ -58,7 +59,7 @@ def _generate(options: RebuildOptions, found: Sequence[Published], methods: tupl
             methods=options.methods,
             dataset=config.dataset,
             inputs=options.inputs,
-            output=str(options.output.absolute()),
+            output=options.output,
             target=Target.of(config.geometry, config.size),
             reference=config.reference,
             samples_per_shard=config.samples_per_shard,
@@ -74,9 +75,9 @@ class _Difference(NamedTuple):
     what: str
 
 
-def _compare(published: Published, output: Path, methods: tuple[Method, ...]) -> int:
+def _compare(published: Published, output: Place, methods: tuple[Method, ...]) -> int:
     """Say whether a variant's pixels agree with the published ones; 1 where they do not."""
-    folder = Disk(str(output.absolute())) / published.dataset / published.name
+    folder = output / published.dataset / published.name
     made = records_of(folder)[0]
     differences = list(_differences(_rows(published.records()), _rows(read_records(made))))
     samples = published.summary["totals"]["samples"] + published.summary["totals"]["failed"]

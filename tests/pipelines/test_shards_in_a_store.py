@@ -11,6 +11,7 @@ import pytest
 
 from manifests.verify import check_card, check_folder, check_tar, records_in, variant_folders
 from pipelines.errors import UsageError
+from pipelines.evaluate.fetched import fetched
 from pipelines.evaluate.match import match
 from pipelines.evaluate.options import MatchOptions, Options
 from pipelines.evaluate.run import score
@@ -53,12 +54,11 @@ def proxy(server: S3Server) -> Iterator[BusyProxy]:
         yield running
 
 
-def scored(shards: str, predictions: Path, output: Path) -> dict[str, str]:
-    """The report's files by name, where the shards are called SHARDS."""
-    options = Options(shards=shards, predictions=str(predictions), output=str(output))
-    assert score(options) == 0
-    root = place_of(shards, "--shards").parent.address
-    return {path.name: path.read_text().replace(root, "OUT") for path in output.iterdir()}
+def scored(shards: str, predictions: str, output: str) -> dict[str, str]:
+    """The report's files by name, where the shards are in OUT."""
+    assert score(Options(shards=shards, predictions=predictions, output=output)) == 0
+    root, report = place_of(shards, "--shards").parent.address, place_of(output, "--output")
+    return {name: (report / name).read(2**24).decode().replace(root, "OUT") for name in report.files()}
 
 
 @pytest.fixture
@@ -71,13 +71,48 @@ def predictions(small: Path, tmp_path: Path) -> Path:
     return write_predictions(tmp_path / "predictions", wrong)
 
 
-def test_the_report_is_that_of_the_same_shards_on_a_disk(
-    small: Path, predictions: Path, server: S3Server, tmp_path: Path
+def test_the_report_is_that_of_the_same_files_on_a_disk(
+    small: Path, predictions: Path, server: S3Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = scored(server.uri("bucket/small/sample"), predictions, tmp_path / "s3")
+    put(predictions, server, f"bucket/{tmp_path.name}")
+    given = server.uri(f"bucket/{tmp_path.name}/predictions")
+    found = scored(server.uri("bucket/small/sample"), given, server.uri(f"bucket/{tmp_path.name}/report"))
     assert found.keys() == {"report.html", "report.md", "results.csv", "results.json"}
     assert "data:image/webp" in found["report.html"]
-    assert found == scored(str(small), predictions, tmp_path / "disk")
+    assert f"\nReport: s3://bucket/{tmp_path.name}/report/report.html\n" in capsys.readouterr().out
+    assert found == scored(str(small), str(predictions), str(tmp_path / "disk"))
+
+
+@pytest.mark.usefixtures("small")
+def test_predictions_are_named_where_they_lie(predictions: Path, server: S3Server, tmp_path: Path) -> None:
+    (predictions / "pil_nearest.csv").write_text("key,pred\nzebra,3\n")
+    put(predictions, server, f"bucket/{tmp_path.name}")
+    given = server.uri(f"bucket/{tmp_path.name}/predictions")
+    with pytest.raises(UsageError, match=f"^s3://bucket/{tmp_path.name}/predictions/pil_nearest.csv lacks 4 of 4 keys"):
+        scored(server.uri("bucket/small/sample"), given, str(tmp_path / "report"))
+    assert not (tmp_path / "report").exists()
+
+
+def test_folders_of_label_maps_are_fetched_once(proxy: BusyProxy, tmp_path: Path) -> None:
+    names = ("pil", "nv12_opencv")
+    for number, name in enumerate(names):
+        (tmp_path / "maps" / name).mkdir(parents=True)
+        for key in "abc":
+            (tmp_path / "maps" / name / f"{key}.png").write_bytes(f"{key} {number}".encode())
+    put(tmp_path / "maps", proxy.server, f"bucket/{tmp_path.name}")
+    root = place_of(proxy.server.uri(f"bucket/{tmp_path.name}/maps", proxy.address), "--predictions")
+    with fetched({"reference": root / "pil", "other": root / "nv12_opencv"}, folders=True) as paths:
+        for _ in range(2):
+            for name, path in zip(names, (paths["reference"], paths["other"]), strict=True):
+                assert files(path) == files(tmp_path / "maps" / name)
+    assert not any(path.exists() for path in paths.values())
+    assert {path: count for path, count in proxy.sent.items() if path.endswith(".png")} == {
+        f"/bucket/{tmp_path.name}/maps/{name}/{key}.png": 3 for name in names for key in "abc"
+    }
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_a_dump_is_matched_as_on_a_disk(

@@ -178,6 +178,7 @@ _BUSY = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.<
 
 class _Forward(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # an answer in two parts would wait 40 ms for its second
     server: BusyProxy
 
     def log_message(self, *args: object) -> None:

@@ -11,7 +11,6 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ from pipelines.evaluate.detection.masks import MOST_PIXELS, BadMasksError, as_ob
 from pipelines.evaluate.detection.matching import Objects, out_of_range
 from pipelines.evaluate.shards import Shards
 from pipelines.generate.sources.annotations import Listed, field, read_all, shown, whole
-from pipelines.store import Disk
+from pipelines.store import Place
 
 # What an annotation is by the fields that one of objects lacks.
 _OTHERS = {"caption": "captions", "segments_info": "panoptic segments"}
@@ -46,7 +45,7 @@ class Annotations(NamedTuple):
     user.
     """
 
-    path: Path
+    path: Place
     ids: Mapping[str, int]
     images: frozenset[int]
     sizes: Mapping[int, tuple[int, int]]
@@ -55,13 +54,13 @@ class Annotations(NamedTuple):
     notes: tuple[str, ...]
 
 
-def open_annotations(path: Path, shards: Shards) -> Annotations:
+def open_annotations(path: Place, shards: Shards) -> Annotations:
     """The annotations of the samples that all variants share.
 
     Raises UsageError where the file is not the one that the shards were made with, or has no object in their images.
     """
     with uncollected():
-        file, content = read_all(Disk(str(path.absolute())))
+        file, content = read_all(path)
         wanted = shards.config["source"].get("annotations_sha256")
         if file.sha256 != wanted:
             raise UsageError(f"{path} is not the annotation file that the shards were made with (its sha256 differs)")
@@ -71,7 +70,7 @@ def open_annotations(path: Path, shards: Shards) -> Annotations:
     return found
 
 
-def choose(path: Path, images: Iterable[Listed], content: Mapping[str, Any], keys: Sequence[str]) -> Annotations:
+def choose(path: Place, images: Iterable[Listed], content: Mapping[str, Any], keys: Sequence[str]) -> Annotations:
     """The annotations of the samples with these keys. Raises UsageError where their objects cannot be told."""
     listed = {image.key: image for image in images}
     ids = {key: listed[key].id for key in keys if key in listed}
@@ -90,7 +89,7 @@ def choose(path: Path, images: Iterable[Listed], content: Mapping[str, Any], key
     return Annotations(path, ids, frozenset(image.id for image in listed.values()), sizes, sorted(known), truths, notes)
 
 
-def _list(path: Path, content: Mapping[str, Any], name: str) -> Sequence[Any]:
+def _list(path: Place, content: Mapping[str, Any], name: str) -> Sequence[Any]:
     """A list that the file has. Raises UsageError where it has none, or is of something else than objects."""
     found, entries = content.get(name), content.get("annotations")
     first = entries[0] if isinstance(entries, list) and entries else None
@@ -102,7 +101,7 @@ def _list(path: Path, content: Mapping[str, Any], name: str) -> Sequence[Any]:
     return found
 
 
-def _notes(path: Path, truths: Sequence[Truth], strange: Sequence[Truth]) -> Iterator[str]:
+def _notes(path: Place, truths: Sequence[Truth], strange: Sequence[Truth]) -> Iterator[str]:
     lacking = [truth for truth in truths if not _is_number(truth.fields.get("area"))]
     if lacking:
         yield f"{path.name}: {_some(lacking, truths)} no `area`: that of the box is taken"
@@ -123,7 +122,7 @@ def _some(these: Sequence[Truth], all_of_them: Sequence[Truth]) -> str:
     return f"{len(these):,} of {len(all_of_them):,} objects ({first}) have"
 
 
-def _check(path: Path, truths: Sequence[Truth], what: str, wanted: str, is_right: Callable[[Truth], bool]) -> None:
+def _check(path: Place, truths: Sequence[Truth], what: str, wanted: str, is_right: Callable[[Truth], bool]) -> None:
     """Raises UsageError unless that field of all objects is right."""
     wrong = [truth for truth in truths if not is_right(truth)]
     if wrong:

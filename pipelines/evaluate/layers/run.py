@@ -28,14 +28,15 @@ from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.files import replacing
 from pipelines.options import cpus
 from pipelines.progress import say
-from pipelines.store import place_of
+from pipelines.store import path_of, place_of
 
 _IMAGES = 32
 
 
 def layers(options: LayersOptions) -> int:
     """Measure the variants, write `layers.html` and `layers.csv`, and print the worst nodes; the exit status, 0."""
-    folder = Path(options.output) / "models"
+    path_of(options.model, "--model")
+    folder = path_of(options.output, "--output") / "models"
     model = model_file(options.model, options.noise.checkpoint, folder)
     preprocessing = read_preprocessing(model, options.preprocessing)
     shards = open_shards(place_of(options.shards, "--shards"))

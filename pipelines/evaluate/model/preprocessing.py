@@ -54,6 +54,7 @@ from typing import Any
 from generators.geometry import CROPPED, GEOMETRIES, Size
 from generators.variant import Variant, VariantError
 from generators.variant import reference as variant
+from manifests.untrusted import read_at_most
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.heads import HEADS
 from pipelines.evaluate.predictions import CLASSES
@@ -64,6 +65,7 @@ from pipelines.generate.sources.labels import label_by_synset
 from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
 from pipelines.progress import say
+from pipelines.store import place_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -126,6 +128,8 @@ _CLASS_LABELS = "class_labels"
 # A synset's id in WordNet, alone or before its name.
 _SYNSET = re.compile(r"n\d{8}(?=\W|$)")
 _SYNSET_LENGTH = 9
+# Bytes of a file of labels: a line of names for each of the most classes that a model has.
+_LARGEST_LABELS = 2**24
 # What each must be given as, in the words of a TOML.
 _NEEDED: Mapping[str, str] = {
     "mean": "mean = [0.485, 0.456, 0.406]",
@@ -287,10 +291,11 @@ def _parsed(key: str, value: object, where: str, folder: Path) -> Any:
 def _labels(value: object, where: str, folder: Path) -> tuple[int, ...]:
     if not isinstance(value, str | Path):
         raise UsageError(f"{where} must be the path of a file with a label a line, not {value!r}")
-    path = folder / value
+    path = place_of(str(value if "://" in str(value) else folder / value), where)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open() as file:
+            lines = read_at_most(file, _LARGEST_LABELS).decode("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
         raise UsageError(f"{where}: {path} cannot be read ({error})") from None
     numbered = {str(label): label for label in range(-1, CLASSES)}
     labels = []

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipelines.errors import UsageError
 from pipelines.evaluate.predictions import TABLES, find_predictions, read_classes
 from pipelines.evaluate.shards import Shards
+from pipelines.store import Disk
 
 # As COCO's and ImageNet's: leading zeros, and one that looks like a number in scientific notation.
 KEYS = ["000000000139", "ILSVRC2012_val_00000001", "12e5", "plain"]
@@ -148,7 +149,7 @@ def test_a_file_that_is_no_table_is_named(suffix: str, content: bytes, tmp_path:
 def test_files_are_found_by_any_name_that_a_variant_has(shards: Shards, tmp_path: Path) -> None:
     for name in ("reference.csv", "pil+opencv_area.parquet", "ffmpeg+pil_nearest.jsonl", "notes.txt"):
         (tmp_path / name).touch()
-    _, found = find_predictions(tmp_path, shards, TABLES)
+    _, found = find_predictions(Disk(str(tmp_path)), shards, TABLES)
     assert {name: path.name for name, path in found.items()} == {
         "pil_bilinear": "reference.csv",
         "opencv_area": "pil+opencv_area.parquet",
@@ -172,4 +173,4 @@ def test_a_folder_that_is_not_clear_is_refused(names: list[str], message: str, s
     for name in names:
         (tmp_path / name).touch()
     with pytest.raises(UsageError, match=message):
-        find_predictions(tmp_path, shards, TABLES)
+        find_predictions(Disk(str(tmp_path)), shards, TABLES)

@@ -314,7 +314,7 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
         ([], "the following arguments are required: --shards"),
         (["--shards", "nowhere", "--predictions", "p"], "nowhere: give the folder that generate.py wrote"),
         (["--shards", "SHARDS"], "one of the arguments --predictions --model is required"),
-        (["--shards", "SHARDS", "--predictions", "nowhere"], "--predictions nowhere is no folder"),
+        (["--shards", "SHARDS", "--predictions", "nowhere"], "nowhere is no folder"),
         (["--shards", "SHARDS/opencv", "--predictions", "p"], "is one variant: give its dataset's folder"),
         (["--shards", "SHARDS", "--predictions", "p", "--variant", "pil_lancsoz"], "did you mean pil_lanczos"),
         (["--shards", "SHARDS", "--predictions", "p", "--mean", "1,2"], "neither one number nor three"),

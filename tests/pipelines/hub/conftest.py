@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -15,12 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from huggingface_hub import DatasetCard
+from huggingface_hub import DatasetCard, constants
 from PIL import Image
 
 from manifests.derive import derive, read_records
 from manifests.schema import Record
 from manifests.verify import records_in
+from pipelines.hub import client
 from pipelines.store import Disk
 from tests import ROOT
 from tests.conftest import Command, Once
@@ -224,6 +226,20 @@ def published(made: Path, tmp_path_factory: pytest.TempPathFactory, forks: Forks
 def bare(imagenet: Path, tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Repo:
     """The manifests of the three images, without a pixel, for all to see."""
     return _pushed(imagenet, tmp_path_factory.mktemp("home"), forks, "--manifests-only", "--public")
+
+
+@contextlib.contextmanager
+def here(home: Path) -> Iterator[Hub]:
+    """A Hub that this process takes for the real one."""
+    with serve() as found, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", found.url)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template.replace("https://huggingface.co", found.url))
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        patch.setattr(constants, "HF_HUB_CACHE", str(home))
+        patch.setattr(client, "_PAUSE", 0.0)
+        patch.setenv("HF_TOKEN", found.token)
+        yield found
 
 
 @pytest.fixture

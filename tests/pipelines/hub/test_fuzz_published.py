@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,8 +24,9 @@ from pipelines.hub.pull import pull
 from pipelines.hub.rebuild import rebuild
 from pipelines.store import Disk
 from tests.fuzzing import changed_bytes, changed_json, changed_tar, described, files, fuzz, make, outcome
-from tests.hub import Hub, serve
+from tests.hub import Hub
 from tests.hub.state import Repo
+from tests.pipelines.hub.conftest import here
 
 NAME, VARIANT = "lab/anybody", "pil_lanczos"
 
@@ -38,15 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """A Hub that this process takes for the real one."""
-    with serve() as found, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(constants, "ENDPOINT", found.url)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE
-        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template.replace("https://huggingface.co", found.url))
-        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        patch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(client, "_PAUSE", 0.0)
-        patch.setenv("HF_TOKEN", found.token)
+    with here(tmp_path_factory.mktemp("cache")) as found:
         yield found
 
 
@@ -61,7 +53,7 @@ def hold(hub: Hub, held: Mapping[str, bytes]) -> None:
 def pulled(folder: Path, variant: str = "all") -> int | None:
     """Pull into `folder / "out"`; the exit status, None where it was refused. Nothing else may be written."""
     before = files(folder)
-    status = outcome(lambda: pull(PullOptions(NAME, (variant,), folder / "out", None)))
+    status = outcome(lambda: pull(PullOptions(NAME, (variant,), str(folder / "out"), None)))
     assert {path.relative_to(folder).parts[0] for path in files(folder) - before} <= {"out"}
     sets = [path for path in files(folder) if path.name == "manifest.json"]
     assert bool(sets) == (status == 0)
@@ -163,7 +155,7 @@ def test_a_set_that_agrees_on_a_hostile_recipe(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Ray, "engine", no_ray)
-        outcome(lambda: rebuild(RebuildOptions(NAME, ("all",), folder / "rebuilt", workers=1)))
+        outcome(lambda: rebuild(RebuildOptions(NAME, ("all",), str(folder / "rebuilt"), workers=1)))
     assert {path.relative_to(folder).parts[0] for path in files(folder) - before} <= {"rebuilt"}
 
 
@@ -180,10 +172,10 @@ def test_what_is_too_large_is_not_fetched(
         with monkeypatch.context() as patch:
             patch.setattr(published, name, value)
             with pytest.raises(ContradictionError, match=reason):
-                pull(PullOptions(NAME, (VARIANT,), tmp_path / "out", None))
+                pull(PullOptions(NAME, (VARIANT,), str(tmp_path / "out"), None))
     assert not [request for request in hub.requests if "/resolve/" in request.path]
     hold(hub, contents(whole) | {f"{number}.txt": b"" for number in range(9)})
     monkeypatch.setattr(client, "_MOST_FILES", 5)
     with pytest.raises(Exception, match="holds more than 5 files"):
-        pull(PullOptions(NAME, (VARIANT,), tmp_path / "out", None))
+        pull(PullOptions(NAME, (VARIANT,), str(tmp_path / "out"), None))
     assert not (tmp_path / "out").exists()

@@ -32,7 +32,7 @@ from pipelines.evaluate.model.runtimes import Outputs, open_session
 from pipelines.evaluate.options import MatchOptions
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.options import cpus
-from pipelines.store import place_of
+from pipelines.store import path_of, place_of
 
 # More images would take longer and tell no more.
 _MOST = 64
@@ -87,7 +87,8 @@ def _scoring(options: MatchOptions, shards: Shards) -> str:
 def _opened(options: MatchOptions, shards: Shards, key: str) -> _Opened:
     if options.model is None:
         raise UsageError("--outputs needs --model FILE, the model that the device runs")
-    models_folder = Path(options.output or _OUTPUT) / "models"
+    path_of(options.model, "--model")
+    models_folder = path_of(options.output or _OUTPUT, "--output") / "models"
     path = model_file(options.model, options.noise.checkpoint, models_folder)
     preprocessing = read_preprocessing(path, {"preprocessing": options.noise.preprocessing})
     check_geometry(shards, preprocessing)

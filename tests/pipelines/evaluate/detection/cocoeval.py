@@ -31,9 +31,10 @@ def load(path: Path) -> COCO:
 
 def annotations_of(path: Path) -> Annotations:
     """As they are read for scoring, of all images, whatever the shards are."""
-    file, content = read_all(Disk(str(path)))
+    place = Disk(str(path))
+    file, content = read_all(place)
     images = list(file.images.values())
-    return choose(path, images, content, [image.key for image in images])
+    return choose(place, images, content, [image.key for image in images])
 
 
 def evaluation(truth: COCO, found: Detections, iou_type: str = "bbox", all_areas: bool = False) -> COCOeval:

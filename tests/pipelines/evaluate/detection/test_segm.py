@@ -67,7 +67,7 @@ def plain(points: list[float]) -> Any:
 def scorer(folder: Path, annotations: Path, reference: Path, reading: Reading | None = None) -> Detection:
     shards = open_shards(folder)
     reading = reading or Reading(iou_type="segm", allow_empty=True)
-    return Detection(shards, reference, open_annotations(annotations, shards), reading, Bootstrap(50, 0))
+    return Detection(shards, reference, open_annotations(Disk(str(annotations)), shards), reading, Bootstrap(50, 0))
 
 
 @pytest.mark.parametrize("form", [polygons, encoded, plain])

@@ -16,6 +16,7 @@ from pipelines.evaluate import statistics
 from pipelines.evaluate.detection import Detection, Reading, open_annotations, results
 from pipelines.evaluate.shards import Samples, Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap
+from pipelines.store import Disk
 from tests.pipelines.evaluate.detection.cocoeval import Detections, load, mean_ap, write
 
 BOOTSTRAP = Bootstrap(200, 0)
@@ -42,7 +43,9 @@ def detections(annotations: Path, seed: int, shake: float) -> Detections:
 
 def scorer(folder: Path, annotations: Path, reference: Path, reading: Reading | None = None) -> Detection:
     shards = open_shards(folder)
-    return Detection(shards, reference, open_annotations(annotations, shards), reading or Reading(), BOOTSTRAP)
+    return Detection(
+        shards, reference, open_annotations(Disk(str(annotations)), shards), reading or Reading(), BOOTSTRAP
+    )
 
 
 @pytest.fixture
@@ -124,7 +127,7 @@ def test_another_annotation_file_is_refused(coco: tuple[Path, Path], tmp_path: P
     other = tmp_path / "other.json"
     other.write_text(annotations.read_text() + "\n")
     with pytest.raises(UsageError, match="not the annotation file that the shards were made with"):
-        open_annotations(other, open_shards(folder))
+        open_annotations(Disk(str(other)), open_shards(folder))
 
 
 def test_a_file_of_a_part_of_the_images_gives_no_number(
@@ -182,7 +185,7 @@ def test_annotations_without_an_object_are_refused(coco: tuple[Path, Path], monk
     shards = open_shards(folder)
     monkeypatch.setattr(type(shards), "samples", lambda self: Samples(["000000000099"], np.array([-1])))
     with pytest.raises(UsageError, match="has no object in any of the 0 images"):
-        open_annotations(annotations, shards)
+        open_annotations(Disk(str(annotations)), shards)
 
 
 def test_any_number_of_cpus_gives_the_same_bytes(
@@ -218,7 +221,7 @@ def test_equal_scores_fall_in_order_of_image_ids(coco: tuple[Path, Path], tmp_pa
     shards = shards_of(folder, backwards)
     found = [{**result, "score": 0.5} for result in detections(backwards, 1, 2.0)]
     reference = write(tmp_path, "pil_bilinear", found)
-    task = Detection(shards, reference, open_annotations(backwards, shards), Reading(), BOOTSTRAP)
+    task = Detection(shards, reference, open_annotations(Disk(str(backwards)), shards), Reading(), BOOTSTRAP)
     score = task.score("pil_bilinear", reference)
     assert score.figures["map"] == pytest.approx(mean_ap(load(backwards), found), abs=1e-12)
     worse = [{**result, "bbox": [0, 0, 1, 1]} if result["image_id"] == 99 else result for result in found]
