@@ -12,7 +12,7 @@ import shlex
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -251,7 +251,7 @@ class Shards:
                 if not isinstance(wanted, set) and file.seek(0, os.SEEK_END) != shard["bytes"]:
                     raise RunError(f"{path} does not have the {shard['bytes']:,} bytes of its manifest: run verify.py")
                 with Tar(file) as tar:
-                    yield from _stored(tar, known, wanted)
+                    yield from _stored(tar, known, wanted, _begins(str(path), shard["bytes"]))
         except (OSError, EOFError, tarfile.TarError) as error:
             raise RunError(f"{path} cannot be read ({first_line(error)}): run verify.py") from None
 
@@ -337,10 +337,23 @@ def _block(shard: Mapping[str, Any], wanted: int) -> int:
     return _HEADERS if skips else BLOCK
 
 
-def _stored(tar: Tar, known: Collection[str], wanted: set[str] | range | None) -> Iterator[Stored]:
-    """A tar's samples, those `wanted` by their keys or by their places; it is read no further than the last of them."""
+@lru_cache(maxsize=4)
+def _begins(tar: str, size: int) -> list[int]:
+    """Where samples of a tar of this size begin, in order, as far as this process has come in it: a list to add to."""
+    return []
+
+
+def _stored(tar: Tar, known: Collection[str], wanted: set[str] | range | None, begins: list[int]) -> Iterator[Stored]:
+    """A tar's samples, those `wanted` by their keys or by their places; it is read no further than the last of them.
+
+    Where samples begin is added to `begins`; what comes before the first place that is wanted is then not read again.
+    """
     key, members, place, taken = "", dict[str, bytes](), -1, False
     left = -1 if wanted is None else len(wanted)
+    if isinstance(wanted, range) and begins:
+        place = min(wanted.start, len(begins) - 1)
+        tar.skip_to(begins[place])
+        place -= 1
     for member in tar:
         own, _, extension = member.name.partition(".")
         if own != key:
@@ -351,6 +364,8 @@ def _stored(tar: Tar, known: Collection[str], wanted: set[str] | range | None) -
                 return
             key, members, place = own, {}, place + 1
             taken = wanted is None or (place if isinstance(wanted, range) else own) in wanted
+            if place == len(begins) and not tar.pax_headers:  # which would be passed over with what is before
+                begins.append(member.offset)
         if taken and extension in known:
             members[extension] = tar.content(member)
     if members:
