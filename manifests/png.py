@@ -1,8 +1,8 @@
 """PNGs as shards have them, read at a third of a decoder's cost, and all others left to a decoder.
 
 It goes by the standard (W3C, *Portable Network Graphics*, third edition) and by ISA-L's inflate: the chunks and their
-checksums, one block of deflate with its checksum, and the two filters that fpng writes. Whatever else a PNG may have it
-does not read: what it gives is what any decoder gives.
+checksums, one block of deflate, or such as are not compressed, with their checksum, and the two filters that fpng
+writes. Whatever else a PNG may have it does not read: what it gives is what any decoder gives.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from PIL import Image
 SIGNATURE = b"\x89PNG\r\n\x1a\n"  # section 5.2
 NONE, UP = 0, 2  # section 9.2, filter types
 _OWN = b"fdEC"  # ancillary: by it, fpng's decoder knows its own files
-_LARGE_WINDOW = 0x78  # RFC 1950, section 2.2: of 32 KiB, which ISA-L takes every window to be of
+# RFC 1950, section 2.2, of a fast compressor: a window of 32 KiB, which ISA-L takes every window to be of.
+ZLIB = b"\x78\x01"
+# A block that is not compressed, where the one before it was none either (RFC 1951, section 3.2.4): whether it is the
+# last, its length, and that inverted.
+STORED, MOST_STORED = struct.Struct("<BHH"), 0xFFFF
 _LAST_BLOCK = 1  # RFC 1951, section 3.2.3: in a block's first bits
 _CODES = 600  # bytes: more than what stands before the first symbol (section 3.2.7)
 _IMAGE = struct.Struct(">2I5B")  # section 11.2.1
@@ -34,7 +38,7 @@ def header(height: int, width: int) -> bytes:
 
 
 def read(data: bytes) -> NDArray[np.uint8] | None:
-    """RGB pixels (height, width, 3) of a PNG as fpng writes it; None where that takes a decoder, or finds fault."""
+    """RGB pixels (height, width, 3) of a PNG as shards have it; None where that takes a decoder, or finds fault."""
     try:
         described, *parts = chunks(data)
         width, height, *_ = _IMAGE.unpack(described)
@@ -42,7 +46,7 @@ def read(data: bytes) -> NDArray[np.uint8] | None:
         if described != header(height, width) or not 0 < width * height <= (Image.MAX_IMAGE_PIXELS or 0):
             return None
         stream = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
-        if stream[0] != _LARGE_WINDOW or not stream[2] & _LAST_BLOCK:
+        if stream[0] != ZLIB[0] or not (stream[2] & _LAST_BLOCK or _is_stored(stream)):
             return None
         # ISA-L takes codes that leave some bits without a meaning, which zlib refuses: it is to see those of the block.
         zlib.decompressobj().decompress(stream[:_CODES], 1)
@@ -61,6 +65,17 @@ def read(data: bytes) -> NDArray[np.uint8] | None:
     elif filters[1:].any():
         return None
     return np.ascontiguousarray(pixels).reshape(height, width, 3)
+
+
+def _is_stored(stream: memoryview) -> bool:
+    """Whether a zlib stream is of blocks that are not compressed, and of nothing else. Raises struct.error for less."""
+    at, last = len(ZLIB), 0
+    while not last:
+        last, length, _ = STORED.unpack_from(stream, at)
+        if last > 1:
+            return False
+        at += STORED.size + length
+    return at + _CHECKSUM.size == len(stream)
 
 
 def _summed(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -132,6 +132,11 @@ class Row:
         return {**label, "json": canonical_json(self.member()).rstrip(b"\n")}
 
 
+def extension_of(image_format: str) -> str:
+    """The extension of a format's images: `png_stored` is PNG to all who read it."""
+    return image_format.partition("_")[0]
+
+
 def canonical_json(value: Any) -> bytes:
     """JSON with sorted keys and a trailing newline: equal values give equal bytes."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -40,6 +40,7 @@ from manifests.schema import (
     Record,
     Row,
     differences,
+    extension_of,
     shard_name,
 )
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description
@@ -243,7 +244,7 @@ def _check_members(path: Place, file: BinaryIO, record: Record) -> Iterator[Prob
 
 
 def _check_sample(path: Place, tar: Tar, row: Row, image_format: str, dataset: str) -> Iterator[Problem]:
-    expected: dict[str, bytes | None] = {image_format: None}
+    expected: dict[str, bytes | None] = {extension_of(image_format): None}
     if LABEL_MAP_SHA256 in row.extra:
         expected[LABEL_MAP] = None
     expected |= row.texts(dataset)
@@ -291,15 +292,16 @@ def _check_pixels(where: str, data: bytes, row: Row, image_format: str) -> Itera
 
 
 def decode(data: bytes, image_format: str) -> NDArray[np.uint8]:
-    """A shard's image as RGB uint8 of shape (height, width, 3): npy by NumPy, fpng's PNG by ISA-L, others by Pillow."""
-    if image_format == "png" and (pixels := png.read(data)) is not None:
+    """A shard's image as RGB uint8 of shape (height, width, 3): npy by NumPy, such PNG by ISA-L, others by Pillow."""
+    extension = extension_of(image_format)
+    if extension == "png" and (pixels := png.read(data)) is not None:
         return pixels
-    if image_format == "npy":
+    if extension == "npy":
         loaded: NDArray[np.uint8] = np.load(io.BytesIO(data), allow_pickle=False)
         if loaded.dtype != np.uint8 or loaded.ndim != 3 or loaded.shape[2] != 3:
             raise ValueError(f"it is {loaded.dtype} of shape {loaded.shape}, not an image")
         return loaded
-    with Image.open(io.BytesIO(data), formats=_FORMATS.get(image_format, ())) as image:
+    with Image.open(io.BytesIO(data), formats=_FORMATS.get(extension, ())) as image:
         return np.asarray(image.convert("RGB"))
 
 

@@ -26,7 +26,7 @@ from generators.own import Program, named_in, with_own
 from generators.registry import AT, STAGES, Method, order
 from generators.variant import ANY, DEFAULT_REFERENCE, NONE, Variant, VariantError, changed, in_full, is_group, parse
 from generators.variant import reference as base_variant
-from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
+from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, extension_of, is_key, parse_summary
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_groups
 from manifests.verify import decode, decode_label_map, variant_folders
 from pipelines.errors import RunError, UsageError
@@ -245,7 +245,7 @@ class Shards:
     ) -> Iterator[Stored]:
         """The samples of a shard: those of these keys, or at these places among all; None for all."""
         path = variant.folder / str(shard["name"])
-        known = {str(self.config["image_format"]), "cls", "json", LABEL_MAP}
+        known = {extension_of(str(self.config["image_format"])), "cls", "json", LABEL_MAP}
         try:
             with path.open(_block(shard, len(wanted)) if isinstance(wanted, set) else BLOCK) as file:
                 if not isinstance(wanted, set) and file.seek(0, os.SEEK_END) != shard["bytes"]:
@@ -259,7 +259,7 @@ class Shards:
         """A sample's image as RGB uint8 of shape (height, width, 3)."""
         image_format = str(self.config["image_format"])
         try:
-            return decode(stored.members[image_format], image_format)
+            return decode(stored.members[extension_of(image_format)], image_format)
         except Exception as error:  # damaged bytes can raise anything
             raise RunError(f"the image of {stored.key} cannot be read ({first_line(error)}): run verify.py") from None
 

@@ -1,4 +1,4 @@
-"""PNG by fpng, and a proof that a PNG holds certain pixels that costs a third of decoding it.
+"""PNG by fpng or without compression, and a proof that a PNG holds certain pixels that costs a third of decoding it.
 
 The proof goes by the standard and by ISA-L's inflate (`manifests.png`), neither of them fpng's: the chunks and their
 checksums, then every byte of the inflated rows against what their filter makes of the pixels. It knows the two filters
@@ -8,13 +8,15 @@ that fpng writes; of anything else it says no, and a decoder has the last word.
 from __future__ import annotations
 
 import importlib.metadata
+import struct
+from collections.abc import Iterator
 
 import fpng
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from manifests.png import NONE, UP, chunks, header
+from manifests.png import MOST_STORED, NONE, SIGNATURE, STORED, UP, ZLIB, chunks, header
 
 
 def write(image: NDArray[np.uint8]) -> bytes:
@@ -22,6 +24,30 @@ def write(image: NDArray[np.uint8]) -> bytes:
     height, width = image.shape[:2]
     encoded: bytes = fpng.from_bytes(image.tobytes(), width, height, 3)
     return encoded
+
+
+def write_stored(image: NDArray[np.uint8]) -> bytes:
+    """RGB pixels (height, width, 3) as a PNG that is not compressed: larger, and read in a quarter of the time."""
+    height, width = image.shape[:2]
+    rows = np.empty((height, 3 * width + 1), np.uint8)
+    rows[:, 0], rows[:, 1:] = NONE, image.reshape(height, -1)
+    raw = rows.tobytes()
+    stream = b"".join((ZLIB, *_stored(raw), struct.pack(">I", isal_zlib.adler32(raw))))
+    parts = (b"IHDR", header(height, width)), (b"IDAT", stream), (b"IEND", b"")
+    return b"".join((SIGNATURE, *(part for kind, data in parts for part in _chunk(kind, data))))
+
+
+def _stored(raw: bytes) -> Iterator[bytes]:
+    """Blocks of deflate that hold bytes as they are."""
+    for start in range(0, len(raw), MOST_STORED):
+        block = raw[start : start + MOST_STORED]
+        yield STORED.pack(start + MOST_STORED >= len(raw), len(block), len(block) ^ 0xFFFF)
+        yield block
+
+
+def _chunk(kind: bytes, data: bytes) -> tuple[bytes, ...]:
+    checksum = isal_zlib.crc32(data, isal_zlib.crc32(kind))
+    return struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)
 
 
 def is_proven(data: bytes, image: NDArray[np.uint8]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from generators.variant import Variant
-from manifests.schema import LABEL_MAP, Record, Row
+from manifests.schema import LABEL_MAP, Record, Row, extension_of
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError
 from pipelines.generate.calls import Call
@@ -104,7 +104,7 @@ def _add(tar: TarWriter, rendered: Rendered, config: Config) -> None:
     key = rendered.row.key
     if rendered.image is None:
         return
-    tar.add(f"{key}.{config.image_format}", rendered.image)
+    tar.add(f"{key}.{extension_of(config.image_format)}", rendered.image)
     if rendered.label_map is not None:
         tar.add(f"{key}.{LABEL_MAP}", rendered.label_map)
     for extension, text in rendered.row.texts(config.dataset).items():

@@ -137,6 +137,27 @@ def test_forged_streams_are_read_alike_or_not_read(data: st.DataObject) -> None:
         np.testing.assert_array_equal(found, right)
 
 
+def test_blocks_that_are_not_compressed_are_read_where_there_are_no_others() -> None:
+    rows = bytes(5 * 10)
+    block = png.STORED.pack(0, 20, 20 ^ 0xFFFF) + rows[:20]
+    last = png.STORED.pack(1, 30, 30 ^ 0xFFFF) + rows[20:]
+    compressed = zlib.compressobj(wbits=-15)
+    other = compressed.compress(rows[20:]) + compressed.flush()
+    end = struct.pack(">I", zlib.adler32(rows))
+    for blocks, is_read in (
+        (block + last, True),
+        (block + other, False),
+        (block + last + b"\0", False),
+        (block, False),
+    ):
+        data = pngs.png(png.header(5, 3), pngs.chunk(b"IDAT", png.ZLIB + blocks + end))
+        assert (png.read(data) is not None) == is_read
+        if is_read:
+            right = by_pillow(data)
+            assert right is not None
+            assert not right.any()
+
+
 @pytest.mark.parametrize("kind", [b"tRNS", b"gAMA", b"PLTE", b"acTL", b"IEND", b"fdEC"])
 def test_chunks_that_could_mean_something_are_left_to_a_decoder(kind: bytes) -> None:
     assert png.read(pngs.assembled([0, 0])) is not None

@@ -25,12 +25,21 @@ def test_what_fpng_writes_is_proven_whatever_its_shape(photographs: dict[str, by
     noise = np.random.default_rng(0)
     images += [noise.integers(0, 256, shape, np.uint8) for shape in ((1, 1, 3), (1, 64, 3), (64, 1, 3), (300, 400, 3))]
     for image in images:
-        data = png.write(image)
-        assert png.is_proven(data, image)
-        found = read(data)
-        # What it could not make smaller, fpng writes in blocks that are left to a decoder.
-        assert found is not None or len(data) > image.size
-        assert found is None or np.array_equal(found, image)
+        for data in (png.write(image), png.write_stored(image)):
+            assert png.is_proven(data, image)
+            found = read(data)
+            assert found is not None
+            np.testing.assert_array_equal(found, image)
+
+
+@given(st.integers(1, 70_000), st.integers(0, 99))
+@example(65534, 0)  # of as many bytes as one block has, and one more
+@example(65535, 0)
+def test_what_is_stored_is_what_decoders_read(values: int, seed: int) -> None:
+    """Rows that end where blocks do, before and after; other decoders see them alike."""
+    image = np.random.default_rng(seed).integers(0, 256, (1, -(-values // 3), 3), np.uint8)
+    data = png.write_stored(image)
+    assert [found.tolist() for found in seen(data)] == [image.tolist()] * 2
 
 
 def test_one_value_of_difference_is_seen_wherever_it_is() -> None:
