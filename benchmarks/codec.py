@@ -28,6 +28,7 @@ from benchmarks import running
 from generators.geometry import frame
 from generators.pixels import opencv
 from generators.registry import METHODS
+from manifests.png import read
 from manifests.verify import decode
 from pipelines.generate import encode, png
 from pipelines.text import table
@@ -51,10 +52,10 @@ def measure(files: Sequence[bytes]) -> None:
     ):
         pictures = [_resized(image, geometry, size) for image in some]
         rows: list[Sequence[str]] = [
-            (title, "encode, ms", "check, ms", "decode by OpenCV, ms", "by Pillow, ms", "size / raw")
+            (title, "encode, ms", "check, ms", "decode by OpenCV, ms", "by Pillow, ms", "by score.py, ms", "size / raw")
         ]
         rows += [(name, *_figures(encoder, pictures)) for name, encoder in _ENCODERS.items()]
-        print(table(rows, frozenset(range(1, 6))), end="\n\n")
+        print(table(rows, frozenset(range(1, 7))), end="\n\n")
     print(_readers(_resized(images[0], "crop", (224,))))
 
 
@@ -71,10 +72,11 @@ def _figures(encoder: Encoder, pictures: Sequence[Pixels]) -> tuple[str, ...]:
     if not all(map(np.array_equal, decoded, pictures)):
         raise SystemExit("an encoder lost something")
     proof = _timed(lambda pair: png.is_proven(*pair), list(zip(written, pictures, strict=True)))[1]
-    checking = f"{proof:.2f}" if encoder is png.write else "decode"
+    checking = f"{proof:.2f}" if encoder in (png.write, png.write_stored) else "decode"
     by_pillow = "–" if encoder is encode._npy else f"{_timed(_pillow, written)[1]:.2f}"
+    ours = "–" if read(written[0]) is None else f"{_timed(read, written)[1]:.2f}"
     ratio = sum(map(len, written)) / sum(picture.size for picture in pictures)
-    return f"{encoding:.2f}", checking, f"{decoding:.2f}{name}", by_pillow, f"{ratio:.2f}"
+    return f"{encoding:.2f}", checking, f"{decoding:.2f}{name}", by_pillow, ours, f"{ratio:.2f}"
 
 
 A = TypeVar("A")
@@ -93,22 +95,28 @@ def _by_opencv(image: Pixels, *options: int) -> bytes:
     return bytes(cv2.imencode(".png", image[..., ::-1], [*_LEVEL, *options])[1])
 
 
-def _by_pillow(image: Pixels, level: int) -> bytes:
+def _by_pillow(image: Pixels, form: str, **options: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=level)
+    Image.fromarray(image).save(buffer, form, **options)
     return buffer.getvalue()
 
 
 _LEVEL = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 _RLE = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+_HUFFMAN = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+_UP = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 _SUB = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
 _ENCODERS: dict[str, Encoder] = {
     "fpng (the default)": png.write,
+    "PNG, not compressed": png.write_stored,
     "OpenCV PNG, level 1, RLE, SUB": lambda image: _by_opencv(image, *_RLE, *_SUB),
     "OpenCV PNG, level 1, RLE": lambda image: _by_opencv(image, *_RLE),
-    "Pillow PNG, level 1": lambda image: _by_pillow(image, 1),
-    "Pillow PNG, level 6": lambda image: _by_pillow(image, 6),
+    "OpenCV PNG, level 1, Huffman, UP": lambda image: _by_opencv(image, *_HUFFMAN, *_UP),
+    "OpenCV PNG, level 0": lambda image: _by_opencv(image, cv2.IMWRITE_PNG_COMPRESSION, 0),
+    "Pillow PNG, level 1": lambda image: _by_pillow(image, "PNG", compress_level=1),
+    "Pillow PNG, level 6": lambda image: _by_pillow(image, "PNG", compress_level=6),
     "Pillow WebP, lossless": encode._webp,
+    "PPM": lambda image: _by_pillow(image, "PPM"),
     "npy": encode._npy,
 }
 
@@ -128,7 +136,13 @@ def _torchvision(data: bytes) -> Pixels:
 
 def _readers(image: Pixels) -> str:
     """Who reads a format, and to the same pixels."""
-    written = {"png": png.write(image), "webp": encode._webp(image), "npy": encode._npy(image)}
+    written = {
+        "png": png.write(image),
+        "png_stored": png.write_stored(image),
+        "webp": encode._webp(image),
+        "npy": encode._npy(image),
+    }
+    written["ppm"] = _ENCODERS["PPM"](image)
     readers: dict[str, Reader] = {
         "Pillow, `datasets`": _pillow,
         "OpenCV": opencv.decode,

@@ -29,7 +29,6 @@ from benchmarks import running
 from pipelines.cluster import Ray
 from pipelines.evaluate.model.cells import plain_cells
 from pipelines.evaluate.model.inputs import Inputs
-from pipelines.evaluate.model.pieces import pixels
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import read_preprocessing
 from pipelines.evaluate.model.runtimes import Input
@@ -110,7 +109,7 @@ class _Loop:
         while len(found) * size < _IN_MEMORY and (some := list(islice(stored, size))):
             found.append(inputs.batch(len(some)))
             for one, into in zip(some, found[-1], strict=True):
-                inputs.place(one.key, {}, pixels(shards, one), into)
+                inputs.place(one.key, {}, shards.pixels(one), into)
         return [batch for batch in found if len(batch) == size]
 
     def run(self, batches: Sequence[Batch], images: int) -> float:

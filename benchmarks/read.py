@@ -4,7 +4,8 @@
 
 One process makes batches of 64 images, (64, 224, 224, 3) in uint8: from a tar of PNGs, or from the files by decoding,
 resizing to a shorter side of 256 and cutting out the centre. Pillow does both, with `webdataset`, as its loops are
-written; then OpenCV does both, with Python's `tarfile`. Prints images per second of processor time.
+written; then OpenCV does both, with Python's `tarfile`. Shards are of PNG, compressed and not. Prints images per second
+of processor time; below, what an image of these shards costs `score.py` to read and `verify.py` to check.
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ from PIL import Image
 
 from benchmarks import running
 from generators.geometry import frame
+from manifests.verify import check_folder, check_tar, records_in
+from pipelines.evaluate.shards import open_shards
+from pipelines.store import Disk
 from pipelines.text import table
 
 Pixels = NDArray[np.uint8]
 _BATCH = 64
+_PIECE = 128  # images, as score.py has for a worker at a time
 
 
 def main() -> None:
@@ -39,20 +44,27 @@ def measure(images: Sequence[bytes]) -> list[running.Figure]:
     cv2.setNumThreads(1)
     found: list[running.Figure] = []
     count = max(1000, len(images))
+    rows: list[Sequence[str]] = [("by", "shard, images/s", "JPEG, images/s", "faster")]
+    own: list[Sequence[str]] = [("shard of", "score.py, ms", "verify.py, ms")]
     with running.temporary() as folder:
         source = running.lay_out(images, count, Path(folder, "source"))
-        running.generate(*running.imagenet(source, Path(folder, "out"), "pil_bilinear"), "--samples-per-shard", count)
-        (tar,) = Path(folder, "out").rglob("*.tar")
         files = sorted(source.glob("*/*"))
-        rows: list[Sequence[str]] = [("by", "shard, images/s", "JPEG, images/s", "faster")]
-        for name, from_shard, from_files in (
-            ("Pillow, webdataset", _by_webdataset(tar), map(_by_pillow, files)),
-            ("OpenCV, tarfile", _by_tarfile(tar), map(_by_opencv, files)),
-        ):
-            shard, jpeg = _speed(from_shard), _speed(from_files)
-            found.append(running.Figure(f"{name}: images/s from shards / from JPEG", shard / jpeg, 2))
-            rows.append((name, f"{shard:,.0f}", f"{jpeg:,.0f}", f"{shard / jpeg:.2f}×"))
-    print(table(rows, frozenset({1, 2, 3})))
+        for image_format in ("png", "png_stored"):
+            out = Path(folder, image_format)
+            options = ("--samples-per-shard", count, "--image-format", image_format)
+            running.generate(*running.imagenet(source, out, "pil_bilinear"), *options)
+            (tar,) = out.rglob("*.tar")
+            for name, from_shard, from_files in (
+                ("Pillow, webdataset", _by_webdataset(tar), map(_by_pillow, files)),
+                ("OpenCV, tarfile", _by_tarfile(tar), map(_by_opencv, files)),
+            ):
+                shard, jpeg = _speed(from_shard), _speed(from_files)
+                if image_format == "png":
+                    found.append(running.Figure(f"{name}: images/s from shards / from JPEG", shard / jpeg, 2))
+                what = f"{name}, {image_format}"
+                rows.append((what, f"{shard:,.0f}", f"{jpeg:,.0f}", f"{shard / jpeg:.2f}×"))
+            own.append((image_format, f"{_scored(out / 'imagenet'):.2f}", f"{_verified(tar.parent, count):.2f}"))
+    print(table(rows, frozenset({1, 2, 3})), table(own, frozenset({1, 2})), sep="\n\n")
     return found
 
 
@@ -63,6 +75,30 @@ def _speed(images: Iterable[Pixels]) -> float:
     for count, image in enumerate(images, 1):
         batch[count % _BATCH] = image
     return count / (time.process_time() - began)
+
+
+def _scored(folder: Path) -> float:
+    """Milliseconds for an image as a worker of score.py reads it: in pieces, with its `json`, the second time."""
+    shards = open_shards(folder)
+    samples = int(shards.reference.summary["shards"][0]["samples"])
+    for _ in range(2):
+        began = time.process_time()
+        for first in range(0, samples, _PIECE):
+            for stored in shards.of_shard(shards.reference, 0, range(first, min(samples, first + _PIECE))):
+                shards.info(stored)
+                shards.pixels(stored)
+    return (time.process_time() - began) / samples * 1e3
+
+
+def _verified(folder: Path, samples: int) -> float:
+    """Milliseconds for an image of a variant as verify.py checks it, the second time."""
+    place = Disk(str(folder))
+    for _ in range(2):
+        began = time.process_time()
+        problems = [*check_folder(place), *(problem for record in records_in(place) for problem in check_tar(record))]
+        if problems:
+            raise SystemExit(str(problems[0]))
+    return (time.process_time() - began) / samples * 1e3
 
 
 def _by_webdataset(tar: Path) -> Iterator[Pixels]:

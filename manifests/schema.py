@@ -132,6 +132,11 @@ class Row:
         return {**label, "json": canonical_json(self.member()).rstrip(b"\n")}
 
 
+def extension_of(image_format: str) -> str:
+    """The extension of a format's images: `png_stored` is PNG to all who read it."""
+    return image_format.partition("_")[0]
+
+
 def canonical_json(value: Any) -> bytes:
     """JSON with sorted keys and a trailing newline: equal values give equal bytes."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -281,15 +286,21 @@ def parse_summary(data: bytes, source: str) -> dict[str, Any]:
     return found
 
 
-def _is(value: Any, field: pa.Field) -> bool:
-    """Whether a JSON value is what a column holds."""
-    if value is None:
-        return bool(field.nullable)
-    if field.type == pa.string():
-        return isinstance(value, str)
-    if field.type == pa.int32():
-        return type(value) is int and -(2**31) <= value < 2**31
+def _whole(value: Any) -> bool:
+    return type(value) is int and -(2**31) <= value < 2**31
+
+
+def _number(value: Any) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < 2**53)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+# What a column of this type holds, as JSON has it; and what each column does.
+_KINDS = {pa.string(): _text, pa.int32(): _whole, pa.float64(): _number}
+_CELLS = [(field.name, _KINDS[field.type], field.nullable) for field in COLUMNS]
 
 
 def is_key(text: str) -> bool:
@@ -344,11 +355,11 @@ class Record:
     def _check_rows(self) -> None:
         """Raises TypeError where a row does not hold what it should."""
         for row in self.rows:
-            for field in COLUMNS:
-                value = getattr(row, field.name)
-                if not _is(value, field):
-                    sample = reprlib.repr(row.key)
-                    raise TypeError(f"{field.name} of {sample} is {reprlib.repr(value)}, not a {field.type}")
+            for name, fits, nullable in _CELLS:
+                value = getattr(row, name)
+                if not (nullable if value is None else fits(value)):
+                    what = f"{name} of {reprlib.repr(row.key)} is {reprlib.repr(value)}"
+                    raise TypeError(f"{what}, not a {COLUMNS.field(name).type}")
             odd = any(map(UNFIT.search, (row.source_path, row.source_profile or "")))
             if not is_key(row.key) or odd or not isinstance(row.extra, dict):
                 raise TypeError(

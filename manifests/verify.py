@@ -21,6 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from manifests import png
 from manifests.derive import derive, read_records, table_differences
 from manifests.hashed import HashedFile
 from manifests.litter import is_litter
@@ -39,6 +40,7 @@ from manifests.schema import (
     Record,
     Row,
     differences,
+    extension_of,
     shard_name,
 )
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description
@@ -107,15 +109,24 @@ def check_card(root: Place) -> Iterator[Problem]:
 def records_of(folder: P) -> tuple[list[P], list[Problem]]:
     """The records of a variant that can be read, and the problems of those that cannot."""
     good, problems = [], []
+    for place, found in _records(folder):
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            good.append(place)
+    return good, problems
+
+
+def _records(folder: P) -> Iterator[tuple[P, Record | Problem]]:
+    """The records of a variant, one at a time, or why one cannot be read."""
     for place in records_in(folder):
         try:
             record = Record.read(place)
             if place.name != f"{record.name}.json":
                 raise ManifestError(f"{place.name} is the record of {record.name}")
-            good.append(place)
+            yield place, record
         except (ManifestError, OSError) as error:
-            problems.append(Problem(str(place), str(error)))
-    return good, problems
+            yield place, Problem(str(place), str(error))
 
 
 def check_folder(folder: Place) -> list[Problem]:
@@ -124,11 +135,21 @@ def check_folder(folder: Place) -> list[Problem]:
 
 
 def _check_folder(folder: Place) -> Iterator[Problem]:
-    good, problems = records_of(folder)
-    yield from problems
+    good, damaged, strange = [], [], []
+    first: Record | None = None
+    for place, found in _records(folder):
+        if isinstance(found, Problem):
+            damaged.append(found)
+            continue
+        good.append(place)
+        first = first or found
+        if other := found.recipe.differences(first.recipe):
+            strange.append(Problem(str(place), f"made with another recipe than {good[0].name}: {other[0]}"))
+    yield from damaged
     files = folder.files()
-    yield from _check_set(folder, good, files)
-    if problems:
+    yield from _check_set(folder, first, files)
+    yield from strange
+    if damaged:
         return
     missing = [name for name in (TABLE, SUMMARY, TIMM) if name not in files]
     if missing:
@@ -137,12 +158,11 @@ def _check_folder(folder: Place) -> Iterator[Problem]:
         yield from _check_manifests(folder, good)
 
 
-def _check_set(folder: P, records: Sequence[P], files: Collection[str]) -> Iterator[Problem]:
-    """Whether the shards are all there, belong together, and nothing else lies beside them."""
-    if not records:
+def _check_set(folder: P, first: Record | None, files: Collection[str]) -> Iterator[Problem]:
+    """Whether the shards are all there, as many as the first record says, and nothing else lies beside them."""
+    if not first:
         yield Problem(str(folder), "no record of any shard")
         return
-    first = Record.read(records[0])
     expected = {shard_name(index, first.shards) for index in range(first.shards)}
     for name in sorted(expected):
         if f"{name}.json" not in files:
@@ -153,10 +173,6 @@ def _check_set(folder: P, records: Sequence[P], files: Collection[str]) -> Itera
     for name in folder.names():
         if name not in allowed and not is_litter(name):
             yield Problem(str(folder / name), "extra file: no part of this variant")
-    for place in records[1:]:
-        found = Record.read(place).recipe.differences(first.recipe)
-        if found:
-            yield Problem(str(place), f"made with another recipe than {records[0].name}: {found[0]}")
 
 
 def _check_manifests(folder: P, records: Sequence[P]) -> Iterator[Problem]:
@@ -228,7 +244,7 @@ def _check_members(path: Place, file: BinaryIO, record: Record) -> Iterator[Prob
 
 
 def _check_sample(path: Place, tar: Tar, row: Row, image_format: str, dataset: str) -> Iterator[Problem]:
-    expected: dict[str, bytes | None] = {image_format: None}
+    expected: dict[str, bytes | None] = {extension_of(image_format): None}
     if LABEL_MAP_SHA256 in row.extra:
         expected[LABEL_MAP] = None
     expected |= row.texts(dataset)
@@ -258,7 +274,7 @@ def _check_label_map(where: str, data: bytes, row: Row) -> Iterator[Problem]:
         return
     if classes.shape != (row.height, row.width):
         yield Problem(where, f"is of shape {classes.shape}, but the row says {row.width}x{row.height}")
-    elif hashlib.sha256(classes.tobytes()).hexdigest() != row.extra[LABEL_MAP_SHA256]:
+    elif hashlib.sha256(np.ascontiguousarray(classes).data).hexdigest() != row.extra[LABEL_MAP_SHA256]:
         yield Problem(where, f"its classes are not those of the row's {LABEL_MAP_SHA256}")
 
 
@@ -271,18 +287,21 @@ def _check_pixels(where: str, data: bytes, row: Row, image_format: str) -> Itera
         return
     if pixels.shape != (row.height, row.width, 3):
         yield Problem(where, f"is {pixels.shape[1]}x{pixels.shape[0]}, but the row says {row.width}x{row.height}")
-    elif hashlib.sha256(pixels.tobytes()).hexdigest() != row.pixel_sha256:
+    elif hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest() != row.pixel_sha256:
         yield Problem(where, "its pixels are not those of the row's pixel_sha256")
 
 
 def decode(data: bytes, image_format: str) -> NDArray[np.uint8]:
-    """A shard's image as RGB uint8 of shape (height, width, 3): npy by NumPy, the others by Pillow."""
-    if image_format == "npy":
+    """A shard's image as RGB uint8 of shape (height, width, 3): npy by NumPy, such PNG by ISA-L, others by Pillow."""
+    extension = extension_of(image_format)
+    if extension == "png" and (pixels := png.read(data)) is not None:
+        return pixels
+    if extension == "npy":
         loaded: NDArray[np.uint8] = np.load(io.BytesIO(data), allow_pickle=False)
         if loaded.dtype != np.uint8 or loaded.ndim != 3 or loaded.shape[2] != 3:
             raise ValueError(f"it is {loaded.dtype} of shape {loaded.shape}, not an image")
         return loaded
-    with Image.open(io.BytesIO(data), formats=_FORMATS.get(image_format, ())) as image:
+    with Image.open(io.BytesIO(data), formats=_FORMATS.get(extension, ())) as image:
         return np.asarray(image.convert("RGB"))
 
 

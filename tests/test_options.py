@@ -37,7 +37,7 @@ generate.py
     --size N
     --reference VARIANT = pil+pil_bilinear
     --samples-per-shard N
-    --image-format png|webp|npy = png
+    --image-format png|png_stored|webp|npy = png
     --limit N
     --workers N
     --shard-timeout S = 3600

@@ -12,7 +12,7 @@ import shlex
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from generators.own import Program, named_in, with_own
 from generators.registry import AT, STAGES, Method, order
 from generators.variant import ANY, DEFAULT_REFERENCE, NONE, Variant, VariantError, changed, in_full, is_group, parse
 from generators.variant import reference as base_variant
-from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, is_key, parse_summary
+from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, extension_of, is_key, parse_summary
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_groups
 from manifests.verify import decode, decode_label_map, variant_folders
 from pipelines.errors import RunError, UsageError
@@ -245,13 +245,13 @@ class Shards:
     ) -> Iterator[Stored]:
         """The samples of a shard: those of these keys, or at these places among all; None for all."""
         path = variant.folder / str(shard["name"])
-        known = {str(self.config["image_format"]), "cls", "json", LABEL_MAP}
+        known = {extension_of(str(self.config["image_format"])), "cls", "json", LABEL_MAP}
         try:
             with path.open(_block(shard, len(wanted)) if isinstance(wanted, set) else BLOCK) as file:
                 if not isinstance(wanted, set) and file.seek(0, os.SEEK_END) != shard["bytes"]:
                     raise RunError(f"{path} does not have the {shard['bytes']:,} bytes of its manifest: run verify.py")
                 with Tar(file) as tar:
-                    yield from _stored(tar, known, wanted)
+                    yield from _stored(tar, known, wanted, _begins(str(path), shard["bytes"]))
         except (OSError, EOFError, tarfile.TarError) as error:
             raise RunError(f"{path} cannot be read ({first_line(error)}): run verify.py") from None
 
@@ -259,7 +259,7 @@ class Shards:
         """A sample's image as RGB uint8 of shape (height, width, 3)."""
         image_format = str(self.config["image_format"])
         try:
-            return decode(stored.members[image_format], image_format)
+            return decode(stored.members[extension_of(image_format)], image_format)
         except Exception as error:  # damaged bytes can raise anything
             raise RunError(f"the image of {stored.key} cannot be read ({first_line(error)}): run verify.py") from None
 
@@ -337,10 +337,23 @@ def _block(shard: Mapping[str, Any], wanted: int) -> int:
     return _HEADERS if skips else BLOCK
 
 
-def _stored(tar: Tar, known: Collection[str], wanted: set[str] | range | None) -> Iterator[Stored]:
-    """A tar's samples, those `wanted` by their keys or by their places; it is read no further than the last of them."""
+@lru_cache(maxsize=4)
+def _begins(tar: str, size: int) -> list[int]:
+    """Where samples of a tar of this size begin, in order, as far as this process has come in it: a list to add to."""
+    return []
+
+
+def _stored(tar: Tar, known: Collection[str], wanted: set[str] | range | None, begins: list[int]) -> Iterator[Stored]:
+    """A tar's samples, those `wanted` by their keys or by their places; it is read no further than the last of them.
+
+    Where samples begin is added to `begins`; what comes before the first place that is wanted is then not read again.
+    """
     key, members, place, taken = "", dict[str, bytes](), -1, False
     left = -1 if wanted is None else len(wanted)
+    if isinstance(wanted, range) and begins:
+        place = min(wanted.start, len(begins) - 1)
+        tar.skip_to(begins[place])
+        place -= 1
     for member in tar:
         own, _, extension = member.name.partition(".")
         if own != key:
@@ -351,6 +364,8 @@ def _stored(tar: Tar, known: Collection[str], wanted: set[str] | range | None) -
                 return
             key, members, place = own, {}, place + 1
             taken = wanted is None or (place if isinstance(wanted, range) else own) in wanted
+            if place == len(begins) and not tar.pax_headers:  # which would be passed over with what is before
+                begins.append(member.offset)
         if taken and extension in known:
             members[extension] = tar.content(member)
     if members:

@@ -1,7 +1,8 @@
 """Lossless images: pixels to bytes, each checked before it goes into a tar.
 
-PNG is written by fpng, WebP by Pillow and npy by NumPy. A PNG is proven to hold its pixels by inflating it; what is not
-proven so, and WebP, is decoded by OpenCV and compared: a wrong encoder cannot also be the judge.
+PNG is written by fpng, PNG without compression (`png_stored`) here, WebP by Pillow and npy by NumPy. A PNG is proven to
+hold its pixels by inflating it; what is not proven so, and WebP, is decoded by OpenCV and compared: a wrong encoder
+cannot also be the judge.
 """
 
 from __future__ import annotations
@@ -53,13 +54,14 @@ def _npy_holds(data: bytes, image: NDArray[np.uint8]) -> bool:
 # What writes a format, and what tells whether it holds the pixels.
 _CODECS: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], Callable[[bytes, NDArray[np.uint8]], bool]]] = {
     "png": (png.write, _png_holds),
+    "png_stored": (png.write_stored, _png_holds),
     "webp": (_webp, _decodes),
     "npy": (_npy, _npy_holds),
 }
 FORMATS: tuple[str, ...] = tuple(_CODECS)
 
 # Encoded bytes for each raw byte on 224x224 ImageNet crops, for the estimate of --dry-run.
-EXPECTED_RATIO = {"png": 0.74, "webp": 0.51, "npy": 1.0}
+EXPECTED_RATIO = {"png": 0.74, "png_stored": 1.0, "webp": 0.51, "npy": 1.0}
 
 
 def encode(image: NDArray[np.uint8], image_format: str) -> bytes:

@@ -41,7 +41,7 @@ class Options:
         "a folder, or s3://, gs:// URI; default: %(default)s", default="out", metavar="PATH", under="shards"
     )
     samples_per_shard: int | None = option("default: 1000; coco: 400; cityscapes: 200", type=positive, metavar="N")
-    image_format: str = option("default: %(default)s", default="png", choices=("png", "webp", "npy"))
+    image_format: str = option("default: %(default)s", default="png", choices=("png", "png_stored", "webp", "npy"))
     overwrite: bool = option("replace the asked variants where something else has made them", default=False)
     model: str | None = option(
         "an ONNX file, timm:NAME or torchvision:NAME, to make noised copies of",

@@ -10,7 +10,7 @@ from generators.geometry import frame
 from generators.pixels.foreign import at_hand, machine
 from generators.registry import AT, LIBRARIES, METHODS, STAGES, Library, Method, Release
 from generators.variant import ANY, LIBRARY_GROUPS, Variant
-from manifests.schema import CLASSIFIED, LABEL_MAP
+from manifests.schema import CLASSIFIED, LABEL_MAP, extension_of
 from pipelines.generate.config import Config
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.encode import EXPECTED_RATIO
@@ -111,7 +111,7 @@ def finished(
         )
     config = summaries[0]["config"]
     reference = config["reference"]
-    members = [config["image_format"], *(["cls"] if config["dataset"] in CLASSIFIED else []), "json"]
+    members = [extension_of(config["image_format"]), *(["cls"] if config["dataset"] in CLASSIFIED else []), "json"]
     if config["dataset"] == "cityscapes":
         members.insert(1, LABEL_MAP)
     lines = [

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from generators.variant import Variant
-from manifests.schema import LABEL_MAP, Recipe, Record, Row
+from manifests.schema import LABEL_MAP, Recipe, Record, Row, extension_of
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError
 from pipelines.generate.calls import Call
@@ -93,7 +93,7 @@ class Job:
         key, row = rendered.row.key, rendered.row
         if rendered.image is None:
             return b""
-        found = [member(f"{key}.{self.config.image_format}", rendered.image)]
+        found = [member(f"{key}.{extension_of(self.config.image_format)}", rendered.image)]
         if rendered.label_map is not None:
             found.append(member(f"{key}.{LABEL_MAP}", rendered.label_map))
         found += [member(f"{key}.{suffix}", text) for suffix, text in row.texts(self.config.dataset).items()]

@@ -27,7 +27,6 @@ from pipelines.evaluate.model.readers import Form, Reader
 from pipelines.evaluate.model.runtimes import Outputs, Session, open_session
 from pipelines.evaluate.shards import Shards, Stored
 from pipelines.files import replacing
-from pipelines.generate import png
 from pipelines.store import Remote
 
 # Images in a piece: at most so many, since they are lost with a worker; not too few, since finding them in a tar takes
@@ -246,16 +245,10 @@ def _grouped(stored: Iterator[Stored], size: int) -> Iterable[list[Stored]]:
 def _batch(job: Job, stored: Sequence[Stored]) -> tuple[NDArray[Any], list[Image]]:
     batch = job.inputs.batch(len(stored))
     images = [
-        job.inputs.place(one.key, job.shards.info(one), pixels(job.shards, one), into)
+        job.inputs.place(one.key, job.shards.info(one), job.shards.pixels(one), into)
         for one, into in zip(stored, batch, strict=True)
     ]
     return batch, images
-
-
-def pixels(shards: Shards, stored: Stored) -> NDArray[np.uint8]:
-    """A sample's image as RGB uint8 of shape (height, width, 3). Raises RunError where it cannot be read."""
-    found = png.read(stored.members.get("png", b""))
-    return shards.pixels(stored) if found is None else found
 
 
 def _broken(outputs: Outputs, images: Sequence[Image], reader: Reader) -> list[str]:

@@ -17,7 +17,7 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Cell
 from pipelines.evaluate.model.inputs import Inputs, fitting
 from pipelines.evaluate.model.kept import Kept, open_kept, origin
-from pipelines.evaluate.model.pieces import Job, Outcome, Piece, alike, loaded, pixels
+from pipelines.evaluate.model.pieces import Job, Outcome, Piece, alike, loaded
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.readers import Kind, Reader, kind_for
 from pipelines.evaluate.model.weights import model_files
@@ -69,7 +69,7 @@ def _first(shards: Shards, plain: Cell, preprocessing: Preprocessing, kind: Kind
     stored = next(shards.stored(shards.reference.name), None)
     if stored is None:
         raise UsageError(f"{shards.reference.folder} has no images")
-    image = pixels(shards, stored)
+    image = shards.pixels(stored)
     session = loaded(plain.model, preprocessing.layout, "cpu")
     inputs = fitting(session.input, preprocessing, image, kind.detects)
     batch = inputs.batch(1)

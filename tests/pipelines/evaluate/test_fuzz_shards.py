@@ -55,6 +55,14 @@ def read(folder: Path) -> list[Any]:
     return [*found, groups_of(shards, keys)]
 
 
+def test_pieces_of_a_shard_are_the_same_in_any_order(shards: Shards) -> None:
+    variant, whole = shards.reference, list(shards.stored(shards.reference.name))
+    for start, stop in ((1, 2), (0, 2), (1, 1), (0, 1), (1, 2)):
+        assert list(shards.of_shard(variant, 0, range(start, stop))) == whole[start:stop]
+    with pytest.raises(RunError, match="does not have its 2 samples"):
+        list(shards.of_shard(variant, 0, range(1, 3)))
+
+
 @fuzz(150)
 @given(data=st.data())
 def test_a_set_with_a_changed_file(whole: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

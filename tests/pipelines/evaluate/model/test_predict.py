@@ -28,7 +28,7 @@ from PIL import Image
 from generators.boxes import noise
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.model.cells import Cell, Noised, as_it_is, plain_cells
-from pipelines.evaluate.model.pieces import Job, Piece, pixels
+from pipelines.evaluate.model.pieces import Job, Piece
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.workers import HERE, Done
@@ -491,14 +491,6 @@ def test_what_was_predicted_before_a_loss_is_not_predicted_again(
     for cell in cells:
         assert top_five(tmp_path / "out", cell.name) == top_five(tmp_path / "whole", cell.name)
     assert seen(tmp_path / "out") == seen(tmp_path / "whole")
-
-
-def test_pixels_are_what_a_decoder_finds(shards: Shards) -> None:
-    stored = list(shards.stored("pil_nearest"))
-    buffer = io.BytesIO()
-    Image.effect_noise((40, 30), 50).convert("RGB").save(buffer, "png")  # whose filters are any
-    for sample in (*stored, Stored("other", {"png": buffer.getvalue()})):
-        np.testing.assert_array_equal(pixels(shards, sample), shards.pixels(sample))
 
 
 def test_a_damaged_image_is_one_line(shards: Shards, tmp_path: Path) -> None:
