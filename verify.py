@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.command import Parser, exit_status, group, option, options_of, positive
-from pipelines.options import Inputs, cpus, method_option
+from pipelines.command import Parser, exit_status, group, option, options_of, stop
+from pipelines.options import Cluster, Inputs, method_option
 
 _EXAMPLES = """\
 python verify.py out/imagenet
@@ -21,7 +22,6 @@ class Options:
     """What to check."""
 
     path: str = option("an output, a dataset in it, or one variant's folder; a path or URI", flag="PATH")
-    workers: int = option("processes; default: all CPUs", factory=cpus, type=positive, metavar="N")
     render: bool = option("render again from the source and compare pixels", default=False)
     inputs: Inputs = group(
         Inputs,
@@ -31,6 +31,7 @@ class Options:
         annotations="their COCO annotations",
     )
     methods: tuple[str, ...] = method_option("a program that made some, as for generate.py")
+    cluster: Cluster = group(Cluster)
 
 
 def _parser() -> Parser:
@@ -45,6 +46,7 @@ def _parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
+    signal.signal(signal.SIGTERM, stop)
     parser = _parser()
     options = options_of(parser.parse_args(arguments), Options)
 
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from pipelines.store import place_of  # not needed to say what is wrong with the arguments
         from pipelines.verify import verify
 
-        return verify(place_of(options.path, "PATH"), options.render, options.inputs, options.workers, options.methods)
+        return verify(place_of(options.path, "PATH"), options.render, options.inputs, options.cluster, options.methods)
 
     return exit_status(parser.prog, work)
 

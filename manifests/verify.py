@@ -13,7 +13,7 @@ import itertools
 import json
 import reprlib
 import tarfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
@@ -209,6 +209,17 @@ def _compare_tables(path: Place, held: bytes, derived: bytes) -> Iterator[Proble
 
 def check_tar(place: Place) -> list[Problem]:
     """A shard's tar against the record at `place`: its hash, its members, and every image's pixels."""
+    steps = tar_steps(place)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: list[Problem] = end.value
+            return found
+
+
+def tar_steps(place: Place) -> Generator[int, None, list[Problem]]:
+    """As `check_tar`, yielding 1 for each image that has been checked."""
     try:
         record = Record.read(place)
     except (ManifestError, OSError):
@@ -218,29 +229,33 @@ def check_tar(place: Place) -> list[Problem]:
         return []  # check_folder names it
     with path.open() as opened:
         file = HashedFile(opened)
-        members = list(_check_members(path, cast("BinaryIO", file), record))
+        members: list[Problem] = []
+        for problems in _check_members(path, cast("BinaryIO", file), record):
+            members += problems
+            yield 1
         sha256 = file.sha256()
-    problems = []
+    of_all = []
     if file.size != record.tar_bytes:
         what = f"has {file.size:,} bytes, but the record says {record.tar_bytes:,} (truncated?)"
-        problems.append(Problem(str(path), what))
+        of_all.append(Problem(str(path), what))
     if sha256 != record.tar_sha256:
-        problems.append(Problem(str(path), "its sha256 is not the record's"))
-    return [*problems, *members]
+        of_all.append(Problem(str(path), "its sha256 is not the record's"))
+    return [*of_all, *members]
 
 
-def _check_members(path: Place, file: BinaryIO, record: Record) -> Iterator[Problem]:
+def _check_members(path: Place, file: BinaryIO, record: Record) -> Iterator[list[Problem]]:
+    """What is wrong with each sample in turn, and at last with the tar's end."""
     image_format = str(record.recipe.config["image_format"])
     try:
         with Tar(file) as tar:
             for row in record.rows:
                 if row.status == "ok":
-                    yield from _check_sample(path, tar, row, image_format, str(record.recipe.config["dataset"]))
+                    yield list(_check_sample(path, tar, row, image_format, str(record.recipe.config["dataset"])))
             extra = tar.next()
             if extra is not None:
-                yield Problem(f"{path}, {extra.name}", "extra member: the record has no such row")
+                yield [Problem(f"{path}, {extra.name}", "extra member: the record has no such row")]
     except (tarfile.TarError, EOFError, OSError) as error:
-        yield Problem(str(path), f"cannot be read to its end ({error})")
+        yield [Problem(str(path), f"cannot be read to its end ({error})")]
 
 
 def _check_sample(path: Place, tar: Tar, row: Row, image_format: str, dataset: str) -> Iterator[Problem]:

@@ -1,35 +1,79 @@
-"""Shards against their manifests, in processes of their own: what `verify.py` and a push to the Hub rest on."""
+"""Shards against their manifests: what `verify.py` and a push to the Hub rest on."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from tqdm import tqdm
-
-from manifests.verify import Problem, check_card, check_folder, check_tar, records_in
-from pipelines.errors import RunError
+from manifests.schema import SUMMARY, parse_summary
+from manifests.untrusted import LARGEST_JSON
+from manifests.verify import Problem, check_card, check_folder, records_in, tar_steps
+from pipelines import crew
+from pipelines.cluster import Ray
+from pipelines.errors import SHARE, SysNoiseError
+from pipelines.progress import counted
 from pipelines.store import Place
 from pipelines.text import one_line
+from pipelines.work import Finished, Progress, Work
 
 _SHOWN = 10
-T = TypeVar("T")
+Piece = TypeVar("Piece")
 
 
-def check(folders: Sequence[Place], workers: int) -> list[Problem]:
+@dataclass(frozen=True)
+class _Folder:
+    """A variant's manifests."""
+
+    place: Place
+
+
+@dataclass(frozen=True)
+class _Tar:
+    """The tar of a record."""
+
+    place: Place
+
+
+def check(folders: Sequence[Place], ray: Ray) -> list[Problem]:
     """Everything that is wrong with these variants: cards, manifests, and every byte and image of their tars."""
-    records = [record for folder in folders for record in records_in(folder)]
     problems = [problem for root in dict.fromkeys(folder.parent for folder in folders) for problem in check_card(root)]
-    with processes(min(workers, max(len(folders), len(records)))) as pool:
-        problems += spread(pool, check_folder, folders, "manifests")
-        problems += spread(pool, check_tar, records, "shards")
-    return problems
+    tars = [_Tar(record) for folder in folders for record in records_in(folder)]
+    pieces: list[_Folder | _Tar] = [*map(_Folder, folders), *tars]
+    work = Work(_check, folders[0], lambda piece: str(piece.place))
+    return problems + found(work, pieces, ray, images_in(folders), "images checked")
+
+
+def images_in(folders: Sequence[Place]) -> int | None:
+    """How many images variants have, as their manifests say; None where that cannot be told."""
+    try:
+        return sum(_images_in(folder) for folder in folders)
+    except (OSError, ValueError):  # which the check will name
+        return None
+
+
+def _images_in(folder: Place) -> int:
+    summary = parse_summary((folder / SUMMARY).read(LARGEST_JSON), SUMMARY)
+    images: int = summary["totals"]["samples"]
+    return images
+
+
+def found(
+    work: Work[Piece, Place, list[Problem]],
+    pieces: Sequence[Piece],
+    ray: Ray,
+    images: int | None,
+    done_text: str,
+    gpu: bool = False,
+) -> list[Problem]:
+    """The problems that work finds in pieces, in their order, with progress."""
+    of: dict[int, list[Problem]] = {}
+    with counted(images, "img", done_text) as advance:
+        for step in crew.each(work, pieces, ray, _problem_here, gpu):
+            advance("", step.images if isinstance(step, Progress) else 0)
+            if isinstance(step, Finished):
+                of[id(step.piece)] = step.result
+    return [problem for piece in pieces for problem in of[id(piece)]]
 
 
 def show(problems: Sequence[Problem]) -> None:
@@ -40,26 +84,13 @@ def show(problems: Sequence[Problem]) -> None:
         print(f"… and {len(problems) - _SHOWN:,} more")
 
 
-@contextlib.contextmanager
-def processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    """At most so many processes, and at least one, for `spread`. Raises RunError where one dies."""
-    context = multiprocessing.get_context("spawn")
+def _check(piece: _Folder | _Tar, _: Place, careful: bool) -> Generator[int, None, list[Problem]]:
+    return check_folder(piece.place) if isinstance(piece, _Folder) else (yield from tar_steps(piece.place))
+
+
+def _problem_here(folder: Place) -> str | None:
+    """What is wrong with the first variant's folder as this machine sees it."""
     try:
-        with ProcessPoolExecutor(max(1, count), mp_context=context, initializer=_quiet) as pool:
-            yield pool
-    except BrokenProcessPool:
-        raise RunError("a worker process died; try again with fewer --workers") from None
-
-
-def spread(
-    pool: ProcessPoolExecutor, check: Callable[[T], list[Problem]], work: Sequence[T], what: str
-) -> Iterator[Problem]:
-    """Run a check for each piece of work in processes, with a progress bar on a terminal."""
-    bar = tqdm(pool.map(check, work), total=len(work), desc=what, disable=not sys.stderr.isatty())
-    for problems in bar:
-        yield from problems
-
-
-def _quiet() -> None:
-    """Keep what image libraries print about damaged files off the terminal: problems come back as values."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        return None if folder.is_dir() else f"{folder} is not there: {SHARE}"
+    except SysNoiseError as error:
+        return str(error)

@@ -18,16 +18,20 @@ def each(
     pieces: Sequence[Piece],
     ray: Ray,
     problem_here: Callable[[Job], str | None],
+    gpu: bool = False,
 ) -> Iterator[Finished[Piece, Result] | Progress | None]:
     """Do the pieces: yields each as it is finished, in any order, how many images are done meanwhile, and None.
+
+    With `gpu`, each is done where there is one that nothing else uses.
 
     `problem_here` says what is wrong with the job as a node of the cluster sees it. Raises UsageError for that,
     RunError where workers are lost again and again, and what `work.do` raises.
     """
     cluster = ray.cluster
     if not cluster.address:
-        yield from processes.run(work, pieces, cluster.workers or cpus(), _TICK)
+        yield from processes.run(work, pieces, 1 if gpu else cluster.workers or cpus(), _TICK)
         return
     engine = ray.engine()
     engine.check_nodes(problem_here, work.job)
-    yield from engine.run(work, InTurn(pieces), InTurn[Piece](), cluster.workers, _TICK)
+    lanes = InTurn(pieces), InTurn[Piece]()
+    yield from engine.run(work, *(lanes[::-1] if gpu else lanes), cluster.workers, _TICK)

@@ -97,7 +97,7 @@ class Cluster:
 
     workers: int | None = option("CPUs to use; default: all", type=positive, metavar="N", under="the run")
     address: str | None = option(
-        "a Ray cluster; default: RAY_ADDRESS, or a local Ray", factory=_ray_address, type=_ray_address
+        "a Ray cluster; default: RAY_ADDRESS, or this machine", factory=_ray_address, type=_ray_address
     )
 
 

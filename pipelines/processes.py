@@ -32,15 +32,21 @@ def run(
     try:
         with ProcessPoolExecutor(count, context, _begin, (work.job, images)) as pool:
             running: dict[Future[Result], Piece] = {pool.submit(_do, work.do, piece): piece for piece in pieces}
-            while running:
-                ended, _ = wait(running, tick, FIRST_COMPLETED)
-                if (now := images.value) != told:
-                    yield Progress(now - told)
-                    told = now
-                for future in ended:
-                    yield Finished(running.pop(future), future.result())
-                if not ended:
-                    yield None
+            try:
+                while running:
+                    ended, _ = wait(running, tick, FIRST_COMPLETED)
+                    if (now := images.value) != told:
+                        yield Progress(now - told)
+                        told = now
+                    for future in ended:
+                        yield Finished(running.pop(future), future.result())
+                    if not ended:
+                        yield None
+            except BaseException:  # the pool would wait for all that it was given
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in multiprocessing.active_children():
+                    process.kill()
+                raise
     except BrokenProcessPool:
         raise RunError("a worker process died; try again with fewer --workers") from None
 

@@ -25,9 +25,9 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def counted(total: int, unit: str, done_text: str) -> Iterator[Advance]:
+def counted(total: int | None, unit: str, done_text: str) -> Iterator[Advance]:
     """Show how much of `total` is done, how fast, and how long the rest will take: a bar on a terminal, a line every
-    few seconds (`3 of 9 images predicted, 1.5 img/s, 4 s left`) otherwise.
+    few seconds (`3 of 9 images predicted, 1.5 img/s, 4 s left`) otherwise. A total of None is not known.
     """
     began = last = time.monotonic()
     done = 0
@@ -42,18 +42,19 @@ def counted(total: int, unit: str, done_text: str) -> Iterator[Advance]:
             bar.update(more)
             now = time.monotonic()
             if bar.disable and (now - last >= TICK or (done == total and more)):
+                of = "" if total is None else f" of {total:,}"
                 note = f" ({what})" if what else ""
-                say(f"{done:,} of {total:,} {done_text}{note}{_pace(done, total, now - began, unit)}")
+                say(f"{done:,}{of} {done_text}{note}{_pace(done, total, now - began, unit)}")
                 last = now
 
         yield advance
 
 
-def _pace(done: int, total: int, seconds: float, unit: str) -> str:
+def _pace(done: int, total: int | None, seconds: float, unit: str) -> str:
     """How fast so much was done, and how long the rest will take at that."""
     if not done:
         return f", {duration(seconds)} so far"
     rate = done / seconds
     fast = f"{size(int(rate))}/s" if unit == "B" else f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"
-    took = f"{duration(seconds)}" if done == total else f"{duration((total - done) / rate)} left"
-    return f", {fast}, {took}"
+    ahead = "" if total is None or done >= total else f"{duration((total - done) / rate)} left"
+    return f", {fast}, {ahead or duration(seconds)}"

@@ -6,12 +6,13 @@ Refuses, before hours of checking, what cannot be rendered again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from generators.registry import Method
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem, records_in, records_of, variant_folders
-from pipelines.check import check, processes, show, spread
+from pipelines.check import check, found, show
+from pipelines.cluster import Ray
 from pipelines.errors import UsageError
 from pipelines.generate.compare import (
     Again,
@@ -25,11 +26,12 @@ from pipelines.generate.compare import (
 )
 from pipelines.generate.config import describe, methods_of
 from pipelines.generate.sources.find import Found, find
-from pipelines.options import Inputs
+from pipelines.options import Cluster, Inputs
 from pipelines.store import Place
+from pipelines.work import Work
 
 
-def verify(place: Place, render: bool, inputs: Inputs, workers: int, methods: Sequence[str] = ()) -> int:
+def verify(place: Place, render: bool, inputs: Inputs, cluster: Cluster, methods: Sequence[str] = ()) -> int:
     """Check what lies at a place, and say what is wrong; the exit status (1 where something is)."""
     folders = variant_folders(place)
     if not folders:
@@ -39,13 +41,19 @@ def verify(place: Place, render: bool, inputs: Inputs, workers: int, methods: Se
     own = methods_of(methods)
     again = list(_again(folders, inputs, own)) if render else []  # what is wrong is refused before hours of checking
     shards = sum(len(records_in(folder)) for folder in folders)
-    problems = check(folders, workers)
-    on_gpu = [one for one in again if one.gpu]
-    for shards_again, most in (([one for one in again if not one.gpu], workers), (on_gpu, 1)):
-        if shards_again:
-            with processes(min(most, len(shards_again))) as pool:
-                problems += spread(pool, render_again, shards_again, "rendering")
+    with contextlib.closing(Ray(cluster)) as ray:
+        problems = check(folders, ray)
+        for gpu in (False, True):
+            pieces = [one for one in again if one.gpu == gpu]
+            images = sum(len(one.samples) for one in pieces)
+            if pieces:
+                work = Work(_render, folders[0], lambda one: str(one.record))
+                problems += found(work, pieces, ray, images, "images rendered again", gpu)
     return _report(problems, folders, shards, render, own)
+
+
+def _render(again: Again, _: Place, careful: bool) -> Generator[int, None, list[Problem]]:
+    return (yield from render_again(again))
 
 
 def _again(folders: Sequence[Place], inputs: Inputs, methods: tuple[Method, ...]) -> Iterator[Again]:
@@ -56,18 +64,18 @@ def _again(folders: Sequence[Place], inputs: Inputs, methods: tuple[Method, ...]
     check_methods(_recipes(folders), methods)
     check_gpu(_recipes(folders), methods)
     prepare_for(_recipes(folders), methods)
-    found: Found | None = None
+    listed: Found | None = None
     for place in (place for folder in folders for place in records_of(folder)[0]):
         record = Record.read(place)
         config = record.recipe.config
-        if found is None:
-            found = find(config["dataset"], inputs, config["source"].get("samples"))
-            described = dict(describe(found))
+        if listed is None:
+            listed = find(config["dataset"], inputs, config["source"].get("samples"))
+            described = dict(describe(listed))
         check_source(record.recipe, described)
         first = record.shard * config["samples_per_shard"]
-        samples = found.samples[first : first + len(record.rows)]
+        samples = listed.samples[first : first + len(record.rows)]
         gpu = bool(gpu_methods(record.recipe, methods))
-        yield Again(place, samples, found.source, gpu, methods)
+        yield Again(place, samples, listed.source, gpu, methods)
 
 
 def _recipes(folders: Iterable[Place]) -> Iterator[Recipe]:

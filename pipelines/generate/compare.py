@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,27 +124,31 @@ def explain(recipe: Recipe, methods: tuple[Method, ...] = ()) -> list[str]:
     return recipe.differences(config.recipe(_variant_of(recipe, config)))
 
 
-def render_again(again: Again) -> list[Problem]:
-    """Render a shard's samples and compare them with the record's rows."""
+def render_again(again: Again) -> Generator[int, None, list[Problem]]:
+    """Render a shard's samples and compare them with the record's rows; yields 1 for each."""
     record = Record.read(again.record)
+    found: list[Problem] = []
     try:
-        return list(_compare(record, again))
+        for problems in _compare(record, again):
+            found += problems
+            yield 1
     except SystemExit as lost:  # a GPU; the pool that this process belongs to would hand the exit on to its parent
         raise RunError(f"{again.record}: {lost}") from None
     except (UsageError, VariantError, ValueError, KeyError) as error:
         return [Problem(str(again.record), f"cannot be rendered again ({error})")]
+    return found
 
 
-def _compare(record: Record, again: Again) -> Iterator[Problem]:
+def _compare(record: Record, again: Again) -> Iterator[list[Problem]]:
+    """What differs of each sample in turn."""
     config = config_of(record.recipe, again.methods)
     variant = _variant_of(record.recipe, config)
     renderer = Renderer((variant,), config.base, config.geometry, config.size, config.image_format, record.shard)
     rendered_again = renderer.render_all(read(again.source, again.samples))
     for row, (rendered,) in zip(record.rows, rendered_again, strict=True):
-        changed = [name for name in _COMPARED if getattr(rendered.row, name) != getattr(row, name)]
-        if changed:
-            name = changed[0]
-            yield Problem(
-                f"{again.record.parent / f'{record.name}.tar'}, {row.key}",
-                f"rendered again, {name} is {getattr(rendered.row, name)}, but the record says {getattr(row, name)}",
-            )
+        where = f"{again.record.parent / f'{record.name}.tar'}, {row.key}"
+        yield [
+            Problem(where, f"rendered again, {name} is {getattr(rendered.row, name)}, but the record says {held}")
+            for name in _COMPARED
+            if getattr(rendered.row, name) != (held := getattr(row, name))
+        ][:1]

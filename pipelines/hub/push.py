@@ -16,11 +16,13 @@ from manifests.schema import NAME, SPLIT, SUMMARY, TABLE, TIMM, parse_summary
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import variant_folders
 from pipelines.check import check, show
+from pipelines.cluster import Ray
 from pipelines.errors import UsageError
 from pipelines.hub.card import hub_card
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import PushOptions
 from pipelines.hub.send import send_variant
+from pipelines.options import Cluster
 from pipelines.progress import counted, say
 from pipelines.store import Disk, Place, place_of
 
@@ -45,7 +47,7 @@ def push(options: PushOptions) -> int:
     if restricted and not options.has_the_right:
         _check_rights(summaries[0]["config"]["dataset"], options, before)
     held = [] if before is None else _held(repo, options, summaries)
-    problems = check(folders, options.workers)
+    problems = check(folders, Ray(Cluster(options.workers, None)))
     if problems:
         show(problems)
         print(f"FAILED: {len(problems):,} problems, and nothing was pushed")
