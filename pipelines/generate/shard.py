@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from generators.variant import Variant
-from manifests.schema import LABEL_MAP, Record, Row
+from manifests.schema import LABEL_MAP, Recipe, Record, Row
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError
 from pipelines.generate.calls import Call
 from pipelines.generate.config import Config
 from pipelines.generate.output import Output
-from pipelines.generate.releases import check_here
 from pipelines.generate.render import Rendered, Renderer, read
 from pipelines.generate.sources import Sample, Source
 from pipelines.generate.tar import TarWriter
@@ -35,12 +34,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of a run share. `recipes` are digests by variant name, as the run was started with them."""
+    """What all tasks of a run share. `recipes`, by variant name, are what records hold, and `kinds` are the kinds of
+    machine that are known to make the bytes that they stand for.
+    """
 
     config: Config
     source: Source
     output: Output
-    recipes: Mapping[str, str] = field(default_factory=dict)
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    kinds: frozenset[str] = frozenset()
 
     def render(
         self,
@@ -66,17 +68,10 @@ class Job:
 def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> int:
     """Write the task's shard for each of its variants; the number of samples that failed in any of them.
 
-    A worker whose libraries would make other pixels than the run began with, or that does not see its disk, refuses.
-    Raises RunError for that, and where the output cannot be written.
+    A worker that does not see the output's disk refuses. Raises RunError for that, and where the output cannot be
+    written.
     """
     output = job.output
-    check_here(method for variant in (job.config.base, *task.variants) for method in variant.methods)
-    recipes = {variant.name: job.config.recipe(variant) for variant in task.variants}
-    for name, recipe in recipes.items():
-        if job.recipes[name] != recipe.sha256:
-            raise RunError(
-                f"this worker's libraries, CPU, GPU or code differ from those that the run began with ({name})"
-            )
     if not output.is_seen():
         raise RunError(f"a worker does not see {output.root}: give a path that all nodes share, or a URI")
     rows: dict[str, list[Row]] = {variant.name: [] for variant in task.variants}
@@ -87,12 +82,12 @@ def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> int:
         for results in job.render(task, task.samples, lethal):
             for name, rendered in results.items():
                 rows[name].append(rendered.row)
-                _add(tars[name], rendered, job.config)
+                add_members(tars[name], rendered, job.config)
             failed += any(rendered.image is None for rendered in results.values())
         for name, tar in tars.items():
             tar.close()
             output.commit(drafts[name], output.tar(name, task.shard, task.shards))
-            record = Record(task.shard, task.shards, tar.size, tar.sha256, recipes[name], tuple(rows[name]))
+            record = Record(task.shard, task.shards, tar.size, tar.sha256, job.recipes[name], tuple(rows[name]))
             data = record.to_bytes()
             if len(data) > LARGEST_JSON:  # which nothing here would read
                 raise RunError(f"the record of shard {task.shard} is too large: give a smaller --samples-per-shard")
@@ -100,7 +95,8 @@ def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> int:
     return failed
 
 
-def _add(tar: TarWriter, rendered: Rendered, config: Config) -> None:
+def add_members(tar: TarWriter, rendered: Rendered, config: Config) -> None:
+    """Append a sample's members, of which there are none where it failed."""
     key = rendered.row.key
     if rendered.image is None:
         return
