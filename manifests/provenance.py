@@ -46,7 +46,9 @@ def cpu_sha256() -> str:
 
 
 # Lines of /proc/cpuinfo that differ between cores, or from moment to moment.
-_FLEETING = frozenset({"processor", "cpu MHz", "physical id", "core id", "apicid", "initial apicid", "bogomips", "BogoMIPS"})
+_FLEETING = frozenset(
+    {"processor", "cpu MHz", "physical id", "core id", "apicid", "initial apicid", "bogomips", "BogoMIPS"}
+)
 
 
 def _first_cpu() -> dict[str, str]:

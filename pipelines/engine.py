@@ -4,7 +4,7 @@ Starts a local Ray of its own, or joins the cluster at an address. Knows nothing
 one is a function of its caller's, and which are left to do is the plan's business. What needs a GPU is done by an actor
 for each GPU of the cluster, all else by tasks of one CPU. What is done with a piece twice must come to the same. After
 several losses a piece is done with care, so that what ends its worker can be looked for, and after some more the run
-ends with the reason.
+ends with the reason. A node that says itself that it is unfit gets no more pieces.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 # Ray reads these when it is imported: it would report usage to a server, and rewrite an unset GPU list.
@@ -27,7 +27,7 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines import joining
-from pipelines.errors import RunError, SysNoiseError, UsageError
+from pipelines.errors import RunError, SysNoiseError, UnfitError, UsageError
 from pipelines.progress import say
 from pipelines.text import first_line
 
@@ -48,7 +48,8 @@ class Work(Generic[Piece, Job, Result]):
     """What is done with each piece: `do(piece, job, careful)`, a function of a module, in a worker's process.
 
     `job` is what all pieces share. `name` is what a piece is called. Where `do` ends its process after `limit` seconds,
-    `hint` says what the user can do where that is too short.
+    `hint` says what the user can do where that is too short. `without` are the ids of nodes that get no piece for their
+    CPUs or GPUs, by what of the two it is.
     """
 
     do: Callable[[Piece, Job, bool], Result]
@@ -56,6 +57,7 @@ class Work(Generic[Piece, Job, Result]):
     name: Callable[[Piece], str]
     limit: float | None = None
     hint: str = ""
+    without: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -177,10 +179,70 @@ def check_nodes(look: Callable[..., str | None], *words: Any, patience: float = 
             raise UsageError(f"on the node {looks[reference]}, {problem}")
 
 
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster: the id that Ray has given it, its address, and how many CPUs or GPUs it has."""
+
+    id: str
+    address: str
+    count: int
+
+
+def nodes(resource: str) -> list[Node]:
+    """The nodes that have a `CPU` or a `GPU`, those with most of them first, and then by address."""
+    found = [
+        Node(node["NodeID"], node["NodeManagerAddress"], int(node["Resources"][resource]))
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get(resource, 0) >= 1
+    ]
+    return sorted(found, key=lambda node: (-node.count, node.address, node.id))
+
+
+def this_node() -> str:
+    """The id of the node that this process works on."""
+    found: str = ray.get_runtime_context().get_node_id()
+    return found
+
+
+def ask_nodes(
+    of: Sequence[Node], resource: str, do: Callable[..., Result], *words: Any, patience: float = _PATIENCE
+) -> dict[Node, Result | RunError]:
+    """What a function gives on each of these nodes, or why it gives nothing; a GPU is had for that.
+
+    A node that has not said anything after `patience` seconds is taken to have gone, and is not in what comes back.
+    """
+    asked: dict[ray.ObjectRef[Any], Node] = {}
+    actors = []
+    for node in of:
+        strategy = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        if resource == "GPU":
+            actors.append(_GpuActor.options(scheduling_strategy=strategy).remote())
+            asked[actors[-1].call.remote(do, *words)] = node
+        else:
+            asked[_look.options(scheduling_strategy=strategy).remote(do, *words)] = node
+    try:
+        seen, _ = ray.wait(list(asked), num_returns=len(asked), timeout=patience)
+        answers: dict[Node, Result | RunError] = {}
+        for reference in seen:
+            try:
+                answers[asked[reference]] = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                answers[asked[reference]] = RunError(first_line(error.cause))
+            except ray.exceptions.RayError:  # it has gone
+                continue
+        return answers
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+
+
 class _Lane(ABC):
     """Where pieces of one kind are worked on: `room` of them at a time, fewer where memory was short."""
 
+    resource: str
+
     def __init__(self, pieces: Iterable[Any], work: Work[Any, Any, Any], job: ray.ObjectRef[Any]) -> None:
+        self._without = set(work.without.get(self.resource, ()))
         self._waiting = iter(pieces)
         self._work, self._job = work, job
         self._again: deque[_Attempt] = deque()
@@ -196,6 +258,28 @@ class _Lane(ABC):
     def leave(self, reference: ray.ObjectRef[Any], lost: bool) -> None:
         """A piece has come to its end, or its worker has."""
         del self.running[reference]
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Ray's options by which a piece goes to none of the nodes that are left out."""
+        if not self._without:
+            return {}
+        return {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(self._without))})"}}
+
+    def count(self) -> int:
+        """How many CPUs or GPUs there are on the nodes that are not left out."""
+        return sum(node.count for node in nodes(self.resource) if node.id not in self._without)
+
+    def leave_out(self, attempt: _Attempt, error: UnfitError) -> None:
+        """Begin an attempt again elsewhere, and give its node no more. Raises the error where no node is left."""
+        if error.node not in self._without:
+            self._without.add(error.node)
+            address = next((node.address for node in nodes(self.resource) if node.id == error.node), error.node)
+            say(f"node {address} is left out: {error}")
+        if not self.count():
+            raise error
+        attempt.count -= 1
+        self._again.append(attempt)
 
     def fill(self) -> None:
         """Begin as many pieces as there is room for."""
@@ -229,27 +313,31 @@ class _Lane(ABC):
 
 
 class _Cpus(_Lane):
+    resource = "CPU"
     workers: int | None = None
 
     def room(self) -> int:
         # Asked for anew each time: nodes come and go.
-        return self.workers or int(ray.cluster_resources().get("CPU", 1))
+        return self.workers or (self.count() if self._without else int(ray.cluster_resources().get("CPU", 1)))
 
     def submit(self, *words: Any) -> ray.ObjectRef[Any]:
-        return _work.remote(*words)
+        reference: ray.ObjectRef[Any] = _work.options(**self.where).remote(*words)
+        return reference
 
 
 class _Gpus(_Lane):
+    resource = "GPU"
+
     def __init__(self, *words: Any) -> None:
         super().__init__(*words)
         self._idle: list[Any] = []
         self._busy: dict[ray.ObjectRef[Any], Any] = {}
 
     def room(self) -> int:
-        return gpus()
+        return self.count() if self._without else gpus()
 
     def submit(self, *words: Any) -> ray.ObjectRef[Any]:
-        actor = self._idle.pop() if self._idle else _GpuActor.remote()
+        actor = self._idle.pop() if self._idle else _GpuActor.options(**self.where).remote()
         reference: ray.ObjectRef[Any] = actor.call.remote(*words)
         self._busy[reference] = actor
         return reference
@@ -295,9 +383,11 @@ def run(
                 lane = cpus if reference in cpus.running else with_gpus
                 attempt = lane.running[reference]
                 result = _result(reference, work.name(attempt.piece))
-                lane.leave(reference, isinstance(result, _Lost))
+                lane.leave(reference, isinstance(result, (_Lost, UnfitError)))
                 if isinstance(result, _Lost):
                     lane.retry(attempt, result)
+                elif isinstance(result, UnfitError):
+                    lane.leave_out(attempt, result)
                 else:
                     yield Finished(attempt.piece, result)
             if not ready:
@@ -308,7 +398,7 @@ def run(
         with_gpus.end()
 
 
-def _result(reference: ray.ObjectRef[Any], name: str) -> Any | _Lost:
+def _result(reference: ray.ObjectRef[Any], name: str) -> Any | _Lost | UnfitError:
     """What has become of a piece. Raises RunError where trying again is of no use."""
     try:
         return ray.get(reference)
@@ -316,6 +406,8 @@ def _result(reference: ray.ObjectRef[Any], name: str) -> Any | _Lost:
         cause = error.cause
         if isinstance(cause, MemoryError):
             return _Lost("memory was short", memory=True)
+        if isinstance(cause, UnfitError):
+            return cause
         if isinstance(cause, SysNoiseError):
             raise cause from None
         raise RunError(f"{name} failed: {type(cause).__name__}: {cause}") from error

@@ -8,6 +8,7 @@ here is kept: `kinds` knows what need not be made again.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import warnings
@@ -80,7 +81,6 @@ def _columns(rows: Iterable[Row]) -> bytes:
 def _outputs(method: Method, config: Config, pictures: Iterable[ProbePicture]) -> Iterator[bytes]:
     """What a method gives, one picture after the other, or why it gives none."""
     caller = Caller("", {}, None)
-    made: Pixels | Failure
     if method.stage == "decode" or method.whole:
         told = (2,) if method.shrinks else (224, 224) if method.whole else ()
         for picture in pictures:
@@ -90,8 +90,7 @@ def _outputs(method: Method, config: Config, pictures: Iterable[ProbePicture]) -
         height, width = pixels.shape[:2]
         target = frame(config.geometry, width, height, config.size).resize or (width, height)
         arguments = target if method.stage == "resize" else ()
-        made = caller.pixels((method,), lambda pixels=pixels, more=arguments: method.load()(pixels, *more))
-        yield from _parts(made)
+        yield from _parts(caller.pixels((method,), functools.partial(method.load(), pixels, *arguments)))
 
 
 def _parts(made: Pixels | Failure) -> Iterator[bytes]:

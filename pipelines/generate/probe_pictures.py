@@ -60,7 +60,11 @@ def _pictures() -> Iterator[tuple[str, Image.Image, dict[str, Any]]]:
         yield "large", large, {"format": "JPEG", "quality": 85, "subsampling": 2}
         yield "gray", other.crop((100, 100, 301, 257)), {"format": "JPEG", "quality": 90}
     with open_photograph("chelsea") as photograph:
-        yield "progressive", photograph.crop((0, 0, 330, 280)), {"format": "JPEG", "subsampling": 1, "progressive": True}
+        yield (
+            "progressive",
+            photograph.crop((0, 0, 330, 280)),
+            {"format": "JPEG", "subsampling": 1, "progressive": True},
+        )
         odd = photograph.crop((70, 30, 313, 221))
     yield "odd", odd, {"format": "JPEG", "quality": 75, "subsampling": 2}
     small = odd.crop((60, 40, 157, 113))

@@ -34,8 +34,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of a run share. `recipes`, by variant name, are what records hold, and `kinds` are the kinds of
-    machine that are known to make the bytes that they stand for.
+    """What all tasks of a run share. `recipes`, by variant name, are what records hold. `kinds` are the kinds of
+    machine that are known to make the bytes that they stand for; by `methods`, others can tell the method that differs.
     """
 
     config: Config
@@ -43,6 +43,7 @@ class Job:
     output: Output
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     kinds: frozenset[str] = frozenset()
+    methods: Mapping[str, str] = field(default_factory=dict)
 
     def render(
         self,

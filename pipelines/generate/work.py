@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import faulthandler
-from collections.abc import Sequence
 
-from generators.variant import Variant
-from manifests.schema import Recipe
 from pipelines.errors import SHARE, SysNoiseError
-from pipelines.generate.config import Config
 from pipelines.generate.isolate import find_lethal
+from pipelines.generate.machines import refuse_unfit
+from pipelines.generate.releases import check_here
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources import Missing, Sample
 
@@ -17,20 +15,18 @@ from pipelines.generate.sources import Missing, Sample
 def make(task: Task, job: Job, careful: bool, limit: float) -> int:
     """Make a shard within `limit` seconds, or end this process; how many of its samples failed.
 
-    When `careful`, it is made without the calls that end the process, which are looked for first.
+    When `careful`, it is made without the calls that end the process, which are looked for first. Raises UnfitError
+    where this machine would make other bytes than the run is to have.
     """
     lethal = find_lethal(task, job) if careful else {}
     # A watch that needs no cooperation: it ends the process also where a library never returns.
     faulthandler.dump_traceback_later(limit, exit=True, file=2)
     try:
+        check_here(method for variant in (job.config.base, *task.variants) for method in variant.methods)
+        refuse_unfit(job, task.variants)
         return make_shard(task, job, lethal)
     finally:
         faulthandler.cancel_dump_traceback_later()
-
-
-def recipes_here(config: Config, variants: Sequence[Variant]) -> list[Recipe]:
-    """The recipes of variants on this machine."""
-    return [config.recipe(variant) for variant in variants]
 
 
 def problem_here(job: Job, sample: Sample) -> str | None:
