@@ -246,6 +246,7 @@ class _Lane(ABC):
         self._waiting = iter(pieces)
         self._work, self._job = work, job
         self._again: deque[_Attempt] = deque()
+        self._unfit: UnfitError | None = None
         self._spared = 0
         self.running: dict[ray.ObjectRef[Any], _Attempt] = {}
 
@@ -271,18 +272,19 @@ class _Lane(ABC):
         return sum(node.count for node in nodes(self.resource) if node.id not in self._without)
 
     def leave_out(self, attempt: _Attempt, error: UnfitError) -> None:
-        """Begin an attempt again elsewhere, and give its node no more. Raises the error where no node is left."""
+        """Begin an attempt again elsewhere, and give its node no more."""
         if error.node not in self._without:
             self._without.add(error.node)
             address = next((node.address for node in nodes(self.resource) if node.id == error.node), error.node)
             say(f"node {address} is left out: {error}")
-        if not self.count():
-            raise error
+        self._unfit = error
         attempt.count -= 1
         self._again.append(attempt)
 
     def fill(self) -> None:
-        """Begin as many pieces as there is room for."""
+        """Begin as many pieces as there is room for. Raises UnfitError where the nodes that are left out are all."""
+        if self._unfit and not self.count():
+            raise self._unfit
         while len(self.running) < max(1, self.room() - self._spared):
             attempt = self._next()
             if attempt is None:

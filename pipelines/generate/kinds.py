@@ -79,7 +79,7 @@ def kinds_here(config: Config, variants: Iterable[Variant]) -> dict[str, str]:
 @functools.lru_cache(maxsize=4096)
 def kind_here(config: Config, variant: Variant) -> str:
     """This machine's kind, for a variant. Raises ProvenanceError or ImportError."""
-    distributions = {library.distribution for library in config.libraries(variant)}
+    distributions = {library.distribution for library in config.libraries(variant) if library.distribution}
     about = {
         "machine": _machine(),
         "installed": {name: _installed(name) for name in sorted(distributions | {"fpng", "isal", "numpy"})},
