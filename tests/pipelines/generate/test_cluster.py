@@ -134,7 +134,11 @@ def test_a_node_that_finds_itself_unfit_gets_no_more(nodes: Cluster) -> None:
     """Pieces in a script of their own: each says what node it was on, and one node refuses."""
     done = subprocess.run(
         [sys.executable, "-c", UNFIT, nodes.address],
-        **{"cwd": ROOT, "env": nodes.environment, "capture_output": True, "text": True, "check": True},
+        cwd=ROOT,
+        env=nodes.environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stderr.count("is left out: it is unfit") == 1
     told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))  # Ray may tell of nodes
