@@ -1,7 +1,8 @@
-"""What made a variant: library and codec versions, CPU features, the GPU where one was used, and a digest of the code.
+"""What made a variant: library and codec versions, the CPU's architecture, the GPU where one was used, and a digest of
+what these and our code make of the probe pictures.
 
 Only what can change a byte is in it, so that two runs that must agree have the same provenance: no serial number of a
-GPU, and no host.
+GPU, and no host. What may change a byte and need not, a CPU's features and the code's digest, is told for a run's log.
 """
 
 from __future__ import annotations
@@ -28,12 +29,35 @@ _SIMD = {
 
 def cpu() -> dict[str, Any]:
     """Architecture and the SIMD instruction sets of this machine's first CPU, as Linux names them."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    told = _first_cpu()
+    flags = (told.get("flags") or told.get("Features", "")).split()
     return {"architecture": platform.machine(), "features": sorted(_SIMD.intersection(flags))}
+
+
+def cpu_model() -> str:
+    """What this machine's first CPU calls itself; empty where it does not."""
+    return _first_cpu().get("model name", "")
+
+
+def cpu_sha256() -> str:
+    """Digest of all that the first CPU says of itself but how fast it runs just now."""
+    told = sorted((name, value) for name, value in _first_cpu().items() if name not in _FLEETING)
+    return hashlib.sha256(repr((platform.machine(), told)).encode()).hexdigest()
+
+
+# Lines of /proc/cpuinfo that differ between cores, or from moment to moment.
+_FLEETING = frozenset(
+    {"processor", "cpu MHz", "physical id", "core id", "apicid", "initial apicid", "bogomips", "BogoMIPS"}
+)
+
+
+def _first_cpu() -> dict[str, str]:
+    try:
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 # CUdevice_attribute, in cuda.h.
@@ -101,14 +125,14 @@ def code_sha256(root: Path, parts: Iterable[str]) -> str:
     return total.hexdigest()
 
 
-def provenance(versions: Mapping[str, str], code: str, *, on_gpu: bool = False) -> dict[str, Any]:
-    """Everything that may change a byte besides source and configuration, as plain JSON values; `code` is a digest.
+def provenance(versions: Mapping[str, str], probe: str, *, on_gpu: bool = False) -> dict[str, Any]:
+    """Everything that may change a byte besides source and configuration, as plain JSON values; `probe` is a digest.
 
     Raises ProvenanceError where `on_gpu` is said and no GPU can be described.
     """
     return {
         "libraries": dict(sorted(versions.items())),
-        "cpu": cpu(),
+        "cpu": {"architecture": platform.machine()},
         **({"gpu": gpu()} if on_gpu else {}),
-        "code_sha256": code,
+        "probe_sha256": probe,
     }

@@ -171,6 +171,24 @@ class Recipe:
     def sha256(self) -> str:
         return digest(asdict(self))
 
+    @property
+    def is_probed(self) -> bool:
+        """Whether it says what was made of the probe pictures; one of an earlier version has a digest of the code."""
+        return "probe_sha256" in self.provenance
+
+    def shared_with(self, other: Recipe) -> Recipe:
+        """What of it must agree with the recipe of another variant, or one of another version, beside it.
+
+        Everything but the methods, and what one of the two alone went through or tells.
+        """
+        provenance = {key: value for key, value in self.provenance.items() if key in other.provenance}
+        libraries = {key: of for key, of in provenance["libraries"].items() if key in other.provenance["libraries"]}
+        if self.name != other.name:
+            provenance.pop("probe_sha256", None)
+        if self.is_probed != other.is_probed:
+            provenance["cpu"] = {"architecture": provenance["cpu"]["architecture"]}
+        return Recipe("", {}, self.config, {**provenance, "libraries": libraries})
+
     def differences(self, other: Recipe) -> list[str]:
         """Where two recipes differ, as `config.size: 224 → 160`; empty when they are the same."""
         return [
@@ -208,7 +226,10 @@ _RECIPE = {
         **{"dataset": NAME, "geometry": NAME, "reference": NAME, "image_format": NAME, "size": _SIZE},
         **{"samples_per_shard": range(1, 2**63), "source": {"kind": NAME, "samples": _COUNT, "sha256": _SHA256}},
     },
-    "provenance": {"libraries": {}, "cpu": {"architecture": str}, "code_sha256": _SHA256},
+    "provenance": (
+        {"libraries": {}, "cpu": {"architecture": str}, "probe_sha256": _SHA256},
+        {"libraries": {}, "cpu": {"architecture": str}, "code_sha256": _SHA256},  # of earlier versions
+    ),
 }
 _RECORD = {
     **{"shard": _COUNT, "shards": range(1, MOST_SHARDS + 1), "recipe": _RECIPE},

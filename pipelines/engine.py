@@ -4,7 +4,7 @@ Starts a local Ray of its own, or joins the cluster at an address. Knows nothing
 one is a function of its caller's, and which are left to do is the plan's business. What needs a GPU is done by an actor
 for each GPU of the cluster, all else by tasks of one CPU. What is done with a piece twice must come to the same. After
 several losses a piece is done with care, so that what ends its worker can be looked for, and after some more the run
-ends with the reason.
+ends with the reason. A node that says itself that it is unfit gets no more pieces.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines import joining, local_ray
-from pipelines.errors import RunError, SysNoiseError, UsageError
+from pipelines.errors import RunError, SysNoiseError, UnfitError, UsageError
 from pipelines.progress import say
 from pipelines.text import first_line
 from pipelines.work import Finished, Piece, Progress, Result, Supply, Work
@@ -177,13 +177,74 @@ def check_nodes(look: Callable[..., str | None], *words: Any, patience: float = 
             raise UsageError(f"on the node {looks[reference]}, {problem}")
 
 
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster: the id that Ray has given it, its address, and how many CPUs or GPUs it has."""
+
+    id: str
+    address: str
+    count: int
+
+
+def nodes(resource: str) -> list[Node]:
+    """The nodes that have a `CPU` or a `GPU`, those with most of them first, and then by address."""
+    found = [
+        Node(node["NodeID"], node["NodeManagerAddress"], int(node["Resources"][resource]))
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get(resource, 0) >= 1
+    ]
+    return sorted(found, key=lambda node: (-node.count, node.address, node.id))
+
+
+def this_node() -> str:
+    """The id of the node that this process works on."""
+    found: str = ray.get_runtime_context().get_node_id()
+    return found
+
+
+def ask_nodes(
+    of: Sequence[Node], resource: str, do: Callable[..., Result], *words: Any, patience: float = _PATIENCE
+) -> dict[Node, Result | RunError]:
+    """What a function gives on each of these nodes, or why it gives nothing; a GPU is had for that.
+
+    A node that has not said anything after `patience` seconds is taken to have gone, and is not in what comes back.
+    """
+    asked: dict[ray.ObjectRef[Any], Node] = {}
+    actors = []
+    for node in of:
+        strategy = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        if resource == "GPU":
+            actors.append(_GpuActor.options(scheduling_strategy=strategy).remote())
+            asked[actors[-1].call.remote(do, *words)] = node
+        else:
+            asked[_look.options(scheduling_strategy=strategy).remote(do, *words)] = node
+    try:
+        seen, _ = ray.wait(list(asked), num_returns=len(asked), timeout=patience)
+        answers: dict[Node, Result | RunError] = {}
+        for reference in seen:
+            try:
+                answers[asked[reference]] = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                answers[asked[reference]] = RunError(first_line(error.cause))
+            except ray.exceptions.RayError:  # it has gone
+                continue
+        return answers
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+
+
 class _Lane(ABC):
     """Where pieces of one kind are worked on: `room` of them at a time, fewer where memory was short."""
 
+    resource: str
+
     def __init__(self, supply: Supply[Any], work: Work[Any, Any, Any], job: ray.ObjectRef[Any]) -> None:
+        self._without = set(work.without.get(self.resource, ()))
         self.supply = supply
         self._work, self._job = work, job
         self._again: deque[_Attempt] = deque()
+        self._unfit: UnfitError | None = None
         self._spared = 0
         self.running: dict[ray.ObjectRefGenerator[Any], _Attempt] = {}
 
@@ -202,8 +263,31 @@ class _Lane(ABC):
         """A piece has come to its end, or its worker has."""
         del self.running[stream]
 
+    @property
+    def where(self) -> dict[str, Any]:
+        """Ray's options by which a piece goes to none of the nodes that are left out."""
+        if not self._without:
+            return {}
+        return {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(self._without))})"}}
+
+    def count(self) -> int:
+        """How many CPUs or GPUs there are on the nodes that are not left out."""
+        return sum(node.count for node in nodes(self.resource) if node.id not in self._without)
+
+    def leave_out(self, attempt: _Attempt, error: UnfitError) -> None:
+        """Begin an attempt again elsewhere, and give its node no more."""
+        if error.node not in self._without:
+            self._without.add(error.node)
+            address = next((node.address for node in nodes(self.resource) if node.id == error.node), error.node)
+            say(f"node {address} is left out: {error}")
+        self._unfit = error
+        attempt.count -= 1
+        self._again.append(attempt)
+
     def fill(self) -> None:
-        """Begin as many pieces as there is room for."""
+        """Begin as many pieces as there is room for. Raises UnfitError where the nodes that are left out are all."""
+        if self._unfit and not self.count():
+            raise self._unfit
         while len(self.running) < (workers := self.workers):
             attempt = self._next(workers)
             if attempt is None:
@@ -222,7 +306,6 @@ class _Lane(ABC):
 
     def retry(self, attempt: _Attempt, lost: _Lost) -> None:
         """Begin an attempt again later. Raises RunError where it was begun often enough."""
-        attempt.images = 0
         reason, limit = lost.reason, self._work.limit
         if limit is not None and time.monotonic() - attempt.began >= limit:
             reason = f"it took longer than {limit:.0f} s{self._work.hint}"
@@ -236,27 +319,31 @@ class _Lane(ABC):
 
 
 class _Cpus(_Lane):
+    resource = "CPU"
     most: int | None = None
 
     def room(self) -> int:
         # Asked for anew each time: nodes come and go.
-        return self.most or int(ray.cluster_resources().get("CPU", 1))
+        return self.most or (self.count() if self._without else int(ray.cluster_resources().get("CPU", 1)))
 
     def submit(self, *words: Any) -> ray.ObjectRefGenerator[Any]:
-        return _work.remote(*words)
+        stream: ray.ObjectRefGenerator[Any] = _work.options(**self.where).remote(*words)
+        return stream
 
 
 class _Gpus(_Lane):
+    resource = "GPU"
+
     def __init__(self, *words: Any) -> None:
         super().__init__(*words)
         self._idle: list[Any] = []
         self._busy: dict[ray.ObjectRefGenerator[Any], Any] = {}
 
     def room(self) -> int:
-        return gpus()
+        return self.count() if self._without else gpus()
 
     def submit(self, *words: Any) -> ray.ObjectRefGenerator[Any]:
-        actor = self._idle.pop() if self._idle else _GpuActor.remote()
+        actor = self._idle.pop() if self._idle else _GpuActor.options(**self.where).remote()
         stream: ray.ObjectRefGenerator[Any] = actor.work.options(num_returns="streaming").remote(*words)
         self._busy[stream] = actor
         return stream
@@ -308,13 +395,17 @@ def run(
                     attempt.images += said
                     yield Progress(said)
                     continue
-                lane.leave(stream, isinstance(said, _Lost))
+                lane.leave(stream, isinstance(said, (_Lost, UnfitError)))
                 if isinstance(said, _Ended):
                     lane.supply.finished(attempt.piece, cpus.workers)
                     yield Progress(said.images)
                     yield Finished(attempt.piece, said.result)
                     continue
                 yield Progress(-attempt.images)
+                attempt.images = 0
+                if isinstance(said, UnfitError):
+                    lane.leave_out(attempt, said)
+                    continue
                 try:
                     lane.retry(attempt, said)
                 except RunError as error:
@@ -331,7 +422,7 @@ def run(
         with_gpus.end()
 
 
-def _next(stream: ray.ObjectRefGenerator[Any], name: str) -> int | _Ended | _Lost:
+def _next(stream: ray.ObjectRefGenerator[Any], name: str) -> int | _Ended | _Lost | UnfitError:
     """What is known of a piece since it was last asked. Raises RunError where trying again is of no use."""
     try:
         said: int | _Ended = ray.get(next(stream))
@@ -342,6 +433,8 @@ def _next(stream: ray.ObjectRefGenerator[Any], name: str) -> int | _Ended | _Los
         cause = error.cause
         if isinstance(cause, MemoryError):
             return _Lost("memory was short", memory=True)
+        if isinstance(cause, UnfitError):
+            return cause
         if isinstance(cause, SysNoiseError):
             raise cause from None
         raise RunError(f"{name} failed: {type(cause).__name__}: {cause}") from error

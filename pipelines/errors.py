@@ -30,3 +30,17 @@ class SourceError(SysNoiseError):
 
 class RunError(SysNoiseError):
     """The run itself failed (a full disk, a lost worker); whole shards are kept and the same command continues."""
+
+
+class UnfitError(RunError):
+    """A node makes something else than the run is to have: its piece is for another, as are all that follow.
+
+    `node` is the id that Ray has given it.
+    """
+
+    def __init__(self, reason: str, node: str) -> None:
+        super().__init__(reason, node)
+        self.reason, self.node = reason, node
+
+    def __str__(self) -> str:
+        return one_line(self.reason)

@@ -6,8 +6,8 @@ what came of it. What is done twice must come to the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 Piece = TypeVar("Piece")
@@ -21,7 +21,8 @@ class Work(Generic[Piece, Job, Result]):
 
     `job` is what all pieces share. `name` is what a piece is called. After several losses of its worker a piece is done
     with care. Where `do` ends its process after `limit` seconds, `hint` says what the user can do where that is too
-    short.
+    short. `without` are the ids of a cluster's nodes that get no piece for their `CPU` or `GPU`, by what of the two it
+    is.
     """
 
     do: Callable[[Piece, Job, bool], Generator[int, None, Result]]
@@ -29,6 +30,7 @@ class Work(Generic[Piece, Job, Result]):
     name: Callable[[Piece], str]
     limit: float | None = None
     hint: str = ""
+    without: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

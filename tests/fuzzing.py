@@ -23,6 +23,7 @@ from manifests.untrusted import parse_json
 from pipelines.errors import SysNoiseError
 from pipelines.generate.card import card
 from pipelines.generate.config import Config, describe
+from pipelines.generate.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import find
@@ -82,10 +83,10 @@ def make(folder: Path, *tokens: str, samples: int = 4, size: int = 16, image_for
     half = samples // 2
     config = Config("sample", "crop", (size,), "pil", image_format, half, describe(found))
     variants = [config.base, *(parse(token, config.base) for token in tokens)]
-    recipes = {variant.name: config.recipe(variant) for variant in variants}
+    recipes = {variant.name: recipe_here(config, variant) for variant in variants}
     with Output(Disk(str(folder / "sample"))).locked() as output:
         output.begin(recipes, overwrite=False)
-        job = Job(config, found.source, output, {name: recipe.sha256 for name, recipe in recipes.items()})
+        job = Job(config, found.source, output, recipes)
         for shard in (0, 1):
             result_of(
                 make_shard(Task(shard, 2, found.samples[shard * half : (shard + 1) * half], tuple(variants)), job, {})

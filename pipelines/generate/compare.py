@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from generators.geometry import GEOMETRIES
@@ -16,6 +16,7 @@ from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import Config, size_from_json
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.encode import FORMATS
+from pipelines.generate.kinds import made_here
 from pipelines.generate.releases import prepare
 from pipelines.generate.render import Renderer, read
 from pipelines.generate.sources import Sample, Source
@@ -52,7 +53,8 @@ def config_of(recipe: Recipe, methods: tuple[Method, ...] = ()) -> Config:
         raise UsageError(f"the records of {recipe.name} have a damaged configuration ({error})") from None
 
 
-def _variant_of(recipe: Recipe, config: Config) -> Variant:
+def variant_of(recipe: Recipe, config: Config) -> Variant:
+    """The variant that a recipe is of. Raises VariantError where there is no such one."""
     return parse(in_full(recipe.variant), config.base, config.known)
 
 
@@ -92,7 +94,7 @@ def _methods(recipe: Recipe, own: tuple[Method, ...]) -> list[Method]:
     """The methods of a variant and its reference; none where there are no such methods, of which rendering tells."""
     try:
         config = config_of(recipe, own)
-        return [*_variant_of(recipe, config).methods, *config.base.methods]
+        return [*variant_of(recipe, config).methods, *config.base.methods]
     except (UsageError, ValueError, KeyError):
         return []
 
@@ -119,9 +121,18 @@ def check_gpu(recipes: Iterable[Recipe], own: tuple[Method, ...] = ()) -> None:
 
 
 def explain(recipe: Recipe, methods: tuple[Method, ...] = ()) -> list[str]:
-    """Where this machine's libraries, CPU, GPU and code differ from those that made the shards."""
+    """Where this machine's libraries and GPU, and what it makes of the probe pictures, differ from those that made the
+    shards; for shards of an earlier version, where its CPU and our code do.
+    """
     config = config_of(recipe, methods)
-    return recipe.differences(config.recipe(_variant_of(recipe, config)))
+    made = made_here(config, [variant_of(recipe, config)])
+    (mine,) = made.recipes.values()
+    if recipe.is_probed:
+        return recipe.differences(mine)
+    features = {key: made.about["cpu"][key] for key in recipe.provenance["cpu"] if key in made.about["cpu"]}
+    held = {**mine.provenance, "cpu": features, "code_sha256": made.about["code_sha256"]}
+    del held["probe_sha256"]
+    return recipe.differences(replace(mine, provenance=held))
 
 
 def render_again(again: Again) -> Generator[int, None, list[Problem]]:
@@ -142,7 +153,7 @@ def render_again(again: Again) -> Generator[int, None, list[Problem]]:
 def _compare(record: Record, again: Again) -> Iterator[list[Problem]]:
     """What differs of each sample in turn."""
     config = config_of(record.recipe, again.methods)
-    variant = _variant_of(record.recipe, config)
+    variant = variant_of(record.recipe, config)
     renderer = Renderer((variant,), config.base, config.geometry, config.size, config.image_format, record.shard)
     rendered_again = renderer.render_all(read(again.source, again.samples))
     for row, (rendered,) in zip(record.rows, rendered_again, strict=True):

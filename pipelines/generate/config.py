@@ -13,21 +13,20 @@ from typing import Any
 
 from generators.geometry import Size
 from generators.own import OwnMethodError, own_methods, with_own
-from generators.registry import LIBRARIES, METHODS, Method
+from generators.registry import LIBRARIES, METHODS, Library, Method
 from generators.variant import Variant, VariantError, reference
-from manifests.provenance import code_sha256, provenance
-from manifests.schema import Recipe
+from manifests.provenance import code_sha256
 from pipelines.errors import UsageError
 from pipelines.generate import encode
 from pipelines.generate.sources.find import Found
 
 _ROOT = Path(__file__).resolve().parents[2]
-# The code that decides bytes: a change elsewhere does not make finished shards another thing.
+# The code that decides bytes: what it was is in a run's log, and the probe is made again where it is another.
 _CODE = (
     *(f"generators/{name}" for name in ("geometry.py", "own.py", "pixels", "registry.py", "variant.py")),
     *(f"manifests/{name}.py" for name in ("derive", "residual", "schema")),
     *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "pictures", "plan", "png", "render")),
-    *(f"pipelines/generate/{name}.py" for name in ("shard", "tar")),
+    *(f"pipelines/generate/{name}.py" for name in ("probe", "probe_pictures", "shard", "tar")),
     "pipelines/generate/sources",
 )
 
@@ -70,17 +69,22 @@ class Config:
         del said["methods"]
         return {**said, "reference": reference, "size": size_to_json(self.size), "source": dict(self.source)}
 
-    def recipe(self, variant: Variant) -> Recipe:
-        """Everything that decides this variant's bytes on this machine, which has a GPU if the variant needs one.
-
-        Raises ProvenanceError or ImportError where that cannot be found out.
-        """
+    def libraries(self, variant: Variant) -> list[Library]:
+        """The libraries that have a part in a variant's rows and images: Pillow reads the headers of all sources."""
         used = {method.library for method in (*variant.methods, *self.base.methods)}
+        return sorted({LIBRARIES["Pillow"], *used}, key=lambda library: library.name)
+
+    def versions(self, variant: Variant) -> dict[str, str]:
+        """The versions of the libraries that have a part in a variant. Raises ImportError."""
         versions = encode.versions(self.image_format)
-        for library in {LIBRARIES["Pillow"], *used}:  # Pillow reads the headers of all sources
+        for library in self.libraries(variant):
             versions.update(library.versions())
-        made_by = provenance(versions, code_sha256(_ROOT, _CODE), on_gpu=self.needs_gpu(variant))
-        return Recipe(variant.name, variant.spelled_out, self.as_json(), made_by)
+        return versions
+
+
+def code_here() -> str:
+    """The digest of the code that decides bytes."""
+    return code_sha256(_ROOT, _CODE)
 
 
 def describe(found: Found) -> tuple[tuple[str, Any], ...]:

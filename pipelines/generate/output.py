@@ -4,7 +4,7 @@
 disk, `OUT/<dataset>/.run/` exists only while a run does, and holds its lock, its mark, parts of shards and what is
 half-written. In an object store there is no lock: what is half-written lies in the worker's own temporary folder, parts
 in `.run/` under a name that is the run's alone, and two runs at a time put the same bytes in place, or one of them ends
-when it finds the other's.
+when it finds the other's. The run's log lies beside the variants, and is no part of the set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
@@ -29,6 +31,8 @@ from pipelines.errors import RunError, UsageError
 from pipelines.store import Disk, Place, Remote
 
 _RUN = ".run"
+# A line of JSON for each run that made something: of when and where it ran, which is in no other file.
+RUN_LOG = "run.log"
 
 
 @dataclass(frozen=True)
@@ -161,14 +165,48 @@ class Output:
             if self._own.is_dir():
                 self._own.remove()
 
-    def begin(self, recipes: Mapping[str, Recipe], overwrite: bool) -> None:
+    def recorded(self) -> dict[str, Recipe]:
+        """The recipes of the variants that something is there of, by name."""
+        here = [name for name in self.root.folders() if not name.startswith(".")]
+        return {name: recipe for name in here if (recipe := self._recipe_in(name))}
+
+    def continued(
+        self, recipes: Mapping[str, Recipe], recorded: Mapping[str, Recipe], shards: int, overwrite: bool
+    ) -> dict[str, Recipe]:
+        """The recipes to go on with: its own for a variant that an earlier version has finished, and which stays.
+
+        Raises UsageError where it has not, since nothing tells whether the same bytes would be made now.
+        """
+        found = dict(recipes)
+        for name, new in recipes.items():
+            old = recorded.get(name, new)
+            if old.is_probed or self._conflict(name, old, recipes):
+                continue
+            if len(self.done(name, shards, old)) == shards:
+                found[name] = old
+            elif not overwrite:
+                raise UsageError(
+                    f"{self.folder(name)} was begun by an earlier version, which did not record what it makes of the "
+                    "built-in pictures: finish it with that version, use --overwrite to make it anew, or choose "
+                    "another --output"
+                )
+        return found
+
+    def begin(
+        self,
+        recipes: Mapping[str, Recipe],
+        overwrite: bool,
+        recorded: Mapping[str, Recipe] = MappingProxyType({}),
+        beside: Mapping[str, Recipe] = MappingProxyType({}),
+    ) -> None:
         """Make the variants' folders; refuse what another configuration, source or library version has made here.
 
         With `overwrite`, those of the variants in `recipes` are removed instead; others that do not fit beside them are
-        refused still. Nothing is removed unless all is well.
+        refused still. Nothing is removed unless all is well. `recorded` is what is here, and `beside` how those of
+        it that are not in `recipes` would be made now.
         """
-        here = [name for name in self.root.folders() if not name.startswith(".")]
-        conflicts = {name: why for name in here if (why := self._conflict(name, recipes))}
+        now = {**beside, **recipes}
+        conflicts = {name: why for name, old in recorded.items() if (why := self._conflict(name, old, now))}
         for name, conflict in conflicts.items():
             if not overwrite or name not in recipes:
                 way = "use --overwrite to make it anew" if name in recipes else "delete that folder"
@@ -182,23 +220,20 @@ class Output:
         for name in recipes:
             self.folder(name).make()
 
-    def _conflict(self, name: str, recipes: Mapping[str, Recipe]) -> str | None:
+    def _conflict(self, name: str, old: Recipe, now: Mapping[str, Recipe]) -> str | None:
         """Why the variant in `name` cannot stand beside those that are to be made; None if it can.
 
         The same variant must have the same recipe; another one, the same configuration and the same versions of the
-        libraries that both use.
+        libraries that both use. Of what an earlier version made, only what both tell is compared.
         """
-        old = self._recipe_in(name)
-        if old is None:
-            return None
-        for new in recipes.values():
-            if new.name == name:
+        for new in [now[name]] if name in now else now.values():
+            if new.name == name and new.is_probed == old.is_probed:
                 differences = old.differences(new)
             else:
-                differences = _comparable(old, new).differences(_comparable(new, old))
+                differences = old.shared_with(new).differences(new.shared_with(old))
             if differences:
-                # A digest of the code says least, and goes with every other version of ours.
-                told = min(differences, key=lambda difference: difference.startswith("provenance.code_sha256"))
+                # What was made of the probe pictures says least, and goes with every other version of a library.
+                told = min(differences, key=lambda difference: difference.startswith("provenance.probe_sha256"))
                 more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
                 return f"{self.folder(name)} was made with another {_what(told)}, {told}{more}"
         return None
@@ -211,6 +246,16 @@ class Output:
                 if record:
                     return record.recipe
         return None
+
+    def log(self, told: bytes) -> None:
+        """Add what a run tells to the log beside the set: a line, or in an object store an object of its own."""
+        if isinstance(self.root, Disk):
+            with open((self.root / RUN_LOG).path, "ab") as file:
+                file.write(told)
+        else:
+            stem, _, suffix = RUN_LOG.partition(".")
+            now = datetime.now(timezone.utc)
+            self.write(self.root / f"{stem}-{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}.{suffix}", told)
 
     def done(self, variant: str, shards: int, recipe: Recipe) -> set[int]:
         """The shards of a variant that are whole: their record is there, and so is a tar of the recorded size.
@@ -267,20 +312,14 @@ def _readable(place: Place) -> Record | None:
         return None
 
 
-def _comparable(recipe: Recipe, other: Recipe) -> Recipe:
-    """What two different variants must have in common: everything but their methods and what one alone went through."""
-    mine, theirs = recipe.provenance, other.provenance
-    both = {name: value for name, value in mine.items() if name in theirs}
-    libraries = {name: version for name, version in mine["libraries"].items() if name in theirs["libraries"]}
-    return Recipe("", {}, recipe.config, {**both, "libraries": libraries})
-
-
 def _what(difference: str) -> str:
     if difference.startswith("config.source"):
         return "source"
     if difference.startswith("provenance.libraries"):
         return "installation of a library" if "/sha256: " in difference else "library version"
-    return "CPU or code" if difference.startswith("provenance") else "configuration"
+    if difference.startswith("provenance.probe_sha256"):
+        return "kind of machine or code, which makes other bytes of the built-in pictures"
+    return "kind of machine" if difference.startswith("provenance") else "configuration"
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)

@@ -9,8 +9,9 @@ import contextlib
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from PIL import Image
 from generators.own import with_own
 from generators.registry import Method
 from generators.variant import Variant, VariantError, expand
-from manifests.schema import CARD, COLUMNS, MOST_SHARDS, TABLE, Recipe
+from manifests.schema import CARD, COLUMNS, MOST_SHARDS, TABLE
 from manifests.untrusted import MOST_ROWS, read_groups
 from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
@@ -28,6 +29,7 @@ from pipelines.generate.card import alike, card, read_summaries
 from pipelines.generate.config import Config, base_variant, describe, methods_of
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.frames import Misfit, misfit
+from pipelines.generate.machines import Machines, neighbours, told_of_run
 from pipelines.generate.options import Options
 from pipelines.generate.output import Output
 from pipelines.generate.plan import plan, remaining, shard_count
@@ -39,7 +41,7 @@ from pipelines.generate.sources import Sample
 from pipelines.generate.sources.find import Found, find
 from pipelines.generate.target import choose_geometry
 from pipelines.generate.work import make as make_shard
-from pipelines.generate.work import problem_here, recipes_here
+from pipelines.generate.work import problem_here
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
 from pipelines.work import Work
@@ -111,13 +113,19 @@ def _make(
     told = prepare(method for variant in (config.base, *variants) for method in variant.methods)
     if options.dataset == "cityscapes":
         _check_png({variant.decode for variant in (config.base, *variants)})
-    recipes = _recipes(config, variants, ray)
+    recorded = output.recorded()
+    beside = neighbours(config, variants, recorded)
+    check = partial(_check_nodes, Job(config, found.source, output), found, told)
+    machines = Machines(config, (*variants, *beside), recorded, ray, check)
+    made = machines.recipes()
     shards = shard_count(len(found.samples), config.samples_per_shard)
     with output.writing():
-        output.begin(recipes, options.overwrite)
+        asked = {variant.name: made[variant.name] for variant in variants}
+        recipes = output.continued(asked, recorded, shards, options.overwrite)
+        output.begin(recipes, options.overwrite, recorded, {variant.name: made[variant.name] for variant in beside})
         done = {name: output.done(name, shards, recipe) for name, recipe in recipes.items()}
-        job = Job(config, found.source, output, {name: recipe.sha256 for name, recipe in recipes.items()})
-        nothing_to_do = not _run(options, variants, found.samples, job, done, told, ray)
+        job = Job(config, found.source, output, recipes, methods=machines.methods)
+        nothing_to_do = not _run(options, variants, found.samples, job, done, machines, ray)
         summaries = [output.finish(recipe, shards) for recipe in recipes.values()]
         known = list(read_summaries(output.root))
         output.write(output.root / CARD, card(options.dataset, known))
@@ -143,13 +151,10 @@ def _check_shards(samples: int, per_shard: int) -> None:
         raise UsageError(f"--samples-per-shard {per_shard}: give {MOST_ROWS} or less")
 
 
-def _recipes(config: Config, variants: Sequence[Variant], ray: Ray) -> dict[str, Recipe]:
-    """What decides each variant's bytes, by name; where a GPU has a part in it, as the machine with the GPU says."""
-    on_gpu = [variant for variant in variants if config.needs_gpu(variant)]
-    recipes = {variant.name: config.recipe(variant) for variant in variants if variant not in on_gpu}
-    if on_gpu:
-        recipes |= {recipe.name: recipe for recipe in ray.engine().ask_gpu(recipes_here, config, on_gpu)}
-    return {variant.name: recipes[variant.name] for variant in variants}
+def _check_nodes(job: Job, found: Found, told: Told, engine: ModuleType) -> None:
+    """Raises UsageError where a node of the cluster lacks what the run needs."""
+    engine.check_nodes(problem_here, job, found.samples[0])
+    check_nodes(engine, told)
 
 
 def _run(
@@ -158,7 +163,7 @@ def _run(
     samples: Sequence[Sample],
     job: Job,
     done: Mapping[str, set[int]],
-    told: Told,
+    machines: Machines,
     ray: Ray,
 ) -> bool:
     """Make the shards that are not done; whether there were any."""
@@ -170,15 +175,15 @@ def _run(
         return False
     say(f"shards to make: {shards:,}, variants: {len(variants)}; starting Ray")
     engine = ray.engine()
-    if options.cluster.address:
-        engine.check_nodes(problem_here, job, samples[0])
-        check_nodes(engine, told)
+    fit = machines.sort_out()
+    job.output.log(told_of_run([variant.name for variant in variants], job.config, shards, fit))
+    job = replace(job, kinds=fit.kinds)
     on_cpus, on_gpus = (
         Lane(plan(samples, per_shard, some, done), of_these) for some, (_, of_these) in zip(lanes, left, strict=True)
     )
     schedule = Schedule(on_cpus, on_gpus, job.source, job.output.discard, options.images_per_task)
     make, limit = partial(make_shard, limit=options.shard_timeout), options.shard_timeout
-    work = Work(make, job, str, limit, ", which --shard-timeout can raise")
+    work = Work(make, job, str, limit, ", which --shard-timeout can raise", fit.without)
     follow(engine.run(work, schedule.cpus, schedule.gpus, options.cluster.workers, TICK), images)
     return True
 

@@ -20,7 +20,6 @@ from pipelines.generate.calls import Call
 from pipelines.generate.config import Config
 from pipelines.generate.output import Draft, Output
 from pipelines.generate.parts import Part, PartWriter
-from pipelines.generate.releases import check_here
 from pipelines.generate.render import Rendered, Renderer, read
 from pipelines.generate.sources import Sample, Source
 from pipelines.generate.tar import TarWriter, member
@@ -61,12 +60,16 @@ class Join:
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of a run share. `recipes` are digests by variant name, as the run was started with them."""
+    """What all tasks of a run share. `recipes`, by variant name, are what records hold. `kinds` are the kinds of
+    machine that are known to make the bytes that they stand for; by `methods`, others can tell the method that differs.
+    """
 
     config: Config
     source: Source
     output: Output
-    recipes: Mapping[str, str] = field(default_factory=dict)
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    kinds: frozenset[str] = frozenset()
+    methods: Mapping[str, str] = field(default_factory=dict)
 
     def render(
         self,
@@ -88,28 +91,29 @@ class Job:
         for rendered in renderer.render_all(read(source, samples)):
             yield dict(zip(names, rendered, strict=True))
 
-    def members(self, rendered: Rendered) -> bytes:
-        """What stands in a tar for a sample: nothing where it failed."""
-        key, row = rendered.row.key, rendered.row
-        if rendered.image is None:
-            return b""
-        found = [member(f"{key}.{extension_of(self.config.image_format)}", rendered.image)]
-        if rendered.label_map is not None:
-            found.append(member(f"{key}.{LABEL_MAP}", rendered.label_map))
-        found += [member(f"{key}.{suffix}", text) for suffix, text in row.texts(self.config.dataset).items()]
-        return b"".join(found)
+
+def members_of(rendered: Rendered, config: Config) -> bytes:
+    """What stands in a tar for a sample: nothing where it failed."""
+    key, row = rendered.row.key, rendered.row
+    if rendered.image is None:
+        return b""
+    found = [member(f"{key}.{extension_of(config.image_format)}", rendered.image)]
+    if rendered.label_map is not None:
+        found.append(member(f"{key}.{LABEL_MAP}", rendered.label_map))
+    found += [member(f"{key}.{extension}", text) for extension, text in row.texts(config.dataset).items()]
+    return b"".join(found)
 
 
 def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> Generator[int, None, int]:
     """Write a task's shard, or part of one; yields 1 for each sample, and returns how many failed in any variant.
 
-    A worker whose libraries would make other pixels than the run began with, or that does not see its disk, refuses.
-    Raises RunError for that, and where the output cannot be written.
+    A worker that does not see the output's disk refuses. Raises RunError for that, and where the output cannot be
+    written.
     """
-    recipes = _recipes_here(job, task.variants)
+    _check_disk(job)
     failed = 0
     with job.output.writing(), contextlib.ExitStack() as stack:
-        sink = (_Whole if task.part is None else _Partly)(task, job, recipes, stack)
+        sink = (_Whole if task.part is None else _Partly)(task, job, stack)
         for results in job.render(task, task.samples, lethal):
             sink.add(results)
             failed += any(rendered.image is None for rendered in results.values())
@@ -120,7 +124,7 @@ def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> Generator[in
 
 def join_shard(join: Join, job: Job) -> None:
     """Put a shard together from its parts, for some of its variants. Raises RunError as `make_shard` does."""
-    recipes = _recipes_here(job, join.variants)
+    _check_disk(job)
     with job.output.writing():
         parts = [Part(job.output.part(name).pieces()) for name in join.parts]
         for variant in join.variants:
@@ -130,28 +134,21 @@ def join_shard(join: Join, job: Job) -> None:
                     for members in part.members(variant.name):
                         tar.append(members)
                 rows = [row for part in parts for row in part.rows(variant.name)]
-                _commit(join, job, draft, tar, recipes[variant.name], rows)
+                _commit(join, job, draft, tar, variant.name, rows)
 
 
-def _recipes_here(job: Job, variants: Sequence[Variant]) -> dict[str, Recipe]:
-    """The recipes of variants on this machine, by name. Raises RunError where they are not the run's."""
-    check_here(method for variant in (job.config.base, *variants) for method in variant.methods)
-    recipes = {variant.name: job.config.recipe(variant) for variant in variants}
-    for name, recipe in recipes.items():
-        if job.recipes[name] != recipe.sha256:
-            raise RunError(
-                f"this worker's libraries, CPU, GPU or code differ from those that the run began with ({name})"
-            )
+def _check_disk(job: Job) -> None:
+    """Raises RunError where this machine does not see the output's disk."""
     if not job.output.is_seen():
         raise RunError(f"a worker does not see {job.output.root}: give a path that all nodes share, or a URI")
-    return recipes
 
 
 class _Sink(ABC):
     """Where a task's results go."""
 
-    def __init__(self, task: Task, job: Job, recipes: Mapping[str, Recipe], stack: contextlib.ExitStack) -> None:
-        self._task, self._job, self._recipes = task, job, recipes
+    def __init__(self, task: Task, job: Job, stack: contextlib.ExitStack) -> None:
+        self._task, self._job = task, job
+        self._names = [variant.name for variant in task.variants]
         self._enter(stack)
 
     @abstractmethod
@@ -170,18 +167,18 @@ class _Whole(_Sink):
     """Tars, with their records."""
 
     def _enter(self, stack: contextlib.ExitStack) -> None:
-        self._drafts = {name: stack.enter_context(self._job.output.draft()) for name in self._recipes}
+        self._drafts = {name: stack.enter_context(self._job.output.draft()) for name in self._names}
         self._tars = {name: TarWriter(draft.file) for name, draft in self._drafts.items()}
-        self._rows: dict[str, list[Row]] = {name: [] for name in self._recipes}
+        self._rows: dict[str, list[Row]] = {name: [] for name in self._names}
 
     def add(self, results: Mapping[str, Rendered]) -> None:
         for name, rendered in results.items():
             self._rows[name].append(rendered.row)
-            self._tars[name].append(self._job.members(rendered))
+            self._tars[name].append(members_of(rendered, self._job.config))
 
     def commit(self) -> None:
         for name, tar in self._tars.items():
-            _commit(self._task, self._job, self._drafts[name], tar, self._recipes[name], self._rows[name])
+            _commit(self._task, self._job, self._drafts[name], tar, name, self._rows[name])
 
 
 class _Partly(_Sink):
@@ -189,11 +186,11 @@ class _Partly(_Sink):
 
     def _enter(self, stack: contextlib.ExitStack) -> None:
         self._draft = stack.enter_context(self._job.output.draft())
-        self._part = PartWriter(self._draft.file, list(self._recipes))
+        self._part = PartWriter(self._draft.file, self._names)
 
     def add(self, results: Mapping[str, Rendered]) -> None:
         for name, rendered in results.items():
-            self._part.add(name, rendered.row, self._job.members(rendered))
+            self._part.add(name, rendered.row, members_of(rendered, self._job.config))
         self._part.end_sample()
 
     def commit(self) -> None:
@@ -202,12 +199,12 @@ class _Partly(_Sink):
         self._job.output.commit(self._draft, self._job.output.part(self._task.part), durable=False)
 
 
-def _commit(of: Task | Join, job: Job, draft: Draft, tar: TarWriter, recipe: Recipe, rows: Sequence[Row]) -> None:
+def _commit(of: Task | Join, job: Job, draft: Draft, tar: TarWriter, name: str, rows: Sequence[Row]) -> None:
     """Put a shard's tar in place, and its record after it."""
-    output, name = job.output, recipe.name
+    output = job.output
     tar.close()
     output.commit(draft, output.tar(name, of.shard, of.shards))
-    data = Record(of.shard, of.shards, tar.size, tar.sha256, recipe, tuple(rows)).to_bytes()
+    data = Record(of.shard, of.shards, tar.size, tar.sha256, job.recipes[name], tuple(rows)).to_bytes()
     if len(data) > LARGEST_JSON:  # which nothing here would read
         raise RunError(f"the record of shard {of.shard} is too large: give a smaller --samples-per-shard")
     output.write(output.record(name, of.shard, of.shards), data)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import faulthandler
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 
-from generators.variant import Variant
-from manifests.schema import Recipe
 from pipelines.errors import SHARE, SysNoiseError
-from pipelines.generate.config import Config
 from pipelines.generate.isolate import find_lethal
+from pipelines.generate.machines import refuse_unfit
+from pipelines.generate.releases import check_here
 from pipelines.generate.schedule import Piece
 from pipelines.generate.shard import Job, Join, join_shard, make_shard
 from pipelines.generate.sources import Missing, Sample
@@ -18,7 +17,8 @@ from pipelines.generate.sources import Missing, Sample
 def make(piece: Piece, job: Job, careful: bool, limit: float) -> Generator[int, None, int]:
     """Do a piece within `limit` seconds, or end this process; as `make_shard`, and 0 where shards are joined.
 
-    When `careful`, it is made without the calls that end the process, which are looked for first.
+    When `careful`, it is made without the calls that end the process, which are looked for first. Raises UnfitError
+    where this machine would make other bytes than the run is to have.
     """
     lethal = find_lethal(piece, job) if careful and not isinstance(piece, Join) else {}
     # A watch that needs no cooperation: it ends the process also where a library never returns.
@@ -27,14 +27,11 @@ def make(piece: Piece, job: Job, careful: bool, limit: float) -> Generator[int, 
         if isinstance(piece, Join):
             join_shard(piece, job)
             return 0
+        check_here(method for variant in (job.config.base, *piece.variants) for method in variant.methods)
+        refuse_unfit(job, piece.variants)
         return (yield from make_shard(piece, job, lethal))
     finally:
         faulthandler.cancel_dump_traceback_later()
-
-
-def recipes_here(config: Config, variants: Sequence[Variant]) -> list[Recipe]:
-    """The recipes of variants on this machine."""
-    return [config.recipe(variant) for variant in variants]
 
 
 def problem_here(job: Job, sample: Sample) -> str | None:

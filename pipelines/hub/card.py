@@ -146,6 +146,6 @@ def _made_by(summaries: Sequence[Summary]) -> Iterator[str]:
     first = summaries[0]
     yield ""
     yield (
-        f"Made on {first['provenance']['cpu']['architecture']}; configuration `{first['config_sha256']}`, code "
-        f"`{first['provenance']['code_sha256']}`. Every `manifest.json` has the whole of it."
+        f"Made on {first['provenance']['cpu']['architecture']}; configuration `{first['config_sha256']}`. Every "
+        "`manifest.json` has the whole of it."
     )

@@ -15,6 +15,7 @@ from manifests.derive import derive, read_records
 from manifests.schema import COLUMNS, FIRST_COLUMNS, TABLE, ManifestError, Record, canonical_json
 from manifests.verify import check_folder, check_tar, records_in
 from pipelines.generate.config import Config, describe
+from pipelines.generate.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import find
@@ -95,11 +96,11 @@ def test_a_set_that_was_begun_before_is_continued(folder: Path, old: int) -> Non
     found = find("sample", Inputs(), 4)
     config = Config("sample", "crop", (16,), "pil", "png", 2, describe(found))
     variant = parse("pil_lanczos", config.base)
-    recipe = config.recipe(variant)
+    recipe = recipe_here(config, variant)
     with Output(Disk(str(folder.parent))).locked() as output:
         output.begin({variant.name: recipe}, overwrite=False)
         assert output.done(variant.name, 2, recipe) == {old}
-        job = Job(config, found.source, output, {variant.name: recipe.sha256})
+        job = Job(config, found.source, output, {variant.name: recipe})
         new = 1 - old
         result_of(make_shard(Task(new, 2, found.samples[2 * new : 2 * new + 2], (variant,)), job, {}))
         output.finish(recipe, 2)

@@ -72,9 +72,9 @@ def test_a_gpu_is_described_by_what_may_change_a_byte(monkeypatch: pytest.Monkey
     monkeypatch.setattr(ctypes, "CDLL", lambda name: {"libcuda.so.1": Driver()}[name])
     described = {"name": "NVIDIA H100 80GB HBM3", "compute_capability": "9.0", "driver": "570.86.15"}
     assert gpu() == described
-    made_by = provenance({"DALI": "2.4.0"}, "digest", on_gpu=True)
+    made_by = provenance({"DALI": "2.4.0"}, "probe", on_gpu=True)
     assert made_by.pop("gpu") == described
-    assert made_by == provenance({"DALI": "2.4.0"}, "digest")
+    assert made_by == provenance({"DALI": "2.4.0"}, "probe")
 
 
 @pytest.mark.usefixtures("nvml")

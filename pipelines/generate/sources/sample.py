@@ -60,6 +60,11 @@ def _locate(path: str) -> Path:
     return file
 
 
+def open_photograph(name: str) -> Image.Image:
+    """One of the photographs, by the stem of its file. Raises UsageError where it is not installed."""
+    return Image.open(_locate(next(one.path for one in PHOTOGRAPHS if Path(one.path).stem == name)))
+
+
 def _jpeg(photograph: Photograph) -> bytes:
     path = _locate(photograph.path)
     if photograph.jpeg is None:

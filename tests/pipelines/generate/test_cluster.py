@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from tests import ROOT
+from tests.conftest import Command
 from tests.pipelines.generate.test_generate import files
 from tests.ray_cluster import Cluster, cluster, wait_for
 
@@ -88,6 +90,90 @@ def test_a_disk_that_one_node_does_not_share_is_refused(nodes: Cluster, tmp_path
         assert not list(tmp_path.rglob("*.tar"))
     finally:
         nodes.kill(elsewhere)
+
+
+OTHER_OPENCV = """
+import cv2
+import numpy as np
+
+resize = cv2.resize
+
+
+def other(image, size, *words, interpolation, **options):
+    made = resize(image, size, *words, interpolation=interpolation, **options)
+    return np.bitwise_xor(made, 1) if interpolation == cv2.INTER_CUBIC else made
+
+
+cv2.resize = other
+"""
+
+
+def test_machines_that_make_the_same_share_a_run(nodes: Cluster, tmp_path: Path, command: Command) -> None:
+    """One node's libjpeg-turbo has no SIMD, which changes no pixel, and the OpenCV of another one is not the same."""
+    (tmp_path / "sitecustomize.py").write_text(OTHER_OPENCV)
+    added = [
+        nodes.add("--num-cpus=1", prefix=("env", what)) for what in ("JSIMD_FORCENONE=1", f"PYTHONPATH={tmp_path}")
+    ]
+    try:
+        variants = "opencv_bicubic+nv12_opencv,pil_box"
+        done = nodes.run("--variant", variants, "--samples-per-shard", 1, "--output", tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+        (said,) = [line for line in done.stderr.splitlines() if "left out" in line]
+        assert re.match(r"node 127[\d.]+ is left out: opencv_bicubic gives other pixels there than on node 127", said)
+        (line,) = map(json.loads, (tmp_path / "out" / "sample" / "run.log").read_text().splitlines())
+        assert sorted(machine["nodes"] for machine in line["machines"]) == [1, 1, len(nodes.processes) - 2]
+        assert sum("left_out" in machine for machine in line["machines"]) == 1
+        checked = command("verify.py", "--render", tmp_path / "out")
+        assert checked.returncode == 0, checked.stdout
+    finally:
+        for node in added:
+            nodes.kill(node)
+
+
+def test_a_node_that_finds_itself_unfit_gets_no_more(nodes: Cluster) -> None:
+    """Pieces in a script of their own: each says what node it was on, and one node refuses."""
+    done = subprocess.run(
+        [sys.executable, "-c", UNFIT, nodes.address],
+        cwd=ROOT,
+        env=nodes.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.count("is left out: it is unfit") == 1
+    told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))  # Ray may tell of nodes
+    assert sorted(told["pieces"]) == list(range(40))
+    assert told["where"]
+    assert set(told["where"]) <= set(told["others"])  # of which Ray may not know yet that they are lost
+    assert told["ended"] == "they all are"
+
+
+UNFIT = """
+import json, sys
+from pipelines import engine
+from pipelines.errors import UnfitError
+
+
+def work(piece, unfit, careful):
+    if not unfit:
+        raise UnfitError("they all are", engine.this_node())
+    if engine.this_node() == unfit:
+        raise UnfitError("it is unfit", unfit)
+    return engine.this_node()
+
+
+engine.start(sys.argv[1], None)
+first, second, *others = [node.id for node in engine.nodes("CPU")]
+work_of = lambda unfit: engine.Work(work, unfit, str, without={"CPU": frozenset([second])})
+done = [found for found in engine.run(work_of(first), range(40), (), None, 5.0) if found]
+try:
+    list(engine.run(work_of(""), range(40), (), None, 5.0))
+except UnfitError as error:
+    ended = str(error)
+where = sorted({found.result for found in done})
+pieces = [found.piece for found in done]
+print(json.dumps({"others": others, "where": where, "pieces": pieces, "ended": ended}))
+"""
 
 
 def test_a_node_that_cannot_have_a_version_is_refused_by_its_name(nodes: Cluster, tmp_path: Path) -> None:

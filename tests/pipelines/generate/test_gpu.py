@@ -23,9 +23,10 @@ from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import compare, run
 from pipelines.generate.config import Config, base_variant, describe
+from pipelines.generate.kinds import _recipe, made_here, recipe_here
 from pipelines.generate.options import Options
+from pipelines.generate.probe import Probe
 from pipelines.generate.sources.find import Found, find
-from pipelines.generate.work import recipes_here
 from pipelines.options import Cluster, Inputs
 from pipelines.store import Disk
 from tests import ROOT
@@ -39,6 +40,9 @@ def found() -> Found:
 
 def configured(found: Found, reference: str = "pil") -> Config:
     return Config("sample", "crop", (224,), reference, "png", 9, describe(found))
+
+
+PROBE = Probe("0" * 64, {})
 
 
 def recipe_of(config: Config, text: str) -> Recipe:
@@ -88,18 +92,18 @@ def test_a_gpu_that_ray_does_not_see_is_not_waited_for(found: Found, monkeypatch
     monkeypatch.setattr(engine, "gpus", lambda: 0)
     config = configured(found)
     with pytest.raises(RunError, match="CUDA shows a GPU but Ray, which asks NVML, none"):
-        engine.ask_gpu(recipes_here, config, [parse("dali_gpu", config.base)])
+        engine.ask_gpu(made_here, config, [parse("dali_gpu", config.base)])
 
 
 def test_only_what_needs_a_gpu_has_it_in_its_provenance(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
     described = {"name": "NVIDIA H100 80GB HBM3", "compute_capability": "9.0", "driver": "570.86.15"}
     monkeypatch.setattr(provenance, "gpu", lambda: described)
     config, beside = configured(found), configured(found, "dali_gpu")
-    on_cpu = config.recipe(parse("dali", config.base)).provenance
-    assert on_cpu.keys() == {"libraries", "cpu", "code_sha256"}
+    on_cpu = _recipe(config, parse("dali", config.base), PROBE).provenance
+    assert on_cpu.keys() == {"libraries", "cpu", "probe_sha256"}
     assert "DALI/nvJPEG" not in on_cpu["libraries"]
-    for recipe in (config.recipe(parse("dali_gpu", config.base)), beside.recipe(parse("pil_lanczos", beside.base))):
-        made_by = recipe.provenance
+    for made, text in ((config, "dali_gpu"), (beside, "pil_lanczos")):
+        made_by = _recipe(made, parse(text, made.base), PROBE).provenance
         assert made_by["gpu"] == described
         assert made_by["libraries"]["DALI/nvJPEG"]
         assert on_cpu["libraries"].items() < made_by["libraries"].items()
@@ -113,14 +117,14 @@ def test_without_a_gpu_no_recipe_is_made_up(found: Found, monkeypatch: pytest.Mo
     monkeypatch.setattr(dali_gpu, "versions", dict)
     config = configured(found)
     with pytest.raises(provenance.ProvenanceError, match="libcuda"):
-        config.recipe(parse("dali_gpu", config.base))
+        recipe_here(config, parse("dali_gpu", config.base))
 
 
 def test_a_gpu_that_is_lost_ends_a_comparison_with_a_reason(
     found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured(found)
-    record = Record(0, 1, 0, "0" * 64, config.recipe(config.base), ())
+    record = Record(0, 1, 0, "0" * 64, recipe_here(config, config.base), ())
     (tmp_path / "record.json").write_bytes(record.to_bytes())
 
     def lost(*_: object) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import Config, describe
+from pipelines.generate.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.run import _check_shards
 from pipelines.generate.shard import Job, Task, make_shard
@@ -33,13 +34,13 @@ def test_a_record_that_another_run_has_put_there_ends_this_one(tmp_path: Path) -
     found = find("sample", Inputs(), 2)
     mine, theirs = (Config("sample", "crop", (size,), "pil", "png", 2, describe(found)) for size in (224, 64))
     with Output(Disk(str(tmp_path / "out"))).locked() as output:
-        recipe = theirs.recipe(theirs.base)
+        recipe = recipe_here(theirs, theirs.base)
         output.begin({recipe.name: recipe}, overwrite=False)
-        job = Job(theirs, found.source, output, {recipe.name: recipe.sha256})
+        job = Job(theirs, found.source, output, {recipe.name: recipe})
         result_of(make_shard(Task(0, 1, found.samples, (theirs.base,)), job, {}))
         assert output.finish(recipe, 1)["totals"]["samples"] == 2
         with pytest.raises(RunError, match=r"validation-00000-of-00001\.json was put there by another run"):
-            output.finish(mine.recipe(mine.base), 1)
+            output.finish(recipe_here(mine, mine.base), 1)
 
 
 def test_a_manifest_is_there_only_where_all_else_of_a_variant_is(
@@ -48,10 +49,10 @@ def test_a_manifest_is_there_only_where_all_else_of_a_variant_is(
     """Whatever is written when the disk is full."""
     found = find("sample", Inputs(), 2)
     config = Config("sample", "crop", (64,), "pil", "png", 2, describe(found))
-    recipe = config.recipe(config.base)
+    recipe = recipe_here(config, config.base)
     with Output(Disk(str(tmp_path / "out"))).locked() as output:
         output.begin({recipe.name: recipe}, overwrite=False)
-        job = Job(config, found.source, output, {recipe.name: recipe.sha256})
+        job = Job(config, found.source, output, {recipe.name: recipe})
         result_of(make_shard(Task(0, 1, found.samples, (config.base,)), job, {}))
         folder, commit = tmp_path / "out" / recipe.name, Output.commit
         left = 0

@@ -22,6 +22,7 @@ from generators.variant import parse
 from pipelines import store
 from pipelines.errors import SourceError, UsageError
 from pipelines.generate.config import Config, describe
+from pipelines.generate.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.plan import plan
 from pipelines.generate.shard import Job, make_shard
@@ -201,10 +202,10 @@ def test_shards_and_manifests_are_the_same_byte_for_byte(server: S3Server, tmp_p
     for name, found in (("disk", both.local), ("s3", both.remote())):
         config = Config("imagenet", "crop", (224,), "pil+pil_bilinear", "png", 4, describe(found))
         variant = parse("pil_lanczos", config.base)
-        recipe = config.recipe(variant)
+        recipe = recipe_here(config, variant)
         with Output(Disk(str(tmp_path / name)) / "imagenet").locked() as output:
             output.begin({variant.name: recipe}, overwrite=False)
-            job = Job(config, found.source, output, {variant.name: recipe.sha256})
+            job = Job(config, found.source, output, {variant.name: recipe})
             assert [result_of(make_shard(task, job, {})) for task in plan(found.samples, 4, [variant], {})] == [0, 0]
             output.finish(recipe, 2)
         root = tmp_path / name

@@ -1,0 +1,162 @@
+"""Kinds of machines: what may change a byte on this one, and what was made of the probe pictures here, which is kept.
+
+A *kind* is a digest, for a variant, of everything that could change what a machine makes of it: its CPU and GPU, what
+is installed and under which settings, our code and the configuration. Machines of one kind make the same, so that one
+of them is probed, and once: what it made is kept below `SYSNOISE_CACHE`. Other kinds may make the same too, as their
+probes tell. A program of one's own may depend on what nobody sees: each process that runs one is a kind of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from generators.pixels.foreign.cache import cache
+from generators.registry import UnavailableError
+from generators.variant import Variant
+from manifests.provenance import cpu, cpu_model, cpu_sha256, gpu, provenance
+from manifests.schema import Recipe, digest
+from pipelines.generate.config import Config, code_here
+from pipelines.generate.probe import Probe, probe
+
+# Variables by which libraries choose other code, by the beginnings of their names.
+_SETTINGS = (
+    *("ATEN_", "DALI_", "DNNL_", "GLIBC_TUNABLES", "JSIMD_", "LD_", "MKL_", "NPY_", "NVIDIA_TF32", "ONEDNN_"),
+    *("OPENBLAS_", "OPENCV_", "ORC_", "PYTHONPATH", "TF_", "VIPS_", "XLA_"),
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a machine makes of variants: their kinds and recipes by name, the digests of methods by token.
+
+    `about` is what a run's log says of the machine.
+    """
+
+    kinds: Mapping[str, str]
+    recipes: Mapping[str, Recipe]
+    methods: Mapping[str, str]
+    about: Mapping[str, Any]
+
+
+def made_here(config: Config, variants: Sequence[Variant]) -> Made:
+    """Probe this machine, which has a GPU if the variants need one.
+
+    Raises ProvenanceError or ImportError where what may change a byte cannot be found out, and what `probe` raises.
+    """
+    kinds = {variant.name: kind_here(config, variant) for variant in variants}
+    probes = {name: found for name, kind in kinds.items() if (found := _kept(kind))}
+    if lacking := [variant for variant in variants if variant.name not in probes]:
+        for name, found in probe(config, lacking).items():
+            _keep(kinds[name], found)
+            probes[name] = found
+    methods = {token: sha256 for found in probes.values() for token, sha256 in found.methods.items()}
+    recipes = {variant.name: _recipe(config, variant, probes[variant.name]) for variant in variants}
+    return Made(kinds, recipes, methods, _about(any(map(config.needs_gpu, variants))))
+
+
+def recipe_here(config: Config, variant: Variant) -> Recipe:
+    """Everything that decides a variant's bytes, on this machine. Raises what `made_here` does."""
+    return made_here(config, [variant]).recipes[variant.name]
+
+
+def kinds_here(config: Config, variants: Iterable[Variant]) -> dict[str, str]:
+    """The kinds of this machine by the variants' names."""
+    return {variant.name: kind_here(config, variant) for variant in variants}
+
+
+@functools.lru_cache(maxsize=4096)
+def kind_here(config: Config, variant: Variant) -> str:
+    """This machine's kind, for a variant. Raises ProvenanceError or ImportError."""
+    distributions = {library.distribution for library in config.libraries(variant) if library.distribution}
+    about = {
+        "machine": _machine(),
+        "installed": {name: _installed(name) for name in sorted(distributions | {"fpng", "isal", "numpy"})},
+        "libraries": config.versions(variant),
+        "gpu": gpu() if config.needs_gpu(variant) else None,
+        "config": {name: value for name, value in config.as_json().items() if name not in _OF_SETS},
+        "variant": variant.spelled_out,
+        "own": _this_process() if {*variant.methods, *config.base.methods}.intersection(config.methods) else "",
+    }
+    return digest(about)
+
+
+# Parts of a configuration that decide which samples a shard has, and not what is made of them.
+_OF_SETS = ("source", "samples_per_shard")
+
+
+def _recipe(config: Config, variant: Variant, found: Probe) -> Recipe:
+    made_by = provenance(config.versions(variant), found.sha256, on_gpu=config.needs_gpu(variant))
+    return Recipe(variant.name, variant.spelled_out, config.as_json(), made_by)
+
+
+@functools.cache
+def _machine() -> dict[str, Any]:
+    settings = {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
+    return {
+        "cpu": cpu_sha256(),
+        "python": [sys.version, sys.prefix, *platform.libc_ver()],
+        "settings": settings,
+        "code": code_here(),
+    }
+
+
+@functools.cache
+def _installed(distribution: str) -> str:
+    """Digest of what an installer has put here for a distribution; empty where that is not recorded."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        recorded = importlib.metadata.distribution(distribution).read_text("RECORD")
+        return hashlib.sha256((recorded or "").encode()).hexdigest()
+    return ""
+
+
+@functools.cache
+def _this_process() -> str:
+    return uuid.uuid4().hex
+
+
+def _about(on_gpu: bool) -> dict[str, Any]:
+    return {
+        "cpu": {**cpu(), "model": cpu_model()},
+        **({"gpu": gpu()} if on_gpu else {}),
+        "python": platform.python_version(),
+        "code_sha256": code_here(),
+    }
+
+
+# What this process has made itself, or read, by kind.
+_known: dict[str, Probe] = {}
+
+
+def _kept(kind: str) -> Probe | None:
+    if kind not in _known:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, UnavailableError):
+            held = json.loads(_file(kind).read_bytes())
+            _known[kind] = Probe(str(held["probe_sha256"]), dict(held["methods"]))
+    return _known.get(kind)
+
+
+def _keep(kind: str, found: Probe) -> None:
+    """Keep a probe; where the cache cannot be written, it is made again when it is needed again."""
+    _known[kind] = found
+    with contextlib.suppress(OSError, UnavailableError):
+        file = _file(kind)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+        draft.write_text(json.dumps({"probe_sha256": found.sha256, "methods": dict(found.methods)}))
+        draft.replace(file)
+
+
+def _file(kind: str) -> Path:
+    return cache() / "probes" / f"{kind}.json"

@@ -1,0 +1,252 @@
+"""The probe: what changes it and what does not, and which machines are let into a run for it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from generators.geometry import GEOMETRIES
+from generators.pixels import opencv
+from generators.variant import Variant, parse
+from pipelines import engine
+from pipelines.cluster import Ray
+from pipelines.engine import Node
+from pipelines.errors import UnfitError, UsageError
+from pipelines.generate import kinds
+from pipelines.generate.config import Config, describe
+from pipelines.generate.kinds import Made, made_here
+from pipelines.generate.machines import Machines, refuse_unfit
+from pipelines.generate.output import RUN_LOG, Output
+from pipelines.generate.probe import Probe, probe
+from pipelines.generate.shard import Job
+from pipelines.generate.sources.find import find
+from pipelines.options import Cluster, Inputs
+from pipelines.store import Disk
+from tests import ROOT
+from tests.conftest import Command
+
+TEXTS = ("reference", "opencv+opencv_area", "nv12_ascend")
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return Config("sample", "crop", (64,), "pil", "png", 9, describe(find("sample", Inputs(), None)))
+
+
+@pytest.fixture
+def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing is known of any kind, and what is found out is kept here."""
+    monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(kinds, "_known", {})
+    return tmp_path / "cache"
+
+
+def variants_of(config: Config, *texts: str) -> list[Variant]:
+    return [parse(text, config.base) for text in texts]
+
+
+def test_a_probe_is_the_same_whatever_it_is_made_beside(config: Config) -> None:
+    together = probe(config, variants_of(config, *TEXTS))
+    assert len({found.sha256 for found in together.values()}) == len(TEXTS)
+    for variant in variants_of(config, *TEXTS):
+        assert probe(config, [variant]) == {variant.name: together[variant.name]}
+
+
+@pytest.mark.parametrize("geometry", sorted(GEOMETRIES))
+@pytest.mark.parametrize("dataset", ["cityscapes", "coco"])
+def test_every_probe_picture_can_be_rendered(
+    dataset: str, geometry: str, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = {"keep_ratio": (48, 80), "identity": ()}.get(geometry, (64,))
+    config = replace(config, dataset=dataset, geometry=geometry, size=size)
+    rows: list[Any] = []
+    monkeypatch.setattr("pipelines.generate.probe.members_of", lambda one, config: rows.append(one) or b"")
+    probe(config, [config.base])
+    # Pillow has no way from 16 bits to RGB that scales: `pil` refuses the last one.
+    assert [bool(one.image) for one in rows] == [True] * 8 + [False], [one.row.error for one in rows]
+    assert all(bool(one.label_map) == (dataset == "cityscapes") for one in rows[:8])
+
+
+def test_a_changed_pixel_changes_the_probe_and_tells_the_method(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = variants_of(config, *TEXTS)
+    before = probe(config, variants)
+    resize = opencv.resize
+    monkeypatch.setattr(opencv, "resize", lambda *words, **options: np.bitwise_xor(resize(*words, **options), 1))
+    after = probe(config, variants)
+    assert [name for name in before if before[name].sha256 != after[name].sha256] == ["opencv+opencv_area"]
+    mine, theirs = (found["opencv+opencv_area"].methods for found in (before, after))
+    assert [token for token in mine if mine[token] != theirs[token]] == ["opencv_area"]
+
+
+def test_what_is_known_of_a_kind_is_not_made_again(
+    config: Config, no_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = variants_of(config, *TEXTS)
+    made = made_here(config, variants)
+    assert len(list(no_cache.rglob("*.json"))) == len(TEXTS)
+    monkeypatch.setattr(kinds, "_known", {})
+    monkeypatch.setattr(kinds, "probe", lambda *words: pytest.fail("it was made again"))
+    assert made_here(replace(config, samples_per_shard=2), variants).methods == made.methods
+    assert made_here(config, variants) == made
+    monkeypatch.setattr(kinds, "probe", lambda config, variants: {one.name: Probe("0" * 64, {}) for one in variants})
+    for file in no_cache.rglob("*.json"):
+        file.write_text("{")
+    monkeypatch.setattr(kinds, "_known", {})
+    assert made_here(config, variants[:1]).recipes["pil_bilinear"].provenance["probe_sha256"] == "0" * 64
+
+
+def otherwise(made: Made, token: str) -> Made:
+    """What a machine makes whose method is not the same."""
+    recipes = {
+        name: replace(recipe, provenance={**recipe.provenance, "probe_sha256": "f" * 64})
+        if token in recipe.variant.values()
+        else recipe
+        for name, recipe in made.recipes.items()
+    }
+    kinds = dict.fromkeys(made.kinds, f"of {token}")
+    return Made(kinds, recipes, {**made.methods, token: "f" * 64}, made.about)
+
+
+class Engine:
+    """Stands in for the engine of a cluster: nodes by what they make."""
+
+    def __init__(self, *made: tuple[int, Made]) -> None:
+        self.made = {Node(f"id{place}", f"10.0.0.{place}", cpus): one for place, (cpus, one) in enumerate(made)}
+
+    def nodes(self, resource: str) -> list[Node]:
+        assert resource == "CPU"
+        return list(self.made)
+
+    def ask_nodes(
+        self, of: Sequence[Node], resource: str, do: Callable[..., Any], *words: Any, patience: float
+    ) -> Mapping[Node, Any]:
+        return {node: self.made[node] if do is made_here else self.made[node].kinds for node in of}
+
+
+@pytest.fixture
+def machines(config: Config, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Machines]:
+    def of(engine: Engine, recorded: Made | None = None) -> Machines:
+        monkeypatch.setattr(Ray, "engine", lambda self: engine)
+        held = recorded.recipes if recorded else {}
+        ray = Ray(Cluster(address="10.0.0.1:6379"))
+        return Machines(config, variants_of(config, *TEXTS), held, ray, lambda engine: None)
+
+    return of
+
+
+def test_what_most_cpus_make_is_right_unless_something_else_is_there(
+    config: Config, machines: Callable[..., Machines], capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = made_here(config, variants_of(config, *TEXTS))
+    area, ascend = (otherwise(here, token) for token in ("opencv_area", "nv12_ascend"))
+    nodes = Engine((4, area), (2, here), (3, here), (1, ascend))
+    for recorded, right, said in (
+        (None, here, [(0, "opencv_area", "10.0.0.2"), (3, "nv12_ascend", "10.0.0.2")]),
+        (area, area, [(1, "opencv_area", "10.0.0.0"), (2, "opencv_area", "10.0.0.0"), (3, "opencv_area", "10.0.0.0")]),
+    ):
+        asked = machines(nodes, recorded)
+        assert asked.recipes() == right.recipes
+        fit = asked.sort_out()
+        assert fit.kinds == set(right.kinds.values())
+        lines = [f"node 10.0.0.{node} is left out: {token} gives" for node, token, _ in said]
+        found = sorted(capsys.readouterr().err.splitlines())
+        assert [line.partition(" other pixels")[0] for line in found] == lines
+        assert fit.without == {"CPU": {f"id{node}" for node, *_ in said}}
+
+
+def test_a_run_of_which_no_node_is_left_is_refused(config: Config, machines: Callable[..., Machines]) -> None:
+    here = made_here(config, variants_of(config, *TEXTS))
+    asked = machines(Engine((4, otherwise(here, "opencv_area"))), here)
+    assert asked.recipes() == here.recipes
+    with pytest.raises(
+        UsageError, match=r"node 10\.0\.0\.0: opencv_area gives other pixels there than on this machine"
+    ):
+        asked.sort_out()
+
+
+def test_a_worker_of_another_kind_proves_itself_or_refuses(
+    config: Config, no_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = variants_of(config, *TEXTS)
+    made = made_here(config, variants)
+    job = Job(config, find("sample", Inputs(), None).source, Output(Disk(str(no_cache))), made.recipes)
+    refuse_unfit(replace(job, methods=made.methods), variants)
+    other = otherwise(made, "opencv")
+    monkeypatch.setattr(engine, "this_node", lambda: "id")
+    job = replace(job, recipes=other.recipes, methods=other.methods)
+    with pytest.raises(UnfitError, match=r"^opencv gives other pixels there than on those that the run began with$"):
+        refuse_unfit(job, variants)
+    refuse_unfit(replace(job, kinds=frozenset(made.kinds.values())), variants)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
+    output = tmp_path_factory.mktemp("made")
+    generate("--variant", "pil_box,nv12_full", "--size", 64, "--output", output)
+    return output
+
+
+def test_a_comment_keeps_shards_and_a_changed_pixel_does_not(made: Path, tmp_path: Path) -> None:
+    """The checkout's code, changed: nothing is made by the one, and the other is refused."""
+    for name in ("generators", "manifests", "pipelines"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "generate.py", tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in made.rglob("validation-*")}
+    words = [sys.executable, "generate.py", "--variant", "pil_box,nv12_full", "--size", "64", "--output", str(made)]
+    code = tmp_path / "generators" / "pixels" / "ascend.py"
+    text = code.read_text()
+    code.write_text(text + "# A comment.\n")
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Nothing was left to do." in done.stdout) == (0, True), done.stderr
+    code.write_text(re.sub(r"\bnp\.clip\(", "1 + 0 * np.clip(", text))
+    assert code.read_text() != text
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "which makes other bytes of the built-in pictures, provenance.probe_sha256" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in made.rglob("validation-*")} == before
+
+
+def to_earlier(folder: Path) -> None:
+    """Make records such as an earlier version's of a variant's."""
+    for path in folder.glob("validation-*.json"):
+        record = json.loads(path.read_bytes())
+        made_by = record["recipe"]["provenance"]
+        del made_by["probe_sha256"]
+        made_by |= {"code_sha256": "0" * 64, "cpu": {**made_by["cpu"], "features": ["sse2"]}}
+        text = json.dumps(record, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        path.write_text(text + "\n")
+    (folder / "manifest.json").unlink()
+
+
+def test_what_an_earlier_version_made_stays_and_is_not_continued(
+    made: Path, tmp_path: Path, command: Command, generate: Command
+) -> None:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    box = tmp_path / "sample" / "pil_box"
+    to_earlier(box)
+    held = {path: path.read_bytes() for path in box.glob("validation-*")}
+    words = ["--size", 64, "--output", tmp_path, "--variant"]
+    generate(*words, "pil_hamming,pil_box")
+    assert {path: path.read_bytes() for path in box.glob("validation-*")} == held
+    assert command("verify.py", tmp_path).returncode == 0
+    next(box.glob("*.tar")).unlink()
+    refused = generate(*words, "pil_box", status=2)
+    assert "pil_box was begun by an earlier version" in refused.stderr
+    generate(*words, "pil_box", "--overwrite")
+    assert {path: path.read_bytes() for path in box.glob("validation-*")} == {
+        path: (made / path.relative_to(tmp_path)).read_bytes() for path in held
+    }
+    logged = (tmp_path / "sample" / RUN_LOG).read_text().splitlines()
+    assert [json.loads(line)["variants"] for line in logged[-2:]] == [["pil_hamming", "pil_box"], ["pil_box"]]
