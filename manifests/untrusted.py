@@ -193,11 +193,12 @@ class Tar(tarfile.TarFile):
         assert self.fileobj
         if self.firstmember is not None or self.pax_headers:  # it was read already; or they say more of it
             return None
-        self.fileobj.seek(self.offset)
-        header = self.fileobj.read(tarfile.BLOCKSIZE)
-        member = _plain_member(header)
+        # From the byte before it, where tarfile begins too, so that a store is not asked twice.
+        start = max(0, self.offset - 1)
+        self.fileobj.seek(start)
+        member = _plain_member(self.fileobj.read(self.offset - start + tarfile.BLOCKSIZE)[self.offset - start :])
         if member is None:
-            self.fileobj.seek(0)  # tarfile sees that this is not where it was, and checks what lies between
+            self.fileobj.seek(start)
             return None
         member.offset = self.offset
         member.offset_data = self.offset + tarfile.BLOCKSIZE
