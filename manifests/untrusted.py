@@ -122,11 +122,20 @@ def _inside(value: Any) -> Iterator[Any]:
         yield from value
         yield from value.values()
     elif isinstance(value, list):
-        yield from value
+        yield from () if _is_flat(value) else value
     elif isinstance(value, str):
         value.encode()  # raises for half of a surrogate pair
     elif isinstance(value, (int, float)) and not -_LARGEST <= value < _LARGEST:
         raise ValueError("it holds a number of more than 64 bits")
+
+
+def _is_flat(values: list[Any]) -> bool:
+    """Whether a list holds nothing but texts, or nothing but numbers, all of which may be: a long one is a column."""
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        "".join(values).encode()  # raises as above
+        return True
+    return kinds <= {int, float} and -_LARGEST <= min(values, default=0) and max(values, default=0) < _LARGEST
 
 
 def read_groups(file: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:

@@ -22,8 +22,8 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from manifests.derive import descriptions, write_table
-from manifests.schema import SPLIT, SUMMARY, TABLE, Recipe, Record, parse_summary, shard_name
+from manifests.derive import descriptions, part_of, write_table
+from manifests.schema import SPLIT, SUMMARY, TABLE, Columns, Recipe, Record, parse_summary, shard_name
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError, UsageError
 from pipelines.store import Disk, Place, Remote
@@ -212,14 +212,14 @@ class Output:
         """Write a variant's manifests from its records, and give back the summary."""
         folder = self.folder(recipe.name)
         with self.draft() as draft:
-            summary = write_table(self._records(recipe, shards), draft.file)
+            summary = write_table(map(part_of, self._records(recipe, shards)), draft.file)
             self.commit(draft, folder / TABLE)
         # The manifest last: where it is, all of a variant is.
         for name, data in sorted(descriptions(summary).items(), key=lambda described: described[0] == SUMMARY):
             self.write(folder / name, data)
         return summary
 
-    def _records(self, recipe: Recipe, shards: int) -> Iterator[Record]:
+    def _records(self, recipe: Recipe, shards: int) -> Iterator[Columns]:
         for shard in range(shards):
             place = self.record(recipe.name, shard, shards)
             record = _readable(place)
@@ -227,7 +227,7 @@ class Output:
                 raise RunError(f"{place} is there no more, or was damaged since: run the same command again")
             if record.recipe != recipe:
                 raise RunError(f"{place} was put there by another run: give each its own --output, and run again")
-            yield record
+            yield record.by_column
 
 
 def _readable(place: Place) -> Record | None:
