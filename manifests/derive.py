@@ -57,8 +57,8 @@ class Manifest:
 class Part:
     """What a manifest takes of one record: made where the record is read, and joined with the others in order.
 
-    `shards` are those of the variant. `shard` is the summary's entry, `table` the rows and `pixels` what they add to the
-    digest of all pixels.
+    `shards` is how many the variant has. `shard` is the summary's entry, `table` the rows and `pixels` what they add to
+    the digest of all pixels.
     """
 
     recipe: Recipe

@@ -135,7 +135,7 @@ def _is_flat(values: list[Any]) -> bool:
     if kinds == {str}:
         "".join(values).encode()  # raises as above
         return True
-    return kinds <= {int, float} and -_LARGEST <= min(values, default=0) and max(values, default=0) < _LARGEST
+    return kinds <= {int, float} and min(values, default=0) >= -_LARGEST and max(values, default=0) < _LARGEST
 
 
 def read_groups(file: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:

@@ -101,7 +101,7 @@ def row_by_row(records: Sequence[Record]) -> tuple[bytes, dict[str, Any]]:
     }
 
 
-@fuzz(200)
+@fuzz(60)
 @given(variants())
 def test_it_is_as_row_by_row(records: list[Record]) -> None:
     """Through the files' bytes, as they are read."""
@@ -115,13 +115,15 @@ def test_it_is_as_row_by_row(records: list[Record]) -> None:
     assert [shard["record_sha256"] for shard in summary["shards"]] == [record.sha256 for record in records]
 
 
-@fuzz(300)
+@fuzz(100)
 @given(variants(), st.data())
 def test_what_is_plain_by_columns_is_right_by_rows(records: list[Record], data: st.DataObject) -> None:
     """Whatever is put in place of a cell."""
     cells = {name: list(column) for name, column in records[0].by_column.cells.items()}
     if records[0].rows:
-        odd = st.sampled_from([*HOSTILE, None, True, 2**31, 1.5, -1, "a.b", "A" * 64, "ok", "", {}, "\u0301" * 60, "a\\"])
+        odd = st.sampled_from(
+            [*HOSTILE, None, True, 2**31, 1.5, -1, "a.b", "A" * 64, "ok", "", {}, "\u0301" * 60, "a\\"]
+        )
         data.draw(st.sampled_from(sorted(cells.items())))[1][-1] = data.draw(odd)
     found = replace(records[0].by_column, cells=cells)
     if are_plain(cells, found.schema, LONGEST_KEY):
