@@ -14,10 +14,10 @@ from pipelines.generate.sources.reading import Chore, Result, Spread, Work, here
 from pipelines.progress import TICK
 from pipelines.store import Disk
 
-# Pieces that a worker is given at a time: one alone takes little longer than it takes to be sent.
-_TOGETHER = 8
-# Pieces that are worth Ray's start, and those that are worth a Ray that runs.
-_WORTH_A_START, _WORTH_SENDING = 512, 32
+# Pieces that a worker is given at a time, so that several wait for a store at once, and what they may take together.
+_TOGETHER, _LONGEST = 8, 1.0
+# Seconds of work that are worth Ray's start, and those that are worth sending to a Ray that runs.
+_WORTH_A_START, _WORTH_SENDING = 8.0, 0.5
 # Bytes of results that wait for those before them.
 _MOST_WAITING = 2**28
 
@@ -27,7 +27,7 @@ def over(ray: Ray) -> Spread:
 
     def spread(chore: Chore[Work, Result], pieces: Sequence[Work]) -> Iterator[Result]:
         worth = _WORTH_SENDING if ray.running or ray.cluster.address else _WORTH_A_START
-        if len(pieces) < worth or (ray.cluster.address and isinstance(chore.place, Disk)):
+        if len(pieces) * chore.seconds < worth or (ray.cluster.address and isinstance(chore.place, Disk)):
             return here(chore, pieces)
         return _spread(ray.engine(), ray.cluster.workers, chore, pieces)
 
@@ -42,10 +42,11 @@ def _spread(
 
     def groups() -> Iterator[tuple[int, Sequence[Work]] | None]:
         """The groups by number; None, which the engine takes for none yet, while too much waits."""
-        for number, start in enumerate(range(0, len(pieces), _TOGETHER)):
+        together = max(1, min(_TOGETHER, int(_LONGEST / chore.seconds)))
+        for number, start in enumerate(range(0, len(pieces), together)):
             while waiting > _MOST_WAITING:
                 yield None
-            yield number, pieces[start : start + _TOGETHER]
+            yield number, pieces[start : start + together]
 
     work = engine.Work(_do, chore, lambda group: f"{chore.name}, part {group[0]}")
     for finished in engine.run(work, groups(), (), workers, TICK):

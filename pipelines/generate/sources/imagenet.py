@@ -44,6 +44,8 @@ from pipelines.store import Place
 
 # What is kept of a `json` member that states a label.
 _LABEL = re.compile(rb"-?\d{1,3}")
+# What a key has in place of what parts a path, and ends a key.
+_FLAT = str.maketrans("/.", "__")
 # An image file's name, size and place.
 _File = tuple[str, int, tuple[object, ...]]
 
@@ -250,11 +252,12 @@ def _tar(file: Place, members: Iterable[Member]) -> _Tar:
             ignored.append(member.name)
     if not labels:
         labels = _described(file, described)
+    name = file.name
     samples = [
         Sample(
-            re.sub("[/.]", "_", key),
+            key.translate(_FLAT),
             labels.get(key, UNKNOWN_LABEL),
-            f"{file.name}/{member.name}",
+            f"{name}/{member.name}",
             member.size,
             member.place,
         )

@@ -38,8 +38,8 @@ _MOST_HELD = 2**32
 _PAGE = 2**20
 # And at a time from a store for a listing: the columns that it needs are small and lie far apart.
 _SMALL_PAGE = 2**16
-# About how many bytes of memory a sample takes.
-_SAMPLE = 500
+# About how many bytes of memory a sample takes, and how many seconds a file: some thousands of rows.
+_SAMPLE, _SECONDS = 500, 0.1
 # What pyarrow raises for damaged files.
 _ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError)
 
@@ -53,7 +53,7 @@ class ParquetSource:
     kind: str = "imagenet-parquet"
 
     def listing(self, spread: Spread = here) -> Listing:
-        chore = Chore("listing", self.files[0], partial(_held, self.files), _size)
+        chore = Chore("listing", self.files[0], partial(_held, self.files), _SECONDS, _size)
         parts = spread(chore, range(len(self.files)))
         return Listing(itertools.chain.from_iterable(parts), [*self.notes])
 

@@ -90,12 +90,14 @@ def read_files(root: Place, samples: Iterable[Sample]) -> Iterator[bytes | Missi
 class Chore(Generic[Work, Result]):
     """What is to be read of each piece of work, by which it can be split up: `fetch(piece)`, which can be pickled.
 
-    `name` is what it is called. `place` is where the pieces lie, and `size` says about how many bytes a result holds.
+    `name` is what it is called, and `place` where the pieces lie. Each takes a processor about so many `seconds`, and
+    `size` says about how many bytes its result holds.
     """
 
     name: str
     place: Place
     fetch: Callable[[Work], Result]
+    seconds: float
     size: Callable[[Result], int]
 
 

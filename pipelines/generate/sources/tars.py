@@ -13,18 +13,18 @@ from pipelines.generate.sources.members import Member, members_of
 from pipelines.generate.sources.reading import Chore, Spread
 from pipelines.store import Disk, Place
 
-# About how many bytes of memory a member takes.
-_MEMBER = 400
+# About how many bytes of memory a member takes, and how many seconds a tar: some thousands of members.
+_MEMBER, _SECONDS = 400, 0.1
 
 
 def list_tars(files: Sequence[Place], spread: Spread) -> Iterator[list[Member]]:
     """The members of each tar. Raises UsageError where one cannot be read as a tar."""
     if isinstance(files[0], Disk):
-        yield from spread(Chore("listing", files[0], partial(_members, files), _size), range(len(files)))
+        yield from spread(Chore("listing", files[0], partial(_members, files), _SECONDS, _size), range(len(files)))
         return
     kept = Kept(files)
     absent = [number for number in range(len(files)) if not kept.holds(number)]
-    found = spread(Chore("listing", files[0], partial(_packed, files), len), absent)
+    found = spread(Chore("listing", files[0], partial(_packed, files), _SECONDS, len), absent)
     listed = frozenset(absent)
     for number in range(len(files)):
         members = None if number in listed else kept.get(number)
