@@ -44,7 +44,7 @@ def pack(members: Sequence[Member]) -> bytes:
         "sizes": [member.size for member in members],
         "texts": {str(index): member.text.decode("latin-1") for index, member in enumerate(members) if member.text},
     }
-    return _squeezed(held)
+    return _squeezed(json.dumps(held, separators=(",", ":")).encode())
 
 
 def unpack(data: bytes, number: int, size: int | None = None) -> list[Member]:
@@ -74,10 +74,10 @@ def unpack(data: bytes, number: int, size: int | None = None) -> list[Member]:
     return found
 
 
-def _squeezed(value: Any) -> bytes:
+def _squeezed(text: bytes) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, "zstd") as stream:
-        stream.write(json.dumps(value, separators=(",", ":")).encode())
+        stream.write(text)
     return bytes(sink.getvalue())
 
 
