@@ -215,7 +215,7 @@ class Output:
             return {}
 
     def finish(self, recipe: Recipe, shards: int, spread: Spread = here) -> dict[str, Any]:
-        """Write a variant's manifests from its records, and give back the summary."""
+        """Write a variant's manifests from its records, and give back the summary without its many shards."""
         folder = self.folder(recipe.name)
         read = partial(_part, self, recipe, shards)
         chore = Chore("reading records", self.root, read, _seconds(recipe, shards), attrgetter("size"))
@@ -225,6 +225,7 @@ class Output:
         # The manifest last: where it is, all of a variant is.
         for name, data in sorted(descriptions(summary).items(), key=lambda described: described[0] == SUMMARY):
             self.write(folder / name, data)
+        del summary["shards"]
         return summary
 
 
