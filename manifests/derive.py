@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -14,22 +13,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.place import Place
+from manifests.residuals import RESIDUALS, Residuals
 from manifests.schema import (
     SPLIT,
     SUMMARY,
     TABLE,
     TIMM,
+    Columns,
     ManifestError,
     Recipe,
     Record,
-    Row,
     digest,
     readable_json,
 )
-from manifests.untrusted import read_groups
+from manifests.untrusted import MOST_ROWS, read_groups
 
 # Rows that are Python's objects at a time.
 _FEW = 1000
+# Row groups of a table. Its writer holds 39 kB of each when it ends, so that a group for each of 100,000 shards would
+# take 4 GB.
+_MOST_GROUPS = 10_000
 
 
 def read_records(places: Iterable[Place]) -> Iterator[Record]:
@@ -50,53 +53,72 @@ class Manifest:
         return {TABLE: self.table, **descriptions(self.summary)}
 
 
-def table_of(rows: Sequence[Row], columns: pa.Schema) -> pa.Table:
-    """Rows as an Arrow table with a manifest's columns."""
-    arrays = {name: [getattr(row, name) for row in rows] for name in columns.names}
-    return pa.table(arrays, schema=columns)
+@dataclass(frozen=True)
+class Part:
+    """What a manifest takes of one record: made where the record is read, and joined with the others in order.
+
+    `shards` is how many the variant has. `shard` is the summary's entry, `table` the rows and `pixels` what they add to
+    the digest of all pixels.
+    """
+
+    recipe: Recipe
+    shards: int
+    shard: dict[str, Any]
+    table: pa.Table
+    pixels: bytes
+    residuals: Residuals
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+        return int(self.table.nbytes) + len(self.pixels)
+
+
+def part_of(record: Columns) -> Part:
+    """A record's part of the manifest."""
+    cells = record.cells
+    shard = {
+        "name": f"{record.name}.tar",
+        "bytes": record.tar_bytes,
+        "sha256": record.tar_sha256,
+        "record_sha256": record.sha256,
+        "samples": record.samples,
+        "failed": record.failed,
+    }
+    table = pa.table({name: cells[name] for name in record.schema.names}, schema=record.schema)
+    pixels = "".join(map("{} {}\n".format, cells["key"], cells["pixel_sha256"])).encode()
+    residuals = Residuals.of(record.samples, *(cells[name] for name in RESIDUALS))
+    return Part(record.recipe, record.shards, shard, table, pixels, residuals)
 
 
 def derive(records: Iterable[Record]) -> Manifest:
     """The manifest of a variant from all of its records, read one at a time in shard order."""
     buffer = io.BytesIO()
-    summary = write_table(records, buffer)
+    summary = write_table((part_of(record.by_column) for record in records), buffer)
     return Manifest(summary, buffer.getvalue())
 
 
-def write_table(records: Iterable[Record], file: BinaryIO) -> dict[str, Any]:
-    """Write a variant's table into a file, record by record, and give back its summary.
+def write_table(parts: Iterable[Part], file: BinaryIO) -> dict[str, Any]:
+    """Write a variant's table into a file, part by part in shard order, and give back its summary.
 
     The columns are those of the first record: all records of one recipe were made by the same code.
     """
     recipe: Recipe | None = None
-    writer: pq.ParquetWriter | None = None
+    writer: _Writer | None = None
     shards: list[dict[str, Any]] = []
     totals = {"samples": 0, "failed": 0, "bytes": 0}
-    residuals = _Residuals()
+    residuals = Residuals()
     pixels = hashlib.sha256()
     with contextlib.ExitStack() as stack:
-        for record in records:
-            recipe = record.recipe
-            columns = writer.schema if writer else record.columns
-            writer = writer or stack.enter_context(pq.ParquetWriter(file, columns, compression="zstd"))
-            failed = len(record.rows) - record.samples
-            shards.append(
-                {
-                    "name": f"{record.name}.tar",
-                    "bytes": record.tar_bytes,
-                    "sha256": record.tar_sha256,
-                    "record_sha256": record.sha256,
-                    "samples": record.samples,
-                    "failed": failed,
-                }
-            )
-            totals["samples"] += record.samples
-            totals["failed"] += failed
-            totals["bytes"] += record.tar_bytes
-            for row in record.rows:
-                pixels.update(f"{row.key} {row.pixel_sha256}\n".encode())
-                residuals.add(row)
-            writer.write_table(table_of(record.rows, columns), row_group_size=max(1, len(record.rows)))
+        for part in parts:
+            recipe = part.recipe
+            writer = writer or stack.enter_context(contextlib.closing(_Writer(file, part)))
+            shards.append(part.shard)
+            for name in totals:
+                totals[name] += part.shard[name]
+            pixels.update(part.pixels)
+            residuals += part.residuals
+            writer.add(part.table)
     if recipe is None:
         raise ManifestError("there is no record to derive a manifest from")
     return {
@@ -112,6 +134,40 @@ def write_table(records: Iterable[Record], file: BinaryIO) -> dict[str, Any]:
         # Variants with the same digest have the same pixels on every sample: they are degenerate.
         "pixels_sha256": pixels.hexdigest(),
     }
+
+
+class _Writer:
+    """The table's file: a row group for each shard, and for several where there would be very many.
+
+    What a file has of each row group is held in memory until it is written.
+    """
+
+    def __init__(self, file: BinaryIO, first: Part) -> None:
+        self._columns = first.table.schema
+        self._file = pq.ParquetWriter(file, self._columns, compression="zstd")
+        self._together = -(-first.shards // _MOST_GROUPS)
+        self._waiting: list[pa.Table] = []
+
+    def add(self, rows: pa.Table) -> None:
+        if "source_profile" in self._columns.names and "source_profile" not in rows.column_names:
+            at = self._columns.get_field_index("source_profile")
+            rows = rows.add_column(at, self._columns.field(at), pa.nulls(len(rows), pa.string()))
+        rows = rows.select(self._columns.names)
+        if self._waiting and sum(map(len, self._waiting)) + len(rows) > MOST_ROWS:
+            self._write()
+        self._waiting.append(rows)
+        if len(self._waiting) == self._together:
+            self._write()
+
+    def _write(self) -> None:
+        rows = pa.concat_tables(self._waiting)
+        self._file.write_table(rows, row_group_size=max(1, len(rows)))
+        self._waiting = []
+
+    def close(self) -> None:
+        if self._waiting:
+            self._write()
+        self._file.close()
 
 
 def table_differences(held: bytes, derived: bytes) -> Iterator[tuple[str, str]]:
@@ -160,62 +216,3 @@ def descriptions(summary: dict[str, Any]) -> dict[str, bytes]:
         }
     }
     return {SUMMARY: readable_json(summary), TIMM: readable_json(timm)}
-
-
-class _Sum:
-    """The exact sum of any number of floats, as `math.fsum` has it, which takes all of them at once.
-
-    Holds what is left over of each addition (Shewchuk, *Adaptive precision floating-point arithmetic*, 1997): the parts
-    do not overlap, so that there are few, and their sum is exact.
-    """
-
-    def __init__(self) -> None:
-        self._parts: list[float] = []
-
-    def add(self, value: float) -> None:
-        kept = []
-        for part in self._parts:
-            if abs(value) < abs(part):
-                value, part = part, value
-            high = value + part
-            if low := part - (high - value):
-                kept.append(low)
-            value = high
-        self._parts = [*kept, value]
-
-    @property
-    def total(self) -> float:
-        return math.fsum(self._parts)
-
-
-class _Residuals:
-    """Running means and maxima over the rows that could be compared with the reference."""
-
-    def __init__(self) -> None:
-        self.samples = 0
-        self.compared = 0
-        self.same = 0
-        self.max = 0
-        self.mean = _Sum()
-        self.changed = _Sum()
-
-    def add(self, row: Row) -> None:
-        self.samples += row.status == "ok"
-        if row.residual_mean_abs is None or row.residual_max_abs is None or row.residual_changed is None:
-            return
-        self.compared += 1
-        self.same += row.residual_max_abs == 0
-        self.max = max(self.max, row.residual_max_abs)
-        self.mean.add(row.residual_mean_abs)
-        self.changed.add(row.residual_changed)
-
-    def summary(self) -> Mapping[str, Any]:
-        count = self.compared
-        return {
-            "compared": count,
-            "mean_abs": self.mean.total / count if count else None,
-            "max_abs": self.max if count else None,
-            "changed": self.changed.total / count if count else None,
-            # True where every sample has the reference's pixels.
-            "degenerate": self.same == self.samples if self.samples else None,
-        }

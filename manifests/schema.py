@@ -11,18 +11,20 @@ becomes a file's leads nowhere else, and the parts agree.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
 import json
 import re
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import pyarrow as pa
 
 from manifests.place import Place
+from manifests.plain import are_plain
+from manifests.shape import expect
 from manifests.untrusted import LARGEST_JSON, MOST_ROWS, parse_description
 
 SPLIT = "validation"
@@ -104,7 +106,7 @@ class Row:
     crop_y: int = 0
     scale_x: float = 0.0
     scale_y: float = 0.0
-    source_profile: str | None = None  # last, since `Record.from_bytes` leaves it out
+    source_profile: str | None = None  # last, since older records have none
 
     def member(self) -> dict[str, Any]:
         """What the sample's `json` member holds: the same keys for every sample, never null.
@@ -246,36 +248,6 @@ _SUMMARY = {
 }
 
 
-def _expect(value: Any, shape: Any, where: str) -> None:
-    """Raises TypeError where a JSON value is not of a shape.
-
-    A shape is a type, a pattern, a range of numbers, None, a list of what its items are, a dict of the fields that must
-    be there, or a tuple of shapes of which one must do.
-    """
-    if isinstance(shape, tuple):
-        for one in shape:
-            with contextlib.suppress(TypeError):
-                return _expect(value, one, where)
-    if isinstance(shape, dict) and isinstance(value, dict):
-        for key, inner in shape.items():
-            if key not in value:
-                raise TypeError(f"{where} has no {key}")
-            _expect(value[key], inner, key)
-    elif isinstance(shape, list) and isinstance(value, list):
-        for inner in value:
-            _expect(inner, shape[0], f"a part of {where}")
-    elif not _fits(value, shape):
-        raise TypeError(f"{where} is {reprlib.repr(value)}")
-
-
-def _fits(value: Any, shape: Any) -> bool:
-    if isinstance(shape, re.Pattern):
-        return isinstance(value, str) and shape.fullmatch(value) is not None
-    if isinstance(shape, range):
-        return type(value) is int and value in shape
-    return value is None if shape is None else type(value) is shape
-
-
 def _expect_recipe(recipe: dict[str, Any], where: str) -> None:
     """Raises TypeError where a recipe, or a summary with its fields, would read or show what it must not."""
     if len(recipe["variant"]) > len(_STAGES):
@@ -289,7 +261,7 @@ def parse_summary(data: bytes, source: str) -> dict[str, Any]:
     """Parse a `manifest.json`; `source` names it in the ManifestError that damage raises."""
     try:
         found: dict[str, Any] = parse_description(data)
-        _expect(found, _SUMMARY, "it")
+        expect(found, _SUMMARY, "it")
         _expect_recipe(found, "it")
         shards, totals, residual = found["shards"], found["totals"], found["residual"]
         if not 1 <= len(shards) <= MOST_SHARDS:
@@ -329,6 +301,129 @@ def is_key(text: str) -> bool:
     return 0 < len(text.encode()) <= LONGEST_KEY and not UNFIT.search(text) and "/" not in text and "." not in text
 
 
+def _check_rows(rows: Sequence[Row]) -> None:
+    """Raises TypeError where a row does not hold what it should."""
+    for row in rows:
+        for name, fits, nullable in _CELLS:
+            value = getattr(row, name)
+            if not (nullable if value is None else fits(value)):
+                what = f"{name} of {reprlib.repr(row.key)} is {reprlib.repr(value)}"
+                raise TypeError(f"{what}, not a {COLUMNS.field(name).type}")
+        odd = any(map(UNFIT.search, (row.source_path, row.source_profile or "")))
+        if not is_key(row.key) or odd or not isinstance(row.extra, dict):
+            raise TypeError(
+                f"the sample {row.key!a} is none: its key, its path, its profile or its extra is not of the kind"
+            )
+        made = row.status == "ok"
+        if row.status not in ("ok", "failed") or bool(_SHA256.fullmatch(row.pixel_sha256)) != made:
+            raise TypeError(f"{row.key} is neither made, with a pixel_sha256, nor failed")
+    if len({row.key for row in rows}) != len(rows):
+        raise TypeError("a key is there twice")
+
+
+_NAMES = [field.name for field in fields(Row)]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """One whole shard of one variant by its columns, as a record's file holds it: nothing is made for a single row.
+
+    `cells` has a list for each field of a row, without `source_profile` where no row has one.
+    """
+
+    shard: int
+    shards: int
+    tar_bytes: int
+    tar_sha256: str
+    recipe: Recipe
+    cells: Mapping[str, list[Any]]
+
+    @property
+    def name(self) -> str:
+        return shard_name(self.shard, self.shards)
+
+    @property
+    def samples(self) -> int:
+        """The number of samples in the tar: failed rows have none."""
+        return self.cells["status"].count("ok")
+
+    @property
+    def failed(self) -> int:
+        return len(self.cells["status"]) - self.samples
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of a table of its rows."""
+        return COLUMNS if "source_profile" in self.cells else FIRST_COLUMNS
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        columns = [self.cells[name] for name in _NAMES if name in self.cells]
+        return tuple(Row(*cells) for cells in zip(*columns, strict=True))
+
+    @functools.cached_property
+    def data(self) -> bytes:
+        """The bytes of the record's file."""
+        return canonical_json(
+            {
+                "shard": self.shard,
+                "shards": self.shards,
+                "tar": {"name": f"{self.name}.tar", "bytes": self.tar_bytes, "sha256": self.tar_sha256},
+                "samples": self.samples,
+                "failed": self.failed,
+                "recipe": asdict(self.recipe),
+                "rows": self.cells,
+            }
+        )
+
+    @property
+    def sha256(self) -> str:
+        """The digest of the record's file."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str) -> Columns:
+        """Parse a record; `source` names it in the ManifestError that damage raises."""
+        try:
+            value = parse_description(data)
+            expect(value, _RECORD, "it")
+            _expect_recipe(value["recipe"], "it")
+            if value["recipe"].keys() != _RECIPE.keys():
+                raise TypeError("its recipe has other parts")
+            rows = value["rows"]
+            cells = {name: rows[name] for name in _NAMES if name in rows or name != "source_profile"}
+            if any(type(column) is not list or len(column) > MOST_ROWS for column in cells.values()):
+                raise TypeError(f"its rows are no lists of at most {MOST_ROWS:,}")
+            if len(set(map(len, cells.values()))) > 1:
+                raise ValueError("its columns are not of one length")
+            if all(cell is None for cell in cells.get("source_profile", ("",))):  # which is not written at all
+                raise ValueError("its parts contradict one another")
+            record = cls(
+                shard=value["shard"],
+                shards=value["shards"],
+                tar_bytes=value["tar"]["bytes"],
+                tar_sha256=value["tar"]["sha256"],
+                recipe=Recipe(**value["recipe"]),
+                cells=cells,
+            )
+            if not are_plain(cells, record.schema, LONGEST_KEY):
+                _check_rows(record.rows)
+            if record.shard >= record.shards or record.data != data:
+                raise ValueError("its parts contradict one another")
+        except (ValueError, KeyError, TypeError) as error:
+            raise ManifestError(f"{source} is not a whole record: {error}") from None
+        return record
+
+    @classmethod
+    def read(cls, place: Place) -> Columns:
+        """Read a record. Raises ManifestError where it is damaged, and OSError where it cannot be read."""
+        try:
+            data = place.read(LARGEST_JSON)
+        except ValueError as error:
+            raise ManifestError(f"{place.name} is not a whole record: {error}") from None
+        return cls.from_bytes(data, place.name)
+
+
 @dataclass(frozen=True)
 class Record:
     """One whole shard of one variant: its tar's size in bytes and sha256, its recipe and its rows."""
@@ -346,7 +441,7 @@ class Record:
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256(self.to_bytes()).hexdigest()
+        return self.by_column.sha256
 
     @property
     def samples(self) -> int:
@@ -354,78 +449,25 @@ class Record:
         return sum(row.status == "ok" for row in self.rows)
 
     @property
-    def columns(self) -> pa.Schema:
-        """The columns of a table of its rows."""
-        return FIRST_COLUMNS if all(row.source_profile is None for row in self.rows) else COLUMNS
+    def by_column(self) -> Columns:
+        profiled = any(row.source_profile is not None for row in self.rows)
+        names = _NAMES if profiled else [name for name in _NAMES if name != "source_profile"]
+        cells = {name: [getattr(row, name) for row in self.rows] for name in names}
+        return Columns(self.shard, self.shards, self.tar_bytes, self.tar_sha256, self.recipe, cells)
 
     def to_bytes(self) -> bytes:
-        names = [*self.columns.names, "extra"]
-        columns = {name: [getattr(row, name) for row in self.rows] for name in names}
-        return canonical_json(
-            {
-                "shard": self.shard,
-                "shards": self.shards,
-                "tar": {"name": f"{self.name}.tar", "bytes": self.tar_bytes, "sha256": self.tar_sha256},
-                "samples": self.samples,
-                "failed": len(self.rows) - self.samples,
-                "recipe": asdict(self.recipe),
-                "rows": columns,
-            }
-        )
-
-    def _check_rows(self) -> None:
-        """Raises TypeError where a row does not hold what it should."""
-        for row in self.rows:
-            for name, fits, nullable in _CELLS:
-                value = getattr(row, name)
-                if not (nullable if value is None else fits(value)):
-                    what = f"{name} of {reprlib.repr(row.key)} is {reprlib.repr(value)}"
-                    raise TypeError(f"{what}, not a {COLUMNS.field(name).type}")
-            odd = any(map(UNFIT.search, (row.source_path, row.source_profile or "")))
-            if not is_key(row.key) or odd or not isinstance(row.extra, dict):
-                raise TypeError(
-                    f"the sample {row.key!a} is none: its key, its path, its profile or its extra is not of the kind"
-                )
-            made = row.status == "ok"
-            if row.status not in ("ok", "failed") or bool(_SHA256.fullmatch(row.pixel_sha256)) != made:
-                raise TypeError(f"{row.key} is neither made, with a pixel_sha256, nor failed")
-        if len({row.key for row in self.rows}) != len(self.rows):
-            raise TypeError("a key is there twice")
+        return self.by_column.data
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> Record:
         """Parse a record; `source` names it in the ManifestError that damage raises."""
-        try:
-            value = parse_description(data)
-            _expect(value, _RECORD, "it")
-            _expect_recipe(value["recipe"], "it")
-            if value["recipe"].keys() != _RECIPE.keys():
-                raise TypeError("its recipe has other parts")
-            *first, profile = (field.name for field in fields(Row))
-            names = [*first, profile] if profile in value["rows"] else first
-            columns = [value["rows"][name] for name in names]
-            if any(type(column) is not list or len(column) > MOST_ROWS for column in columns):
-                raise TypeError(f"its rows are no lists of at most {MOST_ROWS:,}")
-            record = cls(
-                shard=value["shard"],
-                shards=value["shards"],
-                tar_bytes=value["tar"]["bytes"],
-                tar_sha256=value["tar"]["sha256"],
-                recipe=Recipe(**value["recipe"]),
-                rows=tuple(Row(*cells) for cells in zip(*columns, strict=True)),
-            )
-            record._check_rows()
-            if record.shard >= record.shards or record.to_bytes() != data:
-                raise ValueError("its parts contradict one another")
-        except (ValueError, KeyError, TypeError) as error:
-            raise ManifestError(f"{source} is not a whole record: {error}") from None
-        return record
+        return cls._of(Columns.from_bytes(data, source))
 
     @classmethod
     def read(cls, place: Place) -> Record:
         """Read a record. Raises ManifestError where it is damaged, and OSError where it cannot be read."""
-        try:
-            data = place.read(LARGEST_JSON)
-        except ValueError as error:
-            raise ManifestError(f"{place.name} is not a whole record: {error}") from None
-        return cls.from_bytes(data, place.name)
+        return cls._of(Columns.read(place))
+
+    @classmethod
+    def _of(cls, found: Columns) -> Record:
+        return cls(found.shard, found.shards, found.tar_bytes, found.tar_sha256, found.recipe, found.rows)

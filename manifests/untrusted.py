@@ -127,8 +127,17 @@ def _inside(value: Any) -> Iterable[Any]:
     elif isinstance(value, dict):
         return (*value, *value.values())
     elif isinstance(value, list):
-        return value
+        return () if _is_flat(value) else value
     return ()
+
+
+def _is_flat(values: list[Any]) -> bool:
+    """Whether a list holds nothing but texts, or nothing but numbers, all of which may be: a long one is a column."""
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        "".join(values).encode()  # raises as above
+        return True
+    return kinds <= {int, float} and min(values, default=0) >= -_LARGEST and max(values, default=0) < _LARGEST
 
 
 def read_groups(file: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:

@@ -90,6 +90,16 @@ class Contents(NamedTuple):
     broken: list[str]
 
 
+class Version(NamedTuple):
+    """What changes with a file's content: its size in bytes, and when it was written last, in ns since 1970.
+
+    S3 tells whole seconds: two files of a size that were written in one second have the same version.
+    """
+
+    size: int
+    written: int
+
+
 class Place(ABC):
     """A file or folder. `place / "name"` is one below it; `str(place)` is what a person reads."""
 
@@ -319,6 +329,15 @@ class Remote(Place):
     def folders(self) -> list[str]:
         return [info.base_name for info in self._entries() if info.type == fs.FileType.Directory]
 
+    def version(self) -> Version | None:
+        """The file's version, where the store tells of one."""
+        return _version(self._ask(lambda store: store.get_file_info(self._key)))
+
+    def versions(self) -> dict[str, Version]:
+        """The versions of the files directly in this folder, by name."""
+        found = {info.base_name: _version(info) for info in self._entries()}
+        return {name: version for name, version in found.items() if version}
+
     def read(self, most: int) -> bytes:
         def fetch(store: fs.FileSystem) -> bytes:
             with store.open_input_file(self._key) as file:
@@ -358,6 +377,12 @@ class Remote(Place):
 
     def unlink(self) -> None:
         self._ask(lambda store: store.delete_file(self._key))
+
+
+def _version(info: fs.FileInfo) -> Version | None:
+    if info.type != fs.FileType.File or info.mtime_ns is None:
+        return None
+    return Version(info.size, info.mtime_ns)
 
 
 class _DiskPieces(Pieces):

@@ -35,10 +35,15 @@ def card(dataset: str, summaries: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def read_summaries(root: Place) -> Iterator[dict[str, Any]]:
-    """The summaries of the finished variants under `root`; one that is damaged is left to verify.py, which names it."""
+    """The summaries of the finished variants under `root`, without their shards, which may be very many.
+
+    One that is damaged is left to verify.py, which names it.
+    """
     for folder in root.folders():
         with contextlib.suppress(ValueError, FileNotFoundError):
-            yield parse_summary((root / folder / SUMMARY).read(LARGEST_JSON), folder)
+            summary = parse_summary((root / folder / SUMMARY).read(LARGEST_JSON), folder)
+            del summary["shards"]
+            yield summary
 
 
 def alike(summaries: Iterable[Mapping[str, Any]]) -> list[list[str]]:

@@ -18,21 +18,26 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from manifests.derive import descriptions, write_table
-from manifests.schema import SPLIT, SUMMARY, TABLE, Recipe, Record, parse_summary, shard_name
+from manifests.derive import Part, descriptions, part_of, write_table
+from manifests.schema import SPLIT, SUMMARY, TABLE, Columns, Recipe, parse_summary, shard_name
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError, UsageError
+from pipelines.generate.sources.reading import Chore, Spread, here
 from pipelines.store import Disk, Place, Remote
 
 _RUN = ".run"
 # A line of JSON for each run that made something: of when and where it ran, which is in no other file.
 RUN_LOG = "run.log"
+# Seconds of a processor that a row of a record takes to be read.
+_ROW = 15e-6
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,12 @@ class Output:
         return {name: recipe for name in here if (recipe := self._recipe_in(name))}
 
     def continued(
-        self, recipes: Mapping[str, Recipe], recorded: Mapping[str, Recipe], shards: int, overwrite: bool
+        self,
+        recipes: Mapping[str, Recipe],
+        recorded: Mapping[str, Recipe],
+        shards: int,
+        overwrite: bool,
+        spread: Spread = here,
     ) -> dict[str, Recipe]:
         """The recipes to go on with: its own for a variant that an earlier version has finished, and which stays.
 
@@ -182,7 +192,7 @@ class Output:
             old = recorded.get(name, new)
             if old.is_probed or self._conflict(name, old, recipes):
                 continue
-            if len(self.done(name, shards, old)) == shards:
+            if len(self.done(name, shards, old, spread)) == shards:
                 found[name] = old
             elif not overwrite:
                 raise UsageError(
@@ -257,22 +267,23 @@ class Output:
             now = datetime.now(timezone.utc)
             self.write(self.root / f"{stem}-{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}.{suffix}", told)
 
-    def done(self, variant: str, shards: int, recipe: Recipe) -> set[int]:
+    def done(self, variant: str, shards: int, recipe: Recipe, spread: Spread = here) -> set[int]:
         """The shards of a variant that are whole: their record is there, and so is a tar of the recorded size.
 
         Where a manifest was written before, the record must also be the one that it was written from.
         """
         sizes = self.folder(variant).files()
         known = self._known_records(variant) if SUMMARY in sizes else {}
-        whole = set()
-        for shard in range(shards):
-            place, tar = self.record(variant, shard, shards), self.tar(variant, shard, shards)
-            record = _readable(place) if place.name in sizes and tar.name in sizes else None
-            if not record or record.recipe != recipe or sizes[tar.name] != record.tar_bytes:
-                continue
-            if known.get(tar.name, record.sha256) == record.sha256:
-                whole.add(shard)
-        return whole
+        named = [(self.tar(variant, shard, shards).name, shard) for shard in range(shards)]
+        there = [(sizes[tar], shard) for tar, shard in named if tar in sizes and _record_of(tar) in sizes]
+        look = partial(_whole, self, recipe, shards)
+        chore = Chore("looking at records", self.root, look, _seconds(recipe, shards), len)
+        found = spread(chore, there)
+        return {
+            shard
+            for (_, shard), sha256 in zip(there, found, strict=True)
+            if sha256 and known.get(self.tar(variant, shard, shards).name, sha256) == sha256
+        }
 
     def _known_records(self, variant: str) -> dict[str, str]:
         """The digests of the records that a finished variant's manifest was derived from, by name of tar."""
@@ -282,32 +293,53 @@ class Output:
         except (OSError, ValueError):
             return {}
 
-    def finish(self, recipe: Recipe, shards: int) -> dict[str, Any]:
-        """Write a variant's manifests from its records, and give back the summary."""
+    def finish(self, recipe: Recipe, shards: int, spread: Spread = here) -> dict[str, Any]:
+        """Write a variant's manifests from its records, and give back the summary without its many shards."""
         folder = self.folder(recipe.name)
+        read = partial(_part, self, recipe, shards)
+        chore = Chore("reading records", self.root, read, _seconds(recipe, shards), attrgetter("size"))
         with self.draft() as draft:
-            summary = write_table(self._records(recipe, shards), draft.file)
+            summary = write_table(spread(chore, range(shards)), draft.file)
             self.commit(draft, folder / TABLE)
         # The manifest last: where it is, all of a variant is.
         for name, data in sorted(descriptions(summary).items(), key=lambda described: described[0] == SUMMARY):
             self.write(folder / name, data)
+        del summary["shards"]
         return summary
 
-    def _records(self, recipe: Recipe, shards: int) -> Iterator[Record]:
-        for shard in range(shards):
-            place = self.record(recipe.name, shard, shards)
-            record = _readable(place)
-            if not record:
-                raise RunError(f"{place} is there no more, or was damaged since: run the same command again")
-            if record.recipe != recipe:
-                raise RunError(f"{place} was put there by another run: give each its own --output, and run again")
-            yield record
+
+def _seconds(recipe: Recipe, shards: int) -> float:
+    """About how long one of a variant's records takes to be read."""
+    return _ROW * int(recipe.config["source"]["samples"]) / shards
 
 
-def _readable(place: Place) -> Record | None:
+def _record_of(tar: str) -> str:
+    """The name of the record beside a tar."""
+    return f"{tar.removesuffix('.tar')}.json"
+
+
+def _whole(output: Output, recipe: Recipe, shards: int, held: tuple[int, int]) -> str:
+    """The digest of the record of a shard whose tar has so many bytes; nothing where the shard is not whole."""
+    size, shard = held
+    record = _readable(output.record(recipe.name, shard, shards))
+    return record.sha256 if record and record.recipe == recipe and record.tar_bytes == size else ""
+
+
+def _part(output: Output, recipe: Recipe, shards: int, shard: int) -> Part:
+    """A shard's part of its variant's manifest. Raises RunError where its record is not the one that was written."""
+    place = output.record(recipe.name, shard, shards)
+    record = _readable(place)
+    if not record:
+        raise RunError(f"{place} is there no more, or was damaged since: run the same command again")
+    if record.recipe != recipe:
+        raise RunError(f"{place} was put there by another run: give each its own --output, and run again")
+    return part_of(record)
+
+
+def _readable(place: Place) -> Columns | None:
     """A record, or None where there is none or it is damaged: such a shard is made again."""
     try:
-        return Record.from_bytes(place.read(LARGEST_JSON), str(place))
+        return Columns.from_bytes(place.read(LARGEST_JSON), str(place))
     except (FileNotFoundError, ValueError):
         return None
 

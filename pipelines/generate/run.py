@@ -39,6 +39,7 @@ from pipelines.generate.schedule import Lane, Schedule
 from pipelines.generate.shard import Job
 from pipelines.generate.sources import Sample
 from pipelines.generate.sources.find import Found, find
+from pipelines.generate.spread import over
 from pipelines.generate.target import choose_geometry
 from pipelines.generate.work import make as make_shard
 from pipelines.generate.work import problem_here
@@ -84,7 +85,7 @@ def _generate(options: Options, ray: Ray) -> Made | None:
     geometry, size = choose_geometry(options.dataset, options.target)
     own = methods_of(options.methods)
     _, variants = _variants(options, geometry, with_own(own), ray)
-    found = find(options.dataset, options.inputs, options.limit)
+    found = find(options.dataset, options.inputs, options.limit, over(ray))
     for note in found.notes:
         say(note)
     config = Config(
@@ -120,13 +121,14 @@ def _make(
     made = machines.recipes()
     shards = shard_count(len(found.samples), config.samples_per_shard)
     with output.writing():
+        spread = over(ray)
         asked = {variant.name: made[variant.name] for variant in variants}
-        recipes = output.continued(asked, recorded, shards, options.overwrite)
+        recipes = output.continued(asked, recorded, shards, options.overwrite, spread)
         output.begin(recipes, options.overwrite, recorded, {variant.name: made[variant.name] for variant in beside})
-        done = {name: output.done(name, shards, recipe) for name, recipe in recipes.items()}
+        done = {name: output.done(name, shards, recipe, spread) for name, recipe in recipes.items()}
         job = Job(config, found.source, output, recipes, methods=machines.methods)
         nothing_to_do = not _run(options, variants, found.samples, job, done, machines, ray)
-        summaries = [output.finish(recipe, shards) for recipe in recipes.values()]
+        summaries = [output.finish(recipe, shards, spread) for recipe in recipes.values()]
         known = list(read_summaries(output.root))
         output.write(output.root / CARD, card(options.dataset, known))
     if found.sizes and (wrong := _misfit(output.root / next(iter(recipes)), found, config)):

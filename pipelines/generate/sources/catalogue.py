@@ -118,7 +118,7 @@ class Catalogue(Sequence[Sample]):
                 twice += 1
                 first = first or (_sample(*before), _sample(*row))
             if limit is None or count < limit:
-                total.update(_line(_sample(*row)))
+                total.update(_line(*row))
             before = row
             count += 1
         self._count = count if limit is None else min(count, limit)
@@ -175,14 +175,24 @@ def _next(key: str, longer: Sequence[str]) -> str:
     return longer[min(longer.index(key) + 1, len(longer) - 1)] if key in longer else longer[0]
 
 
-def _line(sample: Sample) -> bytes:
+def _line(key: str, rest: bytes) -> bytes:
     """What the digest holds of a sample."""
-    line = (sample.key, sample.label, sample.path, sample.size, *sample.extra)
-    return ("\t".join(map(str, line)) + "\n").encode()
+    label, path, size, _, extra = marshal.loads(rest)
+    return ("\t".join((key, str(label), path, str(size), *map(str, extra))) + "\n").encode()
 
 
 def _row(sample: Sample) -> tuple[str, bytes]:
     """A sample as the database holds it. Raises UsageError for a key that a tar cannot hold."""
+    key, _, path, *_ = sample
+    name = f"{key}{path}"
+    short = key and len(key) <= LONGEST_KEY and len(path) <= _LONGEST_PATH
+    if not (short and name.isascii() and name.isprintable() and "\\" not in name):  # as most names are, told at once
+        _check_name(sample)
+    return key, marshal.dumps(sample[1:], _PLAIN)
+
+
+def _check_name(sample: Sample) -> None:
+    """Raises UsageError for a key that a tar cannot hold, and a path that no system has."""
     try:
         key, path = len(sample.key.encode()), len(sample.path.encode())
     except UnicodeEncodeError:
@@ -198,7 +208,6 @@ def _row(sample: Sample) -> tuple[str, bytes]:
         )
     if path > _LONGEST_PATH:
         raise UsageError(f"the path of {sample.key} is longer than {_LONGEST_PATH:,} bytes: shorten it")
-    return sample.key, marshal.dumps(sample[1:], _PLAIN)
 
 
 def _sample(key: str, rest: bytes) -> Sample:

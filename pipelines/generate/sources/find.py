@@ -11,12 +11,17 @@ from pipelines.generate.sources.base import Missing, Sample, Source
 from pipelines.generate.sources.catalogue import Catalogue
 from pipelines.generate.sources.cityscapes import open_cityscapes
 from pipelines.generate.sources.coco import open_coco
-from pipelines.generate.sources.imagenet import open_imagenet
+from pipelines.generate.sources.imagenet import TarSource, WebDatasetSource, open_imagenet
+from pipelines.generate.sources.parquet import ParquetSource
 from pipelines.generate.sources.pointers import LARGEST_POINTER, WHAT_TO_DO, is_pointer, refuse_pointers
+from pipelines.generate.sources.reading import Spread, here
 from pipelines.generate.sources.sample import SampleSource
+from pipelines.generate.sources.tree_tar import TreeTarSource
 from pipelines.options import Inputs
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
+
+_ARCHIVES = (TarSource, WebDatasetSource, TreeTarSource, ParquetSource)
 
 
 class Found(NamedTuple):
@@ -29,11 +34,14 @@ class Found(NamedTuple):
     notes: list[str]
 
 
-def find(dataset: str, inputs: Inputs, limit: int | None) -> Found:
-    """The source that the inputs name, and its first `limit` samples. Raises UsageError where there is none."""
+def find(dataset: str, inputs: Inputs, limit: int | None, spread: Spread = here) -> Found:
+    """The source that the inputs name, and its first `limit` samples. Raises UsageError where there is none.
+
+    Archives are listed by `spread`.
+    """
     try:
         source = _open(dataset, inputs)
-        listing = source.listing()
+        listing = source.listing(spread) if isinstance(source, _ARCHIVES) else source.listing()
         small = _Small()
         samples = Catalogue(small.watch(_counted(listing.samples)), limit, longer_keys=listing.longer_keys)
     except UsageError:

@@ -31,20 +31,23 @@ from pipelines.generate.sources.base import (
     some,
 )
 from pipelines.generate.sources.classes import class_names, is_synset
-from pipelines.generate.sources.labels import CLASSES, LabelList, label_in_json, read_labels
-from pipelines.generate.sources.members import Member, key_and_extension, members_of, read_members
+from pipelines.generate.sources.labels import CLASSES, LabelList, read_labels
+from pipelines.generate.sources.members import Member, key_and_extension, read_members
 from pipelines.generate.sources.nearest import is_compressed, unpacking, way_on
 from pipelines.generate.sources.parquet import ParquetSource, arrow_as_parquet
-from pipelines.generate.sources.reading import Piece, in_order, read_files, read_pieces
+from pipelines.generate.sources.reading import Spread, here, read_files
 from pipelines.generate.sources.splits import Archives, find_archives
+from pipelines.generate.sources.tars import list_tars
 from pipelines.generate.sources.tree import TreeSource
 from pipelines.generate.sources.tree_tar import TreeTarSource, holds_tree
 from pipelines.store import Place
 
+# What is kept of a `json` member that states a label.
+_LABEL = re.compile(rb"-?\d{1,3}")
+# What a key has in place of what parts a path, and ends a key.
+_FLAT = str.maketrans("/.", "__")
 # An image file's name, size and place.
 _File = tuple[str, int, tuple[object, ...]]
-# Bytes of a `json` member that is looked at: ImageNet's have some hundreds.
-_LONGEST_DESCRIPTION = 2**16
 
 
 def open_imagenet(root: Place, labels: Place | None) -> Source:
@@ -171,19 +174,18 @@ class TarSource:
     notes: tuple[str, ...] = ()
     kind: str = "imagenet-tar"
 
-    def listing(self) -> Listing:
-        found = itertools.chain.from_iterable(in_order(self.files[0], range(len(self.files)), self._images))
+    def listing(self, spread: Spread = here) -> Listing:
+        found = itertools.chain.from_iterable(map(self._images, self.files, list_tars(self.files, spread)))
         listing = _labelled(some(found, f"no images in {self.files[0]}"), self.labels)
         listing.notes.extend(self.notes)
         return listing
 
-    def _images(self, number: int) -> list[_File]:
+    def _images(self, file: Place, members: Iterable[Member]) -> list[_File]:
         found: list[_File] = []
-        for member in members_of(self.files[number], number):
+        for member in members:
             if member.suffix == ".cls":
                 raise UsageError(
-                    f"--labels {self.labels.path} is not needed, since {self.files[number]} holds .cls members: "
-                    "leave it out"
+                    f"--labels {self.labels.path} is not needed, since {file} holds .cls members: leave it out"
                 )
             if member.suffix in IMAGE_SUFFIXES:
                 found.append((os.path.basename(member.name), member.size, member.place))
@@ -201,14 +203,14 @@ class WebDatasetSource:
     notes: tuple[str, ...] = ()
     kind: str = "imagenet-webdataset"
 
-    def listing(self) -> Listing:
+    def listing(self, spread: Spread = here) -> Listing:
         notes = [*self.notes]
-        return Listing(some(self._samples(notes), f"no images in {self.files[0]}"), notes)
+        return Listing(some(self._samples(notes, spread), f"no images in {self.files[0]}"), notes)
 
-    def _samples(self, notes: list[str]) -> Iterator[Sample]:
+    def _samples(self, notes: list[str], spread: Spread) -> Iterator[Sample]:
         labels = 0
         unknown, ignored = Names(), Names()
-        for tar in in_order(self.files[0], range(len(self.files)), self._tar):
+        for tar in map(_tar, self.files, list_tars(self.files, spread)):
             labels += tar.labels
             for name in tar.ignored:
                 ignored.add(name)
@@ -225,56 +227,54 @@ class WebDatasetSource:
         if ignored:
             notes.append(f"ignored: {ignored} (a key ends at the first dot, and has one image)")
 
-    def _tar(self, number: int) -> _Tar:
-        file = self.files[number]
-        images: dict[str, Member] = {}
-        labels: dict[str, int] = {}
-        described: dict[str, Member] = {}
-        ignored: list[str] = []
-        for member in members_of(file, number):
-            key, extension = key_and_extension(member.name)
-            if f".{extension}" in IMAGE_SUFFIXES:
-                if key in images:
-                    member, other = _first_choice(file, key, images[key], member)
-                    ignored.append(other.name)
-                images[key] = member
-            elif extension == "cls":
-                labels[key] = _label(file, member)
-            elif extension == "json":
-                described[key] = member
-            elif member.suffix in IMAGE_SUFFIXES:
-                ignored.append(member.name)
-        if not labels:
-            labels = self._described(number, described)
-        samples = [
-            Sample(
-                re.sub("[/.]", "_", key),
-                labels.get(key, UNKNOWN_LABEL),
-                f"{file.name}/{member.name}",
-                member.size,
-                member.place,
-            )
-            for key, member in images.items()
-        ]
-        return _Tar(samples, len(labels), ignored)
-
-    def _described(self, number: int, members: Mapping[str, Member]) -> dict[str, int]:
-        """The labels in a tar's `json` members, by key."""
-        held = {key: member for key, member in members.items() if member.size <= _LONGEST_DESCRIPTION}
-        pieces = (Piece(number, int(member.place[-1]), member.size) for member in held.values())
-        texts = read_pieces(self.files, pieces)
-        found: dict[str, int] = {}
-        for (key, member), text in zip(held.items(), texts, strict=True):
-            try:
-                label = label_in_json(text)
-            except ValueError as error:
-                raise UsageError(f"{self.files[number]}: {member.name} {error}") from None
-            if label is not None:
-                found[key] = label
-        return found
-
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         return read_members(self.files, samples)
+
+
+def _tar(file: Place, members: Iterable[Member]) -> _Tar:
+    """What a tar of WebDataset's holds, by its members."""
+    images: dict[str, Member] = {}
+    labels: dict[str, int] = {}
+    described: dict[str, Member] = {}
+    ignored: list[str] = []
+    for member in members:
+        key, extension = key_and_extension(member.name)
+        if f".{extension}" in IMAGE_SUFFIXES:
+            if key in images:
+                member, other = _first_choice(file, key, images[key], member)
+                ignored.append(other.name)
+            images[key] = member
+        elif extension == "cls":
+            labels[key] = _label(file, member)
+        elif extension == "json":
+            described[key] = member
+        elif member.suffix in IMAGE_SUFFIXES:
+            ignored.append(member.name)
+    if not labels:
+        labels = _described(file, described)
+    name = file.name
+    samples = [
+        Sample(
+            key.translate(_FLAT),
+            labels.get(key, UNKNOWN_LABEL),
+            f"{name}/{member.name}",
+            member.size,
+            member.place,
+        )
+        for key, member in images.items()
+    ]
+    return _Tar(samples, len(labels), ignored)
+
+
+def _described(file: Place, members: Mapping[str, Member]) -> dict[str, int]:
+    """The labels in a tar's `json` members, by key."""
+    found: dict[str, int] = {}
+    for key, member in members.items():
+        if member.text and not _LABEL.fullmatch(member.text):
+            raise UsageError(f"{file}: {member.name} {member.text.decode()}")
+        if member.text:
+            found[key] = int(member.text)
+    return found
 
 
 def _first_choice(file: Place, key: str, *members: Member) -> tuple[Member, Member]:

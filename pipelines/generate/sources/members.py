@@ -13,20 +13,25 @@ from typing import NamedTuple
 from manifests.untrusted import Tar
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import ABSENT, BROKEN, Missing, Sample, is_image, is_litter, oversized
+from pipelines.generate.sources.headers import open_headers
+from pipelines.generate.sources.labels import label_in_json
 from pipelines.generate.sources.nearest import begins_compressed, unpacking
 from pipelines.generate.sources.reading import Piece, read_pieces
-from pipelines.store import Place
+from pipelines.store import Place, Remote
 
 # What is read of a member that is a link.
 _LINK = Missing("source: a link in place of an image: make the tar again with --dereference --hard-dereference")
 # Bytes of a `.cls` member that are looked at: a label has three digits.
 _LONGEST_LABEL = 16
+# Bytes of a `.json` member that is looked at: ImageNet's have some hundreds.
+_LONGEST_DESCRIPTION = 2**16
 
 
 class Member(NamedTuple):
-    """A file inside an uncompressed tar: where its bytes lie, and the first of them where it is a label.
+    """A file inside an uncompressed tar: where its bytes lie, and what it says of a label.
 
-    Of an image that is a link, the place is BROKEN.
+    Of an image that is a link, the place is BROKEN. `text` holds the first bytes of a `.cls` member; of a `.json` one
+    before any such, the label that it states, or what is wrong with it; else nothing.
     """
 
     name: str
@@ -41,21 +46,41 @@ class Member(NamedTuple):
 
 def members_of(place: Place, number: int) -> Generator[Member, None, None]:
     """The members of the tar at `place`, which is the source's file of that number."""
+    labelled = False
     try:
-        with place.open() as file, Tar(file) as archive:
+        with open_headers(place) if isinstance(place, Remote) else place.open() as file, Tar(file) as archive:
             for member in archive:
                 if is_litter(member.name):
                     continue
                 if (member.islnk() or member.issym()) and is_image(member.name):
                     yield Member(member.name, BROKEN, 0, b"")
                 if member.isreg():
-                    text = archive.extractfile(member) if member.name.lower().endswith(".cls") else None
-                    head = text.read(_LONGEST_LABEL) if text else b""
-                    yield Member(member.name, (number, member.offset_data), member.size, head)
+                    suffix, text = os.path.splitext(member.name)[1].lower(), b""
+                    if suffix == ".cls":
+                        labelled = True
+                        text = _content(archive, member)[:_LONGEST_LABEL]
+                    elif suffix == ".json" and not labelled and member.size <= _LONGEST_DESCRIPTION:
+                        text = _stated(_content(archive, member))
+                    yield Member(member.name, (number, member.offset_data), member.size, text)
     except tarfile.TarError as error:
         if begins_compressed(place):
             raise UsageError(unpacking(place)) from None
         raise UsageError(f"{place} cannot be read as an uncompressed tar ({error}): unpack or fetch it again") from None
+
+
+def _content(archive: Tar, member: tarfile.TarInfo) -> bytes:
+    """A small member's bytes: a large one's first."""
+    file = archive.extractfile(member)
+    return file.read(_LONGEST_DESCRIPTION) if file else b""
+
+
+def _stated(description: bytes) -> bytes:
+    """What a `json` member says of a label."""
+    try:
+        label = label_in_json(description)
+    except ValueError as error:
+        return str(error).encode()
+    return b"" if label is None else str(label).encode()
 
 
 def read_members(files: Sequence[Place], samples: Sequence[Sample]) -> Iterator[bytes | Missing]:

@@ -15,6 +15,7 @@ import os
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -25,7 +26,7 @@ from pipelines.errors import UsageError
 from pipelines.generate.sources.base import COMMON_SUFFIXES, UNKNOWN_LABEL, Listing, Missing, Sample, key_of, oversized
 from pipelines.generate.sources.columns import Columns, columns_of
 from pipelines.generate.sources.labels import CLASSES
-from pipelines.generate.sources.reading import in_order, unreadable
+from pipelines.generate.sources.reading import Chore, Spread, here, unreadable
 from pipelines.store import Place
 from pipelines.text import first_line
 
@@ -37,6 +38,8 @@ _MOST_HELD = 2**32
 _PAGE = 2**20
 # And at a time from a store for a listing: the columns that it needs are small and lie far apart.
 _SMALL_PAGE = 2**16
+# About how many bytes of memory a sample takes, and how many seconds a file: some thousands of rows.
+_SAMPLE, _SECONDS = 500, 0.1
 # What pyarrow raises for damaged files.
 _ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError)
 
@@ -49,11 +52,9 @@ class ParquetSource:
     notes: tuple[str, ...] = ()
     kind: str = "imagenet-parquet"
 
-    def listing(self) -> Listing:
-        def held(number: int) -> list[Sample]:
-            return list(_list(self.files[number], number))
-
-        parts = in_order(self.files[0], range(len(self.files)), held)
+    def listing(self, spread: Spread = here) -> Listing:
+        chore = Chore("listing", self.files[0], partial(_held, self.files), _SECONDS, _size)
+        parts = spread(chore, range(len(self.files)))
         return Listing(itertools.chain.from_iterable(parts), [*self.notes])
 
     def group(self, sample: Sample) -> Hashable:
@@ -73,6 +74,14 @@ class ParquetSource:
                     found = groups.read(file, group, wanted[file, group])
                     held.update(((file, group, row), data) for row, data in found.items())
                 yield held.pop(sample.place)
+
+
+def _held(files: Sequence[Place], number: int) -> list[Sample]:
+    return list(_list(files[number], number))
+
+
+def _size(samples: Sequence[Sample]) -> int:
+    return _SAMPLE * len(samples)
 
 
 def _list(place: Place, number: int) -> Iterator[Sample]:

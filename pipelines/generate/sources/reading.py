@@ -11,7 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from manifests.untrusted import read_at_most
 from pipelines.errors import SourceError
@@ -83,6 +84,33 @@ def read_files(root: Place, samples: Iterable[Sample]) -> Iterator[bytes | Missi
         return read_file(root / sample.place[0]) if sample.place else ABSENT
 
     return in_order(root, samples, fetch, lambda sample: sample.size)
+
+
+@dataclass(frozen=True)
+class Chore(Generic[Work, Result]):
+    """What is to be read of each piece of work, by which it can be split up: `fetch(piece)`, which can be pickled.
+
+    `name` is what it is called, and `place` where the pieces lie. Each takes a processor about so many `seconds`, and
+    `size` says about how many bytes its result holds.
+    """
+
+    name: str
+    place: Place
+    fetch: Callable[[Work], Result]
+    seconds: float
+    size: Callable[[Result], int]
+
+
+class Spread(Protocol):
+    """A way to do a chore."""
+
+    def __call__(self, chore: Chore[Work, Result], pieces: Sequence[Work]) -> Iterator[Result]:
+        """What the chore gives for each piece, in order."""
+
+
+def here(chore: Chore[Work, Result], pieces: Sequence[Work]) -> Iterator[Result]:
+    """Do a chore in this process."""
+    return in_order(chore.place, pieces, chore.fetch)
 
 
 class Piece(NamedTuple):

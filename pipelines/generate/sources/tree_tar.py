@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import Listing, Missing, Names, Sample, is_image, key_of, listed
 from pipelines.generate.sources.classes import check_classes, class_of, label_of, longer_keys
-from pipelines.generate.sources.members import Member, key_and_extension, members_of, read_members
-from pipelines.generate.sources.reading import in_order
+from pipelines.generate.sources.members import key_and_extension, members_of, read_members
+from pipelines.generate.sources.reading import Spread, here
+from pipelines.generate.sources.tars import list_tars
 from pipelines.store import Place
 
 
@@ -22,15 +23,15 @@ class TreeTarSource:
     notes: tuple[str, ...] = ()
     kind: str = "imagenet-tree-tar"
 
-    def listing(self) -> Listing:
+    def listing(self, spread: Spread = here) -> Listing:
         notes = [*self.notes]
-        return Listing(self._samples(notes), notes, longer_keys=longer_keys)
+        return Listing(self._samples(notes, spread), notes, longer_keys=longer_keys)
 
-    def _samples(self, notes: list[str]) -> Iterator[Sample]:
+    def _samples(self, notes: list[str], spread: Spread) -> Iterator[Sample]:
         images: dict[str, int] = {}
         places: set[str] = set()
         others = Names()
-        for number, members in enumerate(in_order(self.files[0], range(len(self.files)), self._tar)):
+        for number, members in enumerate(list_tars(self.files, spread)):
             for member in members:
                 place, name = class_of(member.name)
                 if name:
@@ -51,9 +52,6 @@ class TreeTarSource:
             notes.append(f"not read in {self.files[0]}: {others} (no image in a class folder)")
         if empty := sorted(name for name, count in images.items() if not count):
             notes.append(f"no images in the class folder{'s' if len(empty) > 1 else ''} {listed(empty)}")
-
-    def _tar(self, number: int) -> list[Member]:
-        return list(members_of(self.files[number], number))
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         return read_members(self.files, samples)

@@ -70,7 +70,12 @@ def test_every_probe_picture_can_be_rendered(
     size = {"keep_ratio": (48, 80), "identity": ()}.get(geometry, (64,))
     config = replace(config, dataset=dataset, geometry=geometry, size=size)
     rows: list[Any] = []
-    monkeypatch.setattr("pipelines.generate.probe.members_of", lambda one, config: rows.append(one) or b"")
+
+    def seen(one: Any, config: Config) -> bytes:
+        rows.append(one)
+        return b""
+
+    monkeypatch.setattr("pipelines.generate.probe.members_of", seen)
     probe(config, [config.base])
     # Pillow has no way from 16 bits to RGB that scales: `pil` refuses the last one.
     assert [bool(one.image) for one in rows] == [True] * 8 + [False], [one.row.error for one in rows]

@@ -9,6 +9,7 @@ import tarfile
 import threading
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -35,6 +36,15 @@ from tests.steps import result_of
 from tests.store.server import S3Server, busy_proxy
 
 pytestmark = pytest.mark.usefixtures("s3_environment")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def listings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is kept of tars is kept here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYSNOISE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
 
 # Noise of this many pixels a side: files of some 10 to 60 kB.
 SIDES = {"a 1": 100, "b": 160, "c+ü": 130, "d": 200, "e": 110, "f": 250}

@@ -1,0 +1,86 @@
+"""Means and maxima of residuals over any number of rows: exact, whatever the rows' order and how they are grouped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+# The columns that they are of.
+RESIDUALS = ("residual_mean_abs", "residual_max_abs", "residual_changed")
+# A double's mantissa has 53 bits, and the last bit of the smallest one is worth 2**-1074: at least that of `frexp`'s
+# mantissas, which are scaled alike for all, is worth 2**-1126.
+_MANTISSA, _POINT = 53, 1126
+# Sums of this many bits of mantissas fit into 64 bits, for as many rows as a shard has.
+_HALF = 26
+
+
+def exact_sum(values: Sequence[float]) -> int:
+    """The exact sum of finite doubles, in units of 2**-1126."""
+    mantissas, exponents = np.frexp(np.asarray(values, np.float64))
+    whole = np.ldexp(mantissas, _MANTISSA).astype(np.int64)
+    total = 0
+    for exponent in np.unique(exponents):
+        same = whole[exponents == exponent]
+        high, low = int((same >> _HALF).sum()), int((same & (2**_HALF - 1)).sum())
+        total += ((high << _HALF) + low) << (int(exponent) - _MANTISSA + _POINT)
+    return total
+
+
+def to_float(total: int) -> float:
+    """The double nearest to an exact sum, as `math.fsum` rounds it."""
+    return float(Fraction(total, 2**_POINT))
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Of some rows: how many are made, how many of them could be compared with the reference, and sums over those."""
+
+    samples: int = 0
+    compared: int = 0
+    same: int = 0
+    max: int = 0
+    mean: int = 0
+    changed: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        samples: int,
+        means: Sequence[float | None],
+        maxima: Sequence[int | None],
+        shares: Sequence[float | None],
+    ) -> Residuals:
+        """Those of `samples` made rows, from the columns `RESIDUALS` of all rows; None where one was not compared."""
+        rows = [
+            (mean, peak, share)
+            for mean, peak, share in zip(means, maxima, shares, strict=True)
+            if mean is not None and peak is not None and share is not None
+        ]
+        peaks = [peak for _, peak, _ in rows]
+        mean, changed = exact_sum([mean for mean, _, _ in rows]), exact_sum([share for _, _, share in rows])
+        return cls(samples, len(rows), peaks.count(0), max([0, *peaks]), mean, changed)
+
+    def __add__(self, other: Residuals) -> Residuals:
+        return Residuals(
+            self.samples + other.samples,
+            self.compared + other.compared,
+            self.same + other.same,
+            max(self.max, other.max),
+            self.mean + other.mean,
+            self.changed + other.changed,
+        )
+
+    def summary(self) -> Mapping[str, Any]:
+        count = self.compared
+        return {
+            "compared": count,
+            "mean_abs": to_float(self.mean) / count if count else None,
+            "max_abs": self.max if count else None,
+            "changed": to_float(self.changed) / count if count else None,
+            # True where every sample has the reference's pixels.
+            "degenerate": self.same == self.samples if self.samples else None,
+        }
