@@ -3,7 +3,8 @@
 A *kind* is a digest, for a variant, of everything that could change what a machine makes of it: its CPU and GPU, what
 is installed and under which settings, our code and the configuration. Machines of one kind make the same, so that one
 of them is probed, and once: what it made is kept below `SYSNOISE_CACHE`. Other kinds may make the same too, as their
-probes tell. A program of one's own may depend on what nobody sees: each process that runs one is a kind of its own.
+probes tell. A program of one's own may depend on what nobody sees: each machine that runs one is a kind of its own, and
+is probed for each run.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def made_here(config: Config, variants: Sequence[Variant]) -> Made:
     Raises ProvenanceError or ImportError where what may change a byte cannot be found out, and what `probe` raises.
     """
     kinds = {variant.name: kind_here(config, variant) for variant in variants}
-    probes = {name: found for name, kind in kinds.items() if (found := _kept(kind))}
+    own = {variant.name for variant in variants if _is_own(config, variant)}
+    probes = {name: found for name, kind in kinds.items() if (found := _kept(kind, from_disk=name not in own))}
     if lacking := [variant for variant in variants if variant.name not in probes]:
         for name, found in probe(config, lacking).items():
             _keep(kinds[name], found)
@@ -87,7 +89,7 @@ def kind_here(config: Config, variant: Variant) -> str:
         "gpu": gpu() if config.needs_gpu(variant) else None,
         "config": {name: value for name, value in config.as_json().items() if name not in _OF_SETS},
         "variant": variant.spelled_out,
-        "own": _this_process() if {*variant.methods, *config.base.methods}.intersection(config.methods) else "",
+        "own": _this_machine() if _is_own(config, variant) else "",
     }
     return digest(about)
 
@@ -121,9 +123,16 @@ def _installed(distribution: str) -> str:
     return ""
 
 
+def _is_own(config: Config, variant: Variant) -> bool:
+    """Whether a program of one's own has a part in a variant."""
+    return bool({*variant.methods, *config.base.methods}.intersection(config.methods))
+
+
 @functools.cache
-def _this_process() -> str:
-    return uuid.uuid4().hex
+def _this_machine() -> list[str]:
+    """What no other machine has, nor a container with other files on this one, nor this one when it is started anew."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return [boot, platform.node(), os.readlink("/proc/self/ns/mnt")]
 
 
 def _about(on_gpu: bool) -> dict[str, Any]:
@@ -139,8 +148,8 @@ def _about(on_gpu: bool) -> dict[str, Any]:
 _known: dict[str, Probe] = {}
 
 
-def _kept(kind: str) -> Probe | None:
-    if kind not in _known:
+def _kept(kind: str, from_disk: bool) -> Probe | None:
+    if kind not in _known and from_disk:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, UnavailableError):
             held = json.loads(_file(kind).read_bytes())
             _known[kind] = Probe(str(held["probe_sha256"]), dict(held["methods"]))
