@@ -20,6 +20,8 @@ from tests.pipelines.generate.test_generate import files
 from tests.ray_cluster import Cluster, cluster, wait_for
 
 VARIANTS = "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend"
+# Images that take a worker long enough to be lost with it.
+LONG = ["--variant", "resize", "--geometry", "keep_ratio", "--size", "800,1333", "--samples-per-shard", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def nodes() -> Iterator[Cluster]:
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What a local run writes."""
     output = tmp_path_factory.mktemp("expected")
-    words = [sys.executable, "generate.py", "--variant", VARIANTS, "--samples-per-shard", "1", "--output", str(output)]
+    words = [sys.executable, "generate.py", *LONG, "--output", str(output)]
     subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
     return files(output)
 
@@ -49,7 +51,7 @@ def makes_shards(node: subprocess.Popen[bytes]) -> bool:
 def test_a_lost_machine_and_a_new_one_change_no_byte(
     nodes: Cluster, tmp_path: Path, expected: dict[str, bytes]
 ) -> None:
-    run = nodes.begin("--variant", VARIANTS, "--samples-per-shard", 1, "--output", tmp_path)
+    run = nodes.begin(*LONG, "--output", tmp_path)
     lost = nodes.processes[-1]
     wait_for(lambda: makes_shards(lost), run)
     nodes.kill(lost)
@@ -152,6 +154,7 @@ UNFIT = """
 import json, sys
 from pipelines import engine
 from pipelines.errors import UnfitError
+from pipelines.work import Finished, InTurn, Work
 
 
 def work(piece, unfit, careful):
@@ -159,15 +162,18 @@ def work(piece, unfit, careful):
         raise UnfitError("they all are", engine.this_node())
     if engine.this_node() == unfit:
         raise UnfitError("it is unfit", unfit)
+    yield 1
     return engine.this_node()
 
 
 engine.start(sys.argv[1], None)
 first, second, *others = [node.id for node in engine.nodes("CPU")]
-work_of = lambda unfit: engine.Work(work, unfit, str, without={"CPU": frozenset([second])})
-done = [found for found in engine.run(work_of(first), range(40), (), None, 5.0) if found]
+run = lambda unfit: engine.run(
+    Work(work, unfit, str, without={"CPU": frozenset([second])}), InTurn(range(40)), InTurn(), None, 5.0
+)
+done = [found for found in run(first) if isinstance(found, Finished)]
 try:
-    list(engine.run(work_of(""), range(40), (), None, 5.0))
+    list(run(""))
 except UnfitError as error:
     ended = str(error)
 where = sorted({found.result for found in done})

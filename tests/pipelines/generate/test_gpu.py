@@ -31,6 +31,7 @@ from pipelines.options import Cluster, Inputs
 from pipelines.store import Disk
 from tests import ROOT
 from tests.conftest import Command
+from tests.steps import result_of
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +132,9 @@ def test_a_gpu_that_is_lost_ends_a_comparison_with_a_reason(
         raise SystemExit("dali_gpu: the GPU fails on everything")
 
     monkeypatch.setattr(compare, "_compare", lost)
+    again = compare.Again(Disk(str(tmp_path)) / "record.json", found.samples, found.source, gpu=True)
     with pytest.raises(RunError, match=r"record.json: dali_gpu: the GPU fails on everything"):
-        compare.render_again(compare.Again(Disk(str(tmp_path)) / "record.json", found.samples, found.source, gpu=True))
+        result_of(compare.render_again(again))
 
 
 ON_GPU = ("dali_gpu", "dali_gpu_linear", "dali_gpu+dali_gpu_linear")

@@ -82,7 +82,7 @@ def test_a_stopped_job_leaves_whole_shards_and_the_next_continues(
     stop = [RAY, "job", "stop", "--address", faulty.dashboard, "stopped"]
     subprocess.run(stop, env=faulty.environment, capture_output=True, check=True)
     assert faulty.ask("/api/jobs/stopped")["status"] == "STOPPED"
-    left = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    left = {path: path.read_bytes() for path in tmp_path.rglob("validation-*") if path.is_file()}
     assert {path.name for path in left} == {
         f"validation-0000{shard}-of-00004.{suffix}" for shard in range(3) for suffix in ("json", "tar")
     }
