@@ -2,8 +2,8 @@
 
     python -m benchmarks.scale [--source TREE] [--coco FOLDER] [--most N]
 
-`pil_lanczos`, shards of 100. First one worker against two, on the same images. Then two workers on more and more
-images, up to N (default: 20,000): seconds for an image while workers are at work, processor time of an image in all
+`pil_lanczos`, shards of 100. First one worker against two, on the same images; and on 1,134 images in shards of 1000, of
+which there are fewer than workers could take. Then two workers on more and more images, up to N (default: 20,000): seconds for an image while workers are at work, processor time of an image in all
 processes, and the resident memory of a worker and of the driver at their most. With FOLDER (of COCO's images) the
 same for `keep_ratio`, 800x1333. Ray's start is in none of it.
 """
@@ -17,6 +17,8 @@ from benchmarks import running
 from pipelines.text import table
 
 _PER_SHARD = 100
+# Images that are a shard of 1000, and a rest.
+_SMALL = 1134
 
 
 def main() -> None:
@@ -45,6 +47,11 @@ def measure(images: Sequence[bytes], coco: Path | None, most: int = 20_000) -> l
         one, two = (_run(some, counts[1], geometry, workers).seconds for workers in (1, 2))
         found.append(running.Figure(f"{name}: two workers / one", one / two, 1.85))
         scaling.append((name, f"{one / counts[1] * 1e3:.2f}", f"{two / counts[1] * 1e3:.2f}", f"{one / two:.2f}×"))
+        if geometry == "crop":
+            one, two = (_run(some, _SMALL, geometry, workers, per_shard=1000).seconds for workers in (1, 2))
+            found.append(running.Figure(f"{_SMALL:,} images in two shards: two workers / one", one / two, 1.85))
+            what = f"{name}, {_SMALL:,} in two shards"
+            scaling.append((what, f"{one / _SMALL * 1e3:.2f}", f"{two / _SMALL * 1e3:.2f}", f"{one / two:.2f}×"))
         runs = {count: _run(some, count, geometry, 2) for count in counts}
         growth += [(name, f"{count:,}", *_figures(run, count)) for count, run in runs.items()]
         for what, spent in (
@@ -59,12 +66,14 @@ def measure(images: Sequence[bytes], coco: Path | None, most: int = 20_000) -> l
     return found
 
 
-def _run(images: Sequence[bytes], count: int, geometry: str, workers: int) -> running.Watched:
+def _run(
+    images: Sequence[bytes], count: int, geometry: str, workers: int, per_shard: int = _PER_SHARD
+) -> running.Watched:
     with running.temporary() as folder:
         source = running.lay_out(images, count, Path(folder, "source"))
         asked = running.imagenet(source, Path(folder, "out"), "pil_lanczos")
         frame = ("--geometry", geometry, *(("--size", "800,1333") if geometry == "keep_ratio" else ()))
-        return running.generate(*asked, *frame, "--workers", workers, "--samples-per-shard", _PER_SHARD)
+        return running.generate(*asked, *frame, "--workers", workers, "--samples-per-shard", per_shard)
 
 
 def _figures(run: running.Watched, count: int) -> tuple[str, ...]:

@@ -54,6 +54,6 @@ class Options:
         "what a worker is given at a time; default: less and less, so that all end together", type=positive, metavar="N"
     )
     shard_timeout: int = option(
-        "seconds that may take, a whole shard at most; default: %(default)s", default=3600, type=positive, metavar="S"
+        "seconds that it may take for it; default: %(default)s", default=3600, type=positive, metavar="S"
     )
     dry_run: bool = option("show the plan with expected bytes, and write nothing", default=False)
