@@ -2,10 +2,11 @@
 
     python -m benchmarks.scale [--source TREE] [--coco FOLDER] [--most N]
 
-`pil_lanczos`, shards of 100. First one worker against two, on the same images; and on 1,134 images in shards of 1000, of
-which there are fewer than workers could take. Then two workers on more and more images, up to N (default: 20,000): seconds for an image while workers are at work, processor time of an image in all
-processes, and the resident memory of a worker and of the driver at their most. With FOLDER (of COCO's images) the
-same for `keep_ratio`, 800x1333. Ray's start is in none of it.
+`pil_lanczos`, shards of 100. First one worker against two, on the same images; and on 1,134 images in shards of 1000,
+which are fewer shards than workers could take. Then two workers on more and more images, up to N (default: 20,000):
+seconds for an image while workers are at work, processor time of an image in all processes, and the resident memory of
+a worker and of the driver at their most. With FOLDER (of COCO's images) the same for `keep_ratio`, 800x1333. Ray's
+start is in none of it.
 """
 
 from __future__ import annotations
