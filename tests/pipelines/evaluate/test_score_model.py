@@ -192,11 +192,11 @@ def test_the_row_ends_in_what_all_of_it_costs_combined(whole: Path) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Everything that a run leaves, but for locks."""
+    """Everything that a run leaves, but for locks and logs."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
+        if path.is_file() and path.name not in (".lock", "run.log")
     }
 
 
