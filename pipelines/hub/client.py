@@ -37,6 +37,9 @@ from pipelines.text import first_line
 # Two for each of a variant's shards, for some variants of the largest.
 _MOST_FILES = 1_000_000
 _TRIES = 5
+# Files that are sent or fetched at a time, by however many machines: the Hub counts requests by user
+# (https://huggingface.co/docs/hub/rate-limits), and each file takes several.
+MOST_TRANSFERS = 16
 _PATIENT_WITH = (429, 500, 502, 503, 504)
 # Seconds before the second try; doubled for each one after it.
 _PAUSE = 1.0
@@ -172,20 +175,6 @@ class Repo:
         if private is not None:
             settings["private"] = private
         self.call(lambda api: api.update_repo_settings(self.name, repo_type="dataset", **settings))
-
-    def upload(self, folder: Path, path: str, patterns: Sequence[str]) -> None:
-        """Upload what changed of a folder; files below `path` that are no longer there are deleted."""
-        self.call(
-            lambda api: api.upload_folder(
-                repo_id=self.name,
-                repo_type="dataset",
-                folder_path=folder,
-                path_in_repo=path,
-                allow_patterns=list(patterns),
-                delete_patterns="*",
-                commit_message=f"Add {path}",
-            )
-        )
 
     def send(self, addition: CommitOperationAdd) -> None:
         """Send what a commit is to add, where it is large; what is small goes with the commit."""

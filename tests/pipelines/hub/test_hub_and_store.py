@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from manifests.verify import Problem, check_folder, check_tar, records_in
+from manifests.verify import Problem
+from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
 from pipelines.hub import push as pushing
 from pipelines.hub import rebuild as rebuilding
@@ -28,7 +29,7 @@ from tests.pipelines.hub.conftest import files, flipped, here, put, sent, sha256
 from tests.store.server import BusyProxy, S3Server, busy_proxy
 
 pytestmark = [
-    pytest.mark.usefixtures("s3_environment", "in_this_process"),
+    pytest.mark.usefixtures("s3_environment", "nothing_left"),
     # The Hub's client sends files in a way that its HTTP library no longer likes.
     pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning"),
 ]
@@ -65,17 +66,10 @@ def proxy(server: S3Server) -> Iterator[BusyProxy]:
 
 
 @pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """What is verified is verified without processes, and nothing is left where temporary files are."""
-
-    def check(folders: Sequence[Place], workers: int) -> list[Problem]:
-        found = [problem for folder in folders for problem in check_folder(folder)]
-        records = [record for folder in folders for record in records_in(folder)]
-        return found + [problem for record in records for problem in check_tar(record)]
-
+def nothing_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Nothing is left where temporary files are."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    monkeypatch.setattr(pushing, "check", check)
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     yield
     assert not files(temporary)
@@ -83,7 +77,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
 
 def pushed(hub: Hub, place: str | Path, *variants: str) -> dict[str, File]:
     """The files of the repository, to which it is pushed."""
-    assert push(PushOptions(str(place), NAME, variants, workers=1)) == 0
+    assert push(PushOptions(str(place), NAME, variants)) == 0
     return dict(hub.repo(NAME).resolve("main").files)
 
 
@@ -187,7 +181,7 @@ def test_what_is_damaged_in_a_store_is_not_pushed(
     hub: Hub, made: Path, stored: str, server: S3Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.put(f"{stored}/{LAST}.tar", flipped((made / f"{LAST}.tar").read_bytes()))
-    assert push(PushOptions(server.uri(stored), NAME, workers=1)) == 1
+    assert push(PushOptions(server.uri(stored), NAME)) == 1
     assert f"s3://{stored}/{LAST}.tar: its sha256 is not the record's" in capsys.readouterr().out
     assert NAME not in hub.repos
 
@@ -195,7 +189,7 @@ def test_what_is_damaged_in_a_store_is_not_pushed(
 def test_what_changes_after_it_was_verified_is_not_pushed(
     hub: Hub, made: Path, stored: str, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def check(folders: Sequence[Place], workers: int) -> list[Problem]:
+    def check(folders: Sequence[Place], ray: Ray) -> list[Problem]:
         server.put(f"{stored}/{LAST}.tar", flipped((made / f"{LAST}.tar").read_bytes()))
         return []
 
