@@ -29,6 +29,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
+from tqdm import tqdm
 
 from pipelines.errors import RunError, UsageError
 from pipelines.progress import say
@@ -129,12 +130,16 @@ class Repo:
         if next(tree, None) is not None:
             raise UsageError(f"{self.name} holds more than {_MOST_FILES:,} files: it is none that hub.py pushed")
 
-    def fetch(self, path: str, revision: str, into: Path) -> Path:
-        """Download one file to `into/path`; one that is there already and unchanged is not sent again."""
+    def fetch(self, path: str, revision: str, into: Path, bar: type[tqdm[Any]] | None = None) -> Path:
+        """Download one file to `into/path`; one that is there already and unchanged is not sent again.
+
+        A `bar` of this kind is told of the bytes that are here.
+        """
 
         def work(_: HfApi) -> Path:
+            where: dict[str, Any] = {"repo_type": "dataset", "revision": revision, "local_dir": into}
             try:
-                return Path(hf_hub_download(self.name, path, repo_type="dataset", revision=revision, local_dir=into))
+                return Path(hf_hub_download(self.name, path, **where, tqdm_class=bar))
             except EntryNotFoundError:
                 raise UsageError(f"{self.name} has no {path} at {revision[:8]}") from None
 

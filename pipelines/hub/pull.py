@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from pipelines.cluster import Ray
 from pipelines.errors import SHARE, RunError, SysNoiseError, UsageError
 from pipelines.files import move, put, put_file
 from pipelines.generate.card import card, read_summaries
+from pipelines.hub.arriving import arriving
 from pipelines.hub.client import MOST_TRANSFERS, Repo, quiet
 from pipelines.hub.options import PullOptions
 from pipelines.hub.published import ContradictionError, Published, choose, fetch_manifests
@@ -41,6 +43,7 @@ class Tar(NamedTuple):
 
     path: str
     sha256: str
+    size: int
     images: int
     place: Place
 
@@ -154,7 +157,8 @@ class _Variant:
 
     def _tar(self, shard: Mapping[str, Any]) -> Tar:
         name = shard["name"]
-        return Tar(f"{self._published.name}/{name}", shard["sha256"], shard["samples"], self._folder / name)
+        said = shard["sha256"], shard["bytes"], shard["samples"]
+        return Tar(f"{self._published.name}/{name}", *said, self._folder / name)
 
     def _has(self, shard: Mapping[str, Any]) -> bool:
         """Whether a tar is in a store, where to read it is to fetch it: its record is there only after one that agrees
@@ -190,9 +194,10 @@ def fetch(tar: Tar, fetching: Fetching, careful: bool) -> Generator[int, None, N
     """
     quiet()
     with _writing(tar.place.parent):
-        if not _is_here(tar):
-            fetch_tar(fetching, tar)
-    yield tar.images
+        if _is_here(tar):
+            yield tar.images
+        else:
+            yield from fetch_tar(fetching, tar)
 
 
 def problem_here(fetching: Fetching) -> str | None:
@@ -207,11 +212,15 @@ def problem_here(fetching: Fetching) -> str | None:
     return None
 
 
-def fetch_tar(fetching: Fetching, tar: Tar) -> None:
-    """Download one tar, and put it in place if it is what its record says. Raises ContradictionError if it is not."""
+def fetch_tar(fetching: Fetching, tar: Tar) -> Generator[int, None, None]:
+    """Download one tar, and put it in place if it is what its record says. Raises ContradictionError if it is not.
+
+    Yields how many more of its images have come.
+    """
     repo, staging = fetching.repo, fetching.staging
     with contextlib.nullcontext(staging) if staging else tempfile.TemporaryDirectory() as folder:
-        fetched = repo.fetch(tar.path, fetching.revision, Path(folder))
+        fetch = partial(repo.fetch, tar.path, fetching.revision, Path(folder))
+        fetched = yield from arriving(fetch, tar.size, tar.images)
         if _sha256(fetched) != tar.sha256:
             raise ContradictionError(
                 f"{repo.name}: {tar.path} does not have the sha256 of its record: refused, and what agrees is kept"

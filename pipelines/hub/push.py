@@ -22,7 +22,7 @@ from pipelines.errors import UsageError
 from pipelines.hub.card import hub_card
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import PushOptions
-from pipelines.hub.send import Sending, send_variants
+from pipelines.hub.send import Sending, problem_here, send_variants
 from pipelines.progress import say
 from pipelines.store import Disk, Place, place_of
 
@@ -47,7 +47,10 @@ def push(options: PushOptions) -> int:
     if restricted and not options.has_the_right:
         _check_rights(summaries[0]["config"]["dataset"], options, before)
     held = [] if before is None else _held(repo, options, summaries)
+    sending = Sending(repo, user)
     with contextlib.closing(Ray(options.cluster)) as ray:
+        if options.cluster.address:
+            ray.engine().check_nodes(problem_here, sending)
         problems = check(folders, ray)
         if problems:
             show(problems)
@@ -60,7 +63,7 @@ def push(options: PushOptions) -> int:
             repo.settle(gated=True)
         if options.public and before != "public":
             repo.settle(private=False)
-        send_variants(Sending(repo, user), folders, summaries, ray, pixels=not options.manifests_only)
+        send_variants(sending, folders, summaries, ray, pixels=not options.manifests_only)
     everything = sorted((*summaries, *held), key=lambda summary: str(summary["name"]))
     repo.upload_card(hub_card(repo.name, everything, gated=gated, pixels=not options.manifests_only))
     print(f"Pushed {', '.join(folder.name for folder in folders)} to {repo.url} ({repo.visibility()}).")

@@ -89,11 +89,14 @@ def send_variants(
         counted(sum(file.images for file in files), "img", "images sent") as advance,
         contextlib.closing(crew.each(work, files, ray, problem_here, most=MOST_TRANSFERS)) as steps,
     ):
+        name = ""
         for step in steps:
             if isinstance(step, Finished):
-                of[step.piece.path].sent[step.piece.path] = step.result
+                part = of[step.piece.path]
+                part.sent[step.piece.path] = step.result
+                name = part.folder.name
                 _commit(repo, parts)
-            advance(parts[0].folder.name if parts else "", step.images if isinstance(step, Progress) else 0)
+            advance(name, step.images if isinstance(step, Progress) else 0)
 
 
 def send(file: File, sending: Sending, careful: bool) -> Generator[int, None, CommitOperationAdd]:
