@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
 from manifests.verify import Problem
+from pipelines import crew
 from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
 from pipelines.hub import push as pushing
@@ -22,10 +23,11 @@ from pipelines.hub.pull import pull
 from pipelines.hub.push import push
 from pipelines.hub.rebuild import rebuild
 from pipelines.store import Place, place_of
+from pipelines.work import Finished, Job, Piece, Progress, Result, Work
 from tests import fuzzing
 from tests.hub import Hub
 from tests.hub.state import File
-from tests.pipelines.hub.conftest import files, flipped, here, put, sent, sha256
+from tests.pipelines.hub.conftest import files, flipped, here, in_turn, put, sent, sha256
 from tests.store.server import BusyProxy, S3Server, busy_proxy
 
 pytestmark = [
@@ -175,6 +177,30 @@ def test_a_killed_push_goes_on(
     assert {path: file.data for path, file in found.items() if "/" in path} == expected
     titles = [commit.title for commit in hub.repo(NAME).resolve("main").history()]
     assert titles == ["Describe the variants", "Add pil_nearest (2 of 2)", "Add pil_nearest (1 of 2)", "initial commit"]
+
+
+def test_commits_are_in_order_whichever_file_is_sent_first(
+    hub: Hub, made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def last_first(
+        work: Work[Piece, Job, Result], pieces: Sequence[Piece], *_: object, **__: object
+    ) -> Generator[Finished[Piece, Result] | Progress | None, None, None]:
+        yield from in_turn(work, pieces[::-1])
+
+    monkeypatch.setattr(crew, "each", last_first)
+    monkeypatch.setattr(send, "_MOST_SHARDS", 1)
+    found = pushed(hub, made)
+    assert {path: file.data for path, file in found.items() if "/" in path} == {
+        path: data for path, data in files(made).items() if "/" in path
+    }
+    titles = [commit.title for commit in hub.repo(NAME).resolve("main").history()][-2:0:-1]
+    assert titles == [
+        f"Add {folder.name} ({number} of 2)"
+        for folder in sorted(made.iterdir())
+        if folder.is_dir()
+        for number in (1, 2)
+    ]
+    assert "8 of 8 images sent (pil_bilinear)" in capsys.readouterr().err
 
 
 def test_what_is_damaged_in_a_store_is_not_pushed(
