@@ -13,16 +13,18 @@ from manifests.verify import Problem
 from pipelines import crew
 from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
+from pipelines.hub import pull as pulling
 from pipelines.hub import push as pushing
 from pipelines.hub import rebuild as rebuilding
 from pipelines.hub import send
 from pipelines.hub.client import Repo
 from pipelines.hub.options import PullOptions, PushOptions, RebuildOptions
 from pipelines.hub.published import ContradictionError
-from pipelines.hub.pull import pull
+from pipelines.hub.pull import Fetching, pull
 from pipelines.hub.push import push
 from pipelines.hub.rebuild import rebuild
-from pipelines.store import Place, place_of
+from pipelines.hub.send import Sending
+from pipelines.store import Disk, Place, place_of
 from pipelines.work import Finished, Job, Piece, Progress, Result, Work
 from tests import fuzzing
 from tests.hub import Hub
@@ -201,6 +203,18 @@ def test_commits_are_in_order_whichever_file_is_sent_first(
         for number in (1, 2)
     ]
     assert "8 of 8 images sent (pil_bilinear)" in capsys.readouterr().err
+
+
+def test_a_node_that_cannot_do_its_part_says_why(hub: Hub, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = pushed(hub, made)["README.md"].commit
+    repo, root = Repo(NAME), Disk("/out/sample")
+    assert send.problem_here(Sending(repo, "lab")) is None
+    assert send.problem_here(Sending(repo, "boss")) == "the token is lab's, and boss pushes: log in as one there"
+    assert pulling.problem_here(Fetching(repo, commit, root, made)) is None
+    told = pulling.problem_here(Fetching(repo, commit, root, made / "nowhere"))
+    assert told == "--output /out is not the same folder there: give paths that all nodes share, or URIs"
+    monkeypatch.setenv("HF_TOKEN", hub.stranger)
+    assert "the token may not see it" in (pulling.problem_here(Fetching(repo, commit, root, made)) or "")
 
 
 def test_what_is_damaged_in_a_store_is_not_pushed(

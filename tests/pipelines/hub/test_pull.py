@@ -128,18 +128,26 @@ def test_a_pull_outlives_faults(hub: Hub, user: User, repo: Repo, output: Path) 
     assert "OK" in good(user.verify(output))
 
 
-def test_damage_that_came_later_is_not_taken_for_whole(user: User, repo: Repo, made: Path, output: Path) -> None:
-    good(user.pull("pil_lanczos", output))
-    path = output / "sample" / f"{SECOND}.tar"
-    path.write_bytes(path.read_bytes()[:1000])
-    good(user.pull("pil_lanczos", output))
+def test_damage_that_came_later_is_not_taken_for_whole(
+    published: Repo, made: Path, output: Path, tmp_path: Path
+) -> None:
+    with here(tmp_path / "home") as hub:
+        hold(hub, published)
+        options = PullOptions(NAME, ("pil_lanczos",), str(output))
+        assert pull(options) == 0
+        for name, change in ((FIRST, flipped), (SECOND, lambda data: data[:1000])):
+            path = output / "sample" / f"{name}.tar"
+            path.write_bytes(change(path.read_bytes()))
+        assert pull(options) == 0
     assert shards_of(files(output / "sample")) == shards_of(files(made), "pil_lanczos")
 
 
-def test_a_revision_is_pulled_as_it_was(user: User, repo: Repo, made: Path, output: Path) -> None:
-    repo.tags["v1"] = repo.resolve("main")
-    put(repo, "main", altered(made / "pil_lanczos", with_config(size=160)))
-    good(user.pull("pil_lanczos", output, "--revision", "v1"))
+def test_a_revision_is_pulled_as_it_was(published: Repo, made: Path, output: Path, tmp_path: Path) -> None:
+    with here(tmp_path / "home") as hub:
+        repo = hold(hub, published)
+        repo.tags["v1"] = repo.resolve("main")
+        put(repo, "main", altered(made / "pil_lanczos", with_config(size=160)))
+        assert pull(PullOptions(NAME, ("pil_lanczos",), str(output), "v1")) == 0
     assert shards_of(files(output / "sample")) == shards_of(files(made), "pil_lanczos")
 
 
