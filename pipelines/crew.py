@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from pipelines import processes
 from pipelines.cluster import Ray
@@ -19,19 +19,22 @@ def each(
     ray: Ray,
     problem_here: Callable[[Job], str | None],
     gpu: bool = False,
-) -> Iterator[Finished[Piece, Result] | Progress | None]:
+    most: int | None = None,
+) -> Generator[Finished[Piece, Result] | Progress | None, None, None]:
     """Do the pieces: yields each as it is finished, in any order, how many images are done meanwhile, and None.
 
-    With `gpu`, each is done where there is one that nothing else uses.
+    With `gpu`, each is done where there is one that nothing else uses. At most `most` are done at a time.
 
     `problem_here` says what is wrong with the job as a node of the cluster sees it. Raises UsageError for that,
     RunError where workers are lost again and again, and what `work.do` raises.
     """
     cluster = ray.cluster
+    bounds = [count for count in (cluster.workers, most) if count]
     if not cluster.address:
-        yield from processes.run(work, pieces, 1 if gpu else cluster.workers or cpus(), _TICK)
+        here = 1 if gpu else min(bounds if cluster.workers else [cpus(), *bounds])
+        yield from processes.run(work, pieces, here, _TICK)
         return
     engine = ray.engine()
     engine.check_nodes(problem_here, work.job)
     lanes = InTurn(pieces), InTurn[Piece]()
-    yield from engine.run(work, *(lanes[::-1] if gpu else lanes), cluster.workers, _TICK)
+    yield from engine.run(work, *(lanes[::-1] if gpu else lanes), min(bounds, default=None), _TICK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -55,7 +56,16 @@ def _begin(job: Any, images: Any) -> None:
     """Keep the job, and what image libraries print about damaged files off the terminal: that comes back as values."""
     global _job, _images
     _job, _images = job, images
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def _end_with_parent() -> None:
+    """End this process where the one that started it is killed, which would be waited for without end."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)
 
 
 def _do(do: Callable[[Any, Any, bool], Generator[int, None, Any]], piece: Any) -> Any:

@@ -29,6 +29,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
+from tqdm import tqdm
 
 from pipelines.errors import RunError, UsageError
 from pipelines.progress import say
@@ -37,6 +38,9 @@ from pipelines.text import first_line
 # Two for each of a variant's shards, for some variants of the largest.
 _MOST_FILES = 1_000_000
 _TRIES = 5
+# Files that are sent or fetched at a time, by however many machines: the Hub counts requests by user
+# (https://huggingface.co/docs/hub/rate-limits), and each file takes several.
+MOST_TRANSFERS = 16
 _PATIENT_WITH = (429, 500, 502, 503, 504)
 # Seconds before the second try; doubled for each one after it.
 _PAUSE = 1.0
@@ -126,12 +130,16 @@ class Repo:
         if next(tree, None) is not None:
             raise UsageError(f"{self.name} holds more than {_MOST_FILES:,} files: it is none that hub.py pushed")
 
-    def fetch(self, path: str, revision: str, into: Path) -> Path:
-        """Download one file to `into/path`; one that is there already and unchanged is not sent again."""
+    def fetch(self, path: str, revision: str, into: Path, bar: type[tqdm[Any]] | None = None) -> Path:
+        """Download one file to `into/path`; one that is there already and unchanged is not sent again.
+
+        A `bar` of this kind is told of the bytes that are here.
+        """
 
         def work(_: HfApi) -> Path:
+            where: dict[str, Any] = {"repo_type": "dataset", "revision": revision, "local_dir": into}
             try:
-                return Path(hf_hub_download(self.name, path, repo_type="dataset", revision=revision, local_dir=into))
+                return Path(hf_hub_download(self.name, path, **where, tqdm_class=bar))
             except EntryNotFoundError:
                 raise UsageError(f"{self.name} has no {path} at {revision[:8]}") from None
 
@@ -172,20 +180,6 @@ class Repo:
         if private is not None:
             settings["private"] = private
         self.call(lambda api: api.update_repo_settings(self.name, repo_type="dataset", **settings))
-
-    def upload(self, folder: Path, path: str, patterns: Sequence[str]) -> None:
-        """Upload what changed of a folder; files below `path` that are no longer there are deleted."""
-        self.call(
-            lambda api: api.upload_folder(
-                repo_id=self.name,
-                repo_type="dataset",
-                folder_path=folder,
-                path_in_repo=path,
-                allow_patterns=list(patterns),
-                delete_patterns="*",
-                commit_message=f"Add {path}",
-            )
-        )
 
     def send(self, addition: CommitOperationAdd) -> None:
         """Send what a commit is to add, where it is large; what is small goes with the commit."""

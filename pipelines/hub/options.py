@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.command import group, option, positive
-from pipelines.options import Inputs, cpus, method_option
+from pipelines.command import group, option
+from pipelines.options import Cluster, Inputs, method_option
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class PushOptions:
     has_the_right: bool = option(
         "make images public whose terms forbid it", default=False, flag="--i-have-the-right-to"
     )
-    workers: int = option("for verifying; default: all CPUs", factory=cpus, type=positive, metavar="N")
+    cluster: Cluster = group(Cluster)
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class PullOptions:
     variants: tuple[str, ...] = option("repeatable; or all", required=True, flag="--variant", metavar="NAME")
     output: str = option("a path or URI; default: %(default)s", default="out", metavar="DIR")
     revision: str | None = option("a branch, tag or commit; default: main", metavar="R")
+    cluster: Cluster = group(Cluster)
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class RebuildOptions(PullOptions):
 
     inputs: Inputs = group(
         Inputs,
+        under="images",
         source="where the source images lie",
         labels="their labels, as for generate.py",
         annotations="their COCO annotations",
     )
     methods: tuple[str, ...] = method_option("a program that made them, as for generate.py")
-    workers: int | None = option("CPUs to use; default: all", type=positive, metavar="N")

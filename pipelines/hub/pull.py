@@ -1,41 +1,65 @@
-"""Pulling variants, to a disk or into an object store: every tar is compared with its record's sha256 before it is put
-in place.
+"""Pulling variants, to a disk or into an object store, several tars at a time: every tar is compared with its record's
+sha256 before it is put in place.
 
 A record is written after its tar and the manifests last, as generate.py does, so that what is interrupted is unfinished
-and not wrong; the same command goes on with the files that are missing. On the way to a store one tar at a time is on
-this machine.
+and not wrong; the same command goes on with the files that are missing. On the way to a store each worker has one tar
+on its disk.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from manifests.schema import CARD, SUMMARY, TABLE, TIMM, Record
-from pipelines.errors import RunError, UsageError
+from manifests.schema import CARD, SUMMARY, TABLE, TIMM
+from pipelines import crew
+from pipelines.cluster import Ray
+from pipelines.errors import SHARE, RunError, SysNoiseError, UsageError
 from pipelines.files import move, put, put_file
 from pipelines.generate.card import card, read_summaries
-from pipelines.hub.client import Repo, quiet
+from pipelines.hub.arriving import arriving
+from pipelines.hub.client import MOST_TRANSFERS, Repo, quiet
 from pipelines.hub.options import PullOptions
 from pipelines.hub.published import ContradictionError, Published, choose, fetch_manifests
-from pipelines.progress import Advance, counted
+from pipelines.options import Cluster
+from pipelines.progress import counted
 from pipelines.store import BLOCK, Disk, Place, place_of
+from pipelines.work import Finished, Progress, Work
 
 # Where on a disk a tar lies until it is checked.
 _STAGING = ".pull"
 
 
 class Tar(NamedTuple):
-    """A tar that is to be pulled: its path in the repository, the sha256 of its record, and where it is to be."""
+    """A tar that is to be pulled: its path in the repository, what its record says of it, and where it is to be."""
 
     path: str
     sha256: str
+    size: int
+    images: int
     place: Place
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """What all tars have in common: the repository at a commit, and the folder that they come to.
+
+    `staging` is a folder on the disk that the tars are to be on, where a killed run's part is gone on with; None where
+    each worker has one of its own, for a store.
+    """
+
+    repo: Repo
+    revision: str
+    root: Place
+    staging: Path | None
 
 
 def pull(options: PullOptions) -> int:
@@ -47,13 +71,16 @@ def pull(options: PullOptions) -> int:
     with tempfile.TemporaryDirectory() as folder:
         names = choose(repo, revision, options.variants)
         found = [fetch_manifests(repo, revision, name, Path(folder)) for name in names]
-        root = _put_all(repo, revision, found, output)
+        root = _root(repo, found, output)
+        with _staging(root, revision, None if options.cluster.address else Path(folder)) as staging:
+            _download(Fetching(repo, revision, root, staging), found, options.cluster)
+        put(root / CARD, card(root.name, list(read_summaries(root))))
     print(f"Pulled {', '.join(names)} from {repo.name} at {revision[:8]} to {root}: every tar has its record's sha256.")
     return 0
 
 
-def _put_all(repo: Repo, revision: str, found: Sequence[Published], output: Place) -> Place:
-    """Download what is missing of these variants, which must be of one dataset; the folder that holds them."""
+def _root(repo: Repo, found: Sequence[Published], output: Place) -> Place:
+    """The folder that is to hold these variants, which must be of one dataset."""
     root = output / found[0].dataset
     for published in found:
         if published.dataset != found[0].dataset:
@@ -61,30 +88,22 @@ def _put_all(repo: Repo, revision: str, found: Sequence[Published], output: Plac
         if not published.has_pixels:
             raise UsageError(f"{repo.name} has manifests of {published.name}, but no pixels: use hub.py rebuild")
         _check_place(root / published.name, published)
-    _download(repo, revision, found, root)
-    put(root / CARD, card(root.name, list(read_summaries(root))))
     return root
 
 
-def _download(repo: Repo, revision: str, found: Sequence[Published], root: Place) -> None:
-    total = sum(int(published.summary["totals"]["bytes"]) for published in found)
-    # On a disk below a folder of its own, so that nothing takes it for a variant.
-    staging = Path(root.parent.path, _STAGING) if isinstance(root, Disk) else None
-    kept = staging / revision if staging else None
+@contextlib.contextmanager
+def _staging(root: Place, revision: str, here: Path | None) -> Iterator[Path | None]:
+    """The folder that tars lie in until they are checked: for a store `here`, where it is known."""
+    if not isinstance(root, Disk):
+        yield here
+        return
+    staging = Path(root.parent.path, _STAGING)  # where nothing takes it for a variant
     try:
-        if kept:
-            kept.mkdir(parents=True, exist_ok=True)
-        with counted(total, "B", "bytes here and checked") as advance:
-            for published in found:
-                _pull(repo, revision, published, root / published.name, kept, advance)
-    except OSError as error:  # a store's own errors are others
-        raise RunError(
-            f"cannot write to {root if staging else tempfile.gettempdir()} ({error.strerror or error}): what is whole "
-            "is kept, and the same command goes on"
-        ) from None
+        with _writing(root):
+            (staging / revision).mkdir(parents=True, exist_ok=True)
+        yield staging / revision
     finally:
-        if staging:
-            shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _check_place(folder: Place, published: Published) -> None:
@@ -105,39 +124,103 @@ def _same(place: Place, path: Path) -> bool:
         return not other.read(1)
 
 
-def _pull(
-    repo: Repo, revision: str, published: Published, folder: Place, staging: Path | None, advance: Advance
-) -> None:
-    there = folder.files()
-    for record in published.records():
-        tar = Tar(f"{published.name}/{record.name}.tar", record.tar_sha256, folder / f"{record.name}.tar")
-        if not _is_here(record, tar, there):
-            fetch_tar(repo, revision, tar, staging)
-        _put(folder, f"{record.name}.json", published, there)
-        advance(published.name, record.tar_bytes)
-    for file in (TABLE, TIMM, SUMMARY):
-        _put(folder, file, published, there)
+def _download(fetching: Fetching, found: Sequence[Published], cluster: Cluster) -> None:
+    """Fetch the tars that are missing, each with its record after it; when a variant has all, its manifests."""
+    variants = {published.name: _Variant(published, fetching.root / published.name) for published in found}
+    tars = [tar for variant in variants.values() for tar in variant.missing]
+    for variant in variants.values():
+        variant.put_manifests()
+    if not tars:
+        return
+    work = Work(fetch, fetching, lambda tar: tar.path)
+    with (
+        counted(sum(tar.images for tar in tars), "img", "images here and checked") as advance,
+        contextlib.closing(Ray(cluster)) as ray,
+        contextlib.closing(crew.each(work, tars, ray, problem_here, most=MOST_TRANSFERS)) as steps,
+    ):
+        name = ""
+        for step in steps:
+            if isinstance(step, Finished):
+                name = step.piece.place.parent.name
+                variants[name].here(step.piece)
+            advance(name, step.images if isinstance(step, Progress) else 0)
 
 
-def _is_here(record: Record, tar: Tar, there: Mapping[str, int]) -> bool:
-    """Whether a tar is in place: on a disk by its sha256; in a store, where to read it is to fetch it, by its record,
-    which is there only after a tar that agrees with it.
+class _Variant:
+    """A variant on its way to a folder: its tars that are not known to be there, and what is put beside them."""
+
+    def __init__(self, published: Published, folder: Place) -> None:
+        self._published, self._folder = published, folder
+        self._there = folder.files()
+        shards = published.summary["shards"]
+        self.missing = dict.fromkeys(self._tar(shard) for shard in shards if not self._has(shard))
+
+    def _tar(self, shard: Mapping[str, Any]) -> Tar:
+        name = shard["name"]
+        said = shard["sha256"], shard["bytes"], shard["samples"]
+        return Tar(f"{self._published.name}/{name}", *said, self._folder / name)
+
+    def _has(self, shard: Mapping[str, Any]) -> bool:
+        """Whether a tar is in a store, where to read it is to fetch it: its record is there only after one that agrees
+        with it. On a disk it is looked at.
+        """
+        name = shard["name"]
+        return (
+            not isinstance(self._folder, Disk)
+            and self._there.get(name) == shard["bytes"]
+            and _record_of(name) in self._there
+        )
+
+    def here(self, tar: Tar) -> None:
+        """A tar is in place."""
+        self._put(_record_of(tar.place.name))
+        del self.missing[tar]
+        self.put_manifests()
+
+    def put_manifests(self) -> None:
+        """Put the manifests in place, if all tars are."""
+        for file in () if self.missing else (TABLE, TIMM, SUMMARY):
+            self._put(file)
+
+    def _put(self, file: str) -> None:
+        if file not in self._there:
+            put_file(self._folder / file, self._published.folder / file)
+
+
+def fetch(tar: Tar, fetching: Fetching, careful: bool) -> Generator[int, None, None]:
+    """A worker's part: download one tar, unless it is on the disk, and put it in place if it is what its record says.
+
+    Raises ContradictionError if it is not.
     """
-    if there.get(tar.place.name) != record.tar_bytes:
-        return False
-    if isinstance(tar.place, Disk):
-        return _sha256(Path(tar.place.path)) == tar.sha256
-    return f"{record.name}.json" in there
+    quiet()
+    with _writing(tar.place.parent):
+        if _is_here(tar):
+            yield tar.images
+        else:
+            yield from fetch_tar(fetching, tar)
 
 
-def fetch_tar(repo: Repo, revision: str, tar: Tar, staging: Path | None) -> None:
+def problem_here(fetching: Fetching) -> str | None:
+    """What is wrong with the token of this machine, or with where the tars are to be, as this machine sees it."""
+    try:
+        fetching.repo.commit(fetching.revision)
+        if fetching.staging and not fetching.staging.is_dir():
+            return f"--output {fetching.root.parent} is not the same folder there: {SHARE}"
+        fetching.root.is_dir()
+    except SysNoiseError as error:
+        return str(error)
+    return None
+
+
+def fetch_tar(fetching: Fetching, tar: Tar) -> Generator[int, None, None]:
     """Download one tar, and put it in place if it is what its record says. Raises ContradictionError if it is not.
 
-    `staging` is a folder on the disk that the tar is to be on, where a killed run's part is gone on with; None for a
-    store. For any process that can log in to the Hub and the store: what it takes can be sent to one.
+    Yields how many more of its images have come.
     """
+    repo, staging = fetching.repo, fetching.staging
     with contextlib.nullcontext(staging) if staging else tempfile.TemporaryDirectory() as folder:
-        fetched = repo.fetch(tar.path, revision, Path(folder))
+        fetch = partial(repo.fetch, tar.path, fetching.revision, Path(folder))
+        fetched = yield from arriving(fetch, tar.size, tar.images)
         if _sha256(fetched) != tar.sha256:
             raise ContradictionError(
                 f"{repo.name}: {tar.path} does not have the sha256 of its record: refused, and what agrees is kept"
@@ -145,9 +228,26 @@ def fetch_tar(repo: Repo, revision: str, tar: Tar, staging: Path | None) -> None
         move(fetched, tar.place)
 
 
-def _put(folder: Place, file: str, published: Published, there: Mapping[str, int]) -> None:
-    if file not in there:
-        put_file(folder / file, published.folder / file)
+@contextlib.contextmanager
+def _writing(folder: Place) -> Iterator[None]:
+    """Raises RunError where a disk cannot be written."""
+    try:
+        yield
+    except OSError as error:  # a store's own errors are others
+        where = folder if isinstance(folder, Disk) else tempfile.gettempdir()
+        raise RunError(
+            f"cannot write to {where} ({error.strerror or error}): what is whole is kept, and the same command goes on"
+        ) from None
+
+
+def _is_here(tar: Tar) -> bool:
+    """Whether a tar is in place on a disk; one in a store has been looked for."""
+    place = tar.place
+    return isinstance(place, Disk) and os.path.isfile(place.path) and _sha256(Path(place.path)) == tar.sha256
+
+
+def _record_of(tar: str) -> str:
+    return f"{tar.removesuffix('.tar')}.json"
 
 
 def _sha256(path: Path) -> str:

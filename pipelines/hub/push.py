@@ -6,13 +6,14 @@ manifests with and without pixels in one repository.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from manifests.schema import NAME, SPLIT, SUMMARY, TABLE, TIMM, parse_summary
+from manifests.schema import NAME, SPLIT, SUMMARY, parse_summary
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import variant_folders
 from pipelines.check import check, show
@@ -21,12 +22,10 @@ from pipelines.errors import UsageError
 from pipelines.hub.card import hub_card
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import PushOptions
-from pipelines.hub.send import send_variant
-from pipelines.options import Cluster
-from pipelines.progress import counted, say
+from pipelines.hub.send import Sending, problem_here, send_variants
+from pipelines.progress import say
 from pipelines.store import Disk, Place, place_of
 
-_MANIFESTS = (TABLE, SUMMARY, TIMM, f"{SPLIT}-*.json")
 _TARS = f"{SPLIT}-*.tar"
 # Datasets whose terms do not let others hand their images on.
 RESTRICTED = frozenset({"imagenet", "cityscapes"})
@@ -41,41 +40,34 @@ def push(options: PushOptions) -> int:
     folders = _chosen(options)
     summaries = [_summary(folder / SUMMARY, folder.name) for folder in folders]
     repo = Repo(options.repo)
-    say(f"pushing as {repo.user()}")
+    user = repo.user()
+    say(f"pushing as {user}")
     before = repo.visibility()
     restricted = str(summaries[0]["config"]["dataset"]) in RESTRICTED and not options.manifests_only
     if restricted and not options.has_the_right:
         _check_rights(summaries[0]["config"]["dataset"], options, before)
     held = [] if before is None else _held(repo, options, summaries)
-    problems = check(folders, Ray(Cluster(options.workers, None)))
-    if problems:
-        show(problems)
-        print(f"FAILED: {len(problems):,} problems, and nothing was pushed")
-        return 1
-    if before is None:
-        repo.create()
-    gated = repo.gated() or (restricted if options.gated is None else options.gated)
-    if gated:
-        repo.settle(gated=True)
-    if options.public and before != "public":
-        repo.settle(private=False)
-    _send(repo, folders, summaries, pixels=not options.manifests_only)
+    sending = Sending(repo, user)
+    with contextlib.closing(Ray(options.cluster)) as ray:
+        if options.cluster.address:
+            ray.engine().check_nodes(problem_here, sending)
+        problems = check(folders, ray)
+        if problems:
+            show(problems)
+            print(f"FAILED: {len(problems):,} problems, and nothing was pushed")
+            return 1
+        if before is None:
+            repo.create()
+        gated = repo.gated() or (restricted if options.gated is None else options.gated)
+        if gated:
+            repo.settle(gated=True)
+        if options.public and before != "public":
+            repo.settle(private=False)
+        send_variants(sending, folders, summaries, ray, pixels=not options.manifests_only)
     everything = sorted((*summaries, *held), key=lambda summary: str(summary["name"]))
     repo.upload_card(hub_card(repo.name, everything, gated=gated, pixels=not options.manifests_only))
     print(f"Pushed {', '.join(folder.name for folder in folders)} to {repo.url} ({repo.visibility()}).")
     return 0
-
-
-def _send(repo: Repo, folders: Sequence[Place], summaries: Sequence[dict[str, Any]], *, pixels: bool) -> None:
-    total = sum(len(summary["shards"]) for summary in summaries)
-    with counted(total, "shard", "shards sent") as advance:
-        for number, (folder, summary) in enumerate(zip(folders, summaries, strict=True), 1):
-            say(f"{folder.name}: {number} of {len(folders)}")
-            if isinstance(folder, Disk):  # the client sends a folder's files side by side
-                repo.upload(Path(folder.path), folder.name, (*_MANIFESTS, _TARS) if pixels else _MANIFESTS)
-                advance(folder.name, len(summary["shards"]))
-            else:
-                send_variant(repo, folder, summary, advance, pixels=pixels)
 
 
 def _check_rights(dataset: str, options: PushOptions, before: str | None) -> None:

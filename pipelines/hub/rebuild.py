@@ -24,7 +24,7 @@ from pipelines.generate.sources.find import find
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import RebuildOptions
 from pipelines.hub.published import Published, choose, fetch_manifests
-from pipelines.options import Cluster, Target
+from pipelines.options import Target
 from pipelines.store import Place, place_of
 
 _SHOWN = 5
@@ -65,7 +65,7 @@ def _generate(options: RebuildOptions, found: Sequence[Published], methods: tupl
             samples_per_shard=config.samples_per_shard,
             image_format=config.image_format,
             limit=samples,
-            cluster=Cluster(options.workers, address=None),
+            cluster=options.cluster,
         )
     )
 

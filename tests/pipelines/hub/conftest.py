@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,10 @@ from PIL import Image
 from manifests.derive import derive, read_records
 from manifests.schema import Record
 from manifests.verify import records_in
+from pipelines import crew
 from pipelines.hub import client
 from pipelines.store import Disk
+from pipelines.work import Finished, Job, Piece, Progress, Result, Work
 from tests import ROOT
 from tests.conftest import Command, Once
 from tests.forks import Forks
@@ -228,9 +230,22 @@ def bare(imagenet: Path, tmp_path_factory: pytest.TempPathFactory, forks: Forks)
     return _pushed(imagenet, tmp_path_factory.mktemp("home"), forks, "--manifests-only", "--public")
 
 
+def in_turn(
+    work: Work[Piece, Job, Result], pieces: Sequence[Piece], *_: object, **__: object
+) -> Generator[Finished[Piece, Result] | Progress | None, None, None]:
+    """What `pipelines.crew.each` does, in this process."""
+    for piece in pieces:
+        steps = work.do(piece, work.job, False)
+        try:
+            while True:
+                yield Progress(next(steps))
+        except StopIteration as end:
+            yield Finished(piece, end.value)
+
+
 @contextlib.contextmanager
 def here(home: Path) -> Iterator[Hub]:
-    """A Hub that this process takes for the real one."""
+    """A Hub that this process takes for the real one, and does all of the work with."""
     with serve() as found, pytest.MonkeyPatch.context() as patch:
         patch.setattr(constants, "ENDPOINT", found.url)
         template = constants.HUGGINGFACE_CO_URL_TEMPLATE
@@ -238,6 +253,7 @@ def here(home: Path) -> Iterator[Hub]:
         patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         patch.setattr(constants, "HF_HUB_CACHE", str(home))
         patch.setattr(client, "_PAUSE", 0.0)
+        patch.setattr(crew, "each", in_turn)
         patch.setenv("HF_TOKEN", found.token)
         yield found
 

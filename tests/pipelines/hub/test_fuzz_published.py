@@ -155,7 +155,7 @@ def test_a_set_that_agrees_on_a_hostile_recipe(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Ray, "engine", no_ray)
-        outcome(lambda: rebuild(RebuildOptions(NAME, ("all",), str(folder / "rebuilt"), workers=1)))
+        outcome(lambda: rebuild(RebuildOptions(NAME, ("all",), str(folder / "rebuilt"))))
     assert {path.relative_to(folder).parts[0] for path in files(folder) - before} <= {"rebuilt"}
 
 

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
-from manifests.verify import Problem, check_folder, check_tar, records_in
+from manifests.verify import Problem
+from pipelines import crew
+from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
+from pipelines.hub import pull as pulling
 from pipelines.hub import push as pushing
 from pipelines.hub import rebuild as rebuilding
 from pipelines.hub import send
 from pipelines.hub.client import Repo
 from pipelines.hub.options import PullOptions, PushOptions, RebuildOptions
 from pipelines.hub.published import ContradictionError
-from pipelines.hub.pull import pull
+from pipelines.hub.pull import Fetching, pull
 from pipelines.hub.push import push
 from pipelines.hub.rebuild import rebuild
-from pipelines.store import Place, place_of
+from pipelines.hub.send import Sending
+from pipelines.store import Disk, Place, place_of
+from pipelines.work import Finished, Job, Piece, Progress, Result, Work
 from tests import fuzzing
 from tests.hub import Hub
 from tests.hub.state import File
-from tests.pipelines.hub.conftest import files, flipped, here, put, sent, sha256
+from tests.pipelines.hub.conftest import files, flipped, here, in_turn, put, sent, sha256
 from tests.store.server import BusyProxy, S3Server, busy_proxy
 
 pytestmark = [
-    pytest.mark.usefixtures("s3_environment", "in_this_process"),
+    pytest.mark.usefixtures("s3_environment", "nothing_left"),
     # The Hub's client sends files in a way that its HTTP library no longer likes.
     pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning"),
 ]
@@ -65,17 +70,10 @@ def proxy(server: S3Server) -> Iterator[BusyProxy]:
 
 
 @pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """What is verified is verified without processes, and nothing is left where temporary files are."""
-
-    def check(folders: Sequence[Place], workers: int) -> list[Problem]:
-        found = [problem for folder in folders for problem in check_folder(folder)]
-        records = [record for folder in folders for record in records_in(folder)]
-        return found + [problem for record in records for problem in check_tar(record)]
-
+def nothing_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Nothing is left where temporary files are."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    monkeypatch.setattr(pushing, "check", check)
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     yield
     assert not files(temporary)
@@ -83,7 +81,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
 
 def pushed(hub: Hub, place: str | Path, *variants: str) -> dict[str, File]:
     """The files of the repository, to which it is pushed."""
-    assert push(PushOptions(str(place), NAME, variants, workers=1)) == 0
+    assert push(PushOptions(str(place), NAME, variants)) == 0
     return dict(hub.repo(NAME).resolve("main").files)
 
 
@@ -183,11 +181,47 @@ def test_a_killed_push_goes_on(
     assert titles == ["Describe the variants", "Add pil_nearest (2 of 2)", "Add pil_nearest (1 of 2)", "initial commit"]
 
 
+def test_commits_are_in_order_whichever_file_is_sent_first(
+    hub: Hub, made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def last_first(
+        work: Work[Piece, Job, Result], pieces: Sequence[Piece], *_: object, **__: object
+    ) -> Generator[Finished[Piece, Result] | Progress | None, None, None]:
+        yield from in_turn(work, pieces[::-1])
+
+    monkeypatch.setattr(crew, "each", last_first)
+    monkeypatch.setattr(send, "_MOST_SHARDS", 1)
+    found = pushed(hub, made)
+    assert {path: file.data for path, file in found.items() if "/" in path} == {
+        path: data for path, data in files(made).items() if "/" in path
+    }
+    titles = [commit.title for commit in hub.repo(NAME).resolve("main").history()][-2:0:-1]
+    assert titles == [
+        f"Add {folder.name} ({number} of 2)"
+        for folder in sorted(made.iterdir())
+        if folder.is_dir()
+        for number in (1, 2)
+    ]
+    assert "8 of 8 images sent (pil_bilinear)" in capsys.readouterr().err
+
+
+def test_a_node_that_cannot_do_its_part_says_why(hub: Hub, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = pushed(hub, made)["README.md"].commit
+    repo, root = Repo(NAME), Disk("/out/sample")
+    assert send.problem_here(Sending(repo, "lab")) is None
+    assert send.problem_here(Sending(repo, "boss")) == "the token is lab's, and boss pushes: log in as one there"
+    assert pulling.problem_here(Fetching(repo, commit, root, made)) is None
+    told = pulling.problem_here(Fetching(repo, commit, root, made / "nowhere"))
+    assert told == "--output /out is not the same folder there: give paths that all nodes share, or URIs"
+    monkeypatch.setenv("HF_TOKEN", hub.stranger)
+    assert "the token may not see it" in (pulling.problem_here(Fetching(repo, commit, root, made)) or "")
+
+
 def test_what_is_damaged_in_a_store_is_not_pushed(
     hub: Hub, made: Path, stored: str, server: S3Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.put(f"{stored}/{LAST}.tar", flipped((made / f"{LAST}.tar").read_bytes()))
-    assert push(PushOptions(server.uri(stored), NAME, workers=1)) == 1
+    assert push(PushOptions(server.uri(stored), NAME)) == 1
     assert f"s3://{stored}/{LAST}.tar: its sha256 is not the record's" in capsys.readouterr().out
     assert NAME not in hub.repos
 
@@ -195,7 +229,7 @@ def test_what_is_damaged_in_a_store_is_not_pushed(
 def test_what_changes_after_it_was_verified_is_not_pushed(
     hub: Hub, made: Path, stored: str, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def check(folders: Sequence[Place], workers: int) -> list[Problem]:
+    def check(folders: Sequence[Place], ray: Ray) -> list[Problem]:
         server.put(f"{stored}/{LAST}.tar", flipped((made / f"{LAST}.tar").read_bytes()))
         return []
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.hub.options import PullOptions
+from pipelines.hub.published import ContradictionError
+from pipelines.hub.pull import pull
 from tests.hub import Hub
 from tests.hub.state import Repo
 from tests.pipelines.hub.conftest import (
@@ -18,6 +21,7 @@ from tests.pipelines.hub.conftest import (
     files,
     flipped,
     good,
+    here,
     hold,
     put,
     refusal,
@@ -69,19 +73,23 @@ def test_what_is_pulled_is_what_was_pushed(hub: Hub, user: User, repo: Repo, mad
     ids=["tar", "record", "table", "summary"],
 )
 def test_a_set_that_does_not_agree_is_refused(
-    hub: Hub, user: User, repo: Repo, made: Path, output: Path, path: str
+    published: Repo, made: Path, output: Path, tmp_path: Path, path: str
 ) -> None:
-    held = repo.files()[path]
-    put(repo, "bad", {path: held.replace(b"pil_bilinear", b"pil_bicubic1") if path.endswith("json") else flipped(held)})
-    done = user.pull("pil_lanczos", output, "--revision", "bad")
-    assert done.returncode == 1, done.stdout + done.stderr
-    told = done.stdout + done.stderr
-    assert path in told or ("pil_lanczos" in told and "manifest." in told)
-    assert not (output / "sample" / path).exists()
-    assert not (output / "sample" / "pil_lanczos" / "manifest.json").exists()
-    assert files(output / "sample").items() <= files(made).items()
-    good(user.pull("pil_lanczos", output))  # the good one can take its place
-    assert "OK" in good(user.verify(output))
+    with here(tmp_path / "home") as hub:
+        repo = hold(hub, published)
+        held = repo.files()[path]
+        is_text = path.endswith("json")
+        put(repo, "bad", {path: held.replace(b"pil_bilinear", b"pil_bicubic1") if is_text else flipped(held)})
+        with pytest.raises(ContradictionError) as refused:
+            pull(PullOptions(NAME, ("pil_lanczos",), str(output), "bad"))
+        told = str(refused.value)
+        assert refused.value.exit_status == 1
+        assert path in told or ("pil_lanczos" in told and "manifest." in told)
+        assert not (output / "sample" / path).exists()
+        assert not (output / "sample" / "pil_lanczos" / "manifest.json").exists()
+        assert files(output / "sample").items() <= files(made).items()
+        assert pull(PullOptions(NAME, ("pil_lanczos",), str(output))) == 0  # the good one can take its place
+    assert shards_of(files(output / "sample")) == shards_of(files(made), "pil_lanczos")
 
 
 def test_a_shorter_tar_is_refused(user: User, repo: Repo, output: Path) -> None:
@@ -120,18 +128,26 @@ def test_a_pull_outlives_faults(hub: Hub, user: User, repo: Repo, output: Path) 
     assert "OK" in good(user.verify(output))
 
 
-def test_damage_that_came_later_is_not_taken_for_whole(user: User, repo: Repo, made: Path, output: Path) -> None:
-    good(user.pull("pil_lanczos", output))
-    path = output / "sample" / f"{SECOND}.tar"
-    path.write_bytes(path.read_bytes()[:1000])
-    good(user.pull("pil_lanczos", output))
+def test_damage_that_came_later_is_not_taken_for_whole(
+    published: Repo, made: Path, output: Path, tmp_path: Path
+) -> None:
+    with here(tmp_path / "home") as hub:
+        hold(hub, published)
+        options = PullOptions(NAME, ("pil_lanczos",), str(output))
+        assert pull(options) == 0
+        for name, change in ((FIRST, flipped), (SECOND, lambda data: data[:1000])):
+            path = output / "sample" / f"{name}.tar"
+            path.write_bytes(change(path.read_bytes()))
+        assert pull(options) == 0
     assert shards_of(files(output / "sample")) == shards_of(files(made), "pil_lanczos")
 
 
-def test_a_revision_is_pulled_as_it_was(user: User, repo: Repo, made: Path, output: Path) -> None:
-    repo.tags["v1"] = repo.resolve("main")
-    put(repo, "main", altered(made / "pil_lanczos", with_config(size=160)))
-    good(user.pull("pil_lanczos", output, "--revision", "v1"))
+def test_a_revision_is_pulled_as_it_was(published: Repo, made: Path, output: Path, tmp_path: Path) -> None:
+    with here(tmp_path / "home") as hub:
+        repo = hold(hub, published)
+        repo.tags["v1"] = repo.resolve("main")
+        put(repo, "main", altered(made / "pil_lanczos", with_config(size=160)))
+        assert pull(PullOptions(NAME, ("pil_lanczos",), str(output), "v1")) == 0
     assert shards_of(files(output / "sample")) == shards_of(files(made), "pil_lanczos")
 
 

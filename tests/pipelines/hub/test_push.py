@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipelines.hub.options import PushOptions
+from pipelines.hub.push import push
 from tests.hub import Hub
 from tests.hub.state import Repo
 from tests.pipelines.hub.conftest import (
@@ -20,6 +23,7 @@ from tests.pipelines.hub.conftest import (
     files,
     flipped,
     good,
+    here,
     hold,
     put,
     refusal,
@@ -68,24 +72,24 @@ def test_xet_carries_the_same_bytes(hub: Hub, user: User, made: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "asked"),
     [
-        ("validation-00001-of-00003.tar", ()),
-        ("validation-00001-of-00003.tar", ("--manifests-only",)),
-        ("manifest.parquet", ("--public",)),
+        ("validation-00001-of-00003.tar", {}),
+        ("validation-00001-of-00003.tar", {"manifests_only": True}),
+        ("manifest.parquet", {"public": True}),
     ],
 )
 def test_what_is_not_whole_is_not_pushed(
-    hub: Hub, user: User, made: Path, tmp_path: Path, name: str, words: tuple[str, ...]
+    made: Path, tmp_path: Path, name: str, asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "sample"
     shutil.copytree(made, folder)
     path = folder / "pil_lanczos" / name
     path.write_bytes(flipped(path.read_bytes()))
-    done = user.push(folder, *words)
-    assert done.returncode == 1, done.stderr
-    assert f"pil_lanczos/{name}" in done.stdout
-    assert not writes(hub)
+    with here(tmp_path / "home") as hub:
+        assert push(PushOptions(str(folder), NAME, **asked)) == 1
+        assert not writes(hub)
+    assert f"pil_lanczos/{name}" in capsys.readouterr().out
 
 
 def test_imagenet_is_private_and_gated_before_a_pixel_is_sent(hub: Hub, user: User, imagenet: Path) -> None:
