@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import pickle
+import signal
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -30,9 +34,13 @@ def run(
     told = 0
     count = max(1, min(workers, len(pieces)))
     try:
-        with ProcessPoolExecutor(count, context, _begin, (work.job, images)) as pool:
-            running: dict[Future[Result], Piece] = {pool.submit(_do, work.do, piece): piece for piece in pieces}
+        with (
+            _pickled(work.job) as job,
+            ProcessPoolExecutor(count, context, _begin, (job, images)) as pool,
+        ):
             try:
+                with _uninterrupted():
+                    running: dict[Future[Result], Piece] = {pool.submit(_do, work.do, piece): piece for piece in pieces}
                 while running:
                     ended, _ = wait(running, tick, FIRST_COMPLETED)
                     if (now := images.value) != told:
@@ -51,11 +59,44 @@ def run(
         raise RunError("a worker process died; try again with fewer --workers") from None
 
 
-def _begin(job: Any, images: Any) -> None:
+@contextlib.contextmanager
+def _pickled(job: Any) -> Iterator[str]:
+    """A file that holds a job: to take it from a pipe, each process would be waited for until it has started."""
+    with tempfile.NamedTemporaryFile() as file:
+        pickle.dump(job, file)
+        file.flush()
+        yield file.name
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold signals back while processes start, since one that is half started cannot be ended.
+
+    What is started leaves Ctrl-C, of which a terminal tells all processes, to this one.
+    """
+    held: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: held.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for heard in held:
+        signal.raise_signal(heard)
+
+
+def _begin(job: str, images: Any) -> None:
     """Keep the job, and what image libraries print about damaged files off the terminal: that comes back as values."""
     global _job, _images
-    _job, _images = job, images
+    _images = images
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    with open(job, "rb") as file:
+        _job = pickle.load(file)
 
 
 def _do(do: Callable[[Any, Any, bool], Generator[int, None, Any]], piece: Any) -> Any:
