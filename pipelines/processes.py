@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,8 +15,7 @@ from typing import Any
 from pipelines.errors import RunError
 from pipelines.work import Finished, Job, Piece, Progress, Result, Work
 
-# Set in a worker as it starts: the job, and the images that all workers have done.
-_job: Any = None
+# Set in a worker as it starts: the images that all workers have done.
 _images: Any = None
 
 
@@ -34,13 +31,13 @@ def run(
     told = 0
     count = max(1, min(workers, len(pieces)))
     try:
-        with (
-            _pickled(work.job) as job,
-            ProcessPoolExecutor(count, context, _begin, (job, images)) as pool,
-        ):
+        with ProcessPoolExecutor(count, context, _begin, (images,)) as pool:
             try:
                 with _uninterrupted():
-                    running: dict[Future[Result], Piece] = {pool.submit(_do, work.do, piece): piece for piece in pieces}
+                    # The job goes with each piece: given at the start, each process would be waited for to take it.
+                    running: dict[Future[Result], Piece] = {
+                        pool.submit(_do, work.do, piece, work.job): piece for piece in pieces
+                    }
                 while running:
                     ended, _ = wait(running, tick, FIRST_COMPLETED)
                     if (now := images.value) != told:
@@ -57,15 +54,6 @@ def run(
                 raise
     except BrokenProcessPool:
         raise RunError("a worker process died; try again with fewer --workers") from None
-
-
-@contextlib.contextmanager
-def _pickled(job: Any) -> Iterator[str]:
-    """A file that holds a job: to take it from a pipe, each process would be waited for until it has started."""
-    with tempfile.NamedTemporaryFile() as file:
-        pickle.dump(job, file)
-        file.flush()
-        yield file.name
 
 
 @contextlib.contextmanager
@@ -90,17 +78,15 @@ def _uninterrupted() -> Iterator[None]:
         signal.raise_signal(heard)
 
 
-def _begin(job: str, images: Any) -> None:
-    """Keep the job, and what image libraries print about damaged files off the terminal: that comes back as values."""
-    global _job, _images
+def _begin(images: Any) -> None:
+    """Keep what image libraries print about damaged files off the terminal: that comes back as values."""
+    global _images
     _images = images
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    with open(job, "rb") as file:
-        _job = pickle.load(file)
 
 
-def _do(do: Callable[[Any, Any, bool], Generator[int, None, Any]], piece: Any) -> Any:
-    steps = do(piece, _job, False)
+def _do(do: Callable[[Any, Any, bool], Generator[int, None, Any]], piece: Any, job: Any) -> Any:
+    steps = do(piece, job, False)
     while True:
         try:
             more = next(steps)
