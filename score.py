@@ -73,8 +73,6 @@ def _score(words: Sequence[str]) -> int:
         "checkpoint": options.noise.checkpoint,
         "calibration": options.noise.calibration,
         "device": device,
-        "workers": options.cluster.workers,
-        "threads": options.threads,
     }
     first = next((name for name, value in for_a_model.items() if value is not None and name != "class_offset"), None)
     if options.model is None and first:

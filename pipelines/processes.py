@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -14,8 +16,7 @@ from typing import Any
 from pipelines.errors import RunError
 from pipelines.work import Finished, Job, Piece, Progress, Result, Work
 
-# Set in a worker as it starts: the job, and the images that all workers have done.
-_job: Any = None
+# Set in a worker as it starts: the images that all workers have done.
 _images: Any = None
 
 
@@ -31,9 +32,13 @@ def run(
     told = 0
     count = max(1, min(workers, len(pieces)))
     try:
-        with ProcessPoolExecutor(count, context, _begin, (work.job, images)) as pool:
-            running: dict[Future[Result], Piece] = {pool.submit(_do, work.do, piece): piece for piece in pieces}
+        with ProcessPoolExecutor(count, context, _begin, (images,)) as pool:
             try:
+                with _uninterrupted():
+                    # The job goes with each piece: given at the start, each process would be waited for to take it.
+                    running: dict[Future[Result], Piece] = {
+                        pool.submit(_do, work.do, piece, work.job): piece for piece in pieces
+                    }
                 while running:
                     ended, _ = wait(running, tick, FIRST_COMPLETED)
                     if (now := images.value) != told:
@@ -52,10 +57,32 @@ def run(
         raise RunError("a worker process died; try again with fewer --workers") from None
 
 
-def _begin(job: Any, images: Any) -> None:
-    """Keep the job, and what image libraries print about damaged files off the terminal: that comes back as values."""
-    global _job, _images
-    _job, _images = job, images
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold signals back while processes start, since one that is half started cannot be ended.
+
+    What is started leaves Ctrl-C, of which a terminal tells all processes, to this one.
+    """
+    held: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: held.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for heard in held:
+        signal.raise_signal(heard)
+
+
+def _begin(images: Any) -> None:
+    """Keep what image libraries print about damaged files off the terminal: that comes back as values."""
+    global _images
+    _images = images
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
@@ -68,8 +95,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _do(do: Callable[[Any, Any, bool], Generator[int, None, Any]], piece: Any) -> Any:
-    steps = do(piece, _job, False)
+def _do(do: Callable[[Any, Any, bool], Generator[int, None, Any]], piece: Any, job: Any) -> Any:
+    steps = do(piece, job, False)
     while True:
         try:
             more = next(steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,15 +37,15 @@ class Classification(OnShards):
         self._given = given or Given(offset=offset)
         self._samples = labelled(shards)
         classes = self._classes(shards.reference.name, reference)
-        self._reference = self._hits(classes)
+        self._theirs = self._hits(classes)
         self._doubt = chance.doubt(classes[:, 0], self._samples.labels, self._given)
 
     @property
     def keys(self) -> list[str]:
         return self._samples.keys
 
-    def score(self, variant: str, path: Path) -> Score:
-        hits, reference = self._hits(self._classes(variant, path)), self._reference
+    def score(self, variant: str, path: Path) -> Generator[int, None, Score]:
+        hits, reference = self._hits(self._classes(variant, path)), self._theirs
         lost = (reference.first & ~hits.first).astype(np.int64)
         gained = int((~reference.first & hits.first).sum())
         figures = {"top1": float(hits.first.mean())}
@@ -52,6 +53,7 @@ class Classification(OnShards):
             figures["top5"] = float(hits.five.mean())
         comparison = paired_proportions(int(lost.sum()), gained, len(lost))
         doubt = self._doubt if variant == self._shards.reference.name else ""
+        yield len(lost)
         return Score(figures, comparison, lost, gained, hits.first, doubt=doubt)
 
     def between(self, better: Score, worse: Score) -> Comparison:

@@ -36,6 +36,9 @@ def fetched(places: Mapping[str, Place], *, folders: bool) -> Iterator[dict[str,
     What is wrong with one is told of where the user has it. Raises RunError where there is no room.
     """
     away = [place for place in places.values() if not isinstance(place, Disk)]
+    if not away:
+        yield {name: Path(place.path) for name, place in places.items()}
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if folders:
@@ -48,7 +51,7 @@ def fetched(places: Mapping[str, Place], *, folders: bool) -> Iterator[dict[str,
                 for name, place in places.items()
             }
         except UsageError as error:
-            raise UsageError(str(error).replace(temporary, str(away[0].parent)) if away else str(error)) from None
+            raise UsageError(str(error).replace(temporary, str(away[0].parent))) from None
 
 
 def _files(place: Place, folder: Path) -> Iterator[_File]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from manifests.schema import CLASSIFIED
+from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate import predictions
 from pipelines.evaluate.asked import asked_variants
@@ -32,8 +33,9 @@ from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap
 from pipelines.evaluate.task import Task
 from pipelines.files import put
+from pipelines.options import cpus
 from pipelines.progress import say
-from pipelines.store import Place, path_of, place_of
+from pipelines.store import Disk, Place, path_of, place_of
 
 if TYPE_CHECKING:
     from pipelines.evaluate.model.preprocessing import Preprocessing
@@ -63,6 +65,7 @@ def score(options: Options) -> int:
 def _of_predictions(options: Options) -> Results:
     """The results of predictions that were made elsewhere."""
     assert options.predictions is not None  # the parser asks for one of the two
+    cluster = options.run_by
     everything = open_shards(place_of(options.shards, "--shards"))
     for note in everything.notes:
         say(note)
@@ -78,10 +81,15 @@ def _of_predictions(options: Options) -> Results:
     chosen = {name: place for name, place in found.items() if name in wanted.variants}
     # Samples that fail in a variant which nobody scores are no reason to leave them out.
     shards = wanted.only(chosen)
-    scores = Scores(partial(_task, options, len(chosen), Given(offset=options.class_offset or 0)))
-    with fetched(chosen, folders=not suffixes) as paths:
-        scores.add(shards, paths)
-        return scores.results(_name(options), shards, paths, Unscored(), _unscored(wanted, paths))
+    make_task = partial(_task, options, len(chosen), Given(offset=options.class_offset or 0))
+    with contextlib.closing(Ray(cluster)) as ray:
+        # What a cluster scores, its nodes fetch.
+        here = {shards.reference.name: chosen[shards.reference.name]} if cluster.address else chosen
+        with fetched(here, folders=not suffixes) as paths:
+            places = chosen if cluster.address else _on_disk(paths)
+            scores = Scores(make_task, ray, folders=not suffixes)
+            scores.add(shards, places, paths[shards.reference.name])
+        return scores.results(_name(options), shards, Unscored(), _unscored(wanted, chosen))
 
 
 def _of_model(options: Options) -> Results | None:
@@ -114,11 +122,12 @@ def _of_file(options: Options) -> Results | None:
         if model.dataset in CLASSIFIED:
             labelled(model.wanted)
         model.extend(model.asked)
-        scores = Scores(partial(_task, options, model.most, _given(options, model.preprocessing)))
+        make_task = partial(_task, options, model.most, _given(options, model.preprocessing))
+        scores = Scores(make_task, model.ray, folders=not _suffixes(model.dataset))
         while True:
-            shards, paths = model.scored, model.paths
-            scores.add(shards, paths)
-            results = scores.results(_name(options), shards, paths, model.unscored, notes)
+            shards = model.scored
+            scores.add(shards, _on_disk(model.paths), model.paths[model.base.name])
+            results = scores.results(_name(options), shards, model.unscored, notes)
             more = [shards.variant(name) for name in results.missing if model.can_make(name)]
             if not more:
                 return results
@@ -176,16 +185,21 @@ def _task(options: Options, variants: int, given: Given, shards: Shards, referen
     if shards.dataset in CLASSIFIED:
         return Classification(shards, reference, 0 if given.model else given.offset, given)
     annotations = _annotations(options, shards)
+    threads = options.run_by.workers or cpus()
     resamples = options.resamples or max(RESAMPLES, _RESAMPLES_A_VARIANT * variants)
     if 2 * (variants - 1) / (resamples + 1) >= 0.05:
         say(f"{resamples:,} resamples are too few for any of {variants - 1} differences to be found more than chance")
     bootstrap = Bootstrap(resamples, options.seed or 0)
     if annotations is None:
-        return Segmentation(shards, reference, bootstrap, given)
+        return Segmentation(shards, reference, bootstrap, given, threads)
     reading = Reading(allow_empty=True)
     if not given.model:
         reading = Reading(options.boxes or "source", options.allow_empty, options.iou_type or "bbox")
-    return Detection(shards, reference, annotations, reading, bootstrap, given)
+    return Detection(shards, reference, annotations, reading, bootstrap, given, threads)
+
+
+def _on_disk(paths: Mapping[str, Path]) -> dict[str, Place]:
+    return {name: Disk(str(path.absolute())) for name, path in paths.items()}
 
 
 def _name(options: Options) -> str:
@@ -194,8 +208,8 @@ def _name(options: Options) -> str:
     return " ".join((options.name or Path(path).resolve().stem).split())
 
 
-def _unscored(shards: Shards, paths: Mapping[str, Path]) -> list[str]:
-    names = [name for name in shards.variants if name not in paths]
+def _unscored(shards: Shards, found: Mapping[str, Place]) -> list[str]:
+    names = [name for name in shards.variants if name not in found]
     return [f"Not scored, for there are no predictions: {', '.join(names)}."] if names else []
 
 

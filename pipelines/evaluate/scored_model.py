@@ -40,7 +40,8 @@ class ScoredModel:
     """A model, the variants that were asked for, and what has been predicted of them.
 
     `reasons` has the variants that cannot be scored, and why; `paths` the predictions of the others; `note` says where
-    the reference is not the model's own. Raises UsageError for what can be refused before anything is made.
+    the reference is not the model's own; `ray` is who works. Raises UsageError for what can be refused before anything
+    is made.
     """
 
     def __init__(self, options: Options) -> None:
@@ -60,9 +61,9 @@ class ScoredModel:
         self.paths: dict[str, Path] = {}
         folder = Path(options.output)
         self._predictions = folder / "predictions"
-        self._ray = Ray(options.run_by)
+        self.ray = Ray(options.run_by)
         alone = options.run_by.workers == 1 and not options.cluster.address
-        self._workers: Workers = HERE if alone else OnRay(self._ray)
+        self._workers: Workers = HERE if alone else OnRay(self.ray)
         self._models = NoisedModels(self.path, folder / "models" / self.path.stem, self._calibration)
         self._kind = kind_for(self.dataset, self.preprocessing)
         self._check_model()
@@ -108,7 +109,7 @@ class ScoredModel:
 
     def close(self) -> None:
         """Leave what was started for it."""
-        self._ray.close()
+        self.ray.close()
 
     def _required_maker(self) -> Maker:
         assert self._maker is not None
@@ -224,7 +225,7 @@ class ScoredModel:
         if not lacking:
             return
         assert self._maker is not None  # or what is lacking was refused
-        self._maker.make(lacking, self._ray)
+        self._maker.make(lacking, self.ray)
         noised = [parse(name, self.base, self._methods) for name in self.paths]
         self._shards = open_shards(self.root, self._maker.methods).with_noise(noised)
         check_geometry(self._shards, self.preprocessing)

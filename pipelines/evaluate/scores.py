@@ -5,57 +5,60 @@ Only samples that all scored variants have count. Where a new variant lacks some
 
 from __future__ import annotations
 
-import filecmp
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from pipelines.cluster import Ray
 from pipelines.evaluate.results import Results, Unscored, compare
+from pipelines.evaluate.scoring import Job, Scored, score_each
 from pipelines.evaluate.shards import Shards
-from pipelines.evaluate.task import Score, Task
+from pipelines.evaluate.task import Task
 from pipelines.progress import counted
+from pipelines.store import Place
+from pipelines.work import Finished, Progress
 
 # Makes the task for these shards, of which this is the reference's file.
 TaskMaker = Callable[[Shards, Path], Task]
 
 
 class Scores:
-    """The scores of all variants that were added, by name."""
+    """The scores of all variants that were added, by name: found by `ray`'s cluster, or this machine."""
 
-    def __init__(self, make_task: TaskMaker) -> None:
+    def __init__(self, make_task: TaskMaker, ray: Ray, *, folders: bool) -> None:
         self._make_task = make_task
+        self._ray = ray
+        self._folders = folders
         self._task: Task | None = None
         self._keys: list[str] = []
-        self._scores: dict[str, Score] = {}
+        self._scored: dict[str, Scored] = {}
 
-    def add(self, shards: Shards, paths: Mapping[str, Path]) -> None:
-        """Score what is new of these predictions, which are of all variants in `shards`."""
+    def add(self, shards: Shards, places: Mapping[str, Place], reference: Path) -> None:
+        """Score what is new of these predictions, which are of all variants in `shards`.
+
+        They are files, or `folders` of them; those of the reference lie at `reference` on this machine.
+        """
         keys = shards.samples().keys
         if self._task is None or keys != self._keys:
-            self._task, self._keys, self._scores = self._make_task(shards, paths[shards.reference.name]), keys, {}
+            self._task, self._keys, self._scored = self._make_task(shards, reference), keys, {}
         self._task = self._task.among(shards)
-        new = [name for name in paths if name not in self._scores]
-        with counted(len(new), "variant", "variants scored") as advance:
-            for name in new:
-                self._scores[name] = self._task.score(name, paths[name])
-                advance(name, 1)
+        new = [name for name in places if name not in self._scored]
+        job = Job(self._task, shards.reference, places, self._folders)
+        with (
+            counted(len(new) * len(self._task.keys), "img", "images scored") as advance,
+            contextlib.closing(score_each(job, new, self._ray)) as steps,
+        ):
+            last = ""
+            for step in steps:
+                if isinstance(step, Finished):
+                    last = step.piece
+                    self._scored[last] = step.result
+                advance(last, step.images if isinstance(step, Progress) else 0)
 
-    def results(
-        self, name: str, shards: Shards, paths: Mapping[str, Path], unscored: Unscored, notes: Iterable[str]
-    ) -> Results:
+    def results(self, name: str, shards: Shards, unscored: Unscored, notes: Iterable[str]) -> Results:
         """What they mean, in the order of the variants in `shards`."""
         assert self._task is not None  # something was added
-        scores = {variant: self._scores[variant] for variant in shards.variants if variant in self._scores}
-        return compare(name, shards, self._task, scores, unscored, _unchanged(shards.reference.name, paths), notes)
-
-
-def _unchanged(reference: str, paths: Mapping[str, Path]) -> set[str]:
-    """The variants whose predictions are the reference's, byte for byte."""
-    return {name for name, path in paths.items() if name != reference and _same(path, paths[reference])}
-
-
-def _same(one: Path, other: Path) -> bool:
-    """Whether two files, or the files of two folders, have the same bytes."""
-    if one.is_file() and other.is_file():
-        return filecmp.cmp(one, other, shallow=False)
-    names, theirs = ({path.name for path in folder.glob("*")} for folder in (one, other))
-    return names == theirs and not any(filecmp.cmpfiles(one, other, names, shallow=False)[1:])
+        scored = {variant: self._scored[variant] for variant in shards.variants if variant in self._scored}
+        scores = {variant: one.score for variant, one in scored.items()}
+        unchanged = {variant for variant, one in scored.items() if one.unchanged}
+        return compare(name, shards, self._task, scores, unscored, unchanged, notes)

@@ -5,7 +5,7 @@ Pixels of the ignored class in the ground truth count nowhere. One pair of label
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,10 +58,13 @@ class Segmentation(OnShards):
     metric = "miou"
     counted = "pixels"
 
-    def __init__(self, shards: Shards, reference: Path, bootstrap: Bootstrap, given: Given | None = None) -> None:
+    def __init__(
+        self, shards: Shards, reference: Path, bootstrap: Bootstrap, given: Given | None = None, threads: int = 1
+    ) -> None:
         self._shards = shards
         self._bootstrap = bootstrap
         self._reference = reference
+        self._threads = threads
         self._keys = shards.samples().keys
         if not self._keys:
             raise UsageError(f"no sample in {shards.root} is there in every variant: nothing can be compared")
@@ -79,7 +82,7 @@ class Segmentation(OnShards):
     def keys(self) -> list[str]:
         return self._keys
 
-    def score(self, variant: str, path: Path) -> Score:
+    def score(self, variant: str, path: Path) -> Generator[int, None, Score]:
         counts, lost, gained = [], [], 0
         for truth, predicted, theirs in self._triples(variant, path):
             counts.append(_count(truth, predicted))
@@ -87,6 +90,7 @@ class Segmentation(OnShards):
             valid = truth != IGNORED
             lost.append(np.count_nonzero(was_right & ~right & valid))
             gained += int(np.count_nonzero(right & ~was_right & valid))
+            yield 1
         stacked = _stack(counts)
         classes = _iou(stacked, np.ones((1, len(self._keys))))
         value = float(_mean(classes)[0])
@@ -101,7 +105,7 @@ class Segmentation(OnShards):
         return paired_bootstrap(better.figures["miou"] - worse.figures["miou"], better.basis - worse.basis)
 
     def _resample(self, counts: _Counts) -> NDArray[np.float64]:
-        return self._bootstrap.values(lambda weights: _miou(counts, weights), len(self._keys))
+        return self._bootstrap.values(lambda weights: _miou(counts, weights), len(self._keys), self._threads)
 
     def _triples(self, variant: str, folder: Path) -> Iterator[tuple[LabelMap, LabelMap, LabelMap]]:
         """Ground truth, this folder's prediction and the reference's, for each scored sample."""

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 from pipelines.ahead import in_order
-from pipelines.options import cpus
 
 CONFIDENCE = 0.95
 
@@ -78,12 +77,14 @@ class Bootstrap(NamedTuple):
             rows = min(at_once, self.resamples - first)
             yield random.multinomial(count, even, size=rows).astype(np.float64)
 
-    def values(self, metric: Callable[[NDArray[np.float64]], NDArray[np.float64]], count: int) -> NDArray[np.float64]:
-        """A metric of weighted images in every resample, on all CPUs: shape (resamples,).
+    def values(
+        self, metric: Callable[[NDArray[np.float64]], NDArray[np.float64]], count: int, threads: int = 1
+    ) -> NDArray[np.float64]:
+        """A metric of weighted images in every resample: shape (resamples,).
 
-        `metric` is called in several threads. What it is called with is the same whatever their number.
+        `metric` is called in so many threads. What it is called with is the same whatever their number.
         """
-        with closing(in_order(metric, self.weights(count), cpus(), stop=lambda: None)) as parts:
+        with closing(in_order(metric, self.weights(count), threads, stop=lambda: None)) as parts:
             return np.concatenate(list(parts))
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -34,19 +33,26 @@ class Score(NamedTuple):
     gained: int
     basis: NDArray[Any]
     notes: tuple[str, ...] = ()
-    by_class: Mapping[str, float] = MappingProxyType({})
+    by_class: Mapping[str, float] = {}  # not a proxy, which no process can send
     doubt: str = ""
 
 
 class OnShards:
-    """A task that looks its variants up in shards."""
+    """A task that looks its variants up in shards, and reads the reference's predictions beside theirs."""
 
     iou_type: str | None = None
     _shards: Shards
+    _reference: Path
+    _threads: int
 
     def among(self, shards: Shards) -> Self:
         found = copy.copy(self)
         found._shards = shards
+        return found
+
+    def beside(self, reference: Path, threads: int) -> Self:
+        found = copy.copy(self)
+        found._reference, found._threads = reference, threads
         return found
 
 
@@ -77,10 +83,17 @@ class Task(Protocol):
         """The same task, among more variants of the same samples."""
         ...
 
+    def beside(self, reference: Path, threads: int) -> Self:
+        """The same task in so many threads, where the reference's predictions lie at `reference`."""
+        ...
+
     def between(self, better: Score, worse: Score) -> Comparison:
         """What the second costs against the first, neither of which need be the reference."""
         ...
 
-    def score(self, variant: str, path: Path) -> Score:
-        """Score the predictions at `path`. Raises UsageError where they are not whole."""
+    def score(self, variant: str, path: Path) -> Generator[int, None, Score]:
+        """Score the predictions at `path`; yields how many more of its images are done.
+
+        Raises UsageError where the predictions are not whole.
+        """
         ...

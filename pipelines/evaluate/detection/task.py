@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -56,10 +56,12 @@ class Detection(OnShards):
         reading: Reading,
         bootstrap: Bootstrap,
         given: Given | None = None,
+        threads: int = 1,
     ) -> None:
         self.iou_type = reading.iou_type
         self._shards = shards
-        self._annotations = annotations
+        # Of the objects, which take long to send, all that is needed is below.
+        self._annotations = annotations._replace(truths=())
         self._keys = list(annotations.ids)
         ids = np.array(list(annotations.ids.values()), np.int64)
         # pycocotools takes images in order of their ids, which tells between equal scores.
@@ -68,20 +70,21 @@ class Detection(OnShards):
         self._objects = (boxes_of if reading.iou_type == "bbox" else masks_of)(annotations, self._ids)
         self._reading = reading
         self._bootstrap = bootstrap
-        self._path = reference
+        self._reference = reference
+        self._threads = threads
         self._misfits = dict[bool, Misfit | None]()
         detections = self._read(shards.reference.name, reference)
-        self._reference = self._evaluated(detections)
+        self._theirs = self._evaluated(detections)
         self._doubt = self._doubted(detections, given or Given())
 
     @property
     def keys(self) -> list[str]:
         return self._keys
 
-    def score(self, variant: str, path: Path) -> Score:
-        theirs = self._reference
+    def score(self, variant: str, path: Path) -> Generator[int, None, Score]:
+        theirs = self._theirs
         # Variants with the same pixels have the same file, as a rule.
-        same = self._reading.boxes == "source" and filecmp.cmp(path, self._path, shallow=False)
+        same = self._reading.boxes == "source" and filecmp.cmp(path, self._reference, shallow=False)
         mine = theirs if same else self._evaluated(self._read(variant, path))
         self._check_whole(path, mine.images)
         comparison = paired_bootstrap(theirs.value - mine.value, theirs.resampled - mine.resampled)
@@ -91,6 +94,7 @@ class Detection(OnShards):
         gained = int(np.count_nonzero(found & ~was_found))
         doubt = self._doubt if variant == self._shards.reference.name else ""
         notes = tuple(self._notes(variant, path, mine))
+        yield len(self._ids)
         return Score({"map": mine.value}, comparison, lost, gained, mine.resampled, notes, doubt=doubt)
 
     def between(self, better: Score, worse: Score) -> Comparison:
@@ -102,13 +106,15 @@ class Detection(OnShards):
     def _evaluated(self, detections: Detections) -> _Evaluated:
         matches = match(self._objects, detections, len(self._annotations.categories))
         precision, count = Precision(matches.categories, len(self._ids)), len(self._ids)
-        resampled = self._bootstrap.values(lambda weights: precision.mean(weights[:, self._by_id]), count)
+        resampled = self._bootstrap.values(
+            lambda weights: precision.mean(weights[:, self._by_id]), count, self._threads
+        )
         value = float(precision.mean(np.ones((1, count)))[0])
         images = frozenset(self._ids[place] for place in np.unique(detections.image))
         return _Evaluated(matches, value, resampled, images, repeated(detections))
 
     def _doubted(self, detections: Detections, given: Given) -> str:
-        value = self._reference.value
+        value = self._theirs.value
         if value >= chance.LOW:  # or where the shards' pixels lie would be looked up in vain
             return ""
         frame = None
@@ -158,8 +164,8 @@ class Detection(OnShards):
 
     def _check_whole(self, path: Path, images: frozenset[int]) -> None:
         """Raises UsageError where a file is of other images than the reference's: one of the two is partial."""
-        theirs = self._reference.images
-        for one, other, lacking in ((self._path, path, theirs - images), (path, self._path, images - theirs)):
+        theirs, reference = self._theirs.images, self._reference
+        for one, other, lacking in ((reference, path, theirs - images), (path, reference, images - theirs)):
             if len(lacking) > max(1, _LACKING * len(self._ids)) and not self._reading.allow_empty:
                 raise UsageError(
                     f"{other} has no {self._reading.region} in {len(lacking):,} images in which {one.name} has some "

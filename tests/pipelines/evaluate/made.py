@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class MadeTask(OnShards):
     def counted(self) -> str:
         return COUNTED[self.metric]
 
-    def score(self, variant: str, path: Path) -> Score:
+    def score(self, variant: str, path: Path) -> Generator[int, None, Score]:
         raise AssertionError("these scores are made up, and no file is read")
 
     def between(self, better: Score, worse: Score) -> Comparison:

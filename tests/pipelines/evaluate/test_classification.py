@@ -14,6 +14,7 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.classification import Classification
 from pipelines.evaluate.shards import Shards
 from tests.pipelines.evaluate.conftest import write_predictions
+from tests.steps import result_of
 
 
 def test_top1_and_top5_are_scikit_learn_s(shards: Shards, truth: dict[str, int], tmp_path: Path) -> None:
@@ -22,7 +23,7 @@ def test_top1_and_top5_are_scikit_learn_s(shards: Shards, truth: dict[str, int],
     labels = np.array(list(truth.values()))
     scores[np.arange(len(labels)), labels] += 3.2  # right about half of the time
     pq.write_table(pa.table({"key": list(truth), "scores": scores.tolist()}), tmp_path / "x.parquet")
-    found = Classification(shards, tmp_path / "x.parquet").score("ffmpeg", tmp_path / "x.parquet")
+    found = result_of(Classification(shards, tmp_path / "x.parquet").score("ffmpeg", tmp_path / "x.parquet"))
     theirs = [top_k_accuracy_score(labels, scores, k=k, labels=np.arange(1000)) for k in (1, 5)]
     assert [found.figures["top1"], found.figures["top5"]] == pytest.approx(theirs)
     assert 0.2 < theirs[0] < theirs[1] < 1
@@ -37,7 +38,7 @@ def test_a_class_space_that_is_off_by_one_is_named(
     with pytest.raises(UsageError, match=f"off by one; give --class-offset {shift}$"):
         Classification(shards, path)
     if shift == 1:
-        score = Classification(shards, path, offset=shift).score("pil_bilinear", path)
+        score = result_of(Classification(shards, path, offset=shift).score("pil_bilinear", path))
         assert score.figures == {"top1": 1.0}
 
 
@@ -46,4 +47,4 @@ def test_a_variant_that_is_off_by_one_is_named_too(shards: Shards, truth: dict[s
     folder = write_predictions(tmp_path, {"pil_bilinear": truth, "ffmpeg": shifted})
     task = Classification(shards, folder / "pil_bilinear.csv")
     with pytest.raises(UsageError, match=r"ffmpeg\.csv: top-1 is 0\.0%, but 100\.0% with 1 taken off"):
-        task.score("ffmpeg", folder / "ffmpeg.csv")
+        result_of(task.score("ffmpeg", folder / "ffmpeg.csv"))

@@ -34,6 +34,7 @@ from pipelines.evaluate.results import COMBINED, Results, Unscored, as_json, com
 from pipelines.evaluate.shards import Shards
 from tests.pipelines.evaluate.conftest import write_predictions, wrong_in
 from tests.pipelines.evaluate.made import MODEL, PIXELS, whole
+from tests.steps import result_of
 
 WRONG = {"pil_bilinear": range(4), "opencv": range(4), "ffmpeg": range(5), "pil_nearest": range(1, 30)}
 
@@ -333,7 +334,7 @@ def noised_results(shards: Shards, truth: dict[str, int], folder: Path) -> Resul
     wrong = dict(zip(names, (range(3), range(6), range(3, 30)), strict=True))
     write_predictions(folder, {name: wrong_in(truth, places) for name, places in wrong.items()})
     task = Classification(shards, folder / "pil_bilinear.csv")
-    scores = {name: task.score(name, folder / f"{name}.csv") for name in names}
+    scores = {name: result_of(task.score(name, folder / f"{name}.csv")) for name in names}
     return compare("net", shards, task, scores, Unscored(), (), ())
 
 

@@ -168,6 +168,19 @@ def test_the_same_input_gives_the_same_bytes(command: Command, noised: Path, pre
     assert {path.name: path.read_bytes() for path in report.iterdir()} == first
 
 
+def test_a_cluster_gives_the_same_bytes(
+    command: Command, noised: Path, predictions: Path, joined: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = predictions.parent / "report"
+    words = ["--variant", "opencv,pil_nearest"]
+    scored(command, noised, predictions, *words)
+    first = {path.name: path.read_bytes() for path in report.iterdir()}
+    for name, value in joined.items():
+        monkeypatch.setenv(name, value)
+    scored(command, noised, predictions, *words, "--address", joined["RAY_ADDRESS"])
+    assert {path.name: path.read_bytes() for path in report.iterdir()} == first
+
+
 def test_only_the_asked_variants_and_the_reference_are_scored(
     command: Command, noised: Path, predictions: Path
 ) -> None:
@@ -202,6 +215,7 @@ def test_samples_that_fail_in_variants_which_nobody_scores_count(
     assert scored(command, tmp_path / "imagenet", predictions)["n"] == COUNT
     done = command("score.py", "--shards", tmp_path / "imagenet", "--predictions", predictions, "--variant", "all")
     assert "48 images" in done.stdout
+    assert f"{4 * COUNT} of {4 * COUNT} images scored" in done.stderr
 
 
 def test_predictions_that_are_ahead_by_one_are_scored_with_the_offset(
@@ -319,7 +333,7 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
         (["--shards", "SHARDS", "--predictions", "p", "--variant", "pil_lancsoz"], "did you mean pil_lanczos"),
         (["--shards", "SHARDS", "--predictions", "p", "--mean", "1,2"], "neither one number nor three"),
         (["--shards", "SHARDS", "--predictions", "p", "--scale", "1"], "--scale is of use with --model only"),
-        (["--shards", "SHARDS", "--predictions", "p", "--workers", "1"], "--workers is of use with --model only"),
+        (["--shards", "SHARDS", "--predictions", "p", "--workers", "1", "--threads", "2"], "give --workers alone"),
         (
             ["--shards", "SHARDS", "--model", "m.onnx", "--checkpoint", "c"],
             "--checkpoint is of use with --model timm:NAME or torchvision:NAME only",

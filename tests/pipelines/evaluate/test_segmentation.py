@@ -10,14 +10,18 @@ import pytest
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
+from pipelines.cluster import Ray
 from pipelines.errors import UsageError
 from pipelines.evaluate.results import Unscored
 from pipelines.evaluate.scores import Scores
 from pipelines.evaluate.segmentation import NAMES, Segmentation
 from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap
+from pipelines.options import Cluster
+from pipelines.store import Disk
 from tests.conftest import Command
 from tests.pipelines.evaluate.conftest import LabelMap
+from tests.steps import result_of
 
 BOOTSTRAP = Bootstrap(100, 0)
 
@@ -38,7 +42,7 @@ def test_miou_is_scikit_learn_s(towns: Shards, truths: dict[str, LabelMap], tmp_
     reference = predict(tmp_path / "pil", truths, 1, 0.1)
     variant = predict(tmp_path / "nv12_opencv", truths, 2, 0.3)
     task = Segmentation(towns, tmp_path / "pil", BOOTSTRAP)
-    score = task.score("nv12_opencv", tmp_path / "nv12_opencv")
+    score = result_of(task.score("nv12_opencv", tmp_path / "nv12_opencv"))
     flat = {
         name: np.concatenate([maps[k].ravel() for k in truths]) for name, maps in (("r", reference), ("v", variant))
     }
@@ -63,12 +67,13 @@ def test_label_maps_that_are_the_reference_s_changed_nothing(
     names = ("pil", "nv12_opencv")
     for name in names:
         predict(tmp_path / name, truths, 1, 0.1)
-    paths = {name: tmp_path / name for name in names}
+    places = {name: Disk(str(tmp_path / name)) for name in names}
 
     def unchanged() -> bool:
-        scores = Scores(lambda shards, reference: Segmentation(shards, reference, BOOTSTRAP))
-        scores.add(towns, paths)
-        return scores.results("m", towns, paths, Unscored(), ()).line("nv12_opencv").unchanged
+        here = Ray(Cluster(address=None))
+        scores = Scores(lambda shards, reference: Segmentation(shards, reference, BOOTSTRAP), here, folders=True)
+        scores.add(towns, places, tmp_path / "pil")
+        return scores.results("m", towns, Unscored(), ()).line("nv12_opencv").unchanged
 
     assert unchanged()
     Image.fromarray(np.zeros((48, 96), np.uint8)).save(tmp_path / "nv12_opencv" / f"{next(iter(truths))}.png")
@@ -77,7 +82,7 @@ def test_label_maps_that_are_the_reference_s_changed_nothing(
 
 def test_the_same_label_maps_do_not_differ(towns: Shards, truths: dict[str, LabelMap], tmp_path: Path) -> None:
     predict(tmp_path / "pil", truths, 1, 0.1)
-    score = Segmentation(towns, tmp_path / "pil", BOOTSTRAP).score("nv12_opencv", tmp_path / "pil")
+    score = result_of(Segmentation(towns, tmp_path / "pil", BOOTSTRAP).score("nv12_opencv", tmp_path / "pil"))
     assert score.comparison == (0, 0, 0, 1)
     assert not score.lost.any()
 
@@ -119,7 +124,9 @@ def test_label_maps_are_scored_from_the_command_line(
     found = json.loads((tmp_path / "report" / "results.json").read_text())
     assert (found["metric"], found["counted"], found["reference"]) == ("miou", "pixels", "pil")
     mine = found["variants"]["nv12_opencv"]
-    score = Segmentation(towns, folder / "pil", Bootstrap(200, 0)).score("nv12_opencv", folder / "nv12_opencv")
+    score = result_of(
+        Segmentation(towns, folder / "pil", Bootstrap(200, 0)).score("nv12_opencv", folder / "nv12_opencv")
+    )
     assert mine["miou"] == pytest.approx(100 * score.figures["miou"])
     assert mine["p"] == score.comparison.p < 0.05
     assert np.mean(list(mine["iou"].values())) == pytest.approx(mine["miou"])

@@ -19,6 +19,7 @@ from pipelines.evaluate.statistics import Bootstrap
 from pipelines.store import Disk
 from tests.pipelines.evaluate.detection.cocoeval import Detections, annotations_of, decoded, load, mean_ap, write
 from tests.pipelines.evaluate.made import Made
+from tests.steps import result_of
 
 FRAME = frame("letterbox", 120, 90, (180,))
 SIZE = (90, 120)
@@ -79,7 +80,7 @@ def test_mask_map_is_pycocotools_s(
     folder, annotations = coco
     found = shaken(annotations, 1)
     path = write(tmp_path, "pil_bilinear", given(found, form, **more))
-    value = scorer(folder, annotations, path).score("pil_bilinear", path).figures["map"]
+    value = result_of(scorer(folder, annotations, path).score("pil_bilinear", path)).figures["map"]
     expected = mean_ap(load(annotations), given(found, encoded), "segm")
     assert 0.1 < expected < 0.9
     assert value == pytest.approx(expected, abs=1e-12)
@@ -94,7 +95,7 @@ def test_boxes_are_scored_where_masks_are_there_too(coco: tuple[Path, Path], tmp
     ]
     path = write(tmp_path, "pil_bilinear", boxes)
     task = scorer(folder, annotations, path, Reading(allow_empty=True))
-    assert task.score("pil_bilinear", path).figures["map"] == pytest.approx(1, abs=1e-12)
+    assert result_of(task.score("pil_bilinear", path)).figures["map"] == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize("form", [polygons, encoded])
@@ -109,7 +110,7 @@ def test_masks_in_shard_pixels_are_moved_to_the_source(
     path = write(tmp_path, "pil_bilinear", in_frame)
     shard = scorer(folder, annotations, path, Reading("shard", allow_empty=True, iou_type="segm"))
     expected = mean_ap(load(annotations), given(found, encoded), "segm")
-    assert shard.score("pil_bilinear", path).figures["map"] == pytest.approx(expected, abs=0.02)
+    assert result_of(shard.score("pil_bilinear", path)).figures["map"] == pytest.approx(expected, abs=0.02)
     with pytest.raises(UsageError, match=r"scored with --boxes shard|in shard pixels with --boxes shard"):
         scorer(folder, annotations, path)
     with pytest.raises(UsageError, match="masks are scored with --iou-type segm"):
@@ -155,7 +156,7 @@ def test_a_task_says_what_its_map_is_of(coco: tuple[Path, Path], tmp_path: Path)
     task = scorer(folder, annotations, path)
     assert (task.metric, task.iou_type) == ("map", "segm")
     few = [one for one in json.loads(path.read_text()) if one["image_id"] > 2]
-    assert "ffmpeg.json has no mask in" in task.score("ffmpeg", write(tmp_path, "ffmpeg", few)).notes[0]
+    assert "ffmpeg.json has no mask in" in result_of(task.score("ffmpeg", write(tmp_path, "ffmpeg", few))).notes[0]
 
 
 def test_real_masks_score_as_pycocotools_says(data: Path, tmp_path: Path) -> None:
@@ -177,5 +178,5 @@ def test_real_masks_score_as_pycocotools_says(data: Path, tmp_path: Path) -> Non
     shards = Shards(base.folder, base, {"pil_bilinear": base}, ())
     reading = Reading(allow_empty=True, iou_type="segm")
     task = Detection(shards, reference, annotations_of(path), reading, Bootstrap(50, 0))
-    value = task.score("pil_bilinear", reference).figures["map"]
+    value = result_of(task.score("pil_bilinear", reference)).figures["map"]
     assert value == pytest.approx(mean_ap(load(path), found, "segm"), abs=1e-12)

@@ -18,6 +18,7 @@ from pipelines.evaluate.shards import Samples, Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap
 from pipelines.store import Disk
 from tests.pipelines.evaluate.detection.cocoeval import Detections, load, mean_ap, write
+from tests.steps import result_of
 
 BOOTSTRAP = Bootstrap(200, 0)
 # Where a letterboxed image starts: 120x90 becomes 180x135 in 180x180.
@@ -58,7 +59,7 @@ def task(coco: tuple[Path, Path], tmp_path: Path) -> Detection:
 @pytest.mark.parametrize("seed", range(5))
 def test_map_is_pycocotools_s(seed: int, task: Detection, coco: tuple[Path, Path], tmp_path: Path) -> None:
     found = detections(coco[1], seed, 1.0)
-    score = task.score("ffmpeg", write(tmp_path, "ffmpeg", found))
+    score = result_of(task.score("ffmpeg", write(tmp_path, "ffmpeg", found)))
     theirs = mean_ap(load(coco[1]), found)
     assert 0.1 < theirs < 0.9
     assert score.figures["map"] == pytest.approx(theirs, abs=1e-12)
@@ -72,7 +73,7 @@ def test_boxes_in_shard_pixels_score_as_those_in_source_pixels(coco: tuple[Path,
     for boxes, placed in (("source", found), ("shard", framed)):
         path = write(tmp_path, "pil_bilinear", placed)
         task = scorer(folder, annotations, path, Reading(boxes))
-        scores.append(task.score("pil_bilinear", path))
+        scores.append(result_of(task.score("pil_bilinear", path)))
     assert scores[0].figures["map"] == pytest.approx(scores[1].figures["map"], abs=1e-12)
     assert scores[0].comparison == (0, 0, 0, 1)
 
@@ -82,7 +83,7 @@ def test_a_lost_object_is_counted_where_it_is(task: Detection, coco: tuple[Path,
     for result in found:
         if result["image_id"] == 2:
             result["bbox"] = [0, 0, 1, 1]
-    score = task.score("ffmpeg", write(tmp_path, "ffmpeg", found))
+    score = result_of(task.score("ffmpeg", write(tmp_path, "ffmpeg", found)))
     assert score.comparison.delta > 0
     assert np.flatnonzero(score.lost).tolist() == [1]
     assert score.gained == 0
@@ -93,11 +94,11 @@ def test_no_detection_at_all_is_a_score_of_0(coco: tuple[Path, Path], task: Dete
     reference = write(tmp_path, "pil_bilinear", detections(annotations, 1, 2.0))
     lenient = scorer(folder, annotations, reference, Reading(allow_empty=True))
     nothing = write(tmp_path, "ffmpeg", [])
-    score = lenient.score("ffmpeg", nothing)
+    score = result_of(lenient.score("ffmpeg", nothing))
     assert score.figures["map"] == 0
     assert score.notes == ("ffmpeg.json has no box in 14 of 14 images",)
     with pytest.raises(UsageError, match="no box in 14 of 14 images: is it whole"):
-        task.score("ffmpeg", nothing)
+        result_of(task.score("ffmpeg", nothing))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_detections_that_cannot_be_right_are_named(
     found = detections(coco[1], 1, 2.0)
     found[3] = {**found[3], **change}
     with pytest.raises(UsageError, match=message):
-        task.score("ffmpeg", write(tmp_path, "ffmpeg", found))
+        result_of(task.score("ffmpeg", write(tmp_path, "ffmpeg", found)))
 
 
 def test_another_annotation_file_is_refused(coco: tuple[Path, Path], tmp_path: Path) -> None:
@@ -137,11 +138,11 @@ def test_a_file_of_a_part_of_the_images_gives_no_number(
     partial = [result for result in found if result["image_id"] > 2]
     path = write(tmp_path, "ffmpeg", partial)
     with pytest.raises(UsageError, match="no box in 2 of 14 images: is it whole"):
-        task.score("ffmpeg", path)
+        result_of(task.score("ffmpeg", path))
     folder, annotations = coco
     reference = write(tmp_path, "pil_bilinear", found)
     lenient = scorer(folder, annotations, reference, Reading(allow_empty=True))
-    assert "ffmpeg.json has no box in 2 of 14 images" in lenient.score("ffmpeg", path).notes
+    assert "ffmpeg.json has no box in 2 of 14 images" in result_of(lenient.score("ffmpeg", path)).notes
 
 
 def test_boxes_in_few_images_fewer_than_the_reference_s_are_a_part(
@@ -153,14 +154,16 @@ def test_boxes_in_few_images_fewer_than_the_reference_s_are_a_part(
     whole = write(tmp_path, "pil_bilinear", found)
     partial = write(tmp_path, "ffmpeg", [result for result in found if result["image_id"] > 2])
     with pytest.raises(UsageError, match=r"ffmpeg.json has no box in 2 images in which pil_bilinear.json has some"):
-        scorer(folder, annotations, whole).score("ffmpeg", partial)
+        result_of(scorer(folder, annotations, whole).score("ffmpeg", partial))
     with pytest.raises(UsageError, match=r"ffmpeg.json has no box in 2 images in which pil_bilinear.json has some"):
-        scorer(folder, annotations, partial.rename(whole.with_name("ffmpeg.json"))).score("pil_bilinear", whole)
+        result_of(
+            scorer(folder, annotations, partial.rename(whole.with_name("ffmpeg.json"))).score("pil_bilinear", whole)
+        )
 
 
 def test_detections_that_are_there_twice_are_counted(task: Detection, coco: tuple[Path, Path], tmp_path: Path) -> None:
     found = detections(coco[1], 1, 2.0)
-    score = task.score("ffmpeg", write(tmp_path, "ffmpeg", found + found))
+    score = result_of(task.score("ffmpeg", write(tmp_path, "ffmpeg", found + found)))
     assert f"ffmpeg.json has {len(found)} detections more than once" in score.notes
 
 
@@ -177,7 +180,7 @@ def test_boxes_in_other_units_are_refused(
 ) -> None:
     found = [{**result, "bbox": change(*result["bbox"])} for result in detections(coco[1], 1, 2.0)]
     with pytest.raises(UsageError, match=message):
-        task.score("ffmpeg", write(tmp_path, "ffmpeg", found))
+        result_of(task.score("ffmpeg", write(tmp_path, "ffmpeg", found)))
 
 
 def test_annotations_without_an_object_are_refused(coco: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,16 +191,17 @@ def test_annotations_without_an_object_are_refused(coco: tuple[Path, Path], monk
         open_annotations(Disk(str(annotations)), shards)
 
 
-def test_any_number_of_cpus_gives_the_same_bytes(
+def test_any_number_of_threads_gives_the_same_bytes(
     coco: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, annotations = coco
     path = write(tmp_path, "pil_bilinear", detections(annotations, 1, 2.0))
     monkeypatch.setattr(statistics, "_VALUES_AT_ONCE", 14 * 7)
     found = set()
+    write(tmp_path, "another", [])  # or the reference would not be resampled again
     for count in (1, 2, 5):
-        monkeypatch.setattr(statistics, "cpus", lambda count=count: count)
-        found.add(scorer(folder, annotations, path).score("pil_bilinear", path).basis.tobytes())
+        task = scorer(folder, annotations, path).beside(path.with_name("another.json"), count)
+        found.add(result_of(task.score("pil_bilinear", path)).basis.tobytes())
     assert len(found) == 1
 
 
@@ -222,7 +226,7 @@ def test_equal_scores_fall_in_order_of_image_ids(coco: tuple[Path, Path], tmp_pa
     found = [{**result, "score": 0.5} for result in detections(backwards, 1, 2.0)]
     reference = write(tmp_path, "pil_bilinear", found)
     task = Detection(shards, reference, open_annotations(Disk(str(backwards)), shards), Reading(), BOOTSTRAP)
-    score = task.score("pil_bilinear", reference)
+    score = result_of(task.score("pil_bilinear", reference))
     assert score.figures["map"] == pytest.approx(mean_ap(load(backwards), found), abs=1e-12)
     worse = [{**result, "bbox": [0, 0, 1, 1]} if result["image_id"] == 99 else result for result in found]
-    assert np.flatnonzero(task.score("ffmpeg", write(tmp_path, "ffmpeg", worse)).lost).tolist() == [1]
+    assert np.flatnonzero(result_of(task.score("ffmpeg", write(tmp_path, "ffmpeg", worse))).lost).tolist() == [1]

@@ -27,6 +27,7 @@ from pipelines.evaluate.statistics import Bootstrap
 from tests.pipelines.evaluate.conftest import LabelMap
 from tests.pipelines.evaluate.model.models import predict_plain, save
 from tests.pipelines.evaluate.model.readers.test_upsampling import interpolated
+from tests.steps import result_of
 
 STATED = Preprocessing((0.5, 0.4, 0.3), (0.25, 0.25, 0.25), 1 / 255, "rgb", "nchw")
 HEIGHT, WIDTH = 48, 96
@@ -192,5 +193,5 @@ def test_a_network_on_shards_is_numpy_s(towns: Shards, tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[clear], theirs.argmax(axis=0)[clear])
         assert clear.mean() > 0.99
     task = Segmentation(towns, tmp_path / "out" / "pil", Bootstrap(20, 0))
-    score = task.score("nv12_opencv", tmp_path / "out" / "nv12_opencv")
+    score = result_of(task.score("nv12_opencv", tmp_path / "out" / "nv12_opencv"))
     assert 0 < score.figures["miou"] < 1
