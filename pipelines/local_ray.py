@@ -58,15 +58,15 @@ class _Node(node.Node):
         for name in _PORTS:
             persist_port(self._session_dir, self._node_id, name, _NO_PORT)
         with (
-            _replaced(services, "_build_python_executable_command_memory_profileable", lambda *_, **__: list(_IDLE)),
-            _replaced(utils, "get_dashboard_dependency_error", lambda: None),  # which imports them all to see
+            replaced(services, "_build_python_executable_command_memory_profileable", lambda *_, **__: list(_IDLE)),
+            replaced(utils, "get_dashboard_dependency_error", lambda: None),  # which imports them all to see
         ):
             super().start_raylet(*words, **more)
 
 
 def init(**words: Any) -> None:
     """As `ray.init`, for a Ray of this machine's own."""
-    with _replaced(node, "Node", _Node):
+    with replaced(node, "Node", _Node):
         ray.init(address="local", include_dashboard=False, **words)
 
 
@@ -83,7 +83,8 @@ def gone() -> str | None:
 
 
 @contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+def replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+    """Have something of Ray's be something else for a while."""
     old = getattr(owner, name)
     setattr(owner, name, value)
     try:

@@ -15,6 +15,7 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ from manifests.schema import SPLIT, SUMMARY, TABLE, Columns, Recipe, parse_summa
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.sources.reading import Chore, Spread, here
-from pipelines.store import Disk, Place, Remote
+from pipelines.progress import say
+from pipelines.store import Disk, Place, Remote, StoreError, abandoned
 
 _RUN = ".run"
 # A line of JSON for each run that made something: of when and where it ran, which is in no other file.
@@ -129,8 +131,10 @@ class Output:
         if not isinstance(self.root, Disk):
             try:
                 yield own
-            finally:
-                own._forget()
+            except BaseException:
+                own._forget(patiently=False)
+                raise
+            own._forget()
             return
         run = Path(self.root.path, _RUN)
         try:
@@ -173,16 +177,27 @@ class Output:
             ) from None
 
     def discard(self, parts: Sequence[str]) -> None:
-        """Remove parts that nothing needs any more, of which some may never have been made."""
+        """Remove parts that nothing needs any more, of which some may never have been made.
+
+        Those that a store does not let go are left there: no shard lacks anything for that.
+        """
         for name in parts:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, StoreError):
                 self.part(name).unlink()
 
-    def _forget(self) -> None:
-        """Remove what this run has left in a store."""
-        with contextlib.suppress(RunError):  # which would hide why the run ends
+    def _forget(self, patiently: bool = True) -> None:
+        """Remove what this run has left in a store, which is waited for only where the run has ended well."""
+        given_up = threading.Event()
+        if not patiently:
+            given_up.set()
+        before = abandoned.set(given_up)
+        try:
             if self._own.is_dir():
                 self._own.remove()
+        except RunError as error:  # which would hide why the run ends
+            say(f"{self._own} is left, and can be removed: {error}")
+        finally:
+            abandoned.reset(before)
 
     def recorded(self) -> dict[str, Recipe]:
         """The recipes of the variants that something is there of, by name."""
