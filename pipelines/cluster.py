@@ -34,3 +34,4 @@ class Ray:
         """Leave the cluster, or end the local Ray, where it was started."""
         if self._started:
             self._started.stop()
+            self._started = None

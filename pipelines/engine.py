@@ -30,6 +30,7 @@ from pipelines import joining, local_ray
 from pipelines.errors import RunError, SysNoiseError, UnfitError, UsageError
 from pipelines.progress import say
 from pipelines.text import first_line
+from pipelines.uninterrupted import connecting
 from pipelines.work import Finished, Piece, Progress, Result, Supply, Work
 
 # How often a piece is begun at most, and how many workers it may cost before what ends them is looked for.
@@ -111,18 +112,20 @@ def start(address: str | None, workers: int | None) -> None:
         return
     if address in (None, "local"):
         try:
-            local_ray.init(
-                num_cpus=workers or len(os.sched_getaffinity(0)),
-                object_store_memory=_OBJECT_STORE_BYTES,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            with connecting():
+                local_ray.init(
+                    num_cpus=workers or len(os.sched_getaffinity(0)),
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
         except Exception as error:  # what can be wrong with a machine is without end
             raise RunError(f"Ray did not start ({first_line(error)})") from None
         return
     joining.check(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with connecting():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # as above
         if "Version mismatch" in str(error):
             raise UsageError(f"the cluster at {address} is another: {' '.join(str(error).split())}") from None
@@ -131,7 +134,7 @@ def start(address: str | None, workers: int | None) -> None:
 
 def gpus() -> int:
     """The GPUs of the cluster that was started or joined."""
-    return int(ray.cluster_resources().get("GPU", 0))
+    return int(local_ray.resources().get("GPU", 0))
 
 
 def ask_gpu(do: Callable[..., Result], *words: Any) -> Result:
@@ -324,7 +327,7 @@ class _Cpus(_Lane):
 
     def room(self) -> int:
         # Asked for anew each time: nodes come and go.
-        return self.most or (self.count() if self._without else int(ray.cluster_resources().get("CPU", 1)))
+        return self.most or (self.count() if self._without else int(local_ray.resources().get("CPU", 1)))
 
     def submit(self, *words: Any) -> ray.ObjectRefGenerator[Any]:
         stream: ray.ObjectRefGenerator[Any] = _work.options(**self.where).remote(*words)
@@ -372,7 +375,8 @@ def run(
     seconds without.
 
     At most `workers` (by default the cluster's CPUs) are worked on at a time besides those on GPUs. Raises RunError for
-    a worker that is lost again and again, once all that is still supplied is done, and what `do` raises at once.
+    a worker that is lost again and again, once all that is still supplied is done, and at once what `do` raises and for
+    a process of a local Ray.
     """
     job = ray.put(work.job)
     cpus, with_gpus = _Cpus(on_cpus, work, job), _Gpus(on_gpus, work, job)
@@ -381,6 +385,8 @@ def run(
     failure: RunError | None = None
     try:
         while True:
+            if gone := local_ray.gone():
+                raise RunError(f"{gone} has ended: whole shards are kept, and the same command continues")
             for lane in lanes:
                 lane.fill()
             streams = [stream for lane in lanes for stream in lane.running]

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import node, services, utils
+from ray._private import node, services, utils, worker
 from ray._raylet import (  # type: ignore[attr-defined]  # compiled, without hints
     DASHBOARD_AGENT_LISTEN_PORT_NAME,
     METRICS_AGENT_PORT_NAME,
@@ -45,6 +46,11 @@ class _Node(node.Node):
         ray_params.update(no_monitor=True, include_log_monitor=False, setup_worker_path=str(_WORKER))
         super().__init__(ray_params, **words)
 
+    @cached_property
+    def resources(self) -> dict[str, float]:
+        """What it has, which stays the same: a GCS that has ended would be waited for for a minute."""
+        return dict(ray.cluster_resources())
+
     def start_api_server(self, **_: Any) -> None:
         """Start no dashboard."""
 
@@ -52,20 +58,33 @@ class _Node(node.Node):
         for name in _PORTS:
             persist_port(self._session_dir, self._node_id, name, _NO_PORT)
         with (
-            _replaced(services, "_build_python_executable_command_memory_profileable", lambda *_, **__: list(_IDLE)),
-            _replaced(utils, "get_dashboard_dependency_error", lambda: None),  # which imports them all to see
+            replaced(services, "_build_python_executable_command_memory_profileable", lambda *_, **__: list(_IDLE)),
+            replaced(utils, "get_dashboard_dependency_error", lambda: None),  # which imports them all to see
         ):
             super().start_raylet(*words, **more)
 
 
 def init(**words: Any) -> None:
     """As `ray.init`, for a Ray of this machine's own."""
-    with _replaced(node, "Node", _Node):
+    with replaced(node, "Node", _Node):
         ray.init(address="local", include_dashboard=False, **words)
 
 
+def resources() -> dict[str, float]:
+    """The resources of the cluster, or of the local Ray that runs."""
+    mine = worker._global_node
+    return mine.resources if isinstance(mine, _Node) else dict(ray.cluster_resources())
+
+
+def gone() -> str | None:
+    """What has ended of the local Ray that runs, if any does: Ray itself ends this process for that, seconds later."""
+    mine = worker._global_node
+    return next((f"Ray's {name}" for name, _ in mine.dead_processes()), None) if isinstance(mine, _Node) else None
+
+
 @contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+def replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+    """Have something of Ray's be something else for a while."""
     old = getattr(owner, name)
     setattr(owner, name, value)
     try:

@@ -1,10 +1,11 @@
 """The output folder: names, atomic commits, the lock, and whether what is there may be continued.
 
 `OUT/<dataset>/<variant>/` holds shards, records and manifests. A file gets its real name only when it is whole. On a
-disk, `OUT/<dataset>/.run/` exists only while a run does, and holds its lock, its mark, parts of shards and what is
-half-written. In an object store there is no lock: what is half-written lies in the worker's own temporary folder, parts
-in `.run/` under a name that is the run's alone, and two runs at a time put the same bytes in place, or one of them ends
-when it finds the other's. The run's log lies beside the variants, and is no part of the set.
+disk, `OUT/<dataset>/.run/` exists only while a run does, and holds its lock and a folder that is the run's alone, of
+parts of shards and what is half-written: workers that outlive a killed run find theirs gone, and write into no other's.
+In an object store there is no lock: what is half-written lies in the worker's own temporary folder, parts in `.run/`
+under a name that is the run's alone, and two runs at a time put the same bytes in place, or one of them ends when it
+finds the other's. The run's log lies beside the variants, and is no part of the set.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +33,8 @@ from manifests.schema import SPLIT, SUMMARY, TABLE, Columns, Recipe, parse_summa
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.sources.reading import Chore, Spread, here
-from pipelines.store import Disk, Place, Remote
+from pipelines.progress import say
+from pipelines.store import Disk, Place, Remote, StoreError, abandoned
 
 _RUN = ".run"
 # A line of JSON for each run that made something: of when and where it ran, which is in no other file.
@@ -70,13 +73,8 @@ class Output:
 
     @property
     def _own(self) -> Place:
-        """The folder of what this run alone reads: on a disk, which it has locked, that is all."""
-        return self.root / _RUN / self.run if isinstance(self.root, Remote) else self.root / _RUN
-
-    @property
-    def _mark(self) -> Path:
-        """A file by which a worker knows that it sees the same disk."""
-        return Path(self.root.path, _RUN, f"{self.run}.mark")
+        """The folder of what this run alone writes and reads. On a disk, a worker that sees it sees the same disk."""
+        return self.root / _RUN / self.run
 
     @contextlib.contextmanager
     def draft(self) -> Iterator[Draft]:
@@ -85,7 +83,7 @@ class Output:
             with tempfile.TemporaryFile() as file:
                 yield Draft(file, None)
             return
-        path = os.path.join(self.root.path, _RUN, f"{uuid.uuid4().hex}.partial")
+        path = (self._own / f"{uuid.uuid4().hex}.partial").path
         with open(path, "wb") as file:
             try:
                 yield Draft(file, path)
@@ -120,12 +118,12 @@ class Output:
             raise _cannot_write(str(where), error) from None
 
     def is_seen(self) -> bool:
-        """Whether this machine sees the disk that the run's driver has marked; an object store is seen by all."""
-        return not isinstance(self.root, Disk) or self._mark.is_file()
+        """Whether this machine sees the folder that the run's driver has made; an object store is seen by all."""
+        return not isinstance(self.root, Disk) or self._own.is_dir()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Output]:
-        """Hold the output for this run, marked; whatever a killed run left half-written is removed first.
+        """Hold the output for this run; whatever a killed run left half-written is removed first.
 
         Raises UsageError where the folder cannot be written or another run holds it.
         """
@@ -133,8 +131,10 @@ class Output:
         if not isinstance(self.root, Disk):
             try:
                 yield own
-            finally:
-                own._forget()
+            except BaseException:
+                own._forget(patiently=False)
+                raise
+            own._forget()
             return
         run = Path(self.root.path, _RUN)
         try:
@@ -150,25 +150,54 @@ class Output:
                 raise _cannot_write(str(self.root), error) from None
             raise UsageError(f"cannot write to {self.root} ({error.strerror}): choose another --output") from None
         try:
-            for left in run.glob("*.*"):
-                left.unlink()
-            own._mark.touch()
+            with own.writing():
+                for left in run.iterdir():
+                    if left.is_dir():
+                        _take_away(left)
+                    elif left.name != Path(lock.lock_file).name:
+                        left.unlink()
+                own._own.make()
             yield own
         finally:
-            shutil.rmtree(run, ignore_errors=True)
+            _take_away(Path(own._own.path))
+            with contextlib.suppress(OSError):
+                os.unlink(lock.lock_file)
+                run.rmdir()
             lock.release()
 
+    @contextlib.contextmanager
+    def reading(self, part: str) -> Iterator[None]:
+        """What is wrong with a part of a shard becomes a RunError."""
+        try:
+            yield
+        except (FileNotFoundError, ValueError):
+            raise RunError(
+                f"{self.part(part)} is there no more, or was damaged since: whole shards are kept; run the same "
+                "command again"
+            ) from None
+
     def discard(self, parts: Sequence[str]) -> None:
-        """Remove parts that nothing needs any more, of which some may never have been made."""
+        """Remove parts that nothing needs any more, of which some may never have been made.
+
+        Those that a store does not let go are left there: no shard lacks anything for that.
+        """
         for name in parts:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, StoreError):
                 self.part(name).unlink()
 
-    def _forget(self) -> None:
-        """Remove what this run has left in a store."""
-        with contextlib.suppress(RunError):  # which would hide why the run ends
+    def _forget(self, patiently: bool = True) -> None:
+        """Remove what this run has left in a store, which is waited for only where the run has ended well."""
+        given_up = threading.Event()
+        if not patiently:
+            given_up.set()
+        before = abandoned.set(given_up)
+        try:
             if self._own.is_dir():
                 self._own.remove()
+        except RunError as error:  # which would hide why the run ends
+            say(f"{self._own} is left, and can be removed: {error}")
+        finally:
+            abandoned.reset(before)
 
     def recorded(self) -> dict[str, Recipe]:
         """The recipes of the variants that something is there of, by name."""
@@ -306,6 +335,13 @@ class Output:
             self.write(folder / name, data)
         del summary["shards"]
         return summary
+
+
+def _take_away(folder: Path) -> None:
+    """Remove a folder that workers may still write into: under another name, they do not find it."""
+    with contextlib.suppress(OSError):
+        folder = folder.rename(folder.with_name(uuid.uuid4().hex))
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _seconds(recipe: Recipe, shards: int) -> float:

@@ -2,13 +2,16 @@
 
 A part holds, for each variant, the samples' members as they will stand in the tar, and their rows. It is one file, that
 whoever joins a few of the variants need not read for the others: segments of a few megabytes, in each of which a
-variant's members lie together; then the rows of each variant; then where all of these lie, and in the last eight bytes
-how long that is. Parts are read by the run that has written them and by nothing else.
+variant's members lie together; then the rows of each variant; then where all of these lie, and in the last bytes where
+that does. Parts are read by the run that has written them and by nothing else, which finds out where one is not
+what was written: of its bytes a shard is made, that says of itself that it is whole.
 """
 
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any, BinaryIO
@@ -18,11 +21,12 @@ from pipelines.store import BLOCK, Pieces
 
 # Bytes that wait in memory to be written variant by variant.
 _SEGMENT = 2**24
-_LENGTH = 8
+# The length of what tells where all lies, and its CRC-32.
+_END = struct.Struct(">QI")
 _FIELDS = [field.name for field in fields(Row)]
 
-# Where something lies in the file: offset and length in bytes.
-_Range = tuple[int, int]
+# Where something lies in the file: offset and length in bytes; and its CRC-32.
+_Range = tuple[int, int, int]
 
 
 class PartWriter:
@@ -51,7 +55,7 @@ class PartWriter:
         self._flush()
         rows = {name: self._write(_rows_to_json(rows)) for name, rows in self._rows.items()}
         about = json.dumps({name: [rows[name], ranges] for name, ranges in self._ranges.items()}).encode()
-        self._write(about + len(about).to_bytes(_LENGTH, "big"))
+        self._write(about + _END.pack(len(about), zlib.crc32(about)))
 
     def _flush(self) -> None:
         for name, members in self._members.items():
@@ -65,28 +69,42 @@ class PartWriter:
         begin = self._at
         self._file.write(data)
         self._at += len(data)
-        return begin, len(data)
+        return begin, len(data), zlib.crc32(data)
 
 
 class Part:
-    """A part that is whole."""
+    """A part that is to be whole. Raises ValueError where it is not."""
 
     def __init__(self, pieces: Pieces) -> None:
         self._pieces = pieces
-        end = pieces.size - _LENGTH
-        length = int.from_bytes(pieces.read(end, _LENGTH), "big")
-        self._about: dict[str, tuple[_Range, list[_Range]]] = json.loads(pieces.read(end - length, length))
+        end = pieces.size - _END.size
+        if end < 0:
+            raise ValueError("it has no end")
+        length, wanted = _END.unpack(pieces.read(end, _END.size))
+        about = b"".join(self._read((max(0, end - length), length, wanted)))
+        self._about: dict[str, tuple[_Range, list[_Range]]] = json.loads(about)
 
     def members(self, name: str) -> Iterator[bytes]:
         """A variant's members in their order, a block at a time."""
-        for offset, length in self._about[name][1]:
-            for start in range(0, length, BLOCK):
-                yield self._pieces.read(offset + start, min(BLOCK, length - start))
+        for where in self._about[name][1]:
+            yield from self._read(where)
 
     def rows(self, name: str) -> list[Row]:
         """A variant's rows in their order."""
-        columns: dict[str, list[Any]] = json.loads(self._pieces.read(*self._about[name][0]))
+        columns: dict[str, list[Any]] = json.loads(b"".join(self._read(self._about[name][0])))
         return [Row(*values) for values in zip(*(columns[field] for field in _FIELDS), strict=True)]
+
+    def _read(self, where: _Range) -> Iterator[bytes]:
+        offset, length, wanted = where
+        found = 0
+        for start in range(0, length, BLOCK):
+            data = self._pieces.read(offset + start, min(BLOCK, length - start))
+            if not data:
+                raise ValueError("it ends too early")
+            found = zlib.crc32(data, found)
+            yield data
+        if found != wanted:
+            raise ValueError("it is not what was written")
 
 
 def _rows_to_json(rows: Sequence[Row]) -> bytes:

@@ -105,7 +105,11 @@ def _generate(options: Options, ray: Ray) -> Made | None:
         print(report.dry_run(str(output.root), variants, len(found.samples), config))
         return None
     with output.locked() as held:
-        return _make(options, variants, found, config, held, ray)
+        try:
+            return _make(options, variants, found, config, held, ray)
+        except BaseException:
+            ray.close()  # its workers would go on to write what nobody waits for
+            raise
 
 
 def _make(

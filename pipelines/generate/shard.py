@@ -126,14 +126,19 @@ def join_shard(join: Join, job: Job) -> None:
     """Put a shard together from its parts, for some of its variants. Raises RunError as `make_shard` does."""
     _check_disk(job)
     with job.output.writing():
-        parts = [Part(job.output.part(name).pieces()) for name in join.parts]
+        parts: dict[str, Part] = {}
+        for name in join.parts:
+            with job.output.reading(name):
+                parts[name] = Part(job.output.part(name).pieces())
         for variant in join.variants:
             with job.output.draft() as draft:
                 tar = TarWriter(draft.file)
-                for part in parts:
-                    for members in part.members(variant.name):
-                        tar.append(members)
-                rows = [row for part in parts for row in part.rows(variant.name)]
+                rows: list[Row] = []
+                for name, part in parts.items():
+                    with job.output.reading(name):
+                        for members in part.members(variant.name):
+                            tar.append(members)
+                        rows += part.rows(variant.name)
                 _commit(join, job, draft, tar, variant.name, rows)
 
 

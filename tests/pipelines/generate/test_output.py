@@ -73,3 +73,16 @@ def test_a_manifest_is_there_only_where_all_else_of_a_variant_is(
         left = 3
         output.finish(recipe, 1)
         assert {path.name for path in folder.iterdir()} >= {"manifest.json", "manifest.parquet", "_info.json"}
+
+
+def test_what_a_killed_run_s_worker_still_writes_is_in_no_other_run_s_way(tmp_path: Path) -> None:
+    with Output(Disk(str(tmp_path))).locked() as killed, killed.draft() as late:
+        late.file.write(b"of the killed run")
+        (tmp_path / ".run" / "lock").rename(tmp_path / "lock")  # as if nobody held it
+        with Output(Disk(str(tmp_path))).locked() as own:
+            own.write(own.part("00000000"), b"its own")
+            with pytest.raises(RunError, match="cannot write"), killed.writing():
+                killed.commit(late, killed.part("00000000"))
+            assert not killed.is_seen()
+            assert own.part("00000000").read(99) == b"its own"
+    assert not (tmp_path / ".run").exists()

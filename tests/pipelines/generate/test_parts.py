@@ -1,4 +1,4 @@
-"""Parts of shards give back what was put into them, however it was cut up for the file."""
+"""Parts of shards give back what was put into them, however it was cut up, or say that they are damaged."""
 
 from __future__ import annotations
 
@@ -42,3 +42,28 @@ def test_members_and_rows_come_back_in_order(seed: int, tmp_path: Path, monkeypa
     for name in random.sample(names, len(names)):
         assert b"".join(part.members(name)) == b"".join(members[name])
         assert part.rows(name) == rows[name]
+
+
+def read_all(path: Path) -> None:
+    part = Part(Disk(str(path)).pieces())
+    for name in ("a", "b"):
+        list(part.members(name))
+        part.rows(name)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damage_is_found(seed: int, tmp_path: Path) -> None:
+    random.seed(seed)
+    file = io.BytesIO()
+    writer = PartWriter(file, ["a", "b"])
+    for name in ("a", "b"):
+        writer.add(name, row(name), random.randbytes(512))
+    writer.close()
+    whole = file.getvalue()
+    at = random.randrange(len(whole))
+    flipped = whole[:at] + bytes([whole[at] ^ 1 << random.randrange(8)]) + whole[at + 1 :]
+    for damaged in (whole[:at], flipped):
+        path = tmp_path / "one.part"
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"."):
+            read_all(path)
