@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from benchmarks import running
-from pipelines.cluster import Ray
 from pipelines.evaluate.model.cells import plain_cells
 from pipelines.evaluate.model.inputs import Inputs
 from pipelines.evaluate.model.predict import predict
@@ -36,6 +35,7 @@ from pipelines.evaluate.model.workers import OnRay, Workers
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.options import Cluster
 from pipelines.text import table
+from pipelines.work.cluster import Ray
 
 Batch = NDArray[np.float32]
 _SIDE = 224

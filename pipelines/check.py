@@ -9,13 +9,12 @@ from typing import TypeVar
 from manifests.schema import SUMMARY, parse_summary
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import Problem, check_card, check_folder, records_in, tar_steps
-from pipelines import crew
-from pipelines.cluster import Ray
 from pipelines.errors import SHARE, SysNoiseError
 from pipelines.progress import counted
 from pipelines.store import Place
 from pipelines.text import one_line
-from pipelines.work import Finished, Progress, Work
+from pipelines.work import Finished, Progress, Work, crew
+from pipelines.work.cluster import Ray
 
 _SHOWN = 10
 Piece = TypeVar("Piece")

@@ -21,7 +21,7 @@ from pathlib import Path
 # Not huggingface_hub, which reads its environment then.
 _IMPORTS = (
     *("matplotlib.figure", "pyarrow.parquet", "scipy.stats", "sklearn.metrics"),
-    *("pipelines.engine", "pipelines.evaluate.run", "pipelines.generate.run", "pipelines.verify"),
+    *("pipelines.work.engine", "pipelines.evaluate.run", "pipelines.generate.run", "pipelines.verify"),
 )
 # The variables that Python reads when it starts, and these libraries when they are imported.
 _READ = ("LANG", "LC_", "MPL", "OMP_", "OPENBLAS_", "PYTHON", "RAY_")

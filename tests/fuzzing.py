@@ -23,7 +23,7 @@ from manifests.untrusted import parse_json
 from pipelines.errors import SysNoiseError
 from pipelines.generate.card import card
 from pipelines.generate.config import Config, describe
-from pipelines.generate.kinds import recipe_here
+from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import find

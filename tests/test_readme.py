@@ -19,8 +19,9 @@ from generators.registry import METHODS, STAGES
 from generators.variant import GROUPS
 from manifests.schema import MOST_SHARDS
 from manifests.untrusted import LARGEST_JSON, MOST_ROWS
-from pipelines import engine, store
+from pipelines import store
 from pipelines.generate.report import variants_table
+from pipelines.work import engine
 from tests import ROOT
 from tests.conftest import Command
 from tests.generators.foreign.at_hand import put

@@ -18,7 +18,6 @@ from generators.own import with_own
 from generators.registry import Method
 from generators.variant import DEFAULT_REFERENCE, Variant
 from manifests.verify import variant_folders
-from pipelines.cluster import Ray
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.preprocessing import Preprocessing, beside, wanted_geometry
 from pipelines.evaluate.options import Options
@@ -33,6 +32,7 @@ from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
 from pipelines.progress import say
 from pipelines.store import Place, place_of
+from pipelines.work.cluster import Ray
 
 
 class Maker:

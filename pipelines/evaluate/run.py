@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from manifests.schema import CLASSIFIED
-from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate import predictions
 from pipelines.evaluate.asked import asked_variants
@@ -36,6 +35,7 @@ from pipelines.files import put
 from pipelines.options import cpus
 from pipelines.progress import say
 from pipelines.store import Disk, Place, path_of, place_of
+from pipelines.work.cluster import Ray
 
 if TYPE_CHECKING:
     from pipelines.evaluate.model.preprocessing import Preprocessing

@@ -14,7 +14,6 @@ from pathlib import Path
 from generators.boxes import NONE
 from generators.registry import Method
 from generators.variant import Variant, VariantError, changed, expand, is_group, newest, parse
-from pipelines.cluster import Ray
 from pipelines.errors import UsageError
 from pipelines.evaluate.asked import versions_in
 from pipelines.evaluate.making import Maker
@@ -34,6 +33,7 @@ from pipelines.evaluate.results import Unscored
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.progress import say
 from pipelines.store import place_of
+from pipelines.work.cluster import Ray
 
 
 class ScoredModel:

@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from pipelines.cluster import Ray
 from pipelines.evaluate.results import Results, Unscored, compare
 from pipelines.evaluate.scoring import Job, Scored, score_each
 from pipelines.evaluate.shards import Shards
@@ -17,6 +16,7 @@ from pipelines.evaluate.task import Task
 from pipelines.progress import counted
 from pipelines.store import Place
 from pipelines.work import Finished, Progress
+from pipelines.work.cluster import Ray
 
 # Makes the task for these shards, of which this is the reference's file.
 TaskMaker = Callable[[Shards, Path], Task]

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.cluster import Ray
-from pipelines.crew import each
 from pipelines.errors import SHARE, SysNoiseError
 from pipelines.evaluate.fetched import fetched
 from pipelines.evaluate.shards import ScoredVariant
@@ -23,6 +21,8 @@ from pipelines.options import cpus
 from pipelines.store import Place
 from pipelines.text import first_line
 from pipelines.work import Finished, Progress, Work
+from pipelines.work.cluster import Ray
+from pipelines.work.crew import each
 
 # Seconds of work that are worth starting processes, which takes them one or two.
 _WORTH = 4.0

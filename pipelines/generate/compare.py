@@ -16,7 +16,7 @@ from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import Config, size_from_json
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.encode import FORMATS
-from pipelines.generate.kinds import made_here
+from pipelines.generate.machines.kinds import made_here
 from pipelines.generate.releases import prepare
 from pipelines.generate.render import Renderer, read
 from pipelines.generate.sources import Sample, Source

@@ -26,7 +26,8 @@ _CODE = (
     *(f"generators/{name}" for name in ("geometry.py", "own.py", "pixels", "registry.py", "variant.py")),
     *(f"manifests/{name}.py" for name in ("derive", "residual", "schema")),
     *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "pictures", "plan", "png", "render")),
-    *(f"pipelines/generate/{name}.py" for name in ("probe", "probe_pictures", "shard", "tar")),
+    *(f"pipelines/generate/{name}.py" for name in ("parts", "shard", "tar")),
+    *(f"pipelines/generate/machines/{name}.py" for name in ("pictures", "probe")),
     "pipelines/generate/sources",
 )
 

@@ -22,7 +22,6 @@ from generators.registry import Method
 from generators.variant import Variant, VariantError, expand
 from manifests.schema import CARD, COLUMNS, MOST_SHARDS, TABLE
 from manifests.untrusted import MOST_ROWS, read_groups
-from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import frames, report
 from pipelines.generate.card import alike, card, read_summaries
@@ -46,6 +45,7 @@ from pipelines.generate.work import problem_here
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
 from pipelines.work import Work
+from pipelines.work.cluster import Ray
 
 
 @dataclass(frozen=True)

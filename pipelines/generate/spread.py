@@ -10,10 +10,10 @@ from collections.abc import Generator, Iterator, Sequence
 from types import ModuleType
 
 from pipelines import work
-from pipelines.cluster import Ray
 from pipelines.generate.sources.reading import Chore, Result, Spread, Work, here
 from pipelines.progress import TICK
 from pipelines.store import Disk
+from pipelines.work.cluster import Ray
 
 # Pieces that a worker is given at a time, so that several wait for a store at once, and what they may take together.
 _TOGETHER, _LONGEST = 8, 1.0

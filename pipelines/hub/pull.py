@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from manifests.schema import CARD, SUMMARY, TABLE, TIMM
-from pipelines import crew
-from pipelines.cluster import Ray
 from pipelines.errors import SHARE, RunError, SysNoiseError, UsageError
 from pipelines.files import move, put, put_file
 from pipelines.generate.card import card, read_summaries
@@ -32,7 +30,8 @@ from pipelines.hub.published import ContradictionError, Published, choose, fetch
 from pipelines.options import Cluster
 from pipelines.progress import counted
 from pipelines.store import BLOCK, Disk, Place, place_of
-from pipelines.work import Finished, Progress, Work
+from pipelines.work import Finished, Progress, Work, crew
+from pipelines.work.cluster import Ray
 
 # Where on a disk a tar lies until it is checked.
 _STAGING = ".pull"

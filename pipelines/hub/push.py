@@ -17,7 +17,6 @@ from manifests.schema import NAME, SPLIT, SUMMARY, parse_summary
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import variant_folders
 from pipelines.check import check, show
-from pipelines.cluster import Ray
 from pipelines.errors import UsageError
 from pipelines.hub.card import hub_card
 from pipelines.hub.client import Repo, quiet
@@ -25,6 +24,7 @@ from pipelines.hub.options import PushOptions
 from pipelines.hub.send import Sending, problem_here, send_variants
 from pipelines.progress import say
 from pipelines.store import Disk, Place, place_of
+from pipelines.work.cluster import Ray
 
 _TARS = f"{SPLIT}-*.tar"
 # Datasets whose terms do not let others hand their images on.

@@ -22,13 +22,12 @@ from huggingface_hub import CommitOperationAdd
 
 from manifests.schema import SUMMARY, TABLE, TIMM
 from manifests.untrusted import LARGEST_JSON
-from pipelines import crew
-from pipelines.cluster import Ray
 from pipelines.errors import RunError, SysNoiseError
 from pipelines.hub.client import MOST_TRANSFERS, Repo, quiet
 from pipelines.progress import counted
 from pipelines.store import Disk, Place
-from pipelines.work import Finished, Progress, Work
+from pipelines.work import Finished, Progress, Work, crew
+from pipelines.work.cluster import Ray
 
 # What one commit adds at most: shards, and bytes of their tars. A run that is killed reads no more than that again.
 _MOST_SHARDS, _MOST_BYTES = 32, 2**33

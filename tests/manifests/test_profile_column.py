@@ -15,7 +15,7 @@ from manifests.derive import derive, read_records
 from manifests.schema import COLUMNS, FIRST_COLUMNS, TABLE, ManifestError, Record, canonical_json
 from manifests.verify import check_folder, check_tar, records_in
 from pipelines.generate.config import Config, describe
-from pipelines.generate.kinds import recipe_here
+from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import find

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from pipelines.cluster import Ray
 from pipelines.errors import SHARE, SysNoiseError
 from pipelines.evaluate.model.pieces import Job, Outcome, Piece, work
 from pipelines.evaluate.model.runtimes import runtime_of
@@ -19,6 +18,7 @@ from pipelines.options import cpus
 from pipelines.progress import TICK, say
 from pipelines.text import first_line
 from pipelines.work import Finished, InTurn, Work
+from pipelines.work.cluster import Ray
 
 # CPUs that a cluster is taken to have before it is joined.
 _IN_A_CLUSTER = 16

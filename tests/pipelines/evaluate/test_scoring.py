@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster import Ray
 from pipelines.evaluate import scoring
 from pipelines.evaluate.detection import Detection, Reading, open_annotations
 from pipelines.evaluate.scoring import Job, Scored, problem_here, score_each
@@ -18,6 +17,7 @@ from pipelines.evaluate.statistics import Bootstrap
 from pipelines.options import Cluster
 from pipelines.store import Disk
 from pipelines.work import Finished, Progress
+from pipelines.work.cluster import Ray
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
-from pipelines.cluster import Ray
 from pipelines.errors import UsageError
 from pipelines.evaluate.results import Unscored
 from pipelines.evaluate.scores import Scores
@@ -19,6 +18,7 @@ from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap
 from pipelines.options import Cluster
 from pipelines.store import Disk
+from pipelines.work.cluster import Ray
 from tests.conftest import Command
 from tests.pipelines.evaluate.conftest import LabelMap
 from tests.steps import result_of

@@ -152,7 +152,7 @@ def test_a_node_that_finds_itself_unfit_gets_no_more(nodes: Cluster) -> None:
 
 UNFIT = """
 import json, sys
-from pipelines import engine
+from pipelines.work import engine
 from pipelines.errors import UnfitError
 from pipelines.work import Finished, InTurn, Work
 

@@ -18,17 +18,17 @@ from generators.pixels import dali_gpu
 from generators.variant import parse
 from manifests import provenance
 from manifests.schema import Recipe, Record
-from pipelines import engine
-from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import compare, run
 from pipelines.generate.config import Config, base_variant, describe
-from pipelines.generate.kinds import _recipe, made_here, recipe_here
+from pipelines.generate.machines.kinds import _recipe, made_here, recipe_here
+from pipelines.generate.machines.probe import Probe
 from pipelines.generate.options import Options
-from pipelines.generate.probe import Probe
 from pipelines.generate.sources.find import Found, find
 from pipelines.options import Cluster, Inputs
 from pipelines.store import Disk
+from pipelines.work import engine
+from pipelines.work.cluster import Ray
 from tests import ROOT
 from tests.conftest import Command
 from tests.steps import result_of

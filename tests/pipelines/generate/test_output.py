@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import Config, describe
-from pipelines.generate.kinds import recipe_here
+from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.run import _check_shards
 from pipelines.generate.shard import Job, Task, make_shard

@@ -23,7 +23,7 @@ from generators.variant import parse
 from pipelines import store
 from pipelines.errors import SourceError, UsageError
 from pipelines.generate.config import Config, describe
-from pipelines.generate.kinds import recipe_here
+from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.plan import plan
 from pipelines.generate.shard import Job, make_shard

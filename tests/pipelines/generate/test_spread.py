@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from pipelines.cluster import Ray
 from pipelines.generate import spread
 from pipelines.generate.sources.reading import Chore, here
 from pipelines.options import Cluster
 from pipelines.store import Disk, Place, Remote
 from pipelines.work import Finished
+from pipelines.work.cluster import Ray
 from tests.steps import result_of
 
 DISK, STORE = Disk("/"), Remote("s3://bucket/folder")

@@ -22,10 +22,9 @@ from PIL import Image
 from manifests.derive import derive, read_records
 from manifests.schema import Record
 from manifests.verify import records_in
-from pipelines import crew
 from pipelines.hub import client
 from pipelines.store import Disk
-from pipelines.work import Finished, Job, Piece, Progress, Result, Work
+from pipelines.work import Finished, Job, Piece, Progress, Result, Work, crew
 from tests import ROOT
 from tests.conftest import Command, Once
 from tests.forks import Forks
@@ -233,7 +232,7 @@ def bare(imagenet: Path, tmp_path_factory: pytest.TempPathFactory, forks: Forks)
 def in_turn(
     work: Work[Piece, Job, Result], pieces: Sequence[Piece], *_: object, **__: object
 ) -> Generator[Finished[Piece, Result] | Progress | None, None, None]:
-    """What `pipelines.crew.each` does, in this process."""
+    """What `pipelines.work.crew.each` does, in this process."""
     for piece in pieces:
         steps = work.do(piece, work.job, False)
         try:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from manifests.derive import derive, read_records
 from manifests.schema import Recipe
 from manifests.verify import records_in
-from pipelines.cluster import Ray
 from pipelines.errors import RunError
 from pipelines.hub import client, published
 from pipelines.hub.options import PullOptions, RebuildOptions
@@ -23,6 +22,7 @@ from pipelines.hub.published import ContradictionError
 from pipelines.hub.pull import pull
 from pipelines.hub.rebuild import rebuild
 from pipelines.store import Disk
+from pipelines.work.cluster import Ray
 from tests.fuzzing import changed_bytes, changed_json, changed_tar, described, files, fuzz, make, outcome
 from tests.hub import Hub
 from tests.hub.state import Repo

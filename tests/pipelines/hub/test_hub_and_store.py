@@ -10,8 +10,6 @@ import pytest
 from huggingface_hub import constants
 
 from manifests.verify import Problem
-from pipelines import crew
-from pipelines.cluster import Ray
 from pipelines.errors import RunError, UsageError
 from pipelines.hub import pull as pulling
 from pipelines.hub import push as pushing
@@ -25,7 +23,8 @@ from pipelines.hub.push import push
 from pipelines.hub.rebuild import rebuild
 from pipelines.hub.send import Sending
 from pipelines.store import Disk, Place, place_of
-from pipelines.work import Finished, Job, Piece, Progress, Result, Work
+from pipelines.work import Finished, Job, Piece, Progress, Result, Work, crew
+from pipelines.work.cluster import Ray
 from tests import fuzzing
 from tests.hub import Hub
 from tests.hub.state import File

@@ -13,7 +13,7 @@ from tests import ROOT
 DRIVER = """
 import json, os, signal
 import psutil, ray
-from pipelines import local_ray
+from pipelines.work import local_ray
 
 def greet():
     return os.getpid()

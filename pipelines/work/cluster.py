@@ -23,7 +23,7 @@ class Ray:
 
     def engine(self) -> ModuleType:
         """The engine's module, with Ray running. Raises RunError where Ray cannot be started or joined."""
-        from pipelines import engine
+        from pipelines.work import engine
 
         self._started = engine
         engine.start(self.cluster.address, self.cluster.workers)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 
-from pipelines import processes
-from pipelines.cluster import Ray
 from pipelines.options import cpus
-from pipelines.work import Finished, InTurn, Job, Piece, Progress, Result, Work
+from pipelines.work import Finished, InTurn, Job, Piece, Progress, Result, Work, processes
+from pipelines.work.cluster import Ray
 
 # Seconds between two looks at what has been done.
 _TICK = 1.0

@@ -18,20 +18,19 @@ import pytest
 from generators.geometry import GEOMETRIES
 from generators.pixels import opencv
 from generators.variant import Variant, parse
-from pipelines import engine
-from pipelines.cluster import Ray
-from pipelines.engine import Node
 from pipelines.errors import UnfitError, UsageError
-from pipelines.generate import kinds
 from pipelines.generate.config import Config, describe
-from pipelines.generate.kinds import Made, made_here
-from pipelines.generate.machines import Machines, refuse_unfit
+from pipelines.generate.machines import Machines, kinds, refuse_unfit
+from pipelines.generate.machines.kinds import Made, made_here
+from pipelines.generate.machines.probe import Probe, probe
 from pipelines.generate.output import RUN_LOG, Output
-from pipelines.generate.probe import Probe, probe
 from pipelines.generate.shard import Job
 from pipelines.generate.sources.find import find
 from pipelines.options import Cluster, Inputs
 from pipelines.store import Disk
+from pipelines.work import engine
+from pipelines.work.cluster import Ray
+from pipelines.work.engine import Node
 from tests import ROOT
 from tests.conftest import Command
 
@@ -75,7 +74,7 @@ def test_every_probe_picture_can_be_rendered(
         rows.append(one)
         return b""
 
-    monkeypatch.setattr("pipelines.generate.probe.members_of", seen)
+    monkeypatch.setattr("pipelines.generate.machines.probe.members_of", seen)
     probe(config, [config.base])
     # Pillow has no way from 16 bits to RGB that scales: `pil` refuses the last one.
     assert [bool(one.image) for one in rows] == [True] * 8 + [False], [one.row.error for one in rows]

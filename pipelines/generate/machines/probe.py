@@ -23,7 +23,7 @@ from manifests.schema import Row, canonical_json
 from pipelines.errors import RunError
 from pipelines.generate.calls import Caller, Failure, Pixels, decode
 from pipelines.generate.config import Config
-from pipelines.generate.probe_pictures import ProbePicture, probe_pictures, probe_pixels
+from pipelines.generate.machines.pictures import ProbePicture, probe_pictures, probe_pixels
 from pipelines.generate.render import Given, Renderer
 from pipelines.generate.shard import members_of
 from pipelines.generate.sources import Sample

@@ -29,7 +29,7 @@ from generators.variant import Variant
 from manifests.provenance import cpu, cpu_model, cpu_sha256, gpu, provenance
 from manifests.schema import Recipe, digest
 from pipelines.generate.config import Config, code_here
-from pipelines.generate.probe import Probe, probe
+from pipelines.generate.machines.probe import Probe, probe
 
 # Variables by which libraries choose other code, by the beginnings of their names.
 _SETTINGS = (

@@ -18,12 +18,12 @@ from typing import Any
 from generators.registry import PIXEL_STAGES
 from generators.variant import Variant, VariantError, in_full, parse
 from manifests.schema import Recipe, canonical_json, differences
-from pipelines.cluster import Ray
 from pipelines.errors import UnfitError, UsageError
 from pipelines.generate.config import Config
-from pipelines.generate.kinds import Made, kinds_here, made_here
+from pipelines.generate.machines.kinds import Made, kinds_here, made_here
 from pipelines.generate.shard import Job
 from pipelines.progress import say
+from pipelines.work.cluster import Ray
 
 # Seconds in which a node renders the probe pictures: libraries take some to start.
 _PATIENCE = 600.0
@@ -206,7 +206,7 @@ def refuse_unfit(job: Job, variants: Sequence[Variant]) -> None:
         return
     wanted = Made({}, {one.name: job.recipes[one.name] for one in unknown}, job.methods, {})
     if reason := difference(made_here(job.config, unknown), wanted, "those that the run began with"):
-        from pipelines import engine  # Ray, which has started this process
+        from pipelines.work import engine  # Ray, which has started this process
 
         raise UnfitError(reason, engine.this_node())
 

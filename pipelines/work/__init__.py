@@ -1,7 +1,8 @@
 """Work in pieces: what is done with each, and what is heard of them, whoever does it.
 
 A piece is done by a generator that yields how many images it has done, each time that it has done some, and returns
-what came of it. What is done twice must come to the same.
+what came of it. What is done twice must come to the same. `crew` chooses who does it: `processes` of this machine, or
+the tasks and actors of the `engine`, which is Ray's: a `local_ray`, or the `cluster` at an address.
 """
 
 from __future__ import annotations

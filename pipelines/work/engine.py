@@ -26,12 +26,11 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipelines import joining, local_ray
 from pipelines.errors import RunError, SysNoiseError, UnfitError, UsageError
 from pipelines.progress import say
 from pipelines.text import first_line
-from pipelines.uninterrupted import connecting
-from pipelines.work import Finished, Piece, Progress, Result, Supply, Work
+from pipelines.work import Finished, Piece, Progress, Result, Supply, Work, joining, local_ray
+from pipelines.work.uninterrupted import connecting
 
 # How often a piece is begun at most, and how many workers it may cost before what ends them is looked for.
 _ATTEMPTS, _UNEXPLAINED = 5, 2

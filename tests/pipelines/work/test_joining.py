@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import joining
 from pipelines.errors import UsageError
+from pipelines.work import joining
 from tests import ROOT
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ray._private import services, worker
 
-from pipelines.local_ray import replaced
+from pipelines.work.local_ray import replaced
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
