@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 import random
+import socket
 import tarfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from pipelines import store
 from pipelines.errors import UsageError
 from pipelines.store import Disk, Place, Remote, StoreError, place_of
-from tests.store.server import S3Server, busy_proxy, free_ports
+from tests.store.server import S3Server, busy_proxy
 
 pytestmark = pytest.mark.usefixtures("s3_environment")
 
@@ -122,8 +123,11 @@ def test_a_store_that_is_busy_is_asked_again(server: S3Server, capfd: pytest.Cap
 
 def test_a_store_that_stays_away_is_given_up(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "PATIENCE", 1.0)
-    with pytest.raises(StoreError, match=r"s3://bucket/a: the store failed \(AWS Error NETWORK_CONNECTION") as failure:
-        place_of(server.uri("bucket/a", f"http://127.0.0.1:{free_ports(1)[0]}"), "--output")
+    with socket.socket() as silent:  # bound, so that no other test's server has its port, and not listening
+        silent.bind(("127.0.0.1", 0))
+        away = server.uri("bucket/a", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(StoreError, match=r"bucket/a: the store failed \(AWS Error NETWORK_CONNECTION") as failure:
+            place_of(away, "--output")
     assert "\n" not in str(failure.value)
 
 
