@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests import ROOT
 from tests.store.server import free_ports
 
@@ -96,7 +98,10 @@ class Cluster:
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """Lose a machine: everything that ran on it is gone at once."""
-        os.killpg(process.pid, signal.SIGKILL)
+        node = psutil.Process(process.pid)
+        for one in (*node.children(recursive=True), node):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGKILL)
         process.wait()
         self.processes.remove(process)
 

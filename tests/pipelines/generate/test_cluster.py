@@ -21,7 +21,8 @@ from tests.ray_cluster import Cluster, cluster, wait_for
 
 VARIANTS = "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend"
 # Images that take a worker long enough to be lost with it.
-LONG = ["--variant", "resize", "--geometry", "keep_ratio", "--size", "800,1333", "--samples-per-shard", "1"]
+LONG = ["--variant", "pil_box,pil_bicubic,pil_lanczos,opencv_area", "--geometry", "keep_ratio", "--size", "800,1333"]
+LONG += ["--samples-per-shard", "1"]
 
 
 @pytest.fixture(scope="module")

@@ -171,8 +171,7 @@ def test_a_machine_with_another_program_says_so(tmp_path: Path, folder: Path) ->
     source = SampleSource()
     config = Config("sample", "crop", (224,), "pil", "png", 1000, (), methods)
     job = Job(config, source, Output(Disk(str(tmp_path)), run="bump"))
-    (tmp_path / ".run").mkdir()
-    (tmp_path / ".run" / "bump.mark").touch()
+    (tmp_path / ".run" / "bump").mkdir(parents=True)
     sample = next(iter(source.listing().samples))
     assert problem_here(job, sample) is None
     (tmp_path / "bump").write_text("#!/bin/sh\ncat\n")

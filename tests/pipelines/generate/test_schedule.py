@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -78,20 +79,25 @@ def run(schedule: Schedule, workers: int, cost: Callable[[Sample], float], fails
 
 def check(ran: Ran, count: int, per_shard: int, variants: Sequence[Variant], discarded: Sequence[str]) -> None:
     """Every sample was made once, and every shard as a whole, or joined once for each variant from all of its parts."""
+    samples, tasks_of, joins_of = samples_of(count), defaultdict(list), defaultdict(list)
+    place = {id(piece): at for at, (_, piece) in enumerate(ran.pieces)}
+    for task in ran.tasks:
+        tasks_of[task.shard].append(task)
+    for join in ran.joins:
+        joins_of[join.shard].append(join)
     for shard in range(-(-count // per_shard)):
-        mine = sorted((task for task in ran.tasks if task.shard == shard), key=lambda task: task.first)
-        expected = samples_of(count)[shard * per_shard : (shard + 1) * per_shard]
+        mine = sorted(tasks_of[shard], key=lambda task: task.first)
+        expected = samples[shard * per_shard : (shard + 1) * per_shard]
         assert [sample for task in mine for sample in task.samples] == expected
-        joins = [join for join in ran.joins if join.shard == shard]
+        joins = joins_of[shard]
         if mine[0].part is None:
             assert len(mine) == 1
             assert not joins
             continue
         assert [variant for join in joins for variant in join.variants] == list(variants)
         assert {join.parts for join in joins} == {tuple(task.part for task in mine)}
-        ended = {piece: at for at, (_, piece) in enumerate(ran.pieces) if isinstance(piece, Join)}
-        last = max(at for at, (_, piece) in enumerate(ran.pieces) if piece in mine)
-        assert all(ended[join] > last for join in joins)
+        last = max(place[id(task)] for task in mine)
+        assert all(place[id(join)] > last for join in joins)
     assert sorted(discarded) == sorted(task.part for task in ran.tasks if task.part)
 
 
