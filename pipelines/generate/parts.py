@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any, BinaryIO
+
+from isal import isal_zlib
 
 from manifests.schema import Row
 from pipelines.store import BLOCK, Pieces
@@ -55,21 +56,22 @@ class PartWriter:
         self._flush()
         rows = {name: self._write(_rows_to_json(rows)) for name, rows in self._rows.items()}
         about = json.dumps({name: [rows[name], ranges] for name, ranges in self._ranges.items()}).encode()
-        self._write(about + _END.pack(len(about), zlib.crc32(about)))
+        self._write(about + _END.pack(len(about), isal_zlib.crc32(about)))
 
     def _flush(self) -> None:
         for name, members in self._members.items():
-            written = self._write(b"".join(members))
-            if written[1]:
-                self._ranges[name].append(written)
+            if any(members):
+                self._ranges[name].append(self._write(*members))
             members.clear()
         self._waiting = 0
 
-    def _write(self, data: bytes) -> _Range:
-        begin = self._at
-        self._file.write(data)
-        self._at += len(data)
-        return begin, len(data), zlib.crc32(data)
+    def _write(self, *several: bytes) -> _Range:
+        begin, found = self._at, 0
+        for data in several:
+            self._file.write(data)
+            self._at += len(data)
+            found = isal_zlib.crc32(data, found)
+        return begin, self._at - begin, found
 
 
 class Part:
@@ -101,7 +103,7 @@ class Part:
             data = self._pieces.read(offset + start, min(BLOCK, length - start))
             if not data:
                 raise ValueError("it ends too early")
-            found = zlib.crc32(data, found)
+            found = isal_zlib.crc32(data, found)
             yield data
         if found != wanted:
             raise ValueError("it is not what was written")

@@ -127,8 +127,11 @@ class _Size:
         """For the next of a shard's remaining samples, of a run with so many left."""
         if self.fixed:
             return min(self.fixed, len(rest))
-        most = max(self.fewest, -(-left // (_SHARE * workers)))
-        size = -(-len(rest) // -(-len(rest) // most))
+        if workers == 1:  # who has nobody to wait for
+            return len(rest)
+        most = -(-left // (_SHARE * workers))
+        pieces = min(-(-len(rest) // most), max(1, len(rest) // self.fewest))
+        size = -(-len(rest) // pieces)
         if self.group is None:
             return size
         last = self.group(rest[size - 1])

@@ -159,7 +159,7 @@ def test_of_a_shard_that_cannot_be_joined_nothing_is_left() -> None:
 def test_what_a_gpu_made_is_joined_by_cpus() -> None:
     schedule, _ = schedule_of(NOTHING, lane(100, 100))
     made = []
-    while piece := schedule.gpus.take(1):
+    while piece := schedule.gpus.take(2):
         made.append(piece)
         assert schedule.cpus.take(4) is None
         schedule.gpus.finished(piece, 4)
