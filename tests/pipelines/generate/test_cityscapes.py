@@ -19,6 +19,7 @@ from PIL import Image
 from pipelines.generate.sources import Catalogue, Missing, open_cityscapes
 from pipelines.store import Disk
 from tests.conftest import Command
+from tests.methods import ON_CPU
 
 # cityscapesscripts: road is label id 7 and train id 0, bicycle 33 and 18; 0 (unlabeled) and 29 (caravan) are ignored.
 IDS = {7: 0, 33: 18, 0: 255, 29: 255, 26: 13}
@@ -58,7 +59,8 @@ def picture(data: bytes) -> NDArray[np.uint8]:
 
 
 def test_label_maps_are_train_ids_at_the_image_s_size(root: Path, tmp_path: Path, command: Command) -> None:
-    words = ["--variant", "decode,nv12_opencv", "--dataset", "cityscapes", "--source", root]
+    decoders = ",".join(token for token, method in ON_CPU.items() if method.stage == "decode")
+    words = ["--variant", f"{decoders},nv12_opencv", "--dataset", "cityscapes", "--source", root]
     done = command("generate.py", *words, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     found = samples(tmp_path / "out", "pil")
