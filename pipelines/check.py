@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -67,8 +68,11 @@ def found(
 ) -> list[Problem]:
     """The problems that work finds in pieces, in their order, with progress."""
     of: dict[int, list[Problem]] = {}
-    with counted(images, "img", done_text) as advance:
-        for step in crew.each(work, pieces, ray, _problem_here, gpu):
+    with (
+        counted(images, "img", done_text) as advance,
+        contextlib.closing(crew.each(work, pieces, ray, _problem_here, gpu)) as steps,
+    ):
+        for step in steps:
             advance("", step.images if isinstance(step, Progress) else 0)
             if isinstance(step, Finished):
                 of[id(step.piece)] = step.result

@@ -21,7 +21,7 @@ def arriving(fetch: Callable[[type[tqdm[Any]]], T], size: int, images: int) -> G
     """
     bars: list[tqdm[Any]] = []
 
-    class Bar(tqdm):  # type: ignore[type-arg] # which it has none of when it runs
+    class Bar(tqdm):  # type: ignore[type-arg] # generic in its stubs alone
         """Shows nothing. The client may have one for what is sent and one for what is written."""
 
         def __init__(self, *words: Any, **options: Any) -> None:

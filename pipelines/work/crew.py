@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 
 from pipelines.options import cpus
+from pipelines.progress import say
 from pipelines.work import Finished, InTurn, Job, Piece, Progress, Result, Work, processes
 from pipelines.work.cluster import Ray
 
@@ -33,6 +34,8 @@ def each(
         here = 1 if gpu else min(bounds if cluster.workers else [cpus(), *bounds])
         yield from processes.run(work, pieces, here, _TICK)
         return
+    if not ray.running:
+        say(f"joining Ray at {cluster.address}")  # which RAY_ADDRESS may have named
     engine = ray.engine()
     engine.check_nodes(problem_here, work.job)
     lanes = InTurn(pieces), InTurn[Piece]()
