@@ -23,7 +23,8 @@ from functools import partial
 from typing import TypeVar, cast
 
 from benchmarks import running
-from manifests.schema import Recipe, Record, Row, shard_name
+from manifests.images import ImageRow
+from manifests.schema import Recipe, Record, shard_name
 from pipelines.generate.output import Output
 from pipelines.generate.plan import shard_count
 from pipelines.generate.sources.imagenet import WebDatasetSource
@@ -170,11 +171,11 @@ class _Records:
         return {f"{name}{suffix}": 0 for name in names for suffix in (".json", ".tar")}
 
 
-def _row(number: int) -> Row:
+def _row(number: int) -> ImageRow:
     chance = random.Random(number)
     source, pixels = (hashlib.sha256(f"{what}{number}".encode()).hexdigest() for what in ("source", "pixels"))
     mean, changed, scale = chance.random() * 3, chance.random(), 0.5 + chance.random() / 10
-    return Row(
+    return ImageRow(
         f"{number:012d}",
         number,
         number % 1000,

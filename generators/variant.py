@@ -1,19 +1,22 @@
 """What a variant is: the token grammar, and canonical names.
 
 Owns the parsing of what a user writes after `--variant`, and the one canonical name that each variant has. A group may
-name versions (`resize:pil-6.2.1`), and a variant may have `*` for one, which stands for several. Refuses unknown tokens
-(naming the nearest), two methods for one stage, a decoder beside a method that decodes itself, methods for a stage that
-the geometry leaves out, and noise in a model where there is no model.
+name versions (`resize:pil-6.2.1`), and a variant may have `*` for one, which stands for several. Images and recordings
+have stages of their own, and the reference says of which a variant is. Refuses unknown tokens (naming the nearest), two
+methods for one stage, a decoder beside a method that decodes itself, methods for a stage that the geometry leaves out
+or that is not of the images or recordings at hand, and noise in a model where there is no model.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from generators.registry import (
     AT,
+    AUDIO_STAGES,
     LIBRARIES,
     METHODS,
     MODEL_STAGES,
@@ -29,9 +32,12 @@ from generators.registry import (
 PAPER, MODEL, ALL = "paper", "model", "all"
 # Those that stand for the methods of a library: what is not installed of them is installed, and not left out.
 LIBRARY_GROUPS: tuple[str, ...] = tuple(dict.fromkeys(found.group for found in LIBRARIES.values() if found.group))
-GROUPS: tuple[str, ...] = (*STAGES, PAPER, MODEL, ALL, *LIBRARY_GROUPS)
+GROUPS: tuple[str, ...] = (*STAGES, *AUDIO_STAGES, PAPER, MODEL, ALL, *LIBRARY_GROUPS)
 REFERENCE = "reference"
 DEFAULT_REFERENCE = "pil+pil_bilinear"
+# What librosa.load resamples by, and the operators of Tacotron 2 and FastSpeech 2 (generators/audio/settings.py).
+DEFAULT_OF_SPEECH = "soxr_hq+numpy_stft"
+_DEFAULTS: dict[tuple[Stage, ...], str] = {PIXEL_STAGES: DEFAULT_REFERENCE, AUDIO_STAGES: DEFAULT_OF_SPEECH}
 NONE = "none"
 # In place of a version: several of them.
 ANY = "*"
@@ -47,23 +53,43 @@ class VariantError(ValueError):
 class Variant:
     """One method for each stage, with its canonical name.
 
-    `resize` or `color` is None where the stage is left out. Where one method decodes and resizes in one, it is both
-    `decode` and `resize`. `noise` are the methods inside and behind a model, in order
-    of stages, and `pixels` is the name of the same variant without them.
+    `at` has the method of each stage of an image, or of a recording, in their order; None where the stage is left out.
+    Where one method decodes and resizes in one, it is at both. `noise` are the methods inside and behind a model, in
+    order of stages, and `pixels` is the name of the same variant without them.
     """
 
     name: str
-    decode: Method
-    resize: Method | None
-    color: Method | None
+    at: tuple[tuple[Stage, Method | None], ...]
     noise: tuple[Method, ...] = ()
     pixels: str = ""
 
     @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that there are before a model."""
+        return tuple(stage for stage, _ in self.at)
+
+    @functools.cached_property
+    def decode(self) -> Method:
+        return self.method("decode")
+
+    @functools.cached_property
+    def resize(self) -> Method | None:
+        return dict(self.at)["resize"]
+
+    @functools.cached_property
+    def color(self) -> Method | None:
+        return dict(self.at)["color"]
+
+    def method(self, stage: Stage) -> Method:
+        """The method of a stage that is not left out."""
+        found = dict(self.at)[stage]
+        assert found
+        return found
+
+    @property
     def methods(self) -> tuple[Method, ...]:
         """The methods used, in stage order."""
-        pixels = (self.decode, self.resize, self.color)
-        return (*dict.fromkeys(method for method in pixels if method), *self.noise)
+        return (*dict.fromkeys(method for _, method in self.at if method), *self.noise)
 
     @property
     def gpu(self) -> bool:
@@ -72,9 +98,8 @@ class Variant:
 
     @property
     def spelled_out(self) -> dict[str, str]:
-        """The token of every stage of the pixels by stage name; `none` where the stage is left out."""
-        stages = zip(PIXEL_STAGES, (self.decode, self.resize, self.color), strict=True)
-        return {stage: method.token if method else NONE for stage, method in stages}
+        """The token of every stage before the model by stage name; `none` where the stage is left out."""
+        return {stage: method.token if method else NONE for stage, method in self.at}
 
     @property
     def noise_spelled_out(self) -> dict[str, str]:
@@ -88,12 +113,14 @@ class Variant:
         return tuple(method for method in self.noise if method.stage != "boxes")
 
 
-def _split(text: str, known: Mapping[str, Method]) -> dict[Stage, Method]:
+def _split(text: str, known: Mapping[str, Method], stages: Sequence[Stage]) -> dict[Stage, Method]:
     chosen: dict[Stage, Method] = {}
     for token in text.split("+"):
         method = find(token, known)
         if method is None:
             raise _unknown(token, text, known)
+        if method.stage not in (*stages, *MODEL_STAGES):
+            raise _of_others(token, method.stage)
         if method.stage in chosen:
             first = chosen[method.stage].token
             raise VariantError(
@@ -106,6 +133,13 @@ def _split(text: str, known: Mapping[str, Method]) -> dict[Stage, Method]:
             f"variant {text!r} names {chosen['decode'].token}, but {whole.token} decodes itself: leave one of them out"
         )
     return chosen
+
+
+def _of_others(word: str, stage: Stage) -> VariantError:
+    """A method or group of images among recordings, or the other way."""
+    if stage in AUDIO_STAGES:
+        return VariantError(f"{word} is of recordings (the stage {stage}): it goes with --dataset speech alone")
+    return VariantError(f"{word} is of images (the stage {stage}): speech has the stages {' and '.join(AUDIO_STAGES)}")
 
 
 def _unknown(token: str, text: str, known: Mapping[str, Method]) -> VariantError:
@@ -129,25 +163,33 @@ def _hint(token: str, known: Mapping[str, Method]) -> str:
     return f"did you mean {', '.join(near)}?" if near else "see --list-variants"
 
 
-def reference(text: str = DEFAULT_REFERENCE, *, resizes: bool = True, known: Mapping[str, Method] = METHODS) -> Variant:
-    """The variant that all others are compared with, of the methods that are `known`.
+def reference(
+    text: str = "",
+    *,
+    stages: tuple[Stage, ...] = PIXEL_STAGES,
+    resizes: bool = True,
+    known: Mapping[str, Method] = METHODS,
+) -> Variant:
+    """The variant that all others are compared with, of the methods that are `known`, for images or recordings.
 
     A stage that `text` leaves out takes the default reference's method. With `resizes=False` (the `identity`
     geometry) the resize stage is left out altogether. A model's reference is the model as it is.
     """
-    chosen = {**_split(DEFAULT_REFERENCE, known), **_split(text, known)}
+    default = _split(_DEFAULTS[stages], known, stages)
+    chosen = {**default, **_split(text or _DEFAULTS[stages], known, stages)}
     for stage in MODEL_STAGES:
         if stage in chosen:
             raise VariantError(f"{chosen[stage].token} cannot be in a reference, which has the model as it is")
-    resize = chosen["resize"] if resizes else None
-    if resize and resize.whole:
+    if not resizes:
+        chosen.pop("resize", None)
+    whole = chosen.get("resize")
+    if whole and whole.whole:
         raise VariantError(
-            f"{resize.token} decodes and resizes in one, and a variant differs from its reference in one of the two: "
+            f"{whole.token} decodes and resizes in one, and a variant differs from its reference in one of the two: "
             "choose another reference"
         )
-    decode = chosen["decode"]
-    name = (resize or decode).token
-    return Variant(name, decode, resize, chosen.get("color"), pixels=name)
+    name = [chosen[stage].token for stage in default if stage in chosen][-1]
+    return Variant(name, tuple((stage, chosen.get(stage)) for stage in stages), pixels=name)
 
 
 def parse(text: str, base: Variant, known: Mapping[str, Method] = METHODS) -> Variant:
@@ -157,20 +199,21 @@ def parse(text: str, base: Variant, known: Mapping[str, Method] = METHODS) -> Va
     """
     if text == REFERENCE:
         return base
-    chosen = _split(text, known)
-    if base.resize is None and "resize" in chosen:
+    chosen = _split(text, known, base.stages)
+    before = dict(base.at)
+    if "resize" in chosen and before["resize"] is None:
         raise VariantError(
             f"variant {text!r} names a resize method, but the identity geometry does not resize: "
             "leave it out, or choose another --geometry"
         )
-    resize = chosen.get("resize", base.resize)
-    decode = resize if resize and resize.whole else chosen.get("decode", base.decode)
-    color = chosen.get("color", base.color)
-    pairs = ((decode, base.decode), (resize, base.resize), (color, base.color))
-    own = list(dict.fromkeys(method.token for method, theirs in pairs if method is not None and method != theirs))
+    after = {**before, **{stage: method for stage, method in chosen.items() if stage in before}}
+    whole = after.get("resize")
+    if whole and whole.whole:
+        after["decode"] = whole
+    own = list(dict.fromkeys(method.token for stage, method in after.items() if method and method != before[stage]))
     noise = tuple(chosen[stage] for stage in MODEL_STAGES if stage in chosen)
     name = "+".join([*own, *(method.token for method in noise)]) or base.name
-    return Variant(name, decode, resize, color, noise, "+".join(own) or base.name)
+    return Variant(name, tuple(after.items()), noise, "+".join(own) or base.name)
 
 
 def changed(stages: Mapping[str, str], base: Mapping[str, str]) -> tuple[Stage, ...]:
@@ -178,7 +221,8 @@ def changed(stages: Mapping[str, str], base: Mapping[str, str]) -> tuple[Stage, 
 
     What decodes and resizes in one is another method of resizing.
     """
-    own = (stage for stage in STAGES if stages.get(stage, NONE) != base.get(stage, NONE))
+    every = (*AUDIO_STAGES, *STAGES)
+    own = (stage for stage in every if stages.get(stage, NONE) != base.get(stage, NONE))
     return tuple(stage for stage in own if not (stage == "decode" and is_whole(stages)))
 
 
@@ -188,8 +232,8 @@ def name_of(stages: Mapping[str, str], base: Mapping[str, str]) -> str:
 
 
 def in_full(stages: Mapping[str, str]) -> str:
-    """A variant with the methods of all stages of its pixels named, `pil+pil_lanczos`, from their tokens."""
-    tokens = dict.fromkeys(stages.get(stage, NONE) for stage in PIXEL_STAGES)
+    """A variant with the methods of all stages before the model named, `pil+pil_lanczos`, from their tokens."""
+    tokens = dict.fromkeys(stages.get(stage, NONE) for stage in (*PIXEL_STAGES, *AUDIO_STAGES))
     return "+".join(token for token in tokens if token != NONE)
 
 
@@ -201,7 +245,7 @@ def added(stages: Mapping[str, str], stage: str, token: str) -> dict[str, str]:
 
 def is_whole(stages: Mapping[str, str]) -> bool:
     """Whether one method decodes and resizes in one, by the tokens of the stages."""
-    return stages.get("decode", NONE) == stages.get("resize", NONE)
+    return NONE != stages.get("decode", NONE) == stages.get("resize", NONE)
 
 
 def is_group(word: str) -> bool:
@@ -220,17 +264,23 @@ def _absent(method: Method) -> str:
 
 def _group(text: str, base: Variant, model: bool, known: Mapping[str, Method]) -> list[str]:
     name, *versions = text.split(WITH)
+    stages = (*base.stages, *MODEL_STAGES) if model or name in MODEL_STAGES else base.stages
+    methods = [method for method in known.values() if method.stage in stages]
     if name == MODEL:
         tokens = [method.token for method in known.values() if method.stage in MODEL_STAGES]
-    elif name in STAGES:
-        tokens = [method.token for method in known.values() if method.stage == name]
+    elif name in (*STAGES, *AUDIO_STAGES):
+        if name not in stages:
+            raise _of_others(name, name)
+        tokens = [method.token for method in methods if method.stage == name]
     elif name in LIBRARY_GROUPS:
-        tokens = [method.token for method in known.values() if method.library.group == name]
+        tokens = [method.token for method in methods if method.library.group == name]
     else:
-        stages = STAGES if model else PIXEL_STAGES
-        methods = [method for method in known.values() if method.stage in stages]
         tokens = [REFERENCE, *(method.token for method in methods if name == ALL or method.paper)]
-    if base.resize is None and name != "resize":
+        if name == PAPER and len(tokens) == 1:
+            raise VariantError(f"{PAPER} has no methods of recordings: name {' or '.join(AUDIO_STAGES)}, or {ALL}")
+    if not tokens:
+        raise VariantError(f"{name} has no method for the stages {', '.join(base.stages)}")
+    if ("resize", None) in base.at and name != "resize":
         tokens = [token for token in tokens if token == REFERENCE or known[token].stage != "resize"]
     return _at(versions, tokens, text, known)
 

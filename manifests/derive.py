@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from manifests.canonical import digest, readable_json
 from manifests.place import Place
-from manifests.residuals import RESIDUALS, Residuals
+from manifests.row import Residuals
 from manifests.schema import (
     SPLIT,
     SUMMARY,
@@ -23,8 +24,6 @@ from manifests.schema import (
     ManifestError,
     Recipe,
     Record,
-    digest,
-    readable_json,
 )
 from manifests.untrusted import MOST_ROWS, read_groups
 
@@ -57,26 +56,26 @@ class Manifest:
 class Part:
     """What a manifest takes of one record: made where the record is read, and joined with the others in order.
 
-    `shards` is how many the variant has. `shard` is the summary's entry, `table` the rows and `pixels` what they add to
-    the digest of all pixels.
+    `shards` is how many the variant has. `shard` is the summary's entry, `table` the rows and `digests` what they
+    add to the digest of all results.
     """
 
     recipe: Recipe
     shards: int
     shard: dict[str, Any]
     table: pa.Table
-    pixels: bytes
+    digests: bytes
     residuals: Residuals
 
     @property
     def size(self) -> int:
         """About how many bytes it holds."""
-        return int(self.table.nbytes) + len(self.pixels)
+        return int(self.table.nbytes) + len(self.digests)
 
 
 def part_of(record: Columns) -> Part:
     """A record's part of the manifest."""
-    cells = record.cells
+    cells, kind = record.cells, record.recipe.kind
     shard = {
         "name": f"{record.name}.tar",
         "bytes": record.tar_bytes,
@@ -86,9 +85,9 @@ def part_of(record: Columns) -> Part:
         "failed": record.failed,
     }
     table = pa.table({name: cells[name] for name in record.schema.names}, schema=record.schema)
-    pixels = "".join(map("{} {}\n".format, cells["key"], cells["pixel_sha256"])).encode()
-    residuals = Residuals.of(record.samples, *(cells[name] for name in RESIDUALS))
-    return Part(record.recipe, record.shards, shard, table, pixels, residuals)
+    digests = "".join(map("{} {}\n".format, cells["key"], cells[kind.digest])).encode()
+    residuals = kind.residuals(record.samples, *(cells[name] for name in kind.residual_columns))
+    return Part(record.recipe, record.shards, shard, table, digests, residuals)
 
 
 def derive(records: Iterable[Record]) -> Manifest:
@@ -107,8 +106,8 @@ def write_table(parts: Iterable[Part], file: BinaryIO) -> dict[str, Any]:
     writer: _Writer | None = None
     shards: list[dict[str, Any]] = []
     totals = {"samples": 0, "failed": 0, "bytes": 0}
-    residuals = Residuals()
-    pixels = hashlib.sha256()
+    residuals: Residuals | None = None
+    digests = hashlib.sha256()
     with contextlib.ExitStack() as stack:
         for part in parts:
             recipe = part.recipe
@@ -116,23 +115,23 @@ def write_table(parts: Iterable[Part], file: BinaryIO) -> dict[str, Any]:
             shards.append(part.shard)
             for name in totals:
                 totals[name] += part.shard[name]
-            pixels.update(part.pixels)
-            residuals += part.residuals
+            digests.update(part.digests)
+            residuals = residuals + part.residuals if residuals else part.residuals
             writer.add(part.table)
-    if recipe is None:
+    if recipe is None or residuals is None:
         raise ManifestError("there is no record to derive a manifest from")
     return {
         "name": recipe.name,
         "variant": recipe.variant,
-        "geometry": {"name": recipe.config.get("geometry"), "size": recipe.config.get("size")},
+        **recipe.kind.about(recipe.config),
         "config": recipe.config,
         "config_sha256": digest(recipe.config),
         "provenance": recipe.provenance,
         "shards": shards,
         "totals": totals,
         "residual": residuals.summary(),
-        # Variants with the same digest have the same pixels on every sample: they are degenerate.
-        "pixels_sha256": pixels.hexdigest(),
+        # Variants with the same digest have the same result on every sample: they are degenerate.
+        recipe.kind.digest_of_all: digests.hexdigest(),
     }
 
 
@@ -143,14 +142,15 @@ class _Writer:
     """
 
     def __init__(self, file: BinaryIO, first: Part) -> None:
-        self._columns = first.table.schema
+        self._columns, self._later = first.table.schema, first.recipe.kind.later
         self._file = pq.ParquetWriter(file, self._columns, compression="zstd")
         self._together = -(-first.shards // _MOST_GROUPS)
         self._waiting: list[pa.Table] = []
 
     def add(self, rows: pa.Table) -> None:
-        if "source_profile" in self._columns.names and "source_profile" not in rows.column_names:
-            at = self._columns.get_field_index("source_profile")
+        later = self._later
+        if later in self._columns.names and later not in rows.column_names:
+            at = self._columns.get_field_index(later)
             rows = rows.add_column(at, self._columns.field(at), pa.nulls(len(rows), pa.string()))
         rows = rows.select(self._columns.names)
         if self._waiting and sum(map(len, self._waiting)) + len(rows) > MOST_ROWS:

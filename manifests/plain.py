@@ -10,24 +10,26 @@ from typing import Any
 
 import pyarrow as pa
 
+from manifests.row import Kind
+
 _HEX = b"0123456789abcdef"
 _DIGEST = 64
 # What str.isprintable lets through, and a name must not have; of those that paths have, a key has none.
 _NO_PATH, _NO_KEY = "\\", "\\/."
 
 
-def are_plain(cells: Mapping[str, Sequence[Any]], columns: pa.Schema, longest_key: int) -> bool:
-    """Whether all cells are what the columns hold, and say of ordinary names that each image was made, or was not."""
+def are_plain(cells: Mapping[str, Sequence[Any]], columns: pa.Schema, kind: Kind) -> bool:
+    """Whether all cells are what the columns hold, and say of ordinary names that each sample was made, or was not."""
     if not all(_holds(field, cells[field.name]) for field in columns):
         return False
     keys = cells["key"]
-    if not all(keys) or max(map(len, keys), default=0) > longest_key or len(set(keys)) != len(keys):
+    if not all(keys) or max(map(len, keys), default=0) > kind.longest_key or len(set(keys)) != len(keys):
         return False
-    if not "".join(keys).isascii() or not _printable(keys, _NO_KEY) or not _printable(cells["source_path"], _NO_PATH):
+    if not "".join(keys).isascii() or not _printable(keys, _NO_KEY):
         return False
-    if "source_profile" in cells and not _printable(filter(None, cells["source_profile"]), _NO_PATH):
+    if not all(_printable(filter(None, cells[name]), _NO_PATH) for name in kind.shown if name in cells):
         return False
-    return set(map(type, cells["extra"])) <= {dict} and _made_or_not(cells["status"], cells["pixel_sha256"])
+    return set(map(type, cells["extra"])) <= {dict} and _made_or_not(cells["status"], cells[kind.digest])
 
 
 def _holds(field: pa.Field, column: Sequence[Any]) -> bool:

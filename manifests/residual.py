@@ -1,4 +1,4 @@
-"""The residual: a variant's pixels minus the reference's, summed up in three figures for each sample."""
+"""The residual: a variant's pixels or mel spectrogram minus the reference's, in three figures for each sample."""
 
 from __future__ import annotations
 
@@ -26,4 +26,27 @@ def residual(image: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Residual
         mean_abs=total / difference.size,
         max_abs=int(difference.max()),
         changed=int(np.count_nonzero(difference)) / difference.size,
+    )
+
+
+class MelResidual(NamedTuple):
+    """Over the frames that both have: mean square and largest difference, in natural-logarithm units. `frames`: how
+    many there are more than the reference has.
+    """
+
+    mse: float
+    max_abs: float
+    frames: int
+
+
+def mel_residual(mel: NDArray[np.float32], reference: NDArray[np.float32]) -> MelResidual | None:
+    """Compare two spectrograms (bands, frames); None where they have no frame or not as many bands in common."""
+    both = min(mel.shape[1], reference.shape[1])
+    if not both or len(mel) != len(reference):
+        return None
+    difference = mel[:, :both].astype(np.float64) - reference[:, :both]
+    return MelResidual(
+        mse=float(np.mean(difference**2)),
+        max_abs=float(np.abs(difference).max()),
+        frames=mel.shape[1] - reference.shape[1],
     )

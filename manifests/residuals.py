@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-# The columns that they are of.
-RESIDUALS = ("residual_mean_abs", "residual_max_abs", "residual_changed")
 # A double's mantissa has 53 bits, and the last bit of the smallest one is worth 2**-1074: at least that of `frexp`'s
 # mantissas, which are scaled alike for all, is worth 2**-1126.
 _MANTISSA, _POINT = 53, 1126
@@ -36,7 +34,7 @@ def to_float(total: int) -> float:
 
 
 @dataclass(frozen=True)
-class Residuals:
+class ImageResiduals:
     """Of some rows: how many are made, how many of them could be compared with the reference, and sums over those."""
 
     samples: int = 0
@@ -53,19 +51,15 @@ class Residuals:
         means: Sequence[float | None],
         maxima: Sequence[int | None],
         shares: Sequence[float | None],
-    ) -> Residuals:
-        """Those of `samples` made rows, from the columns `RESIDUALS` of all rows; None where one was not compared."""
-        rows = [
-            (mean, peak, share)
-            for mean, peak, share in zip(means, maxima, shares, strict=True)
-            if mean is not None and peak is not None and share is not None
-        ]
+    ) -> ImageResiduals:
+        """Those of `samples` made rows, from the columns of all rows; None where one was not compared."""
+        rows = _compared(means, maxima, shares)
         peaks = [peak for _, peak, _ in rows]
         mean, changed = exact_sum([mean for mean, _, _ in rows]), exact_sum([share for _, _, share in rows])
         return cls(samples, len(rows), peaks.count(0), max([0, *peaks]), mean, changed)
 
-    def __add__(self, other: Residuals) -> Residuals:
-        return Residuals(
+    def __add__(self, other: ImageResiduals) -> ImageResiduals:
+        return ImageResiduals(
             self.samples + other.samples,
             self.compared + other.compared,
             self.same + other.same,
@@ -84,3 +78,59 @@ class Residuals:
             # True where every sample has the reference's pixels.
             "degenerate": self.same == self.samples if self.samples else None,
         }
+
+
+@dataclass(frozen=True)
+class MelResiduals:
+    """As of images: sums over the recordings that could be compared, and how many of these differ in frames."""
+
+    samples: int = 0
+    compared: int = 0
+    same: int = 0
+    max: float = 0.0
+    mse: int = 0
+    frames: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        samples: int,
+        errors: Sequence[float | None],
+        maxima: Sequence[float | None],
+        frames: Sequence[int | None],
+    ) -> MelResiduals:
+        """Those of `samples` made rows, from the columns of all rows; None where one was not compared."""
+        rows = _compared(errors, maxima, frames)
+        return cls(
+            samples,
+            len(rows),
+            sum(not peak and not more for _, peak, more in rows),
+            max([0.0, *(float(peak) for _, peak, _ in rows)]),
+            exact_sum([error for error, _, _ in rows]),
+            sum(more != 0 for _, _, more in rows),
+        )
+
+    def __add__(self, other: MelResiduals) -> MelResiduals:
+        return MelResiduals(
+            self.samples + other.samples,
+            self.compared + other.compared,
+            self.same + other.same,
+            max(self.max, other.max),
+            self.mse + other.mse,
+            self.frames + other.frames,
+        )
+
+    def summary(self) -> Mapping[str, Any]:
+        count = self.compared
+        return {
+            "compared": count,
+            "mse": to_float(self.mse) / count if count else None,
+            "max_abs": self.max if count else None,
+            "frames": self.frames if count else None,
+            "degenerate": self.same == self.samples if self.samples else None,
+        }
+
+
+def _compared(*columns: Sequence[Any]) -> list[Any]:
+    """The rows that have a figure in each column."""
+    return [row for row in zip(*columns, strict=True) if None not in row]

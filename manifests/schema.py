@@ -14,24 +14,22 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from manifests.canonical import canonical_json, digest
+from manifests.kinds import kind_of
 from manifests.place import Place
 from manifests.plain import are_plain
-from manifests.shape import expect
+from manifests.row import UNFIT, Kind, Row, is_key
+from manifests.shape import COUNT, NAME, SHA256, expect
 from manifests.untrusted import LARGEST_JSON, MOST_ROWS, parse_description
 
 SPLIT = "validation"
-# Datasets whose samples have a class label each, in a `cls` member.
-CLASSIFIED = frozenset({"sample", "imagenet"})
-# The member that holds a segmentation label map, and the key of its hash in the `json` member.
-LABEL_MAP, LABEL_MAP_SHA256 = "seg.png", "seg_sha256"
 TABLE = "manifest.parquet"
 SUMMARY = "manifest.json"
 TIMM = "_info.json"
@@ -41,118 +39,9 @@ CARD_ENTRY = "- config_name: "
 # A hundred million samples, a thousand in each: what lists more is held to be no honest list.
 MOST_SHARDS = 100_000
 
-COLUMNS = pa.schema(
-    [
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("shard", pa.int32(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("error", pa.string(), nullable=False),
-        pa.field("label", pa.int32(), nullable=False),
-        pa.field("source_path", pa.string(), nullable=False),
-        pa.field("source_sha256", pa.string(), nullable=False),
-        pa.field("source_width", pa.int32(), nullable=False),
-        pa.field("source_height", pa.int32(), nullable=False),
-        pa.field("source_orientation", pa.int32(), nullable=False),
-        pa.field("source_profile", pa.string()),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("pixel_sha256", pa.string(), nullable=False),
-        pa.field("residual_mean_abs", pa.float64()),
-        pa.field("residual_max_abs", pa.int32()),
-        pa.field("residual_changed", pa.float64()),
-        pa.field("crop_x", pa.int32(), nullable=False),
-        pa.field("crop_y", pa.int32(), nullable=False),
-        pa.field("scale_x", pa.float64(), nullable=False),
-        pa.field("scale_y", pa.float64(), nullable=False),
-    ]
-)
-# What records and tables have had from the first; a set made before there were profiles is read as it is.
-FIRST_COLUMNS = pa.schema([field for field in COLUMNS if field.name != "source_profile"])
-
 
 class ManifestError(ValueError):
     """A manifest or record cannot be read as what it should be; the message names the file."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One source sample in one variant; the columns of `manifest.parquet`, and what else its `json` member holds.
-
-    Sizes are in pixels, 0 where they are not known; source sizes are as stored, while scale and crop refer to the image
-    as it was decoded (which `opencv_exif` has turned). `error` is empty and `status` is `ok`, or `status` is `failed`
-    and the fields that need pixels are empty or 0. Residuals are None where there is no reference to compare with.
-    `source_profile` is the description of the embedded ICC profile, empty where there is none, and None in records that
-    were made before there was such a column.
-    """
-
-    key: str
-    shard: int
-    label: int
-    source_path: str
-    source_sha256: str
-    source_width: int
-    source_height: int
-    source_orientation: int
-    extra: dict[str, Any]
-    status: str = "ok"
-    error: str = ""
-    width: int = 0
-    height: int = 0
-    pixel_sha256: str = ""
-    residual_mean_abs: float | None = None
-    residual_max_abs: int | None = None
-    residual_changed: float | None = None
-    crop_x: int = 0
-    crop_y: int = 0
-    scale_x: float = 0.0
-    scale_y: float = 0.0
-    source_profile: str | None = None  # last, since older records have none
-
-    def member(self) -> dict[str, Any]:
-        """What the sample's `json` member holds: the same keys for every sample, never null.
-
-        It stays as it is, without columns that came later: a tar is the same by whatever version made it.
-        """
-        return {
-            "source_width": self.source_width,
-            "source_height": self.source_height,
-            "source_orientation": self.source_orientation,
-            "width": self.width,
-            "height": self.height,
-            "crop_x": self.crop_x,
-            "crop_y": self.crop_y,
-            "scale_x": self.scale_x,
-            "scale_y": self.scale_y,
-            "source_sha256": self.source_sha256,
-            "pixel_sha256": self.pixel_sha256,
-            **self.extra,
-        }
-
-    def texts(self, dataset: str) -> dict[str, bytes]:
-        """The text members of the sample by extension, in the order in which they follow the image."""
-        label = {"cls": str(self.label).encode()} if dataset in CLASSIFIED else {}
-        return {**label, "json": canonical_json(self.member()).rstrip(b"\n")}
-
-
-def extension_of(image_format: str) -> str:
-    """The extension of a format's images: `png_stored` is PNG to all who read it."""
-    return image_format.partition("_")[0]
-
-
-def canonical_json(value: Any) -> bytes:
-    """JSON with sorted keys and a trailing newline: equal values give equal bytes."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode() + b"\n"
-
-
-def readable_json(value: Any) -> bytes:
-    """As `canonical_json`, indented for people."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=2).encode() + b"\n"
-
-
-def digest(value: Any) -> str:
-    """sha256 of a value's canonical JSON, in hex."""
-    return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
 def shard_name(index: int, count: int) -> str:
@@ -162,7 +51,7 @@ def shard_name(index: int, count: int) -> str:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides a variant's bytes: configuration, provenance and the three methods, all as plain JSON values."""
+    """What decides a variant's bytes: configuration, provenance and its methods, all as plain JSON values."""
 
     name: str
     variant: dict[str, str]
@@ -172,6 +61,11 @@ class Recipe:
     @property
     def sha256(self) -> str:
         return digest(asdict(self))
+
+    @property
+    def kind(self) -> Kind:
+        """What its samples are made into."""
+        return kind_of(str(self.config["dataset"]))
 
     @property
     def is_probed(self) -> bool:
@@ -211,50 +105,46 @@ def differences(path: str, mine: Any, theirs: Any) -> Iterator[tuple[str, Any, A
         yield path, mine, theirs
 
 
-# What names of samples and their paths never have: they become names of files, and are shown on terminals.
-UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
-# USTAR holds 100 bytes of name; the longest member is `<key>.json`.
-LONGEST_KEY = 100 - len(".json")
-# A name that becomes a folder's, or a word of a command.
-NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_+-]|\.(?!\.)){0,199}(?<!\.)")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_COUNT = range(2**63)
-_SIZE = (_COUNT, [_COUNT])
-_STAGES = {"decode": NAME, "resize": NAME, "color": NAME}
-_RECIPE = {
+_SHAPE = {
     "name": NAME,
-    "variant": _STAGES,
+    "variant": {},
     "config": {
-        **{"dataset": NAME, "geometry": NAME, "reference": NAME, "image_format": NAME, "size": _SIZE},
-        **{"samples_per_shard": range(1, 2**63), "source": {"kind": NAME, "samples": _COUNT, "sha256": _SHA256}},
+        **{"dataset": NAME, "reference": NAME, "samples_per_shard": range(1, 2**63)},
+        "source": {"kind": NAME, "samples": COUNT, "sha256": SHA256},
     },
     "provenance": (
-        {"libraries": {}, "cpu": {"architecture": str}, "probe_sha256": _SHA256},
-        {"libraries": {}, "cpu": {"architecture": str}, "code_sha256": _SHA256},  # of earlier versions
+        {"libraries": {}, "cpu": {"architecture": str}, "probe_sha256": SHA256},
+        {"libraries": {}, "cpu": {"architecture": str}, "code_sha256": SHA256},  # of earlier versions
     ),
 }
 _RECORD = {
-    **{"shard": _COUNT, "shards": range(1, MOST_SHARDS + 1), "recipe": _RECIPE},
-    **{"tar": {"bytes": _COUNT, "sha256": _SHA256}, "rows": {}},
+    **{"shard": COUNT, "shards": range(1, MOST_SHARDS + 1), "recipe": _SHAPE},
+    **{"tar": {"bytes": COUNT, "sha256": SHA256}, "rows": {}},
 }
 _SHARD = {
-    **{"name": str, "bytes": _COUNT, "samples": _COUNT, "failed": _COUNT},
-    **{"sha256": _SHA256, "record_sha256": _SHA256},
+    **{"name": str, "bytes": COUNT, "samples": COUNT, "failed": COUNT},
+    **{"sha256": SHA256, "record_sha256": SHA256},
 }
 _SUMMARY = {
-    **{**_RECIPE, "geometry": {"name": NAME, "size": _SIZE}, "config_sha256": _SHA256, "pixels_sha256": _SHA256},
-    **{"shards": [_SHARD], "totals": {"samples": _COUNT, "failed": _COUNT, "bytes": _COUNT}},
-    "residual": {"compared": _COUNT, "mean_abs": (float, None), "max_abs": (_COUNT, None), "changed": (float, None)},
+    **{**_SHAPE, "config_sha256": SHA256},
+    **{"shards": [_SHARD], "totals": {"samples": COUNT, "failed": COUNT, "bytes": COUNT}, "residual": {}},
 }
 
 
-def _expect_recipe(recipe: dict[str, Any], where: str) -> None:
-    """Raises TypeError where a recipe, or a summary with its fields, would read or show what it must not."""
-    if len(recipe["variant"]) > len(_STAGES):
+def _expect_recipe(recipe: dict[str, Any], where: str) -> Kind:
+    """The kind of a recipe, or of a summary with its fields.
+
+    Raises TypeError where it would read or show what it must not.
+    """
+    kind = kind_of(recipe["config"]["dataset"])
+    expect(recipe["variant"], dict.fromkeys(kind.stages, NAME), "variant")
+    expect(recipe["config"], kind.config, "config")
+    if len(recipe["variant"]) > len(kind.stages):
         raise TypeError(f"{where} has a variant of {len(recipe['variant']):,} stages")
     for name, version in recipe["provenance"]["libraries"].items():
         if not isinstance(version, str) or not f"{name}{version}".isprintable():
             raise TypeError(f"the version of {reprlib.repr(name)} is {reprlib.repr(version)}")
+    return kind
 
 
 def parse_summary(data: bytes, source: str) -> dict[str, Any]:
@@ -262,14 +152,15 @@ def parse_summary(data: bytes, source: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = parse_description(data)
         expect(found, _SUMMARY, "it")
-        _expect_recipe(found, "it")
+        kind = _expect_recipe(found, "it")
+        expect(found, {**kind.about_shape, kind.digest_of_all: SHA256, "residual": kind.summary}, "it")
         shards, totals, residual = found["shards"], found["totals"], found["residual"]
         if not 1 <= len(shards) <= MOST_SHARDS:
             raise ValueError(f"it lists {len(shards):,} shards")
         names = [f"{shard_name(index, len(shards))}.tar" for index in range(len(shards))]
         if [shard["name"] for shard in shards] != names:
             raise ValueError("it does not list its shards by their names")
-        figures = [residual[name] is not None for name in ("mean_abs", "max_abs", "changed")]
+        figures = [residual[name] is not None for name in kind.summary if name != "compared"]
         agree = all(figures) if residual["compared"] else not any(figures)
         agree &= all(sum(shard[name] for shard in shards) == total for name, total in totals.items())
         if not agree or digest(found["config"]) != found["config_sha256"]:
@@ -291,44 +182,36 @@ def _text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-# What a column of this type holds, as JSON has it; and what each column does.
+# What a column of this type holds, as JSON has it.
 _KINDS = {pa.string(): _text, pa.int32(): _whole, pa.float64(): _number}
-_CELLS = [(field.name, _KINDS[field.type], field.nullable) for field in COLUMNS]
 
 
-def is_key(text: str) -> bool:
-    """Whether a text can be a sample's key: the name of a file without its folder and extension."""
-    return 0 < len(text.encode()) <= LONGEST_KEY and not UNFIT.search(text) and "/" not in text and "." not in text
-
-
-def _check_rows(rows: Sequence[Row]) -> None:
+def _check_rows(rows: Sequence[Row], kind: Kind) -> None:
     """Raises TypeError where a row does not hold what it should."""
     for row in rows:
-        for name, fits, nullable in _CELLS:
-            value = getattr(row, name)
-            if not (nullable if value is None else fits(value)):
-                what = f"{name} of {reprlib.repr(row.key)} is {reprlib.repr(value)}"
-                raise TypeError(f"{what}, not a {COLUMNS.field(name).type}")
-        odd = any(map(UNFIT.search, (row.source_path, row.source_profile or "")))
-        if not is_key(row.key) or odd or not isinstance(row.extra, dict):
+        for column in kind.columns:
+            value = getattr(row, column.name)
+            if not (column.nullable if value is None else _KINDS[column.type](value)):
+                what = f"{column.name} of {reprlib.repr(row.key)} is {reprlib.repr(value)}"
+                raise TypeError(f"{what}, not a {column.type}")
+        shown = (getattr(row, name) or "" for name in kind.shown)
+        long = len(row.key.encode()) > kind.longest_key
+        if long or not is_key(row.key) or any(map(UNFIT.search, shown)) or not isinstance(row.extra, dict):
             raise TypeError(
                 f"the sample {row.key!a} is none: its key, its path, its profile or its extra is not of the kind"
             )
         made = row.status == "ok"
-        if row.status not in ("ok", "failed") or bool(_SHA256.fullmatch(row.pixel_sha256)) != made:
-            raise TypeError(f"{row.key} is neither made, with a pixel_sha256, nor failed")
+        if row.status not in ("ok", "failed") or bool(SHA256.fullmatch(getattr(row, kind.digest))) != made:
+            raise TypeError(f"{row.key} is neither made, with a {kind.digest}, nor failed")
     if len({row.key for row in rows}) != len(rows):
         raise TypeError("a key is there twice")
-
-
-_NAMES = [field.name for field in fields(Row)]
 
 
 @dataclass(frozen=True)
 class Columns:
     """One whole shard of one variant by its columns, as a record's file holds it: nothing is made for a single row.
 
-    `cells` has a list for each field of a row, without `source_profile` where no row has one.
+    `cells` has a list for each field of a row, without the column that came later where no row has a value in it.
     """
 
     shard: int
@@ -354,12 +237,12 @@ class Columns:
     @property
     def schema(self) -> pa.Schema:
         """The columns of a table of its rows."""
-        return COLUMNS if "source_profile" in self.cells else FIRST_COLUMNS
+        kind = self.recipe.kind
+        return kind.columns if kind.later in self.cells else kind.first_columns
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        columns = [self.cells[name] for name in _NAMES if name in self.cells]
-        return tuple(Row(*cells) for cells in zip(*columns, strict=True))
+        return self.recipe.kind.rows(self.cells)
 
     @functools.cached_property
     def data(self) -> bytes:
@@ -387,16 +270,16 @@ class Columns:
         try:
             value = parse_description(data)
             expect(value, _RECORD, "it")
-            _expect_recipe(value["recipe"], "it")
-            if value["recipe"].keys() != _RECIPE.keys():
+            kind = _expect_recipe(value["recipe"], "it")
+            if value["recipe"].keys() != _SHAPE.keys():
                 raise TypeError("its recipe has other parts")
             rows = value["rows"]
-            cells = {name: rows[name] for name in _NAMES if name in rows or name != "source_profile"}
+            cells = {name: rows[name] for name in kind.fields if name in rows or name != kind.later}
             if any(type(column) is not list or len(column) > MOST_ROWS for column in cells.values()):
                 raise TypeError(f"its rows are no lists of at most {MOST_ROWS:,}")
             if len(set(map(len, cells.values()))) > 1:
                 raise ValueError("its columns are not of one length")
-            if all(cell is None for cell in cells.get("source_profile", ("",))):  # which is not written at all
+            if all(cell is None for cell in cells.get(kind.later, ("",))):  # which is not written at all
                 raise ValueError("its parts contradict one another")
             record = cls(
                 shard=value["shard"],
@@ -406,8 +289,8 @@ class Columns:
                 recipe=Recipe(**value["recipe"]),
                 cells=cells,
             )
-            if not are_plain(cells, record.schema, LONGEST_KEY):
-                _check_rows(record.rows)
+            if not are_plain(cells, record.schema, kind):
+                _check_rows(record.rows, kind)
             if record.shard >= record.shards or record.data != data:
                 raise ValueError("its parts contradict one another")
         except (ValueError, KeyError, TypeError) as error:
@@ -450,9 +333,10 @@ class Record:
 
     @property
     def by_column(self) -> Columns:
-        profiled = any(row.source_profile is not None for row in self.rows)
-        names = _NAMES if profiled else [name for name in _NAMES if name != "source_profile"]
-        cells = {name: [getattr(row, name) for row in self.rows] for name in names}
+        kind = self.recipe.kind
+        cells = {name: [getattr(row, name) for row in self.rows] for name in kind.fields}
+        if all(cell is None for cell in cells.get(kind.later, ("",))):
+            del cells[kind.later]
         return Columns(self.shard, self.shards, self.tar_bytes, self.tar_sha256, self.recipe, cells)
 
     def to_bytes(self) -> bytes:

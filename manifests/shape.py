@@ -7,6 +7,12 @@ import re
 import reprlib
 from typing import Any
 
+# A name that becomes a folder's, or a word of a command.
+NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_+-]|\.(?!\.)){0,199}(?<!\.)")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+COUNT = range(2**63)
+NUMBER = (float, COUNT)
+
 
 def expect(value: Any, shape: Any, where: str) -> None:
     """Raises TypeError where a JSON value is not of a shape.

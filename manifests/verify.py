@@ -13,8 +13,8 @@ import itertools
 import json
 import reprlib
 import tarfile
-from collections.abc import Collection, Generator, Iterator, Sequence
-from typing import BinaryIO, NamedTuple, cast
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,25 +24,24 @@ from PIL import Image
 from manifests import png
 from manifests.derive import derive, read_records, table_differences
 from manifests.hashed import HashedFile
+from manifests.images import LABEL_MAP, LABEL_MAP_SHA256, extension_of
 from manifests.litter import is_litter
+from manifests.mels import MEL, mel_sha256
 from manifests.place import P, Place
+from manifests.row import Row
 from manifests.schema import (
     CARD,
     CARD_ENTRY,
-    LABEL_MAP,
-    LABEL_MAP_SHA256,
-    NAME,
     SPLIT,
     SUMMARY,
     TABLE,
     TIMM,
     ManifestError,
     Record,
-    Row,
     differences,
-    extension_of,
     shard_name,
 )
+from manifests.shape import NAME
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description
 
 # Bytes of a card: room for thousands of variants.
@@ -245,12 +244,11 @@ def tar_steps(place: Place) -> Generator[int, None, list[Problem]]:
 
 def _check_members(path: Place, file: BinaryIO, record: Record) -> Iterator[list[Problem]]:
     """What is wrong with each sample in turn, and at last with the tar's end."""
-    image_format = str(record.recipe.config["image_format"])
     try:
         with Tar(file) as tar:
             for row in record.rows:
                 if row.status == "ok":
-                    yield list(_check_sample(path, tar, row, image_format, str(record.recipe.config["dataset"])))
+                    yield list(_check_sample(path, tar, row, record.recipe.config))
             extra = tar.next()
             if extra is not None:
                 yield [Problem(f"{path}, {extra.name}", "extra member: the record has no such row")]
@@ -258,12 +256,8 @@ def _check_members(path: Place, file: BinaryIO, record: Record) -> Iterator[list
         yield [Problem(str(path), f"cannot be read to its end ({error})")]
 
 
-def _check_sample(path: Place, tar: Tar, row: Row, image_format: str, dataset: str) -> Iterator[Problem]:
-    expected: dict[str, bytes | None] = {extension_of(image_format): None}
-    if LABEL_MAP_SHA256 in row.extra:
-        expected[LABEL_MAP] = None
-    expected |= row.texts(dataset)
-    for extension, content in expected.items():
+def _check_sample(path: Place, tar: Tar, row: Row, config: Mapping[str, Any]) -> Iterator[Problem]:
+    for extension, content in row.members(config).items():
         name = f"{row.key}.{extension}"
         member = tar.next()
         if member is None or member.name != name:
@@ -273,37 +267,59 @@ def _check_sample(path: Place, tar: Tar, row: Row, image_format: str, dataset: s
         where = f"{path}, {name}"
         if (member.mtime, member.uid, member.gid, member.mode) != (0, 0, 0, 0o644):
             yield Problem(where, "its header is not reproducible (mtime, uid, gid or mode)")
+        if content is not None:
+            wrong = None if data == content else "is not what the row says"
+        else:
+            wrong = _check_result(data, row, extension, config)
+        if wrong:
+            yield Problem(where, wrong)
+
+
+def _check_result(data: bytes, row: Row, extension: str, config: Mapping[str, Any]) -> str | None:
+    """What is wrong with a member that is no text; None if nothing is."""
+    try:
+        if extension == MEL:
+            return _check_mel(decode_mel(data), row)
         if extension == LABEL_MAP:
-            yield from _check_label_map(where, data, row)
-        elif content is None:
-            yield from _check_pixels(where, data, row, image_format)
-        elif data != content:
-            yield Problem(where, "is not what the row says")
-
-
-def _check_label_map(where: str, data: bytes, row: Row) -> Iterator[Problem]:
-    try:
-        classes = decode_label_map(data)
-    except Exception as error:  # as for pixels
-        yield Problem(where, f"cannot be decoded ({str(error).partition(' at 0x')[0]})")
-        return
-    if classes.shape != (row.height, row.width):
-        yield Problem(where, f"is of shape {classes.shape}, but the row says {row.width}x{row.height}")
-    elif hashlib.sha256(np.ascontiguousarray(classes).data).hexdigest() != row.extra[LABEL_MAP_SHA256]:
-        yield Problem(where, f"its classes are not those of the row's {LABEL_MAP_SHA256}")
-
-
-def _check_pixels(where: str, data: bytes, row: Row, image_format: str) -> Iterator[Problem]:
-    try:
-        pixels = decode(data, image_format)
+            return _check_label_map(decode_label_map(data), row)
+        return _check_pixels(decode(data, str(config["image_format"])), row)
     except Exception as error:  # damaged bytes can raise anything; all of it means the same
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        yield Problem(where, f"cannot be decoded ({reason})")
-        return
-    if pixels.shape != (row.height, row.width, 3):
-        yield Problem(where, f"is {pixels.shape[1]}x{pixels.shape[0]}, but the row says {row.width}x{row.height}")
-    elif hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest() != row.pixel_sha256:
-        yield Problem(where, "its pixels are not those of the row's pixel_sha256")
+        reason = str(error).partition("\n")[0].partition(" at 0x")[0] or type(error).__name__
+        return f"cannot be decoded ({reason})"
+
+
+def _check_label_map(classes: NDArray[np.uint8], row: Row) -> str | None:
+    held = row.member()
+    if classes.shape != (held["height"], held["width"]):
+        return f"is of shape {classes.shape}, but the row says {held['width']}x{held['height']}"
+    if hashlib.sha256(np.ascontiguousarray(classes).data).hexdigest() != held[LABEL_MAP_SHA256]:
+        return f"its classes are not those of the row's {LABEL_MAP_SHA256}"
+    return None
+
+
+def _check_pixels(pixels: NDArray[np.uint8], row: Row) -> str | None:
+    held = row.member()
+    if pixels.shape != (held["height"], held["width"], 3):
+        return f"is {pixels.shape[1]}x{pixels.shape[0]}, but the row says {held['width']}x{held['height']}"
+    if hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest() != held["pixel_sha256"]:
+        return "its pixels are not those of the row's pixel_sha256"
+    return None
+
+
+def _check_mel(mel: NDArray[np.float32], row: Row) -> str | None:
+    held = row.member()
+    if mel.shape != (held["bands"], held["frames"]):
+        bands, frames = mel.shape
+        return f"has {bands} bands and {frames} frames, but the row says {held['bands']} and {held['frames']}"
+    return None if mel_sha256(mel) == held["mel_sha256"] else "its values are not those of the row's mel_sha256"
+
+
+def decode_mel(data: bytes) -> NDArray[np.float32]:
+    """A shard's mel spectrogram as float32 of shape (bands, frames)."""
+    loaded: NDArray[np.float32] = np.load(io.BytesIO(data), allow_pickle=False)
+    if loaded.dtype != np.dtype("<f4") or loaded.ndim != 2:
+        raise ValueError(f"it is {loaded.dtype} of shape {loaded.shape}, not a mel spectrogram")
+    return loaded
 
 
 def decode(data: bytes, image_format: str) -> NDArray[np.uint8]:

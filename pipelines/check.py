@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from manifests.schema import SUMMARY, parse_summary
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import Problem, check_card, check_folder, records_in, tar_steps
 from pipelines.errors import SHARE, SysNoiseError
+from pipelines.generate.datasets import DATASETS, Dataset
 from pipelines.progress import counted
 from pipelines.store import Place
 from pipelines.text import one_line
@@ -41,35 +42,44 @@ def check(folders: Sequence[Place], ray: Ray) -> list[Problem]:
     tars = [_Tar(record) for folder in folders for record in records_in(folder)]
     pieces: list[_Folder | _Tar] = [*map(_Folder, folders), *tars]
     work = Work(_check, folders[0], lambda piece: str(piece.place))
-    return problems + found(work, pieces, ray, images_in(folders), "images checked")
+    return problems + found(work, pieces, ray, samples_in(folders), folders[0], "checked")
 
 
-def images_in(folders: Sequence[Place]) -> int | None:
-    """How many images variants have, as their manifests say; None where that cannot be told."""
+def samples_in(folders: Sequence[Place]) -> int | None:
+    """How many samples variants have, as their manifests say; None where that cannot be told."""
     try:
-        return sum(_images_in(folder) for folder in folders)
+        return sum(int(_summary(folder)["totals"]["samples"]) for folder in folders)
     except (OSError, ValueError):  # which the check will name
         return None
 
 
-def _images_in(folder: Place) -> int:
-    summary = parse_summary((folder / SUMMARY).read(LARGEST_JSON), SUMMARY)
-    images: int = summary["totals"]["samples"]
-    return images
+def words_for(folder: Place) -> Dataset:
+    """What the samples of a variant are called; images, where its manifest does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        return DATASETS.get(_summary(folder)["config"]["dataset"], DATASETS["sample"])
+    return DATASETS["sample"]
+
+
+def _summary(folder: Place) -> dict[str, Any]:
+    return parse_summary((folder / SUMMARY).read(LARGEST_JSON), SUMMARY)
 
 
 def found(
     work: Work[Piece, Place, list[Problem]],
     pieces: Sequence[Piece],
     ray: Ray,
-    images: int | None,
-    done_text: str,
+    samples: int | None,
+    folder: Place,
+    done: str,
     gpu: bool = False,
 ) -> list[Problem]:
-    """The problems that work finds in pieces, in their order, with progress."""
+    """The problems that work finds in pieces, in their order, with progress: of how many samples that is `done`, called
+    as those of the variant in `folder`.
+    """
     of: dict[int, list[Problem]] = {}
+    words = words_for(folder)
     with (
-        counted(images, "img", done_text) as advance,
+        counted(samples, words.unit, f"{words.noun} {done}") as advance,
         contextlib.closing(crew.each(work, pieces, ray, _problem_here, gpu)) as steps,
     ):
         for step in steps:

@@ -66,10 +66,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Target:
-    """What images are resized to; None is the dataset's own.
+    """What images are resized to, and recordings resampled; None is the dataset's own.
 
     `size` is what `--size` takes: of a crop its side alone. What is before the crop, `resize` says in pixels or
-    `crop_pct` as timm does: floor(size / crop_pct).
+    `crop_pct` as timm does: floor(size / crop_pct). Recordings have a `sample_rate` in Hz, and nothing else of it.
     """
 
     geometry: str | None = option(
@@ -82,6 +82,7 @@ class Target:
     crop_pct: float | None = option(
         "the side before the centre crop: N, or size / P; default: size * 8/7", type=_share, metavar="P"
     )
+    sample_rate: int | None = option("of speech, in Hz: 22050 (the default) or 16000", type=positive, metavar="N")
 
     @classmethod
     def of(cls, geometry: str, size: Size) -> Target:

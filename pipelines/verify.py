@@ -25,6 +25,7 @@ from pipelines.generate.compare import (
 )
 from pipelines.generate.config import describe, methods_of
 from pipelines.generate.sources.find import Found, find
+from pipelines.generate.told import told
 from pipelines.options import Cluster, Inputs
 from pipelines.store import Place
 from pipelines.work import Work
@@ -45,10 +46,10 @@ def verify(place: Place, render: bool, inputs: Inputs, cluster: Cluster, methods
         problems = check(folders, ray)
         for gpu in (False, True):
             pieces = [one for one in again if one.gpu == gpu]
-            images = sum(len(one.samples) for one in pieces)
+            samples = sum(len(one.samples) for one in pieces)
             if pieces:
                 work = Work(_render, folders[0], lambda one: str(one.record))
-                problems += found(work, pieces, ray, images, "images rendered again", gpu)
+                problems += found(work, pieces, ray, samples, folders[0], "rendered again", gpu)
     return _report(problems, folders, shards, render, own)
 
 
@@ -96,7 +97,8 @@ def _report(
                 print(f"this machine differs from the one that made the shards in {difference}")
         print(f"FAILED: {len(problems):,} problem{'s' if len(problems) != 1 else ''} in {what}")
         return 1
-    print(f"OK: {what}, every image decoded and {'rendered again' if rendered else 'checked'}")
+    sample = told(folders[0].parent.name).sample
+    print(f"OK: {what}, every {sample} decoded and {'rendered again' if rendered else 'checked'}")
     return 0
 
 

@@ -22,7 +22,7 @@ from manifests.schema import CARD, ManifestError
 from manifests.untrusted import parse_json
 from pipelines.errors import SysNoiseError
 from pipelines.generate.card import card
-from pipelines.generate.config import Config, describe
+from pipelines.generate.config import ImageConfig, describe
 from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
@@ -81,7 +81,7 @@ def make(folder: Path, *tokens: str, samples: int = 4, size: int = 16, image_for
     """Small shards of these variants and the reference, the samples in two shards each; their dataset's folder."""
     found = find("sample", Inputs(), samples)
     half = samples // 2
-    config = Config("sample", "crop", (size,), "pil", image_format, half, describe(found))
+    config = ImageConfig("sample", "crop", (size,), "pil", image_format, half, describe(found))
     variants = [config.base, *(parse(token, config.base) for token in tokens)]
     recipes = {variant.name: recipe_here(config, variant) for variant in variants}
     with Output(Disk(str(folder / "sample"))).locked() as output:

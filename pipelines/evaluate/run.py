@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from manifests.schema import CLASSIFIED
+from manifests.images import CLASSIFIED
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate import predictions
 from pipelines.evaluate.asked import asked_variants

@@ -26,7 +26,9 @@ from generators.own import Program, named_in, with_own
 from generators.registry import AT, STAGES, Method, order
 from generators.variant import ANY, DEFAULT_REFERENCE, NONE, Variant, VariantError, changed, in_full, is_group, parse
 from generators.variant import reference as base_variant
-from manifests.schema import COLUMNS, LABEL_MAP, SUMMARY, TABLE, extension_of, is_key, parse_summary
+from manifests.images import COLUMNS, LABEL_MAP, extension_of
+from manifests.row import is_key
+from manifests.schema import SUMMARY, TABLE, parse_summary
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_groups
 from manifests.verify import decode, decode_label_map, variant_folders
 from pipelines.errors import RunError, UsageError

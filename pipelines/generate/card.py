@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from manifests.kinds import kind_of
 from manifests.schema import CARD_ENTRY, SPLIT, SUMMARY, parse_summary
 from manifests.untrusted import LARGEST_JSON
 from pipelines.generate.sources.sample import PHOTOGRAPHS
+from pipelines.generate.told import told
 from pipelines.store import Place
 from pipelines.text import size
 
@@ -24,6 +26,8 @@ TERMS = {
     "coco": "The images are under the terms that their Flickr owners chose; COCO's annotations, which are not part of "
     "the shards, are CC BY 4.0.",
     "cityscapes": "The images and label maps are under Cityscapes' licence (research only, no redistribution).",
+    "speech": "The recordings are under their own terms: LJSpeech is in the public domain, and the built-in ones are "
+    "made by a program.",
     "imagenet": "The images are under ImageNet's terms of access (non-commercial research and education) and may not "
     "be redistributed openly.",
 }
@@ -47,27 +51,35 @@ def read_summaries(root: Place) -> Iterator[dict[str, Any]]:
 
 
 def alike(summaries: Iterable[Mapping[str, Any]]) -> list[list[str]]:
-    """The groups of variants, by their summaries, that have the same pixels on every image."""
+    """The groups of variants, by their summaries, that have the same result on every sample."""
     groups: dict[str, list[str]] = defaultdict(list)
     for summary in summaries:
         if summary["totals"]["samples"]:
-            groups[summary["pixels_sha256"]].append(summary["name"])
+            groups[summary[kind_of(summary["config"]["dataset"]).digest_of_all]].append(summary["name"])
     return [names for names in groups.values() if len(names) > 1]
 
 
 def variants_table(summaries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """A Markdown table of variants: their stages, samples and residuals."""
-    yield "| variant | decode | resize | color | samples | failed | size | mean abs. residual | values changed |"
-    yield "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |"
-    for summary in summaries:
-        stages, totals, residual = summary["variant"], summary["totals"], summary["residual"]
-        figures = (
-            "| – | – |" if not residual["compared"] else (f"| {residual['mean_abs']:.3f} | {residual['changed']:.1%} |")
+    for place, summary in enumerate(summaries):
+        dataset = summary["config"]["dataset"]
+        stages, words = kind_of(dataset).stages, told(dataset)
+        if not place:
+            headings = [heading.replace("|", "\\|") for heading in words.headings]
+            yield _row("variant", *stages, "samples", "failed", "size", *headings)
+            yield _row("---", *("---" for _ in stages), *("---:" for _ in range(3 + len(headings))))
+        totals, residual = summary["totals"], summary["residual"]
+        yield _row(
+            f"`{summary['name']}`",
+            *(summary["variant"][stage] for stage in stages),
+            *(f"{totals[name]:,}" for name in ("samples", "failed")),
+            size(totals["bytes"]),
+            *(words.figures(residual) if residual["compared"] else ("–",) * len(words.headings)),
         )
-        yield (
-            f"| `{summary['name']}` | {stages['decode']} | {stages['resize']} | {stages['color']} "
-            f"| {totals['samples']:,} | {totals['failed']:,} | {size(totals['bytes'])} {figures}"
-        )
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _front_matter(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -83,20 +95,20 @@ def _front_matter(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _body(dataset: str, summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    words = told(dataset)
     lines = [
         f"# SysNoise shards: {dataset}",
         "",
-        f"Validation images of `{dataset}`, decoded, resized and colour-converted by different libraries, as lossless "
-        "WebDataset shards: one folder for each variant. Score a model on each of them to learn what a mismatch "
-        "between training and deployment costs (SysNoise, MLSys 2023).",
+        f"{words.made.format(dataset)}, as lossless WebDataset shards: one folder for each variant. Score a model on "
+        "each of them to learn what a mismatch between training and deployment costs (SysNoise, MLSys 2023).",
         "",
         *variants_table(summaries),
     ]
-    lines += ["", *(f"Same pixels on every image: {', '.join(names)}.\n" for names in alike(summaries))]
+    lines += ["", *(f"{words.alike}: {', '.join(names)}.\n" for names in alike(summaries))]
+    reference = f"`{summaries[0]['config']['reference']}`" if summaries else ""
     lines += [
-        "Residuals are against the reference, over all values of all images (0 to 255). Each variant's "
-        "`manifest.parquet` has a row for every source image, with its pixels' sha256; `manifest.json` says what "
-        "made it.",
+        f"{words.legend.format(reference)} Each variant's `manifest.parquet` has a row for every source "
+        f"{words.sample}, with its {words.result}' sha256; `manifest.json` says what made it.",
         "",
         "## Terms",
         "",

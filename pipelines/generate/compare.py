@@ -6,19 +6,22 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from generators.audio.settings import MelSettings
 from generators.geometry import GEOMETRIES
 from generators.own import named_in, of_program
 from generators.registry import Method
 from generators.variant import Variant, VariantError, in_full, parse
+from manifests.mels import MELS
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem
 from pipelines.errors import RunError, UsageError
-from pipelines.generate.config import Config, size_from_json
+from pipelines.generate.config import Config, ImageConfig, SpeechConfig, size_from_json
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.encode import FORMATS
+from pipelines.generate.given import read
 from pipelines.generate.machines.kinds import made_here
 from pipelines.generate.releases import prepare
-from pipelines.generate.render import Renderer, read
+from pipelines.generate.renderers import renderer
 from pipelines.generate.sources import Sample, Source
 from pipelines.store import Place
 
@@ -44,11 +47,13 @@ def config_of(recipe: Recipe, methods: tuple[Method, ...] = ()) -> Config:
     """The configuration that a recipe was made with, and the methods of one's own to make it again with."""
     held = dict(recipe.config)
     for name, known in (("dataset", DATASETS), ("geometry", GEOMETRIES), ("image_format", FORMATS)):
-        if held[name] not in known:
+        if name in held and held[name] not in known:
             raise UsageError(f"the records of {recipe.name} have a {name} that is none: {held[name]}")
     try:
-        source, size = held.pop("source"), held.pop("size")
-        return Config(**held, size=size_from_json(size), source=tuple(source.items()), methods=methods)
+        source = tuple(held.pop("source").items())
+        if recipe.kind is MELS:
+            return SpeechConfig(**held | {"mel": MelSettings(**held["mel"])}, source=source, methods=methods)
+        return ImageConfig(**held | {"size": size_from_json(held["size"])}, source=source, methods=methods)
     except (KeyError, TypeError) as error:
         raise UsageError(f"the records of {recipe.name} have a damaged configuration ({error})") from None
 
@@ -154,8 +159,7 @@ def _compare(record: Record, again: Again) -> Iterator[list[Problem]]:
     """What differs of each sample in turn."""
     config = config_of(record.recipe, again.methods)
     variant = variant_of(record.recipe, config)
-    renderer = Renderer((variant,), config.base, config.geometry, config.size, config.image_format, record.shard)
-    rendered_again = renderer.render_all(read(again.source, again.samples))
+    rendered_again = renderer(config, (variant,), record.shard).render_all(read(again.source, again.samples))
     for row, (rendered,) in zip(record.rows, rendered_again, strict=True):
         where = f"{again.record.parent / f'{record.name}.tar'}, {row.key}"
         yield [

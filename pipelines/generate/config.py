@@ -6,40 +6,115 @@ together is not part of it.
 
 from __future__ import annotations
 
+import functools
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from generators.geometry import Size
+import numpy as np
+
+from generators.audio.settings import MelSettings
+from generators.geometry import Size, frame
 from generators.own import OwnMethodError, own_methods, with_own
-from generators.registry import LIBRARIES, METHODS, Library, Method
+from generators.registry import AUDIO_STAGES, LIBRARIES, METHODS, PIXEL_STAGES, Library, Method, Stage
 from generators.variant import Variant, VariantError, reference
 from manifests.provenance import code_sha256
 from pipelines.errors import UsageError
 from pipelines.generate import encode
+from pipelines.generate.datasets import DATASETS
 from pipelines.generate.sources.find import Found
+from pipelines.options import Target
 
+# The mean recording of LJSpeech: 24 hours in 13,100 (its README).
+_TYPICAL_SECONDS = 6.6
 _ROOT = Path(__file__).resolve().parents[2]
 # The code that decides bytes: what it was is in a run's log, and the probe is made again where it is another.
 _CODE = (
-    *(f"generators/{name}" for name in ("geometry.py", "own.py", "pixels", "registry.py", "variant.py")),
-    *(f"manifests/{name}.py" for name in ("derive", "residual", "schema")),
+    *(f"generators/{name}" for name in ("audio", "geometry.py", "own.py", "pixels", "registry.py", "variant.py")),
+    *(f"manifests/{name}.py" for name in ("canonical", "derive", "images", "mels", "residual", "row", "schema")),
     *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "pictures", "plan", "png", "render")),
     *(f"pipelines/generate/{name}.py" for name in ("parts", "shard", "tar")),
     *(f"pipelines/generate/machines/{name}.py" for name in ("pictures", "probe")),
-    "pipelines/generate/sources",
+    *(f"pipelines/generate/{name}" for name in ("sources", "speech")),
 )
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(ABC):
     """What decides the bytes of a run, besides the variant and the library versions.
 
-    `size` is what the geometry takes, in pixels; `source` describes the samples: the layout, their number, a digest of
-    their keys, labels, paths and sizes, and what else the source says of itself. `methods` are those of one's own: what
-    of them decides bytes is a version, as that of a library, so that a folder can have variants by one more of them.
+    `source` describes the samples: the layout, their number, a digest of their keys, labels, paths and sizes, and what
+    else the source says of itself. `methods` are those of one's own: what of them decides bytes is a version, as that
+    of a library, so that a folder can have variants by one more of them.
     """
+
+    dataset: str
+    reference: str
+    samples_per_shard: int
+    source: tuple[tuple[str, Any], ...]
+    methods: tuple[Method, ...]
+
+    @property
+    def known(self) -> Mapping[str, Method]:
+        """All methods that there are for this run, by token."""
+        return with_own(self.methods)
+
+    @property
+    @abstractmethod
+    def base(self) -> Variant:
+        """The reference variant. Whether there is a GPU for it is not looked for: it may be on another machine."""
+
+    @functools.cached_property
+    def in_manifests(self) -> dict[str, Any]:
+        """As `as_json`, made once."""
+        return self.as_json()
+
+    @abstractmethod
+    def as_json(self) -> dict[str, Any]:
+        """What manifests hold of it."""
+
+    @abstractmethod
+    def asked(self) -> dict[str, Any]:
+        """The fields of generate.py's options, besides those that all configurations have, that ask for it."""
+
+    @abstractmethod
+    def expected(self) -> int:
+        """About how many bytes the result of an ordinary sample has."""
+
+    @abstractmethod
+    def reader(self) -> Library:
+        """The library that reads the headers of all sources, whatever makes the results."""
+
+    @abstractmethod
+    def written_by(self) -> dict[str, str]:
+        """The versions of what writes results, and checks them."""
+
+    def needs_gpu(self, variant: Variant) -> bool:
+        """Whether a variant, or the reference that is rendered beside it, needs a GPU."""
+        return variant.gpu or self.base.gpu
+
+    def libraries(self, variant: Variant) -> list[Library]:
+        """The libraries that have a part in a variant's rows and results."""
+        used = {method.library for method in (*variant.methods, *self.base.methods)}
+        return sorted({self.reader(), *used}, key=lambda library: library.name)
+
+    def versions(self, variant: Variant) -> dict[str, str]:
+        """The versions of the libraries that have a part in a variant. Raises ImportError."""
+        versions = self.written_by()
+        for library in self.libraries(variant):
+            versions.update(library.versions())
+        return versions
+
+    @property
+    def reference_in_full(self) -> str:
+        """The reference with the methods of all its stages."""
+        return "+".join(method.token for method in self.base.methods)
+
+
+@dataclass(frozen=True)
+class ImageConfig(Config):
+    """A run on images. `size` is what the geometry takes, in pixels."""
 
     dataset: str
     geometry: str
@@ -51,36 +126,65 @@ class Config:
     methods: tuple[Method, ...] = ()
 
     @property
-    def known(self) -> Mapping[str, Method]:
-        """All methods that there are for this run, by token."""
-        return with_own(self.methods)
+    def base(self) -> Variant:
+        return base_variant(self.reference, self.geometry, gpu=True, known=self.known)
+
+    def as_json(self) -> dict[str, Any]:
+        said = asdict(replace(self, methods=()))
+        del said["methods"]
+        return {
+            **said,
+            "reference": self.reference_in_full,
+            "size": size_to_json(self.size),
+            "source": dict(self.source),
+        }
+
+    def asked(self) -> dict[str, Any]:
+        return {"target": Target.of(self.geometry, self.size), "image_format": self.image_format}
+
+    def expected(self) -> int:
+        target = frame(self.geometry, *DATASETS[self.dataset].typical, self.size)
+        return int(target.width * target.height * 3 * encode.EXPECTED_RATIO[self.image_format])
+
+    def reader(self) -> Library:
+        return LIBRARIES["Pillow"]
+
+    def written_by(self) -> dict[str, str]:
+        return encode.versions(self.image_format)
+
+
+@dataclass(frozen=True)
+class SpeechConfig(Config):
+    """A run on recordings, whose results are mel spectrograms with these settings."""
+
+    dataset: str
+    mel: MelSettings
+    reference: str
+    samples_per_shard: int
+    source: tuple[tuple[str, Any], ...]
+    methods: tuple[Method, ...] = ()
 
     @property
     def base(self) -> Variant:
-        """The reference variant. Whether there is a GPU for it is not looked for: it may be on another machine."""
-        return base_variant(self.reference, self.geometry, gpu=True, known=self.known)
-
-    def needs_gpu(self, variant: Variant) -> bool:
-        """Whether a variant, or the reference that is rendered beside it, needs a GPU."""
-        return variant.gpu or self.base.gpu
+        return base_of_speech(self.reference, self.known)
 
     def as_json(self) -> dict[str, Any]:
-        reference = "+".join(method.token for method in self.base.methods)
         said = asdict(replace(self, methods=()))
         del said["methods"]
-        return {**said, "reference": reference, "size": size_to_json(self.size), "source": dict(self.source)}
+        return {**said, "reference": self.reference_in_full, "source": dict(self.source)}
 
-    def libraries(self, variant: Variant) -> list[Library]:
-        """The libraries that have a part in a variant's rows and images: Pillow reads the headers of all sources."""
-        used = {method.library for method in (*variant.methods, *self.base.methods)}
-        return sorted({LIBRARIES["Pillow"], *used}, key=lambda library: library.name)
+    def asked(self) -> dict[str, Any]:
+        return {"target": Target(sample_rate=self.mel.rate)}
 
-    def versions(self, variant: Variant) -> dict[str, str]:
-        """The versions of the libraries that have a part in a variant. Raises ImportError."""
-        versions = encode.versions(self.image_format)
-        for library in self.libraries(variant):
-            versions.update(library.versions())
-        return versions
+    def expected(self) -> int:
+        frames = int(_TYPICAL_SECONDS * self.mel.rate / self.mel.hop)
+        return frames * self.mel.bands * np.dtype(np.float32).itemsize
+
+    def reader(self) -> Library:
+        return LIBRARIES["FFmpeg"]
+
+    def written_by(self) -> dict[str, str]:
+        return encode.versions("npy")
 
 
 def code_here() -> str:
@@ -112,8 +216,19 @@ def base_variant(text: str, geometry: str, gpu: bool | None = None, known: Mappi
 
     Raises UsageError where it is no variant or cannot run.
     """
+    return _base(text, PIXEL_STAGES, gpu, known, resizes=geometry != "identity")
+
+
+def base_of_speech(text: str, known: Mapping[str, Method] = METHODS) -> Variant:
+    """The reference for recordings. Raises UsageError where it is no variant or cannot run."""
+    return _base(text, AUDIO_STAGES, None, known)
+
+
+def _base(
+    text: str, stages: tuple[Stage, ...], gpu: bool | None, known: Mapping[str, Method], resizes: bool = True
+) -> Variant:
     try:
-        base = reference(text, resizes=geometry != "identity", known=known)
+        base = reference(text, stages=stages, resizes=resizes, known=known)
     except VariantError as error:
         raise UsageError(f"--reference: {error}") from None
     for method in base.methods:

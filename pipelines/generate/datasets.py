@@ -11,15 +11,18 @@ from generators.geometry import Size
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset's defaults. `typical` is an ordinary image's width and height in pixels, for estimates.
+    """A dataset's defaults. `typical` is an ordinary image's width and height in pixels, for estimates; recordings have
+    neither that nor a geometry. `noun` and `unit` are what its samples are called.
 
     `samples_per_shard` makes shards of 0.1 GB for 224x224 crops and of 0.5 to 1 GB for whole images.
     """
 
     geometry: str
     samples_per_shard: int
-    typical: tuple[int, int]
+    typical: tuple[int, int] = (0, 0)
     sizes: Mapping[str, Size] = field(default_factory=dict)
+    noun: str = "images"
+    unit: str = "img"
 
     def size(self, geometry: str) -> Size:
         """The size that a geometry has by default."""
@@ -44,6 +47,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
         "imagenet": Dataset("crop", 1000, (500, 375)),
         "coco": Dataset("keep_ratio", 400, (640, 480), {"stretch": (640,)}),
         "cityscapes": Dataset("identity", 200, (2048, 1024)),
+        "speech": Dataset("", 1000, noun="recordings", unit="rec"),
     }
 )
 

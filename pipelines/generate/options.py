@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from generators.variant import DEFAULT_REFERENCE
+from generators.variant import DEFAULT_OF_SPEECH, DEFAULT_REFERENCE
 from pipelines.command import group, option, positive
 from pipelines.options import (
     Cluster,
@@ -29,7 +29,7 @@ class Options:
         metavar="VARIANT",
         under="variants",
     )
-    reference: str = option("default: %(default)s", default=DEFAULT_REFERENCE, metavar="VARIANT")
+    reference: str = option(f"default: {DEFAULT_REFERENCE}; speech: {DEFAULT_OF_SPEECH}", default="", metavar="VARIANT")
     paper: bool = paper_option()
     methods: tuple[str, ...] = method_option("a program of your own as a method; repeatable")
     list_variants: bool = option("show every method, and whether it can run here", default=False)
@@ -41,7 +41,7 @@ class Options:
         "a folder, or s3://, gs:// URI; default: %(default)s", default="out", metavar="PATH", under="shards"
     )
     samples_per_shard: int | None = option("default: 1000; coco: 400; cityscapes: 200", type=positive, metavar="N")
-    image_format: str = option("default: %(default)s", default="png", choices=("png", "png_stored", "webp", "npy"))
+    image_format: str | None = option("default: png", choices=("png", "png_stored", "webp", "npy"))
     overwrite: bool = option("replace the asked variants where something else has made them", default=False)
     model: str | None = option(
         "an ONNX file, timm:NAME or torchvision:NAME, to make noised copies of",

@@ -17,14 +17,13 @@ from typing import Any, BinaryIO
 
 from isal import isal_zlib
 
-from manifests.schema import Row
+from manifests.row import Kind, Row
 from pipelines.store import BLOCK, Pieces
 
 # Bytes that wait in memory to be written variant by variant.
 _SEGMENT = 2**24
 # The length of what tells where all lies, and its CRC-32.
 _END = struct.Struct(">QI")
-_FIELDS = [field.name for field in fields(Row)]
 
 # Where something lies in the file: offset and length in bytes; and its CRC-32.
 _Range = tuple[int, int, int]
@@ -75,10 +74,10 @@ class PartWriter:
 
 
 class Part:
-    """A part that is to be whole. Raises ValueError where it is not."""
+    """A part that is to be whole, of a set of a kind. Raises ValueError where it is not."""
 
-    def __init__(self, pieces: Pieces) -> None:
-        self._pieces = pieces
+    def __init__(self, pieces: Pieces, kind: Kind) -> None:
+        self._pieces, self._kind = pieces, kind
         end = pieces.size - _END.size
         if end < 0:
             raise ValueError("it has no end")
@@ -94,7 +93,7 @@ class Part:
     def rows(self, name: str) -> list[Row]:
         """A variant's rows in their order."""
         columns: dict[str, list[Any]] = json.loads(b"".join(self._read(self._about[name][0])))
-        return [Row(*values) for values in zip(*(columns[field] for field in _FIELDS), strict=True)]
+        return list(self._kind.rows(columns))
 
     def _read(self, where: _Range) -> Iterator[bytes]:
         offset, length, wanted = where
@@ -110,4 +109,5 @@ class Part:
 
 
 def _rows_to_json(rows: Sequence[Row]) -> bytes:
-    return json.dumps({field: [getattr(row, field) for row in rows] for field in _FIELDS}).encode()
+    names = [field.name for field in fields(rows[0])] if rows else []
+    return json.dumps({name: [getattr(row, name) for row in rows] for name in names}).encode()

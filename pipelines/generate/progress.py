@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pipelines.generate.datasets import DATASETS
 from pipelines.generate.schedule import Piece
 from pipelines.progress import counted
 from pipelines.work import Finished, Progress
 
 
-def follow(results: Iterable[Finished[Piece, int] | Progress | None], total: int) -> None:
-    """Show progress while images are made."""
+def follow(results: Iterable[Finished[Piece, int] | Progress | None], total: int, dataset: str) -> None:
+    """Show progress while a dataset's samples are rendered."""
     failed = 0
-    with counted(total, "img", "images") as advance:
+    of = DATASETS[dataset]
+    with counted(total, of.unit, of.noun) as advance:
         for result in results:
             images = 0
             if isinstance(result, Progress):

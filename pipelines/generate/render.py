@@ -23,30 +23,14 @@ from generators.geometry import MAX_PIXELS, Frame, Size, frame
 from generators.pixels.pillow import Header, header, resize_label_map
 from generators.registry import MAX_BATCH, Method
 from generators.variant import Variant
+from manifests.images import LABEL_MAP, LABEL_MAP_SHA256, ImageRow, extension_of
 from manifests.residual import Residual, residual
-from manifests.schema import LABEL_MAP_SHA256, Row
 from pipelines.generate.calls import EMPTY, Call, Caller, Failure, Pixels, decode, make_batch
 from pipelines.generate.encode import encode, encode_label_map
+from pipelines.generate.given import Given, Rendered
 from pipelines.generate.pictures import Picture, Pictures, Same
-from pipelines.generate.sources import Missing, Sample, Segmented, Source
+from pipelines.generate.sources import Missing, Sample
 from pipelines.generate.sources.cityscapes import IGNORED
-from pipelines.generate.sources.pointers import POINTER, is_pointer
-
-
-class Rendered(NamedTuple):
-    """A row of the manifest and, unless it failed, the encoded image and (for segmentation) label map."""
-
-    row: Row
-    image: bytes | None
-    label_map: bytes | None = None
-
-
-class Given(NamedTuple):
-    """A sample with its bytes and, where the dataset has them, its label map."""
-
-    sample: Sample
-    data: bytes | Missing
-    classes: NDArray[np.uint8] | Missing | None = None
 
 
 class _Result(NamedTuple):
@@ -57,13 +41,6 @@ class _Result(NamedTuple):
 _UNKNOWN, _BOMB = Header(0, 0, 1), Header(-1, -1, 1)
 # Pixels that may wait in memory for or from a batch: 201 MB. A larger image is alone.
 _WAITING = 2**26
-
-
-def read(source: Source, samples: Sequence[Sample]) -> Iterator[Given]:
-    """Some of a source's samples, in order, as they are given to a renderer."""
-    for sample, found in zip(samples, source.read(samples), strict=True):
-        data = POINTER if isinstance(found, bytes) and is_pointer(found) else found
-        yield Given(sample, data, source.label_map(sample) if isinstance(source, Segmented) else None)
 
 
 @contextlib.contextmanager
@@ -204,7 +181,7 @@ class Renderer:
             }
             encoded = output if isinstance(output, Failure) else encoder.encode(output)
             if isinstance(encoded, Failure):
-                yield Rendered(Row(**fields, status="failed", error=encoded.reason), None)
+                yield Rendered(ImageRow(**fields, status="failed", error=encoded.reason), None)
                 continue
             assert not isinstance(output, Failure)
             if encoded.label_map is not None:
@@ -212,7 +189,10 @@ class Renderer:
             if output.same not in residuals:
                 residuals[output.same] = None if isinstance(base, Failure) else residual(output.pixels, base.pixels)
             row = _row(output, residuals[output.same], fields)
-            yield Rendered(row, encoded.image, encoded.label_map)
+            files = {extension_of(self.image_format): encoded.image}
+            if encoded.label_map is not None:
+                files[LABEL_MAP] = encoded.label_map
+            yield Rendered(row, files)
 
     def _results(self, work: _Work) -> Mapping[str, _Result]:
         variants = {variant.name: variant for variant in (self.reference, *self.variants)}
@@ -346,9 +326,9 @@ def _frame_classes(classes: NDArray[np.uint8], target: Frame) -> NDArray[np.uint
     return target.cut(resized, padding=IGNORED)
 
 
-def _row(output: Picture, compared: Residual | None, fields: Mapping[str, Any]) -> Row:
+def _row(output: Picture, compared: Residual | None, fields: Mapping[str, Any]) -> ImageRow:
     target = output.frame
-    return Row(
+    return ImageRow(
         **fields,
         width=target.width,
         height=target.height,

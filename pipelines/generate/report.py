@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from generators.geometry import frame
 from generators.pixels.foreign import at_hand, machine
-from generators.registry import AT, LIBRARIES, METHODS, STAGES, Library, Method, Release
+from generators.registry import (
+    AT,
+    AUDIO_STAGES,
+    LIBRARIES,
+    METHODS,
+    MODEL_STAGES,
+    STAGES,
+    Library,
+    Method,
+    Release,
+)
 from generators.variant import ANY, LIBRARY_GROUPS, Variant
-from manifests.schema import CLASSIFIED, LABEL_MAP, extension_of
 from pipelines.generate.config import Config
-from pipelines.generate.datasets import DATASETS
-from pipelines.generate.encode import EXPECTED_RATIO
 from pipelines.generate.plan import shard_count
+from pipelines.generate.told import told
 from pipelines.store import Place
 from pipelines.text import entry, size, table
 
 # Bytes that a sample's other members and the tar's headers take.
 _OVERHEAD = 3_000
+# Letters in a line of what is explained.
+_WIDTH = 100
 # Signs of a version: of a program's digest no more are needed to tell two apart.
 _SHOWN = len("sha256:") + 12
 
@@ -40,8 +50,9 @@ def variants_table(methods: Mapping[str, Method]) -> str:
             *(f"{', '.join(tokens)}: {problem}." for problem, tokens in by_problem(problems).items()),
             *_versions_table(),
             "Join one token of each stage by +, as in ffmpeg+opencv_area+nv12_ascend; a stage left out is the",
-            "reference's, and the model as it is. Noise of the last four stages takes --model FILE.",
-            f"Groups: {', '.join(STAGES)}, model (the last four), paper (the paper's methods),",
+            f"reference's, and the model as it is. Noise of {', '.join(MODEL_STAGES)} takes --model FILE;",
+            f"{' and '.join(AUDIO_STAGES)} are of recordings, and go with --dataset speech.",
+            f"Groups: {', '.join((*STAGES, *AUDIO_STAGES))}, model, paper (the paper's methods),",
             f"all (what is installed); by library, which install what they lack, {', '.join(LIBRARY_GROUPS)}.",
         ]
     )
@@ -86,9 +97,7 @@ def _version(library: Library) -> str:
 
 def dry_run(root: str, variants: Sequence[Variant], samples: int, config: Config) -> str:
     """The plan: what would be made, and how many bytes to expect."""
-    target = frame(config.geometry, *DATASETS[config.dataset].typical, config.size)
-    image = int(target.width * target.height * 3 * EXPECTED_RATIO[config.image_format])
-    each = samples * (image + _OVERHEAD)
+    each = samples * (config.expected() + _OVERHEAD)
     shards = shard_count(samples, config.samples_per_shard)
     rows: list[Sequence[str]] = [("variant", "samples", "shards", "expected size")]
     rows += [(variant.name, f"{samples:,}", f"{shards:,}", size(each)) for variant in variants]
@@ -100,32 +109,27 @@ def finished(
     root: Place, summaries: Sequence[Mapping[str, Any]], degenerate: Iterable[Sequence[str]], *, nothing_to_do: bool
 ) -> str:
     """What lies where, how the variants differ, and the next commands to try."""
-    rows: list[Sequence[str]] = [("variant", "images", "failed", "size", "mean |Δ|", "max |Δ|", "changed")]
+    config = summaries[0]["config"]
+    words = told(config["dataset"])
+    rows: list[Sequence[str]] = [("variant", f"{words.sample}s", "failed", "size", *words.headings)]
     for summary in summaries:
         totals, residual = summary["totals"], summary["residual"]
-        figures = ("–", "–", "–")
-        if residual["compared"]:
-            figures = f"{residual['mean_abs']:.3f}", str(residual["max_abs"]), f"{residual['changed']:.1%}"
+        figures = words.figures(residual) if residual["compared"] else ("–",) * len(words.headings)
         rows.append(
             (summary["name"], f"{totals['samples']:,}", f"{totals['failed']:,}", size(totals["bytes"]), *figures)
         )
-    config = summaries[0]["config"]
-    reference = config["reference"]
-    members = [extension_of(config["image_format"]), *(["cls"] if config["dataset"] in CLASSIFIED else []), "json"]
-    if config["dataset"] == "cityscapes":
-        members.insert(1, LABEL_MAP)
     lines = [
         "Nothing was left to do." if nothing_to_do else "Done.",
         "",
         table(rows, frozenset(range(1, 7))),
         "",
-        f"|Δ|: absolute difference from the reference ({reference}), in steps of 0 to 255.",
-        *(f"Same pixels on every image (degenerate): {', '.join(names)}." for names in degenerate),
+        *textwrap.wrap(words.legend.format(config["reference"]), _WIDTH),
+        *(f"{words.alike} (degenerate): {', '.join(names)}." for names in degenerate),
         "",
         f"{root}/",
         "  README.md                     dataset card",
-        f"  <variant>/validation-*.tar    WebDataset shards: {', '.join(members)}",
-        "  <variant>/manifest.parquet    a row for each source image",
+        f"  <variant>/validation-*.tar    WebDataset shards: {', '.join((*words.members(config), 'json'))}",
+        f"  <variant>/manifest.parquet    a row for each source {words.sample}",
         "  <variant>/manifest.json       what was made, and what made it",
         "",
         f"Next: {entry('generate.py')} --list-variants",
@@ -134,5 +138,5 @@ def finished(
     failed = max(summaries, key=lambda summary: int(summary["totals"]["failed"]))
     if failed["totals"]["failed"]:
         where = f"{root}/{failed['name']}/manifest.parquet"
-        lines.insert(2, f"Some images failed: the reasons are in the `error` column, as in {where}\n")
+        lines.insert(2, f"Some {words.sample}s failed: the reasons are in the `error` column, as in {where}\n")
     return "\n".join(lines)

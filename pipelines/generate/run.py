@@ -20,13 +20,14 @@ from PIL import Image
 from generators.own import with_own
 from generators.registry import Method
 from generators.variant import Variant, VariantError, expand
-from manifests.schema import CARD, COLUMNS, MOST_SHARDS, TABLE
+from manifests.images import COLUMNS
+from manifests.schema import CARD, MOST_SHARDS, TABLE
 from manifests.untrusted import MOST_ROWS, read_groups
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import frames, report
+from pipelines.generate.aim import Aim, aim_of
 from pipelines.generate.card import alike, card, read_summaries
-from pipelines.generate.config import Config, base_variant, describe, methods_of
-from pipelines.generate.datasets import DATASETS
+from pipelines.generate.config import Config, methods_of
 from pipelines.generate.frames import Misfit, misfit
 from pipelines.generate.machines import Machines, neighbours, told_of_run
 from pipelines.generate.options import Options
@@ -39,7 +40,6 @@ from pipelines.generate.shard import Job
 from pipelines.generate.sources import Sample
 from pipelines.generate.sources.find import Found, find
 from pipelines.generate.spread import over
-from pipelines.generate.target import choose_geometry
 from pipelines.generate.work import make as make_shard
 from pipelines.generate.work import problem_here
 from pipelines.progress import TICK, say
@@ -82,22 +82,13 @@ def make(options: Options, ray: Ray | None = None) -> Made | None:
 
 
 def _generate(options: Options, ray: Ray) -> Made | None:
-    geometry, size = choose_geometry(options.dataset, options.target)
+    aim = aim_of(options)
     own = methods_of(options.methods)
-    _, variants = _variants(options, geometry, with_own(own), ray)
+    _, variants = _variants(options, aim, with_own(own), ray)
     found = find(options.dataset, options.inputs, options.limit, over(ray))
     for note in found.notes:
         say(note)
-    config = Config(
-        dataset=options.dataset,
-        geometry=geometry,
-        size=size,
-        reference=options.reference,
-        image_format=options.image_format,
-        samples_per_shard=options.samples_per_shard or DATASETS[options.dataset].samples_per_shard,
-        source=describe(found),
-        methods=own,
-    )
+    config = aim.config(found, own)
     _check_shards(len(found.samples), config.samples_per_shard)
     output = Output(output_place(options.output) / options.dataset)
     if options.dry_run:
@@ -176,7 +167,7 @@ def _run(
     per_shard = job.config.samples_per_shard
     lanes = [[variant for variant in variants if job.config.needs_gpu(variant) == gpu] for gpu in (False, True)]
     left = [remaining(len(samples), per_shard, some, done) for some in lanes]
-    shards, images = map(sum, zip(*left, strict=True))
+    shards, samples_left = map(sum, zip(*left, strict=True))
     if not shards:
         return False
     say(f"shards to make: {shards:,}, variants: {len(variants)}; starting Ray")
@@ -190,19 +181,19 @@ def _run(
     schedule = Schedule(on_cpus, on_gpus, job.source, job.output.discard, options.images_per_task)
     make, limit = partial(make_shard, limit=options.shard_timeout), options.shard_timeout
     work = Work(make, job, str, limit, ", which --shard-timeout can raise", fit.without)
-    follow(engine.run(work, schedule.cpus, schedule.gpus, options.cluster.workers, TICK), images)
+    follow(engine.run(work, schedule.cpus, schedule.gpus, options.cluster.workers, TICK), samples_left, options.dataset)
     return True
 
 
-def _variants(options: Options, geometry: str, known: Mapping[str, Method], ray: Ray) -> tuple[Variant, list[Variant]]:
+def _variants(options: Options, aim: Aim, known: Mapping[str, Method], ray: Ray) -> tuple[Variant, list[Variant]]:
     """The reference and the asked variants. Raises UsageError for what is none, or cannot run."""
     try:
         gpu = None
         if options.cluster.address:  # which may have what this machine has not: it is asked only where that matters
-            base = base_variant(options.reference, geometry, gpu=True, known=known)
+            base = aim.base(gpu=True, known=known)
             wanted, _ = expand(options.variants, base, gpu=True, known=known)
             gpu = any(variant.gpu for variant in (base, *wanted)) and ray.engine().gpus() > 0
-        base = base_variant(options.reference, geometry, gpu, known)
+        base = aim.base(gpu, known)
         variants, skipped = expand(options.variants, base, gpu, known=known)
     except VariantError as error:
         raise UsageError(str(error)) from None

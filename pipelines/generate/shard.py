@@ -13,14 +13,17 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from generators.variant import Variant
-from manifests.schema import LABEL_MAP, Recipe, Record, Row, extension_of
+from manifests.kinds import kind_of
+from manifests.row import Row
+from manifests.schema import Recipe, Record
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError
 from pipelines.generate.calls import Call
 from pipelines.generate.config import Config
+from pipelines.generate.given import Rendered, read
 from pipelines.generate.output import Draft, Output
 from pipelines.generate.parts import Part, PartWriter
-from pipelines.generate.render import Rendered, Renderer, read
+from pipelines.generate.renderers import renderer
 from pipelines.generate.sources import Sample, Source
 from pipelines.generate.tar import TarWriter, member
 
@@ -83,25 +86,20 @@ class Job:
         `lethal` are calls that are not made, with the reason; `tell` is told of those that are, before they are,
         and None after each.
         """
-        config, source = self.config, self.source
-        renderer = Renderer(
-            task.variants, config.base, config.geometry, config.size, config.image_format, task.shard, lethal, tell
-        )
         names = [variant.name for variant in task.variants]
-        for rendered in renderer.render_all(read(source, samples)):
+        renders = renderer(self.config, task.variants, task.shard, lethal, tell)
+        for rendered in renders.render_all(read(self.source, samples)):
             yield dict(zip(names, rendered, strict=True))
 
 
 def members_of(rendered: Rendered, config: Config) -> bytes:
     """What stands in a tar for a sample: nothing where it failed."""
-    key, row = rendered.row.key, rendered.row
-    if rendered.image is None:
+    row, files = rendered
+    if files is None:
         return b""
-    found = [member(f"{key}.{extension_of(config.image_format)}", rendered.image)]
-    if rendered.label_map is not None:
-        found.append(member(f"{key}.{LABEL_MAP}", rendered.label_map))
-    found += [member(f"{key}.{extension}", text) for extension, text in row.texts(config.dataset).items()]
-    return b"".join(found)
+    texts = row.members(config.in_manifests)
+    found = ((extension, files[extension] if text is None else text) for extension, text in texts.items())
+    return b"".join(member(f"{row.key}.{extension}", data) for extension, data in found)
 
 
 def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> Generator[int, None, int]:
@@ -116,7 +114,7 @@ def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> Generator[in
         sink = (_Whole if task.part is None else _Partly)(task, job, stack)
         for results in job.render(task, task.samples, lethal):
             sink.add(results)
-            failed += any(rendered.image is None for rendered in results.values())
+            failed += any(rendered.files is None for rendered in results.values())
             yield 1
         sink.commit()
     return failed
@@ -129,7 +127,7 @@ def join_shard(join: Join, job: Job) -> None:
         parts: dict[str, Part] = {}
         for name in join.parts:
             with job.output.reading(name):
-                parts[name] = Part(job.output.part(name).pieces())
+                parts[name] = Part(job.output.part(name).pieces(), kind_of(job.config.dataset))
         for variant in join.variants:
             with job.output.draft() as draft:
                 tar = TarWriter(draft.file)

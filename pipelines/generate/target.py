@@ -1,16 +1,22 @@
-"""What images are resized to, from what was asked for and a dataset's defaults; and how that is typed.
+"""What images are resized to and recordings resampled, from what was asked for and a dataset's defaults; and how that
+is typed.
 
-Refuses sizes that do not suit the geometry or one another.
+Refuses sizes that do not suit the geometry or one another, and what is of recordings for images or the other way.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
+from generators.audio.settings import MelSettings
 from generators.geometry import CROPPED, GEOMETRIES, Size, before_crop, frame
 from pipelines.errors import UsageError
 from pipelines.generate.datasets import DATASETS
 from pipelines.options import Target
+
+# Hz: LJSpeech's, and that of Tacotron 2 and FastSpeech 2 (generators/audio/settings.py).
+_RATE = 22_050
 
 
 def choose_geometry(dataset: str, target: Target) -> tuple[str, Size]:
@@ -18,6 +24,8 @@ def choose_geometry(dataset: str, target: Target) -> tuple[str, Size]:
 
     Raises UsageError where the sizes do not suit the geometry or one another, or are too large for an ordinary image.
     """
+    if target.sample_rate is not None:
+        raise UsageError(f"--sample-rate is of use with --dataset speech only, and not with {dataset}: leave it out")
     defaults = DATASETS[dataset]
     name = target.geometry
     if name is None:
@@ -32,6 +40,17 @@ def choose_geometry(dataset: str, target: Target) -> tuple[str, Size]:
     except ValueError as error:
         raise UsageError(f"{' '.join(words(name, size)[2:])} is too large: {error}") from None
     return name, size
+
+
+def choose_mel(target: Target) -> MelSettings:
+    """The settings of a run's spectrograms. Raises UsageError for a rate without a recipe, or what is of images."""
+    for field in fields(target):
+        if field.name != "sample_rate" and getattr(target, field.name) is not None:
+            raise UsageError(f"--{field.name.replace('_', '-')} is of images: leave it out with --dataset speech")
+    try:
+        return MelSettings.of(_RATE if target.sample_rate is None else target.sample_rate)
+    except ValueError as error:
+        raise UsageError(f"--sample-rate {target.sample_rate}: {error}") from None
 
 
 def words(geometry: str, size: Size) -> list[str]:

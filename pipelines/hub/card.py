@@ -11,13 +11,15 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
-from generators.geometry import CROPPED
 from generators.variant import in_full
 from manifests.schema import CARD_ENTRY, SPLIT, TABLE
 from pipelines.generate.card import TERMS, alike, variants_table
+from pipelines.generate.told import told
 from pipelines.text import size
 
-_TASKS = {"coco": "object-detection", "cityscapes": "image-segmentation"}
+_TASKS = {"coco": "object-detection", "cityscapes": "image-segmentation", "speech": "text-to-speech"}
+# What a source is given by.
+_INPUTS = {"sample": "", "coco": " --source IMAGES --annotations FILE", "speech": " --source RECORDINGS"}
 # The Hub's names for numbers of samples.
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**9, "1M<n<10M"))
 _PROMPTS = {
@@ -75,42 +77,33 @@ def _front_matter(summaries: Sequence[Summary], *, gated: bool, pixels: bool) ->
 def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool) -> Iterator[str]:
     first = summaries[0]
     config, name = first["config"], next(str(s["name"]) for s in summaries[::-1])
-    dataset, geometry = config["dataset"], first["geometry"]
+    dataset = config["dataset"]
+    words = told(dataset)
     total = sum(int(summary["totals"]["bytes"]) for summary in summaries)
     yield from (f"# SysNoise shards: {dataset}", "")
     yield (
-        f"Validation images of `{dataset}`, decoded, resized and colour-converted by different libraries: one "
-        f"configuration for each variant, {len(summaries)} in all. Score a model on each of them to learn what a "
-        "mismatch between training and deployment costs."
+        f"{words.made.format(dataset)}: one configuration for each variant, {len(summaries)} in all. Score a model on "
+        "each of them to learn what a mismatch between training and deployment costs."
     )
     yield ""
     if pixels:
-        yield f"Lossless WebDataset shards, {size(total)}. {_geometry(geometry)}"
+        yield f"Lossless WebDataset shards, {size(total)}. {words.about(first)}"
     else:
         yield (
-            "**Manifests only: no pixels.** Who holds the source images can make the same set and prove that every "
-            f"pixel agrees; the shards are {size(total)}. {_geometry(geometry)}"
+            f"**Manifests only: no {words.result}.** Who holds the source {words.sample}s can make the same set and "
+            f"prove that all {words.result} agree; the shards are {size(total)}. {words.about(first)}"
         )
     yield ""
     yield from variants_table(summaries)
     yield ""
-    yield from (f"Same pixels on every image (degenerate): {', '.join(names)}.\n" for names in alike(summaries))
+    yield from (f"{words.alike} (degenerate): {', '.join(names)}.\n" for names in alike(summaries))
     yield (
-        f"Residuals are against the reference, `{config['reference']}`, over all values of all images (0 to 255). Each "
-        "folder's `manifest.parquet` has a row for every source image with its pixels' sha256, and says which failed."
+        f"{words.legend.format('`' + config['reference'] + '`')} Each folder's `manifest.parquet` has a row for every "
+        f"source {words.sample} with its {words.result}' sha256, and says which failed."
     )
     yield from _use(repo, name, _reference(summaries), str(dataset), pixels=pixels)
     yield from _made_by(summaries)
     yield from ("", "## Terms", "", TERMS[dataset], "", "## Citation", "", "```bibtex", _PAPER, "```")
-
-
-def _geometry(geometry: Mapping[str, Any]) -> str:
-    sides = geometry["size"]
-    if not sides:
-        return f"Geometry: `{geometry['name']}`."
-    between = " of " if geometry["name"] in CROPPED else ","
-    written = between.join(map(str, sides)) if isinstance(sides, list) else sides
-    return f"Geometry: `{geometry['name']}`, size {written}."
 
 
 def _reference(summaries: Sequence[Summary]) -> str | None:
@@ -122,7 +115,7 @@ def _reference(summaries: Sequence[Summary]) -> str | None:
 def _use(repo: str, name: str, reference: str | None, dataset: str, *, pixels: bool) -> Iterator[str]:
     yield from ("", "## Use", "")
     if not pixels:
-        inputs = {"sample": "", "coco": " --source IMAGES --annotations FILE"}.get(dataset, " --source IMAGES")
+        inputs = _INPUTS.get(dataset, " --source IMAGES")
         yield from ("```sh", f"python hub.py rebuild {repo} --variant {name}{inputs} --output out", "```")
         return
     yield from ("```python", "from datasets import load_dataset", "")

@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow as pa
 
 from manifests.derive import Manifest, derive, read_records, table_differences
-from manifests.schema import NAME, SPLIT, SUMMARY, TABLE, TIMM, ManifestError, Recipe, Record, shard_name
+from manifests.schema import SPLIT, SUMMARY, TABLE, TIMM, ManifestError, Recipe, Record, shard_name
+from manifests.shape import NAME
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.datasets import DATASETS

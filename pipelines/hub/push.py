@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from manifests.schema import NAME, SPLIT, SUMMARY, parse_summary
+from manifests.schema import SPLIT, SUMMARY, parse_summary
+from manifests.shape import NAME
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import variant_folders
 from pipelines.check import check, show

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from generators.registry import Method
 from generators.variant import in_full
 from manifests.derive import read_records
-from manifests.schema import Record, Row
+from manifests.row import Row
+from manifests.schema import Record
 from manifests.verify import records_of
 from pipelines.errors import UsageError
 from pipelines.generate.compare import check_methods, check_source, config_of, explain
@@ -24,7 +25,6 @@ from pipelines.generate.sources.find import find
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import RebuildOptions
 from pipelines.hub.published import Published, choose, fetch_manifests
-from pipelines.options import Target
 from pipelines.store import Place, place_of
 
 _SHOWN = 5
@@ -60,10 +60,9 @@ def _generate(options: RebuildOptions, found: Sequence[Published], methods: tupl
             dataset=config.dataset,
             inputs=options.inputs,
             output=options.output,
-            target=Target.of(config.geometry, config.size),
             reference=config.reference,
             samples_per_shard=config.samples_per_shard,
-            image_format=config.image_format,
+            **config.asked(),
             limit=samples,
             cluster=options.cluster,
         )
@@ -79,7 +78,8 @@ def _compare(published: Published, output: Place, methods: tuple[Method, ...]) -
     """Say whether a variant's pixels agree with the published ones; 1 where they do not."""
     folder = output / published.dataset / published.name
     made = records_of(folder)[0]
-    differences = list(_differences(_rows(published.records()), _rows(read_records(made))))
+    kind = published.recipe.kind
+    differences = list(_differences(_rows(published.records()), _rows(read_records(made)), kind.digest))
     samples = published.summary["totals"]["samples"] + published.summary["totals"]["failed"]
     print()
     if not differences:
@@ -103,12 +103,12 @@ def _rows(records: Iterable[Record]) -> Iterator[Row]:
         yield from record.rows
 
 
-def _differences(published: Iterable[Row], made: Iterable[Row]) -> Iterator[_Difference]:
+def _differences(published: Iterable[Row], made: Iterable[Row], digest: str) -> Iterator[_Difference]:
     for theirs, mine in zip(published, made, strict=True):
+        there, here = getattr(theirs, digest), getattr(mine, digest)
         if mine.status != theirs.status:
             yield _Difference(theirs.key, f"{mine.status} here ({mine.error or 'no error'}), {theirs.status} there")
         elif mine.source_sha256 != theirs.source_sha256:
             yield _Difference(theirs.key, "the source file is another")
-        elif mine.pixel_sha256 != theirs.pixel_sha256:
-            hashes = f"{mine.pixel_sha256[:12]} here, {theirs.pixel_sha256[:12]} there"
-            yield _Difference(theirs.key, f"other pixels ({hashes})")
+        elif here != there:
+            yield _Difference(theirs.key, f"another {digest} ({here[:12]} here, {there[:12]} there)")

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from manifests import derive as derived
 from manifests import schema
 from manifests.derive import Part, part_of, write_table
+from manifests.images import COLUMNS, ImageRow
 from manifests.plain import are_plain
 from manifests.residuals import exact_sum, to_float
-from manifests.schema import COLUMNS, FIRST_COLUMNS, LONGEST_KEY, Columns, Recipe, Record, Row
+from manifests.schema import FIRST_COLUMNS, LONGEST_KEY, Columns, Recipe, Record
 from tests.fuzzing import HOSTILE, fuzz
 
 RECIPE = Recipe(
@@ -39,7 +40,7 @@ RECIPE = Recipe(
 doubles = st.one_of(st.none(), st.floats(0, 255), st.sampled_from([0.0, 5e-324, 1e-300, 0.1, 2**52 + 1.0]))
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\\"), max_size=5)
 unnamed = st.builds(
-    Row,
+    ImageRow,
     **dict.fromkeys(("key", "source_sha256", "error"), texts),
     shard=st.integers(0, 5),
     label=st.integers(-1, 999),
@@ -132,7 +133,9 @@ def test_what_is_plain_by_columns_is_right_by_rows(records: list[Record], data: 
 
 def test_ordinary_rows_are_plain() -> None:
     """So that what is fast is what happens."""
-    row = Row("a", 0, 3, "n/a b.jpg", "0" * 64, 5, 5, 1, {"id": 1}, "ok", "", 2, 2, "f" * 64, 0.5, 3, 1, 0, 0, 1.0, 1)
+    row = ImageRow(
+        "a", 0, 3, "n/a b.jpg", "0" * 64, 5, 5, 1, {"id": 1}, "ok", "", 2, 2, "f" * 64, 0.5, 3, 1, 0, 0, 1.0, 1
+    )
     rows = (row, replace(row, key="b", status="failed", pixel_sha256="", residual_changed=None))
     cells = Record(0, 1, 0, "0" * 64, RECIPE, rows).by_column.cells
     assert are_plain(cells, FIRST_COLUMNS, LONGEST_KEY)
@@ -145,7 +148,7 @@ def test_very_many_shards_share_row_groups(monkeypatch: pytest.MonkeyPatch) -> N
 
     def groups(sizes: Sequence[int]) -> list[int]:
         def parts(number: int, size: int) -> Part:
-            rows = [Row(f"{number}-{n}", number, 0, "", "", 0, 0, 1, {}, "failed") for n in range(size)]
+            rows = [ImageRow(f"{number}-{n}", number, 0, "", "", 0, 0, 1, {}, "failed") for n in range(size)]
             return part_of(Record(number, len(sizes), 0, "0" * 64, RECIPE, tuple(rows)).by_column)
 
         file = io.BytesIO()

@@ -16,21 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests import untrusted
+from manifests.canonical import canonical_json
 from manifests.derive import derive, read_records, table_differences
-from manifests.schema import (
-    CARD_ENTRY,
-    COLUMNS,
-    MOST_SHARDS,
-    NAME,
-    SUMMARY,
-    TABLE,
-    TIMM,
-    ManifestError,
-    Record,
-    canonical_json,
-    is_key,
-    parse_summary,
-)
+from manifests.images import COLUMNS
+from manifests.row import is_key
+from manifests.schema import CARD_ENTRY, MOST_SHARDS, SUMMARY, TABLE, TIMM, ManifestError, Record, parse_summary
+from manifests.shape import NAME
 from manifests.verify import check_card, check_folder, check_tar, decode, records_in
 from pipelines.store import Disk
 from tests.fuzzing import HOSTILE, changed_bytes, changed_tar, described, files, fuzz, make, outcome

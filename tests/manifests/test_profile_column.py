@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from generators.variant import parse
+from manifests.canonical import canonical_json
 from manifests.derive import derive, read_records
-from manifests.schema import COLUMNS, FIRST_COLUMNS, TABLE, ManifestError, Record, canonical_json
+from manifests.images import COLUMNS
+from manifests.schema import FIRST_COLUMNS, TABLE, ManifestError, Record
 from manifests.verify import check_folder, check_tar, records_in
-from pipelines.generate.config import Config, describe
+from pipelines.generate.config import ImageConfig, describe
 from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
@@ -94,7 +96,7 @@ def test_a_set_that_was_begun_before_is_continued(folder: Path, old: int) -> Non
             path.unlink()
     (folder / RECORDS[old]).write_bytes(without((folder / RECORDS[old]).read_bytes()))
     found = find("sample", Inputs(), 4)
-    config = Config("sample", "crop", (16,), "pil", "png", 2, describe(found))
+    config = ImageConfig("sample", "crop", (16,), "pil", "png", 2, describe(found))
     variant = parse("pil_lanczos", config.base)
     recipe = recipe_here(config, variant)
     with Output(Disk(str(folder.parent))).locked() as output:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from manifests.schema import canonical_json
+from manifests.canonical import canonical_json
 from tests.conftest import Command
 
 

@@ -15,13 +15,15 @@ from datetime import datetime, timezone
 from types import ModuleType
 from typing import Any
 
-from generators.registry import PIXEL_STAGES
+from generators.registry import AUDIO_STAGES, PIXEL_STAGES
 from generators.variant import Variant, VariantError, in_full, parse
-from manifests.schema import Recipe, canonical_json, differences
+from manifests.canonical import canonical_json
+from manifests.schema import Recipe, differences
 from pipelines.errors import UnfitError, UsageError
 from pipelines.generate.config import Config
 from pipelines.generate.machines.kinds import Made, kinds_here, made_here
 from pipelines.generate.shard import Job
+from pipelines.generate.told import told
 from pipelines.progress import say
 from pipelines.work.cluster import Ray
 
@@ -229,13 +231,14 @@ def difference(there: Made, right: Made, where: str) -> str | None:
         return f"{unlike[0]} is written otherwise there than on {where}"
     more = f" and {len(first) - _NAMED} more" if len(first) > _NAMED else ""
     several = len(first) > 1
-    return f"{', '.join(first[:_NAMED])}{more} give{'' if several else 's'} other pixels there than on {where}"
+    result = told(next(iter(right.recipes.values())).config["dataset"]).result
+    return f"{', '.join(first[:_NAMED])}{more} give{'' if several else 's'} other {result} there than on {where}"
 
 
 def _first_stage(recipes: Iterable[Recipe], tokens: Sequence[str]) -> list[str]:
     """Those of the tokens that are of the earliest stage: what follows may differ for that reason alone."""
     stages = {token: stage for recipe in recipes for stage, token in recipe.variant.items() if token in tokens}
-    for stage in PIXEL_STAGES:
+    for stage in (*PIXEL_STAGES, *AUDIO_STAGES):
         if found := [token for token in tokens if stages.get(token) == stage]:
             return found
     return []

@@ -26,8 +26,9 @@ from typing import Any
 from generators.pixels.foreign.cache import cache
 from generators.registry import UnavailableError
 from generators.variant import Variant
+from manifests.canonical import digest
 from manifests.provenance import cpu, cpu_model, cpu_sha256, gpu, provenance
-from manifests.schema import Recipe, digest
+from manifests.schema import Recipe
 from pipelines.generate.config import Config, code_here
 from pipelines.generate.machines.probe import Probe, probe
 

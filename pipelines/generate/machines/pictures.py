@@ -8,24 +8,22 @@ since its output is what costs.
 
 from __future__ import annotations
 
+import functools
 import io
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from generators.geometry import frame
+from generators.registry import Method
+from pipelines.generate.calls import Caller, Failure, Pixels, decode
+from pipelines.generate.config import ImageConfig
+from pipelines.generate.given import Given
+from pipelines.generate.sources import Sample
 from pipelines.generate.sources.sample import open_photograph
-
-
-class ProbePicture(NamedTuple):
-    """An encoded image, and a label map of its size as stored: uint8 of shape (height, width)."""
-
-    name: str
-    data: bytes
-    classes: NDArray[np.uint8]
-
 
 # Geometries that make every image large, however small it is.
 _ENLARGES = frozenset({"keep_ratio"})
@@ -34,12 +32,43 @@ _FLAT = 12
 _ORIENTATION, _QUARTER = 0x0112, 6
 
 
-def probe_pictures(geometry: str) -> Iterator[ProbePicture]:
-    """The pictures that are rendered in a geometry, in order. Raises UsageError where a photograph is not installed."""
+def given(config: ImageConfig) -> list[Given]:
+    """The pictures as samples, in order, with label maps of their size as stored where the dataset has them.
+
+    Raises UsageError where a photograph is not installed.
+    """
+    segmented = config.dataset == "cityscapes"
+    found = []
     for name, image, options in _pictures():
         width, height = image.size
-        cut = image.crop((0, 0, width, height // _FLAT)) if geometry in _ENLARGES else image
-        yield ProbePicture(name, _encoded(cut, **options), _classes(*cut.size))
+        cut = image.crop((0, 0, width, height // _FLAT)) if config.geometry in _ENLARGES else image
+        data = _encoded(cut, **options)
+        found.append(Given(Sample(name, 0, name, len(data), ()), data, _classes(*cut.size) if segmented else None))
+    return found
+
+
+def outputs(method: Method, config: ImageConfig, pictures: Iterable[Given]) -> Iterator[bytes]:
+    """What a method gives, one picture after the other, or why it gives none."""
+    caller = Caller("", {}, None)
+    if method.stage == "decode" or method.whole:
+        told = (2,) if method.shrinks else (224, 224) if method.whole else ()
+        for picture in pictures:
+            assert isinstance(picture.data, bytes)
+            yield from _parts(decode(method, picture.data, caller, *told))
+        return
+    for pixels in probe_pixels():
+        height, width = pixels.shape[:2]
+        target = frame(config.geometry, width, height, config.size).resize or (width, height)
+        arguments = target if method.stage == "resize" else ()
+        yield from _parts(caller.pixels((method,), functools.partial(method.load(), pixels, *arguments)))
+
+
+def _parts(made: Pixels | Failure) -> Iterator[bytes]:
+    if isinstance(made, Failure):
+        yield made.reason.encode()
+    else:
+        yield repr(made.shape).encode()
+        yield made.tobytes()
 
 
 def probe_pixels() -> list[NDArray[np.uint8]]:

@@ -17,7 +17,8 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
 
-from manifests.schema import LONGEST_KEY, UNFIT
+from manifests.images import IMAGES
+from manifests.row import UNFIT
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.sources.base import Sample
 
@@ -52,7 +53,9 @@ class Catalogue(Sequence[Sample]):
         limit: int | None = None,
         memory: int = _MEMORY,
         longer_keys: Callable[[str], Sequence[str]] | None = None,
+        longest_key: int = IMAGES.longest_key,
     ) -> None:
+        self._longest_key = longest_key
         # The empty name makes a database of its own, whose file is unlinked as soon as it is opened.
         # Another thread may come to close it: whichever collects the garbage.
         self._base = sqlite3.connect("", isolation_level=None, check_same_thread=False)
@@ -63,7 +66,7 @@ class Catalogue(Sequence[Sample]):
                 self._base.execute(f"PRAGMA {setting}")
             self._base.set_progress_handler(lambda: 0, _STEPS)
             self._base.execute("CREATE TABLE ordered (at INTEGER PRIMARY KEY, key TEXT, rest BLOB)")
-            self._order(map(_row, samples))
+            self._order(map(self._row, samples))
             problem = self._check(limit)
             while problem and longer_keys and self._lengthen(longer_keys):
                 problem = self._check(limit)
@@ -101,11 +104,22 @@ class Catalogue(Sequence[Sample]):
                     changed |= any(new != key for new in keys)
                     self.renamed += sum(key not in longer_keys(sample.path) for sample in samples)
                     self.example = self.example or keys[0]
-                    rows = [_row(sample._replace(key=new)) for sample, new in zip(samples, keys, strict=True)]
+                    rows = [self._row(sample._replace(key=new)) for sample, new in zip(samples, keys, strict=True)]
                 yield from rows
 
         self._order(lengthened())
         return changed
+
+    def _row(self, sample: Sample) -> tuple[str, bytes]:
+        """A sample as the database holds it. Raises UsageError for a key that a tar cannot hold."""
+        key, _, path, *_ = sample
+        name = f"{key}{path}"
+        short = key and len(key) <= self._longest_key and len(path) <= _LONGEST_PATH
+        if not (
+            short and name.isascii() and name.isprintable() and "\\" not in name
+        ):  # as most names are, told at once
+            _check_name(sample, self._longest_key)
+        return key, marshal.dumps(sample[1:], _PLAIN)
 
     def _check(self, limit: int | None) -> UsageError | None:
         """One pass over all samples: whether their keys differ, and the fingerprint of those that count."""
@@ -181,17 +195,7 @@ def _line(key: str, rest: bytes) -> bytes:
     return ("\t".join((key, str(label), path, str(size), *map(str, extra))) + "\n").encode()
 
 
-def _row(sample: Sample) -> tuple[str, bytes]:
-    """A sample as the database holds it. Raises UsageError for a key that a tar cannot hold."""
-    key, _, path, *_ = sample
-    name = f"{key}{path}"
-    short = key and len(key) <= LONGEST_KEY and len(path) <= _LONGEST_PATH
-    if not (short and name.isascii() and name.isprintable() and "\\" not in name):  # as most names are, told at once
-        _check_name(sample)
-    return key, marshal.dumps(sample[1:], _PLAIN)
-
-
-def _check_name(sample: Sample) -> None:
+def _check_name(sample: Sample, longest_key: int) -> None:
     """Raises UsageError for a key that a tar cannot hold, and a path that no system has."""
     try:
         key, path = len(sample.key.encode()), len(sample.path.encode())
@@ -201,9 +205,9 @@ def _check_name(sample: Sample) -> None:
         raise UsageError(
             f"the name {sample.path!a} is empty, or has control characters or a backslash: rename the file"
         )
-    if key > LONGEST_KEY:
+    if key > longest_key:
         raise UsageError(
-            f"the key of {sample.path} would be longer than {LONGEST_KEY} bytes, which a tar cannot hold: "
+            f"the key of {sample.path} would be longer than {longest_key} bytes, which a tar cannot hold: "
             "rename the file"
         )
     if path > _LONGEST_PATH:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from manifests.kinds import kind_of
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import Missing, Sample, Source
 from pipelines.generate.sources.catalogue import Catalogue
@@ -43,7 +44,12 @@ def find(dataset: str, inputs: Inputs, limit: int | None, spread: Spread = here)
         source = _open(dataset, inputs)
         listing = source.listing(spread) if isinstance(source, _ARCHIVES) else source.listing()
         small = _Small()
-        samples = Catalogue(small.watch(_counted(listing.samples)), limit, longer_keys=listing.longer_keys)
+        samples = Catalogue(
+            small.watch(_counted(listing.samples)),
+            limit,
+            longer_keys=listing.longer_keys,
+            longest_key=kind_of(dataset).longest_key,
+        )
     except UsageError:
         refuse_pointers(_files(inputs))
         raise
@@ -118,6 +124,9 @@ def _open(dataset: str, inputs: Inputs) -> Source:
             raise UsageError(f"{option} is of no use with --dataset {dataset}: leave it out, or choose another dataset")
     if dataset == "sample":
         return SampleSource()
+    if dataset == "speech" and source is None:
+        from pipelines.generate.sources.spoken import SpokenSource
+        return SpokenSource()
     if source is None:
         raise UsageError(f"--dataset {dataset} needs --source PATH: where the images lie")
     root = place_of(source, "--source")

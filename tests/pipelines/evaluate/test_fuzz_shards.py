@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from manifests.schema import LABEL_MAP
+from manifests.images import LABEL_MAP
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.match.measure import groups_of
 from pipelines.evaluate.shards import Shards, Stored, open_shards

@@ -20,7 +20,7 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from manifests.schema import digest
+from manifests.canonical import digest
 from tests import ROOT
 from tests.conftest import Command
 from tests.pipelines.evaluate.conftest import COUNT, write_predictions, wrong_in

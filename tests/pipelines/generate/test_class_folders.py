@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from manifests.schema import is_key
+from manifests.row import is_key
 from pipelines.errors import UsageError
 from pipelines.generate.sources import Missing, Sample
 from pipelines.generate.sources.base import is_litter, key_of

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from manifests.schema import is_key
+from manifests.row import is_key
 from pipelines.errors import UsageError
 from pipelines.generate.frames import misfit
 from pipelines.generate.sources import Catalogue, Listing, open_coco

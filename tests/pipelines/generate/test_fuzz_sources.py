@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from manifests.schema import is_key
+from manifests.row import is_key
 from pipelines.generate.sources import Catalogue, Missing, Source, open_imagenet
 from pipelines.generate.sources.coco import open_coco
 from pipelines.generate.sources.labels import read_labels

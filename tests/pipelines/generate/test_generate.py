@@ -21,7 +21,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from manifests.schema import COLUMNS
+from manifests.images import COLUMNS
 from pipelines.generate.output import RUN_LOG
 from tests import ROOT
 from tests.conftest import Command

@@ -20,7 +20,7 @@ from manifests import provenance
 from manifests.schema import Recipe, Record
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import compare, run
-from pipelines.generate.config import Config, base_variant, describe
+from pipelines.generate.config import ImageConfig, base_variant, describe
 from pipelines.generate.machines.kinds import _recipe, made_here, recipe_here
 from pipelines.generate.machines.probe import Probe
 from pipelines.generate.options import Options
@@ -39,14 +39,14 @@ def found() -> Found:
     return find("sample", Inputs(), None)
 
 
-def configured(found: Found, reference: str = "pil") -> Config:
-    return Config("sample", "crop", (224,), reference, "png", 9, describe(found))
+def configured(found: Found, reference: str = "pil") -> ImageConfig:
+    return ImageConfig("sample", "crop", (224,), reference, "png", 9, describe(found))
 
 
 PROBE = Probe("0" * 64, {})
 
 
-def recipe_of(config: Config, text: str) -> Recipe:
+def recipe_of(config: ImageConfig, text: str) -> Recipe:
     variant = parse(text, config.base)
     return Recipe(variant.name, variant.spelled_out, config.as_json(), {"libraries": {}})
 

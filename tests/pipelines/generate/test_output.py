@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import RunError, UsageError
-from pipelines.generate.config import Config, describe
+from pipelines.generate.config import ImageConfig, describe
 from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.run import _check_shards
@@ -32,7 +32,7 @@ def test_more_shards_or_larger_ones_than_are_read_again_are_not_made() -> None:
 
 def test_a_record_that_another_run_has_put_there_ends_this_one(tmp_path: Path) -> None:
     found = find("sample", Inputs(), 2)
-    mine, theirs = (Config("sample", "crop", (size,), "pil", "png", 2, describe(found)) for size in (224, 64))
+    mine, theirs = (ImageConfig("sample", "crop", (size,), "pil", "png", 2, describe(found)) for size in (224, 64))
     with Output(Disk(str(tmp_path / "out"))).locked() as output:
         recipe = recipe_here(theirs, theirs.base)
         output.begin({recipe.name: recipe}, overwrite=False)
@@ -48,7 +48,7 @@ def test_a_manifest_is_there_only_where_all_else_of_a_variant_is(
 ) -> None:
     """Whatever is written when the disk is full."""
     found = find("sample", Inputs(), 2)
-    config = Config("sample", "crop", (64,), "pil", "png", 2, describe(found))
+    config = ImageConfig("sample", "crop", (64,), "pil", "png", 2, describe(found))
     recipe = recipe_here(config, config.base)
     with Output(Disk(str(tmp_path / "out"))).locked() as output:
         output.begin({recipe.name: recipe}, overwrite=False)

@@ -16,11 +16,11 @@ import generate as generate_entry
 import score
 import verify
 from generators.own import own_methods
-from manifests.schema import digest
+from manifests.canonical import digest
 from pipelines.errors import UsageError
 from pipelines.evaluate.asked import asked_variants
 from pipelines.evaluate.shards import open_shards
-from pipelines.generate.config import Config
+from pipelines.generate.config import ImageConfig
 from pipelines.generate.output import Output
 from pipelines.generate.report import variants_table
 from pipelines.generate.shard import Job
@@ -127,9 +127,11 @@ def test_workers_and_a_killed_program_change_no_byte(
 
 
 def test_a_configuration_is_what_it_was_before_there_were_methods_of_one_s_own() -> None:
-    config = Config("sample", "crop", (224,), "pil", "png", 1000, (("kind", "sample"),))
+    config = ImageConfig("sample", "crop", (224,), "pil", "png", 1000, (("kind", "sample"),))
     assert digest(config.as_json()) == DIGEST
-    more = Config("sample", "crop", (224,), "pil", "png", 1000, (("kind", "sample"),), own_methods(["mine=color:cat"]))
+    more = ImageConfig(
+        "sample", "crop", (224,), "pil", "png", 1000, (("kind", "sample"),), own_methods(["mine=color:cat"])
+    )
     assert more.as_json() == config.as_json()
 
 
@@ -169,7 +171,7 @@ def test_a_machine_with_another_program_says_so(tmp_path: Path, folder: Path) ->
     shutil.copy(folder / "bump", tmp_path / "bump")
     methods = own_methods([f"bumped=color:{tmp_path}/bump"])
     source = SampleSource()
-    config = Config("sample", "crop", (224,), "pil", "png", 1000, (), methods)
+    config = ImageConfig("sample", "crop", (224,), "pil", "png", 1000, (), methods)
     job = Job(config, source, Output(Disk(str(tmp_path)), run="bump"))
     (tmp_path / ".run" / "bump").mkdir(parents=True)
     sample = next(iter(source.listing().samples))

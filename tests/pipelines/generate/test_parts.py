@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from manifests.schema import Row
+from manifests.images import ImageRow
 from pipelines.generate import parts
 from pipelines.generate.parts import Part, PartWriter
 from pipelines.store import Disk
 
 
-def row(key: str) -> Row:
+def row(key: str) -> ImageRow:
     """A row whose floats no decimal has, and whose extra fields nest as COCO's do."""
     extra = {"image_id": 7, "boxes": [[1.5, 2.25, 1 / 3, 0.1]], "name": "Zoë"}
-    return Row(key, 3, 1, f"a/{key}.jpg", "", 5, 4, 1, extra, residual_mean_abs=2 / 3, source_profile="sRGB")
+    return ImageRow(key, 3, 1, f"a/{key}.jpg", "", 5, 4, 1, extra, residual_mean_abs=2 / 3, source_profile="sRGB")
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -27,7 +27,7 @@ def test_members_and_rows_come_back_in_order(seed: int, tmp_path: Path, monkeypa
     monkeypatch.setattr(parts, "BLOCK", random.choice([1, 7, 512, 2**22]))
     names = [f"variant_{number}" for number in range(random.randint(1, 5))]
     members: dict[str, list[bytes]] = {name: [] for name in names}
-    rows: dict[str, list[Row]] = {name: [] for name in names}
+    rows: dict[str, list[ImageRow]] = {name: [] for name in names}
     file = io.BytesIO()
     writer = PartWriter(file, names)
     for number in range(random.randint(0, 20)):

@@ -22,7 +22,7 @@ from PIL import Image
 from generators.variant import parse
 from pipelines import store
 from pipelines.errors import SourceError, UsageError
-from pipelines.generate.config import Config, describe
+from pipelines.generate.config import ImageConfig, describe
 from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.plan import plan
@@ -210,7 +210,7 @@ def test_shards_and_manifests_are_the_same_byte_for_byte(server: S3Server, tmp_p
     both = Both("webdataset", server, tmp_path / "source")
     made = []
     for name, found in (("disk", both.local), ("s3", both.remote())):
-        config = Config("imagenet", "crop", (224,), "pil+pil_bilinear", "png", 4, describe(found))
+        config = ImageConfig("imagenet", "crop", (224,), "pil+pil_bilinear", "png", 4, describe(found))
         variant = parse("pil_lanczos", config.base)
         recipe = recipe_here(config, variant)
         with Output(Disk(str(tmp_path / name)) / "imagenet").locked() as output:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generators.geometry import GEOMETRIES, Size
-from manifests.schema import digest
+from manifests.canonical import digest
 from pipelines.command import Parser, options_of
 from pipelines.errors import UsageError
-from pipelines.generate.config import Config, size_from_json, size_to_json
+from pipelines.generate.config import ImageConfig, size_from_json, size_to_json
 from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
 
@@ -35,7 +35,7 @@ def test_configurations_are_those_that_were_made_before_there_was_a_side_to_choo
     dataset: str, target: Target, sha256: str
 ) -> None:
     geometry, size = choose_geometry(dataset, target)
-    config = Config(dataset, geometry, size, "pil+pil_bilinear", "png", 1000, SOURCE)
+    config = ImageConfig(dataset, geometry, size, "pil+pil_bilinear", "png", 1000, SOURCE)
     assert digest(config.as_json()) == sha256
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generators.boxes import BoxNoise
-from manifests.schema import CLASSIFIED
+from manifests.images import CLASSIFIED
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.inputs import Image, Inputs
 from pipelines.evaluate.model.preprocessing import Preprocessing

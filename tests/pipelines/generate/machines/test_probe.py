@@ -19,7 +19,7 @@ from generators.geometry import GEOMETRIES
 from generators.pixels import opencv
 from generators.variant import Variant, parse
 from pipelines.errors import UnfitError, UsageError
-from pipelines.generate.config import Config, describe
+from pipelines.generate.config import ImageConfig, describe
 from pipelines.generate.machines import Machines, kinds, refuse_unfit
 from pipelines.generate.machines.kinds import Made, made_here
 from pipelines.generate.machines.probe import Probe, probe
@@ -38,8 +38,8 @@ TEXTS = ("reference", "opencv+opencv_area", "nv12_ascend")
 
 
 @pytest.fixture(scope="module")
-def config() -> Config:
-    return Config("sample", "crop", (64,), "pil", "png", 9, describe(find("sample", Inputs(), None)))
+def config() -> ImageConfig:
+    return ImageConfig("sample", "crop", (64,), "pil", "png", 9, describe(find("sample", Inputs(), None)))
 
 
 @pytest.fixture
@@ -50,11 +50,11 @@ def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def variants_of(config: Config, *texts: str) -> list[Variant]:
+def variants_of(config: ImageConfig, *texts: str) -> list[Variant]:
     return [parse(text, config.base) for text in texts]
 
 
-def test_a_probe_is_the_same_whatever_it_is_made_beside(config: Config) -> None:
+def test_a_probe_is_the_same_whatever_it_is_made_beside(config: ImageConfig) -> None:
     together = probe(config, variants_of(config, *TEXTS))
     assert len({found.sha256 for found in together.values()}) == len(TEXTS)
     for variant in variants_of(config, *TEXTS):
@@ -64,13 +64,13 @@ def test_a_probe_is_the_same_whatever_it_is_made_beside(config: Config) -> None:
 @pytest.mark.parametrize("geometry", sorted(GEOMETRIES))
 @pytest.mark.parametrize("dataset", ["cityscapes", "coco"])
 def test_every_probe_picture_can_be_rendered(
-    dataset: str, geometry: str, config: Config, monkeypatch: pytest.MonkeyPatch
+    dataset: str, geometry: str, config: ImageConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = {"keep_ratio": (48, 80), "identity": ()}.get(geometry, (64,))
     config = replace(config, dataset=dataset, geometry=geometry, size=size)
     rows: list[Any] = []
 
-    def seen(one: Any, config: Config) -> bytes:
+    def seen(one: Any, config: ImageConfig) -> bytes:
         rows.append(one)
         return b""
 
@@ -82,7 +82,7 @@ def test_every_probe_picture_can_be_rendered(
 
 
 def test_a_changed_pixel_changes_the_probe_and_tells_the_method(
-    config: Config, monkeypatch: pytest.MonkeyPatch
+    config: ImageConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variants = variants_of(config, *TEXTS)
     before = probe(config, variants)
@@ -95,7 +95,7 @@ def test_a_changed_pixel_changes_the_probe_and_tells_the_method(
 
 
 def test_what_is_known_of_a_kind_is_not_made_again(
-    config: Config, no_cache: Path, monkeypatch: pytest.MonkeyPatch
+    config: ImageConfig, no_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variants = variants_of(config, *TEXTS)
     made = made_here(config, variants)
@@ -140,7 +140,7 @@ class Engine:
 
 
 @pytest.fixture
-def machines(config: Config, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Machines]:
+def machines(config: ImageConfig, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Machines]:
     def of(engine: Engine, recorded: Made | None = None) -> Machines:
         monkeypatch.setattr(Ray, "engine", lambda self: engine)
         held = recorded.recipes if recorded else {}
@@ -151,7 +151,7 @@ def machines(config: Config, monkeypatch: pytest.MonkeyPatch) -> Callable[..., M
 
 
 def test_what_most_cpus_make_is_right_unless_something_else_is_there(
-    config: Config, machines: Callable[..., Machines], capsys: pytest.CaptureFixture[str]
+    config: ImageConfig, machines: Callable[..., Machines], capsys: pytest.CaptureFixture[str]
 ) -> None:
     here = made_here(config, variants_of(config, *TEXTS))
     area, ascend = (otherwise(here, token) for token in ("opencv_area", "nv12_ascend"))
@@ -170,7 +170,7 @@ def test_what_most_cpus_make_is_right_unless_something_else_is_there(
         assert fit.without == {"CPU": {f"id{node}" for node, *_ in said}}
 
 
-def test_a_run_of_which_no_node_is_left_is_refused(config: Config, machines: Callable[..., Machines]) -> None:
+def test_a_run_of_which_no_node_is_left_is_refused(config: ImageConfig, machines: Callable[..., Machines]) -> None:
     here = made_here(config, variants_of(config, *TEXTS))
     asked = machines(Engine((4, otherwise(here, "opencv_area"))), here)
     assert asked.recipes() == here.recipes
@@ -181,7 +181,7 @@ def test_a_run_of_which_no_node_is_left_is_refused(config: Config, machines: Cal
 
 
 def test_a_worker_of_another_kind_proves_itself_or_refuses(
-    config: Config, no_cache: Path, monkeypatch: pytest.MonkeyPatch
+    config: ImageConfig, no_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variants = variants_of(config, *TEXTS)
     made = made_here(config, variants)
