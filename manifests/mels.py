@@ -20,6 +20,8 @@ from manifests.shape import COUNT, NUMBER
 
 # Datasets whose samples are recordings.
 SPOKEN = frozenset({"speech"})
+# What is promised of a spectrogram on another kind of machine: no value differs by more, in natural-logarithm units.
+TOLERANCE = 1e-3
 # The members that hold the spectrogram, and what is said.
 MEL, TEXT = "mel.npy", "txt"
 

@@ -55,10 +55,14 @@ _FORMATS = {"png": ("PNG",), "webp": ("WEBP",)}
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong: the file (and the sample in it), and what is wrong with it."""
+    """One thing that is wrong: the file (and the sample in it), and what is wrong with it.
+
+    `promised` is what may be so: values that differ by no more than they may on another kind of machine.
+    """
 
     where: str
     what: str
+    promised: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"

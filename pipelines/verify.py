@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from generators.registry import Method
+from manifests.mels import TOLERANCE
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem, records_in, records_of, variant_folders
 from pipelines.check import check, found, show
@@ -89,6 +90,8 @@ def _recipes(folders: Iterable[Place]) -> Iterator[Recipe]:
 def _report(
     problems: Sequence[Problem], folders: Sequence[Place], shards: int, rendered: bool, methods: tuple[Method, ...]
 ) -> int:
+    near = [problem for problem in problems if problem.promised]
+    problems = [problem for problem in problems if not problem.promised]
     show(problems)
     what = f"{shards:,} shard{'s' if shards != 1 else ''} of {len(folders):,} variant{'s' if len(folders) != 1 else ''}"
     if problems:
@@ -98,6 +101,13 @@ def _report(
         print(f"FAILED: {len(problems):,} problem{'s' if len(problems) != 1 else ''} in {what}")
         return 1
     sample = told(folders[0].parent.name).sample
+    if near:
+        print(
+            f"{len(near):,} of them differ in the last bits, by no more than the {TOLERANCE:g} that is promised "
+            f"between kinds of machines, as {near[0]}"
+        )
+        for difference in _explanations(folders, methods):
+            print(f"this machine differs from the one that made the shards in {difference}")
     print(f"OK: {what}, every {sample} decoded and {'rendered again' if rendered else 'checked'}")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from generators.own import named_in, of_program
 from generators.registry import Method
 from generators.variant import Variant, VariantError, in_full, parse
 from manifests.mels import MELS
+from manifests.row import Row
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem
 from pipelines.errors import RunError, UsageError
@@ -23,10 +25,13 @@ from pipelines.generate.machines.kinds import made_here
 from pipelines.generate.releases import prepare
 from pipelines.generate.renderers import renderer
 from pipelines.generate.sources import Sample, Source
+from pipelines.generate.speech.again import Held
 from pipelines.store import Place
 
-# What must agree for a sample to have been rendered alike.
-_COMPARED = ("status", "label", "source_sha256", "width", "height", "pixel_sha256", "residual_mean_abs", "extra")
+# What must agree for a sample to have been rendered alike; of a spectrogram, the values besides.
+_OF_ALL = ("status", "source_sha256", "extra")
+_OF_IMAGES = (*_OF_ALL, "label", "width", "height", "pixel_sha256", "residual_mean_abs")
+_OF_MELS = (*_OF_ALL, "text", "bands", "frames")
 
 
 @dataclass(frozen=True)
@@ -159,11 +164,20 @@ def _compare(record: Record, again: Again) -> Iterator[list[Problem]]:
     """What differs of each sample in turn."""
     config = config_of(record.recipe, again.methods)
     variant = variant_of(record.recipe, config)
+    tar = again.record.parent / f"{record.name}.tar"
     rendered_again = renderer(config, (variant,), record.shard).render_all(read(again.source, again.samples))
-    for row, (rendered,) in zip(record.rows, rendered_again, strict=True):
-        where = f"{again.record.parent / f'{record.name}.tar'}, {row.key}"
-        yield [
-            Problem(where, f"rendered again, {name} is {getattr(rendered.row, name)}, but the record says {held}")
-            for name in _COMPARED
-            if getattr(rendered.row, name) != (held := getattr(row, name))
-        ][:1]
+    with contextlib.ExitStack() as stack:
+        held: Held | None = None
+        if record.recipe.kind is MELS:
+            mine = made_here(config, [variant]).recipes[variant.name]
+            held = Held(stack.enter_context(tar.open()), exact=mine.provenance == record.recipe.provenance)
+        for row, (rendered,) in zip(record.rows, rendered_again, strict=True):
+            where = f"{tar}, {row.key}"
+            found = list(_differences(where, row, rendered.row, _OF_MELS if held else _OF_IMAGES))
+            yield found[:1] or (held.differences(where, row, rendered) if held else [])
+
+
+def _differences(where: str, row: Row, made: Row, names: Iterable[str]) -> Iterator[Problem]:
+    for name in names:
+        if getattr(made, name) != (held := getattr(row, name)):
+            yield Problem(where, f"rendered again, {name} is {getattr(made, name)}, but the record says {held}")

@@ -126,6 +126,7 @@ def _open(dataset: str, inputs: Inputs) -> Source:
         return SampleSource()
     if dataset == "speech" and source is None:
         from pipelines.generate.sources.spoken import SpokenSource
+
         return SpokenSource()
     if source is None:
         raise UsageError(f"--dataset {dataset} needs --source PATH: where the images lie")
