@@ -11,6 +11,7 @@ from dataclasses import replace
 from generators.geometry import CROPPED
 from generators.registry import LIBRARIES, UnavailableError
 from generators.variant import PAPER, WITH
+from manifests.mels import SPOKEN
 from pipelines.errors import UsageError
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.options import Options
@@ -24,7 +25,11 @@ REFERENCE = f"pil-{PILLOW}+pil_bilinear-{PILLOW}"
 
 
 def paper(options: Options) -> Options:
-    """The options that `--paper` stands for. Raises UsageError where no OpenCV can be had that would do."""
+    """The options that `--paper` stands for. Raises UsageError for recordings, whose operators the paper does not name,
+    and where no OpenCV can be had that would do.
+    """
+    if options.dataset in SPOKEN:
+        raise UsageError("--paper is of images: for recordings name --variant stft, resample, or all")
     return replace(
         options,
         paper=False,

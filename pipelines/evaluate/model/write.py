@@ -14,6 +14,7 @@ from pathlib import Path
 from generators.own import with_own
 from generators.registry import METHODS, MODEL_STAGES, Method
 from generators.variant import Variant, VariantError, expand, is_group
+from manifests.mels import SPOKEN
 from manifests.schema import SUMMARY
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.calibration import calibration
@@ -111,6 +112,8 @@ def _counted(method: Method, operators: Sequence[str]) -> str:
 
 def _check_places(options: Options) -> None:
     """Raises UsageError where no model could be read, or written."""
+    if options.dataset in SPOKEN:
+        raise UsageError("--model makes noised models by images: leave it out, or --dataset speech")
     if not is_named(options.model) and not Path(options.model or "").is_file():
         raise UsageError(
             f"--model {options.model} is no file: give an ONNX or TFLite file, timm:NAME or torchvision:NAME"
