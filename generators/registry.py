@@ -21,10 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
-Stage = Literal["decode", "resize", "color", "pool", "upsample", "precision", "boxes"]
+Floats = NDArray[np.float32]
+Stage = Literal["decode", "resize", "color", "pool", "upsample", "precision", "boxes", "resample", "stft"]
 PIXEL_STAGES: tuple[Stage, ...] = ("decode", "resize", "color")
 MODEL_STAGES: tuple[Stage, ...] = ("pool", "upsample", "precision", "boxes")
 STAGES: tuple[Stage, ...] = (*PIXEL_STAGES, *MODEL_STAGES)
+# Of sound, which has none of the others.
+AUDIO_STAGES: tuple[Stage, ...] = ("resample", "stft")
 # Between a token and a version.
 AT = "-"
 # How many images a method that takes batches is given at a time, at most.
@@ -228,6 +231,12 @@ class Method:
         """
         return self._function()
 
+    def load_audio(self) -> Callable[..., Floats]:
+        """The function of a method of sound: `(samples, rate, target)` to samples for resample, rates in Hz;
+        `(samples, settings)` to a log-mel spectrogram for stft. Both raise ValueError with the library's reason.
+        """
+        return self._function()
+
     def load_batch(self) -> Callable[[Sequence[tuple[Any, ...]]], list[Image]]:
         """The function of a method that needs a GPU: for at most `MAX_BATCH` images, what `load`'s takes for each.
 
@@ -358,7 +367,23 @@ def _models() -> Iterable[Method]:
     yield Method("box_round", "boxes", numpy, "noise", {"rounded": True}, module=boxes)
 
 
-METHODS: Mapping[str, Method] = MappingProxyType({m.token: m for m in (*_pixels(), *_models())})
+def _audio() -> Iterable[Method]:
+    numpy = "generators.audio.numpy"
+    for token, function, options, how in (
+        ("numpy_stft", "stft", {}, "Tacotron 2's and FastSpeech 2's recipe"),
+        ("numpy_symmetric", "stft", {"periodic": False}, "the recipe with a symmetric window"),
+        ("numpy_zero_padding", "stft", {"padding": "constant"}, "the recipe with zeros before and after"),
+        ("numpy_uncentred", "stft", {"padding": None}, "the recipe without padding"),
+        ("numpy_htk", "stft", {"htk": True}, "the recipe with HTK's mel scale"),
+        ("numpy_power", "stft", {"power": 2}, "the recipe with power for magnitude"),
+        ("numpy_hifigan", "hifigan", {}, "HiFi-GAN's recipe"),
+        ("numpy_nemo", "nemo", {}, "NeMo's recipe"),
+        ("numpy_espnet", "espnet", {}, "ESPnet's recipe, with a natural logarithm"),
+    ):
+        yield Method(token, "stft", LIBRARIES["NumPy"], function, options, module=numpy, how=how)
+
+
+METHODS: Mapping[str, Method] = MappingProxyType({m.token: m for m in (*_pixels(), *_models(), *_audio())})
 
 # A version as PyPI writes it (PEP 440) but for epochs and local ones.
 _VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?")
