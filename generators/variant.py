@@ -28,7 +28,10 @@ from generators.registry import (
 
 PAPER, MODEL, ALL = "paper", "model", "all"
 # Those that stand for the methods of a library: what is not installed of them is installed, and not left out.
-LIBRARY_GROUPS: tuple[str, ...] = tuple(dict.fromkeys(found.group for found in LIBRARIES.values() if found.group))
+_GROUPED = {method.library.group for method in METHODS.values() if method.stage in STAGES}
+LIBRARY_GROUPS: tuple[str, ...] = tuple(
+    dict.fromkeys(found.group for found in LIBRARIES.values() if found.group and found.group in _GROUPED)
+)
 GROUPS: tuple[str, ...] = (*STAGES, PAPER, MODEL, ALL, *LIBRARY_GROUPS)
 REFERENCE = "reference"
 DEFAULT_REFERENCE = "pil+pil_bilinear"
