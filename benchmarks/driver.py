@@ -176,13 +176,26 @@ def _row(number: int) -> ImageRow:
     source, pixels = (hashlib.sha256(f"{what}{number}".encode()).hexdigest() for what in ("source", "pixels"))
     mean, changed, scale = chance.random() * 3, chance.random(), 0.5 + chance.random() / 10
     return ImageRow(
-        f"{number:012d}",
-        number,
-        number % 1000,
-        f"{number // _PER_TAR:06d}.tar/{number:012d}.jpg",
-        source,
-        *(chance.randrange(300, 600), chance.randrange(300, 600), 1, {}, "ok", "", 224, 224, pixels),
-        *(mean, chance.randrange(1, 90), changed, 16, 59, scale, scale, ""),
+        key=f"{number:012d}",
+        shard=number,
+        label=number % 1000,
+        source_path=f"{number // _PER_TAR:06d}.tar/{number:012d}.jpg",
+        source_sha256=source,
+        source_width=chance.randrange(300, 600),
+        source_height=chance.randrange(300, 600),
+        source_orientation=1,
+        source_profile="",
+        width=224,
+        height=224,
+        pixel_sha256=pixels,
+        residual_mean_abs=mean,
+        residual_max_abs=chance.randrange(1, 90),
+        residual_changed=changed,
+        crop_x=16,
+        crop_y=59,
+        scale_x=scale,
+        scale_y=scale,
+        extra={},
     )
 
 

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 from benchmarks import running
 from generators.variant import Variant, expand, reference
-from pipelines.generate.render import Rendered, Renderer
+from pipelines.generate.given import Rendered
+from pipelines.generate.render import Renderer
 from pipelines.generate.sources import Sample
 from pipelines.text import table
 

@@ -21,9 +21,11 @@ from typing import Any
 
 from generators.variant import DEFAULT_REFERENCE, parse, reference
 from manifests.provenance import cpu
-from pipelines.generate.render import Renderer, read
+from pipelines.generate.given import read
+from pipelines.generate.render import Renderer
 from pipelines.generate.sources import SampleSource
 from tests.methods import ON_CPU
+from tests.rows import image_row
 
 TABLE = Path(__file__).with_suffix(".json")
 # A crop, as by default; and a frame so flat that heights shrink far more than widths, which Pillow 13 resizes in
@@ -97,7 +99,7 @@ def make() -> Made:
             for total, (row, *_) in zip(totals.values(), rendered, strict=True):
                 if row.status != "ok":
                     raise RuntimeError(f"{row.key}: {row.error}")
-                total.update(f"{row.key} {row.pixel_sha256}\n".encode())
+                total.update(f"{row.key} {image_row(row).pixel_sha256}\n".encode())
         pixels[name] = {token: total.hexdigest() for token, total in totals.items()}
     used = dict.fromkeys(method.library for method in methods)
     versions = {library.name: library.versions() for library in used}

@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 from manifests import derive as derived
 from manifests import schema
 from manifests.derive import Part, part_of, write_table
-from manifests.images import COLUMNS, ImageRow
+from manifests.images import COLUMNS, IMAGES, ImageRow
 from manifests.plain import are_plain
 from manifests.residuals import exact_sum, to_float
-from manifests.schema import FIRST_COLUMNS, LONGEST_KEY, Columns, Recipe, Record
+from manifests.schema import Columns, Recipe, Record
 from tests.fuzzing import HOSTILE, fuzz
+from tests.rows import image_rows
 
 RECIPE = Recipe(
     "pil_lanczos",
@@ -76,13 +77,14 @@ def variants(draw: st.DrawFn) -> list[Record]:
 
 def row_by_row(records: Sequence[Record]) -> tuple[bytes, dict[str, Any]]:
     """The table, and what the summary says of pixels and residuals, as plainly as can be."""
-    columns = FIRST_COLUMNS if all(row.source_profile is None for row in records[0].rows) else COLUMNS
+    old = all(row.source_profile is None for row in image_rows(records[0]))
+    columns = IMAGES.first_columns if old else COLUMNS
     file = io.BytesIO()
     with pq.ParquetWriter(file, columns, compression="zstd") as writer:
         for record in records:
             cells = {name: [getattr(row, name) for row in record.rows] for name in columns.names}
             writer.write_table(pa.table(cells, schema=columns), row_group_size=max(1, len(record.rows)))
-    rows = [row for record in records for row in record.rows]
+    rows = [row for record in records for row in image_rows(record)]
     made = sum(row.status == "ok" for row in rows)
     figures = [(row.residual_mean_abs, row.residual_max_abs, row.residual_changed) for row in rows]
     full = [(mean, peak, share) for mean, peak, share in figures if None not in (mean, peak, share)]
@@ -127,28 +129,56 @@ def test_what_is_plain_by_columns_is_right_by_rows(records: list[Record], data: 
         )
         data.draw(st.sampled_from(sorted(cells.items())))[1][-1] = data.draw(odd)
     found = replace(records[0].by_column, cells=cells)
-    if are_plain(cells, found.schema, LONGEST_KEY):
-        schema._check_rows(found.rows)
+    if are_plain(cells, found.schema, IMAGES):
+        schema._check_rows(found.rows, IMAGES)
 
 
 def test_ordinary_rows_are_plain() -> None:
     """So that what is fast is what happens."""
     row = ImageRow(
-        "a", 0, 3, "n/a b.jpg", "0" * 64, 5, 5, 1, {"id": 1}, "ok", "", 2, 2, "f" * 64, 0.5, 3, 1, 0, 0, 1.0, 1
+        key="a",
+        shard=0,
+        label=3,
+        source_path="n/a b.jpg",
+        source_sha256="0" * 64,
+        source_width=5,
+        source_height=5,
+        source_orientation=1,
+        width=2,
+        height=2,
+        pixel_sha256="f" * 64,
+        residual_mean_abs=0.5,
+        residual_max_abs=3,
+        residual_changed=1,
+        scale_x=1.0,
+        scale_y=1,
+        extra={"id": 1},
     )
     rows = (row, replace(row, key="b", status="failed", pixel_sha256="", residual_changed=None))
     cells = Record(0, 1, 0, "0" * 64, RECIPE, rows).by_column.cells
-    assert are_plain(cells, FIRST_COLUMNS, LONGEST_KEY)
-    assert not are_plain({**cells, "key": ["a", "a"]}, FIRST_COLUMNS, LONGEST_KEY)
+    assert are_plain(cells, IMAGES.first_columns, IMAGES)
+    assert not are_plain({**cells, "key": ["a", "a"]}, IMAGES.first_columns, IMAGES)
 
 
 def test_very_many_shards_share_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(derived, "_MOST_GROUPS", 3)
     monkeypatch.setattr(derived, "MOST_ROWS", 5)
+    failed = ImageRow(
+        key="",
+        shard=0,
+        label=0,
+        source_path="",
+        source_sha256="",
+        source_width=0,
+        source_height=0,
+        source_orientation=1,
+        status="failed",
+        extra={},
+    )
 
     def groups(sizes: Sequence[int]) -> list[int]:
         def parts(number: int, size: int) -> Part:
-            rows = [ImageRow(f"{number}-{n}", number, 0, "", "", 0, 0, 1, {}, "failed") for n in range(size)]
+            rows = [replace(failed, key=f"{number}-{n}", shard=number) for n in range(size)]
             return part_of(Record(number, len(sizes), 0, "0" * 64, RECIPE, tuple(rows)).by_column)
 
         file = io.BytesIO()

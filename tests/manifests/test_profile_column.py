@@ -13,8 +13,8 @@ import pytest
 from generators.variant import parse
 from manifests.canonical import canonical_json
 from manifests.derive import derive, read_records
-from manifests.images import COLUMNS
-from manifests.schema import FIRST_COLUMNS, TABLE, ManifestError, Record
+from manifests.images import COLUMNS, IMAGES
+from manifests.schema import TABLE, ManifestError, Record
 from manifests.verify import check_folder, check_tar, records_in
 from pipelines.generate.config import ImageConfig, describe
 from pipelines.generate.machines.kinds import recipe_here
@@ -24,6 +24,7 @@ from pipelines.generate.sources.find import find
 from pipelines.options import Inputs
 from pipelines.store import Disk
 from tests.fuzzing import make
+from tests.rows import image_rows
 from tests.steps import result_of
 
 RECORDS = ("validation-00000-of-00002.json", "validation-00001-of-00002.json")
@@ -66,7 +67,7 @@ def problems(folder: Path) -> list[str]:
 
 def test_it_is_in_records_and_tables(folder: Path) -> None:
     record = Record.read(Disk(str(folder / RECORDS[0])))
-    assert [row.source_profile for row in record.rows] == ["", ""]
+    assert [row.source_profile for row in image_rows(record)] == ["", ""]
     table = pq.read_table(folder / TABLE)
     assert table.schema.equals(COLUMNS)
     assert table["source_profile"].to_pylist() == [""] * 4
@@ -77,8 +78,8 @@ def test_a_set_of_before_is_whole_as_it_is(folder: Path) -> None:
     old = (folder / RECORDS[0]).read_bytes()
     record = Record.from_bytes(old, "record")
     assert record.to_bytes() == old
-    assert {row.source_profile for row in record.rows} == {None}
-    assert pq.read_table(folder / TABLE).schema.equals(FIRST_COLUMNS)
+    assert {row.source_profile for row in image_rows(record)} == {None}
+    assert pq.read_table(folder / TABLE).schema.equals(IMAGES.first_columns)
     assert problems(folder) == []
 
 

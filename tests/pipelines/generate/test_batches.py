@@ -20,8 +20,10 @@ from generators.registry import MAX_BATCH, METHODS, LostError, Method
 from generators.variant import Variant, parse, reference
 from pipelines.generate import render
 from pipelines.generate.calls import Call
-from pipelines.generate.render import Given, Rendered, Renderer
+from pipelines.generate.given import Given
+from pipelines.generate.render import Renderer
 from pipelines.generate.sources import Missing, Sample
+from tests.rows import Picture, picture
 
 DECODE = replace(METHODS["dali_gpu"], token="decode_in_batches", options={"fancy": False, "device": "cpu"})
 LINEAR = {"interpolation": "INTERP_LINEAR", "antialias": False, "device": "cpu"}
@@ -32,9 +34,8 @@ BASE = reference()
 
 def on_gpu(*methods: Method, base: Variant = BASE) -> Variant:
     """The variant of these methods, relative to a reference."""
-    chosen = {method.stage: method for method in methods}
-    decode, resize = chosen.get("decode", base.decode), chosen.get("resize", base.resize)
-    return Variant("+".join(method.token for method in methods), decode, resize, chosen.get("color", base.color))
+    at = {**dict(base.at), **{method.stage: method for method in methods}}
+    return Variant("+".join(method.token for method in methods), tuple(at.items()))
 
 
 ON_GPU = [on_gpu(DECODE), on_gpu(RESIZE), on_gpu(DECODE, RESIZE), on_gpu(DECODE, RESIZE, COLOR)]
@@ -50,14 +51,15 @@ def given(files: dict[str, bytes | Missing]) -> list[Given]:
     return [Given(Sample(key, 0, key, 0, ()), data) for key, data in files.items()]
 
 
-def rendered(by: Renderer, samples: Sequence[Given]) -> dict[str, list[Rendered]]:
+def rendered(by: Renderer, samples: Sequence[Given]) -> dict[str, list[Picture]]:
     """Everything by key."""
-    return {one.sample.key: results for one, results in zip(samples, by.render_all(samples), strict=True)}
+    results = zip(samples, by.render_all(samples), strict=True)
+    return {one.sample.key: list(map(picture, found)) for one, found in results}
 
 
-def without_token(results: list[Rendered]) -> list[tuple[Any, ...]]:
+def without_token(results: list[Picture]) -> list[tuple[Any, ...]]:
     """What two methods must agree in that differ by their names alone."""
-    return [(replace(row, error=row.error.partition(": ")[2]), image) for row, image, _ in results]
+    return [(replace(row, error=row.error.partition(": ")[2]), image) for row, image in results]
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +110,11 @@ def test_batches_give_what_one_at_a_time_gives(files: dict[str, bytes | Missing]
     together = rendered(renderer(variants, base, geometry), given(files))
     for one in given(files):
         key = one.sample.key
-        assert together[key] == renderer(variants, base, geometry).render(one.sample, one.data), key
+        assert {key: together[key]} == rendered(renderer(variants, base, geometry), [one])
         if key == "half":
             continue  # on the CPU DALI finds that itself, and says it otherwise
-        alone = renderer(twins, base, geometry).render(one.sample, one.data)
-        assert without_token(together[key]) == without_token(alone), key
+        alone = rendered(renderer(twins, base, geometry), [one])
+        assert without_token(together[key]) == without_token(alone[key]), key
     failed = {key for key, results in together.items() if results[0].image is None}
     assert failed == {"half", "empty", "page", "bomb", "missing"} | ({"sliver"} if geometry == "crop" else set())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests.images import ImageRow
+from manifests.images import IMAGES, ImageRow
 from pipelines.generate import parts
 from pipelines.generate.parts import Part, PartWriter
 from pipelines.store import Disk
@@ -17,7 +17,19 @@ from pipelines.store import Disk
 def row(key: str) -> ImageRow:
     """A row whose floats no decimal has, and whose extra fields nest as COCO's do."""
     extra = {"image_id": 7, "boxes": [[1.5, 2.25, 1 / 3, 0.1]], "name": "Zoë"}
-    return ImageRow(key, 3, 1, f"a/{key}.jpg", "", 5, 4, 1, extra, residual_mean_abs=2 / 3, source_profile="sRGB")
+    return ImageRow(
+        key=key,
+        shard=3,
+        label=1,
+        source_path=f"a/{key}.jpg",
+        source_sha256="",
+        source_width=5,
+        source_height=4,
+        source_orientation=1,
+        source_profile="sRGB",
+        residual_mean_abs=2 / 3,
+        extra=extra,
+    )
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -38,14 +50,14 @@ def test_members_and_rows_come_back_in_order(seed: int, tmp_path: Path, monkeypa
         writer.end_sample()
     writer.close()
     (tmp_path / "one.part").write_bytes(file.getvalue())
-    part = Part(Disk(str(tmp_path / "one.part")).pieces())
+    part = Part(Disk(str(tmp_path / "one.part")).pieces(), IMAGES)
     for name in random.sample(names, len(names)):
         assert b"".join(part.members(name)) == b"".join(members[name])
         assert part.rows(name) == rows[name]
 
 
 def read_all(path: Path) -> None:
-    part = Part(Disk(str(path)).pieces())
+    part = Part(Disk(str(path)).pieces(), IMAGES)
     for name in ("a", "b"):
         list(part.members(name))
         part.rows(name)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import UsageError
-from pipelines.generate.render import read
+from pipelines.generate.given import read
 from pipelines.generate.sources import Missing
 from pipelines.generate.sources.find import Found, find
 from pipelines.generate.sources.pointers import POINTER

@@ -18,10 +18,11 @@ from generators.variant import Variant, parse, reference
 from manifests.residual import residual
 from manifests.verify import decode
 from pipelines.generate import render as renderer
-from pipelines.generate.render import Rendered, Renderer
+from pipelines.generate.render import Renderer
 from pipelines.generate.sources import Missing, Sample
 from tests.generators import profiles
 from tests.methods import ON_CPU
+from tests.rows import Picture, picture
 
 SAMPLE = Sample("chelsea", 281, "chelsea.jpg", 0, ())
 
@@ -32,17 +33,17 @@ def render(
     geometry: str = "crop",
     size: tuple[int, ...] = (224,),
     base: str = "pil+pil_bilinear",
-) -> list[Rendered]:
+) -> list[Picture]:
     against = reference(base, resizes=geometry != "identity")
     variants = [parse(word, against) for word in words]
     renderer = Renderer(variants, against, geometry, () if geometry == "identity" else size, "png", 3)
-    return renderer.render(SAMPLE, data)
+    return [picture(rendered) for rendered in renderer.render(SAMPLE, data)]
 
 
 def test_a_row_says_what_the_image_is(photographs: dict[str, bytes]) -> None:
     data = photographs["chelsea"]
     (rendered,) = render(data, "opencv+opencv_area+nv12_ascend")
-    row, image, _ = rendered
+    row, image = rendered
     assert image is not None
     pixels = decode(image, "png")
     assert pixels.shape == (row.height, row.width, 3) == (224, 224, 3)
@@ -252,7 +253,8 @@ def test_geometry_is_the_same_for_all_libraries(photographs: dict[str, bytes]) -
         parse(token, reference()) for token, m in ON_CPU.items() if m.stage in ("decode", "resize")
     ]
     rows = [
-        r.row for r in Renderer(variants, reference(), "crop", (160,), "npy", 0).render(SAMPLE, photographs["china"])
+        picture(rendered).row
+        for rendered in Renderer(variants, reference(), "crop", (160,), "npy", 0).render(SAMPLE, photographs["china"])
     ]
     assert {(r.width, r.height, r.crop_x, r.crop_y, r.scale_x, r.scale_y) for r in rows} == {
         (160, 160, 56, 11, 272 / 640, 182 / 427)

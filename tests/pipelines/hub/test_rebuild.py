@@ -13,6 +13,7 @@ from pipelines.store import Disk
 from tests.hub import Hub
 from tests.hub.state import Repo
 from tests.pipelines.hub.conftest import SYNSETS, User, altered, card_of, files, good, hold, put, refusal, shards_of
+from tests.rows import image_rows
 
 
 def tars_asked_for(hub: Hub) -> list[str]:
@@ -58,7 +59,7 @@ def with_other_pixels(record: Record) -> Record:
         return record
     rows = [
         dataclasses.replace(row, pixel_sha256="0" * 64) if place in (1, 3) else row
-        for place, row in enumerate(record.rows)
+        for place, row in enumerate(image_rows(record))
     ]
     return dataclasses.replace(record, rows=tuple(rows))
 
