@@ -13,7 +13,7 @@ from pipelines.generate.sources.catalogue import Catalogue
 from pipelines.generate.sources.cityscapes import open_cityscapes
 from pipelines.generate.sources.coco import open_coco
 from pipelines.generate.sources.imagenet import TarSource, WebDatasetSource, open_imagenet
-from pipelines.generate.sources.kinds import RECORDINGS, kind_of
+from pipelines.generate.sources.kinds import RECORDINGS, held_at
 from pipelines.generate.sources.parquet import ParquetSource
 from pipelines.generate.sources.pointers import LARGEST_POINTER, WHAT_TO_DO, is_pointer, refuse_pointers
 from pipelines.generate.sources.reading import Spread, here
@@ -22,6 +22,7 @@ from pipelines.generate.sources.speech import open_speech
 from pipelines.generate.sources.speech_tars import SpeechTars
 from pipelines.generate.sources.spoken import SpokenSource
 from pipelines.generate.sources.tree_tar import TreeTarSource
+from pipelines.generate.told import told
 from pipelines.options import Inputs
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
@@ -44,7 +45,7 @@ def find(dataset: str, inputs: Inputs, limit: int | None, spread: Spread = here)
 
     Archives are listed by `spread`.
     """
-    what = _what(dataset)
+    what = told(dataset).sample
     try:
         source = _open(dataset, inputs)
         listing = source.listing(spread) if isinstance(source, _ARCHIVES) else source.listing()
@@ -69,20 +70,15 @@ def find(dataset: str, inputs: Inputs, limit: int | None, spread: Spread = here)
     return Found(source, samples, listing.facts, listing.sizes, notes)
 
 
-def _what(dataset: str) -> str:
-    """What a data set is of."""
-    return "recording" if dataset == "speech" else "image"
-
-
 def _refuse_others(dataset: str, inputs: Inputs) -> None:
     """Raises UsageError for recordings where images are wanted, and the other way round."""
     if inputs.source is None:
         return
     place = place_of(inputs.source, "--source")
-    found = kind_of(place)
+    found = held_at(place)
     if found and (found == RECORDINGS) != (dataset == "speech"):
         suits = "speech" if found == RECORDINGS else "imagenet, coco or cityscapes"
-        raise UsageError(f"{place} holds {found}, no {_what(dataset)}s: give --dataset {suits}")
+        raise UsageError(f"{place} holds {found}, no {told(dataset).sample}s: give --dataset {suits}")
 
 
 class _Small:

@@ -15,7 +15,7 @@ IMAGES, RECORDINGS = "images", "recordings"
 _MOST_FOLDERS, _MOST_MEMBERS = 100, 100
 
 
-def kind_of(place: Place) -> str:
+def held_at(place: Place) -> str:
     """What a file, tar or folder holds, by the first name that tells; empty where none does."""
     if place.is_file():
         return _in_tar(place) if place.suffix == ".tar" else _named([place.name])
