@@ -21,7 +21,7 @@ COMMON_SUFFIXES = (".jpeg", ".jpg", ".png")
 IMAGE_SUFFIXES = (*COMMON_SUFFIXES, ".jfif", ".jpe", ".bmp", ".tif", ".tiff", ".webp")
 # What holds sound: lossless files first.
 RECORDING_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".mp3", ".ogg", ".opus", ".m4a")
-# Bytes. No photograph is larger: what says so is damaged, or a bomb.
+# Bytes. No photograph is larger: what says so is damaged, or a bomb. Nor is an hour of speech.
 LARGEST_IMAGE = 2**28
 
 
@@ -101,10 +101,10 @@ class Grouped(Protocol):
 
 
 def oversized(size: int) -> Missing | None:
-    """What is said of an image of so many bytes in place of reading it; None where it may be read."""
+    """What is said of a file of so many bytes in place of reading it; None where it may be read."""
     if size <= LARGEST_IMAGE:
         return None
-    return Missing(f"source: refused unread: {size:,} bytes, and no photograph has more than {LARGEST_IMAGE:,}")
+    return Missing(f"source: refused unread: {size:,} bytes, and no more than {LARGEST_IMAGE:,} are read")
 
 
 def some(found: Iterable[T], otherwise: str) -> Iterator[T]:

@@ -29,7 +29,7 @@ from pipelines.generate.sources.members import Member
 from pipelines.store import Place, Remote, Version
 
 # What is another where listings come to say other things.
-_FORMAT = 1
+_FORMAT = 2
 # Bytes of all that is kept: the tars of 100 million images, and more.
 _MOST = 2**33
 # Seconds after which a file that is written again has another time of writing, as stores tell it.

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable
 
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import is_image, is_recording
+from pipelines.generate.sources.base import is_image, is_litter, is_recording
 from pipelines.generate.sources.members import members_of
 from pipelines.store import Place
 
@@ -16,10 +16,19 @@ _MOST_FOLDERS, _MOST_MEMBERS = 100, 100
 
 
 def held_at(place: Place) -> str:
-    """What a file, tar or folder holds, by the first name that tells; empty where none does."""
+    """What a file, tar or folder holds, by the first name that tells; empty where none does.
+
+    Of a folder without images or recordings, the first tar tells.
+    """
     if place.is_file():
         return _in_tar(place) if place.suffix == ".tar" else _named([place.name])
-    waiting = [place]
+    tars = (place / name for name in place.files() if name.lower().endswith(".tar") and not is_litter(name))
+    return kind_of_files(place) or next(map(_in_tar, tars), "")
+
+
+def kind_of_files(folder: Place) -> str:
+    """What the files in a folder and below it are, whatever archives hold."""
+    waiting = [folder]
     for looked in range(_MOST_FOLDERS):
         if looked == len(waiting):
             break

@@ -67,7 +67,7 @@ def read_file(place: Place) -> bytes | Missing:
     except OSError as error:
         raise unreadable(place, error) from None
     except ValueError as error:
-        return Missing(f"source: refused, since {error}, and no photograph has")
+        return Missing(f"source: refused, since {error}")
 
 
 def unreadable(place: Place, error: Exception) -> SourceError:

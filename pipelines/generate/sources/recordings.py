@@ -38,7 +38,7 @@ class Recordings:
 
     def _texts(self, recordings: Sequence[File], beside: Mapping[str, File], read: Reader) -> Iterator[str | None]:
         if self._told is None:
-            texts = texts_beside([stem_of(file.path) for file in recordings], beside, read)
+            texts = texts_beside([_stem(file.path) for file in recordings], beside, read)
             yield from (text or None for text in texts)
             return
         for file in recordings:
@@ -63,7 +63,7 @@ class Recordings:
             yield f"no text beside {self._silent}: taken with an empty text"
 
 
-def stem_of(path: str) -> str:
+def _stem(path: str) -> str:
     """A file's name without its last suffix."""
     name = path.rpartition("/")[2]
     return name.rpartition(".")[0] or name

@@ -45,7 +45,11 @@ class SpeechTars:
             notes.append(f"not read: {others}")
 
     def _texts(self, files: Sequence[File]) -> Iterator[bytes]:
-        return read_pieces(self.files, (Piece(file.place[0], file.place[1], file.size) for file in files))
+        read = read_pieces(self.files, (Piece(file.place[0], file.place[1], file.size) for file in files))
+        for file, data in zip(files, read, strict=True):
+            if len(data) < file.size:
+                raise UsageError(f"{file.path} goes on beyond the tar's end: fetch it again")
+            yield data
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         return read_members(self.files, samples)

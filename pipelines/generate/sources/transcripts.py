@@ -61,6 +61,9 @@ def texts_beside(stems: Sequence[str], files: Mapping[str, File], read: Reader) 
     lists = [file for name, file in files.items() if name.endswith(_LIST)]
     own = [_own(stem, files) for stem in stems]
     wanted = [file for file in own if file]
+    for file, most in (*((each, LARGEST_TEXTS) for each in lists), *((each, _LONGEST_TEXT) for each in wanted)):
+        if file.size > most:
+            raise UsageError(f"{file.path} has {file.size:,} bytes, and such a text no more than {most:,}: move it")
     contents = read([*lists, *wanted])
     listed: dict[str, str] = {}
     for file in lists:
@@ -82,8 +85,6 @@ def _own(stem: str, files: Mapping[str, File]) -> File | None:
 
 
 def _text(data: bytes, file: File) -> str:
-    if len(data) > _LONGEST_TEXT:
-        raise UsageError(f"{file.path} has {len(data):,} bytes, more than the text of a recording: move it elsewhere")
     if file.path.lower().endswith(".json"):
         return _text_in_json(data, file.path)
     return " ".join(line.strip() for line in _lines(data, file.path) if line.strip())

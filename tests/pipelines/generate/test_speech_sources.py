@@ -209,7 +209,7 @@ def test_a_corpus_is_the_same_in_a_folder_and_in_a_tar(corpus: str, tmp_path: Pa
     [
         ({"a.txt": LATIN}, "a.txt is not UTF-8"),
         ({"a.txt": LFS}, "a.txt is a Git LFS pointer"),
-        ({"a.txt": b"x" * 70_000}, "a.txt has 70,000 bytes"),
+        ({"a.txt": b"x" * 70_000}, "a.txt has 70,000 bytes, and such a text no more than 65,536"),
         ({"a.json": '{"text": "x"'}, "a.json: "),
         ({"b.trans.txt": "a one\na two"}, "b.trans.txt, line 2: 'a' is there twice"),
     ],
@@ -260,15 +260,17 @@ def test_pointers_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dataset", ["imagenet", "coco", "cityscapes"])
 def test_recordings_are_no_images(dataset: str, tmp_path: Path) -> None:
     put(tmp_path / "set", {"metadata.csv": "a|one", "wavs/a.wav": b"x"})
-    packed = tar(tmp_path / "packed.tar", [("a.txt", "one"), ("a.wav", b"x")])
-    for source in (tmp_path / "set", tmp_path / "set" / "wavs" / "a.wav", packed):
+    (tmp_path / "tars").mkdir()
+    packed = tar(tmp_path / "tars" / "val-0.tar", [("a.txt", "one"), ("a.wav", b"x")])
+    for source in (tmp_path / "set", tmp_path / "set" / "wavs" / "a.wav", packed, packed.parent):
         assert refused(source, dataset) == f"{source} holds recordings, no images: give --dataset speech"
 
 
 def test_images_are_no_recordings(tmp_path: Path) -> None:
     put(tmp_path / "set", {"n01440764/a.JPEG": b"x"})
-    packed = tar(tmp_path / "packed.tar", [("a.cls", "1"), ("a.jpg", b"x")])
-    for source in (tmp_path / "set", tmp_path / "set" / "n01440764" / "a.JPEG", packed):
+    (tmp_path / "tars").mkdir()
+    packed = tar(tmp_path / "tars" / "val-0.tar", [("a.cls", "1"), ("a.jpg", b"x")])
+    for source in (tmp_path / "set", tmp_path / "set" / "n01440764" / "a.JPEG", packed, packed.parent):
         assert refused(source) == f"{source} holds images, no recordings: give --dataset imagenet, coco or cityscapes"
 
 
@@ -287,9 +289,12 @@ def test_what_is_not_read_is_told(name: str, reason: str, tmp_path: Path) -> Non
     assert reason in refused(tmp_path / name.partition("/")[0])
 
 
-def test_ljspeech_in_a_tar_is_to_be_unpacked(tmp_path: Path) -> None:
+def test_tars_that_are_not_read_are_told(tmp_path: Path) -> None:
     packed = tar(tmp_path / "a.tar", [("LJSpeech-1.1/metadata.csv", "a|one"), ("LJSpeech-1.1/wavs/a.wav", b"x")])
     assert "unpack it, and give the folder as --source" in refused(packed)
+    cut = tar(tmp_path / "d.tar", [("a.wav", b"x"), ("a.txt", "one" * 300)])
+    cut.write_bytes(cut.read_bytes()[:1700])
+    assert "fetch it again" in refused(cut)
     twice = tar(tmp_path / "b.tar", [("a.wav", b"x"), ("a.wav", b"y")])
     assert "holds a.wav twice" in refused(twice)
     assert "no recordings in" in refused(tar(tmp_path / "c.tar", [("a.txt", "one")]))
