@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import numpy as np
+import nvidia.dali
 from nvidia.dali import Pipeline, fn, math, types
 
 from generators.audio.settings import FLOOR, LogMel, MelSettings, Samples
@@ -23,6 +24,11 @@ def _resampler() -> Pipeline:
         return fn.audio_resample(_samples(), in_rate=rate, out_rate=target)
 
     return build(outputs)
+
+
+def versions() -> dict[str, str]:
+    """DALI alone: nothing is decoded."""
+    return {"DALI": nvidia.dali.__version__}
 
 
 @functools.cache
