@@ -20,8 +20,9 @@ from manifests.shape import COUNT, NUMBER
 
 # Datasets whose samples are recordings.
 SPOKEN = frozenset({"speech"})
-# What is promised of a spectrogram on another kind of machine: no value differs by more, in natural-logarithm units.
-TOLERANCE = 1e-3
+# What is promised of a spectrogram on another kind of machine: no value differs by more, in natural-logarithm units. By
+# float32, as libraries calculate, up to 0.0019 were seen against float64 (torch_stft), in values near the floor.
+TOLERANCE = 1e-2
 # The members that hold the spectrogram, and what is said.
 MEL, TEXT = "mel.npy", "txt"
 
