@@ -389,7 +389,7 @@ def _audio() -> Iterable[Method]:
     yield Method("scipy_polyphase", "resample", scipy, "resample_poly", how="polyphase filter, its defaults")
     yield Method("scipy_fourier", "resample", scipy, "resample", how="by Fourier transform")
     yield Method("swresample", "resample", swresample, "resample", how="its defaults, the ffmpeg program's")
-    yield Method("dali_resample", "resample", dali, "resample", how="windowed sinc of quality 50, its default")
+    yield Method("dali_resample", "resample", dali, "resample", how="its defaults: windowed sinc, no filter")
     how = "linear interpolation, no filter"
     yield Method("linear", "resample", plain, "resample", module=linear, how=how)
     how = "left out: taken for samples of the rate that is asked for"

@@ -49,7 +49,9 @@ def _spectrogram(settings: MelSettings) -> Pipeline:
 
 
 def resample(samples: Samples, rate: int, target: int) -> Samples:
-    """`fn.audio_resample` by its defaults: a windowed sinc of quality 50."""
+    """`fn.audio_resample` by its defaults: a windowed sinc of quality 50, as wide as the samples' own rate has it:
+    what a lower target cannot hold is not filtered, and folds back.
+    """
     if rate == target:  # which DALI filters all the same
         return samples
     rates = {"rate": [np.array(rate, np.float32)], "target": [np.array(target, np.float32)]}
