@@ -90,7 +90,7 @@ def write(folder: Path, change: Callable[[dict[str, bytes]], object] = dict) -> 
     rows = [row(number, *pair) for number, pair in enumerate(zip(made, base, strict=True))]
     records = []
     for shard, name in enumerate(NAMES):
-        members = {}
+        members: dict[str, bytes] = {}
         for one, mel in list(zip(rows, made, strict=True))[2 * shard : 2 * shard + 2]:
             texts = {extension: text or b"" for extension, text in one.members(RECIPE.config).items()}
             members |= {f"{one.key}.{extension}": data for extension, data in {**texts, "mel.npy": npy(mel)}.items()}
