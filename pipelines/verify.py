@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from generators.registry import Method
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem, records_in, records_of, variant_folders
-from pipelines.check import check, found, show
+from pipelines.check import check, dataset_of, found, show
 from pipelines.errors import UsageError
 from pipelines.generate.compare import (
     Again,
@@ -97,7 +97,7 @@ def _report(
                 print(f"this machine differs from the one that made the shards in {difference}")
         print(f"FAILED: {len(problems):,} problem{'s' if len(problems) != 1 else ''} in {what}")
         return 1
-    sample = told(folders[0].parent.name).sample
+    sample = told(dataset_of(folders[0])).sample
     print(f"OK: {what}, every {sample} decoded and {'rendered again' if rendered else 'checked'}")
     return 0
 

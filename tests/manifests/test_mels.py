@@ -28,6 +28,7 @@ from manifests.schema import SUMMARY, TABLE, ManifestError, Recipe, Record, pars
 from manifests.verify import check_folder, check_tar
 from pipelines.generate.tar import TarWriter
 from pipelines.store import Disk
+from tests.conftest import Command
 from tests.fuzzing import HOSTILE
 
 Mel = NDArray[np.float32]
@@ -322,6 +323,14 @@ def test_an_altered_member_is_found(change: Callable[[dict[str, bytes]], object]
     write(tmp_path, change)
     (problem,) = problems(tmp_path)
     assert re.search(finding, problem), problem
+
+
+def test_who_checks_a_set_is_told_of_recordings(tmp_path: Path, command: Command) -> None:
+    """Whatever its folder is called."""
+    write(tmp_path)
+    checked = command("verify.py", tmp_path)
+    assert checked.stdout == "OK: 2 shards of 1 variant, every recording decoded and checked\n"
+    assert checked.stderr.startswith("4 of 4 recordings checked, ")
 
 
 def test_an_altered_table_is_found_by_its_cell(tmp_path: Path) -> None:
