@@ -58,7 +58,9 @@ def _form_of(task: str, first: _Placed) -> Form:
     if not any(_reads(form, first.row) for form in fitting):
         other = next((name for name in TASKS if any(_reads(form, first.row) for form in task_of(name).FORMS)), None)
         if other is not None:
-            raise UsageError(f"{first.where} is no question of {task}, but looks like one of {other}: give --task {other}")
+            raise UsageError(
+                f"{first.where} is no question of {task}, but looks like one of {other}: give --task {other}"
+            )
     if fitting:
         return fitting[0]
     nearest = max(forms, key=lambda form: len(set(form.fields) & set(first.row)))
@@ -101,7 +103,9 @@ def _files(place: Place) -> list[Place]:
     names = [name for name in place.files() if name.lower().endswith(_SUFFIXES) and not name.startswith(".")]
     splits = {_PART.sub("", name) for name in names}
     if len(splits) != 1:
-        seen = f"holds {', '.join(sorted(splits))}: give one of them" if splits else "holds no Parquet and no JSON lines"
+        seen = (
+            f"holds {', '.join(sorted(splits))}: give one of them" if splits else "holds no Parquet and no JSON lines"
+        )
         raise UsageError(f"--data {place} {seen}")
     return [place / name for name in sorted(names)]
 

@@ -1,4 +1,4 @@
-"""The tasks, a module each, found by its name: `METRICS`, what its answers are worth, and `FORMS`, how files have it."""
+"""The tasks, a module each, found by its name: `METRICS`, what answers are worth, and `FORMS`, how files have it."""
 
 from __future__ import annotations
 

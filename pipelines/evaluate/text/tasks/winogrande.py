@@ -1,7 +1,7 @@
 """WinoGrande: which of two names a sentence means (Sakaguchi et al., AAAI 2020), by partial scoring.
 
 As lm-evaluation-harness has it (lm_eval/tasks/winogrande/preprocess_winogrande.py): each name is put in place of the
-`_`, and the likelier is the one after which the rest of the sentence is. llm-foundry's rows are put together so already.
+`_`, and the right one is that after which the rest of the sentence is likelier. llm-foundry's rows are put together so.
 """
 
 from __future__ import annotations
