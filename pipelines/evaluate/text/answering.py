@@ -62,7 +62,7 @@ def _ask(questions: Questions, path: Path, asking: Asking, longest: int) -> Answ
             f"{cut:,} of {len(rows):,} texts of {questions.task} are longer than the {longest:,} tokens that "
             f"{model.name} takes, and lose their beginning"
         )
-    with counted(len(rows), "text", f"texts of {questions.task} read by {model.name}") as advance:
+    with counted(len(rows), "text", f"texts read by {model.name}") as advance:
         found = likelihoods(model, rows, asking.batch, asking.workers, lambda more: advance(questions.task, more))
     each = iter(found)
     return answers_of(questions, [list(itertools.islice(each, len(one.requests))) for one in questions.asked], cut)
