@@ -23,13 +23,15 @@ from pipelines.progress import counted, say
 @dataclass(frozen=True)
 class Asking:
     """How a model is asked: by what tokens, by so many runs at a time, with no more than `batch` rows in each (None: as
-    memory allows), and with entries of ONNX Runtime's session configuration.
+    memory allows), with entries of ONNX Runtime's session configuration, and in texts of no more than `longest` tokens
+    (None: as what lies beside the model says).
     """
 
     tokens: Tokens
     workers: int
     batch: int | None = None
     config: Mapping[str, str] = field(default_factory=dict)
+    longest: int | None = None
 
 
 def answer(questions: Questions, model: Path, asking: Asking, keep: Path) -> Answers:
@@ -37,7 +39,7 @@ def answer(questions: Questions, model: Path, asking: Asking, keep: Path) -> Ans
 
     Raises UsageError where the model cannot be run, or is not the tokenizer's.
     """
-    longest = longest_of(model, asking.tokens)
+    longest = longest_of(model, asking.tokens) if asking.longest is None else asking.longest
     return kept(keep, _made_by(questions, model, asking, longest), lambda: _ask(questions, model, asking, longest))
 
 

@@ -16,10 +16,11 @@ import pytest
 from pipelines.errors import UsageError
 from pipelines.evaluate.text.answering import Asking, answer
 from pipelines.evaluate.text.answers import Answers, Likelihood, answers_of
+from pipelines.evaluate.text.bos import NO_BOS
 from pipelines.evaluate.text.data import read_questions
 from pipelines.evaluate.text.question import Question, Questions, Request
 from pipelines.evaluate.text.tasks import TASKS
-from pipelines.evaluate.text.tokens import NO_BOS, Tokens, read_tokens
+from pipelines.evaluate.text.tokens import Tokens, read_tokens
 from tests.pipelines.evaluate.text import made
 
 FACTS: Mapping[str, Any] = json.loads(Path(__file__).with_name("harness.json").read_text("utf-8"))

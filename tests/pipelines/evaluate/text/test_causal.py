@@ -20,7 +20,7 @@ from tests.pipelines.evaluate.text import made
 
 TEXTS = ([3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1], [8])
 VOCABULARY = 12
-Change = Callable[[onnx.GraphProto], object]
+Change = Callable[[onnx.GraphProto], None]
 
 
 def plain() -> NDArray[np.float32]:
@@ -44,7 +44,8 @@ def changed(path: Path, *changes: Change) -> Path:
 
 
 def node(graph: onnx.GraphProto, output: str) -> onnx.NodeProto:
-    return next(node for node in graph.node if output in node.output)
+    found: onnx.NodeProto = next(node for node in graph.node if output in node.output)
+    return found
 
 
 def put_before(graph: onnx.GraphProto, output: str, *nodes: onnx.NodeProto) -> None:
@@ -155,6 +156,11 @@ def test_models_are_fed_alike(tmp_path: Path, changes: Sequence[Change], near: f
     assert np.abs(np.concatenate(rows).astype(np.float64) - expected).max() <= near * np.abs(expected).max()
 
 
+def unnamed(graph: onnx.GraphProto) -> None:
+    small(graph)
+    placed(graph)
+
+
 def strange(name: str, kind: int, shape: Sequence[str | int]) -> Change:
     return lambda graph: put_in(graph, name, kind, shape)
 
@@ -166,7 +172,7 @@ def strange(name: str, kind: int, shape: Sequence[str | int]) -> Change:
         (strange("attention_mask", TensorProto.INT64, ["batch", 1, "length", "length"]), "takes attention_mask"),
         (strange("past_key_values.0.key", TensorProto.FLOAT, ["batch", 2, 8, 4]), r"past_key_values\.0\.key .*batchx2"),
         (strange("past_key_values.0.key", TensorProto.FLOAT, ["all heads", 4, "past"]), "left empty"),
-        (lambda graph: (small(graph), placed(graph)), "has no input input_ids: it takes tokens_in, position_ids"),
+        (unnamed, "has no input input_ids: it takes tokens_in, position_ids"),
         (lambda graph: graph.output[0].CopyFrom(graph.input[0]), "has no output logits"),
     ],
 )

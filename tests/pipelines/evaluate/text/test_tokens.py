@@ -12,8 +12,9 @@ import pytest
 from tokenizers import Tokenizer, processors
 
 from pipelines.errors import UsageError
+from pipelines.evaluate.text.bos import NO_BOS, bos
 from pipelines.evaluate.text.question import Request
-from pipelines.evaluate.text.tokens import NO_BOS, bos, read_tokens
+from pipelines.evaluate.text.tokens import read_tokens
 from tests.pipelines.evaluate.text import made
 
 BEGIN, END = (made.tokenizer().token_to_id(token) for token in (made.BOS, made.EOS))
@@ -111,7 +112,7 @@ def test_a_tokenizer_that_ends_texts_is_refused(tmp_path: Path) -> None:
     ended = processors.TemplateProcessing(
         single=f"$A {made.EOS}", pair=f"$A {made.EOS} $B", special_tokens=[(made.EOS, END)]
     )
-    tokenizer.post_processor = ended  # type: ignore[assignment] # the package's hints have no setter's type
+    tokenizer.post_processor = ended
     with pytest.raises(UsageError, match="puts a token behind a text"):
         read_tokens(saved(tmp_path, tokenizer))
 
