@@ -122,6 +122,9 @@ def test_the_last_word_is_told_greedily() -> None:
     assert found.acc.tolist() == [True, False]
     assert found.perplexity == pytest.approx(4)  # the root of 2 times 8
     assert found.acc_norm is None
+    endless = answers_of(asked, [[Likelihood(-1e4, False)]] * 2, 0)
+    assert endless.perplexity is not None
+    assert math.isfinite(endless.perplexity)  # or it could not be written as JSON
 
 
 @pytest.mark.parametrize("name", ["acc", "loglikelihoods", "chosen"])
