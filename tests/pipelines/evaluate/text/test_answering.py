@@ -87,7 +87,9 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path, tokens: Tokens, t
         answer(questions(tmp_path, "piqa"), model, Asking(tokens, workers=1), tmp_path / "kept.json")
 
 
-def test_the_models_length_is_what_is_written_beside_it(folder: Path, tokens: Tokens, tmp_path: Path) -> None:
+def test_the_models_length_is_what_is_written_beside_it(
+    folder: Path, tokens: Tokens, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     hub = tmp_path / "onnx"
     hub.mkdir()
     shutil.copyfile(folder / "model.onnx", hub / "model.onnx")
@@ -96,9 +98,14 @@ def test_the_models_length_is_what_is_written_beside_it(folder: Path, tokens: To
         (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
         found = answer(asked, hub / "model.onnx", Asking(tokens, workers=1), tmp_path / "kept.json")
         assert found.cut == 3
-    (tmp_path / "config.json").write_text('{"n_positions": 1}', "utf-8")
-    with pytest.raises(UsageError, match="an answer has 5 tokens, and the model takes 1"):
-        answer(asked, hub / "model.onnx", Asking(tokens, workers=1), tmp_path / "kept.json")
+    (tmp_path / "config.json").write_text('{"n_positions": 3}', "utf-8")
+    found = answer(asked, hub / "model.onnx", Asking(tokens, workers=1), tmp_path / "kept.json")
+    assert found.keys == ("000001", "000003")  # whose last words are `sea` and `the`
+    assert len(found.acc) == len(found.loglikelihoods) == 2
+    assert "4 of 6 questions of lambada are left out: one of their answers alone is longer" in capsys.readouterr().err
+    asked, stated = questions(tmp_path, "piqa"), Asking(tokens, workers=1, longest=1)
+    with pytest.raises(UsageError, match=r"model\.onnx takes 1 tokens, which no answer of piqa fits in"):
+        answer(asked, hub / "model.onnx", stated, tmp_path / "kept.json")
 
 
 def asked_of(metrics: tuple[str, ...], *choices: tuple[str, ...]) -> Questions:
