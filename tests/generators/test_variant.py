@@ -147,7 +147,7 @@ def test_groups() -> None:
     variants, skipped = expand(["all"], reference())
     pixels = {token for token, method in METHODS.items() if method.stage in PIXEL_STAGES}
     assert {m.token for v in variants for m in v.methods} | set(skipped) == pixels
-    assert set(GROUPS) == {*STAGES, *AUDIO_STAGES, "paper", "model", "all", *BY_LIBRARY}
+    assert set(GROUPS) == {*STAGES, *AUDIO_STAGES, "paper", "model", "all", "librosa", *BY_LIBRARY}
     assert names("color,decode")[:2] == ["nv12_ascend", "nv12_opencv"]
 
 
