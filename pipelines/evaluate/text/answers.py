@@ -31,9 +31,9 @@ class Answers:
 
     `loglikelihoods` and `greedy` have a value for each request of each question. `chosen` (int64) is the place of the
     likeliest choice, `acc` (bool) whether it is right, `acc_norm` the same for likelihoods divided by the choices'
-    lengths; all of shape (n,). Of a question with one request (LAMBADA), `acc` is whether each token of it is the
-    likeliest, `acc_norm` is None and `perplexity` is that of the last words; it is None otherwise. WinoGrande has
-    neither, since its choices are in the contexts.
+    lengths; all of shape (n,). Of LAMBADA `acc` is whether each token of the last word is the likeliest, and
+    `perplexity` that of the last words. What a task does not have is None (`Questions.metrics`). `cut` requests were
+    longer than the model takes, and lost the beginning of their context.
     """
 
     task: str
@@ -44,6 +44,7 @@ class Answers:
     acc: NDArray[np.bool_]
     acc_norm: NDArray[np.bool_] | None
     perplexity: float | None
+    cut: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, from which `from_json` makes the same."""
@@ -56,6 +57,7 @@ class Answers:
             "acc": self.acc.tolist(),
             "acc_norm": None if self.acc_norm is None else self.acc_norm.tolist(),
             "perplexity": self.perplexity,
+            "cut": self.cut,
         }
 
     @classmethod
@@ -71,6 +73,7 @@ class Answers:
             acc=np.array(values["acc"], np.bool_),
             acc_norm=None if norm is None else np.array(norm, np.bool_),
             perplexity=None if values["perplexity"] is None else float(values["perplexity"]),
+            cut=int(values["cut"]),
         )
         arrays = [found.chosen, found.acc, *([] if found.acc_norm is None else [found.acc_norm])]
         if {(len(found.loglikelihoods),), (len(found.greedy),), *(array.shape for array in arrays)} != {
@@ -80,8 +83,8 @@ class Answers:
         return found
 
 
-def answers_of(questions: Questions, likelihoods: Sequence[Sequence[Likelihood]]) -> Answers:
-    """What the likelihoods of each question's requests, in order, are worth.
+def answers_of(questions: Questions, likelihoods: Sequence[Sequence[Likelihood]], cut: int) -> Answers:
+    """What the likelihoods of each question's requests, in order, are worth; `cut` of these were cut.
 
     As lm-evaluation-harness 0.4.13 has it (`ConfigurableTask.process_results` and `metrics.perplexity`): of equal
     likelihoods the first is chosen, and `acc_norm` divides by a choice's length in characters, which older versions
@@ -90,23 +93,17 @@ def answers_of(questions: Questions, likelihoods: Sequence[Sequence[Likelihood]]
     logs = [np.array([one.log for one in row], np.float64) for row in likelihoods]
     gold = np.array([question.gold for question in questions.asked], np.int64)
     chosen = np.array([np.argmax(row) for row in logs], np.int64)
-    greedily = all(len(question.requests) == 1 for question in questions.asked)
-    if greedily:
-        acc = np.array([row[0].is_greedy for row in likelihoods], np.bool_)
-    else:
-        acc = chosen == gold
-    by_length = not greedily and all(
-        len({request.context for request in question.requests}) == 1 for question in questions.asked
-    )
+    greedily = "perplexity" in questions.metrics
     return Answers(
         task=questions.task,
         keys=questions.keys,
         loglikelihoods=tuple(tuple(row.tolist()) for row in logs),
         greedy=tuple(tuple(one.is_greedy for one in row) for row in likelihoods),
         chosen=chosen,
-        acc=acc,
-        acc_norm=_by_length(questions, logs) == gold if by_length else None,
-        perplexity=math.exp(-float(np.mean([row[0] for row in logs]))) if greedily else None,
+        acc=np.array([row[0].is_greedy for row in likelihoods], np.bool_) if greedily else chosen == gold,
+        acc_norm=_by_length(questions, logs) == gold if "acc_norm" in questions.metrics else None,
+        perplexity=math.exp(-float(np.mean(np.concatenate(logs)))) if greedily else None,
+        cut=cut,
     )
 
 

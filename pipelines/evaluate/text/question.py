@@ -32,9 +32,14 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class Questions:
-    """The questions of one task, in the order of their file. `protocol` says in a few words whose prompts they have."""
+    """The questions of one task, in the order of their file.
+
+    `metrics` are what answers to them are worth: `acc`, and with it `acc_norm` or `perplexity` where the task has such.
+    `protocol` says in a few words whose prompts they have.
+    """
 
     task: str
+    metrics: tuple[str, ...]
     protocol: str
     asked: Sequence[Question]
 
