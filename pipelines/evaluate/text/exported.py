@@ -118,6 +118,8 @@ def _make(source: Path, path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
 def _load(source: Path) -> _Network:
     """A folder's network with its weights in single precision. Raises UsageError."""
     torch, transformers = required("torch", _NEEDS), required("transformers", _NEEDS)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     try:
         with quietly():
             module = transformers.AutoModelForCausalLM.from_pretrained(

@@ -32,7 +32,7 @@ def page(results: Results) -> str:
         "words": words,
         "columns": words.columns(results),
         "dashes": list(words.dashes(results)),
-        "at_chance": list(words.at_chance(results)),
+        "at_chance": words.at_chance(results),
         "charts": list(_charts(results)),
         "flips": {task.name: [words.shown(task, flip) for flip in task.flips[:_SHOWN]] for task in results.tasks},
         "looks": LOOKS,

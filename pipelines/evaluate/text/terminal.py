@@ -21,7 +21,7 @@ def terminal(results: Results, page: str) -> str:
     else:
         lines += [*(_alone(task) for task in results.tasks), ""]
     lines += [f"{head} –: {reason}." for head, reason in words.dashes(results) if results.variants]
-    lines += [*results.notes, *words.at_chance(results), words.verdict(results), ""]
+    lines += [*results.notes, *filter(None, [words.at_chance(results)]), words.verdict(results), ""]
     return "\n".join([*lines, f"Report: {page}"])
 
 

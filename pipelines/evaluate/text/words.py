@@ -130,17 +130,16 @@ def _questions(count: int) -> str:
     return "1 question" if count == 1 else f"{count:,} questions"
 
 
-def at_chance(results: Results) -> Iterator[str]:
-    """A sentence for each figure in which the model does no better than guessing."""
-    for task in results.tasks:
-        for figure in task.figures:
-            if figure.at_chance and figure.ci95 is not None and figure.chance is not None:
-                low, high = map(number, figure.ci95)
-                yield (
-                    f"{task.name}: the model is at chance level, {figure.name} is {number(figure.reference)} (95% "
-                    f"interval {low} to {high}) and guessing has {number(figure.chance)}: differences there mean "
-                    "nothing."
-                )
+def at_chance(results: Results) -> str:
+    """Where the model does no better than guessing; empty where it always does."""
+    found = [
+        f"{task.name} {figure.name} {number(figure.reference)} (95% interval {number(figure.ci95[0])} to "
+        f"{number(figure.ci95[1])}, guessing {number(figure.chance)})"
+        for task in results.tasks
+        for figure in task.figures
+        if figure.at_chance and figure.ci95 is not None and figure.chance is not None
+    ]
+    return f"The model is at chance level, and differences mean nothing, in {', '.join(found)}." if found else ""
 
 
 def verdict(results: Results) -> str:
