@@ -18,7 +18,7 @@ def asked_noise(words: Sequence[str]) -> tuple[list[Method], set[str]]:
     """
     found: dict[str, Method] = {}
     named: set[str] = set()
-    for word in (part.strip() for word in words for part in word.split(",")):
+    for word in (part.strip() for given in words for part in given.split(",")):
         if word in (STAGE, PAPER):
             found |= {token: method for token, method in _of_stage().items() if word == STAGE or method.paper}
         elif word != REFERENCE:

@@ -1,8 +1,8 @@
 """From answers to what they mean: what each variant costs on each task, and whether that is more than chance.
 
 Owns the arithmetic of the report and nothing of its looks. Accuracies are percent and their differences points,
-Δ = reference − variant; of a perplexity, which is better where it is lower, Δ = variant − reference: a loss is positive.
-Refuses answers to other questions than the reference's.
+Δ = reference − variant; of a perplexity, which is better where it is lower, Δ = variant − reference: a loss is always
+positive. Refuses answers to other questions than the reference's.
 """
 
 from __future__ import annotations

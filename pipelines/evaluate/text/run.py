@@ -124,7 +124,7 @@ def _name(options: TextOptions) -> str:
 
 
 def _copies(model: Path, methods: Sequence[Method], output: Path) -> tuple[dict[str, _Copy], dict[str, str]]:
-    """The model as it is and with each noise, by name, made where they are not there; and why there is none of others."""
+    """The model as it is and with each noise, by name, made where they are not there; and why there is none of some."""
     models = NoisedModels(model, output / "models" / model.stem, _images)
     found, refused = {REFERENCE: _Copy(model, {})}, dict[str, str]()
     for method in methods:
@@ -168,7 +168,7 @@ def _answers(
 def _notes(asked: Sequence[Asked]) -> Iterator[str]:
     for questions, answers in asked:
         if cut := answers[REFERENCE].cut:
-            yield f"{questions.task}: {cut:,} texts are longer than what the model takes, and have lost their beginning."
+            yield f"{questions.task}: {cut:,} texts are longer than what the model takes, and lose their beginning."
 
 
 def _made_by(copies: Mapping[str, _Copy], tokens: Tokens) -> dict[str, str]:
