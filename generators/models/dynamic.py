@@ -83,7 +83,9 @@ def _is_plain(node: ir.Node) -> bool:
 
 
 def _what(node: ir.Node) -> str:
-    return f"{'table' if node.op_type == 'Gather' else 'weights per tensor, and input as it comes,'} quantised to 8 bits"
+    return (
+        f"{'table' if node.op_type == 'Gather' else 'weights per tensor, and input as it comes,'} quantised to 8 bits"
+    )
 
 
 class _Rewriting:
@@ -160,9 +162,7 @@ class _Rewriting:
     def _initializer(self, data: ir.TensorProtocol | NDArray[Any], name: str) -> ir.Value:
         tensor = ir.tensor(data) if isinstance(data, np.ndarray) else data
         tensor.name = self._names.new(name)
-        value = ir.Value(
-            name=tensor.name, type=ir.TensorType(tensor.dtype), shape=shape_of(tensor), const_value=tensor
-        )
+        value = ir.Value(name=tensor.name, type=ir.TensorType(tensor.dtype), shape=shape_of(tensor), const_value=tensor)
         self._graph.register_initializer(value)
         return value
 
@@ -181,9 +181,7 @@ class _Rewriting:
             value.name = self._names.new(name)
 
 
-def _parameters(
-    tensor: ir.TensorProtocol, name: str, symmetric: bool
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _parameters(tensor: ir.TensorProtocol, name: str, symmetric: bool) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """The scale of a tensor's 8 bits and their zero point, as ONNX Runtime's quantiser has them."""
     from onnxruntime.quantization.quant_utils import QuantType, compute_data_quant_params
 

@@ -79,7 +79,10 @@ def positional(model: ir.Model) -> set[ir.Value]:
     for node in model.graph:
         found = looks_up(node)
         looked_up |= found
-        given = (*node.inputs, *(value for body in bodies(node) for inner in body.all_nodes() for value in inner.inputs))
+        given = (
+            *node.inputs,
+            *(value for body in bodies(node) for inner in body.all_nodes() for value in inner.inputs),
+        )
         if found or (node.op_type not in _SIZES and not flowing.isdisjoint(given)):
             flowing.update(node.outputs)
     if not looked_up:

@@ -20,9 +20,11 @@ from pipelines.evaluate.statistics import Bootstrap, enough_resamples
 from pipelines.evaluate.text.answering import Asking, answer
 from pipelines.evaluate.text.answers import Answers
 from pipelines.evaluate.text.asked import asked_noise
-from pipelines.evaluate.text.causal import versions
+from pipelines.evaluate.text.calibration import calibration
+from pipelines.evaluate.text.causal import CausalModel, versions
 from pipelines.evaluate.text.data import read_questions
 from pipelines.evaluate.text.exported import HF, exported
+from pipelines.evaluate.text.longest import longest_of
 from pipelines.evaluate.text.question import Questions
 from pipelines.evaluate.text.results import REFERENCE, Asked, Results, as_json, compare
 from pipelines.evaluate.text.terminal import terminal
@@ -61,19 +63,26 @@ def _results(options: TextOptions, output: Path) -> Results:
     tokens = read_tokens(tokenizer, options.bos)
     say(tokens.said)
     model = _model(options, output)
-    copies, refused = _copies(model, methods, output)
+    longest = longest_of(_beside(options, model), tokens)
+    count = options.calibration or TEXT_CALIBRATION
+
+    def texts() -> Images:
+        return calibration(asked, tokens, longest, CausalModel(model).feeds, count)
+
+    copies, refused = _copies(NoisedModels(model, output / "models" / model.stem, texts), methods)
     for token, reason in refused.items():
         if token in named:
             raise UsageError(f"{token} does not apply to {model.name}: {reason}")
         say(f"does not apply: {token}: {reason}")
-    answers, failed = _answers(asked, copies, tokens, options, output)
+    asking = Asking(tokens, longest, options.workers or cpus(), options.batch)
+    answers, failed = _answers(asked, copies, asking, output / "answers")
     comparisons = len(asked) * max(1, len(copies) - 1)
     bootstrap = Bootstrap(options.resamples or enough_resamples(comparisons), options.seed)
     results = compare(_name(options), answers, bootstrap)
     return replace(
         results,
         not_applicable={**refused, **failed},
-        notes=list(_notes(answers)),
+        notes=list(_notes(answers, count, [method.token for method in methods if method.calibrated])),
         made_by=_made_by(copies, tokens),
     )
 
@@ -118,15 +127,19 @@ def _model(options: TextOptions, output: Path) -> Path:
     return model
 
 
+def _beside(options: TextOptions, model: Path) -> Path:
+    """A model's file where its configuration lies beside it, as it does in the folder that it was exported from."""
+    return Path(options.model.removeprefix(HF)) / model.name if options.model.startswith(HF) else model
+
+
 def _name(options: TextOptions) -> str:
     own = Path(options.model.removeprefix(HF)).resolve()
     return " ".join((options.name or (own.name if options.model.startswith(HF) else own.stem)).split())
 
 
-def _copies(model: Path, methods: Sequence[Method], output: Path) -> tuple[dict[str, _Copy], dict[str, str]]:
+def _copies(models: NoisedModels, methods: Sequence[Method]) -> tuple[dict[str, _Copy], dict[str, str]]:
     """The model as it is and with each noise, by name, made where they are not there; and why there is none of some."""
-    models = NoisedModels(model, output / "models" / model.stem, _images)
-    found, refused = {REFERENCE: _Copy(model, {})}, dict[str, str]()
+    found, refused = {REFERENCE: _Copy(models.model, {})}, dict[str, str]()
     for method in methods:
         try:
             found[method.token] = _Copy(models.noised((method,)).path, session_config((method,)))
@@ -135,25 +148,16 @@ def _copies(model: Path, methods: Sequence[Method], output: Path) -> tuple[dict[
     return found, refused
 
 
-def _images() -> Images:
-    raise NotImplementedError
-
-
 def _answers(
-    asked: Sequence[Questions], copies: Mapping[str, _Copy], tokens: Tokens, options: TextOptions, output: Path
+    asked: Sequence[Questions], copies: Mapping[str, _Copy], asking: Asking, folder: Path
 ) -> tuple[list[Asked], dict[str, str]]:
     """What each copy answers to the questions of each task, and why some answer nothing that can be compared."""
     found = {questions.task: dict[str, Answers]() for questions in asked}
     failed: dict[str, str] = {}
     for name, copy in copies.items():
-        asking = Asking(tokens, options.workers or cpus(), options.batch, copy.config)
+        alike = replace(asking, config=copy.config)
         try:
-            own = {
-                questions.task: answer(
-                    questions, copy.path, asking, output / "answers" / name / f"{questions.task}.json"
-                )
-                for questions in asked
-            }
+            own = {one.task: answer(one, copy.path, alike, folder / name / f"{one.task}.json") for one in asked}
         except UsageError as error:
             if name == REFERENCE:
                 raise
@@ -165,7 +169,10 @@ def _answers(
     return [Asked(questions, found[questions.task]) for questions in asked], failed
 
 
-def _notes(asked: Sequence[Asked]) -> Iterator[str]:
+def _notes(asked: Sequence[Asked], count: int, calibrated: Sequence[str]) -> Iterator[str]:
+    if calibrated:
+        count = min(count, sum(len(one.questions.asked) for one in asked))
+        yield f"The ranges of {' and '.join(calibrated)} are of {count:,} of these same texts."
     for questions, answers in asked:
         if cut := answers[REFERENCE].cut:
             yield f"{questions.task}: {cut:,} texts are longer than what the model takes, and lose their beginning."
