@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pipelines.command import group, option, positive, whole
 from pipelines.errors import UsageError
 from pipelines.evaluate.text.tasks import TASKS
-from pipelines.evaluate.text.tokens import bos
+from pipelines.evaluate.text.bos import bos
 from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option, method_option, paper_option
 
 Triple = tuple[float, float, float]

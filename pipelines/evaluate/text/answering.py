@@ -14,6 +14,7 @@ from pipelines.evaluate.text.answers import Answers, answers_of
 from pipelines.evaluate.text.causal import CausalModel, versions
 from pipelines.evaluate.text.kept import kept
 from pipelines.evaluate.text.likelihood import likelihoods, rows_of, taken
+from pipelines.evaluate.text.longest import longest_of
 from pipelines.evaluate.text.question import Questions
 from pipelines.evaluate.text.tokens import Encoded, Tokens
 from pipelines.progress import counted, say
@@ -21,16 +22,16 @@ from pipelines.progress import counted, say
 
 @dataclass(frozen=True)
 class Asking:
-    """How a model is asked, and its noised copies are too: by what tokens, in texts of no more than `longest` of them, by
-    so many runs at a time, with no more than `batch` rows in each (None: as memory allows), and with entries of ONNX
-    Runtime's session configuration.
+    """How a model is asked: by what tokens, by so many runs at a time, with no more than `batch` rows in each (None: as
+    memory allows), with entries of ONNX Runtime's session configuration, and in texts of no more than `longest` tokens
+    (None: as what lies beside the model says).
     """
 
     tokens: Tokens
-    longest: int
     workers: int
     batch: int | None = None
     config: Mapping[str, str] = field(default_factory=dict)
+    longest: int | None = None
 
 
 def answer(questions: Questions, model: Path, asking: Asking, keep: Path) -> Answers:
@@ -38,23 +39,24 @@ def answer(questions: Questions, model: Path, asking: Asking, keep: Path) -> Ans
 
     Raises UsageError where the model cannot be run, or is not the tokenizer's.
     """
-    return kept(keep, _made_by(questions, model, asking), lambda: _ask(questions, model, asking))
+    longest = longest_of(model, asking.tokens) if asking.longest is None else asking.longest
+    return kept(keep, _made_by(questions, model, asking, longest), lambda: _ask(questions, model, asking, longest))
 
 
-def _made_by(questions: Questions, model: Path, asking: Asking) -> dict[str, Any]:
+def _made_by(questions: Questions, model: Path, asking: Asking, longest: int) -> dict[str, Any]:
     return {
         "model": model_sha256(model),
         "tokenizer": asking.tokens.sha256,
         "questions": questions.sha256,
-        "settings": {"batch": asking.batch, "session": dict(asking.config), "longest": asking.longest},
+        "settings": {"batch": asking.batch, "session": dict(asking.config), "longest": longest},
         "runtime": versions(),
     }
 
 
-def _ask(questions: Questions, path: Path, asking: Asking) -> Answers:
+def _ask(questions: Questions, path: Path, asking: Asking, longest: int) -> Answers:
     model = CausalModel(path, asking.config)
     encoded = _encoded(questions, model, asking.tokens)
-    longest = _most(model, encoded, asking.longest)
+    longest = _most(model, encoded, longest)
     rows = rows_of(encoded, longest)
     cut = sum(len(one.context) + len(one.continuation) > longest + 1 for one in encoded)
     if cut:

@@ -74,7 +74,7 @@ def _results(options: TextOptions, output: Path) -> Results:
         if token in named:
             raise UsageError(f"{token} does not apply to {model.name}: {reason}")
         say(f"does not apply: {token}: {reason}")
-    asking = Asking(tokens, longest, options.workers or cpus(), options.batch)
+    asking = Asking(tokens, options.workers or cpus(), options.batch, longest=longest)
     answers, failed = _answers(asked, copies, asking, output / "answers")
     comparisons = len(asked) * max(1, len(copies) - 1)
     bootstrap = Bootstrap(options.resamples or enough_resamples(comparisons), options.seed)

@@ -7,7 +7,6 @@ models are begun with, and tokenizers that put anything behind a text, where it 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from manifests.untrusted import parse_json
 from pipelines.errors import UsageError
+from pipelines.evaluate.text.bos import NO_BOS
 from pipelines.evaluate.text.question import Request
 from pipelines.text import first_line
 
 if TYPE_CHECKING:
     import tokenizers
 
-# What `--bos none` says.
-NO_BOS = -1
 # By these names tokenizers have a token that texts begin with, and that is for nothing else.
 _BEGINNINGS = ("<s>", "<bos>", "[BOS]", "<BOS>", "<|begin_of_text|>", "<|startoftext|>", "<|bos|>")
 # What is set beside transformers' tokenizers; the first that names a token is right.
@@ -34,15 +32,6 @@ _ENDLESS = 10**9
 # Texts at a time, so that the longest lists of tokens are not all held.
 _AT_ONCE = 1024
 _SAMPLE = "a b"
-
-
-def bos(text: str) -> int:
-    """What `--bos` takes: a token's id, or `none`."""
-    if text == "none":
-        return NO_BOS
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a token's id nor none")
-    return int(text)
 
 
 class Encoded(NamedTuple):
