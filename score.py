@@ -29,8 +29,7 @@ Exit status: 0 all good; 2 bad usage or input; 3 the measurement itself failed."
 
 _TEXT_EXAMPLES = """\
 python score.py text --task piqa --data piqa.parquet --model opt.onnx --tokenizer tokenizer.json --variant precision
-python score.py text --task lambada --data lambada.jsonl --task piqa --data piqa.jsonl --model hf:opt-125m \
-  --variant fp16,int8
+python score.py text --task piqa --data piqa.jsonl --model hf:opt-125m --variant fp16,int8
 Exit status: 0 all good; 2 bad usage or input; 3 the scoring itself failed."""
 
 

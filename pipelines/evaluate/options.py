@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pipelines.command import group, option, positive, whole
 from pipelines.errors import UsageError
-from pipelines.evaluate.text.tasks import TASKS
 from pipelines.evaluate.text.bos import bos
+from pipelines.evaluate.text.tasks import TASKS
 from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option, method_option, paper_option
 
 Triple = tuple[float, float, float]
@@ -197,9 +197,11 @@ class LayersOptions:
 class TextOptions:
     """Which questions a causal language model is asked, and with what noise in it; `tasks` and `data` go in pairs."""
 
-    tasks: tuple[str, ...] = option(required=True, flag="--task", choices=TASKS, under="what is scored")
+    tasks: tuple[str, ...] = option(required=True, flag="--task", choices=TASKS, metavar="TASK", under="what is scored")
     data: tuple[str, ...] = option(
-        "its questions: Parquet or JSON lines; a path or URI (both repeatable, in pairs)", required=True, metavar="FILE"
+        f"{', '.join(TASKS)}, and its questions: Parquet or JSON lines, a path or URI (repeatable in pairs)",
+        required=True,
+        metavar="FILE",
     )
     model: str = option("a causal model: an ONNX file, or hf:FOLDER of transformers", required=True, metavar="FILE")
     tokenizer: Path | None = option("default: tokenizer.json beside the model", metavar="FILE")
@@ -209,19 +211,22 @@ class TextOptions:
     limit: int | None = option("only the first N questions of each task", type=positive, metavar="N")
 
     bos: int | None = option(
-        "the token that texts begin with, or none; default: the tokenizer's", type=bos, metavar="ID", under="the model"
+        "the token that texts begin with, or none; default: the tokenizer's", type=bos, metavar="ID"
     )
     calibration: int | None = option(
         f"questions that int8 takes its ranges from; default: {TEXT_CALIBRATION}", type=positive, metavar="N"
     )
-    batch: int | None = option("texts at a time; default: as memory allows", type=positive, metavar="N")
-    workers: int | None = option("CPUs to use; default: all", type=positive, metavar="N")
+    batch: int | None = option(type=positive, metavar="N")
+    workers: int | None = option(
+        "texts at a time (default: as memory allows), and CPUs to use (default: all)", type=positive, metavar="N"
+    )
 
     output: str = option("default: %(default)s", default="report", metavar="DIR", under="report")
-    name: str | None = option(
-        "what the report calls the model; default: the name of its file or folder", metavar="TEXT"
-    )
+    name: str | None = option("what it calls the model; default: the name of its file or folder", metavar="TEXT")
     resamples: int | None = option(type=positive, metavar="N")
     seed: int = option(
-        "of the bootstrap of perplexities; default: 2000 or more, and 0", default=0, type=whole, metavar="N"
+        "of the bootstrap of perplexities; default: 2000 or more, and 0",
+        default=0,
+        type=whole,
+        metavar="N",
     )

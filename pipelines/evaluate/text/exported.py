@@ -55,7 +55,7 @@ class _Network(NamedTuple):
 
 
 def exported(source: Path, output: Path) -> Path:
-    """The file in `output` that a folder of transformers is exported to, made where it is not there.
+    """The file in `output` that a folder (`folder_of`) is exported to, made where it is not there.
 
     Raises UsageError where the folder has no such model, a library is missing or it cannot be exported, and RunError
     where the export differs or cannot be written.
@@ -76,16 +76,25 @@ def exported(source: Path, output: Path) -> Path:
     return path
 
 
-def _digest(source: Path) -> str:
-    """Of a folder's configuration and weights. Raises UsageError where it has none."""
+def folder_of(model: str) -> Path:
+    """The folder that `hf:FOLDER` is. Raises UsageError where there is no network with its weights in it."""
+    source = Path(model.removeprefix(HF))
     if not source.is_dir():
-        raise UsageError(f"--model {HF}{source} is no folder: give one that save_pretrained wrote, or clone the model")
-    found = [source / _CONFIG, *sorted(path for pattern in _WEIGHTS for path in source.glob(pattern))]
-    if not found[0].is_file() or len(found) == 1:
-        lacking = f"{' or '.join(_WEIGHTS)}" if found[0].is_file() else _CONFIG
-        raise UsageError(f"--model {HF}{source} has no {lacking}: give a folder that save_pretrained wrote")
+        raise UsageError(f"--model {model} is no folder: give one that save_pretrained wrote, or a clone of the Hub's")
+    if not (source / _CONFIG).is_file() or not _weights(source):
+        lacking = " or ".join(_WEIGHTS) if (source / _CONFIG).is_file() else _CONFIG
+        raise UsageError(f"--model {model} has no {lacking}: give a folder that save_pretrained wrote")
+    return source
+
+
+def _weights(source: Path) -> list[Path]:
+    return sorted(path for pattern in _WEIGHTS for path in source.glob(pattern))
+
+
+def _digest(source: Path) -> str:
+    """Of a folder's configuration and weights."""
     digest = hashlib.sha256()
-    for path in found:
+    for path in (source / _CONFIG, *_weights(source)):
         digest.update(path.name.encode() + b"\n")
         with open(path, "rb") as file:
             while block := file.read(_BLOCK):

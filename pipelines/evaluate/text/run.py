@@ -23,7 +23,7 @@ from pipelines.evaluate.text.asked import asked_noise
 from pipelines.evaluate.text.calibration import calibration
 from pipelines.evaluate.text.causal import CausalModel, versions
 from pipelines.evaluate.text.data import read_questions
-from pipelines.evaluate.text.exported import HF, exported
+from pipelines.evaluate.text.exported import HF, exported, folder_of
 from pipelines.evaluate.text.longest import longest_of
 from pipelines.evaluate.text.question import Questions
 from pipelines.evaluate.text.results import REFERENCE, Asked, Results, as_json, compare
@@ -58,12 +58,13 @@ def text(options: TextOptions) -> int:
 
 def _results(options: TextOptions, output: Path) -> Results:
     methods, named = asked_noise(options.variants)
-    tokenizer = _tokenizer(options)
+    source = _source(options)
+    tokenizer = _tokenizer(options, source)
     asked = list(_questions(options))
     tokens = read_tokens(tokenizer, options.bos)
     say(tokens.said)
-    model = _model(options, output)
-    longest = longest_of(_beside(options, model), tokens)
+    model = exported(source, output / "models") if source.is_dir() else source
+    longest = longest_of(source / model.name if source.is_dir() else model, tokens)
     count = options.calibration or TEXT_CALIBRATION
 
     def texts() -> Images:
@@ -78,7 +79,7 @@ def _results(options: TextOptions, output: Path) -> Results:
     answers, failed = _answers(asked, copies, asking, output / "answers")
     comparisons = len(asked) * max(1, len(copies) - 1)
     bootstrap = Bootstrap(options.resamples or enough_resamples(comparisons), options.seed)
-    results = compare(_name(options), answers, bootstrap)
+    results = compare(_name(options, source), answers, bootstrap)
     return replace(
         results,
         not_applicable={**refused, **failed},
@@ -87,16 +88,24 @@ def _results(options: TextOptions, output: Path) -> Results:
     )
 
 
-def _tokenizer(options: TextOptions) -> Path:
+def _source(options: TextOptions) -> Path:
+    """The model's file, or the folder of transformers that it is exported from."""
+    if options.model.startswith(HF):
+        return folder_of(options.model)
+    model = path_of(options.model, "--model")
+    if not model.is_file():
+        hint = f"a folder of transformers is {HF}{model}" if model.is_dir() else f"give an ONNX file or {HF}FOLDER"
+        raise UsageError(f"--model {model} is no file: {hint}")
+    return model
+
+
+def _tokenizer(options: TextOptions, source: Path) -> Path:
     """The tokenizer's file: the one that is given, or that beside the model."""
     if options.tokenizer is not None:
         return options.tokenizer
-    folder = Path(options.model.removeprefix(HF)) if options.model.startswith(HF) else Path(options.model).parent
-    found = folder / _TOKENIZER
+    found = (source if source.is_dir() else source.parent) / _TOKENIZER
     if not found.is_file():
-        raise UsageError(
-            f"there is no {found}: give --tokenizer FILE, the {_TOKENIZER} that the model was trained with"
-        )
+        raise UsageError(f"there is no {found}: give --tokenizer FILE, that which the model was trained with")
     say(f"the tokenizer is {found}")
     return found
 
@@ -112,29 +121,9 @@ def _questions(options: TextOptions) -> Iterator[Questions]:
         yield found.first(options.limit)
 
 
-def _model(options: TextOptions, output: Path) -> Path:
-    """The model's file, which a folder of transformers is exported to."""
-    if options.model.startswith(HF):
-        return exported(Path(options.model.removeprefix(HF)), output / "models")
-    model = path_of(options.model, "--model")
-    if not model.is_file():
-        hint = (
-            f"a folder of transformers is given as {HF}{model}"
-            if model.is_dir()
-            else f"give an ONNX file or {HF}FOLDER"
-        )
-        raise UsageError(f"--model {model} is no file: {hint}")
-    return model
-
-
-def _beside(options: TextOptions, model: Path) -> Path:
-    """A model's file where its configuration lies beside it, as it does in the folder that it was exported from."""
-    return Path(options.model.removeprefix(HF)) / model.name if options.model.startswith(HF) else model
-
-
-def _name(options: TextOptions) -> str:
-    own = Path(options.model.removeprefix(HF)).resolve()
-    return " ".join((options.name or (own.name if options.model.startswith(HF) else own.stem)).split())
+def _name(options: TextOptions, source: Path) -> str:
+    own = source.resolve()
+    return " ".join((options.name or (own.name if source.is_dir() else own.stem)).split())
 
 
 def _copies(models: NoisedModels, methods: Sequence[Method]) -> tuple[dict[str, _Copy], dict[str, str]]:
