@@ -26,7 +26,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("text")
     tokenizer = made.tokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))
-    made.write_model(folder / "net.onnx", tokenizer.get_vocab_size())
+    (folder / "bare").mkdir()
+    for name in ("net.onnx", "bare/net.onnx"):
+        made.write_model(folder / name, tokenizer.get_vocab_size())
     for task in TASKS:
         made.write_rows(folder / f"{task}.jsonl", made.ROWS[task])
     return folder
@@ -107,7 +109,7 @@ def test_noise_that_breaks_the_model_is_reported(place: Path, capsys: pytest.Cap
         (["--model", "{place}/net.onnx", "--variant", "int9"], "did you mean int8"),
         (["--model", "{place}/net.onnx", "--task", "piqa", "--data", "x"], "--task piqa is given twice"),
         (["--model", "{place}/net.onnx", "--data", "x"], "1 --task and 2 --data: give each task its file"),
-        (["--model", "{place}/report/net.onnx"], "there is no "),
+        (["--model", "{place}/bare/net.onnx"], "bare/tokenizer.json: give --tokenizer FILE"),
         (["--model", "hf:{place}/none"], "is no folder"),
         (["--model", "hf:{place}"], "has no config.json"),
         (["--model", "{place}/net.onnx", "--output", "s3://b/r"], "--output s3://b/r"),
