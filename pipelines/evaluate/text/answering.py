@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class Asking:
 def answer(questions: Questions, model: Path, asking: Asking, keep: Path) -> Answers:
     """The answers of a model's file, kept in the file `keep`; what there is to say is said.
 
+    A question with an answer of more tokens than the model takes has none: lm-evaluation-harness stops there.
+
     Raises UsageError where the model cannot be run, or is not the tokenizer's.
     """
     longest = longest_of(model, asking.tokens) if asking.longest is None else asking.longest
@@ -56,18 +58,36 @@ def _made_by(questions: Questions, model: Path, asking: Asking, longest: int) ->
 def _ask(questions: Questions, path: Path, asking: Asking, longest: int) -> Answers:
     model = CausalModel(path, asking.config)
     encoded = _encoded(questions, model, asking.tokens)
-    longest = _most(model, encoded, longest)
-    rows = rows_of(encoded, longest)
-    cut = sum(len(one.context) + len(one.continuation) > longest + 1 for one in encoded)
-    if cut:
-        say(
-            f"{cut:,} of {len(rows):,} texts of {questions.task} are longer than the {longest:,} tokens that "
-            f"{model.name} takes, and lose their beginning"
+    longest = _most(model, list(itertools.chain(*encoded.values())), longest)
+    fitting = {key: each for key, each in encoded.items() if all(len(one.continuation) <= longest for one in each)}
+    asked = questions.only(fitting)
+    texts = list(itertools.chain(*fitting.values()))
+    cut = sum(len(one.context) + len(one.continuation) > longest + 1 for one in texts)
+    for line in _said(questions, len(fitting), cut, f"the {longest:,} tokens that {model.name} takes"):
+        say(line)
+    if not texts:
+        raise UsageError(f"{model.name} takes {longest:,} tokens, which no answer of {questions.task} fits in")
+    with counted(len(texts), "text", f"texts read by {model.name}") as advance:
+        found = likelihoods(
+            model,
+            rows_of(texts, longest),
+            asking.batch,
+            asking.workers,
+            lambda more: advance(questions.task, more),
         )
-    with counted(len(rows), "text", f"texts of {questions.task} read by {model.name}") as advance:
-        found = likelihoods(model, rows, asking.batch, asking.workers, lambda more: advance(questions.task, more))
     each = iter(found)
-    return answers_of(questions, [list(itertools.islice(each, len(one.requests))) for one in questions.asked], cut)
+    return answers_of(asked, [list(itertools.islice(each, len(one.requests))) for one in asked.asked], cut)
+
+
+def _said(questions: Questions, fitting: int, cut: int, most: str) -> Iterator[str]:
+    """What there is to say of questions that do not fit into `most`."""
+    if left_out := len(questions.asked) - fitting:
+        yield (
+            f"{left_out:,} of {len(questions.asked):,} questions of {questions.task} are left out: one of their "
+            f"answers alone is longer than {most}"
+        )
+    if cut:
+        yield f"{cut:,} texts of {questions.task} are longer than {most}, and lose their beginning"
 
 
 def _most(model: CausalModel, encoded: Sequence[Encoded], longest: int) -> int:
@@ -80,13 +100,14 @@ def _most(model: CausalModel, encoded: Sequence[Encoded], longest: int) -> int:
     return longest if found == len(tried) else found
 
 
-def _encoded(questions: Questions, model: CausalModel, tokens: Tokens) -> list[Encoded]:
-    """The tokens of all requests. Raises UsageError where the model does not know one of them."""
-    encoded = tokens.pairs([request for question in questions.asked for request in question.requests])
-    largest = max(max(*one.context, *one.continuation) for one in encoded)
-    if max(largest, tokens.size - 1) >= model.vocabulary:
+def _encoded(questions: Questions, model: CausalModel, tokens: Tokens) -> dict[str, list[Encoded]]:
+    """The tokens of each question's requests, by its key. Raises UsageError where the model does not know one."""
+    pairs = tokens.pairs([request for question in questions.asked for request in question.requests])
+    largest = max(tokens.size - 1, *(max(*one.context, *one.continuation) for one in pairs))
+    if largest >= model.vocabulary:
         raise UsageError(
-            f"{tokens.path} has tokens up to {max(largest, tokens.size - 1):,}, and {model.name} knows "
-            f"{model.vocabulary:,} of them: give the tokenizer that the model was trained with"
+            f"{tokens.path} has tokens up to {largest:,}, and {model.name} knows {model.vocabulary:,} of them: give "
+            "the tokenizer that the model was trained with"
         )
-    return encoded
+    each = iter(pairs)
+    return {question.key: list(itertools.islice(each, len(question.requests))) for question in questions.asked}

@@ -6,6 +6,7 @@ Refuses likelihoods that are no numbers.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -102,9 +103,14 @@ def answers_of(questions: Questions, likelihoods: Sequence[Sequence[Likelihood]]
         chosen=chosen,
         acc=np.array([row[0].is_greedy for row in likelihoods], np.bool_) if greedily else chosen == gold,
         acc_norm=_by_length(questions, logs) == gold if "acc_norm" in questions.metrics else None,
-        perplexity=math.exp(-float(np.mean(np.concatenate(logs)))) if greedily else None,
+        perplexity=_perplexity(logs) if greedily else None,
         cut=cut,
     )
+
+
+def _perplexity(logs: Sequence[NDArray[np.float64]]) -> float:
+    """Of last words; the largest number there is where it would be larger."""
+    return math.exp(min(-float(np.mean(np.concatenate(logs))), math.log(sys.float_info.max)))
 
 
 def _by_length(questions: Questions, logs: Sequence[NDArray[np.float64]]) -> NDArray[np.int64]:

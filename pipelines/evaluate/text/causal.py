@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import mmap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,11 @@ _FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)", BFLOAT16)
 _LOGITS = "logits"
 # onnxruntime's ORT_LOGGING_LEVEL_FATAL: what goes wrong is raised as well.
 _FATAL = 4
-# A change of one token's range changes the steps of all that are in the batch with it.
-_MIXING = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
+# The operators that quantise on the fly begin so: a change of one value's range changes the steps of all that are in
+# the batch with it.
+_MIXING = b"DynamicQuantize"
+# onnx's TensorProto.BFLOAT16.
+_BFLOAT16 = 16
 
 
 class RunError(UsageError):
@@ -61,7 +65,7 @@ class CausalModel:
         self._runtime, self._running = runtime, runtime.RunOptions()
         self.feeds = feeds_of(path.name, self._session.get_inputs())
         self._output = _logits(path.name, self._session.get_outputs())
-        self.alone = bool(_MIXING & set(_operators(path)))
+        self.alone = _mixes_rows(path)
         self.vocabulary = self._vocabulary()
 
     def run(self, rows: Sequence[Sequence[int]]) -> NDArray[Any]:
@@ -85,9 +89,7 @@ class CausalModel:
 
     def _value(self, name: str, array: Array) -> Any:
         if name in self.feeds.bfloat16:
-            from onnx import TensorProto
-
-            return self._runtime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, TensorProto.BFLOAT16)
+            return self._runtime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _BFLOAT16)
         return self._runtime.OrtValue.ortvalue_from_numpy(array)
 
     def _vocabulary(self) -> int:
@@ -134,15 +136,7 @@ def _as_array(value: Any) -> NDArray[Any]:
     return np.left_shift(halves, 16, dtype=np.uint32).view(np.float32).reshape(shape)
 
 
-def _operators(path: Path) -> Iterator[str]:
-    """The operators of a model, in its functions and inner graphs too."""
-    import onnx
-
-    model = onnx.load(path, load_external_data=False)
-    waiting = [*model.graph.node, *(node for function in model.functions for node in function.node)]
-    while waiting:
-        node = waiting.pop()
-        yield node.op_type
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                waiting.extend(graph.node)
+def _mixes_rows(path: Path) -> bool:
+    """Whether operators that quantise on the fly are named in a model's file: most often because it has them."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(_MIXING) >= 0

@@ -37,12 +37,8 @@ class Row(NamedTuple):
 def rows_of(encoded: Sequence[Encoded], longest: int) -> list[Row]:
     """The rows for these requests, of no more than `longest` tokens: what is too long loses its beginning.
 
-    As lm-evaluation-harness 0.4.13 has it (`HFLM._loglikelihood_tokens`). Raises UsageError where a continuation alone
-    is longer.
+    As lm-evaluation-harness 0.4.13 has it (`HFLM._loglikelihood_tokens`). No continuation may be longer.
     """
-    most = max((len(one.continuation) for one in encoded), default=0)
-    if most > longest:
-        raise UsageError(f"an answer has {most:,} tokens, and the model takes {longest:,}: leave that question out")
     return [Row([*one.context, *one.continuation][-(longest + 1) : -1], one.continuation) for one in encoded]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -46,6 +46,10 @@ class Questions:
     def first(self, count: int | None) -> Questions:
         """The first `count` of them; all where that is None."""
         return self if count is None else replace(self, asked=self.asked[:count])
+
+    def only(self, keys: Collection[str]) -> Questions:
+        """Those of these keys, in their order."""
+        return replace(self, asked=[question for question in self.asked if question.key in keys])
 
     @property
     def keys(self) -> tuple[str, ...]:

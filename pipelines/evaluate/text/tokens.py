@@ -78,7 +78,7 @@ class Tokens:
         return [
             self._pair(request, [*self._before(text), *context], [*self._before(whole), *tokens])
             if text
-            else self._after_nothing(tokens)
+            else self._pair(request, [self._nothing()], self._after_nothing(tokens))
             for request, text, context, whole, tokens in encoded
         ]
 
@@ -97,11 +97,15 @@ class Tokens:
             )
         return Encoded(context, whole[len(context) :])
 
-    def _after_nothing(self, tokens: list[int]) -> Encoded:
-        """A continuation that has no context but the token that stands for none."""
+    def _nothing(self) -> int:
+        """The token that stands for an empty context."""
         if self.prefix is None:
             raise UsageError(f"{self.path}: a question begins with nothing, and no token is known for that: give --bos")
-        return Encoded(tokens[:1], tokens[1:]) if tokens[:1] == [self.prefix] else Encoded([self.prefix], tokens)
+        return self.prefix
+
+    def _after_nothing(self, tokens: list[int]) -> list[int]:
+        """A continuation without a context, behind the token that stands for one unless it begins with that itself."""
+        return tokens if tokens[:1] == [self.prefix] and len(tokens) > 1 else [self._nothing(), *tokens]
 
 
 def read_tokens(path: Path, begin: int | None = None) -> Tokens:

@@ -123,7 +123,7 @@ def nodes() -> list[onnx.NodeProto]:
 def write_model(path: Path, vocabulary: int) -> Path:
     """The model, which fails on more than `LONGEST` tokens."""
     first, second, third = weights(vocabulary)
-    values = {
+    values: dict[str, NDArray[np.generic]] = {
         "tokens": first,
         "places": second,
         "next": third,
