@@ -4,7 +4,7 @@ Does what ONNX Runtime's `quantize_dynamic` does by default (onnxruntime/quantiz
 operators/, 1.31), to the last bit, with ONNX's own operators. MatMul with weights on its right, Gemm that is no more
 than that and a bias, and Conv multiply integers: weights of 255 steps around 0, one scale a tensor, and what comes in
 of 256 steps from its least value to its greatest, by DynamicQuantizeLinear. The sum of products is exact, and scaled
-back to single precision. Tables that rows are looked up in have 256 steps, from least to greatest. All else stays
+back to single precision. A language model's tables of embeddings have 256 steps, from least to greatest. All else stays
 float, products of two tensors, as in attention, too.
 
 Weights are stored as uint8 with a zero point of 128, which are the same numbers as int8 with 0: ONNX Runtime's kernels
@@ -27,8 +27,8 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from generators.models import graph
 from generators.models.graph import Change, ModelError, name_of
-from generators.models.layers import layers_of, transposed, weights_of
-from generators.models.values import Names, looks_up, shape_of, tensor_of
+from generators.models.layers import layers_of, table_of, transposed, weights_of
+from generators.models.values import Names, is_language, shape_of, tensor_of
 
 # The first of ONNX's operators in which there is DynamicQuantizeLinear.
 _OPSET = 11
@@ -65,12 +65,12 @@ def quantise(model: ir.Model) -> list[Change]:
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
-    layers = layers_of(model)
+    layers, language = layers_of(model), is_language(model)
     for node in model.graph:
-        if looks_up(node):
-            if (table := tensor_of(node.inputs[0])) is not None and table.dtype == ir.DataType.FLOAT:
+        if node in layers:
+            if node.inputs[1] is layers[node].weights and _is_plain(node):
                 yield node
-        elif node in layers and node.inputs[1] is layers[node].weights and _is_plain(node):
+        elif language and table_of(node):
             yield node
 
 
@@ -144,7 +144,8 @@ class _Rewriting:
 
     def _constant(self, value: ir.Value | None, *, symmetric: bool, turned: bool = False) -> _Quantised:
         tensor = weights_of(value)
-        assert value is not None and tensor is not None
+        assert value is not None
+        assert tensor is not None
         if (value, symmetric, turned) not in self._weights:
             if turned:
                 tensor = transposed(tensor, (1, 0))

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from generators.models.graph import ModelError, name_of
-from generators.models.values import bodies, positional, tensor_of
+from generators.models.values import bodies, looks_up, positional, tensor_of
 
 # Weights that count up have as many values as a distribution has bins: larger ones need not be looked at.
 _MOST_BINS = 4096
@@ -68,6 +68,13 @@ def weights_of(value: ir.Value | None) -> ir.TensorProtocol | None:
         return None
     axes = node.attributes.get_ints("perm", range(len(tensor.shape))[::-1])
     return transposed(tensor, axes)
+
+
+def table_of(node: ir.Node) -> ir.Value | None:
+    """The table in single precision that a node looks rows up in; None for other nodes."""
+    table = node.inputs[0] if looks_up(node) else None
+    tensor = tensor_of(table)
+    return table if tensor is not None and tensor.dtype == ir.DataType.FLOAT else None
 
 
 def transposed(tensor: ir.TensorProtocol, axes: Sequence[int]) -> ir.TensorProtocol:

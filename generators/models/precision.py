@@ -1,15 +1,16 @@
 """What a device's number formats do to a model: half precision, and 8-bit integers after training.
 
-Owns `fp16`, `int8`, `int8_dynamic`, and the reasons why they do not apply; `half`, `quantise` and `dynamic` do the
-work. All write plain ONNX operators, which any runtime runs, and leave the types of inputs and outputs as they are. Refuses, by name, what they
-cannot rewrite.
+Owns `fp16`, `int8`, `int8_dynamic`, and the reasons why they do not apply; `half`, `planned` with `quantise`, and
+`dynamic` do the work. All write plain ONNX operators, which any runtime runs, and leave the types of inputs and outputs
+as they are. Refuses, by name, what they cannot rewrite.
 
 **Half precision.** The input, weights and each float tensor in between are rounded to the nearest half, ties to even,
 whatever the runtime computes in: from 65520 they become infinite, up to 2**-25 zero. Constants that are finite stay so,
-at most 65504, as converters and TensorRT have weights, and PyTorch masks (`torch.finfo(dtype).min`). Sums inside an operator are as exact as the runtime makes them, as on devices that accumulate in single precision. All of the
-graph is rounded, decoding of boxes included, since a device that runs halves runs them everywhere. What shapes are
-computed from (the scales of a Resize, say) and an operator's settings are not: they never are tensors on the device.
-What `exact` finds is computed in single precision, and rounded where it meets what is not.
+at most 65504, as converters and TensorRT have weights, and PyTorch masks (`torch.finfo(dtype).min`). Sums inside an
+operator are as exact as the runtime makes them, as on devices that accumulate in single precision. All of the graph is
+rounded, decoding of boxes included, since a device that runs halves runs them everywhere. What shapes are computed from
+(the scales of a Resize, say) and an operator's settings are not: they never are tensors on the device. What `exact`
+finds is computed in single precision, and rounded where it meets what is not.
 
 **8 bits.** The paper's equations 9 and 10, q = clip(round(x / s) + z, -128, 127) and x = s (q - z), with z = 0 and s =
 max|x| / 127: the scale of TensorRT, of MQBench's page on it and of ONNX Runtime's quantiser, which does the work. (The
@@ -19,8 +20,12 @@ and MatMul, with a scale for each output channel; and with one scale a tensor, w
 Resize and PRelu, into additions of two tensors (but for a layer's own output, which the device adds to in place), and
 into a BatchNormalization that follows no layer. Biases, products of two tensors, softmax and all else stay float. So
 does what leads to no weighted layer, which is how boxes are decoded in float: one scale for coordinates and scores
-would zero the scores. Weights of 0, 1, 2, ... make a distance of a distribution, which is decoding as well. In a
-language model, where tokens stand (masks, positions) stays float too, since one scale would leave nothing of it.
+would zero the scores. Weights of 0, 1, 2, ... make a distance of a distribution, which is decoding as well.
+
+Of a language model, it is what MQBench's quantiser for such takes (`AcademicNLPQuantizer`): weights and what goes into
+them as above, both factors of a product of two tensors, and the tables of embeddings, with a scale for each row where
+channels have one. Sums stay float, since a few channels of them are a thousand times as large as the rest; and so does
+where tokens stand, masks and angles.
 
 **8 bits, dynamic.** What `int8_dynamic` does is said in `dynamic`: weights are 8 bits, and so is what they are applied
 to, by its own range at each run. So what a model puts out depends on all that it is given at once, padding included.
@@ -34,11 +39,10 @@ from types import MappingProxyType
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
-from generators.models import dynamic, graph, quantise
+from generators.models import Feed, dynamic, graph, planned, quantise
 from generators.models.graph import Change
 from generators.models.half import round_to_half
 from generators.models.layers import has_layers
-from generators.models.quantise import Feed
 from generators.models.values import FLOATS, constants
 
 # How ONNX Runtime is to run what `int8` made, so that scores do not depend on the CPU's integer kernels, some of which
@@ -101,9 +105,9 @@ def int8(model: ir.Model, feeds: Iterable[Feed], *, per_channel: bool = True) ->
         return []
     graph.raise_opset(model, quantise.OPSET)
     _settle(model)
-    planned = quantise.plan(model, per_channel=per_channel)
-    quantise.quantise(model, planned, quantise.ranges(model, planned.tensors, feeds))
-    return planned.changes
+    plan = planned.plan(model, per_channel=per_channel)
+    quantise.quantise(model, plan, quantise.ranges(model, plan.tensors, feeds))
+    return plan.changes
 
 
 def int8_dynamic(model: ir.Model) -> list[Change]:
@@ -118,7 +122,7 @@ def quantised(model: ir.Model, *, per_channel: bool = True) -> list[Change]:
     """What `int8` would change, without feeds and with the model left as it is. Raises ModelError."""
     if reason(model, "int8"):
         return []
-    return quantise.plan(_without_functions(model), per_channel=per_channel).changes
+    return planned.plan(_without_functions(model), per_channel=per_channel).changes
 
 
 def _without_functions(model: ir.Model) -> ir.Model:

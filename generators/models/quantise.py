@@ -1,15 +1,15 @@
-"""Quantising a model to 8 bits after training: which tensors, their ranges, and ONNX Runtime's quantiser to do it.
+"""Quantising a model to 8 bits after training: ranges of tensors, and ONNX Runtime's quantiser to do what is planned.
 
-Refuses tensors without a finite range, and arrays without a name for a model of several inputs. What `precision` says of 8 bits is done here. Imports onnxruntime where it is used.
+Refuses tensors without a finite range, and arrays without a name for a model of several inputs. What `precision` says
+of 8 bits is done here. Imports onnxruntime where it is used.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,119 +17,14 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from generators.models import graph
-from generators.models.graph import Change, ModelError, first_line, name_of
-from generators.models.layers import Layers, constant_values, layers_of, weights_of
-from generators.models.values import Names, element_types, shape_of, tensor_of
-
-# What a model is given: an array for its one input, or one for each of its inputs by name.
-Feed: TypeAlias = NDArray[Any] | Mapping[str, NDArray[Any]]
+from generators.models import Feed, graph
+from generators.models.graph import ModelError, first_line
+from generators.models.layers import weights_of
+from generators.models.planned import Plan
+from generators.models.values import Names, shape_of
 
 # The first of ONNX's operators in which DequantizeLinear takes a scale for each channel.
 OPSET = 13
-# Operators besides the weighted layers whose first operand is quantised.
-_QUANTISED_INPUT = frozenset(
-    (
-        "AveragePool",
-        "BatchNormalization",
-        "GlobalAveragePool",
-        "GlobalMaxPool",
-        "MaxPool",
-        "PRelu",
-        "Resize",
-        "Upsample",
-    )
-)
-# Operators through which values pass on from all operands, and those through which none do; else it is the first.
-_MERGING = frozenset(("Add", "Concat", "Div", "Einsum", "Gemm", "MatMul", "Max", "Mean", "Min", "Mul", "Sub", "Sum"))
-_ENDS = frozenset(("Cast", "If", "Loop", "NonMaxSuppression", "NonZero", "Scan", "Shape", "Size"))
-
-
-@dataclass
-class Plan:
-    """What is to be quantised: weights, with the axis that has a scale a channel and their nodes, and other tensors."""
-
-    weights: dict[tuple[ir.Value, int | None], list[ir.Node]] = field(default_factory=dict)
-    tensors: dict[ir.Value, None] = field(default_factory=dict)
-    changes: list[Change] = field(default_factory=list)
-
-
-def plan(model: ir.Model, *, per_channel: bool) -> Plan:
-    """What of a model is quantised. Raises ModelError."""
-    constant, layers = constant_values(model), layers_of(model)
-    ahead = _values_ahead(model, layers, constant)
-    found = Plan()
-    for node in model.graph:
-        if layer := layers.get(node):
-            axis = layer.axis if per_channel else None
-            found.weights.setdefault((layer.weights, axis), []).append(node)
-            tensors, what = [layer.data], f"weights per {'tensor' if axis is None else 'channel'} and input"
-        elif ahead.intersection(node.outputs):
-            tensors, what = _quantised_inputs(node, layers, constant), "input"
-        else:
-            continue
-        if tensors:
-            found.tensors.update(dict.fromkeys(tensors))
-            found.changes.append(Change(name_of(node), node.op_type, f"{what} quantised to 8 bits"))
-    return found
-
-
-def _values_ahead(model: ir.Model, layers: Layers, constant: Collection[ir.Value]) -> set[ir.Value]:
-    """Values that lead to a layer as what it is applied to, not as weights, indices, sizes, or boxes to cut out."""
-    types = element_types(model)
-    found: set[ir.Value] = set()
-    for node in reversed(model.graph):
-        if node in layers:
-            found.add(layers[node].data)
-        elif found.intersection(node.outputs) and (node.op_type not in _ENDS or _changes_nothing(node, types)):
-            passed = _passed(node)
-            found.update(value for value in passed if value is not None and value not in constant)
-    return found
-
-
-def _changes_nothing(node: ir.Node, types: Mapping[ir.Value, ir.DataType]) -> bool:
-    """Whether a node is a Cast to the type that is there, as exporters write one at each normalisation."""
-    (value,) = node.inputs if node.op_type == "Cast" else (None,)
-    return value is not None and types.get(value) == node.attributes.get_int("to", 0) == ir.DataType.FLOAT
-
-
-def _passed(node: ir.Node) -> Iterable[ir.Value | None]:
-    if node.op_type == "Where":
-        return node.inputs[1:]
-    return node.inputs if node.op_type in _MERGING else node.inputs[:1]
-
-
-def _quantised_inputs(node: ir.Node, layers: Layers, constant: Collection[ir.Value]) -> list[ir.Value]:
-    """What is quantised of the inputs of a node that is no layer."""
-    given = [value for value in node.inputs if value is not None and value not in constant]
-    if node.domain or not given:
-        return []
-    if node.op_type == "Add" and len(given) == 2:
-        made = [value for value in reversed(given) if _made_by_layer(value, layers, constant)]
-        return [value for value in given if value not in made[:1]]
-    if node.op_type == "BatchNormalization" and _made_by_layer(given[0], layers, constant):
-        return []
-    return given[:1] if node.op_type in _QUANTISED_INPUT or _pools(node) else []
-
-
-def _pools(node: ir.Node) -> bool:
-    """Whether a mean is one over height and width, as exporters write average pooling, not one of a normalisation."""
-    if node.op_type != "ReduceMean":
-        return False
-    axes = tensor_of(node.inputs[1]) if len(node.inputs) > 1 else None
-    return (len(node.attributes.get_ints("axes", ())) if axes is None else axes.size) > 1
-
-
-def _made_by_layer(value: ir.Value | None, layers: Layers, constant: Collection[ir.Value]) -> bool:
-    """Whether a value for a single user is a layer's, or a MatMul's with its bias: a device computes it on the way."""
-    node = value.producer() if value is not None else None
-    if value is None or node is None or len(value.uses()) != 1 or value.is_graph_output():
-        return False
-    if node.op_type == "Reshape":  # of rows that were multiplied as a matrix
-        return _made_by_layer(node.inputs[0], layers, constant)
-    if node.op_type == "Add" and any(one in constant for one in node.inputs):
-        return any(one is not None and _made_by_layer(one, layers, constant) for one in node.inputs)
-    return node in layers
 
 
 def ranges(model: ir.Model, tensors: Collection[ir.Value], feeds: Iterable[Feed]) -> dict[str, np.float32]:

@@ -73,21 +73,25 @@ def positional(model: ir.Model) -> set[ir.Value]:
     That is all in its main graph that hangs on inputs of 32 or 64 bits or truth values alone, and on nothing that was
     looked up in a table of weights. A model without such a table has none: its whole numbers may be pixels.
     """
+    if not is_language(model):
+        return set()
     types = element_types(model)
     inputs = {value for value in model.graph.inputs if not value.is_initializer()}
-    flowing, looked_up = {value for value in inputs if types.get(value) not in _INDICES}, False
+    flowing = {value for value in inputs if types.get(value) not in _INDICES}
     for node in model.graph:
-        found = looks_up(node)
-        looked_up |= found
         given = (
             *node.inputs,
             *(value for body in bodies(node) for inner in body.all_nodes() for value in inner.inputs),
         )
-        if found or (node.op_type not in _SIZES and not flowing.isdisjoint(given)):
+        if looks_up(node) or (node.op_type not in _SIZES and not flowing.isdisjoint(given)):
             flowing.update(node.outputs)
-    if not looked_up:
-        return set()
     return {value for node in model.graph for value in node.outputs}.union(inputs) - flowing
+
+
+def is_language(model: ir.Model) -> bool:
+    """Whether a model is of language: it is given whole numbers, and looks rows up in a table of weights."""
+    given = [value for value in model.graph.inputs if not value.is_initializer()]
+    return any(value.dtype in _INDICES for value in given) and any(map(looks_up, model.graph))
 
 
 def looks_up(node: ir.Node) -> bool:
