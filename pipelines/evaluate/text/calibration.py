@@ -13,20 +13,23 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from pipelines.evaluate.model.noised import Images
-from pipelines.evaluate.text.feeds import Array, Feeds
-from pipelines.evaluate.text.likelihood import rows_of
+from pipelines.evaluate.text.causal import CausalModel
+from pipelines.evaluate.text.feeds import Array
+from pipelines.evaluate.text.likelihood import rows_of, taken
 from pipelines.evaluate.text.question import Question, Questions
 from pipelines.evaluate.text.tokens import Tokens
 
 
-def calibration(asked: Sequence[Questions], tokens: Tokens, longest: int, feeds: Feeds, count: int) -> Images:
-    """The first `count` texts as a model takes them, cut to `longest` tokens, and what is written of them."""
+def calibration(asked: Sequence[Questions], tokens: Tokens, longest: int, model: CausalModel, count: int) -> Images:
+    """The first `count` texts as a model takes them, of no more than `longest` tokens, and what is written of them."""
     chosen = list(itertools.islice(_in_turn(asked), count))
     encoded = tokens.pairs([question.requests[0] for _, question in chosen])
-    rows = [row.tokens for row in rows_of(encoded, longest)]
+    whole = [row.tokens for row in rows_of(encoded, longest)]
+    most = model.feeds.length or taken(model, max(whole, key=len))
+    rows = [row[-most:] for row in whole]
 
     def read() -> Iterator[Mapping[str, Array]]:
-        return (feeds.of([row]) for row in rows)
+        return (model.feeds.of([row]) for row in rows)
 
     facts = [
         {"task": task, "key": question.key, "tokens_sha256": _digest(row)}

@@ -8,6 +8,7 @@ positive. Refuses answers to other questions than the reference's.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -30,6 +31,8 @@ from pipelines.evaluate.text.question import Questions
 # What the model as it is is called: Table 5 of the paper has it so.
 REFERENCE = "fp32"
 PERPLEXITY = "perplexity"
+# The natural logarithm of the largest perplexity that is told, as in answers.
+_MOST = math.log(sys.float_info.max)
 
 Hits = NDArray[np.bool_]
 
@@ -125,7 +128,7 @@ class Results:
 
 
 class Asked(NamedTuple):
-    """A task's questions, and the answers of the reference and of each variant, by name."""
+    """A task's questions, and the answers of the reference and of each variant, by name, to all or some of them."""
 
     questions: Questions
     answers: Mapping[str, Answers]
@@ -133,7 +136,14 @@ class Asked(NamedTuple):
 
 def compare(model: str, asked: Sequence[Asked], bootstrap: Bootstrap) -> Results:
     """Put the answers of all tasks together; p-values are corrected for all that is compared."""
-    tasks = [TaskResults(one.questions, list(_figures(one, bootstrap)), list(_flips(one.answers))) for one in asked]
+    tasks = [
+        TaskResults(
+            one.questions.only(one.answers[REFERENCE].keys),
+            list(_figures(one.answers, bootstrap)),
+            list(_flips(one.answers)),
+        )
+        for one in asked
+    ]
     corrected = iter(holm([line.p for task in tasks for figure in task.figures for line in figure.lines]))
     tasks = [
         replace(
@@ -149,9 +159,8 @@ def compare(model: str, asked: Sequence[Asked], bootstrap: Bootstrap) -> Results
     return Results(model, variants, tasks)
 
 
-def _figures(asked: Asked, bootstrap: Bootstrap) -> Iterator[Figure]:
+def _figures(answers: Mapping[str, Answers], bootstrap: Bootstrap) -> Iterator[Figure]:
     """The figures of a task that its answers have."""
-    answers = asked.answers
     base = answers[REFERENCE]
     for own in answers.values():
         if own.keys != base.keys:
@@ -211,7 +220,8 @@ def _logs(answers: Answers) -> NDArray[np.float64]:
 
 def _perplexities(logs: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of log-likelihoods of shape (questions, models), each question weighted: shape (resamples, models)."""
-    found: NDArray[np.float64] = np.exp(-(weights @ logs) / weights.sum(axis=1, keepdims=True))
+    means = (weights @ logs) / weights.sum(axis=1, keepdims=True)
+    found: NDArray[np.float64] = np.exp(np.minimum(-means, _MOST))
     return found
 
 
@@ -270,7 +280,7 @@ def _task_json(task: TaskResults, results: Results) -> dict[str, Any]:
         "chance": {figure.name: figure.chance for figure in task.figures if figure.chance is not None},
         "at_chance": [figure.name for figure in task.figures if figure.at_chance],
         "variants": {
-            REFERENCE: {"n": task.count, **{figure.name: _number(figure.reference) for figure in task.figures}},
+            REFERENCE: {"n": task.count, **{figure.name: figure.reference for figure in task.figures}},
             **{name: _variant_json(task, name) for name in results.variants},
         },
     }
@@ -283,7 +293,7 @@ def _variant_json(task: TaskResults, variant: str) -> dict[str, Any]:
     main = next((line for figure, line in pairs if figure is first), None)
     return {
         "n": task.count,
-        **{figure.name: _number(line.value) for figure, line in pairs},
+        **{figure.name: line.value for figure, line in pairs},
         **(_compared_json(main) | {"degenerate": main.degenerate} if main else {}),
         **{f"{figure.name}_compared": _compared_json(line) for figure, line in pairs if figure in others},
     }
@@ -292,14 +302,9 @@ def _variant_json(task: TaskResults, variant: str) -> dict[str, Any]:
 def _compared_json(line: Line) -> dict[str, Any]:
     flips = {} if line.lost is None else {"lost": line.lost, "gained": line.gained}
     return {
-        "delta": _number(line.delta),
-        "ci95": [_number(end) for end in line.ci95],
+        "delta": line.delta,
+        "ci95": list(line.ci95),
         "p": line.p,
         "p_holm": line.p_holm,
         **flips,
     }
-
-
-def _number(value: float) -> float | None:
-    """A figure as JSON has it: None where it is infinite."""
-    return value if math.isfinite(value) else None

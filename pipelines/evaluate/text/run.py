@@ -68,7 +68,7 @@ def _results(options: TextOptions, output: Path) -> Results:
     count = options.calibration or TEXT_CALIBRATION
 
     def texts() -> Images:
-        return calibration(asked, tokens, longest, CausalModel(model).feeds, count)
+        return calibration(asked, tokens, longest, CausalModel(model), count)
 
     copies, refused = _copies(NoisedModels(model, output / "models" / model.stem, texts), methods)
     for token, reason in refused.items():
@@ -163,6 +163,8 @@ def _notes(asked: Sequence[Asked], count: int, calibrated: Sequence[str]) -> Ite
         count = min(count, sum(len(one.questions.asked) for one in asked))
         yield f"The ranges of {' and '.join(calibrated)} are of {count:,} of these same texts."
     for questions, answers in asked:
+        if left_out := len(questions.asked) - len(answers[REFERENCE].keys):
+            yield f"{questions.task}: {left_out:,} questions with an answer longer than the model takes are left out."
         if cut := answers[REFERENCE].cut:
             yield f"{questions.task}: {cut:,} texts are longer than what the model takes, and lose their beginning."
 
