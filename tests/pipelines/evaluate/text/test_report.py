@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import scipy.stats
+from numpy.typing import NDArray
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
@@ -18,6 +19,8 @@ from pipelines.evaluate.text.page import page
 from pipelines.evaluate.text.results import Asked, Results, as_json, compare
 from pipelines.evaluate.text.terminal import terminal
 from tests.pipelines.evaluate.text.answered import Hits, answers, questions
+
+Logs = NDArray[np.float64]
 
 COUNT = 300
 VARIANTS = {"fp16": 0.0, "int8": 0.3, "int8_tensor": 0.05}
@@ -91,7 +94,7 @@ def test_perplexity_is_compared_on_the_same_questions(asked: list[Asked], result
     assert figure.chance is None
     assert figure.reference == pytest.approx(np.exp(-logs["fp32"].mean()))
 
-    def rise(own: np.ndarray, theirs: np.ndarray, axis: int = -1) -> np.ndarray:
+    def rise(own: Logs, theirs: Logs, axis: int = -1) -> Logs:
         return np.asarray(np.exp(-own.mean(axis=axis)) - np.exp(-theirs.mean(axis=axis)))
 
     for name in ("int8", "int8_tensor"):
