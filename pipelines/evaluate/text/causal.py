@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
+from pipelines.evaluate.model.runtimes import onnx
 from pipelines.evaluate.model.runtimes.quiet import silence
 from pipelines.evaluate.text.feeds import BFLOAT16, Array, Value, feeds_of
 from pipelines.text import first_line
@@ -32,7 +33,7 @@ _MIXING = b"DynamicQuantize"
 _BFLOAT16 = 16
 
 
-class RunError(UsageError):
+class FeedError(UsageError):
     """A model does not take what it was fed."""
 
 
@@ -48,7 +49,7 @@ class CausalModel:
 
         Raises UsageError where the file is no model, or none that goes on with a text.
         """
-        runtime = _onnxruntime()
+        runtime = onnx.imported()
         options = runtime.SessionOptions()
         options.log_severity_level = _FATAL
         options.intra_op_num_threads = 1
@@ -71,14 +72,14 @@ class CausalModel:
     def run(self, rows: Sequence[Sequence[int]]) -> NDArray[Any]:
         """The logits of each token of each row: floats of shape (rows, longest row or more, vocabulary).
 
-        Raises RunError where the model fails.
+        Raises FeedError where the model fails.
         """
         values = {name: self._value(name, array) for name, array in self.feeds.of(rows).items()}
         try:
             (logits,) = self._session.run_with_ort_values([self._output], values, self._running)
         except Exception as error:  # as above
             longest = max(map(len, rows))
-            raise RunError(
+            raise FeedError(
                 f"{self.name} failed on {len(rows)} rows of {longest} tokens ({first_line(error)})"
             ) from None
         return _as_array(logits)[: len(rows)]
@@ -105,16 +106,7 @@ class CausalModel:
 
 def versions() -> dict[str, str]:
     """ONNX Runtime's version."""
-    return {"onnxruntime": str(_onnxruntime().__version__)}
-
-
-def _onnxruntime() -> Any:
-    try:
-        with silence():  # it warns of GPUs that it cannot see, whatever its log level
-            import onnxruntime
-    except ImportError:
-        raise UsageError("--model needs ONNX Runtime: pip install onnxruntime") from None
-    return onnxruntime
+    return onnx.versions("cpu")
 
 
 def _logits(model: str, outputs: Sequence[Value]) -> str:

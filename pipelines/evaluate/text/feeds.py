@@ -93,8 +93,8 @@ def feeds_of(model: str, inputs: Sequence[Value]) -> Feeds:
     """How a model with these inputs is fed. Raises UsageError, which names the first that cannot be."""
     by_name = {one.name: one for one in inputs}
     ids = by_name.pop(_IDS, None) or _only(model, by_name)
-    if len(ids.shape) != 2 or ids.type not in _INTEGERS:
-        raise _strange(model, ids, "tokens of shape (batch, length)")
+    if len(ids.shape) != 2 or ids.type not in _INTEGERS or ids.shape[1] == 1:
+        raise _strange(model, ids, "the tokens of whole texts, of shape (batch, length)")
     batch, length = (each if isinstance(each, int) and each > 0 else None for each in ids.shape)
     feeds = Feeds(model, (ids.name, _INTEGERS[ids.type]), None, None, (), {}, batch, length)
     for one in by_name.values():

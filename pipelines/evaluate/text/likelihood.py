@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipelines.ahead import in_order
 from pipelines.errors import UsageError
 from pipelines.evaluate.text.answers import Likelihood
-from pipelines.evaluate.text.causal import CausalModel, RunError
+from pipelines.evaluate.text.causal import CausalModel, FeedError
 from pipelines.evaluate.text.tokens import Encoded
 
 # Tokens that are run together where nobody says how many texts are: more are no faster on a CPU (SmolLM2-135M on
@@ -45,7 +45,7 @@ def rows_of(encoded: Sequence[Encoded], longest: int) -> list[Row]:
 def taken(model: CausalModel, row: Sequence[int]) -> int:
     """How many of these tokens a model takes: the most that it does not fail on.
 
-    Raises RunError where it fails on any number.
+    Raises FeedError where it fails on any number.
     """
     if _takes(model, row):
         return len(row)
@@ -60,7 +60,7 @@ def taken(model: CausalModel, row: Sequence[int]) -> int:
 def _takes(model: CausalModel, row: Sequence[int]) -> bool:
     try:
         model.run([row])
-    except RunError:
+    except FeedError:
         return False
     return True
 

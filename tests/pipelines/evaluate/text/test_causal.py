@@ -172,6 +172,7 @@ def strange(name: str, kind: int, shape: Sequence[str | int]) -> Change:
         (strange("attention_mask", TensorProto.INT64, ["batch", 1, "length", "length"]), "takes attention_mask"),
         (strange("past_key_values.0.key", TensorProto.FLOAT, ["batch", 2, 8, 4]), r"past_key_values\.0\.key .*batchx2"),
         (strange("past_key_values.0.key", TensorProto.FLOAT, ["all heads", 4, "past"]), "left empty"),
+        (fixed("batch", 1), r"takes input_ids \(tensor\(int64\) batchx1\), which is not the tokens of whole texts"),
         (unnamed, "has no input input_ids: it takes tokens_in, position_ids"),
         (lambda graph: graph.output[0].CopyFrom(graph.input[0]), "has no output logits"),
     ],

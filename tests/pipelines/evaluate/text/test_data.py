@@ -148,3 +148,12 @@ def test_a_folder_has_one_split(tmp_path: Path) -> None:
         read_questions("piqa", str(tmp_path))
     with pytest.raises(UsageError, match="is not there"):
         read_questions("piqa", str(tmp_path / "other"))
+
+
+def test_files_as_they_are_downloaded(data: Path) -> None:
+    """Each of the real files is of one task alone, and as long as its publisher says."""
+    files = {"piqa": ("piqa", 1838), "lambada": ("lambada_openai", 1000), "hellaswag": ("hellaswag", 1000)}
+    for task, (name, count) in {**files, "winogrande": ("winogrande", 1267)}.items():
+        asked = read_questions(task, str(data / "text" / f"{name}.jsonl")).asked
+        assert len(asked) == count
+        assert len({question.requests for question in asked}) > 0.99 * count
