@@ -50,7 +50,7 @@ def changes(model: ir.Model) -> list[Change]:
 def quantise(model: ir.Model) -> list[Change]:
     """Quantise layers and tables; a change for each, in the graph's order. Raises ModelError.
 
-    Weights are rounded when they are read, so large ones stay on disk.
+    Weights are rounded when they are written, one after the other, so large ones stay on disk until then.
     """
     graph.raise_opset(model, _OPSET)
     made = changes(model)
@@ -152,7 +152,7 @@ class _Rewriting:
             name = f"{value.name}_{'weights' if symmetric else 'table'}{'_transposed' if turned else ''}"
             scale, zero_point = _parameters(tensor, str(value.name), symmetric)
             lazily = functools.partial(_steps, tensor, scale, zero_point)
-            steps = ir.LazyTensor(lazily, ir.DataType.UINT8, shape_of(tensor))
+            steps = ir.LazyTensor(lazily, ir.DataType.UINT8, shape_of(tensor), cache=True)  # written twice
             self._weights[value, symmetric, turned] = _Quantised(
                 self._initializer(steps, f"{name}_quantized"),
                 self._initializer(scale, f"{name}_scale"),
@@ -198,5 +198,7 @@ def _steps(
     tensor: ir.TensorProtocol, scale: NDArray[np.float32], zero_point: NDArray[np.uint8]
 ) -> ir.Tensor[NDArray[np.uint8]]:
     """A tensor in steps: q = round(x / s) + z."""
-    steps = np.rint(tensor.numpy() / scale) + np.float32(zero_point)
-    return ir.Tensor(np.clip(steps, 0, 255).astype(np.uint8), name=tensor.name)
+    steps = np.asarray(tensor.numpy() / scale)
+    np.rint(steps, out=steps)
+    steps += np.float32(zero_point)
+    return ir.Tensor(steps.clip(0, 255, out=steps).astype(np.uint8), name=tensor.name)
