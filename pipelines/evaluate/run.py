@@ -29,7 +29,7 @@ from pipelines.evaluate.results import Results, Unscored, as_json
 from pipelines.evaluate.scores import Scores
 from pipelines.evaluate.segmentation import Segmentation
 from pipelines.evaluate.shards import Shards, open_shards
-from pipelines.evaluate.statistics import Bootstrap, enough_resamples
+from pipelines.evaluate.statistics import Bootstrap, are_enough, enough_resamples
 from pipelines.evaluate.task import Task
 from pipelines.files import put
 from pipelines.options import cpus
@@ -183,7 +183,7 @@ def _task(options: Options, variants: int, given: Given, shards: Shards, referen
     annotations = _annotations(options, shards)
     threads = options.run_by.workers or cpus()
     resamples = options.resamples or enough_resamples(variants)
-    if 2 * (variants - 1) / (resamples + 1) >= 0.05:
+    if not are_enough(resamples, variants - 1):
         say(f"{resamples:,} resamples are too few for any of {variants - 1} differences to be found more than chance")
     bootstrap = Bootstrap(resamples, options.seed or 0)
     if annotations is None:

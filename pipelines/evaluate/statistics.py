@@ -106,6 +106,11 @@ def enough_resamples(comparisons: int) -> int:
     return max(RESAMPLES, _RESAMPLES_EACH * comparisons)
 
 
+def are_enough(resamples: int, comparisons: int) -> bool:
+    """Whether the smallest p-value that resamples can show is below 5%, corrected for so many comparisons."""
+    return 2 * comparisons / (resamples + 1) < 1 - CONFIDENCE
+
+
 # Bounds the memory of resampling: 8 bytes for each.
 _VALUES_AT_ONCE = 1_000_000
 

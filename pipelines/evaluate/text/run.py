@@ -6,17 +6,17 @@ What can be refused is refused before a model runs, and no report is written bef
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from generators.registry import Method
 from pipelines.errors import RunError, UsageError
-from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedModels, session_config
-from pipelines.evaluate.model.weights import model_sha256
+from pipelines.evaluate.model.cells import Noised
+from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedModels, nodes_changed
 from pipelines.evaluate.options import TEXT_CALIBRATION, TextOptions
-from pipelines.evaluate.statistics import Bootstrap, enough_resamples
+from pipelines.evaluate.statistics import Bootstrap, are_enough, enough_resamples
 from pipelines.evaluate.text.answering import Asking, answer
 from pipelines.evaluate.text.answers import Answers
 from pipelines.evaluate.text.asked import asked_noise
@@ -28,7 +28,7 @@ from pipelines.evaluate.text.longest import longest_of
 from pipelines.evaluate.text.question import Questions
 from pipelines.evaluate.text.results import REFERENCE, Asked, Results, as_json, compare
 from pipelines.evaluate.text.terminal import terminal
-from pipelines.evaluate.text.tokens import Tokens, read_tokens
+from pipelines.evaluate.text.tokens import read_tokens
 from pipelines.files import replacing
 from pipelines.options import cpus
 from pipelines.progress import say
@@ -37,11 +37,12 @@ from pipelines.store import path_of
 _TOKENIZER, _PAGE = "tokenizer.json", "index.html"
 
 
-class _Copy(NamedTuple):
-    """A model's file, as it is or with noise, and what ONNX Runtime must be told to run it."""
+class _Scored(NamedTuple):
+    """What was answered, by variant and task, by which models, and why other variants have no answers."""
 
-    path: Path
-    config: Mapping[str, str]
+    answers: dict[str, dict[str, Answers]]
+    digests: dict[str, str]
+    reasons: dict[str, str]
 
 
 def text(options: TextOptions) -> int:
@@ -64,27 +65,24 @@ def _results(options: TextOptions, output: Path) -> Results:
     tokens = read_tokens(tokenizer, options.bos)
     say(tokens.said)
     model = exported(source, output / "models") if source.is_dir() else source
+    _check_applies(model, [method for method in methods if method.token in named])
     longest = longest_of(source / model.name if source.is_dir() else model, tokens)
     count = options.calibration or TEXT_CALIBRATION
 
     def texts() -> Images:
         return calibration(asked, tokens, longest, CausalModel(model), count)
 
-    copies, refused = _copies(NoisedModels(model, output / "models" / model.stem, texts), methods)
-    for token, reason in refused.items():
-        if token in named:
-            raise UsageError(f"{token} does not apply to {model.name}: {reason}")
-        say(f"does not apply: {token}: {reason}")
+    models = NoisedModels(model, output / "models" / model.stem, texts)
     asking = Asking(tokens, options.workers or cpus(), options.batch, longest=longest)
-    answers, failed = _answers(asked, copies, asking, output / "answers")
-    comparisons = len(asked) * max(1, len(copies) - 1)
-    bootstrap = Bootstrap(options.resamples or enough_resamples(comparisons), options.seed)
-    results = compare(_name(options, source), answers, bootstrap)
+    scored = _scored(asked, models, methods, asking, output / "answers")
+    answers = [Asked(own, {name: each[own.task] for name, each in scored.answers.items()}) for own in asked]
+    bootstrap = _bootstrap(options, sum(len(one.metrics) for one in asked) * (len(scored.answers) - 1))
+    calibrated = [method.token for method in methods if method.calibrated and method.token in scored.answers]
     return replace(
-        results,
-        not_applicable={**refused, **failed},
-        notes=list(_notes(answers, count, [method.token for method in methods if method.calibrated])),
-        made_by=_made_by(copies, tokens),
+        compare(_name(options, source), answers, bootstrap),
+        not_applicable=scored.reasons,
+        notes=list(_notes(answers, count, calibrated)),
+        made_by={**scored.digests, "tokenizer, sha256": tokens.sha256, "tokens": tokens.said, **versions()},
     )
 
 
@@ -126,36 +124,43 @@ def _name(options: TextOptions, source: Path) -> str:
     return " ".join((options.name or (own.name if source.is_dir() else own.stem)).split())
 
 
-def _copies(models: NoisedModels, methods: Sequence[Method]) -> tuple[dict[str, _Copy], dict[str, str]]:
-    """The model as it is and with each noise, by name, made where they are not there; and why there is none of some."""
-    found, refused = {REFERENCE: _Copy(models.model, {})}, dict[str, str]()
+def _check_applies(model: Path, methods: Sequence[Method]) -> None:
+    """Raises UsageError for the first of the methods that does not apply to a model."""
     for method in methods:
         try:
-            found[method.token] = _Copy(models.noised((method,)).path, session_config((method,)))
+            nodes_changed(model, (method,))
         except DoesNotApplyError as error:
-            refused[method.token] = str(error)
-    return found, refused
+            raise UsageError(f"{method.token} does not apply to {model.name}: {error}") from None
 
 
-def _answers(
-    asked: Sequence[Questions], copies: Mapping[str, _Copy], asking: Asking, folder: Path
-) -> tuple[list[Asked], dict[str, str]]:
-    """What each copy answers to the questions of each task, and why some answer nothing that can be compared."""
-    found = {questions.task: dict[str, Answers]() for questions in asked}
-    failed: dict[str, str] = {}
-    for name, copy in copies.items():
+def _scored(
+    asked: Sequence[Questions], models: NoisedModels, methods: Sequence[Method], asking: Asking, folder: Path
+) -> _Scored:
+    """What the model answers, and then, one after the other, its noised copies, which are made where they lack."""
+
+    def ask(name: str, copy: Noised) -> None:
         alike = replace(asking, config=copy.config)
+        answers = {one.task: answer(one, copy.path, alike, folder / name / f"{one.task}.json") for one in asked}
+        found.answers[name], found.digests[f"{name}, sha256"] = answers, copy.sha256
+
+    found = _Scored({}, {}, {})
+    ask(REFERENCE, models.as_it_is)
+    for method in methods:
         try:
-            own = {one.task: answer(one, copy.path, alike, folder / name / f"{one.task}.json") for one in asked}
-        except UsageError as error:
-            if name == REFERENCE:
-                raise
-            failed[name] = str(error)
-            say(f"not scored: {name}: {error}")
-            continue
-        for task, answers in own.items():
-            found[task][name] = answers
-    return [Asked(questions, found[questions.task]) for questions in asked], failed
+            ask(method.token, models.noised((method,)))
+        except (DoesNotApplyError, UsageError) as error:  # of a model that the noise has broken
+            found.reasons[method.token] = str(error)
+            say(f"not scored: {method.token}: {error}")
+    return found
+
+
+def _bootstrap(options: TextOptions, comparisons: int) -> Bootstrap:
+    resamples = options.resamples or enough_resamples(comparisons)
+    if not are_enough(resamples, comparisons):
+        say(
+            f"{resamples:,} resamples are too few for perplexities to differ by more than chance in {comparisons} tests"
+        )
+    return Bootstrap(resamples, options.seed)
 
 
 def _notes(asked: Sequence[Asked], count: int, calibrated: Sequence[str]) -> Iterator[str]:
@@ -167,11 +172,6 @@ def _notes(asked: Sequence[Asked], count: int, calibrated: Sequence[str]) -> Ite
             yield f"{questions.task}: {left_out:,} questions with an answer longer than the model takes are left out."
         if cut := answers[REFERENCE].cut:
             yield f"{questions.task}: {cut:,} texts are longer than what the model takes, and lose their beginning."
-
-
-def _made_by(copies: Mapping[str, _Copy], tokens: Tokens) -> dict[str, str]:
-    digests = {f"{name}, sha256": model_sha256(copy.path) for name, copy in copies.items()}
-    return {**digests, "tokenizer, sha256": tokens.sha256, "tokens": tokens.said, **versions()}
 
 
 def _write(output: Path, results: Results) -> None:

@@ -75,6 +75,10 @@ def test_a_run_makes_a_report_and_keeps_what_it_can_use_again(place: Path, capsy
     assert "answers of another" in err
     assert report(place)["tasks"]["piqa"]["n"] == 2
 
+    quantised = ("--model", place / "report" / "models" / "net" / "int8.onnx", "--tokenizer", place / "tokenizer.json")
+    assert run(place, *quantised, "--variant", "int8", tasks=("piqa",)) == 2
+    assert "int8 does not apply to int8.onnx: it is quantised already" in capsys.readouterr().err
+
 
 def test_without_variants_the_model_is_scored_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(place, "--model", place / "net.onnx", "--output", place / "alone", tasks=("winogrande",)) == 0
