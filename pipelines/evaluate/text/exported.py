@@ -132,8 +132,12 @@ def _load(source: Path) -> _Network:
     try:
         with quietly():
             module = transformers.AutoModelForCausalLM.from_pretrained(
-                source, dtype=torch.float32, attn_implementation="eager", local_files_only=True
-            ).eval()
+                source,
+                dtype=torch.float32,
+                attn_implementation="eager",
+                local_files_only=True,
+                trust_remote_code=False,
+            ).train(False)
     except Exception as error:  # of damaged files, of other kinds of models, of code that is not transformers' own
         raise UsageError(
             f"--model {HF}{source} is no causal language model that transformers {transformers.__version__} can load "

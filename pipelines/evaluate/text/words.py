@@ -187,7 +187,7 @@ def shown(task: TaskResults, flip: Flip) -> Shown:
         missed = [name for name, right in flip.right.items() if not right]
         return Shown(flip.key, request.context, [(request.continuation, True, told)], missed)
     apart = len(contexts) > 1
-    texts = [context + continuation if apart else continuation for context, continuation in question.requests]
+    texts = [context + continuation if apart else continuation.lstrip() for context, continuation in question.requests]
     choices = [
         (text, place == question.gold, [name for name, chosen in flip.chosen.items() if chosen == place])
         for place, text in enumerate(texts)
