@@ -26,7 +26,7 @@ from pipelines.evaluate.text.data import read_questions
 from pipelines.evaluate.text.exported import HF, exported, folder_of
 from pipelines.evaluate.text.longest import longest_of
 from pipelines.evaluate.text.question import Questions
-from pipelines.evaluate.text.results import REFERENCE, Asked, Results, as_json, compare
+from pipelines.evaluate.text.results import PERPLEXITY, REFERENCE, Asked, Results, as_json, compare
 from pipelines.evaluate.text.terminal import terminal
 from pipelines.evaluate.text.tokens import read_tokens
 from pipelines.files import replacing
@@ -76,7 +76,7 @@ def _results(options: TextOptions, output: Path) -> Results:
     asking = Asking(tokens, options.workers or cpus(), options.batch, longest=longest)
     scored = _scored(asked, models, methods, asking, output / "answers")
     answers = [Asked(own, {name: each[own.task] for name, each in scored.answers.items()}) for own in asked]
-    bootstrap = _bootstrap(options, sum(len(one.metrics) for one in asked) * (len(scored.answers) - 1))
+    bootstrap = _bootstrap(options, [name for one in asked for name in one.metrics], len(scored.answers) - 1)
     calibrated = [method.token for method in methods if method.calibrated and method.token in scored.answers]
     return replace(
         compare(_name(options, source), answers, bootstrap),
@@ -154,9 +154,11 @@ def _scored(
     return found
 
 
-def _bootstrap(options: TextOptions, comparisons: int) -> Bootstrap:
+def _bootstrap(options: TextOptions, figures: Sequence[str], variants: int) -> Bootstrap:
+    """How perplexities are resampled, where these figures of so many variants are compared."""
+    comparisons = len(figures) * variants
     resamples = options.resamples or enough_resamples(comparisons)
-    if not are_enough(resamples, comparisons):
+    if PERPLEXITY in figures and not are_enough(resamples, comparisons):
         say(
             f"{resamples:,} resamples are too few for perplexities to differ by more than chance in {comparisons} tests"
         )
