@@ -27,7 +27,7 @@ from pipelines.progress import say
 from pipelines.text import first_line
 
 HF = "hf:"
-_NEEDS = Needs("--model hf:FOLDER", "pip install -r requirements-timm.txt transformers")
+_NEEDS = Needs("--model hf:FOLDER", "pip install -r requirements-timm.txt")
 _ROOT = Path(__file__).resolve().parents[3]
 # The code that decides an export's bytes.
 _CODE = (
