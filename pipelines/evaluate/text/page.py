@@ -1,4 +1,4 @@
-"""`index.html`: one file that needs no network and runs no script."""
+"""`report.html`: one file that needs no network and runs no script."""
 
 from __future__ import annotations
 

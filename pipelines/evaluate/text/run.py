@@ -34,7 +34,7 @@ from pipelines.options import cpus
 from pipelines.progress import say
 from pipelines.store import path_of
 
-_TOKENIZER, _PAGE = "tokenizer.json", "index.html"
+_TOKENIZER, _PAGE = "tokenizer.json", "report.html"
 
 
 class _Scored(NamedTuple):

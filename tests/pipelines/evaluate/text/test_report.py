@@ -112,7 +112,7 @@ def test_perplexity_is_compared_on_the_same_questions(asked: list[Asked], result
 def test_what_cannot_be_told_from_guessing_is_said(results: Results) -> None:
     winogrande = as_json(results)["tasks"]["winogrande"]
     assert (winogrande["chance"], winogrande["at_chance"]) == ({"acc": 50.0}, ["acc"])
-    text = terminal(results, "out/index.html")
+    text = terminal(results, "out/report.html")
     assert re.search(r"at chance level, and differences mean nothing, in winogrande acc \d+\.\d+ \(95% ", text)
     assert "piqa acc " not in text
     assert re.search(r"What costs most is int8 on (piqa|lambada): \d", text)
@@ -196,7 +196,7 @@ def test_the_page_shows_flipped_questions_whole(results: Results) -> None:
 
 def test_the_model_alone_has_figures_and_no_differences(asked: list[Asked]) -> None:
     alone = compare("net", [Asked(own.questions, {"fp32": own.answers["fp32"]}) for own in asked], Bootstrap(9, 0))
-    text = terminal(alone, "out/index.html")
+    text = terminal(alone, "out/report.html")
     assert "fp32 alone was scored" in text
     assert re.search(r"^lambada: acc \d+\.\d\d \(95% .*\), perplexity \d+\.\d\d$", text, re.MULTILINE)
     assert "<svg" not in page(alone)
