@@ -10,10 +10,14 @@ from typing import Any, Literal
 
 from pipelines.command import group, option, positive, whole
 from pipelines.errors import UsageError
+from pipelines.evaluate.text.tasks import TASKS
+from pipelines.evaluate.text.tokens import bos
 from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option, method_option, paper_option
 
 Triple = tuple[float, float, float]
 _NUMBERS = 3
+# How many questions int8 takes the ranges of a language model from.
+TEXT_CALIBRATION = 128
 
 
 def _three(text: str) -> tuple[float, ...]:
@@ -187,3 +191,37 @@ class LayersOptions:
     def preprocessing(self) -> dict[str, Any]:
         """What is given of the model's preprocessing, by the keys of its TOML (and `preprocessing`, that file)."""
         return {name: value for name, value in _preprocessing(self.noise, self.stated).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """Which questions a causal language model is asked, and with what noise in it; `tasks` and `data` go in pairs."""
+
+    tasks: tuple[str, ...] = option(required=True, flag="--task", choices=TASKS, under="what is scored")
+    data: tuple[str, ...] = option(
+        "its questions: Parquet or JSON lines; a path or URI (both repeatable, in pairs)", required=True, metavar="FILE"
+    )
+    model: str = option("a causal model: an ONNX file, or hf:FOLDER of transformers", required=True, metavar="FILE")
+    tokenizer: Path | None = option("default: tokenizer.json beside the model", metavar="FILE")
+    variants: tuple[str, ...] = option(
+        "noise: precision, paper (fp16, int8), or tokens; default: none", default=(), flag="--variant", metavar="NAME"
+    )
+    limit: int | None = option("only the first N questions of each task", type=positive, metavar="N")
+
+    bos: int | None = option(
+        "the token that texts begin with, or none; default: the tokenizer's", type=bos, metavar="ID", under="the model"
+    )
+    calibration: int | None = option(
+        f"questions that int8 takes its ranges from; default: {TEXT_CALIBRATION}", type=positive, metavar="N"
+    )
+    batch: int | None = option("texts at a time; default: as memory allows", type=positive, metavar="N")
+    workers: int | None = option("CPUs to use; default: all", type=positive, metavar="N")
+
+    output: str = option("default: %(default)s", default="report", metavar="DIR", under="report")
+    name: str | None = option(
+        "what the report calls the model; default: the name of its file or folder", metavar="TEXT"
+    )
+    resamples: int | None = option(type=positive, metavar="N")
+    seed: int = option(
+        "of the bootstrap of perplexities; default: 2000 or more, and 0", default=0, type=whole, metavar="N"
+    )

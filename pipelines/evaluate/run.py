@@ -29,7 +29,7 @@ from pipelines.evaluate.results import Results, Unscored, as_json
 from pipelines.evaluate.scores import Scores
 from pipelines.evaluate.segmentation import Segmentation
 from pipelines.evaluate.shards import Shards, open_shards
-from pipelines.evaluate.statistics import Bootstrap
+from pipelines.evaluate.statistics import Bootstrap, enough_resamples
 from pipelines.evaluate.task import Task
 from pipelines.files import put
 from pipelines.options import cpus
@@ -39,10 +39,6 @@ from pipelines.work.cluster import Ray
 
 if TYPE_CHECKING:
     from pipelines.evaluate.model.preprocessing import Preprocessing
-
-RESAMPLES = 2000
-# So many resamples for each variant of a large table leave room for Holm's correction: 2 m / (50 m) < 0.05.
-_RESAMPLES_A_VARIANT = 50
 
 
 def score(options: Options) -> int:
@@ -186,7 +182,7 @@ def _task(options: Options, variants: int, given: Given, shards: Shards, referen
         return Classification(shards, reference, 0 if given.model else given.offset, given)
     annotations = _annotations(options, shards)
     threads = options.run_by.workers or cpus()
-    resamples = options.resamples or max(RESAMPLES, _RESAMPLES_A_VARIANT * variants)
+    resamples = options.resamples or enough_resamples(variants)
     if 2 * (variants - 1) / (resamples + 1) >= 0.05:
         say(f"{resamples:,} resamples are too few for any of {variants - 1} differences to be found more than chance")
     bootstrap = Bootstrap(resamples, options.seed or 0)

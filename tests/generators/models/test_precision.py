@@ -398,7 +398,7 @@ def test_int8_refuses_a_tensor_that_is_not_finite(operator: str, factor: float) 
     constants, nodes = two_layers(21)
     constants["factor"] = np.array(factor, np.float32)
     nodes[1:2] = [helper.make_node("Mul", ["c1", "factor"], ["m1"]), helper.make_node(operator, ["m1"], ["r1"])]
-    with pytest.raises(ModelError, match=r"^r1 is infinite or NaN on a calibration image"):
+    with pytest.raises(ModelError, match=r"^r1 is infinite or NaN on a calibration input"):
         precision.int8(model(nodes, constants, IMAGE), images(21))
 
 
@@ -419,12 +419,12 @@ def test_int8_refuses_what_it_cannot_calibrate_with() -> None:
     constants, nodes = two_layers(22)
     with pytest.raises(ModelError, match="there are none: give --calibration N"):
         precision.int8(model(nodes, constants, IMAGE), [])
-    with pytest.raises(ModelError, match="failed on calibration image 2"):
+    with pytest.raises(ModelError, match="failed on calibration input 2"):
         precision.int8(model(nodes, constants, IMAGE), [*images(0, 1), np.zeros((1, 3, 4, 4), np.float32)])
     nodes.append(helper.make_node("Add", ["out", "more"], ["sum"]))
     built = proto(nodes, constants, IMAGE, ["sum"])
     built.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
-    with pytest.raises(ModelError, match=r"one input, and this one has 2 \(image, more\)"):
+    with pytest.raises(ModelError, match=r"one input, and the model has 2 \(image, more\)"):
         precision.int8(ir.from_proto(built), images(0))
 
 
