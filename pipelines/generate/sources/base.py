@@ -19,6 +19,8 @@ UNKNOWN_LABEL = -1
 # Where only one of several files can be a sample's image, one with the first of these suffixes is.
 COMMON_SUFFIXES = (".jpeg", ".jpg", ".png")
 IMAGE_SUFFIXES = (*COMMON_SUFFIXES, ".jfif", ".jpe", ".bmp", ".tif", ".tiff", ".webp")
+# What holds sound: lossless files first.
+RECORDING_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".mp3", ".ogg", ".opus", ".m4a")
 # Bytes. No photograph is larger: what says so is damaged, or a bomb.
 LARGEST_IMAGE = 2**28
 
@@ -144,6 +146,11 @@ def listed(names: Sequence[str], most: int = 10) -> str:
 def is_image(name: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
     """Whether a file, by its name or path, holds an image."""
     return name.lower().endswith(suffixes) and not is_litter(name)
+
+
+def is_recording(name: str) -> bool:
+    """Whether a file, by its name or path, holds sound."""
+    return is_image(name, RECORDING_SUFFIXES)
 
 
 def key_of(path: str, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> str:

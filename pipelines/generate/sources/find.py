@@ -13,16 +13,20 @@ from pipelines.generate.sources.catalogue import Catalogue
 from pipelines.generate.sources.cityscapes import open_cityscapes
 from pipelines.generate.sources.coco import open_coco
 from pipelines.generate.sources.imagenet import TarSource, WebDatasetSource, open_imagenet
+from pipelines.generate.sources.kinds import RECORDINGS, kind_of
 from pipelines.generate.sources.parquet import ParquetSource
 from pipelines.generate.sources.pointers import LARGEST_POINTER, WHAT_TO_DO, is_pointer, refuse_pointers
 from pipelines.generate.sources.reading import Spread, here
 from pipelines.generate.sources.sample import SampleSource
+from pipelines.generate.sources.speech import open_speech
+from pipelines.generate.sources.speech_tars import SpeechTars
+from pipelines.generate.sources.spoken import SpokenSource
 from pipelines.generate.sources.tree_tar import TreeTarSource
 from pipelines.options import Inputs
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
 
-_ARCHIVES = (TarSource, WebDatasetSource, TreeTarSource, ParquetSource)
+_ARCHIVES = (TarSource, WebDatasetSource, TreeTarSource, ParquetSource, SpeechTars)
 
 
 class Found(NamedTuple):
@@ -40,10 +44,11 @@ def find(dataset: str, inputs: Inputs, limit: int | None, spread: Spread = here)
 
     Archives are listed by `spread`.
     """
+    what = _what(dataset)
     try:
         source = _open(dataset, inputs)
         listing = source.listing(spread) if isinstance(source, _ARCHIVES) else source.listing()
-        small = _Small()
+        small = _Small(what)
         samples = Catalogue(
             small.watch(_counted(listing.samples)),
             limit,
@@ -52,21 +57,39 @@ def find(dataset: str, inputs: Inputs, limit: int | None, spread: Spread = here)
         )
     except UsageError:
         refuse_pointers(_files(inputs))
+        _refuse_others(dataset, inputs)
         raise
     except OSError as error:
         raise UsageError(f"the source cannot be read ({error})") from None
     if not samples:
-        raise UsageError("the source holds no images")
+        raise UsageError(f"the source holds no {what}s")
     notes = [*listing.notes, *small.notes(source)]
     if samples.renamed:
-        notes.append(f"{samples.renamed:,} images have a name that is another's: their keys are as {samples.example}")
+        notes.append(f"{samples.renamed:,} {what}s have a name that is another's: their keys are as {samples.example}")
     return Found(source, samples, listing.facts, listing.sizes, notes)
+
+
+def _what(dataset: str) -> str:
+    """What a data set is of."""
+    return "recording" if dataset == "speech" else "image"
+
+
+def _refuse_others(dataset: str, inputs: Inputs) -> None:
+    """Raises UsageError for recordings where images are wanted, and the other way round."""
+    if inputs.source is None:
+        return
+    place = place_of(inputs.source, "--source")
+    found = kind_of(place)
+    if found and (found == RECORDINGS) != (dataset == "speech"):
+        suits = "speech" if found == RECORDINGS else "imagenet, coco or cityscapes"
+        raise UsageError(f"{place} holds {found}, no {_what(dataset)}s: give --dataset {suits}")
 
 
 class _Small:
     """Counts the samples that have no more bytes than a Git LFS pointer, and keeps the first that comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._first: Sample | None = None
         self._count = self._all = 0
 
@@ -85,10 +108,10 @@ class _Small:
             return []
         path = self._first.path
         if self._count == self._all:
-            raise UsageError(f"{path} in the source is a Git LFS pointer, not an image: {WHAT_TO_DO}")
+            raise UsageError(f"{path} in the source is a Git LFS pointer, not the file itself: {WHAT_TO_DO}")
         return [
-            f"{path} is a Git LFS pointer, as {self._count:,} of {self._all:,} images may be, all that are as small: "
-            f"they will fail; {WHAT_TO_DO}"
+            f"{path} is a Git LFS pointer, as {self._count:,} of {self._all:,} {self._what}s may be, all that are as "
+            f"small: they will fail; {WHAT_TO_DO}"
         ]
 
 
@@ -125,14 +148,14 @@ def _open(dataset: str, inputs: Inputs) -> Source:
     if dataset == "sample":
         return SampleSource()
     if dataset == "speech" and source is None:
-        from pipelines.generate.sources.spoken import SpokenSource
-
         return SpokenSource()
     if source is None:
         raise UsageError(f"--dataset {dataset} needs --source PATH: where the images lie")
     root = place_of(source, "--source")
     if not root.is_file() and not root.is_dir():
         raise UsageError(f"--source {root} does not exist")
+    if dataset == "speech":
+        return open_speech(root)
     if dataset == "coco":
         return open_coco(root, place_of(annotations, "--annotations") if annotations else None)
     if dataset == "cityscapes":

@@ -12,7 +12,16 @@ from typing import NamedTuple
 
 from manifests.untrusted import Tar
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import ABSENT, BROKEN, Missing, Sample, is_image, is_litter, oversized
+from pipelines.generate.sources.base import (
+    ABSENT,
+    BROKEN,
+    Missing,
+    Sample,
+    is_image,
+    is_litter,
+    is_recording,
+    oversized,
+)
 from pipelines.generate.sources.headers import open_headers
 from pipelines.generate.sources.labels import label_in_json
 from pipelines.generate.sources.nearest import begins_compressed, unpacking
@@ -20,7 +29,7 @@ from pipelines.generate.sources.reading import Piece, read_pieces
 from pipelines.store import Place, Remote
 
 # What is read of a member that is a link.
-_LINK = Missing("source: a link in place of an image: make the tar again with --dereference --hard-dereference")
+_LINK = Missing("source: a link in place of the file itself: make the tar again with --dereference --hard-dereference")
 # Bytes of a `.cls` member that are looked at: a label has three digits.
 _LONGEST_LABEL = 16
 # Bytes of a `.json` member that is looked at: ImageNet's have some hundreds.
@@ -30,8 +39,8 @@ _LONGEST_DESCRIPTION = 2**16
 class Member(NamedTuple):
     """A file inside an uncompressed tar: where its bytes lie, and what it says of a label.
 
-    Of an image that is a link, the place is BROKEN. `text` holds the first bytes of a `.cls` member; of a `.json` one
-    before any such, the label that it states, or what is wrong with it; else nothing.
+    Of an image or a recording that is a link, the place is BROKEN. `text` holds the first bytes of a `.cls` member; of
+    a `.json` one before any such, the label that it states, or what is wrong with it; else nothing.
     """
 
     name: str
@@ -52,7 +61,7 @@ def members_of(place: Place, number: int) -> Generator[Member, None, None]:
             for member in archive:
                 if is_litter(member.name):
                     continue
-                if (member.islnk() or member.issym()) and is_image(member.name):
+                if (member.islnk() or member.issym()) and (is_image(member.name) or is_recording(member.name)):
                     yield Member(member.name, BROKEN, 0, b"")
                 if member.isreg():
                     suffix, text = os.path.splitext(member.name)[1].lower(), b""

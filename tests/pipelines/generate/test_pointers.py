@@ -119,7 +119,7 @@ def refused(dataset: str, inputs: Inputs) -> str:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_images_that_are_all_pointers_are_refused(layout: Layout, tmp_path: Path) -> None:
     message = refused(*layout(tmp_path, LFS, LFS))
-    assert "is a Git LFS pointer, not an image: run `git lfs pull`" in message
+    assert "is a Git LFS pointer, not the file itself: run `git lfs pull`" in message
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -129,6 +129,20 @@ def cityscapes(root: Path) -> Inputs:
     return Inputs(str(root / "city"), None, None)
 
 
+def ljspeech(root: Path) -> Inputs:
+    for name, data in IMAGES.items():
+        write(root / "lj" / "wavs" / f"{name}.wav", data)
+    write(root / "lj" / "metadata.csv", "".join(f"{name}|text|of {name}\n" for name in (*IMAGES, "none")).encode())
+    return Inputs(str(root / "lj"), None, None)
+
+
+def speech_tars(root: Path) -> Inputs:
+    for part, names in enumerate((list(IMAGES)[:4], list(IMAGES)[4:])):
+        members = [each for name in names for each in ((f"{name}.flac", IMAGES[name]), (f"{name}.txt", name.encode()))]
+        tar(root / "speech" / f"val-{part}.tar", members)
+    return Inputs(str(root / "speech"), None, None)
+
+
 LAYOUTS = {
     "tree": (tree, "imagenet"),
     "flat": (flat, "imagenet"),
@@ -138,6 +152,8 @@ LAYOUTS = {
     "coco": (coco, "coco"),
     "coco-zip": (coco_zip, "coco"),
     "cityscapes": (cityscapes, "cityscapes"),
+    "ljspeech": (ljspeech, "speech"),
+    "speech-tars": (speech_tars, "speech"),
 }
 
 
@@ -235,6 +251,8 @@ ASKED = {
     "coco-folder": {"HEAD": 6, "GET": 6},
     "coco-zip": {"HEAD": 2, "GET": 3 + 6},  # the zip's directory takes three
     "cityscapes": {"HEAD": 6, "GET": 6},
+    "speech-ljspeech": {"HEAD": 6, "GET": 6},
+    "speech-tar": {"HEAD": 2, "GET": 2},
 }
 
 

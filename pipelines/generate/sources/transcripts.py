@@ -1,0 +1,152 @@
+"""What is said in recordings, as the text lies beside them in the layouts that people have.
+
+A file for each recording (`a.normalized.txt`, `a.txt`, `a.lab`, `a.original.txt`, a WebDataset's `a.json`), the list of
+a chapter as LibriSpeech has it (`84-121123.trans.txt`), the folder of a speaker's texts as VCTK has it, and LJSpeech's
+`metadata.csv`. Of a text and its normalised form the latter is taken: numbers and abbreviations are written out there,
+as they are spoken. Refuses text that is not UTF-8, lines that are none of a list, and ids that are listed twice.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from manifests.untrusted import parse_description
+from pipelines.errors import UsageError
+from pipelines.generate.sources.base import RECORDING_SUFFIXES, is_litter, key_of
+from pipelines.generate.sources.pointers import WHAT_TO_DO, is_pointer
+
+METADATA = "metadata.csv"
+# By suffix, in the order that they are taken in: LibriTTS has the first and the last, VCTK `.txt`, aligners `.lab`.
+_ONE_EACH = (".normalized.txt", ".txt", ".lab", ".json", ".original.txt")
+_LIST = ".trans.txt"
+# VCTK 0.92 has each sentence twice, and its text once.
+_MICROPHONE = re.compile(r"_mic[12]$")
+# The names under which WebDataset's and the Hub's descriptions have a text.
+_IN_JSON = ("normalized_text", "text", "transcript", "transcription", "sentence")
+# Bytes: an hour of speech; and those of metadata.csv, of which LJSpeech's 13,100 recordings have 2.6 million.
+_LONGEST_TEXT, LARGEST_TEXTS = 2**16, 2**26
+
+
+class File(NamedTuple):
+    """A file of the source: its path in it, its size in bytes, and its place as a sample has it."""
+
+    path: str
+    size: int
+    place: tuple[Any, ...]
+
+
+# Reads files: their bytes, in their order.
+Reader = Callable[[Sequence[File]], Iterator[bytes]]
+
+
+def is_part(name: str) -> bool:
+    """Whether a file is none of the recordings and yet of a set of them: one that may hold texts, or litter."""
+    return name.lower().endswith(_ONE_EACH) or name == METADATA or is_litter(name)
+
+
+def folder_of_texts(path: str) -> str:
+    """Where VCTK has the texts of a speaker whose recordings lie in this folder: `txt/p225` for `wav48/p225`."""
+    *above, speaker = path.split("/")
+    return "/".join([*above[:-1], "txt", speaker])
+
+
+def texts_beside(stems: Sequence[str], files: Mapping[str, File], read: Reader) -> list[str]:
+    """The text of each recording, by the stem of its name, among the files of its folder; empty where there is none.
+
+    Raises UsageError where a text cannot be read as one.
+    """
+    lists = [file for name, file in files.items() if name.endswith(_LIST)]
+    own = [_own(stem, files) for stem in stems]
+    wanted = [file for file in own if file]
+    contents = read([*lists, *wanted])
+    listed: dict[str, str] = {}
+    for file in lists:
+        listed |= read_list(next(contents), file.path)
+    return [
+        _text(next(contents), file) if file else listed.get(stem, "") for stem, file in zip(stems, own, strict=True)
+    ]
+
+
+def _own(stem: str, files: Mapping[str, File]) -> File | None:
+    """The file that holds one recording's text alone, or that of one sentence as several microphones took it."""
+    names = (
+        f"{each}{suffix}"
+        for each in dict.fromkeys((stem, _MICROPHONE.sub("", stem)))
+        for known in _ONE_EACH
+        for suffix in (known, known.upper())
+    )
+    return next((files[name] for name in names if name in files), None)
+
+
+def _text(data: bytes, file: File) -> str:
+    if len(data) > _LONGEST_TEXT:
+        raise UsageError(f"{file.path} has {len(data):,} bytes, more than the text of a recording: move it elsewhere")
+    if file.path.lower().endswith(".json"):
+        return _text_in_json(data, file.path)
+    return " ".join(line.strip() for line in _lines(data, file.path) if line.strip())
+
+
+def _text_in_json(data: bytes, path: str) -> str:
+    try:
+        value = parse_description(data)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
+    held = value if isinstance(value, dict) else {}
+    return next((held[name] for name in _IN_JSON if isinstance(held.get(name), str)), "")
+
+
+def read_list(data: bytes, path: str) -> dict[str, str]:
+    """Texts by their recordings' stems, from lines of `ID TEXT` as LibriSpeech has them."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(_lines(data, path), 1):
+        stem, _, text = line.strip().partition(" ")
+        if stem:
+            _add(found, stem, text.strip(), f"{path}, line {number}")
+    return found
+
+
+def read_metadata(data: bytes, path: str) -> dict[str, str]:
+    """Texts by keys, from LJSpeech's lines of `ID|text|normalised text`, or of `ID|text`. A quote is a quote.
+
+    An ID is a file's name, with or without its folder and its suffix. Raises UsageError that names the first line at
+    fault.
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(_lines(data, path), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        name, *texts = line.split("|")
+        if not name.strip() or not 1 <= len(texts) <= 2:
+            raise UsageError(f"{where}: expected id|text|normalised text, found {line[:60]!r}")
+        _add(found, metadata_key(name.strip()), texts[-1].strip() or texts[0].strip(), where)
+    if not found:
+        raise UsageError(f"{path} is empty: give lines of id|text|normalised text, or move it elsewhere")
+    return found
+
+
+def metadata_key(name: str) -> str:
+    """The key under which `read_metadata` has a recording. A Mac's way to write accents is any other's."""
+    return unicodedata.normalize("NFC", key_of(name, RECORDING_SUFFIXES))
+
+
+def _add(found: dict[str, str], key: str, text: str, where: str) -> None:
+    if key in found:
+        raise UsageError(f"{where}: {key!r} is there twice; remove one of the lines")
+    found[key] = text
+
+
+def _lines(data: bytes, path: str) -> list[str]:
+    """A text's lines. Those that Unicode has besides (U+2028, U+0085) end none."""
+    if is_pointer(data):
+        raise UsageError(f"{path} is a Git LFS pointer, not the file itself: {WHAT_TO_DO}")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not UTF-8 (byte {error.start:,}): convert it, from Latin-1 by iconv -f LATIN1 -t UTF-8"
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
