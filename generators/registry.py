@@ -163,6 +163,10 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
             Library("DALI on a GPU", "generators.pixels.dali_gpu", "nvidia-dali-cuda120"),
             Library("NumPy", "generators.pixels.ascend", "numpy"),
             Library("ONNX", "generators.models", "onnx-ir onnx"),
+            Library("soxr", "generators.audio.soxr", "soxr"),
+            Library("SciPy", "generators.audio.scipy", "scipy"),
+            Library("libswresample", "generators.audio.swresample", "av"),
+            Library("DALI for sound", "generators.audio.dali", "nvidia-dali-cuda120"),
             _pinned("TensorFlow", "tensorflow-cpu", "tensorflow", "2.21.0", "tensorflow"),
             _pinned("torchvision", "torchvision", "torchvision", "0.28.0", "torch"),
             _pinned("libvips", "pyvips-binary", "vips", "8.18.7", "libvips"),
@@ -170,6 +174,9 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
             _pinned("Pillow-SIMD", "pillow-simd", "simd", "12.1.1.post0"),
             _pinned("scikit-image", "scikit-image", "skimage", "0.26.0", "scikit-image"),
             _pinned("Chromium", "chromium", "chromium", "", "browser"),
+            _pinned("librosa", "librosa", "librosa", "0.11.0", "librosa"),
+            _pinned("torchvision's PyTorch", "torchvision", "torch", "0.28.0"),
+            _pinned("TensorFlow for sound", "tensorflow-cpu", "tensorflow", "2.21.0"),
         )
     }
 )
@@ -370,7 +377,25 @@ def _models() -> Iterable[Method]:
 
 
 def _audio() -> Iterable[Method]:
-    numpy = "generators.audio.numpy"
+    names = ("soxr", "SciPy", "libswresample", "DALI for sound", "NumPy")
+    soxr, scipy, swresample, dali, plain = (LIBRARIES[name] for name in names)
+    numpy, linear = "generators.audio.numpy", "generators.audio.linear"
+    for name, how in (
+        ("hq", "high quality, its default and librosa's"),
+        ("vhq", "very high quality"),
+        ("mq", "medium quality"),
+        ("lq", "low quality"),
+        ("qq", "quick: cubic interpolation"),
+    ):
+        yield Method(f"soxr_{name}", "resample", soxr, "resample", {"quality": name.upper()}, how=how)
+    yield Method("scipy_polyphase", "resample", scipy, "resample_poly", how="polyphase filter, its defaults")
+    yield Method("scipy_fourier", "resample", scipy, "resample", how="by Fourier transform")
+    yield Method("swresample", "resample", swresample, "resample", how="its defaults, the ffmpeg program's")
+    yield Method("dali_resample", "resample", dali, "resample", how="windowed sinc of quality 50, its default")
+    how = "linear interpolation, no filter"
+    yield Method("linear", "resample", plain, "resample", module=linear, how=how)
+    how = "left out: taken for samples of the rate that is asked for"
+    yield Method("no_resampling", "resample", plain, "unchanged", module=linear, how=how)
     for token, function, options, how in (
         ("numpy_stft", "stft", {}, "Tacotron 2's and FastSpeech 2's recipe"),
         ("numpy_symmetric", "stft", {"periodic": False}, "the recipe with a symmetric window"),
@@ -382,7 +407,19 @@ def _audio() -> Iterable[Method]:
         ("numpy_nemo", "nemo", {}, "NeMo's recipe"),
         ("numpy_espnet", "espnet", {}, "ESPnet's recipe, with a natural logarithm"),
     ):
-        yield Method(token, "stft", LIBRARIES["NumPy"], function, options, module=numpy, how=how)
+        yield Method(token, "stft", plain, function, options, module=numpy, how=how)
+    apart = ("librosa", "torchvision's PyTorch", "TensorFlow for sound")
+    librosa, torch, tensorflow = (LIBRARIES[name] for name in apart)
+    yield Method("librosa_stft", "stft", librosa, "stft", how="melspectrogram by the recipe")
+    how = "melspectrogram's defaults: zeros before and after, power"
+    yield Method("librosa_default", "stft", librosa, "stft_default", how=how)
+    yield Method("torch_stft", "stft", torch, "stft", how="torch.stft by the recipe")
+    how = "its documentation's: no padding, HTK's mel scale, filters that peak at 1"
+    yield Method("tf_stft", "stft", tensorflow, "stft", how=how)
+    how = "its defaults: zeros before and after, to whole hops"
+    yield Method("scipy_stft", "stft", scipy, "stft", how=how)
+    how = "its defaults: a Hann window half a sample off"
+    yield Method("dali_stft", "stft", dali, "stft", how=how)
 
 
 METHODS: Mapping[str, Method] = MappingProxyType({m.token: m for m in (*_pixels(), *_models(), *_audio())})

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import score
-from generators.registry import LIBRARIES, METHODS, Release, find
+from generators.registry import METHODS, Release, find
 from generators.variant import LIBRARY_GROUPS, expand, reference
 from tests import ROOT
 from tests.generators.foreign.direct import release
 from tests.generators.profiles import cmyk, wide
-from tests.methods import APART
+from tests.methods import APART, HERE
 
 TEXT = (ROOT / "docs" / "libraries.md").read_text()
 SIZE = (96, 64)
@@ -30,8 +30,8 @@ def cells(head: str) -> Iterator[list[str]]:
 
 def test_every_library_is_in_the_table_with_the_version_that_is_installed() -> None:
     said = {row[0]: re.findall(r"`(\w[\w-]*)`", row[1])[0] for row in cells("| library |")}
-    releases = [library for library in LIBRARIES.values() if isinstance(library, Release) and library.pinned]
-    pinned = {f"{library.name} {library.version}".strip(): library for library in releases}
+    releases = {method.library for method in APART.values() if isinstance(method.library, Release)}
+    pinned = {f"{library.name} {library.version}".strip(): library for library in releases if library.pinned}
     assert said.keys() == pinned.keys()
     for name, library in pinned.items():
         assert said[name] == library.group or METHODS[said[name]].library == library
@@ -39,7 +39,7 @@ def test_every_library_is_in_the_table_with_the_version_that_is_installed() -> N
 
 
 def test_every_token_is_one() -> None:
-    starts = "|".join(sorted({token.partition("_")[0] for token in METHODS}))
+    starts = "|".join(sorted({token.partition("_")[0] for token in (*HERE, *APART)}))
     words = re.findall(rf"`((?:{starts})(?:_\w+)?(?:-[\d.]+)?)`", TEXT)
     assert len(words) > 20
     assert [word for word in words if not find(word)] == []

@@ -24,7 +24,8 @@ _GPU = 0
 _GPU_THREADS = 4
 
 
-def _build(outputs: Callable[[], Any], device: str, batch: int) -> Pipeline:
+def build(outputs: Callable[[], Any], device: str = "cpu", batch: int = 1) -> Pipeline:
+    """A pipeline of what `outputs` defines, which runs when it is told to, and with one thread on the CPU."""
     pipeline = Pipeline(
         batch_size=batch,
         num_threads=1 if device == "cpu" else _GPU_THREADS,
@@ -54,7 +55,7 @@ def decoder(device: str = "cpu", batch: int = 1, **options: Any) -> Pipeline:
             **options,
         )
 
-    return _build(outputs, device, batch)
+    return build(outputs, device, batch)
 
 
 def resizer(interpolation: str, antialias: bool, device: str = "cpu", batch: int = 1) -> Pipeline:
@@ -71,15 +72,15 @@ def resizer(interpolation: str, antialias: bool, device: str = "cpu", batch: int
             subpixel_scale=False,
         )
 
-    return _build(outputs, device, batch)
+    return build(outputs, device, batch)
 
 
-def run(pipeline: Pipeline, **inputs: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]]:
+def run(pipeline: Pipeline, **inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """Feed one batch to a pipeline, and copy what comes out of it. Raises RuntimeError."""
     for name, values in inputs.items():
         pipeline.feed_input(name, values)
     tensors = pipeline.run()[0].as_cpu()
-    return [np.array(tensors.at(index), np.uint8) for index in range(len(tensors))]
+    return [np.array(tensors.at(index)) for index in range(len(tensors))]
 
 
 _decoder, _resizer = functools.cache(decoder), functools.cache(resizer)

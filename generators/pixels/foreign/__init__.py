@@ -13,20 +13,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from generators.geometry import MAX_PIXELS
 from generators.pixels.foreign import machine, npm
 from generators.pixels.foreign.environment import at_hand, environment, is_made
 from generators.pixels.foreign.needs import NEEDS
 from generators.pixels.foreign.process import Process
 from generators.pixels.foreign.releases import nearest, newest_of_each_major
-from generators.registry import Image, UnavailableError
+from generators.registry import UnavailableError
 
 __all__ = ["at_hand", "call", "is_ready", "nearest", "newest_of_each_major", "prepare", "problem", "versions"]
 
 _PROGRAMS = Path(__file__).with_name("programs")
 
 
-def call(program: str, distribution: str, version: str, function: str, *arguments: Any, **options: Any) -> Image:
+def call(program: str, distribution: str, version: str, function: str, *arguments: Any, **options: Any) -> NDArray[Any]:
     """What a function of a program makes of its arguments, in the environment of a release.
 
     Without a version it is fed to the program of this machine that has the distribution's name. Raises ValueError with

@@ -1,23 +1,49 @@
-"""Memory in which images travel to and from a process: written once, read where it lies.
+"""Memory in which images, samples and what is made of them travel to and from a process: written once, read where it
+lies.
 
 A block is a file in memory without a name (`memfd_create`), which the other process opens as `/proc/PID/fd/N` and makes
-larger where an image does not fit. An image that was made is an array on its block, which is used again once the array
-is gone: no copy is made on this side.
+larger where something does not fit. What was made is an array on its block, which is used again once the array is gone:
+no copy is made on this side.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import weakref
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-
-from generators.registry import Image
+from numpy.typing import DTypeLike, NDArray
 
 # What a block may keep to itself once it is not used: 16 MiB, an image of 2,300 x 2,300 pixels.
 _KEPT = 2**24
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the items of an array are: so many values of a type, which take `size` bytes."""
+
+    dtype: DTypeLike
+    values: tuple[int, ...]
+    size: int
+
+    def shape(self, array: NDArray[Any]) -> tuple[int, ...]:
+        """An array's shape in items."""
+        return array.shape[: array.ndim - len(self.values)]
+
+
+# RGB of 8 bits, and samples or what is made of them.
+PIXELS, FLOATS = Kind(np.uint8, (3,), 3), Kind(np.float32, (), 4)
+
+
+def kind_of(given: bytes | NDArray[Any]) -> Kind:
+    """What is made of encoded bytes, of an image, or of samples."""
+    return PIXELS if isinstance(given, bytes) or given.dtype == np.uint8 else FLOATS
 
 
 class Block:
@@ -36,8 +62,8 @@ class Block:
     def view(self, size: int) -> memoryview:
         """The first `size` bytes; the block grows where it has fewer."""
         if self._map is None or len(self._map) < size:
-            if self.size < size:
-                os.ftruncate(self.number, size)
+            if self.size < max(size, 1):  # an empty file cannot be mapped
+                os.ftruncate(self.number, max(size, 1))
             self._map = mmap.mmap(self.number, self.size)
         return memoryview(self._map)[:size]
 
@@ -60,11 +86,11 @@ class Blocks:
         """A block that is not used any more."""
         (self._free if block.size <= _KEPT else self._dropped).append(block)
 
-    def image(self, block: Block, height: int, width: int) -> Image:
-        """The image that lies on a block, RGB of shape (height, width, 3); the block is free when it is gone."""
-        flat = np.frombuffer(block.view(height * width * 3), np.uint8)
+    def array(self, block: Block, kind: Kind, shape: Sequence[int]) -> NDArray[Any]:
+        """The array that lies on a block, of so many items; the block is free when it is gone."""
+        flat = np.frombuffer(block.view(math.prod(shape) * kind.size), kind.dtype)
         weakref.finalize(flat, self.give, block).atexit = False
-        return flat.reshape(height, width, 3)
+        return flat.reshape(*shape, *kind.values)
 
     def forgotten(self) -> list[Block]:
         """The blocks that the other process has to close, once each."""

@@ -109,6 +109,14 @@ def _tensorflow(version: Parts) -> tuple[str, ...]:
     return () if version >= _TENSORFLOW_BOUNDED else ("numpy<1.24", "protobuf<3.21")
 
 
+# The first release that works with NumPy 1.24 and without pkg_resources, which setuptools 82 has dropped.
+_LIBROSA_LATE = (0, 10)
+
+
+def _librosa(version: Parts) -> tuple[str, ...]:
+    return () if version >= _LIBROSA_LATE else ("numpy<1.24", "setuptools<82")
+
+
 NEEDS: Mapping[str, Needs] = MappingProxyType(
     {
         "pillow": Needs("PIL.Image", lambda version: (), _PILLOW),
@@ -124,6 +132,7 @@ NEEDS: Mapping[str, Needs] = MappingProxyType(
             sources={"pyvips": ("setuptools", "cffi", "pkgconfig")},
         ),
         "pillow-simd": Needs("PIL.Image", lambda version: (), _SIMD),
+        "librosa": Needs("librosa", _librosa, tells=("numpy", "scipy")),
         "scikit-image": Needs(
             "skimage.transform", lambda version: _numpy(version, _SKIMAGE_NUMPY_2), tells=("numpy", "scipy")
         ),

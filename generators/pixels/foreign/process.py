@@ -14,13 +14,15 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from generators.pixels.foreign.memory import Blocks
+from generators.pixels.foreign.memory import Blocks, kind_of
 from generators.pixels.outlive import PATIENCE, Died, outlive
-from generators.registry import Image, LostError
+from generators.registry import LostError
 
 # Seconds that a library may take to be imported.
 START = 300.0
@@ -38,8 +40,11 @@ class Process:
         self._lock = threading.Lock()
         self._running: _Running | None = None
 
-    def call(self, function: str, *arguments: Any, **options: Any) -> Image:
-        """What the library's function makes of encoded bytes, or an image and what it takes besides.
+    def call(self, function: str, *arguments: Any, **options: Any) -> NDArray[Any]:
+        """What the library's function makes of encoded bytes, or an image and what it takes besides; or of samples.
+
+        Of bytes and images it makes images, of samples arrays of float32. What it takes besides goes as JSON; a
+        dataclass is an object there.
 
         Raises ValueError with the library's reason, MemoryError, and StartError.
         """
@@ -56,7 +61,7 @@ class Process:
         with self._lock:
             self._stop()
 
-    def _call(self, function: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Image:
+    def _call(self, function: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> NDArray[Any]:
         try:
             return self._started().call(function, arguments, options)
         except (ValueError, MemoryError):
@@ -100,12 +105,13 @@ class _Running:
             raise StartError(hello["error"])
         self.versions: dict[str, str] = hello["versions"]
 
-    def call(self, function: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Image:
+    def call(self, function: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> NDArray[Any]:
         """As `Process.call`, once."""
         first, *others = arguments
+        kind = kind_of(first)
         given, made = self._blocks.take(), self._blocks.take()
         try:
-            shape = None if isinstance(first, bytes) else first.shape[:2]
+            shape = None if isinstance(first, bytes) else kind.shape(first)
             data = first if isinstance(first, bytes) else np.ascontiguousarray(first).data.cast("B")
             given.view(len(data))[:] = data
             dropped = self._blocks.forgotten()
@@ -115,6 +121,7 @@ class _Running:
                 "arguments": others,
                 "options": dict(options),
                 "made": made.number,
+                "item": kind.size,
                 "forget": [block.number for block in dropped],
             }
             self._send(request)
@@ -123,7 +130,7 @@ class _Running:
         finally:
             self._blocks.give(given)
         if "shape" in answer:
-            return self._blocks.image(made, *answer["shape"])
+            return self._blocks.array(made, kind, answer["shape"])
         self._blocks.give(made)
         if "memory" in answer:
             raise MemoryError
@@ -135,7 +142,7 @@ class _Running:
 
     def _send(self, request: Mapping[str, Any]) -> None:
         try:
-            self._stdin.write(json.dumps(request).encode() + b"\n")
+            self._stdin.write(json.dumps(request, default=asdict).encode() + b"\n")
         except BrokenPipeError:
             raise Died(self._how()) from None
 

@@ -31,7 +31,8 @@ def vowel(count: int, rate: int) -> Samples:
         gain = sum(1 / (1 + ((harmonic - middle) / width) ** 2) for middle, width in _FORMANTS)
         made += gain * np.sin(2 * np.pi * harmonic * seconds)
     made *= np.sin(np.pi * np.arange(count) / max(count, 1)) ** 2
-    return (0.8 * made / max(np.abs(made).max(initial=0), 1e-9)).astype(np.float32)
+    made *= 0.8 / max(float(np.abs(made).max(initial=0)), 1e-9)
+    return made.astype(np.float32)
 
 
 def sounds(rate: int) -> dict[str, Samples]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -81,7 +82,9 @@ def test_a_window_is_symmetric_or_one_period() -> None:
 
 
 # Frames of so many samples, and the fewest that there are any for.
-FRAMES = {token: (lambda count: 1 + count // 256, 513) for token in PLAIN} | {
+FRAMES: dict[str, tuple[Callable[[int], int], int]] = {
+    token: (lambda count: 1 + count // 256, 513) for token in PLAIN
+} | {
     "numpy_zero_padding": (lambda count: 1 + count // 256, 1),
     "numpy_nemo": (lambda count: 1 + count // 256, 1),
     "numpy_uncentred": (lambda count: 1 + (count - 1024) // 256, 1024),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from generators.pixels.foreign import process as module
-from generators.pixels.foreign.memory import Blocks
+from generators.pixels.foreign.memory import PIXELS, Blocks
 from generators.pixels.foreign.process import Process, StartError
 from tests import ROOT
 
@@ -156,7 +156,7 @@ def test_memory_is_used_again_and_large_blocks_are_given_back(process: Process) 
 def test_a_block_is_free_when_all_that_was_made_of_it_is_gone() -> None:
     blocks = Blocks()
     block = blocks.take()
-    made = blocks.image(block, 4, 5)
+    made = blocks.array(block, PIXELS, (4, 5))
     row = made[2, :, 1]
     del made
     other = blocks.take()

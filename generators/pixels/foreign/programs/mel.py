@@ -18,16 +18,18 @@ _HTK, _HTK_CORNER = 2595.0, 700.0
 
 
 @functools.lru_cache(maxsize=16)
-def filters(rate: int, n_fft: int, bands: int, low: float, high: float, htk: bool = False) -> Any:
-    """Triangles that are even on a mel scale, each of area 1 over Hz times 2 (Slaney's norm): float64 of shape
-    (bands, n_fft // 2 + 1), as `librosa.filters.mel(norm="slaney")` has them.
+def filters(
+    rate: int, n_fft: int, bands: int, low: float, high: float, htk: bool = False, dtype: str = "float64"
+) -> Any:
+    """Triangles that are even on a mel scale, each of an area of 1 over Hz (Slaney's norm), of shape
+    (bands, n_fft // 2 + 1): those of `librosa.filters.mel(norm="slaney")` to the bit, which are float32 by its default.
     """
     edges = _edges(bands, low, high, htk)
     bins = np.linspace(0, rate / 2, n_fft // 2 + 1)
     rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    triangles = np.maximum(0, np.minimum(rising, falling))
-    found = triangles * (2 / (edges[2:] - edges[:-2]))[:, None]
+    triangles = np.maximum(0, np.minimum(rising, falling)).astype(dtype)
+    found = (triangles * (2 / (edges[2:] - edges[:-2]))[:, None]).astype(dtype)
     found.flags.writeable = False
     return found
 

@@ -2,12 +2,13 @@
 
     python serve.py LIBRARY PARENT MOST_PIXELS
 
-`LIBRARY` is a program beside this one: functions that take and give images as `(height, width, buffer)`, RGB, 8 bits;
-in place of a buffer to give, a function that fills the one that it is given. Those whose library can be told to
-refuse images of more than `MOST_PIXELS` read it from the command line themselves.
+`LIBRARY` is a program beside this one: functions that take and give images as `(height, width, buffer)`, RGB, 8 bits,
+or take samples as `(count, buffer)` and give what they make as `(*shape, buffer)`, 32-bit floats; in place of a buffer
+to give, a function that fills the one that it is given. Those whose library can be told to refuse images of more than
+`MOST_PIXELS` read it from the command line themselves.
 Requests are lines of JSON on standard input, answers on standard output. Images travel in memory that the parent has
 made, `/proc/PARENT/fd/N`: a request says where its argument lies and where the result belongs; where that does not fit,
-it is made larger. Nothing but an image can go wrong here: what a library raises is the answer.
+it is made larger. Nothing but a call can go wrong here: what a library raises is the answer.
 
 In the syntax of Python 3.7, and without a package that is not in Python: it imports nothing of this project's.
 """
@@ -15,9 +16,11 @@ In the syntax of Python 3.7, and without a package that is not in Python: it imp
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.util
 import json
 import mmap
+import operator
 import os
 import signal
 import sys
@@ -39,8 +42,8 @@ class Memory:
             self._open[number] = os.open(f"/proc/{self._parent}/fd/{number}", os.O_RDWR), None
         file, found = self._open[number]
         if found is None or len(found) < size:
-            if os.fstat(file).st_size < size:
-                os.ftruncate(file, size)
+            if os.fstat(file).st_size < max(size, 1):  # an empty file cannot be mapped
+                os.ftruncate(file, max(size, 1))
             found = mmap.mmap(file, os.fstat(file).st_size)
             self._open[number] = file, found
         return memoryview(found)
@@ -52,26 +55,26 @@ class Memory:
 
 
 def answer(library: Any, request: dict[str, Any], memory: Memory) -> dict[str, Any]:
-    """Call the library as a request says, and leave the image where it belongs; the answer."""
+    """Call the library as a request says, and leave what it makes where it belongs; the answer."""
     for number in request["forget"]:
         memory.forget(number)
     number, size, shape = request["given"]
     given = memory.view(number, size)[:size]
-    arguments = [given] if shape is None else [(shape[0], shape[1], given)]
+    arguments = [given] if shape is None else [(*shape, given)]
     try:
         call = getattr(library, request["function"])
-        height, width, pixels = call(*arguments, *request["arguments"], **request["options"])
+        *shape, made = call(*arguments, *request["arguments"], **request["options"])
     except MemoryError:
         return {"memory": True}
     except Exception as error:  # every library has exceptions of its own
         return {"error": str(error) or type(error).__name__}
-    size = height * width * 3
+    size = functools.reduce(operator.mul, shape, request["item"])
     place = memory.view(request["made"], size)[:size]
-    if callable(pixels):
-        pixels(place)
+    if callable(made):
+        made(place)
     else:
-        place[:] = memoryview(pixels).cast("B")
-    return {"shape": [height, width]}
+        place[:] = memoryview(made).cast("B")
+    return {"shape": shape}
 
 
 def load(name: str) -> Any:

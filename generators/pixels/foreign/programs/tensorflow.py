@@ -1,4 +1,5 @@
-"""TensorFlow, any release from 2.2: `tf.io.decode_jpeg` and `tf.image.resize`, and the resize of TensorFlow 1.
+"""TensorFlow, any release from 2.2: `tf.io.decode_jpeg` and `tf.image.resize`, and the resize of TensorFlow 1; and of
+sound, `tf.signal`'s log-mel spectrograms.
 
 All but `nearest` resize to float; what they give is rounded to the nearest step, halves to even as by `tf.round`, and
 clipped, where `tf.cast` would cut fractions off.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 import numpy as np
 
@@ -48,6 +49,24 @@ def resize_v1(image: Given, width: int, height: int) -> Made:
     A pixel is taken from its place times the scale: neither half-pixel centers nor aligned corners, no antialiasing.
     """
     return _made(tf.compat.v1.image.resize_bilinear, _array(image)[None], (height, width))
+
+
+def stft(samples: Tuple[int, memoryview], settings: Dict[str, Any]) -> Made:
+    """Log-mel spectrograms as its documentation makes them (`tf.signal.mfccs_from_log_mel_spectrograms`), with the
+    settings' numbers: `tf.signal.stft`, which pads nothing, by a periodic Hann window; magnitude; the filters of
+    `tf.signal.linear_to_mel_weight_matrix`, on HTK's scale, with peaks of 1, without the lowest bin; ln(mel + 1e-6).
+    """
+    count, data = samples
+    length = settings["window"]
+    if count < length:  # of which it makes no frame
+        raise ValueError(f"{count} samples are less than one window of {length}")
+    transformed = tf.signal.stft(np.frombuffer(data, np.float32), length, settings["hop"], settings["n_fft"])
+    filters = tf.signal.linear_to_mel_weight_matrix(
+        settings["bands"], settings["n_fft"] // 2 + 1, settings["rate"], settings["low"], settings["high"]
+    )
+    mel = tf.matmul(filters, tf.abs(transformed), transpose_a=True, transpose_b=True)
+    made = np.ascontiguousarray(tf.math.log(mel + 1e-6))
+    return made.shape[0], made.shape[1], made
 
 
 def versions() -> dict[str, str]:

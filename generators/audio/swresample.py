@@ -1,0 +1,34 @@
+"""FFmpeg's libswresample, through PyAV: what the `ffmpeg` program does for `-ar`, which tests compare with.
+
+As floats: of a recording of 16-bit integers, the program would have made 16-bit integers again.
+"""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+from av.audio.resampler import AudioResampler
+
+from generators.audio.settings import Samples
+
+av.logging.set_level(None)
+
+
+def resample(samples: Samples, rate: int, target: int) -> Samples:
+    """`AudioResampler` with libswresample's defaults, to the last sample that it gives. Raises ValueError where that is
+    none, as of a few samples.
+    """
+    if not len(samples):
+        return samples
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples)[None], format="flt", layout="mono")
+    frame.sample_rate = rate
+    resampler = AudioResampler(format="flt", layout="mono", rate=target)
+    parts = [part.to_ndarray()[0] for given in (frame, None) for part in resampler.resample(given)]
+    if not parts:
+        raise ValueError(f"libswresample makes no sample of {len(samples)}")
+    return np.concatenate(parts, dtype=np.float32)
+
+
+def versions() -> dict[str, str]:
+    """PyAV, and the library inside it."""
+    return {"PyAV": av.__version__, "FFmpeg/libswresample": ".".join(map(str, av.library_versions["libswresample"]))}
