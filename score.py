@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pipelines.command import Parser, exit_status, options_of, stop
 from pipelines.evaluate.options import LayersOptions, MatchOptions, Options, TextOptions
-from pipelines.options import beside_paper, is_named
+from pipelines.options import BUILT_IN, beside_paper, is_named
 
 _EXAMPLES = """\
 python score.py --model resnet18.onnx --dataset imagenet --source val --labels val.txt --shards out/imagenet \
@@ -106,7 +106,7 @@ def _score(words: Sequence[str]) -> int:
     if options.model is None and made:
         parser.error(f"--{made} is of use with --model only: predictions are of shards that are there")
     made = next((name for name, value in for_making.items() if value is not None), None)
-    if options.inputs.source is None and options.dataset != "sample" and made:
+    if options.inputs.source is None and options.dataset not in BUILT_IN and made:
         parser.error(f"--{made} is of use with --source only: without it, shards are scored as they are")
     if options.noise.checkpoint and not is_named(options.model):
         parser.error("--checkpoint is of use with --model timm:NAME or torchvision:NAME only")

@@ -18,11 +18,12 @@ from generators.geometry import frame
 from generators.own import with_own
 from generators.registry import Method
 from generators.variant import DEFAULT_REFERENCE, Variant
+from manifests.mels import SPOKEN
 from manifests.verify import variant_folders
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.preprocessing import Preprocessing, beside, wanted_geometry
 from pipelines.evaluate.options import Options
-from pipelines.evaluate.shards import Shards
+from pipelines.evaluate.shards import Shards, dataset_in
 from pipelines.generate.card import read_summaries
 from pipelines.generate.config import base_variant, describe, methods_of, size_from_json
 from pipelines.generate.datasets import DATASETS
@@ -174,6 +175,15 @@ class ImageMaker(Maker):
 
     def _asked_reference(self, text: str, shards: Shards) -> Variant:
         return base_variant(text, str(shards.config["geometry"]), known=shards.known)
+
+
+def is_speech(options: Options) -> bool:
+    """Whether what is to be scored is, or is to be made, of recordings."""
+    if options.dataset is not None:
+        return options.dataset in SPOKEN
+    place = place_of(options.shards, "--shards")
+    there = dataset_in(place)
+    return (place.name if there is None else there) in SPOKEN
 
 
 def dataset_at(options: Options) -> tuple[str, Place]:

@@ -100,6 +100,12 @@ class Options:
     boxes: Literal["source", "shard"] | None = option("of COCO results; default: bbox, in source pixels")
     allow_empty: bool = option("take COCO results in which many images have none", default=False)
 
+    against: Literal["reference", "variant"] | None = option(
+        "whose mels predictions are compared with; default: the reference's; of a model of ids the variant's",
+        under="speech",
+    )
+    ids: str | None = option('what such a model is given: JSON lines {"key": …, "ids": […]}, or .npz', metavar="FILE")
+
     output: str = option(
         "a path; of predictions a URI as well; default: %(default)s", default="report", metavar="DIR", under="report"
     )

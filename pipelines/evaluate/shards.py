@@ -472,6 +472,22 @@ def open_shards(place: Place | Path, methods: tuple[Method, ...] = ()) -> Shards
     return shards
 
 
+def dataset_in(place: Place) -> str | None:
+    """The dataset of the shards at a place; None where there are none that can be read."""
+    for folder in variant_folders(place):
+        try:
+            return str(parse_summary((folder / SUMMARY).read(LARGEST_JSON), SUMMARY)["config"]["dataset"])
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def check_images(shards: Shards, what: str) -> None:
+    """Raises UsageError where the shards are of recordings, with which `what` has nothing to do."""
+    if shards.speech:
+        raise UsageError(f"{what} is of images, and {shards.root} has mel spectrograms of recordings")
+
+
 def _read(folder: Place) -> ScoredVariant:
     path = folder / SUMMARY
     try:

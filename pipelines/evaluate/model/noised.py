@@ -39,9 +39,11 @@ class DoesNotApplyError(Exception):
 
 @dataclass(frozen=True)
 class Images:
-    """What ranges are found on: batches as the model takes them, anew at each call, and what is written of them."""
+    """What ranges are found on: batches as the model takes them, or all its inputs by name, anew at each call, and what
+    is written of them.
+    """
 
-    read: Callable[[], Iterator[NDArray[np.generic]]]
+    read: Callable[[], Iterator[NDArray[np.generic]] | Iterator[Mapping[str, NDArray[Any]]]]
     facts: Mapping[str, Any]
 
 

@@ -31,7 +31,7 @@ class Arrays:
 
     def called(self, key: str) -> str:
         """Where an array lies, for people."""
-        return f"{self.place} ({key})" if self.place.is_file() else f"{self.place / key}{ARRAY}"
+        return f"{self.place} ({key})" if self.place.is_file() else f"{self.place / f'{key}{ARRAY}'}"
 
     def load(self, key: str) -> Mel:
         """An array of finite numbers, without a batch of 1 in front. Raises UsageError where it is none."""
@@ -50,7 +50,11 @@ class Arrays:
 def open_arrays(place: Path) -> Iterator[Arrays]:
     """The arrays of an `.npz` or of a folder. Raises UsageError where it holds none."""
     if place.is_dir():
-        files = {path.stem: path for path in sorted(place.iterdir()) if path.suffix.lower() == ARRAY}
+        files: dict[str, Path] = {}
+        for path in sorted(place.iterdir()):
+            key = path.name.partition(".")[0]  # which never has a dot: x.npy and x.wav.npy are of x
+            if path.suffix.lower() == ARRAY and files.setdefault(key, path) is not path:
+                raise UsageError(f"{files[key].name} and {path.name} in {place} are both of {key}: keep one of them")
         if not files:
             raise UsageError(f"no {ARRAY} file in {place}: one for each recording is wanted, named by its key")
         yield Arrays(place, files, lambda key: files[key].read_bytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from generators.audio.settings import MelSettings
 from generators.variant import DEFAULT_OF_SPEECH, Variant
 from pipelines.errors import UsageError
 from pipelines.evaluate.making import Maker
@@ -20,6 +21,11 @@ class SpeechMaker(Maker):
     def base(self) -> Variant:
         choose_mel(self._options.target)  # which refuses what is of images
         return base_of_speech(self._reference, self.known)
+
+    @property
+    def settings(self) -> MelSettings:
+        """The settings of what is made."""
+        return choose_mel(self._target)
 
     @property
     def _target(self) -> Target:

@@ -70,7 +70,7 @@ def takes(model: str, inputs: Sequence[Value], bands: int) -> Takes:
     if main is None or strange is not None:
         raise UsageError(
             f"{model} takes {strange or 'nothing'}: inputs can be mels (float, 1×{bands}×frames or 1×frames×{bands}), "
-            f"or ids (whole numbers, 1×length), and their {_LENGTHS} (an input whose name ends so); export it with these"
+            f"or ids (whole numbers, 1×length), and their {_LENGTHS} (named so): export it so"
         )
     if main in mels and main.shape[1] == main.shape[2]:
         raise UsageError(
@@ -107,9 +107,14 @@ class Gives:
         values = values[0] if values.ndim == 3 else values
         return values.T if self.turned else values
 
-    def __str__(self) -> str:
-        more = f", the last of {', '.join([*self.others, self.name])}" if self.others else ""
-        return f"{self.name}{more}"
+    @property
+    def described(self) -> str:
+        """How it is read, for people."""
+        if self.what == "waveform":
+            return "a waveform, of which the reference's operator makes mels"
+        lies = "frames × bands" if self.turned else "bands × frames"
+        others = f": it is the last such output, after {', '.join(self.others)}" if self.others else ""
+        return f"mels ({lies}){others}"
 
 
 def gives(model: str, outputs: Mapping[str, Array], bands: int) -> Gives:
