@@ -241,7 +241,7 @@ class Shards:
         labels = shared["label"].to_numpy().astype(np.int64)
         return Samples(shared["key"].to_pylist(), labels)
 
-    def keys(self) -> list[str]:
+    def shared_keys(self) -> list[str]:
         """The keys of the samples that are there in every variant, in order. Raises UsageError as `samples` does."""
         found: list[str] = self._shared("key", "status")["key"].to_pylist()
         return found

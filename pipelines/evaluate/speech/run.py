@@ -69,7 +69,7 @@ def _of_model(options: Options) -> Results | None:
 
 def _results(options: Options, scored: Scored) -> Results:
     shards = scored.shards
-    keys = shards.keys()
+    keys = shards.shared_keys()
     if not keys:
         raise UsageError(f"{shards.root} has no recording that is there in every variant: there is nothing to score")
     found, reasons, taken = dict[str, Distances](), dict(scored.reasons), list(scored.notes)
