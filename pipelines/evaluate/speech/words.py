@@ -18,6 +18,8 @@ HEADS: Mapping[str, str] = MappingProxyType(
 )
 # Below this, four digits after the point would hide what differs.
 _SMALL = 5e-4
+# Variants that a line names.
+_NAMED = 6
 _NOT_SCORED = "not among the variants that were scored"
 
 
@@ -143,11 +145,9 @@ def _other_lengths(results: Results) -> Iterator[str]:
     counts = {line.name: line.other_length for line in lines if line.other_length}
     if not counts:
         return
-    alike = len(counts) == len(lines) and len(set(counts.values())) == 1
+    few = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     where = (
-        f"{results.reference.other_length:,} in every variant"
-        if alike
-        else ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        few if len(counts) <= _NAMED else f"up to {max(counts.values()):,} in {len(counts)} of {len(lines)} variants"
     )
     yield f"Recordings with more frames predicted than mels have, or fewer, are compared over what both have: {where}."
 

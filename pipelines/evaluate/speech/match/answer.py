@@ -48,10 +48,11 @@ def _verdict(shards: Shards, ranking: Ranking, recordings: int) -> Iterator[str]
     first = ranking.places[0]
     if ranking.exact:
         yield f"Your device matches {_named(first)} exactly: every value of {_counted(recordings)}."
-    elif first.within:
+    elif first.alike:
+        where = " over the frames that both have" if first.other else ""
         yield (
-            f"Your device matches {_named(first)}: no value differs by more than {first.peak:.1g}, and another kind of CPU "
-            f"may differ by {TOLERANCE:g}."
+            f"Your device matches {_named(first)}{where}: no value differs by more than {number(first.peak)}, and "
+            f"another kind of CPU may differ by {TOLERANCE:g}."
         )
     elif ranking.near:
         yield f"Nearest: {_named(first)} (mean |Δ| {number(first.mean)}). No variant matches exactly."
@@ -105,7 +106,7 @@ def _frames(ranking: Ranking) -> Iterator[str]:
             f"Your dump has {count} frame{'s' if count > 1 else ''} {'more' if first.more > 0 else 'fewer'} than "
             f"{_named(first)} in every recording: something else is padded, or cut."
         )
-    if first.other and equal:
+    if first.other and equal and not first.alike:
         yield f"As many frames as the dump has {_named(equal)} (mean |Δ| {number(equal.mean)})."
 
 
@@ -128,6 +129,8 @@ def _next(shards: Shards, ranking: Ranking, guess: tuple[str, float] | None) -> 
         if shards.reference.name in first.names:
             return "Next: the mels are the training's; if quality drops, look behind them (runtime, quantisation)."
         return f"Next: score the model on `{first.names[0]}`: what it loses there is what this device costs."
+    if first.alike:
+        return "Next: find out where the device pads or cuts; but for these frames, its mels are the variant's."
     there = [variant.stages for variant in shards.variants.values()]
     more = [word for stage in AUDIO_STAGES for word in more_of(stage, there)]
     if not more:
@@ -157,4 +160,4 @@ def _length(place: Place, recordings: int) -> str:
     """How many frames the dump has more."""
     if not place.other:
         return "as many"
-    return f"{place.more:+d}" if place.more is not None else f"other on {place.other} of {recordings}"
+    return f"{place.more:+d}".replace("-", "−") if place.more is not None else f"other on {place.other} of {recordings}"

@@ -41,9 +41,14 @@ class Place(NamedTuple):
     behind: float
 
     @property
+    def alike(self) -> bool:
+        """Whether it differs by no more than another kind of CPU may, over the frames that both have."""
+        return self.peak <= TOLERANCE
+
+    @property
     def within(self) -> bool:
-        """Whether it differs by no more than another kind of CPU may."""
-        return self.peak <= TOLERANCE and not self.other
+        """Whether it has as many frames as well."""
+        return self.alike and not self.other
 
 
 class Ranking(NamedTuple):
@@ -60,9 +65,9 @@ class Ranking(NamedTuple):
 
     @property
     def miss(self) -> Place | None:
-        """The nearest of those that it is not."""
-        tied = {place.group for place in self.tied}
-        return next((place for place in self.places[1:] if place.group not in tied), None)
+        """The nearest of those that it is not, whatever the kind of CPU."""
+        apart = (place for place in self.places[1:] if place not in self.tied)
+        return next((place for place in apart if not (place.within and self.places[0].within)), None)
 
 
 def rank(measured: Measured, seed: int) -> Ranking:
