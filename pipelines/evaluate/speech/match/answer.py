@@ -50,10 +50,8 @@ def _verdict(shards: Shards, ranking: Ranking, recordings: int) -> Iterator[str]
         yield f"Your device matches {_named(first)} exactly: every value of {_counted(recordings)}."
     elif first.alike:
         where = " over the frames that both have" if first.other else ""
-        yield (
-            f"Your device matches {_named(first)}{where}: no value differs by more than {number(first.peak)}, and "
-            f"another kind of CPU may differ by {TOLERANCE:g}."
-        )
+        most = f" by more than {number(first.peak)}, and another kind of CPU may by {TOLERANCE:g}" if first.peak else ""
+        yield f"Your device matches {_named(first)}{where}: no value differs{most}."
     elif ranking.near:
         yield f"Nearest: {_named(first)} (mean |Δ| {number(first.mean)}). No variant matches exactly."
     else:
