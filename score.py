@@ -9,14 +9,13 @@ from collections.abc import Sequence
 
 from pipelines.command import Parser, exit_status, options_of, stop
 from pipelines.evaluate.options import LayersOptions, MatchOptions, Options, TextOptions
-from pipelines.options import beside_paper, is_named
+from pipelines.options import BUILT_IN, beside_paper, is_named
 
 _EXAMPLES = """\
 python score.py --model resnet18.onnx --dataset imagenet --source val --labels val.txt --shards out/imagenet \
   --variant paper --output report
 python score.py --shards out/coco --predictions boxes --annotations instances_val2017.json
-score.py match --help: which variant a device has; score.py layers --help: where noise arises;
-score.py text --help: language models
+score.py match --help: which variant a device has; layers: where noise arises; text: language models
 Exit status: 0 all good; 2 bad usage or input; 3 the scoring itself failed."""
 _MATCH_EXAMPLES = """\
 python score.py match --shards out/imagenet --dump dump --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4
@@ -105,7 +104,7 @@ def _score(words: Sequence[str]) -> int:
     if options.model is None and made:
         parser.error(f"--{made} is of use with --model only: predictions are of shards that are there")
     made = next((name for name, value in for_making.items() if value is not None), None)
-    if options.inputs.source is None and options.dataset != "sample" and made:
+    if options.inputs.source is None and options.dataset not in BUILT_IN and made:
         parser.error(f"--{made} is of use with --source only: without it, shards are scored as they are")
     if options.noise.checkpoint and not is_named(options.model):
         parser.error("--checkpoint is of use with --model timm:NAME or torchvision:NAME only")

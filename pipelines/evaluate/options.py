@@ -99,6 +99,8 @@ class Options:
     iou_type: Literal["bbox", "segm"] | None = option()
     boxes: Literal["source", "shard"] | None = option("of COCO results; default: bbox, in source pixels")
     allow_empty: bool = option("take COCO results in which many images have none", default=False)
+    against: Literal["reference", "variant"] | None = option()
+    ids: str | None = option("of speech: whose mels are the truth, and a model's ids", metavar="FILE")
 
     output: str = option(
         "a path; of predictions a URI as well; default: %(default)s", default="report", metavar="DIR", under="report"
@@ -152,7 +154,7 @@ class MatchOptions:
         "a dataset's folder, as out/imagenet; a path or URI", required=True, metavar="PATH", under="what is matched"
     )
     dump: Path | None = option(
-        "the device's tensors or images: .png or .npy, named by key", metavar="DIR", one_of="shown"
+        "the device's tensors, images or mels: .png or .npy by key", metavar="DIR", one_of="shown"
     )
     outputs: Path | None = option(
         "or its model's outputs: .npy, .npz, .json or .csv, by key or one for all",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from manifests.images import CLASSIFIED
+from manifests.mels import SPOKEN
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate import predictions
 from pipelines.evaluate.asked import asked_variants
@@ -22,6 +23,7 @@ from pipelines.evaluate.chance.given import Given
 from pipelines.evaluate.classification import Classification, labelled
 from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
 from pipelines.evaluate.fetched import fetched
+from pipelines.evaluate.making import is_speech
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.report import text
 from pipelines.evaluate.report.pictures import Example, examples
@@ -43,6 +45,10 @@ if TYPE_CHECKING:
 
 def score(options: Options) -> int:
     """Score a model or its predictions, and write the report; the exit status."""
+    if is_speech(options):
+        from pipelines.evaluate.speech.run import score_speech  # what images are scored with does without it
+
+        return score_speech(options)
     if options.model is not None:  # what is made of it lies beside the report
         path_of(options.model, "--model")
         path_of(options.output, "--output")
@@ -133,7 +139,10 @@ def _of_file(options: Options) -> Results | None:
 
 def _check_suited(options: Options, dataset: str) -> None:
     """Raises UsageError for options that mean nothing for the dataset."""
-    suited = {
+    suited: dict[str, tuple[object, Collection[str]]] = {
+        "--against": (options.against, SPOKEN),
+        "--ids": (options.ids, SPOKEN),
+        "--sample-rate": (options.target.sample_rate, SPOKEN),
         "--annotations": (options.inputs.annotations, {"coco"}),
         "--boxes": (options.boxes, {"coco"}),
         "--iou-type": (options.iou_type, {"coco"}),

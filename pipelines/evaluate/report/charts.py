@@ -6,15 +6,15 @@ A stage has a marker of its own besides its colour; a filled marker is a differe
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 
 from generators.registry import PIXEL_STAGES
 from pipelines.evaluate.report.drawing import COLORS, MUTED, PAPER, drawing
-from pipelines.evaluate.report.looks import LOOKS
-from pipelines.evaluate.report.words import Compared, interval, metric, number, p_value, signed
+from pipelines.evaluate.report.looks import ALL_LOOKS
+from pipelines.evaluate.report.words import Compared, metric, number, p_value, signed
 from pipelines.evaluate.results import COMBINED, Line, Results
 from pipelines.evaluate.steps import Step
 
@@ -41,8 +41,16 @@ def _of_results(results: Results, lines: Sequence[Line], label: str) -> str:
     return intervals(lines, results.lines, label, f"Δ {metric(results)}, points (right: worse)")
 
 
-def intervals(lines: Sequence[Compared], on_axis: Sequence[Compared], label: str, axis: str) -> str:
-    """Differences with their 95% intervals, a row each, on the axis that all of `on_axis` have room on."""
+def intervals(
+    lines: Sequence[Compared],
+    on_axis: Sequence[Compared],
+    label: str,
+    axis: str,
+    figure: Callable[[float], str] = number,
+) -> str:
+    """Differences with their 95% intervals, a row each, on the axis that all of `on_axis` have room on; `figure` writes
+    them in tooltips.
+    """
     names = [_wrapped(line.name) for line in lines]
     heights = [_ROW + _FURTHER_LINE * name.count("\n") for name in names]
     ends = [end for line in on_axis for end in (*line.ci95, line.delta, 0.0)]
@@ -62,7 +70,7 @@ def intervals(lines: Sequence[Compared], on_axis: Sequence[Compared], label: str
         axes.set_xlim(min(ends) - margin, max(ends) + margin)
         axes.grid(axis="x")
         axes.set_xlabel(axis)
-        return done(label, _tooltips(lines))
+        return done(label, _tooltips(lines, figure))
 
 
 def _wrapped(name: str) -> str:
@@ -87,14 +95,14 @@ def _interval(axes: Axes, line: Compared, place: float) -> None:
 def _marker(axes: Axes, line: Compared, x: float, y: float) -> None:
     color = _color(line)
     face = color if line.significant else PAPER
-    size = _MARKER * (1.45 if LOOKS[line.stage].marker == "*" else 1)  # a star has less of an area
+    size = _MARKER * (1.45 if ALL_LOOKS[line.stage].marker == "*" else 1)  # a star has less of an area
     style: dict[str, Any] = {
         "markersize": size,
         "markerfacecolor": face,
         "markeredgecolor": color,
         "markeredgewidth": 1.4,
     }
-    (drawn,) = axes.plot([x], [y], LOOKS[line.stage].marker, zorder=3, **style)
+    (drawn,) = axes.plot([x], [y], ALL_LOOKS[line.stage].marker, zorder=3, **style)
     drawn.set_gid(f"variant {line.name}")
 
 
@@ -184,9 +192,11 @@ def _step_label(results: Results, step: Step) -> str:
     return f"+ {step.method}\n= Combined" if combined else f"+ {step.method}"
 
 
-def _tooltips(lines: Sequence[Compared]) -> dict[str, str]:
-    return {f"variant {line.name}": _tooltip(line) for line in lines}
+def _tooltips(lines: Sequence[Compared], figure: Callable[[float], str] = number) -> dict[str, str]:
+    return {f"variant {line.name}": _tooltip(line, figure) for line in lines}
 
 
-def _tooltip(line: Compared) -> str:
-    return f"{line.name}: Δ {signed(line.delta)}, 95% {interval(line)}, p (Holm) {p_value(line.p_holm)}"
+def _tooltip(line: Compared, figure: Callable[[float], str]) -> str:
+    sign = "+" if line.delta > 0 else ""
+    low, high = map(figure, line.ci95)
+    return f"{line.name}: Δ {sign}{figure(line.delta)}, 95% {low} to {high}, p (Holm) {p_value(line.p_holm)}"

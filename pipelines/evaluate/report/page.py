@@ -13,7 +13,7 @@ from pipelines.evaluate.report import charts, words
 from pipelines.evaluate.report.looks import LOOKS
 from pipelines.evaluate.report.pictures import Example
 from pipelines.evaluate.report.row import paper, row
-from pipelines.evaluate.report.template import rendered
+from pipelines.evaluate.report.template import breaking, rendered
 from pipelines.evaluate.results import COMBINED, Line, Results
 
 # Published differences of the same kind, which give the table a scale: torchvision's and timm's own figures.
@@ -31,7 +31,7 @@ def page(results: Results, examples: Sequence[Example]) -> str:
         "signed": words.signed,
         "p": words.p_value,
         "interval": words.interval,
-        "breaking": _breaking,
+        "breaking": breaking,
     }
     given = {
         "results": results,
@@ -59,11 +59,6 @@ def page(results: Results, examples: Sequence[Example]) -> str:
         "published": PUBLISHED if results.metric == "top1" else (),
     }
     return rendered(Path(__file__).with_name("page.html"), filters, given)
-
-
-def _breaking(text: str) -> Markup:
-    """Text that may be broken after `+` and `_`, since the names of compositions are long."""
-    return Markup("_<wbr>").join(Markup("+<wbr>").join(part.split("+")) for part in text.split("_"))
 
 
 def _sections(results: Results) -> list[tuple[str, list[Line]]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 
 def rendered(template: Path, filters: Mapping[str, Any], words: Mapping[str, Any]) -> str:
@@ -20,3 +21,8 @@ def rendered(template: Path, filters: Mapping[str, Any], words: Mapping[str, Any
     )
     environment.filters |= filters
     return environment.get_template(template.name).render(words)
+
+
+def breaking(text: str) -> Markup:
+    """Text that may be broken after `+` and `_`, since the names of compositions are long."""
+    return Markup("_<wbr>").join(Markup("+<wbr>").join(part.split("+")) for part in text.split("_"))
