@@ -11,7 +11,7 @@ from manifests.schema import SUMMARY, parse_summary
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import Problem, check_card, check_folder, records_in, tar_steps
 from pipelines.errors import SHARE, SysNoiseError
-from pipelines.generate.datasets import DATASETS, Dataset
+from pipelines.generate.datasets import DATASETS
 from pipelines.progress import counted
 from pipelines.store import Place
 from pipelines.text import one_line
@@ -53,11 +53,12 @@ def samples_in(folders: Sequence[Place]) -> int | None:
         return None
 
 
-def words_for(folder: Place) -> Dataset:
-    """What the samples of a variant are called; images, where its manifest does not say."""
+def dataset_of(folder: Place) -> str:
+    """The dataset that a variant is of; the built-in images, where its manifest does not say."""
     with contextlib.suppress(OSError, ValueError):
-        return DATASETS.get(_summary(folder)["config"]["dataset"], DATASETS["sample"])
-    return DATASETS["sample"]
+        name = str(_summary(folder)["config"]["dataset"])
+        return name if name in DATASETS else "sample"
+    return "sample"
 
 
 def _summary(folder: Place) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def found(
     as those of the variant in `folder`.
     """
     of: dict[int, list[Problem]] = {}
-    words = words_for(folder)
+    words = DATASETS[dataset_of(folder)]
     with (
         counted(samples, words.unit, f"{words.noun} {done}") as advance,
         contextlib.closing(crew.each(work, pieces, ray, _problem_here, gpu)) as steps,

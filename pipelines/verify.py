@@ -12,7 +12,7 @@ from generators.registry import Method
 from manifests.mels import TOLERANCE
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem, records_in, records_of, variant_folders
-from pipelines.check import check, found, show
+from pipelines.check import check, dataset_of, found, show
 from pipelines.errors import UsageError
 from pipelines.generate.compare import (
     Again,
@@ -100,7 +100,7 @@ def _report(
                 print(f"this machine differs from the one that made the shards in {difference}")
         print(f"FAILED: {len(problems):,} problem{'s' if len(problems) != 1 else ''} in {what}")
         return 1
-    sample = told(folders[0].parent.name).sample
+    sample = told(dataset_of(folders[0])).sample
     if near:
         print(
             f"{len(near):,} of them differ in the last bits, by no more than the {TOLERANCE:g} that is promised "

@@ -17,27 +17,29 @@ import verify
 from pipelines.command import Parser, options_of
 from pipelines.evaluate.options import LayersOptions, MatchOptions
 from pipelines.evaluate.options import Options as ScoreOptions
+from pipelines.generate.aim import aim_of
 from pipelines.generate.encode import FORMATS
 from pipelines.generate.options import Options as GenerateOptions
+from pipelines.generate.sources.find import find
 from pipelines.hub.options import PullOptions, PushOptions, RebuildOptions
 from pipelines.options import Cluster, Inputs, Noise, Target
 from tests import ROOT
 
 # What every command line had before options were dataclasses: what a flag takes, whether it is a switch, repeatable or
-# required, and its default. Flags are added, and none is taken away.
+# required, and its default. Flags and datasets are added, and none is taken away.
 KNOWN = """
 generate.py
     --variant VARIANT repeatable
-    --dataset sample|imagenet|coco|cityscapes = sample
+    --dataset sample|imagenet|coco|cityscapes|speech = sample
     --source PATH
     --labels FILE
     --annotations FILE
     --output PATH = out
     --geometry crop|squash|keep_ratio|letterbox|stretch|identity
     --size N
-    --reference VARIANT = pil+pil_bilinear
+    --reference VARIANT
     --samples-per-shard N
-    --image-format png|png_stored|webp|npy = png
+    --image-format png|png_stored|webp|npy
     --limit N
     --workers N
     --shard-timeout S = 3600
@@ -167,6 +169,13 @@ def test_what_the_command_lines_had_they_have() -> None:
     assert known.keys() == LINES.keys()
     for name, lines in known.items():
         assert not set(lines) - {said(action) for action in LINES[name][0]._actions}, name
+
+
+def test_images_have_the_defaults_that_they_had() -> None:
+    """Where a default depends on the dataset."""
+    options = options_of(LINES["generate.py"][0].parse_args([]), GenerateOptions)
+    made = aim_of(options).config(find(options.dataset, options.inputs, 1), ()).as_json()
+    assert (made["reference"], made["image_format"]) == ("pil+pil_bilinear", "png")
 
 
 def test_the_formats_are_those_that_can_be_written() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from generators.pixels import dali_gpu
 from generators.pixels.foreign import machine
-from generators.registry import METHODS, PIXEL_STAGES, STAGES, Method
+from generators.registry import AUDIO_STAGES, METHODS, PIXEL_STAGES, STAGES, Method
 from generators.variant import GROUPS, VariantError, added, changed, expand, in_full, name_of, parse, reference
 from tests.generators.foreign.at_hand import put
 from tests.methods import APART
@@ -147,7 +147,7 @@ def test_groups() -> None:
     variants, skipped = expand(["all"], reference())
     pixels = {token for token, method in METHODS.items() if method.stage in PIXEL_STAGES}
     assert {m.token for v in variants for m in v.methods} | set(skipped) == pixels
-    assert set(GROUPS) == {*STAGES, "paper", "model", "all", *BY_LIBRARY}
+    assert set(GROUPS) == {*STAGES, *AUDIO_STAGES, "paper", "model", "all", *BY_LIBRARY}
     assert names("color,decode")[:2] == ["nv12_ascend", "nv12_opencv"]
 
 

@@ -20,6 +20,7 @@ from generators.pixels import opencv
 from generators.variant import Variant, parse
 from pipelines.errors import UnfitError, UsageError
 from pipelines.generate.config import ImageConfig, describe
+from pipelines.generate.given import Rendered
 from pipelines.generate.machines import Machines, kinds, refuse_unfit
 from pipelines.generate.machines.kinds import Made, made_here
 from pipelines.generate.machines.probe import Probe, probe
@@ -68,17 +69,17 @@ def test_every_probe_picture_can_be_rendered(
 ) -> None:
     size = {"keep_ratio": (48, 80), "identity": ()}.get(geometry, (64,))
     config = replace(config, dataset=dataset, geometry=geometry, size=size)
-    rows: list[Any] = []
+    made: list[Rendered] = []
 
-    def seen(one: Any, config: ImageConfig) -> bytes:
-        rows.append(one)
+    def seen(one: Rendered, config: ImageConfig) -> bytes:
+        made.append(one)
         return b""
 
     monkeypatch.setattr("pipelines.generate.machines.probe.members_of", seen)
     probe(config, [config.base])
     # Pillow has no way from 16 bits to RGB that scales: `pil` refuses the last one.
-    assert [bool(one.image) for one in rows] == [True] * 8 + [False], [one.row.error for one in rows]
-    assert all(bool(one.label_map) == (dataset == "cityscapes") for one in rows[:8])
+    files = ["png", "seg.png"] if dataset == "cityscapes" else ["png"]
+    assert [one.files and [*one.files] for one in made] == [files] * 8 + [None], [one.row.error for one in made]
 
 
 def test_a_changed_pixel_changes_the_probe_and_tells_the_method(
