@@ -13,7 +13,7 @@ from manifests.mels import MelRow
 from manifests.schema import Record
 from tests.conftest import Command, Once
 from tests.hub import Hub
-from tests.pipelines.hub.conftest import NAME, User, altered, card_of, files, good, put, shards_of, sha256
+from tests.pipelines.hub.conftest import NAME, User, altered, card_of, files, good, put, refusal, sha256, shards_of
 
 VARIANTS = ["numpy_htk", "numpy_stft"]
 STREAM = """
@@ -72,6 +72,7 @@ def test_who_has_the_recordings_makes_the_same_set(hub: Hub, user: User, spoken:
     text = card_of(hub.repo(NAME)).text
     assert "**Manifests only: no values.** Who holds the source recordings can make the same set" in text
     assert not [path for path in hub.repo(NAME).files() if path.endswith(".tar")]
+    assert "but no values: use hub.py rebuild" in refusal(user.pull("numpy_htk", tmp_path / "pulled"))
     told = good(user.rebuild("numpy_htk", tmp_path / "rebuilt"))
     assert "numpy_htk: every value agrees, in all 6 samples; the tars are byte for byte the same." in told
     assert shards_of(files(tmp_path / "rebuilt" / "speech"), "numpy_htk") == shards_of(files(spoken), "numpy_htk")
