@@ -1,7 +1,7 @@
 """The methods, a row each: token, stage, library, function and options.
 
-Adding a library is one new module in `pixels/`, a row in `LIBRARIES` and its rows in `METHODS`; adding a kind of noise
-in a model, one in `models/`. Methods that need a GPU are called with batches, and their module has a function
+Adding a library is one new module in `pixels/` or `audio/`, a row in `LIBRARIES` and its rows in `METHODS`; adding
+noise in a model, one in `models/`. Methods that need a GPU are called with batches, and their module has a function
 `gpu_problem` besides. A library that has a program in `pixels/foreign/programs` can be had in other versions: `find`
 makes a method of such a token. One that must not be installed beside ours is a `Release` in `LIBRARIES` itself: it has
 a program, and no module. Imports no library: a method's module is imported by `Method.load`.
@@ -389,7 +389,7 @@ def _audio() -> Iterable[Method]:
     yield Method("scipy_polyphase", "resample", scipy, "resample_poly", how="polyphase filter, its defaults")
     yield Method("scipy_fourier", "resample", scipy, "resample", how="by Fourier transform")
     yield Method("swresample", "resample", swresample, "resample", how="its defaults, the ffmpeg program's")
-    yield Method("dali_resample", "resample", dali, "resample", how="windowed sinc of quality 50, its default")
+    yield Method("dali_resample", "resample", dali, "resample", how="its defaults: windowed sinc, no filter")
     how = "linear interpolation, no filter"
     yield Method("linear", "resample", plain, "resample", module=linear, how=how)
     how = "left out: taken for samples of the rate that is asked for"

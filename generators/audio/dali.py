@@ -49,12 +49,18 @@ def _spectrogram(settings: MelSettings) -> Pipeline:
 
 
 def resample(samples: Samples, rate: int, target: int) -> Samples:
-    """`fn.audio_resample` by its defaults: a windowed sinc of quality 50."""
+    """`fn.audio_resample` by its defaults: a windowed sinc of quality 50, as wide as the samples' own rate has it:
+    what a lower target cannot hold is not filtered, and folds back.
+    """
     if rate == target:  # which DALI filters all the same
         return samples
     rates = {"rate": [np.array(rate, np.float32)], "target": [np.array(target, np.float32)]}
-    (found,) = run(_resampler(), samples=[np.ascontiguousarray(samples)], **rates)
-    return found
+    try:
+        (found,) = run(_resampler(), samples=[np.ascontiguousarray(samples)], **rates)
+        return found
+    except RuntimeError as error:
+        _resampler.cache_clear()  # a pipeline that has failed cannot be run again
+        raise ValueError(reason(str(error))) from None
 
 
 def stft(samples: Samples, settings: MelSettings) -> LogMel:
@@ -66,7 +72,12 @@ def stft(samples: Samples, settings: MelSettings) -> LogMel:
     """
     try:
         (found,) = run(_spectrogram(settings), samples=[np.ascontiguousarray(samples)])
+        return found
     except RuntimeError as error:
-        _spectrogram.cache_clear()  # a pipeline that has failed cannot be run again
+        _spectrogram.cache_clear()
         raise ValueError(reason(str(error))) from None
-    return found
+
+
+def versions() -> dict[str, str]:
+    """DALI."""
+    return {"DALI": nvidia.dali.__version__}

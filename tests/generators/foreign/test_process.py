@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ PROGRAMS = ROOT / "generators" / "pixels" / "foreign" / "programs"
 
 # A library whose functions do what a test asks for.
 LIBRARY = '''
-import os, signal, sys, time
+import array, os, signal, sys, time
 
 def invert(image, *sizes, **options):
     height, width, pixels = image
@@ -36,6 +37,11 @@ def invert(image, *sizes, **options):
 
 def noise(data, height, width, first):
     return height, width, bytes((first + index) % 256 for index in range(height * width * 3))
+
+def echoes(samples, times, gain=1.0):
+    count, data = samples
+    made = array.array("f", [gain["by"] * value for value in array.array("f", bytes(data))] * times)
+    return times, count, made
 
 def chatty(data):
     print("a library that prints")
@@ -125,6 +131,23 @@ def test_views_and_slices_of_an_image_go_in_as_they_are(process: Process) -> Non
     whole = image(20, 30, 5)
     for part in (whole[::2, ::-1], whole[3:9, 4:8], np.asfortranarray(whole)):
         assert np.array_equal(process.call("invert", part), 255 - part)
+
+
+@dataclass(frozen=True)
+class Gain:
+    by: float
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(st.integers(0, 300), st.integers(1, 3), st.booleans())
+def test_samples_become_arrays_of_floats_among_images(process: Process, count: int, times: int, strided: bool) -> None:
+    samples = np.linspace(-1, 1, 2 * count, dtype=np.float32)[::2] if strided else np.full(count, np.nan, np.float32)
+    made = process.call("echoes", samples, times, gain=Gain(0.5))
+    again = process.call("noise", b"", 2, 3, 7)
+    assert np.array_equal(again, image(2, 3, 7))
+    assert made.dtype == np.float32
+    assert made.shape == (times, count)
+    assert np.array_equal(made, np.tile(samples / 2, (times, 1)), equal_nan=True)
 
 
 def test_an_image_outlives_its_process(process: Process) -> None:
