@@ -367,6 +367,8 @@ def _models() -> Iterable[Method]:
         options = {"per_channel": per_channel}
         paper = name == "int8"
         yield Method(name, "precision", onnx, "int8", options, paper, module=precision, calibrated=True)
+    how = "weights 8 bits beforehand, what they are applied to at each run"
+    yield Method("int8_dynamic", "precision", onnx, "int8_dynamic", module=precision, how=how)
     boxes = "generators.boxes"
     yield Method("box_offset", "boxes", numpy, "noise", {"offset": 1}, paper=True, module=boxes)
     everywhere = {"offset": 1, "everywhere": True}

@@ -30,7 +30,7 @@ LARGEST_MEMBER = 2**30
 # Rows of a table's row group, which are one shard's; bytes that a column of them unpacks to; bytes of a text in them.
 MOST_ROWS = 100_000
 _LARGEST_CHUNK = 2**28
-_LONGEST_TEXT = 2**13
+LONGEST_TEXT = 2**13
 
 # Bytes of what stands before a member's own header. Paths have 4,096 at most, extended attributes some thousands.
 _LONGEST_EXTENSION = 2**18
@@ -155,8 +155,8 @@ def read_groups(file: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
                 table = opened.read_row_group(group, columns=schema.names, use_threads=False)
                 for name in texts:
                     for chunk in table[name].chunks:
-                        if (pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0) > _LONGEST_TEXT:
-                            raise ValueError(f"a text in {name} has more than {_LONGEST_TEXT:,} bytes")
+                        if (pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0) > LONGEST_TEXT:
+                            raise ValueError(f"a text in {name} has more than {LONGEST_TEXT:,} bytes")
                 yield table.cast(schema)
     except (pa.ArrowException, OSError, OverflowError) as error:
         if getattr(error, "errno", None):  # Arrow's own errors, of damaged data, have none

@@ -96,20 +96,23 @@ def _report(
     what = f"{shards:,} shard{'s' if shards != 1 else ''} of {len(folders):,} variant{'s' if len(folders) != 1 else ''}"
     if problems:
         if rendered:
-            for difference in _explanations(folders, methods):
-                print(f"this machine differs from the one that made the shards in {difference}")
+            _say_what_differs(folders, methods)
         print(f"FAILED: {len(problems):,} problem{'s' if len(problems) != 1 else ''} in {what}")
         return 1
     sample = told(dataset_of(folders[0])).sample
     if near:
         print(
-            f"{len(near):,} of them differ in the last bits, by no more than the {TOLERANCE:g} that is promised "
-            f"between kinds of machines, as {near[0]}"
+            f"{len(near):,} {sample}{'s' if len(near) != 1 else ''} rendered again with other last bits, within the "
+            f"{TOLERANCE:g} that is promised between kinds of machines (first: {near[0]})"
         )
-        for difference in _explanations(folders, methods):
-            print(f"this machine differs from the one that made the shards in {difference}")
+        _say_what_differs(folders, methods)
     print(f"OK: {what}, every {sample} decoded and {'rendered again' if rendered else 'checked'}")
     return 0
+
+
+def _say_what_differs(folders: Iterable[Place], methods: tuple[Method, ...]) -> None:
+    for difference in _explanations(folders, methods):
+        print(f"this machine differs from the one that made the shards in {difference}")
 
 
 def _explanations(folders: Iterable[Place], methods: tuple[Method, ...]) -> list[str]:

@@ -26,11 +26,6 @@ def _resampler() -> Pipeline:
     return build(outputs)
 
 
-def versions() -> dict[str, str]:
-    """DALI alone: nothing is decoded."""
-    return {"DALI": nvidia.dali.__version__}
-
-
 @functools.cache
 def _spectrogram(settings: MelSettings) -> Pipeline:
     def outputs() -> Any:

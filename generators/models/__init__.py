@@ -6,6 +6,13 @@ Each module has the passes of one stage, and imports onnx; nothing else here doe
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+# What a model is given: an array for its one input, or one for each of its inputs by name.
+Feed: TypeAlias = NDArray[Any] | Mapping[str, NDArray[Any]]
 
 
 def versions() -> dict[str, str]:

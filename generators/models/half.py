@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from generators.models.exact import positional_nodes, statistics
 from generators.models.graph import Change, ModelError, name_of
 from generators.models.values import (
     FLOATS,
@@ -35,6 +36,8 @@ _SELECTING = frozenset(
         *("Squeeze", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Where"),
     }
 )
+# The largest half.
+_MOST = 65504.0
 _Positions = Mapping[str, tuple[int, ...]]
 # Operands that say how large something is or where it is cut, by operator.
 _SHAPE_OPERANDS: _Positions = MappingProxyType(
@@ -68,7 +71,11 @@ def round_to_half(model: ir.Model) -> list[Change]:
     for value, tensor in list(constants(model)):
         rounding.constant(value, tensor)
     for node in nodes:
-        if node.op_type != "Constant" and (node in rounding.shape_nodes or not _selects(node)):
+        if node in rounding.statistics or node.op_type == "Constant":
+            continue
+        if node.op_type == "ConstantOfShape":
+            rounding.filling(node)
+        if node in rounding.exact or not _selects(node):
             for value in node.outputs:
                 rounding.tensor(value, node.op_type)
     return rounding.changes()
@@ -108,7 +115,10 @@ class _Rounding:
     """Rounds values of a model, and keeps account of what was rounded at which node."""
 
     def __init__(self, model: ir.Model) -> None:
-        self.shape_nodes = _shape_nodes(model)
+        self._positional = positional_nodes(model)
+        # What these take is rounded when it becomes a tensor of the device, and what those put out never is.
+        self.exact = _shape_nodes(model) | self._positional
+        self.statistics = statistics(model)
         self._types = element_types(model)
         self._main = model.graph
         self._names = Names(model)
@@ -123,7 +133,10 @@ class _Rounding:
         """Round a weight where it stands, or for some of its users alone where others need it as it is."""
         if tensor.dtype not in FLOATS:
             return
-        users = self._users(value)
+        users = [(user, i) for user, i in self._users(value) if user not in self.statistics]
+        self._limit(value, tensor)
+        if not users:
+            return
         if len(users) < len(value.uses()):
             self._insert(value, tensor.dtype, users)
         elif (node := value.producer()) is not None:
@@ -134,6 +147,25 @@ class _Rounding:
             value.const_value = ir.LazyTensor(lazily, tensor.dtype, shape_of(tensor), name=value.name)
         for user, _ in users:
             self._note(user, name_of(user), user.op_type, "weights")
+
+    def filling(self, node: ir.Node) -> None:
+        """Limit what a mask is filled with."""
+        filled = node.attributes.get_tensor("value")
+        limited = _limited(filled) if filled is not None and node in self._positional else None
+        if limited is not None:
+            node.attributes.add(ir.AttrTensor("value", limited))
+
+    def _limit(self, value: ir.Value, tensor: ir.TensorProtocol) -> None:
+        """Have masks made of numbers that are halves, as a model in halves makes them: not of its own type's least."""
+        users = [(user, i) for user, i in value.uses() if user in self._positional]
+        limited = _limited(tensor) if users else None
+        if limited is None:
+            return
+        limited.name = self._names.new(f"{value.name}_limited")
+        own = ir.Value(name=limited.name, const_value=limited)
+        self._main.register_initializer(own)
+        for user, i in users:
+            user.replace_input_with(i, own)
 
     def tensor(self, value: ir.Value, operator: str) -> None:
         """Round what the model is given or a node puts out."""
@@ -157,7 +189,7 @@ class _Rounding:
         return [
             (user, i)
             for user, i in value.uses()
-            if user not in self.shape_nodes
+            if user not in self.exact
             and i not in _operands(user, _SHAPE_OPERANDS)
             and i not in _operands(user, _SETTINGS)
         ]
@@ -195,6 +227,16 @@ class _Rounding:
 
 
 def _rounded(tensor: ir.TensorProtocol) -> ir.Tensor[NDArray[Any]]:
+    """Halves in the type that was there, finite where that was: as PyTorch's masks are, and converters have weights."""
     values = tensor.numpy()
     with np.errstate(over="ignore"):
-        return ir.Tensor(values.astype(np.float16).astype(values.dtype), name=tensor.name)
+        halves = values.astype(np.float16).astype(values.dtype)
+    over = np.isinf(halves) & np.isfinite(values)
+    return ir.Tensor(np.where(over, np.copysign(_MOST, values), halves) if over.any() else halves, name=tensor.name)
+
+
+def _limited(tensor: ir.TensorProtocol) -> ir.Tensor[NDArray[Any]] | None:
+    """A tensor no larger than halves go, where it is larger; what is infinite stays so."""
+    values = tensor.numpy()
+    over = np.isfinite(values) & (np.abs(values) > _MOST)
+    return ir.Tensor(np.where(over, np.copysign(_MOST, values), values), name=tensor.name) if over.any() else None

@@ -1,16 +1,15 @@
-"""Quantising a model to 8 bits after training: which tensors, their ranges, and ONNX Runtime's quantiser to do it.
+"""Quantising a model to 8 bits after training: ranges of tensors, and ONNX Runtime's quantiser to do what is planned.
 
-Refuses weighted layers inside the bodies of control flow and models of several inputs, by name, and tensors without a
-finite range. What `precision` says of 8 bits is done here. Imports onnxruntime where it is used.
+Refuses tensors without a finite range, and arrays without a name for a model of several inputs. What `precision` says
+of 8 bits is done here. Imports onnxruntime where it is used.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,196 +17,31 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from generators.models import graph
-from generators.models.graph import Change, ModelError, first_line, name_of
-from generators.models.values import Names, bodies, shape_of, tensor_of
+from generators.models import Feed, graph
+from generators.models.graph import ModelError, first_line
+from generators.models.layers import weights_of
+from generators.models.planned import Plan
+from generators.models.values import Names, shape_of
 
 # The first of ONNX's operators in which DequantizeLinear takes a scale for each channel.
 OPSET = 13
-# Operators besides the weighted layers whose first operand is quantised.
-_QUANTISED_INPUT = frozenset(
-    (
-        "AveragePool",
-        "BatchNormalization",
-        "GlobalAveragePool",
-        "GlobalMaxPool",
-        "MaxPool",
-        "PRelu",
-        "Resize",
-        "Upsample",
-    )
-)
-# Operators through which values pass on from all operands, and those through which none do; else it is the first.
-_MERGING = frozenset(("Add", "Concat", "Div", "Einsum", "Gemm", "MatMul", "Max", "Mean", "Min", "Mul", "Sub", "Sum"))
-_ENDS = frozenset(("Cast", "If", "Loop", "NonMaxSuppression", "NonZero", "Scan", "Shape", "Size"))
-# Weights that count up have as many values as a distribution has bins: larger ones need not be looked at.
-_MOST_BINS = 4096
 
 
-class _Layer(NamedTuple):
-    """What weights are applied to, the weights, and the axis that output channels run along, if there is one."""
+def ranges(model: ir.Model, tensors: Collection[ir.Value], feeds: Iterable[Feed]) -> dict[str, np.float32]:
+    """The largest magnitude of each tensor over all that the model is given, rounded up to 8 significant bits, by name.
 
-    data: ir.Value
-    weights: ir.Value
-    axis: int | None
-
-
-_Layers = Mapping[ir.Node, _Layer]
-
-
-@dataclass
-class Plan:
-    """What is to be quantised: weights, with the axis that has a scale a channel and their nodes, and other tensors."""
-
-    weights: dict[tuple[ir.Value, int | None], list[ir.Node]] = field(default_factory=dict)
-    tensors: dict[ir.Value, None] = field(default_factory=dict)
-    changes: list[Change] = field(default_factory=list)
-
-
-def has_layers(model: ir.Model) -> bool:
-    """Whether there are weighted layers to quantise, in the main graph or in others."""
-    constant = _constant_values(model.graph)
-    return any(_layer(node, constant) for node in model.graph.all_nodes())
-
-
-def plan(model: ir.Model, *, per_channel: bool) -> Plan:
-    """What of a model is quantised. Raises ModelError."""
-    constant = _constant_values(model.graph)
-    for part in model.graph.subgraphs():
-        for node in part:
-            if _layer(node, constant):
-                raise ModelError(
-                    f"{name_of(node)} ({node.op_type}) has weights and stands in the body of an If, Loop or Scan, "
-                    "where it cannot be quantised: export the model without it"
-                )
-    layers = {node: layer for node in model.graph if (layer := _layer(node, constant))}
-    ahead = _values_ahead(model.graph, layers, constant)
-    found = Plan()
-    for node in model.graph:
-        if layer := layers.get(node):
-            axis = layer.axis if per_channel else None
-            found.weights.setdefault((layer.weights, axis), []).append(node)
-            tensors, what = [layer.data], f"weights per {'tensor' if axis is None else 'channel'} and input"
-        elif ahead.intersection(node.outputs):
-            tensors, what = _quantised_inputs(node, layers, constant), "input"
-        else:
-            continue
-        if tensors:
-            found.tensors.update(dict.fromkeys(tensors))
-            found.changes.append(Change(name_of(node), node.op_type, f"{what} quantised to 8 bits"))
-    return found
-
-
-def _constant_values(part: ir.Graph) -> set[ir.Value]:
-    """Values that no input of the model has a part in."""
-    found = set(part.initializers.values())
-    for node in part:
-        given = [value for value in node.inputs if value is not None]
-        if node.op_type == "Constant" or (given and found.issuperset(given) and not any(bodies(node))):
-            found.update(node.outputs)
-    return found
-
-
-def _layer(node: ir.Node, constant: Collection[ir.Value]) -> _Layer | None:
-    """A node as a layer; None if it is none, if its weights are no constants in single precision, or if it decodes."""
-    if node.domain or node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
-        return None
-    data, weights = node.inputs[:2]
-    left = node.op_type == "MatMul" and tensor_of(weights) is None
-    if left:
-        data, weights = weights, data
-    tensor = tensor_of(weights)
-    if data is None or data in constant or weights is None or tensor is None or tensor.dtype != ir.DataType.FLOAT:
-        return None
-    return None if _counts(tensor) else _Layer(data, weights, _axis(node, tensor.shape.numpy(), left))
-
-
-def _axis(node: ir.Node, shape: Sequence[int], left: bool) -> int | None:
-    """The axis of a layer's weights that its output channels run along."""
-    if node.op_type == "Conv":
-        return 0
-    if node.op_type == "ConvTranspose":  # in x out / group x ...: where each group puts out one channel, the first
-        return 0 if shape[1] == 1 and node.attributes.get_int("group", 1) == shape[0] else 1
-    if node.op_type == "Gemm":
-        return 0 if node.attributes.get_int("transB", 0) else 1
-    return len(shape) - (2 if left else 1) if len(shape) > 1 else None
-
-
-def _counts(tensor: ir.TensorProtocol) -> bool:
-    """Whether weights are 0, 1, 2, ...: the expectation of a distribution over bins, which is how boxes are decoded."""
-    bins = max(tensor.shape.numpy(), default=0)
-    if not 2 < bins == tensor.size <= _MOST_BINS:
-        return False
-    return bool((tensor.numpy().ravel() == np.arange(bins)).all())
-
-
-def _values_ahead(part: ir.Graph, layers: _Layers, constant: Collection[ir.Value]) -> set[ir.Value]:
-    """Values that lead to a layer as what it is applied to, not as weights, indices, sizes, or boxes to cut out."""
-    found: set[ir.Value] = set()
-    for node in reversed(part):
-        if node in layers:
-            found.add(layers[node].data)
-        elif node.op_type not in _ENDS and found.intersection(node.outputs):
-            passed = _passed(node)
-            found.update(value for value in passed if value is not None and value not in constant)
-    return found
-
-
-def _passed(node: ir.Node) -> Iterable[ir.Value | None]:
-    if node.op_type == "Where":
-        return node.inputs[1:]
-    return node.inputs if node.op_type in _MERGING else node.inputs[:1]
-
-
-def _quantised_inputs(node: ir.Node, layers: _Layers, constant: Collection[ir.Value]) -> list[ir.Value]:
-    """What is quantised of the inputs of a node that is no layer."""
-    given = [value for value in node.inputs if value is not None and value not in constant]
-    if node.domain or not given:
-        return []
-    if node.op_type == "Add" and len(given) == 2:
-        made = [value for value in reversed(given) if _made_by_layer(value, layers, constant)]
-        return [value for value in given if value not in made[:1]]
-    if node.op_type == "BatchNormalization" and _made_by_layer(given[0], layers, constant):
-        return []
-    return given[:1] if node.op_type in _QUANTISED_INPUT or _pools(node) else []
-
-
-def _pools(node: ir.Node) -> bool:
-    """Whether a mean is one over height and width, as exporters write average pooling, not one of a normalisation."""
-    if node.op_type != "ReduceMean":
-        return False
-    axes = tensor_of(node.inputs[1]) if len(node.inputs) > 1 else None
-    return (len(node.attributes.get_ints("axes", ())) if axes is None else axes.size) > 1
-
-
-def _made_by_layer(value: ir.Value, layers: _Layers, constant: Collection[ir.Value]) -> bool:
-    """Whether a value for a single user is a layer's, or a MatMul's with its bias: a device computes it on the way."""
-    node = value.producer()
-    if node is None or len(value.uses()) != 1 or value.is_graph_output():
-        return False
-    if node.op_type == "Add" and any(one in constant for one in node.inputs):
-        return any(one is not None and _made_by_layer(one, layers, constant) for one in node.inputs)
-    return node in layers
-
-
-def ranges(model: ir.Model, tensors: Collection[ir.Value], images: Iterable[NDArray[Any]]) -> dict[str, np.float32]:
-    """The largest magnitude of each tensor over all images, rounded up to 8 significant bits, by name.
-
-    One image is held at a time, and of what the model computes with it no more than the runtime needs. Raises
+    One feed is held at a time, and of what the model computes with it no more than the runtime needs. Raises
     ModelError.
     """
-    if len(model.graph.inputs) != 1:
-        inputs = ", ".join(str(value.name) for value in model.graph.inputs)
-        raise ModelError(f"int8 takes a model with one input, and this one has {len(model.graph.inputs)} ({inputs})")
     names = [str(value.name) for value in tensors]
     with tempfile.TemporaryDirectory(prefix="sysnoise-") as folder:
         path = Path(folder) / "ranges.onnx"
         graph.save(_range_model(model, names), path)
-        found = dict(zip(names, _outward(_largest(path, len(names), images)), strict=True))
+        found = dict(zip(names, _outward(_largest(path, len(names), feeds)), strict=True))
     for name, value in found.items():
         if not np.isfinite(value):
             raise ModelError(
-                f"{name} is infinite or NaN on a calibration image, so int8 has no range for it: look at what the "
+                f"{name} is infinite or NaN on a calibration input, so int8 has no range for it: look at what the "
                 "model computes there"
             )
     return found
@@ -233,7 +67,7 @@ def _range_model(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
     return found
 
 
-def _largest(path: Path, count: int, images: Iterable[NDArray[Any]]) -> NDArray[np.float32]:
+def _largest(path: Path, count: int, feeds: Iterable[Feed]) -> NDArray[np.float32]:
     """Run a range model with one thread and nothing optimised, so that it depends on the machine the least."""
     import onnxruntime
 
@@ -245,19 +79,28 @@ def _largest(path: Path, count: int, images: Iterable[NDArray[Any]]) -> NDArray[
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no class of their own in common
         raise ModelError(f"the model cannot be run to take ranges for int8 ({first_line(error)})") from None
-    (taken,) = session.get_inputs()
+    taken = [one.name for one in session.get_inputs()]
     largest, number = np.zeros(count, np.float32), 0
-    for number, image in enumerate(images, 1):
+    for number, feed in enumerate(feeds, 1):
+        given = _named(feed, taken)
         try:
-            outputs = session.run(None, {taken.name: image})
+            outputs = session.run(None, given)
         except Exception as error:  # as above
-            raise ModelError(f"the model failed on calibration image {number} ({first_line(error)})") from None
+            raise ModelError(f"the model failed on calibration input {number} ({first_line(error)})") from None
         found = np.array(outputs, np.float32).reshape(count, 3)
         largest = np.maximum(largest, np.abs(found[:, :2]).max(axis=1))  # which keeps NaN
         largest[np.isnan(found[:, 2])] = np.nan
     if not number:
-        raise ModelError("int8 takes its ranges from images, and there are none: give --calibration N")
+        raise ModelError("int8 takes its ranges from inputs, and there are none: give --calibration N")
     return largest
+
+
+def _named(feed: Feed, inputs: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+    if isinstance(feed, Mapping):
+        return feed
+    if len(inputs) != 1:
+        raise ModelError(f"int8 has images for one input, and the model has {len(inputs)} ({', '.join(inputs)})")
+    return {inputs[0]: feed}
 
 
 def _outward(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -329,16 +172,23 @@ def _own_weights(model: ir.Model, planned: Plan) -> dict[str, int | None]:
     names = Names(model)
     for (value, axis), nodes in planned.weights.items():
         name = str(value.name)
-        if not value.is_initializer() or name in found:
+        if not value.is_initializer() or name in found or not {user for user, _ in value.uses()}.issubset(nodes):
             name = names.new(f"{value.name}_weights")
-            tensor = tensor_of(value)
-            assert tensor is not None
-            own = ir.Value(name=name, const_value=ir.Tensor(tensor.numpy(), name=name))
-            model.graph.register_initializer(own)
-            for node in nodes:
-                node.replace_input_with(node.inputs.index(value), own)
+            _give_own(model, nodes, value, name)
         found[name] = axis
     return found
+
+
+def _give_own(model: ir.Model, nodes: Iterable[ir.Node], value: ir.Value, name: str) -> None:
+    """Give nodes an initializer in place of weights that others need as they are, or that are put out by a node."""
+    tensor, made_by = weights_of(value), value.producer()
+    assert tensor is not None
+    own = ir.Value(name=name, const_value=ir.Tensor(tensor.numpy(), name=name))
+    model.graph.register_initializer(own)
+    for node in nodes:
+        node.replace_input_with(node.inputs.index(value), own)
+    if made_by is not None and made_by.graph is not None and not value.uses():
+        made_by.graph.remove(made_by, safe=True)
 
 
 def _shown(model: ir.Model, weights: Collection[str], tensors: Iterable[str]) -> onnx.ModelProto:

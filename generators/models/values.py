@@ -8,6 +8,11 @@ import onnx
 import onnx_ir as ir
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+_ANY_FLOAT = (*FLOATS, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+# What inputs that number tokens, or say which there are, consist of.
+_INDICES = (ir.DataType.INT32, ir.DataType.INT64, ir.DataType.BOOL)
+# What tells of a tensor's size and not of its values.
+_SIZES = ("Shape", "Size")
 
 
 class Names:
@@ -60,6 +65,41 @@ def constants(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
         for value in values:
             if (tensor := tensor_of(value)) is not None:
                 yield value, tensor
+
+
+def positional(model: ir.Model) -> set[ir.Value]:
+    """What a language model computes of where its tokens stand: masks, positions and their angles.
+
+    That is all in its main graph that hangs on inputs of 32 or 64 bits or truth values alone, and on nothing that was
+    looked up in a table of weights. A model without such a table has none: its whole numbers may be pixels.
+    """
+    if not is_language(model):
+        return set()
+    types = element_types(model)
+    inputs = {value for value in model.graph.inputs if not value.is_initializer()}
+    flowing = {value for value in inputs if types.get(value) not in _INDICES}
+    for node in model.graph:
+        given = (
+            *node.inputs,
+            *(value for body in bodies(node) for inner in body.all_nodes() for value in inner.inputs),
+        )
+        if looks_up(node) or (node.op_type not in _SIZES and not flowing.isdisjoint(given)):
+            flowing.update(node.outputs)
+    return {value for node in model.graph for value in node.outputs}.union(inputs) - flowing
+
+
+def is_language(model: ir.Model) -> bool:
+    """Whether a model is of language: it is given whole numbers, and looks rows up in a table of weights."""
+    given = [value for value in model.graph.inputs if not value.is_initializer()]
+    return any(value.dtype in _INDICES for value in given) and any(map(looks_up, model.graph))
+
+
+def looks_up(node: ir.Node) -> bool:
+    """Whether a node takes rows from a table of weights by numbers that are no constants, as embeddings are."""
+    if node.op_type != "Gather" or node.domain or tensor_of(node.inputs[1]) is not None:
+        return False
+    table = tensor_of(node.inputs[0])
+    return table is not None and table.dtype in _ANY_FLOAT and len(table.shape) > 1
 
 
 def element_types(model: ir.Model) -> dict[ir.Value, ir.DataType]:

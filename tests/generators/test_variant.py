@@ -51,7 +51,7 @@ RESIZE = [
 MODEL = {
     "pool": ["ceil_mode", "ceil_mode_average", "floor_mode"],
     "upsample": ["upsample_bilinear", "upsample_bilinear_corners", "upsample_nearest"],
-    "precision": ["fp16", "int8", "int8_tensor"],
+    "precision": ["fp16", "int8", "int8_dynamic", "int8_tensor"],
     "boxes": ["box_offset", "box_offset_all", "box_round"],
 }
 COLOR = ["nv12_ascend", "nv12_opencv", "nv12_ffmpeg", "yuv444_float", "nv12_full"]
@@ -147,7 +147,7 @@ def test_groups() -> None:
     variants, skipped = expand(["all"], reference())
     pixels = {token for token, method in METHODS.items() if method.stage in PIXEL_STAGES}
     assert {m.token for v in variants for m in v.methods} | set(skipped) == pixels
-    assert set(GROUPS) == {*STAGES, *AUDIO_STAGES, "paper", "model", "all", *BY_LIBRARY}
+    assert set(GROUPS) == {*STAGES, *AUDIO_STAGES, "paper", "model", "all", "librosa", *BY_LIBRARY}
     assert names("color,decode")[:2] == ["nv12_ascend", "nv12_opencv"]
 
 
@@ -294,7 +294,7 @@ def test_with_a_model_the_groups_hold_its_noise() -> None:
     assert with_model("paper") == [*names("paper"), *noise]
     assert sorted(with_model("model")) == sorted(token for tokens in MODEL.values() for token in tokens)
     assert with_model("all") == [*names("all"), *with_model("model")]
-    assert with_model("precision,boxes") == [*MODEL["precision"], *MODEL["boxes"]]
+    assert sorted(with_model("precision,boxes")) == sorted([*MODEL["precision"], *MODEL["boxes"]])
 
 
 @pytest.mark.parametrize("text", ["ceil_mode", "model", "boxes", "opencv+int8"])

@@ -16,9 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from generators.models import Feed
 from generators.registry import LIBRARIES, Method
 from manifests.provenance import code_sha256
 from pipelines.errors import RunError, UsageError
@@ -39,9 +37,11 @@ class DoesNotApplyError(Exception):
 
 @dataclass(frozen=True)
 class Images:
-    """What ranges are found on: batches as the model takes them, anew at each call, and what is written of them."""
+    """What ranges are found on: what the model is given (batches of images, or arrays by the names of its inputs), anew
+    at each call, and what is written of it.
+    """
 
-    read: Callable[[], Iterator[NDArray[np.generic]]]
+    read: Callable[[], Iterator[Feed]]
     facts: Mapping[str, Any]
 
 

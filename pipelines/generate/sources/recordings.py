@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from manifests.untrusted import LONGEST_TEXT
+from pipelines.errors import UsageError
 from pipelines.generate.sources.base import RECORDING_SUFFIXES, UNKNOWN_LABEL, Names, Sample, key_of
 from pipelines.generate.sources.transcripts import METADATA, File, Reader, metadata_key, texts_beside
 
@@ -34,7 +36,7 @@ class Recordings:
             if text is None:
                 self._silent.add(file.path)
             key = key_of(file.path, RECORDING_SUFFIXES)
-            yield Sample(key, UNKNOWN_LABEL, file.path, file.size, file.place, (("text", text or ""),))
+            yield Sample(key, UNKNOWN_LABEL, file.path, file.size, file.place, _said(text or "", file.path))
 
     def _texts(self, recordings: Sequence[File], beside: Mapping[str, File], read: Reader) -> Iterator[str | None]:
         if self._told is None:
@@ -49,7 +51,7 @@ class Recordings:
     def absent(self) -> Iterator[Sample]:
         """Samples for what metadata.csv lists and no recording has come for."""
         for key, text in self._absent.items():
-            yield Sample(key, UNKNOWN_LABEL, key, 0, (), (("text", text),))
+            yield Sample(key, UNKNOWN_LABEL, key, 0, (), _said(text, key))
 
     def notes(self, where: str) -> Iterator[str]:
         """What the user should know, once all recordings have come."""
@@ -61,6 +63,15 @@ class Recordings:
             yield f"no recording in {where} has a text beside it: their texts are empty"
         elif self._silent:
             yield f"no text beside {self._silent}: taken with an empty text"
+
+
+def _said(text: str, path: str) -> tuple[tuple[str, str]]:
+    """A sample's text. Raises UsageError where it is longer than a table's may be."""
+    if (length := len(text.encode())) > LONGEST_TEXT:
+        raise UsageError(
+            f"the text of {path} has {length:,} bytes, and a table's no more than {LONGEST_TEXT:,}: cut it"
+        )
+    return (("text", text),)
 
 
 def _stem(path: str) -> str:

@@ -158,7 +158,7 @@ def test_int8_raises_the_opset_where_it_must(tmp_path: Path, per_channel: bool) 
         np.testing.assert_array_equal(output, outputs[0])
 
 
-@pytest.mark.parametrize("token", ["fp16", "int8"])
+@pytest.mark.parametrize("token", ["fp16", "int8", "int8_dynamic"])
 def test_weights_may_be_external_or_among_the_inputs(tmp_path: Path, token: str) -> None:
     constants, nodes = two_layers(6)
     built = proto(nodes, constants, IMAGE)
@@ -178,7 +178,7 @@ def test_weights_may_be_external_or_among_the_inputs(tmp_path: Path, token: str)
         old.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape))
     found = []
     for changed in (ir.from_proto(built), graph.load(outside / "m.onnx"), ir.from_proto(old)):
-        assert precision.fp16(changed) if token == "fp16" else precision.int8(changed, images(6))
+        assert precision.int8(changed, images(6)) if token == "int8" else getattr(precision, token)(changed)
         assert [value.name for value in changed.graph.inputs] == ["image"]
         if token == "fp16":  # none of them is read before it is written
             weights = changed.graph.initializers.values()
@@ -398,7 +398,7 @@ def test_int8_refuses_a_tensor_that_is_not_finite(operator: str, factor: float) 
     constants, nodes = two_layers(21)
     constants["factor"] = np.array(factor, np.float32)
     nodes[1:2] = [helper.make_node("Mul", ["c1", "factor"], ["m1"]), helper.make_node(operator, ["m1"], ["r1"])]
-    with pytest.raises(ModelError, match=r"^r1 is infinite or NaN on a calibration image"):
+    with pytest.raises(ModelError, match=r"^r1 is infinite or NaN on a calibration input"):
         precision.int8(model(nodes, constants, IMAGE), images(21))
 
 
@@ -419,12 +419,12 @@ def test_int8_refuses_what_it_cannot_calibrate_with() -> None:
     constants, nodes = two_layers(22)
     with pytest.raises(ModelError, match="there are none: give --calibration N"):
         precision.int8(model(nodes, constants, IMAGE), [])
-    with pytest.raises(ModelError, match="failed on calibration image 2"):
+    with pytest.raises(ModelError, match="failed on calibration input 2"):
         precision.int8(model(nodes, constants, IMAGE), [*images(0, 1), np.zeros((1, 3, 4, 4), np.float32)])
     nodes.append(helper.make_node("Add", ["out", "more"], ["sum"]))
     built = proto(nodes, constants, IMAGE, ["sum"])
     built.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
-    with pytest.raises(ModelError, match=r"one input, and this one has 2 \(image, more\)"):
+    with pytest.raises(ModelError, match=r"one input, and the model has 2 \(image, more\)"):
         precision.int8(ir.from_proto(built), images(0))
 
 
@@ -434,8 +434,9 @@ def test_int8_refuses_layers_inside_control_flow_by_name() -> None:
     body = built.graph.node[3].attribute[0].g
     body.initializer.append(numpy_helper.from_array(np.ones((5, 5), np.float32), "w"))
     body.node[0].CopyFrom(helper.make_node("MatMul", ["double", "w"], ["squared"], name="hidden layer"))
-    with pytest.raises(ModelError, match=r"^hidden layer \(MatMul\) has weights and stands in the body"):
-        precision.quantised(ir.from_proto(built))
+    for noise in (precision.quantised, precision.int8_dynamic):
+        with pytest.raises(ModelError, match=r"^hidden layer \(MatMul\) has weights and stands in the body"):
+            noise(ir.from_proto(built))
 
 
 # What does not apply

@@ -48,7 +48,7 @@ class OnnxSession:
     """A model in ONNX Runtime, as `open_session` of this module's package says."""
 
     def __init__(self, model: Noised, layout: str, device: str) -> None:
-        runtime = _onnxruntime()
+        runtime = imported()
         options = runtime.SessionOptions()
         options.log_severity_level = _FATAL
         options.intra_op_num_threads = 1
@@ -106,7 +106,7 @@ def open_session(model: Noised, layout: str, device: str) -> OnnxSession:
 
 def versions(device: str) -> dict[str, str]:
     """ONNX Runtime's version. Raises UsageError where it is missing, or was built without the device."""
-    runtime = _onnxruntime()
+    runtime = imported()
     if device == "cuda" and _CUDA not in runtime.get_available_providers():
         raise UsageError(
             "--device cuda needs ONNX Runtime's GPU build: pip uninstall onnxruntime, then pip install "
@@ -119,7 +119,8 @@ def _as_read(output: NDArray[Any]) -> NDArray[Any]:
     return output.astype(np.float32, copy=False) if np.issubdtype(output.dtype, np.floating) else output
 
 
-def _onnxruntime() -> Any:
+def imported() -> Any:
+    """ONNX Runtime itself. Raises UsageError where it is missing."""
     try:
         with silence():  # it warns of GPUs that it cannot see, whatever its log level
             import onnxruntime

@@ -1,0 +1,155 @@
+"""Files of questions, read as they are downloaded: JSON lines, a JSON list, Parquet, each gzipped as well, or a folder
+with the parts of one split.
+
+What a file is, is told by its first bytes. Refuses, in one line, rows that are no questions of the task, each with its
+place, and files of which too much would be held in memory.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests.untrusted import parse_json, read_at_most
+from pipelines.errors import UsageError
+from pipelines.evaluate.text.question import Question, Questions
+from pipelines.evaluate.text.row import Asked, Form, Row, RowError, UnlabelledError
+from pipelines.evaluate.text.tasks import TASKS, task_of
+from pipelines.store import Place, place_of
+from pipelines.text import first_line
+
+# Bytes of a file, unpacked: HellaSwag's 40,000 questions for training have 47 MB as JSON lines.
+_LARGEST = 2**30
+_SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".gz")
+# What the Hub adds to the name of a split's parts: `validation-00000-of-00002.parquet`.
+_PART = re.compile(r"-\d+(-of-\d+)?(?=\.)")
+
+
+class _Placed(NamedTuple):
+    """A row, and what to call the place where it is."""
+
+    where: str
+    row: Row
+
+
+def read_questions(task: str, data: str) -> Questions:
+    """The questions of a task (one of `TASKS`) in a file, or in a folder of one split's parts; a path or URI.
+
+    Raises UsageError where there are none, and for the first row that is none.
+    """
+    rows = [placed for place in _files(place_of(data, "--data")) for placed in _rows(place)]
+    if not rows:
+        raise UsageError(f"--data {data} has no rows: give a file of {task}")
+    form = _form_of(task, rows[0])
+    asked = [Question(f"{index:06d}", *_asked(form, placed)) for index, placed in enumerate(rows)]
+    return Questions(task, task_of(task).METRICS, form.protocol, asked)
+
+
+def _form_of(task: str, first: _Placed) -> Form:
+    """The form of a task that a file's first row has."""
+    forms = task_of(task).FORMS
+    fitting = [form for form in forms if set(form.fields) <= set(first.row)]
+    if not any(_reads(form, first.row) for form in fitting):
+        other = next((name for name in TASKS if any(_reads(form, first.row) for form in task_of(name).FORMS)), None)
+        if other is not None:
+            raise UsageError(
+                f"{first.where} is no question of {task}, but looks like one of {other}: give --task {other}"
+            )
+    if fitting:
+        return fitting[0]
+    nearest = max(forms, key=lambda form: len(set(form.fields) & set(first.row)))
+    lacking = [name for name in nearest.fields if name not in first.row]
+    taken = ", or ".join(", ".join(form.fields) for form in forms)
+    raise UsageError(
+        f"{first.where} lacks {', '.join(lacking)}: it has {', '.join(map(str, first.row)) or 'nothing'}; {task} takes "
+        f"{taken}"
+    )
+
+
+def _reads(form: Form, row: Row) -> bool:
+    """Whether a row is one of a form's, were its answer told."""
+    try:
+        form.read(row)
+    except UnlabelledError:
+        return True
+    except (RowError, KeyError):
+        return False
+    return True
+
+
+def _asked(form: Form, placed: _Placed) -> Asked:
+    try:
+        return form.read(placed.row)
+    except UnlabelledError as error:
+        raise UsageError(f"{placed.where}: {error}; give the validation split") from None
+    except RowError as error:
+        raise UsageError(f"{placed.where}: {error}") from None
+    except KeyError as error:
+        raise UsageError(f"{placed.where} lacks {error.args[0]}, which rows before it have") from None
+
+
+def _files(place: Place) -> list[Place]:
+    """The files that a place is, in order."""
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise UsageError(f"--data {place} is not there: give a file of questions")
+    names = [name for name in place.files() if name.lower().endswith(_SUFFIXES) and not name.startswith(".")]
+    splits = {_PART.sub("", name) for name in names}
+    if len(splits) != 1:
+        seen = (
+            f"holds {', '.join(sorted(splits))}: give one of them" if splits else "holds no Parquet and no JSON lines"
+        )
+        raise UsageError(f"--data {place} {seen}")
+    return [place / name for name in sorted(names)]
+
+
+def _rows(place: Place) -> Iterator[_Placed]:
+    """The rows of a file; of what lm-evaluation-harness logs of its samples, what it was given."""
+    try:
+        with place.open() as file:
+            content = _unpacked(read_at_most(file, _LARGEST))
+        for where, row in _parsed(content):
+            if not isinstance(row, dict):
+                raise ValueError(f"{where} is no object of named fields")
+            logged = row.get("doc")
+            yield _Placed(f"{place}, {where}", logged if isinstance(logged, dict) and "doc_id" in row else row)
+    except (OSError, ValueError, zlib.error, pa.ArrowException) as error:
+        raise UsageError(f"--data {place} cannot be read ({first_line(error)})") from None
+
+
+def _unpacked(content: bytes) -> bytes:
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    unpacked = unpacking.decompress(content, _LARGEST)
+    if unpacking.unconsumed_tail:
+        raise ValueError(f"it has more than {_LARGEST:,} bytes")
+    if not unpacking.eof:
+        raise ValueError("its gzip ends too early")
+    return unpacked
+
+
+def _parsed(content: bytes) -> Iterable[tuple[str, object]]:
+    """Where each row is, and what it is."""
+    if content.startswith(b"PAR1"):
+        table = pq.read_table(io.BytesIO(content))
+        return ((f"row {number}", row) for number, row in enumerate(table.to_pylist(), 1))
+    text = content.decode("utf-8-sig")
+    if text.lstrip().startswith("["):
+        return ((f"row {number}", row) for number, row in enumerate(parse_json(text), 1))
+    lines = enumerate(text.split("\n"), 1)  # and no others: a text may hold U+2028
+    return ((f"line {number}", _parsed_line(number, line)) for number, line in lines if line.strip())
+
+
+def _parsed_line(number: int, line: str) -> object:
+    try:
+        return parse_json(line)
+    except ValueError as error:
+        raise ValueError(f"line {number} is no JSON: {first_line(error)}") from None
