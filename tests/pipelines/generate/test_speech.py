@@ -301,7 +301,7 @@ def test_what_is_promised_is_told_with_what_explains_it(
     moved(made / "speech" / "linear", tmp_path / "speech" / "linear", TOLERANCE / 2, **ELSEWHERE)
     done = command("verify.py", tmp_path, "--render", "--source", source)
     assert done.returncode == 0, done.stdout
-    assert "3 of them differ in the last bits, by no more than the 0.01 that is promised" in done.stdout
+    assert "3 recordings rendered again with other last bits, within the 0.01 that is promised" in done.stdout
     assert "this machine differs from the one that made the shards in " in done.stdout
     assert "OK: 3 shards of 1 variant" in done.stdout
 

@@ -7,15 +7,13 @@ import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 
 from manifests.mels import MelRow
 from manifests.schema import Record
-from tests.conftest import Command, Once
+from tests.conftest import SPOKEN
 from tests.hub import Hub
 from tests.pipelines.hub.conftest import NAME, User, altered, card_of, files, good, put, refusal, sha256, shards_of
 
-VARIANTS = ["numpy_htk", "numpy_stft"]
 STREAM = """
 import hashlib, json, sys
 import numpy as np
@@ -31,31 +29,25 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="session")
-def spoken(once: Once, generate: Command) -> Path:
-    """The built-in recordings through `VARIANTS`, in two shards each."""
-    words = ("--dataset", "speech", "--variant", ",".join(VARIANTS), "--samples-per-shard", 4)
-    return once("spoken_for_the_hub", lambda folder: generate(*words, "--output", folder)) / "speech"
-
-
 def test_datasets_reads_what_was_pushed_and_a_pull_is_whole(hub: Hub, user: User, spoken: Path, tmp_path: Path) -> None:
-    good(user.push(spoken))
+    root = spoken / "out" / "speech"
+    good(user.push(root))
     card = card_of(hub.repo(NAME))
     assert card.data.to_dict()["task_categories"] == ["text-to-speech"]
-    assert [config["config_name"] for config in card.data.to_dict()["configs"]] == VARIANTS
+    assert [config["config_name"] for config in card.data.to_dict()["configs"]] == list(SPOKEN)
     assert "80 bands of 0 to 8000 Hz × frames, natural logarithm; 22,050 Hz" in card.text
     assert "| `numpy_htk` | soxr_hq | numpy_htk | 6 | 0 |" in card.text
     assert "made by a program" in card.text
     assert "image" not in card.text
-    rows = {name: pq.read_table(spoken / name / "manifest.parquet").to_pylist() for name in VARIANTS}
+    rows = {name: pq.read_table(root / name / "manifest.parquet").to_pylist() for name in SPOKEN}
     expected = {
         name: {row["key"]: [row["text"], [row["bands"], row["frames"]], row["mel_sha256"]] for row in found}
         for name, found in rows.items()
     }
     assert json.loads(good(user.run("-W", "ignore", "-c", STREAM, NAME))) == expected
     pulled = tmp_path / "pulled"
-    assert "6 of 6 recordings here and checked (numpy_htk)" in user.pull("numpy_htk", pulled).stderr
-    assert shards_of(files(pulled / "speech"), "numpy_htk") == shards_of(files(spoken), "numpy_htk")
+    assert "6 of 6 recordings here and checked" in user.pull("numpy_htk", pulled).stderr
+    assert shards_of(files(pulled / "speech"), "numpy_htk") == shards_of(files(root), "numpy_htk")
 
 
 def with_other_values(record: Record) -> Record:
@@ -68,15 +60,16 @@ def with_other_values(record: Record) -> Record:
 
 
 def test_who_has_the_recordings_makes_the_same_set(hub: Hub, user: User, spoken: Path, tmp_path: Path) -> None:
-    good(user.push(spoken, "--manifests-only", "--variant", "numpy_htk", "--public"))
+    root = spoken / "out" / "speech"
+    good(user.push(root, "--manifests-only", "--variant", "numpy_htk", "--public"))
     text = card_of(hub.repo(NAME)).text
     assert "**Manifests only: no values.** Who holds the source recordings can make the same set" in text
     assert not [path for path in hub.repo(NAME).files() if path.endswith(".tar")]
     assert "but no values: use hub.py rebuild" in refusal(user.pull("numpy_htk", tmp_path / "pulled"))
     told = good(user.rebuild("numpy_htk", tmp_path / "rebuilt"))
     assert "numpy_htk: every value agrees, in all 6 samples; the tars are byte for byte the same." in told
-    assert shards_of(files(tmp_path / "rebuilt" / "speech"), "numpy_htk") == shards_of(files(spoken), "numpy_htk")
-    put(hub.repo(NAME), "main", altered(spoken / "numpy_htk", with_other_values))
+    assert shards_of(files(tmp_path / "rebuilt" / "speech"), "numpy_htk") == shards_of(files(root), "numpy_htk")
+    put(hub.repo(NAME), "main", altered(root / "numpy_htk", with_other_values))
     done = user.rebuild("numpy_htk", tmp_path / "rebuilt")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "numpy_htk: 1 of 6 samples differ:\n  phrase_2: another mel_sha256" in done.stdout
