@@ -175,8 +175,8 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
             _pinned("scikit-image", "scikit-image", "skimage", "0.26.0", "scikit-image"),
             _pinned("Chromium", "chromium", "chromium", "", "browser"),
             _pinned("librosa", "librosa", "librosa", "0.11.0", "librosa"),
-            _pinned("torchvision's PyTorch", "torchvision", "torch", "0.28.0"),
-            _pinned("TensorFlow for sound", "tensorflow-cpu", "tensorflow", "2.21.0"),
+            _pinned("torchvision's PyTorch", "torchvision", "torch", "0.28.0", "torch"),
+            _pinned("TensorFlow for sound", "tensorflow-cpu", "tensorflow", "2.21.0", "tensorflow"),
         )
     }
 )

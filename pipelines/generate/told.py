@@ -17,13 +17,14 @@ Values = Mapping[str, Any]
 class Told:
     """The words for sets of a kind.
 
-    `sample` is what a source has, `result` what of it a variant may have alike. `headings` and `figures` are a table's,
-    `legend` what they are of. `made` follows the dataset's name in a card, `about` says how large results are, and
-    `members` which there are besides a tar's `json`.
+    `sample` is what a source has, `result` what of it a variant may have alike, and `one` is one of these. `headings`
+    and `figures` are a table's, `legend` what they are of. `made` follows the dataset's name in a card, `about` says
+    how large results are, and `members` which there are besides a tar's `json`.
     """
 
     sample: str
     result: str
+    one: str
     made: str
     headings: tuple[str, ...]
     figures: Callable[[Values], tuple[str, ...]]
@@ -81,6 +82,7 @@ def _mel_members(_: Values) -> list[str]:
 _IMAGES = Told(
     sample="image",
     result="pixels",
+    one="pixel",
     made="Validation images of `{}`, decoded, resized and colour-converted by different libraries",
     headings=("mean |Δ|", "max |Δ|", "changed"),
     figures=_image_figures,
@@ -91,6 +93,7 @@ _IMAGES = Told(
 _SPEECH = Told(
     sample="recording",
     result="values",
+    one="value",
     made="Mel spectrograms of `{}`, resampled and transformed by different libraries",
     headings=("MSE", "max |Δ|", "other length"),
     figures=_mel_figures,

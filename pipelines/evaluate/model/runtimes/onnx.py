@@ -103,7 +103,7 @@ def cpu_session(model: Noised) -> tuple[Any, Any]:
     """ONNX Runtime's own session for a model on a CPU, whatever it takes, which keeps each run to its thread; and the
     options to run it with. Raises UsageError where it is missing, or cannot load the model.
     """
-    runtime = _onnxruntime()
+    runtime = imported()
     options = runtime.SessionOptions()
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = 1
