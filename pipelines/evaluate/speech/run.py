@@ -20,8 +20,9 @@ from pipelines.evaluate.speech import text
 from pipelines.evaluate.speech.arrays import Spectrograms, open_arrays
 from pipelines.evaluate.speech.distance import Distances, distances, mels
 from pipelines.evaluate.speech.doubt import doubt
+from pipelines.evaluate.speech.given import Scored, of_predictions
+from pipelines.evaluate.speech.of_model import OfModel
 from pipelines.evaluate.speech.results import Results, as_json, compare
-from pipelines.evaluate.speech.scored import OfModel, Scored, of_predictions
 from pipelines.evaluate.speech.suited import check_suited
 from pipelines.evaluate.statistics import Bootstrap, enough_resamples
 from pipelines.files import put

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from pipelines.errors import UsageError
+from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.layers import layers
 from pipelines.evaluate.options import LayersOptions, Options
 from pipelines.evaluate.run import score
@@ -224,3 +225,17 @@ def test_the_report_says_all_in_each_form(
     said = capsys.readouterr().out
     assert "Left out: 1 recordings that failed in some variant." in said
     assert f"raises the MSE by {max(line['delta'] for line in found['variants'].values()):.4f}" in said
+
+
+def test_a_spectrogram_that_is_damaged_is_said_where_it_is_read(
+    speech: Path, predicted: dict[str, Mels], tmp_path: Path
+) -> None:
+    root = shutil.copytree(speech, tmp_path / "speech")
+    tar = min((root / REFERENCE).glob("*.tar"))
+    at = tar.read_bytes().index(b"'descr'")
+    with open(tar, "r+b") as file:
+        file.seek(at)
+        file.write(b"'desxr'")
+    save(tmp_path / "p", {REFERENCE: predicted[REFERENCE]})
+    with pytest.raises(RunError, match=r"the spectrogram of phrase_1 cannot be read .* run verify\.py"):
+        report(root, tmp_path / "p", tmp_path / "r")

@@ -1,13 +1,12 @@
-"""What is scored of speech: predictions that were made elsewhere, or those of a model that is run here.
+"""A model of speech, and what it needs: spectrograms, noised models and predictions, made where they are lacking.
 
-Makes the spectrograms, noised models and predictions that are lacking. What can be refused is refused before any is.
+What can be refused is refused before any is made.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -16,17 +15,16 @@ from generators.audio.settings import MelSettings
 from generators.registry import Method
 from generators.variant import Variant, VariantError, newest
 from pipelines.errors import UsageError
-from pipelines.evaluate.asked import asked_variants, versions_in
-from pipelines.evaluate.fetched import fetched
+from pipelines.evaluate.asked import versions_in
 from pipelines.evaluate.model.cells import Cell
 from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedModels, nodes_changed
 from pipelines.evaluate.model.runtimes.onnx import versions
 from pipelines.evaluate.options import Options
-from pipelines.evaluate.predictions import find_predictions
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.evaluate.speech.arrays import ZIP
 from pipelines.evaluate.speech.asked import asked
 from pipelines.evaluate.speech.calibration import calibration
+from pipelines.evaluate.speech.given import Scored
 from pipelines.evaluate.speech.ids import Ids, read_ids
 from pipelines.evaluate.speech.making import SpeechMaker
 from pipelines.evaluate.speech.model import SpeechModel
@@ -37,50 +35,6 @@ from pipelines.options import cpus
 from pipelines.progress import say
 from pipelines.store import place_of
 from pipelines.work.cluster import Ray
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Predictions on this machine by the variant that they are of, among `shards`; what they are compared with; why
-    some variants have none; and `notes` for the user.
-    """
-
-    shards: Shards
-    paths: Mapping[str, Path]
-    against: Against
-    reasons: Mapping[str, str]
-    notes: Sequence[str]
-
-
-@contextlib.contextmanager
-def of_predictions(options: Options) -> Iterator[Scored]:
-    """Predictions that were made elsewhere, while the block runs."""
-    assert options.predictions is not None
-    everything = open_shards(place_of(options.shards, "--shards"))
-    for note in everything.notes:
-        say(note)
-    names = [variant.name for variant in asked_variants(everything, options.variants)[0]]
-    folder = place_of(options.predictions, "--predictions")
-    everything, places = find_predictions(folder, everything, (ZIP,), folders=True)
-    wanted = everything.only(names) if options.variants else everything
-    chosen = {name: place for name, place in places.items() if name in wanted.variants}
-    against = options.against or "reference"
-    base = everything.reference.name
-    lacking = [name for name in wanted.variants if name not in chosen]
-    stands_in = against == "variant" and list(chosen) == [base] and bool(lacking)
-    files = {name: place for name, place in chosen.items() if place.suffix == ZIP and not place.is_dir()}
-    folders = {name: place for name, place in chosen.items() if name not in files}
-    with fetched(files, folders=False) as there, fetched(folders, folders=True) as more:
-        paths = {**there, **more}
-        notes = [f"Not scored, for there are no predictions: {', '.join(lacking)}."] if lacking else []
-        if stands_in:
-            paths = dict.fromkeys(wanted.variants, paths[base])
-            notes = [
-                f"There are predictions of {base} alone: they are compared with the spectrograms of every variant."
-            ]
-        yield Scored(
-            wanted.only(paths), {name: paths[name] for name in wanted.variants if name in paths}, against, {}, notes
-        )
 
 
 class _Found(NamedTuple):
