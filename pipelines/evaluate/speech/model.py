@@ -23,7 +23,7 @@ class SpeechModel:
 
     def __init__(self, model: Noised, bands: int) -> None:
         self.name, self._bands = model.path.name, bands
-        self._session, self._running = cpu_session(model)
+        self._session, self._running = cpu_session(model.path, model.config)
         self.takes = takes(self.name, [_value(one) for one in self._session.get_inputs()], bands)
 
     def told(self, values: Array) -> Gives:
