@@ -35,6 +35,8 @@ def _share(text: str) -> float:
     return value
 
 
+# The datasets that are built in, where no source is given.
+BUILT_IN = ("sample", "speech")
 # The libraries whose models have names.
 NAMED = ("timm", "torchvision")
 

@@ -54,6 +54,7 @@ def test_every_name_in_the_text_exists() -> None:
         score._parser(),
         score._match_parser(),
         score._layers_parser(),
+        score._text_parser(),
         *commands.values(),
     ]
     options = {option for parser in parsers for action in parser._actions for option in action.option_strings}
@@ -68,7 +69,7 @@ def test_every_name_in_the_text_exists() -> None:
 def test_the_commands_parse() -> None:
     entries = [line.split() for block in blocks("sh") for line in block.splitlines() if ".py" in line]
     made = ["generate.py", "verify.py", "score.py", *["generate.py"] * 3]
-    scored = [*["score.py"] * 3, "generate.py", *["score.py"] * 3]
+    scored = [*["score.py"] * 3, "generate.py", *["score.py"] * 4]
     assert [script for _, script, *_ in entries] == [*made, *scored, *["hub.py"] * 4]
     for python, script, *words in entries:
         assert python == ".venv/bin/python"
@@ -80,6 +81,8 @@ def test_the_commands_parse() -> None:
             assert given.dump or given.outputs
         elif words[0] == "layers":
             assert score._layers_parser().parse_args(words[1:]).variants == ("int8",)
+        elif words[0] == "text":
+            assert score._text_parser().parse_args(words[1:]).variants == ("precision",)
         elif script == "hub.py":
             assert "ORG/noised-" in str(hub._parser().parse_args(words))
         elif script == "score.py":

@@ -99,6 +99,25 @@ class OnnxSession:
         self._running.terminate = True
 
 
+def cpu_session(model: Noised) -> tuple[Any, Any]:
+    """ONNX Runtime's own session for a model on a CPU, whatever it takes, which keeps each run to its thread; and the
+    options to run it with. Raises UsageError where it is missing, or cannot load the model.
+    """
+    runtime = imported()
+    options = runtime.SessionOptions()
+    options.log_severity_level = _FATAL
+    options.intra_op_num_threads = 1
+    for key, value in model.config.items():
+        options.add_session_config_entry(key, value)
+    try:
+        with silence():
+            return runtime.InferenceSession(str(model.path), options, providers=[_CPU]), runtime.RunOptions()
+    except Exception as error:  # onnxruntime's errors have no class of their own in common
+        raise UsageError(
+            f"{model.path} is no ONNX model that ONNX Runtime {runtime.__version__} can load ({first_line(error)})"
+        ) from None
+
+
 def open_session(model: Noised, layout: str, device: str) -> OnnxSession:
     """As this module's package has it."""
     return OnnxSession(model, layout, device)
