@@ -62,7 +62,7 @@ class Settings(NamedTuple):
     seeds: int
 
 
-FULL, QUICK = Settings(20, 1200, 1200, 10, 3), Settings(9, 144, 90, 3, 1)
+FULL, QUICK = Settings(20, 1200, 1200, 10, 3), Settings(5, 80, 60, 3, 1)
 
 
 class Cut(NamedTuple):
