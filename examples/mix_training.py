@@ -1,6 +1,6 @@
 """Does mix training help? The paper's Table 7 in small: a network trained with each resize and with a mix of them.
 
-    python -m examples.mix_training [--source TREE] [--output FILE] [--quick]
+    python -m examples.mix_training [--source TREE] [--networks N] [--output FILE] [--quick]
 
 Small networks learn which photograph a patch is from. They are trained by each of six resizes alone, and by a Mix that
 draws one of them for each patch in each epoch, and are tested by all six: a network that does not mind how it is
@@ -240,10 +240,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.mix_training", description=__doc__.splitlines()[0])
     parser.add_argument("--source", type=Path, help="a tree of class folders; default: the built-in photographs")
     parser.add_argument("--output", type=Path, default=Path("mix_training.json"), help="default: %(default)s")
+    parser.add_argument("--networks", type=int, help=f"for each row, default: {FULL.seeds}, or 1 in the short form")
     parser.add_argument("--quick", action="store_true", help="a short form, to see that it runs")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     given = QUICK if asked.quick else FULL
+    given = given._replace(seeds=asked.networks or given.seeds)
     images = photographs(asked.source, given.photographs)
     report: dict[str, object] = {"photographs": len(images), "settings": given._asdict()}
     for stage in CUTS:
