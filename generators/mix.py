@@ -13,13 +13,13 @@ machines are to draw alike, name the tokens.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from generators.draw import numbers
 from generators.geometry import Box
 from generators.registry import Image, LostError, Method, Release, Stage, UnavailableError
 from generators.variant import WITH, VariantError, is_group, of_stage
@@ -94,10 +94,9 @@ class Mix:
         return np.require(made, np.uint8, ["C", "W"])
 
     def _drawn(self, key: str, epoch: int) -> tuple[Method, Method]:
-        # Both numbers are far larger than what they are divided by, so that no method is drawn more than another.
-        digest = hashlib.sha256(f"{self.seed}/{epoch}/{key}".encode()).digest()
-        first, second = int.from_bytes(digest[:16], "big"), int.from_bytes(digest[16:], "big")
-        return self._decode[first % len(self._decode)], self._resize[second % len(self._resize)]
+        number = numbers(self.seed, key, epoch)
+        decode, resize = self._decode, self._resize
+        return decode[number["decode"] % len(decode)], resize[number["resize"] % len(resize)]
 
 
 def _made(decode: Method, resize: Method, data: bytes, box: Box | None, width: int, height: int, key: str) -> Image:

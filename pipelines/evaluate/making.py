@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from generators.draw import TOKENS, Draw, mixes_here, mixes_in
 from generators.geometry import frame
 from generators.own import with_own
 from generators.registry import Method
 from generators.variant import DEFAULT_REFERENCE, Variant
+from manifests.splits import split_of
 from manifests.verify import variant_folders
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.preprocessing import Preprocessing, beside, wanted_geometry
@@ -42,10 +44,12 @@ class Maker:
         self._options = options
         self.dataset, self.root = dataset_at(options)
         self._preprocessing = preprocessing
-        self.methods = methods_of(options.methods)
-        there = {summary["name"]: summary["config"] for summary in read_summaries(self.root)}
+        there = {summary["name"]: summary for summary in read_summaries(self.root)}
         self.finished = frozenset(there)
-        self._there: Mapping[str, Any] = next(iter(there.values()), {})
+        self._there: Mapping[str, Any] = next((summary["config"] for summary in there.values()), {})
+        drawn = (m.library for s in there.values() for m in mixes_in(s["provenance"]["libraries"]))
+        self._seed = next((draw.seed for draw in drawn if isinstance(draw, Draw)), 0)
+        self.methods = (*methods_of(options.methods), *mixes_here(options.variants, self._seed))
 
     @property
     def known(self) -> Mapping[str, Method]:
@@ -90,7 +94,7 @@ class Maker:
 
     @cached_property
     def _found(self) -> Found:
-        return find(self.dataset, self._options.inputs, self._options.limit)
+        return find(self.dataset, self._options.inputs, self._options.limit, split=split_of(self._there))
 
     @property
     def images(self) -> int:
@@ -123,9 +127,11 @@ class Maker:
 
     def _generate(self, variants: Sequence[str]) -> Generate:
         there, given = self._there, self._options
+        drawn = any(token in TOKENS.values() for name in variants for token in name.split("+"))
         return Generate(
             variants=tuple(variants),
             methods=given.methods,
+            seed=self._seed if drawn else None,
             dataset=self.dataset,
             inputs=given.inputs,
             output=self.root.parent.address,
@@ -133,6 +139,7 @@ class Maker:
             reference=self._reference,
             samples_per_shard=there.get("samples_per_shard"),
             image_format=there.get("image_format", "png"),
+            split=split_of(there),
             limit=given.limit,
             cluster=given.run_by,
         )
