@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
+from generators.draw import TOKENS
 from manifests.derive import Part, descriptions, part_of, write_table
 from manifests.schema import SUMMARY, TABLE, Columns, Recipe, parse_summary
 from manifests.splits import VALIDATION, is_record, shard_name
@@ -385,6 +386,8 @@ def _readable(place: Place) -> Columns | None:
 def _what(difference: str) -> str:
     if difference.startswith("config.source"):
         return "source"
+    if difference.startswith(tuple(f"provenance.libraries.{token}: " for token in TOKENS.values())):
+        return "draw"
     if difference.startswith("provenance.libraries"):
         return "installation of a library" if "/sha256: " in difference else "library version"
     if difference.startswith("provenance.probe_sha256"):

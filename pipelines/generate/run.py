@@ -85,7 +85,7 @@ def make(options: Options, ray: Ray | None = None) -> Made | None:
 def _generate(options: Options, ray: Ray) -> Made | None:
     aim = aim_of(options)
     own = methods_of(options.methods)
-    draws = mixes_here(options.variants, options.seed or 0)
+    draws = mixes_here((*options.variants, options.reference), options.seed or 0)
     _, variants = _variants(options, aim, with_own((*own, *draws)), ray)
     if options.seed is not None and not any(variant.drawn for variant in variants):
         raise UsageError("--seed is of mix_decode and mix_resize, and no variant has them: leave it out")

@@ -83,9 +83,10 @@ def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool) -> Iterator[
     words = told(dataset)
     total = sum(int(summary["totals"]["bytes"]) for summary in summaries)
     yield from (f"# SysNoise shards: {dataset}", "")
+    what = words.made_of(str(dataset), split_of(config))
     yield (
-        f"{words.made_of(str(dataset), split_of(config))}: one configuration for each variant, {len(summaries)} in all. "
-        "Score a model on each of them to learn what a mismatch between training and deployment costs."
+        f"{what}: one configuration for each variant, {len(summaries)} in all. Score a model on each of them to "
+        "learn what a mismatch between training and deployment costs."
     )
     yield ""
     if pixels:
