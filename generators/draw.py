@@ -86,6 +86,11 @@ def mixes_in(libraries: Mapping[str, str]) -> tuple[Method, ...]:
     return tuple(found)
 
 
+def seed_in(libraries: Mapping[str, str]) -> int | None:
+    """The seed of the draws that a provenance has among its libraries; None where it has none."""
+    return next((one.library.seed for one in mixes_in(libraries) if isinstance(one.library, Draw)), None)
+
+
 def drawn_from(method: Method) -> tuple[Method, ...]:
     """The methods that may be drawn in place of one; itself alone, if it is no draw."""
     return method.library.methods if isinstance(method.library, Draw) else (method,)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.draw import TOKENS, Draw, mixes_here, mixes_in
+from generators.draw import TOKENS, mixes_here, seed_in
 from generators.geometry import frame
 from generators.own import with_own
 from generators.registry import Method
@@ -47,8 +47,7 @@ class Maker:
         there = {summary["name"]: summary for summary in read_summaries(self.root)}
         self.finished = frozenset(there)
         self._there: Mapping[str, Any] = next((summary["config"] for summary in there.values()), {})
-        drawn = (m.library for s in there.values() for m in mixes_in(s["provenance"]["libraries"]))
-        self._seed = next((draw.seed for draw in drawn if isinstance(draw, Draw)), 0)
+        self._seed = next(filter(None, (seed_in(one["provenance"]["libraries"]) for one in there.values())), 0)
         self.methods = (*methods_of(options.methods), *mixes_here(options.variants, self._seed))
 
     @property

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from generators.draw import Draw, mixes, mixes_in
+from generators.draw import Draw, mixes, mixes_in, seed_in
 from generators.geometry import Size
 from generators.own import Program, named_in, with_own
 from generators.registry import AT, STAGES, Method, order
@@ -159,7 +159,7 @@ class Shards:
         for variant in self.variants.values():
             libraries |= variant.summary["provenance"]["libraries"]
         own = {**named_in(libraries), **{method.token: method for method in self.methods}}
-        return with_own((*mixes(), *own.values(), *mixes_in(libraries)))
+        return with_own((*mixes(seed_in(libraries) or 0), *own.values(), *mixes_in(libraries)))
 
     def variant(self, text: str) -> Variant:
         """The variant that a name stands for here. Raises VariantError."""

@@ -110,9 +110,8 @@ def _of_split(wanted: str, folder: Place, split: Mapping[str, str], what: str) -
     for name in split:
         groups[split[name]].append(name)
     if len(groups) == 1:
-        (alone,) = groups
-        if wanted == TRAIN and alone and _SPLITS.issuperset(alone.split("+")) and not _is_of(wanted, alone):
-            raise UsageError(f"{folder} holds the split `{alone}` alone: give the training split, or leave --split out")
+        if wanted == TRAIN:
+            _refuse_others(folder, split)
         return [*split], ()
     found = [name for name in groups if name and _is_of(wanted, name)]
     if len(found) != 1:
@@ -123,6 +122,15 @@ def _of_split(wanted: str, folder: Place, split: Mapping[str, str], what: str) -
         )
     others = {name: groups[name] for name in groups if name != found[0]}
     return groups[found[0]], (f"{folder}: the split `{found[0]}` is read; left out: {_listed(others, what)}",)
+
+
+def _refuse_others(folder: Place, split: Mapping[str, str]) -> None:
+    """Raises UsageError where files or folders of one split are another than training's."""
+    said = {word for name, of in split.items() for word in (*_words(PurePosixPath(name).stem), *of.split("+")) if word}
+    if said and said <= _SPLITS - _NAMES[TRAIN]:
+        raise UsageError(
+            f"{folder} holds {'+'.join(sorted(said))} alone: give the training split, or leave --split out"
+        )
 
 
 def _is_of(wanted: str, name: str) -> bool:
