@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("what to make? Give --variant, as in --variant pil_lanczos; see --list-variants")
     if not options.model and (name := next((n for n, value in vars(options.noise).items() if value is not None), None)):
         parser.error(f"--{name} is of use with --model only")
+    if options.model and options.seed is not None:
+        parser.error("--seed is of mix_decode and mix_resize, which no model has: leave it out")
     if options.noise.checkpoint and not is_named(options.model):
         parser.error("--checkpoint is of use with --model timm:NAME or torchvision:NAME only")
 

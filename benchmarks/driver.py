@@ -24,7 +24,8 @@ from typing import TypeVar, cast
 
 from benchmarks import running
 from manifests.images import ImageRow
-from manifests.schema import Recipe, Record, shard_name
+from manifests.schema import Recipe, Record
+from manifests.splits import shard_name
 from pipelines.generate.output import Output
 from pipelines.generate.plan import shard_count
 from pipelines.generate.sources.imagenet import WebDatasetSource

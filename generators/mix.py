@@ -14,13 +14,13 @@ machines are to draw alike, name the tokens.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from generators.draw import numbers
 from generators.geometry import Box
 from generators.registry import Image, LostError, Method, Release, Stage, UnavailableError
 from generators.variant import WITH, VariantError, is_group, of_stage
@@ -67,10 +67,9 @@ class Mix:
 
     def draw(self, key: str, epoch: int = 0) -> Drawn:
         """The methods that an image is decoded and resized by in an epoch."""
-        # Both numbers are far larger than what they are divided by, so that no method is drawn more than another.
-        digest = hashlib.sha256(f"{self.seed}/{epoch}/{key}".encode()).digest()
-        first, second = int.from_bytes(digest[:16], "big"), int.from_bytes(digest[16:], "big")
-        return Drawn(self.decode[first % len(self.decode)], self.resize[second % len(self.resize)])
+        number = numbers(self.seed, key, epoch)
+        decode, resize = self.decode, self.resize
+        return Drawn(decode[number["decode"] % len(decode)], resize[number["resize"] % len(resize)])
 
     def __call__(
         self, data: bytes, size: int | tuple[int, int], *, key: str, epoch: int = 0, box: Box | None = None

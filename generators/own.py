@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from generators.draw import MIX, TOKENS
 from generators.registry import METHODS, PIXEL_STAGES, Library, Method, Stage
 from generators.variant import GROUPS, NONE, REFERENCE
 
@@ -112,7 +113,7 @@ def _method(program: Program) -> Method:
 
 
 def _is_free(token: str) -> bool:
-    return bool(_TOKEN.fullmatch(token)) and token not in (*METHODS, *GROUPS, REFERENCE, NONE)
+    return bool(_TOKEN.fullmatch(token)) and token not in (*METHODS, *GROUPS, *TOKENS.values(), MIX, REFERENCE, NONE)
 
 
 def _own_method(text: str) -> Method:

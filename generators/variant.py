@@ -4,7 +4,8 @@ Owns the parsing of what a user writes after `--variant`, and the one canonical 
 name versions (`resize:pil-6.2.1`), and a variant may have `*` for one, which stands for several. Images and recordings
 have stages of their own, and the reference says of which a variant is. Refuses unknown tokens (naming the nearest), two
 methods for one stage, a decoder beside a method that decodes itself, methods for a stage that the geometry leaves out
-or that is not of the images or recordings at hand, and noise in a model where there is no model.
+or that is not of the images or recordings at hand, noise in a model where there is no model, and a reference that is
+drawn.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from generators.draw import DRAWN, MIX, TOKENS, Draw, drawn_from
 from generators.registry import (
     AT,
     AUDIO_STAGES,
@@ -54,8 +56,9 @@ class Variant:
     """One method for each stage, with its canonical name.
 
     `at` has the method of each stage of an image, or of a recording, in their order; None where the stage is left out.
-    Where one method decodes and resizes in one, it is at both. `noise` are the methods inside and behind a model, in
-    order of stages, and `pixels` is the name of the same variant without them.
+    Where one method decodes and resizes in one, it is at both; where one is drawn for each sample, the draw is there.
+    `noise` are the methods inside and behind a model, in order of stages, and `pixels` is the name of the same variant
+    without them.
     """
 
     name: str
@@ -88,8 +91,33 @@ class Variant:
 
     @property
     def methods(self) -> tuple[Method, ...]:
-        """The methods used, in stage order."""
-        return (*dict.fromkeys(method for _, method in self.at if method), *self.noise)
+        """The methods used, in stage order; behind a draw, those that may be drawn."""
+        used = (one for _, method in self.at if method for one in (method, *drawn_from(method)))
+        return (*dict.fromkeys(used), *self.noise)
+
+    @functools.cached_property
+    def drawn(self) -> tuple[Stage, ...]:
+        """The stages at which a method is drawn for each sample."""
+        return tuple(stage for stage, method in self.at if method and isinstance(method.library, Draw))
+
+    def of(self, key: str) -> Variant:
+        """What a sample of this key is made by, under this variant's name: itself, where nothing is drawn."""
+        if not self.drawn:
+            return self
+        at = ((s, m.library.of(key) if m and isinstance(m.library, Draw) else m) for s, m in self.at)
+        return replace(self, at=tuple(at))
+
+    @property
+    def each(self) -> tuple[Variant, ...]:
+        """Variants that draw nothing, and have all that may be drawn between them; itself, where nothing is drawn."""
+        if not self.drawn:
+            return (self,)
+        several = [(stage, drawn_from(method) if method else (None,)) for stage, method in self.at]
+        found = []
+        for place in range(max(len(methods) for _, methods in several)):
+            at = tuple((stage, methods[place % len(methods)]) for stage, methods in several)
+            found.append(replace(self, name="+".join(method.token for _, method in at if method), at=at))
+        return tuple(found)
 
     @property
     def gpu(self) -> bool:
@@ -115,7 +143,7 @@ class Variant:
 
 def _split(text: str, known: Mapping[str, Method], stages: Sequence[Stage]) -> dict[Stage, Method]:
     chosen: dict[Stage, Method] = {}
-    for token in text.split("+"):
+    for token in _spelled(text).split("+"):
         method = find(token, known)
         if method is None:
             raise _unknown(token, text, known)
@@ -133,6 +161,12 @@ def _split(text: str, known: Mapping[str, Method], stages: Sequence[Stage]) -> d
             f"variant {text!r} names {chosen['decode'].token}, but {whole.token} decodes itself: leave one of them out"
         )
     return chosen
+
+
+def _spelled(text: str, stages: Iterable[Stage] = DRAWN) -> str:
+    """A variant's text with `mix` written as a draw at each of these stages."""
+    both = "+".join(TOKENS[stage] for stage in stages)
+    return "+".join(both if token == MIX else token for token in text.split("+"))
 
 
 def _of_others(word: str, stage: Stage) -> VariantError:
@@ -180,6 +214,8 @@ def reference(
     for stage in MODEL_STAGES:
         if stage in chosen:
             raise VariantError(f"{chosen[stage].token} cannot be in a reference, which has the model as it is")
+    if draw := next((method.token for method in chosen.values() if isinstance(method.library, Draw)), None):
+        raise VariantError(f"{draw} is another method for each sample, and a reference is the same: name a method")
     if not resizes:
         chosen.pop("resize", None)
     whole = chosen.get("resize")
@@ -199,8 +235,8 @@ def parse(text: str, base: Variant, known: Mapping[str, Method] = METHODS) -> Va
     """
     if text == REFERENCE:
         return base
-    chosen = _split(text, known, base.stages)
     before = dict(base.at)
+    chosen = _split(_spelled(text, [stage for stage in DRAWN if before.get(stage, stage)]), known, base.stages)
     if "resize" in chosen and before["resize"] is None:
         raise VariantError(
             f"variant {text!r} names a resize method, but the identity geometry does not resize: "
@@ -265,7 +301,7 @@ def _absent(method: Method) -> str:
 def _group(text: str, base: Variant, model: bool, known: Mapping[str, Method]) -> list[str]:
     name, *versions = text.split(WITH)
     stages = (*base.stages, *MODEL_STAGES) if model or name in MODEL_STAGES else base.stages
-    methods = [method for method in known.values() if method.stage in stages]
+    methods = [one for one in known.values() if one.stage in stages and not isinstance(one.library, Draw)]
     if name == MODEL:
         tokens = [method.token for method in known.values() if method.stage in MODEL_STAGES]
     elif name in (*STAGES, *AUDIO_STAGES):

@@ -16,7 +16,6 @@ from manifests.canonical import digest, readable_json
 from manifests.place import Place
 from manifests.row import Residuals
 from manifests.schema import (
-    SPLIT,
     SUMMARY,
     TABLE,
     TIMM,
@@ -25,6 +24,7 @@ from manifests.schema import (
     Recipe,
     Record,
 )
+from manifests.splits import split_of
 from manifests.untrusted import MOST_ROWS, read_groups
 
 # Rows that are Python's objects at a time.
@@ -85,6 +85,9 @@ def part_of(record: Columns) -> Part:
         "failed": record.failed,
     }
     table = pa.table({name: cells[name] for name in record.schema.names}, schema=record.schema)
+    for name in kind.drawn:
+        if (tokens := [extra.get(name) for extra in cells["extra"]]) and all(isinstance(one, str) for one in tokens):
+            table = table.append_column(name, pa.array(tokens, pa.string()))
     digests = "".join(map("{} {}\n".format, cells["key"], cells[kind.digest])).encode()
     residuals = kind.residuals(record.samples, *(cells[name] for name in kind.residual_columns))
     return Part(record.recipe, record.shards, shard, table, digests, residuals)
@@ -142,16 +145,15 @@ class _Writer:
     """
 
     def __init__(self, file: BinaryIO, first: Part) -> None:
-        self._columns, self._later = first.table.schema, first.recipe.kind.later
+        self._columns = first.table.schema
         self._file = pq.ParquetWriter(file, self._columns, compression="zstd")
         self._together = -(-first.shards // _MOST_GROUPS)
         self._waiting: list[pa.Table] = []
 
     def add(self, rows: pa.Table) -> None:
-        later = self._later
-        if later in self._columns.names and later not in rows.column_names:
-            at = self._columns.get_field_index(later)
-            rows = rows.add_column(at, self._columns.field(at), pa.nulls(len(rows), pa.string()))
+        for column in self._columns:
+            if column.name not in rows.column_names:
+                rows = rows.append_column(column, pa.nulls(len(rows), column.type))
         rows = rows.select(self._columns.names)
         if self._waiting and sum(map(len, self._waiting)) + len(rows) > MOST_ROWS:
             self._write()
@@ -203,12 +205,12 @@ def _rows(tables: Iterable[pa.Table]) -> Iterator[dict[str, Any]]:
 
 def descriptions(summary: dict[str, Any]) -> dict[str, bytes]:
     """The files that say what a variant's table holds, by name."""
-    shards = summary["shards"]
+    shards, split = summary["shards"], split_of(summary["config"])
     # timm's description of the split (`timm.data.readers.reader_wds`): counts of the samples that are there.
     timm = {
         "splits": {
-            SPLIT: {
-                "name": SPLIT,
+            split: {
+                "name": split,
                 "num_samples": summary["totals"]["samples"],
                 "filenames": [shard["name"] for shard in shards],
                 "shard_lengths": [shard["samples"] for shard in shards],

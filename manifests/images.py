@@ -115,6 +115,7 @@ IMAGES = Kind(
     digest="pixel_sha256",
     digest_of_all="pixels_sha256",
     stages=("decode", "resize", "color"),
+    drawn=("decode", "resize"),
     config={"geometry": NAME, "image_format": NAME, "size": _SIZE},
     about=_about,
     about_shape={"geometry": {"name": NAME, "size": _SIZE}},

@@ -66,7 +66,8 @@ class Kind:
     column of a result's sha256, and `digest_of_all` the summary's. `shown` are columns of text that is shown on
     terminals. `stages` are those that a recipe spells out, `config` the shape of its configuration besides what all
     have, `about` the part of the summary that says how large results are, with its shape. `residuals` sums up the
-    columns `residual_columns` of all rows, given how many were made; `summary` is the shape of that.
+    columns `residual_columns` of all rows, given how many were made; `summary` is the shape of that. `drawn` are what
+    the `extra` of rows has of methods that were drawn, where they were: tables have a column for each.
     """
 
     row: Callable[..., Row]
@@ -83,6 +84,7 @@ class Kind:
     summary: Mapping[str, Any]
     later: str = ""
     shown: tuple[str, ...] = ("source_path",)
+    drawn: tuple[str, ...] = ()
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -27,9 +27,9 @@ from manifests.place import Place
 from manifests.plain import are_plain
 from manifests.row import UNFIT, Kind, Row, is_key
 from manifests.shape import COUNT, NAME, SHA256, expect
+from manifests.splits import SPLITS, VALIDATION, shard_name, split_of
 from manifests.untrusted import LARGEST_JSON, MOST_ROWS, parse_description
 
-SPLIT = "validation"
 TABLE = "manifest.parquet"
 SUMMARY = "manifest.json"
 TIMM = "_info.json"
@@ -42,11 +42,6 @@ MOST_SHARDS = 100_000
 
 class ManifestError(ValueError):
     """A manifest or record cannot be read as what it should be; the message names the file."""
-
-
-def shard_name(index: int, count: int) -> str:
-    """A shard's file name without its suffix: `validation-00000-of-00050`."""
-    return f"{SPLIT}-{index:05d}-of-{count:05d}"
 
 
 @dataclass(frozen=True)
@@ -66,6 +61,10 @@ class Recipe:
     def kind(self) -> Kind:
         """What its samples are made into."""
         return kind_of(str(self.config["dataset"]))
+
+    @property
+    def split(self) -> str:
+        return split_of(self.config)
 
     @property
     def is_probed(self) -> bool:
@@ -139,6 +138,10 @@ def _expect_recipe(recipe: dict[str, Any], where: str) -> Kind:
     kind = kind_of(recipe["config"]["dataset"])
     expect(recipe["variant"], dict.fromkeys(kind.stages, NAME), "variant")
     expect(recipe["config"], kind.config, "config")
+    if recipe["config"].get("split", VALIDATION) not in SPLITS:
+        raise TypeError(
+            f"config.split is {reprlib.repr(recipe['config']['split'])}, and not one of {', '.join(SPLITS)}"
+        )
     if len(recipe["variant"]) > len(kind.stages):
         raise TypeError(f"{where} has a variant of {len(recipe['variant']):,} stages")
     for name, version in recipe["provenance"]["libraries"].items():
@@ -157,7 +160,8 @@ def parse_summary(data: bytes, source: str) -> dict[str, Any]:
         shards, totals, residual = found["shards"], found["totals"], found["residual"]
         if not 1 <= len(shards) <= MOST_SHARDS:
             raise ValueError(f"it lists {len(shards):,} shards")
-        names = [f"{shard_name(index, len(shards))}.tar" for index in range(len(shards))]
+        split = split_of(found["config"])
+        names = [f"{shard_name(index, len(shards), split)}.tar" for index in range(len(shards))]
         if [shard["name"] for shard in shards] != names:
             raise ValueError("it does not list its shards by their names")
         figures = [residual[name] is not None for name in kind.summary if name != "compared"]
@@ -223,7 +227,7 @@ class Columns:
 
     @property
     def name(self) -> str:
-        return shard_name(self.shard, self.shards)
+        return shard_name(self.shard, self.shards, self.recipe.split)
 
     @property
     def samples(self) -> int:
@@ -320,7 +324,7 @@ class Record:
 
     @property
     def name(self) -> str:
-        return shard_name(self.shard, self.shards)
+        return shard_name(self.shard, self.shards, self.recipe.split)
 
     @property
     def sha256(self) -> str:

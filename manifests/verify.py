@@ -32,16 +32,15 @@ from manifests.row import Row
 from manifests.schema import (
     CARD,
     CARD_ENTRY,
-    SPLIT,
     SUMMARY,
     TABLE,
     TIMM,
     ManifestError,
     Record,
     differences,
-    shard_name,
 )
 from manifests.shape import NAME
+from manifests.splits import is_of_shard, is_record, shard_name
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description
 
 # Bytes of a card: room for thousands of variants.
@@ -81,12 +80,12 @@ def variant_folders(place: P) -> list[P]:
 
 def _is_variants(name: str) -> bool:
     """Whether a file of this name makes its folder a variant's."""
-    return name.startswith(f"{SPLIT}-") or name in (SUMMARY, TABLE, TIMM)
+    return is_of_shard(name) or name in (SUMMARY, TABLE, TIMM)
 
 
 def records_in(folder: P) -> list[P]:
     """What lies where a variant's records do, in order."""
-    return [folder / name for name in folder.files() if name.startswith(f"{SPLIT}-") and name.endswith(".json")]
+    return [folder / name for name in folder.files() if is_record(name)]
 
 
 def check_card(root: Place) -> Iterator[Problem]:
@@ -105,7 +104,7 @@ def check_card(root: Place) -> Iterator[Problem]:
         return
     there = set(root.folders())
     for name in names:
-        if name not in there or not any(file.startswith(f"{SPLIT}-") for file in (root / name).files()):
+        if name not in there or not any(map(is_of_shard, (root / name).files())):
             yield Problem(str(root / name), f"missing variant: {CARD} lists it, but it has no shard")
 
 
@@ -166,7 +165,7 @@ def _check_set(folder: P, first: Record | None, files: Collection[str]) -> Itera
     if not first:
         yield Problem(str(folder), "no record of any shard")
         return
-    expected = {shard_name(index, first.shards) for index in range(first.shards)}
+    expected = {shard_name(index, first.shards, first.recipe.split) for index in range(first.shards)}
     for name in sorted(expected):
         if f"{name}.json" not in files:
             yield Problem(str(folder / f"{name}.json"), "missing shard: it has no record")

@@ -71,7 +71,7 @@ def _again(folders: Sequence[Place], inputs: Inputs, methods: tuple[Method, ...]
         record = Record.read(place)
         config = record.recipe.config
         if listed is None:
-            listed = find(config["dataset"], inputs, config["source"].get("samples"))
+            listed = find(config["dataset"], inputs, config["source"].get("samples"), split=record.recipe.split)
             described = dict(describe(listed))
         check_source(record.recipe, described)
         first = record.shard * config["samples_per_shard"]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from generators.draw import TOKENS
 from generators.registry import PIXEL_STAGES, find
 from generators.variant import NONE
 from pipelines.evaluate.statistics import holm
@@ -55,7 +56,7 @@ def _by_library(lines: Sequence[Named], reference: Named, stage: str) -> Mapping
     found: dict[str, dict[str, Named]] = defaultdict(dict)
     for line in (reference, *(line for line in lines if tuple(line.changed) == (stage,))):
         token = line.stages[stage]
-        if token != NONE:
+        if token not in (NONE, *TOKENS.values()):  # what is drawn is of no library
             method = find(token)  # shards may have methods of others
             found[method.library.name if method else token][token] = line
     return found

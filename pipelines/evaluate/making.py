@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from generators.draw import TOKENS, mixes_here, seed_in
 from generators.geometry import frame
 from generators.own import with_own
 from generators.registry import Method
 from generators.variant import DEFAULT_REFERENCE, Variant
 from manifests.mels import SPOKEN
+from manifests.splits import split_of
 from manifests.verify import variant_folders
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.preprocessing import Preprocessing, beside, wanted_geometry
@@ -43,10 +45,11 @@ class Maker(ABC):
     def __init__(self, options: Options) -> None:
         self._options = options
         self.dataset, self.root = dataset_at(options)
-        self.methods = methods_of(options.methods)
-        there = {summary["name"]: summary["config"] for summary in read_summaries(self.root)}
+        there = {summary["name"]: summary for summary in read_summaries(self.root)}
         self.finished = frozenset(there)
-        self._there: Mapping[str, Any] = next(iter(there.values()), {})
+        self._there: Mapping[str, Any] = next((summary["config"] for summary in there.values()), {})
+        self._seed = next(filter(None, (seed_in(one["provenance"]["libraries"]) for one in there.values())), 0)
+        self.methods = (*methods_of(options.methods), *mixes_here(options.variants, self._seed))
 
     @property
     def known(self) -> Mapping[str, Method]:
@@ -94,7 +97,7 @@ class Maker(ABC):
 
     @cached_property
     def _found(self) -> Found:
-        return find(self.dataset, self._options.inputs, self._options.limit)
+        return find(self.dataset, self._options.inputs, self._options.limit, split=split_of(self._there))
 
     @property
     def _noun(self) -> str:
@@ -119,9 +122,11 @@ class Maker(ABC):
 
     def _generate(self, variants: Sequence[str]) -> Generate:
         there, given = self._there, self._options
+        drawn = any(token in TOKENS.values() for name in variants for token in name.split("+"))
         return Generate(
             variants=tuple(variants),
             methods=given.methods,
+            seed=self._seed if drawn else None,
             dataset=self.dataset,
             inputs=given.inputs,
             output=self.root.parent.address,
@@ -129,6 +134,7 @@ class Maker(ABC):
             reference=self._reference,
             samples_per_shard=there.get("samples_per_shard"),
             image_format=there.get("image_format"),
+            split=split_of(there),
             limit=given.limit,
             cluster=given.run_by,
         )

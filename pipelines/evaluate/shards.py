@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from generators.draw import Draw, mixes, mixes_in, seed_in
 from generators.geometry import Size
 from generators.own import Program, named_in, with_own
 from generators.registry import AT, AUDIO_STAGES, MODEL_STAGES, STAGES, Method, order
@@ -43,6 +44,7 @@ from manifests.kinds import kind_of
 from manifests.mels import MEL, SPOKEN, TEXT
 from manifests.row import Kind, is_key
 from manifests.schema import SUMMARY, TABLE, parse_summary
+from manifests.splits import VALIDATION, split_of
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_groups
 from manifests.verify import decode, decode_label_map, decode_mel, variant_folders
 from pipelines.errors import RunError, UsageError
@@ -175,8 +177,11 @@ class Shards:
     @cached_property
     def known(self) -> Mapping[str, Method]:
         """All methods by token, with those of one's own: the given `methods`, and what these variants went through."""
-        libraries = (name for variant in self.variants.values() for name in variant.summary["provenance"]["libraries"])
-        return with_own({**named_in(libraries), **{method.token: method for method in self.methods}}.values())
+        libraries: dict[str, str] = {}
+        for variant in self.variants.values():
+            libraries |= variant.summary["provenance"]["libraries"]
+        own = {**named_in(libraries), **{method.token: method for method in self.methods}}
+        return with_own((*mixes(seed_in(libraries) or 0), *own.values(), *mixes_in(libraries)))
 
     def variant(self, text: str) -> Variant:
         """The variant that a name stands for here. Raises VariantError."""
@@ -350,12 +355,15 @@ class Shards:
         pixels = dict.fromkeys(variants[name].pixels if name in variants else name for name in names)
         methods = dict.fromkeys(m for v in (self.base, *variants.values()) for m in v.methods)
         own = [f"{m.token}={m.stage}:…" for m in methods if isinstance(m.library, Program)]
+        drawn = dict.fromkeys(m.library.seed for m in methods if isinstance(m.library, Draw))
         words = ["generate.py", "--variant", shlex.quote(",".join(pixels)), "--dataset", self.dataset]
         words += [word for method in own for word in ("--method", method)]
         built_in = self.dataset == "sample" or config["source"].get("kind") == SpokenSource.kind
         words += ["--source", "…"] if not built_in else []
         words += ["--annotations", "…"] if self.dataset == "coco" else []
         words += ["--labels", "…"] if config["source"].get("kind") in _LABELLED_BY_LIST else []
+        words += ["--split", split] if (split := split_of(config)) != VALIDATION else []
+        words += [word for seed in drawn for word in ("--seed", str(seed))]
         words += self._made_as(other)
         words += ["--samples-per-shard", str(config["samples_per_shard"])]
         return " ".join([*words, "--output", "…" if other else shlex.quote(self.root.parent.address)])

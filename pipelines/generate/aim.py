@@ -32,8 +32,8 @@ class Aim(Protocol):
     def base(self, gpu: bool | None = None, known: Mapping[str, Method] = METHODS) -> Variant:
         """The reference; `gpu` is as in `Method.problem`. Raises UsageError where it is none, or cannot run."""
 
-    def config(self, found: Found, own: tuple[Method, ...]) -> Config:
-        """The configuration for a source, with methods of one's own."""
+    def config(self, found: Found, own: tuple[Method, ...], draws: tuple[Method, ...] = ()) -> Config:
+        """The configuration for a source, with methods of one's own, and those that are drawn."""
 
 
 def aim_of(options: Options) -> Aim:
@@ -56,7 +56,7 @@ class _Images:
     def base(self, gpu: bool | None = None, known: Mapping[str, Method] = METHODS) -> Variant:
         return base_variant(self.options.reference, self.geometry, gpu, known)
 
-    def config(self, found: Found, own: tuple[Method, ...]) -> Config:
+    def config(self, found: Found, own: tuple[Method, ...], draws: tuple[Method, ...] = ()) -> Config:
         return ImageConfig(
             dataset=self.options.dataset,
             geometry=self.geometry,
@@ -66,6 +66,8 @@ class _Images:
             samples_per_shard=_per_shard(self.options),
             source=describe(found),
             methods=own,
+            split=self.options.split,
+            draws=draws,
         )
 
 
@@ -77,7 +79,7 @@ class _Recordings:
     def base(self, gpu: bool | None = None, known: Mapping[str, Method] = METHODS) -> Variant:
         return base_of_speech(self.options.reference, known)
 
-    def config(self, found: Found, own: tuple[Method, ...]) -> Config:
+    def config(self, found: Found, own: tuple[Method, ...], draws: tuple[Method, ...] = ()) -> Config:
         return SpeechConfig(
             dataset=self.options.dataset,
             mel=self.mel,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from manifests.kinds import kind_of
-from manifests.schema import CARD_ENTRY, SPLIT, SUMMARY, parse_summary
+from manifests.schema import CARD_ENTRY, SUMMARY, parse_summary
+from manifests.splits import VALIDATION, split_of
 from manifests.untrusted import LARGEST_JSON
 from pipelines.generate.sources.sample import PHOTOGRAPHS
 from pipelines.generate.told import told
@@ -85,22 +86,24 @@ def _row(*cells: str) -> str:
 def _front_matter(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
     lines = ["---", "configs:"]
     for summary in summaries:
+        split = split_of(summary["config"])
         lines += [
             f"{CARD_ENTRY}{json.dumps(summary['name'])}",
             "  data_files:",
-            f"  - split: {SPLIT}",
-            f"    path: {json.dumps(summary['name'] + f'/{SPLIT}-*.tar')}",
+            f"  - split: {split}",
+            f"    path: {json.dumps(summary['name'] + f'/{split}-*.tar')}",
         ]
     return [*lines, "---"]
 
 
 def _body(dataset: str, summaries: Sequence[Mapping[str, Any]]) -> list[str]:
     words = told(dataset)
+    split = split_of(summaries[0]["config"]) if summaries else VALIDATION
     lines = [
         f"# SysNoise shards: {dataset}",
         "",
-        f"{words.made.format(dataset)}, as lossless WebDataset shards: one folder for each variant. Score a model on "
-        "each of them to learn what a mismatch between training and deployment costs (SysNoise, MLSys 2023).",
+        f"{words.made_of(dataset, split)}, as lossless WebDataset shards: one folder for each variant. Score a model "
+        "on each of them to learn what a mismatch between training and deployment costs (SysNoise, MLSys 2023).",
         "",
         *variants_table(summaries),
     ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from generators.audio.settings import MelSettings
+from generators.draw import Draw, mixes_here, mixes_in
 from generators.geometry import GEOMETRIES
 from generators.own import named_in, of_program
 from generators.registry import Method
@@ -58,7 +59,8 @@ def config_of(recipe: Recipe, methods: tuple[Method, ...] = ()) -> Config:
         source = tuple(held.pop("source").items())
         if recipe.kind is MELS:
             return SpeechConfig(**held | {"mel": MelSettings(**held["mel"])}, source=source, methods=methods)
-        return ImageConfig(**held | {"size": size_from_json(held["size"])}, source=source, methods=methods)
+        size, draws = size_from_json(held["size"]), mixes_in(recipe.provenance["libraries"])
+        return ImageConfig(**held | {"size": size}, source=source, methods=methods, draws=draws)
     except (KeyError, TypeError) as error:
         raise UsageError(f"the records of {recipe.name} have a damaged configuration ({error})") from None
 
@@ -88,6 +90,27 @@ def check_methods(recipes: Iterable[Recipe], methods: Iterable[Method]) -> None:
                 raise UsageError(
                     f"--method {token} is not what made {recipe.name}: {changed[0]} is {here} here, and was {there}"
                 )
+
+
+def seed_of(recipes: Iterable[Recipe]) -> int | None:
+    """The seed by which what was drawn for variants is drawn again; None where nothing was.
+
+    Raises UsageError where there are several, and where the methods are others that can be drawn here.
+    """
+    seeds: dict[int, str] = {}
+    for recipe in recipes:
+        for method in mixes_in(recipe.provenance["libraries"]):
+            draw = method.library
+            assert isinstance(draw, Draw)
+            seeds.setdefault(draw.seed, recipe.name)
+            here = next(one.library for one in mixes_here([method.token], draw.seed) if one.stage == method.stage)
+            if draw != here:
+                there, mine = (library.versions()[method.token] for library in (draw, here))
+                raise UsageError(f"{recipe.name} was drawn from other methods than can run here: {there}; here, {mine}")
+    if len(seeds) > 1:
+        one, other, *_ = seeds.values()
+        raise UsageError(f"{one} and {other} were drawn with different seeds: rebuild them one at a time")
+    return next(iter(seeds), None)
 
 
 def check_source(recipe: Recipe, found: Mapping[str, Any]) -> None:

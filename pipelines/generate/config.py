@@ -21,6 +21,7 @@ from generators.own import OwnMethodError, own_methods, with_own
 from generators.registry import AUDIO_STAGES, LIBRARIES, METHODS, PIXEL_STAGES, Library, Method, Stage
 from generators.variant import Variant, VariantError, reference
 from manifests.provenance import code_sha256
+from manifests.splits import VALIDATION
 from pipelines.errors import UsageError
 from pipelines.generate import encode
 from pipelines.generate.datasets import DATASETS
@@ -32,7 +33,10 @@ _TYPICAL_SECONDS = 6.6
 _ROOT = Path(__file__).resolve().parents[2]
 # The code that decides bytes: what it was is in a run's log, and the probe is made again where it is another.
 _CODE = (
-    *(f"generators/{name}" for name in ("audio", "geometry.py", "own.py", "pixels", "registry.py", "variant.py")),
+    *(
+        f"generators/{name}"
+        for name in ("audio", "draw.py", "geometry.py", "own.py", "pixels", "registry.py", "variant.py")
+    ),
     *(f"manifests/{name}.py" for name in ("canonical", "derive", "images", "mels", "residual", "row", "schema")),
     *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "pictures", "plan", "png", "render")),
     *(f"pipelines/generate/{name}.py" for name in ("parts", "shard", "tar")),
@@ -45,8 +49,8 @@ class Config(ABC):
     """What decides the bytes of a run, besides the variant and the library versions.
 
     `source` describes the samples: the layout, their number, a digest of their keys, labels, paths and sizes, and what
-    else the source says of itself. `methods` are those of one's own: what of them decides bytes is a version, as that
-    of a library, so that a folder can have variants by one more of them.
+    else the source says of itself. `methods` are those of one's own, and `draws` those that are drawn: what of them
+    decides bytes is a version, as that of a library, so that a folder can have variants by one more of them.
     """
 
     dataset: str
@@ -56,9 +60,19 @@ class Config(ABC):
     methods: tuple[Method, ...]
 
     @property
+    def split(self) -> str:
+        """The split that the samples are of."""
+        return VALIDATION
+
+    @property
+    def draws(self) -> tuple[Method, ...]:
+        """What may be drawn for each sample."""
+        return ()
+
+    @property
     def known(self) -> Mapping[str, Method]:
         """All methods that there are for this run, by token."""
-        return with_own(self.methods)
+        return with_own((*self.methods, *self.draws))
 
     @property
     @abstractmethod
@@ -114,7 +128,7 @@ class Config(ABC):
 
 @dataclass(frozen=True)
 class ImageConfig(Config):
-    """A run on images. `size` is what the geometry takes, in pixels."""
+    """A run on images. `size` is what the geometry takes, in pixels; manifests hold a `split` other than validation."""
 
     dataset: str
     geometry: str
@@ -124,14 +138,18 @@ class ImageConfig(Config):
     samples_per_shard: int
     source: tuple[tuple[str, Any], ...]
     methods: tuple[Method, ...] = ()
+    split: str = VALIDATION
+    draws: tuple[Method, ...] = ()
 
     @property
     def base(self) -> Variant:
         return base_variant(self.reference, self.geometry, gpu=True, known=self.known)
 
     def as_json(self) -> dict[str, Any]:
-        said = asdict(replace(self, methods=()))
-        del said["methods"]
+        said = asdict(replace(self, methods=(), draws=()))
+        del said["methods"], said["draws"]
+        if self.split == VALIDATION:
+            del said["split"]
         return {
             **said,
             "reference": self.reference_in_full,
@@ -140,7 +158,7 @@ class ImageConfig(Config):
         }
 
     def asked(self) -> dict[str, Any]:
-        return {"target": Target.of(self.geometry, self.size), "image_format": self.image_format}
+        return {"target": Target.of(self.geometry, self.size), "image_format": self.image_format, "split": self.split}
 
     def expected(self) -> int:
         target = frame(self.geometry, *DATASETS[self.dataset].typical, self.size)

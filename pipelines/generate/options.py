@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from generators.variant import DEFAULT_OF_SPEECH, DEFAULT_REFERENCE
-from pipelines.command import group, option, positive
+from manifests.splits import SPLITS, VALIDATION
+from pipelines.command import group, option, positive, whole
 from pipelines.options import (
     Cluster,
     Inputs,
@@ -29,12 +30,14 @@ class Options:
         metavar="VARIANT",
         under="variants",
     )
+    seed: int | None = option("of what mix_decode and mix_resize draw; default: 0", type=whole, metavar="N")
     reference: str = option(f"default: {DEFAULT_REFERENCE}; speech: {DEFAULT_OF_SPEECH}", default="", metavar="VARIANT")
     paper: bool = paper_option()
     methods: tuple[str, ...] = method_option("a program of your own as a method; repeatable")
     list_variants: bool = option("show every method, and whether it can run here", default=False)
     dataset: str = dataset_option("default: %(default)s, which is built in", "sample")
     inputs: Inputs = group(Inputs)
+    split: str = option("of ImageNet; default: %(default)s", default=VALIDATION, choices=SPLITS)
     limit: int | None = limit_option()
     target: Target = group(Target)
     output: str = option(

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from operator import attrgetter
@@ -28,8 +28,10 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
+from generators.draw import TOKENS
 from manifests.derive import Part, descriptions, part_of, write_table
-from manifests.schema import SPLIT, SUMMARY, TABLE, Columns, Recipe, parse_summary, shard_name
+from manifests.schema import SUMMARY, TABLE, Columns, Recipe, parse_summary
+from manifests.splits import VALIDATION, is_record, shard_name
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.sources.reading import Chore, Spread, here
@@ -53,19 +55,20 @@ class Draft:
 
 @dataclass(frozen=True)
 class Output:
-    """`OUT/<dataset>`. `run` names what is in `.run/` of this run alone."""
+    """`OUT/<dataset>`. `run` names what is in `.run/` of this run alone, and `split` what is written."""
 
     root: Place
     run: str = ""
+    split: str = VALIDATION
 
     def folder(self, variant: str) -> Place:
         return self.root / variant
 
     def tar(self, variant: str, shard: int, shards: int) -> Place:
-        return self.folder(variant) / f"{shard_name(shard, shards)}.tar"
+        return self.folder(variant) / f"{shard_name(shard, shards, self.split)}.tar"
 
     def record(self, variant: str, shard: int, shards: int) -> Place:
-        return self.folder(variant) / f"{shard_name(shard, shards)}.json"
+        return self.folder(variant) / f"{shard_name(shard, shards, self.split)}.json"
 
     def part(self, name: str) -> Place:
         """Where a part of a shard lies until the shard is put together."""
@@ -127,7 +130,7 @@ class Output:
 
         Raises UsageError where the folder cannot be written or another run holds it.
         """
-        own = Output(self.root, uuid.uuid4().hex)
+        own = replace(self, run=uuid.uuid4().hex)
         if not isinstance(self.root, Disk):
             try:
                 yield own
@@ -280,7 +283,7 @@ class Output:
     def _recipe_in(self, name: str) -> Recipe | None:
         folder = self.folder(name)
         for file in folder.files():
-            if file.startswith(f"{SPLIT}-") and file.endswith(".json"):
+            if is_record(file):
                 record = _readable(folder / file)
                 if record:
                     return record.recipe
@@ -383,6 +386,8 @@ def _readable(place: Place) -> Columns | None:
 def _what(difference: str) -> str:
     if difference.startswith("config.source"):
         return "source"
+    if difference.startswith(tuple(f"provenance.libraries.{token}: " for token in TOKENS.values())):
+        return "draw"
     if difference.startswith("provenance.libraries"):
         return "installation of a library" if "/sha256: " in difference else "library version"
     if difference.startswith("provenance.probe_sha256"):

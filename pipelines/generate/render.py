@@ -160,12 +160,13 @@ class Renderer:
     def _render(self, work: _Work) -> Iterator[Rendered]:
         sample, data, classes = work.given
         assert not isinstance(classes, Missing)
-        results = self._results(work)
+        variants = [variant.of(sample.key) for variant in self.variants]
+        results = self._results(work, variants)
         base = results[self.reference.name].output
         encoder = _Encoder(self.image_format, classes, work.caller)
         residuals: dict[Same, Residual | None] = {}
         digest = "" if isinstance(data, Missing) else hashlib.sha256(data).hexdigest()
-        for variant in self.variants:
+        for variant, made_by in zip(self.variants, variants, strict=True):
             known, output = results[variant.name]
             fields: dict[str, Any] = {
                 "key": sample.key,
@@ -177,7 +178,7 @@ class Renderer:
                 "source_height": known.height,
                 "source_orientation": known.orientation,
                 "source_profile": known.profile,
-                "extra": dict(sample.extra),
+                "extra": {**dict(sample.extra), **{stage: made_by.method(stage).token for stage in variant.drawn}},
             }
             encoded = output if isinstance(output, Failure) else encoder.encode(output)
             if isinstance(encoded, Failure):
@@ -194,17 +195,18 @@ class Renderer:
                 files[LABEL_MAP] = encoded.label_map
             yield Rendered(row, files)
 
-    def _results(self, work: _Work) -> Mapping[str, _Result]:
-        variants = {variant.name: variant for variant in (self.reference, *self.variants)}
+    def _results(self, work: _Work, variants: Iterable[Variant]) -> Mapping[str, _Result]:
+        """The results of the reference and of variants, by name."""
+        named = {variant.name: variant for variant in (self.reference, *variants)}
         data, known = work.given.data, work.known
         if isinstance(data, Missing):
-            return {name: _Result(_UNKNOWN, Failure(data.reason)) for name in variants}
+            return {name: _Result(_UNKNOWN, Failure(data.reason)) for name in named}
         if isinstance(known, Failure):
-            return {name: _Result(_UNKNOWN, known) for name in variants}
+            return {name: _Result(_UNKNOWN, known) for name in named}
         if known is _BOMB:
             reason = f"refused undecoded: more than {MAX_PIXELS:,} pixels (a decompression bomb?)"
-            return {name: _Result(_UNKNOWN, Failure(f"{v.decode.token}: {reason}")) for name, v in variants.items()}
-        return dict(self._made(list(variants.values()), data, known, work.caller))
+            return {name: _Result(_UNKNOWN, Failure(f"{v.decode.token}: {reason}")) for name, v in named.items()}
+        return dict(self._made(list(named.values()), data, known, work.caller))
 
     def _made(
         self, variants: Sequence[Variant], data: bytes, known: Header | None, caller: Caller

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from generators.draw import MIX, TOKENS
 from generators.pixels.foreign import at_hand, machine
 from generators.registry import (
     AT,
@@ -20,6 +21,7 @@ from generators.registry import (
     Release,
 )
 from generators.variant import ANY, LIBRARY_GROUPS, Variant
+from manifests.splits import split_of
 from pipelines.generate.config import Config
 from pipelines.generate.plan import shard_count
 from pipelines.generate.told import told
@@ -52,6 +54,7 @@ def variants_table(methods: Mapping[str, Method]) -> str:
             "Join one token of each stage by +, as in ffmpeg+opencv_area+nv12_ascend; a stage left out is the",
             f"reference's, and the model as it is. Noise of {', '.join(MODEL_STAGES)} takes --model FILE;",
             f"{' and '.join(AUDIO_STAGES)} are of recordings, and go with --dataset speech.",
+            f"{' and '.join(TOKENS.values())} (both: {MIX}) draw a method of the paper's for each image.",
             f"Groups: {', '.join((*STAGES, *AUDIO_STAGES))}, model, paper (the paper's methods),",
             f"all (what is installed); by library, which install what they lack, {', '.join(LIBRARY_GROUPS)}.",
         ]
@@ -118,6 +121,7 @@ def finished(
         rows.append(
             (summary["name"], f"{totals['samples']:,}", f"{totals['failed']:,}", size(totals["bytes"]), *figures)
         )
+    tars = f"<variant>/{split_of(config)}-*.tar"
     lines = [
         "Nothing was left to do." if nothing_to_do else "Done.",
         "",
@@ -128,7 +132,7 @@ def finished(
         "",
         f"{root}/",
         "  README.md                     dataset card",
-        f"  <variant>/validation-*.tar    WebDataset shards: {', '.join((*words.members(config), 'json'))}",
+        f"  {tars:28}  WebDataset shards: {', '.join((*words.members(config), 'json'))}",
         f"  <variant>/manifest.parquet    a row for each source {words.sample}",
         "  <variant>/manifest.json       what was made, and what made it",
         "",

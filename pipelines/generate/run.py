@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
+from generators.draw import mixes_here
 from generators.own import with_own
 from generators.registry import Method
 from generators.variant import Variant, VariantError, expand
@@ -84,13 +85,16 @@ def make(options: Options, ray: Ray | None = None) -> Made | None:
 def _generate(options: Options, ray: Ray) -> Made | None:
     aim = aim_of(options)
     own = methods_of(options.methods)
-    _, variants = _variants(options, aim, with_own(own), ray)
-    found = find(options.dataset, options.inputs, options.limit, over(ray))
+    draws = mixes_here((*options.variants, options.reference), options.seed or 0)
+    _, variants = _variants(options, aim, with_own((*own, *draws)), ray)
+    if options.seed is not None and not any(variant.drawn for variant in variants):
+        raise UsageError("--seed is of mix_decode and mix_resize, and no variant has them: leave it out")
+    found = find(options.dataset, options.inputs, options.limit, over(ray), options.split)
     for note in found.notes:
         say(note)
-    config = aim.config(found, own)
+    config = aim.config(found, own, draws)
     _check_shards(len(found.samples), config.samples_per_shard)
-    output = Output(output_place(options.output) / options.dataset)
+    output = Output(output_place(options.output) / options.dataset, split=config.split)
     if options.dry_run:
         say_what_is_lacking(method for variant in (config.base, *variants) for method in variant.methods)
         print(report.dry_run(str(output.root), variants, len(found.samples), config))
@@ -108,7 +112,7 @@ def _make(
 ) -> Made:
     told = prepare(method for variant in (config.base, *variants) for method in variant.methods)
     if options.dataset == "cityscapes":
-        _check_png({variant.decode for variant in (config.base, *variants)})
+        _check_png({one.decode for variant in (config.base, *variants) for one in variant.each})
     recorded = output.recorded()
     beside = neighbours(config, variants, recorded)
     check = partial(_check_nodes, Job(config, found.source, output), found, told)

@@ -9,8 +9,10 @@ from typing import Any
 from generators.geometry import CROPPED
 from manifests.images import CLASSIFIED, LABEL_MAP, extension_of
 from manifests.mels import MEL, SPOKEN, TEXT
+from manifests.splits import TRAIN, VALIDATION
 
 Values = Mapping[str, Any]
+_OF_SPLITS = {VALIDATION: "Validation", TRAIN: "Training"}
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,8 @@ class Told:
     """The words for sets of a kind.
 
     `sample` is what a source has, `result` what of it a variant may have alike, and `one` is one of these. `headings`
-    and `figures` are a table's, `legend` what they are of. `made` follows the dataset's name in a card, `about` says
-    how large results are, and `members` which there are besides a tar's `json`.
+    and `figures` are a table's, `legend` what they are of. `made` is what a card begins with, `about` says how large
+    results are, and `members` which there are besides a tar's `json`.
     """
 
     sample: str
@@ -36,6 +38,10 @@ class Told:
     def alike(self) -> str:
         """What degenerate variants have in common."""
         return f"Same {self.result} on every {self.sample}"
+
+    def made_of(self, dataset: str, split: str) -> str:
+        """What a set is."""
+        return self.made.format(dataset=dataset, split=_OF_SPLITS[split])
 
 
 def told(dataset: str) -> Told:
@@ -83,7 +89,7 @@ _IMAGES = Told(
     sample="image",
     result="pixels",
     one="pixel",
-    made="Validation images of `{}`, decoded, resized and colour-converted by different libraries",
+    made="{split} images of `{dataset}`, decoded, resized and colour-converted by different libraries",
     headings=("mean |Δ|", "max |Δ|", "changed"),
     figures=_image_figures,
     legend="|Δ|: absolute difference from the reference ({}), in steps of 0 to 255.",
@@ -94,7 +100,7 @@ _SPEECH = Told(
     sample="recording",
     result="values",
     one="value",
-    made="Mel spectrograms of `{}`, resampled and transformed by different libraries",
+    made="Mel spectrograms of `{dataset}`, resampled and transformed by different libraries",
     headings=("MSE", "max |Δ|", "other length"),
     figures=_mel_figures,
     legend="MSE and |Δ|: mean square and absolute difference from the reference ({}), of natural logarithms, over the "

@@ -12,7 +12,8 @@ from typing import Any
 from huggingface_hub import DatasetCardData
 
 from generators.variant import in_full
-from manifests.schema import CARD_ENTRY, SPLIT, TABLE
+from manifests.schema import CARD_ENTRY, TABLE
+from manifests.splits import split_of
 from pipelines.generate.card import TERMS, alike, variants_table
 from pipelines.generate.told import told
 from pipelines.text import size
@@ -69,9 +70,10 @@ def _front_matter(summaries: Sequence[Summary], *, gated: bool, pixels: bool) ->
     for summary in summaries:
         # JSON strings are YAML's, and what checks a card locally reads them as such.
         name = str(summary["name"])
-        files = f"{name}/{SPLIT}-*.tar" if pixels else f"{name}/{TABLE}"
+        split = split_of(summary["config"])
+        files = f"{name}/{split}-*.tar" if pixels else f"{name}/{TABLE}"
         yield f"{CARD_ENTRY}{json.dumps(name)}"
-        yield from ("  data_files:", f"  - split: {SPLIT}", f"    path: {json.dumps(files)}")
+        yield from ("  data_files:", f"  - split: {split}", f"    path: {json.dumps(files)}")
 
 
 def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool) -> Iterator[str]:
@@ -81,9 +83,10 @@ def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool) -> Iterator[
     words = told(dataset)
     total = sum(int(summary["totals"]["bytes"]) for summary in summaries)
     yield from (f"# SysNoise shards: {dataset}", "")
+    what = words.made_of(str(dataset), split_of(config))
     yield (
-        f"{words.made.format(dataset)}: one configuration for each variant, {len(summaries)} in all. Score a model on "
-        "each of them to learn what a mismatch between training and deployment costs."
+        f"{what}: one configuration for each variant, {len(summaries)} in all. Score a model on each of them to "
+        "learn what a mismatch between training and deployment costs."
     )
     yield ""
     if pixels:
@@ -101,7 +104,7 @@ def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool) -> Iterator[
         f"{words.legend.format('`' + config['reference'] + '`')} Each folder's `manifest.parquet` has a row for every "
         f"source {words.sample} with its {words.result}' sha256, and says which failed."
     )
-    yield from _use(repo, name, _reference(summaries), str(dataset), pixels=pixels)
+    yield from _use(repo, name, _reference(summaries), config, pixels=pixels)
     yield from _made_by(summaries)
     yield from ("", "## Terms", "", TERMS[dataset], "", "## Citation", "", "```bibtex", _PAPER, "```")
 
@@ -112,14 +115,15 @@ def _reference(summaries: Sequence[Summary]) -> str | None:
     return spelled.get(summaries[0]["config"]["reference"])
 
 
-def _use(repo: str, name: str, reference: str | None, dataset: str, *, pixels: bool) -> Iterator[str]:
+def _use(repo: str, name: str, reference: str | None, config: Mapping[str, Any], *, pixels: bool) -> Iterator[str]:
     yield from ("", "## Use", "")
+    dataset = str(config["dataset"])
     if not pixels:
         inputs = _INPUTS.get(dataset, " --source IMAGES")
         yield from ("```sh", f"python hub.py rebuild {repo} --variant {name}{inputs} --output out", "```")
         return
     yield from ("```python", "from datasets import load_dataset", "")
-    yield f'shards = load_dataset("{repo}", "{name}", split="{SPLIT}", streaming=True)'
+    yield f'shards = load_dataset("{repo}", "{name}", split="{split_of(config)}", streaming=True)'
     yield from ("```", "", "With SysNoise shards (verified as it arrives, verified again, scored):", "", "```sh")
     both = name if reference in (None, name) else f"{reference},{name}"
     yield f"python hub.py pull {repo} --variant {both} --output out"

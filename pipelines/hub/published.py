@@ -16,8 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from manifests.derive import Manifest, derive, read_records, table_differences
-from manifests.schema import SPLIT, SUMMARY, TABLE, TIMM, ManifestError, Recipe, Record, shard_name
+from manifests.schema import SUMMARY, TABLE, TIMM, ManifestError, Recipe, Record
 from manifests.shape import NAME
+from manifests.splits import VALIDATION, is_record, shard_name
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.datasets import DATASETS
@@ -96,8 +97,9 @@ def fetch_manifests(repo: Repo, revision: str, name: str, into: Path) -> Publish
 
 def _check_names(sizes: Mapping[str, int]) -> list[str]:
     """The names of the records, in order. Raises ManifestError where files are missing, odd or too large."""
-    records = sorted(file for file in sizes if file.startswith(SPLIT) and file.endswith(".json"))
-    expected = [f"{shard_name(index, len(records))}.json" for index in range(len(records))]
+    records = sorted(filter(is_record, sizes))
+    split = records[0].partition("-")[0] if records else VALIDATION
+    expected = [f"{shard_name(index, len(records), split)}.json" for index in range(len(records))]
     wanted = [*(expected or [f"{shard_name(0, 1)}.json"]), TABLE, SUMMARY, TIMM]
     if odd := sorted({*records, *wanted} - {*wanted}) or [file for file in wanted if file not in sizes]:
         raise ManifestError(f"{odd[0]} is missing, or is one too many")

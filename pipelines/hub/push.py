@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from manifests.schema import SPLIT, SUMMARY, parse_summary
+from manifests.schema import SUMMARY, parse_summary
 from manifests.shape import NAME
+from manifests.splits import SPLITS
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import variant_folders
 from pipelines.check import check, show
@@ -27,7 +28,6 @@ from pipelines.progress import say
 from pipelines.store import Disk, Place, place_of
 from pipelines.work.cluster import Ray
 
-_TARS = f"{SPLIT}-*.tar"
 # Datasets whose terms do not let others hand their images on.
 RESTRICTED = frozenset({"imagenet", "cityscapes"})
 
@@ -114,7 +114,7 @@ def _held(repo: Repo, options: PushOptions, summaries: Sequence[dict[str, Any]])
     """
     revision = repo.commit(None)
     files = repo.files(revision)
-    if options.manifests_only and any(fnmatch.fnmatch(path, f"*/{_TARS}") for path in files):
+    if options.manifests_only and any(fnmatch.fnmatch(path, f"*/{split}-*.tar") for path in files for split in SPLITS):
         raise UsageError(f"{repo.name} holds pixels, and its history keeps them: push manifests to another repository")
     found = []
     with tempfile.TemporaryDirectory() as folder:

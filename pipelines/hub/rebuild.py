@@ -18,7 +18,7 @@ from manifests.row import Row
 from manifests.schema import Record
 from manifests.verify import records_of
 from pipelines.errors import UsageError
-from pipelines.generate.compare import check_methods, check_source, config_of, explain
+from pipelines.generate.compare import check_methods, check_source, config_of, explain, seed_of
 from pipelines.generate.config import describe, methods_of
 from pipelines.generate.options import Options
 from pipelines.generate.run import generate
@@ -52,13 +52,14 @@ def _generate(options: RebuildOptions, found: Sequence[Published], methods: tupl
     if any(published.recipe.config != recipe.config for published in found):
         raise UsageError("the variants were made with different configurations: rebuild them one at a time")
     check_methods((published.recipe for published in found), methods)
-    config = config_of(recipe, methods)
+    config, seed = config_of(recipe, methods), seed_of(published.recipe for published in found)
     samples = recipe.config["source"].get("samples")
-    check_source(recipe, dict(describe(find(config.dataset, options.inputs, samples))))
+    check_source(recipe, dict(describe(find(config.dataset, options.inputs, samples, split=config.split))))
     generate(
         Options(
             variants=tuple(in_full(published.recipe.variant) for published in found),
             methods=options.methods,
+            seed=seed,
             dataset=config.dataset,
             inputs=options.inputs,
             output=options.output,

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from types import ModuleType
 from typing import Any
 
-from generators.registry import AUDIO_STAGES, PIXEL_STAGES
+from generators.registry import AUDIO_STAGES, PIXEL_STAGES, find
 from generators.variant import Variant, VariantError, in_full, parse
 from manifests.canonical import canonical_json
 from manifests.schema import Recipe, differences
@@ -237,7 +237,8 @@ def difference(there: Made, right: Made, where: str) -> str | None:
 
 def _first_stage(recipes: Iterable[Recipe], tokens: Sequence[str]) -> list[str]:
     """Those of the tokens that are of the earliest stage: what follows may differ for that reason alone."""
-    stages = {token: stage for recipe in recipes for stage, token in recipe.variant.items() if token in tokens}
+    drawn = {token: method.stage for token in tokens if (method := find(token))}
+    stages = drawn | {token: stage for recipe in recipes for stage, token in recipe.variant.items() if token in tokens}
     for stage in (*PIXEL_STAGES, *AUDIO_STAGES):
         if found := [token for token in tokens if stages.get(token) == stage]:
             return found

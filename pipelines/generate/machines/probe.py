@@ -1,7 +1,8 @@
 """The probe: what this machine's libraries and our code make of a few small pictures, or recordings, as digests.
 
 A variant's digest is of all that would be written of the probe samples, the tar and the rows, by the code that makes
-shards: whatever changes a byte there changes it, and a comment in our code does not. A method's digest is of its own
+shards: whatever changes a byte there changes it, and a comment in our code does not. Where methods are drawn, there are
+more of them than probe samples: the digest is also of variants that have each of them. A method's digest is of its own
 output on what no other method has touched: where variants differ, it names the one that is at fault. Nothing here is
 kept: `kinds` knows what need not be made again.
 """
@@ -39,23 +40,29 @@ def probe(config: Config, variants: Sequence[Variant]) -> dict[str, Probe]:
 
     Raises RunError where a library ends before it has answered, and MemoryError.
     """
-    methods = dict.fromkeys(method for variant in variants for method in variant.methods)
+    each = {variant.name: variant.each for variant in variants}
+    methods = {name: dict.fromkeys(m for one in those for m in one.methods) for name, those in each.items()}
+    every = dict.fromkeys(method for those in methods.values() for method in those)
+    alone = [one for variant in variants if variant.drawn for one in each[variant.name]]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd files
             if isinstance(config, SpeechConfig):
-                found = _variants(config, variants, recordings.given())
-                digests = {method.token: _digest(recordings.outputs(method, config.mel)) for method in methods}
+                found = _variants(config, [*variants, *alone], recordings.given())
+                digests = {method.token: _digest(recordings.outputs(method, config.mel)) for method in every}
             else:
                 assert isinstance(config, ImageConfig)
                 given = pictures.given(config)
-                found = _variants(config, variants, given)
-                digests = {method.token: _digest(pictures.outputs(method, config, given)) for method in methods}
+                found = _variants(config, [*variants, *alone], given)
+                digests = {method.token: _digest(pictures.outputs(method, config, given)) for method in every}
     except SystemExit as lost:  # as a worker would end with it; here nobody begins another
         raise RunError(f"the built-in samples cannot be rendered: {lost}") from None
+    for variant in variants:
+        if variant.drawn:
+            found[variant.name] = _digest(found[one.name].encode() for one in (variant, *each[variant.name]))
     return {
-        variant.name: Probe(found[variant.name], {method.token: digests[method.token] for method in variant.methods})
-        for variant in variants
+        name: Probe(found[name], {method.token: digests[method.token] for method in those})
+        for name, those in methods.items()
     }
 
 

@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from manifests.kinds import kind_of as kind_of_set
+from manifests.kinds import kind_of
+from manifests.splits import VALIDATION
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import Missing, Sample, Source
 from pipelines.generate.sources.catalogue import Catalogue
@@ -40,21 +41,21 @@ class Found(NamedTuple):
     notes: list[str]
 
 
-def find(dataset: str, inputs: Inputs, limit: int | None, spread: Spread = here) -> Found:
-    """The source that the inputs name, and its first `limit` samples. Raises UsageError where there is none.
+def find(dataset: str, inputs: Inputs, limit: int | None, spread: Spread = here, split: str = VALIDATION) -> Found:
+    """The source of a split that the inputs name, and its first `limit` samples. Raises UsageError where there is none.
 
     Archives are listed by `spread`.
     """
     what = told(dataset).sample
     try:
-        source = _open(dataset, inputs)
+        source = _open(dataset, inputs, split)
         listing = source.listing(spread) if isinstance(source, _ARCHIVES) else source.listing()
         small = _Small(what)
         samples = Catalogue(
             small.watch(_counted(listing.samples)),
             limit,
             longer_keys=listing.longer_keys,
-            longest_key=kind_of_set(dataset).longest_key,
+            longest_key=kind_of(dataset).longest_key,
         )
     except UsageError:
         refuse_pointers(_files(inputs))
@@ -132,7 +133,7 @@ def _counted(samples: Iterable[Sample]) -> Iterator[Sample]:
             last = now
 
 
-def _open(dataset: str, inputs: Inputs) -> Source:
+def _open(dataset: str, inputs: Inputs, split: str) -> Source:
     source, labels, annotations = inputs.source, inputs.labels, inputs.annotations
     for option, text, suits in (
         ("--source", source, dataset != "sample"),
@@ -141,6 +142,10 @@ def _open(dataset: str, inputs: Inputs) -> Source:
     ):
         if text and not suits:
             raise UsageError(f"{option} is of no use with --dataset {dataset}: leave it out, or choose another dataset")
+    if split != VALIDATION and dataset != "imagenet":
+        raise UsageError(
+            f"--split {split} is of use with --dataset imagenet only, and not with {dataset}: leave it out"
+        )
     if dataset == "sample":
         return SampleSource()
     if dataset == "speech" and source is None:
@@ -156,4 +161,4 @@ def _open(dataset: str, inputs: Inputs) -> Source:
         return open_coco(root, place_of(annotations, "--annotations") if annotations else None)
     if dataset == "cityscapes":
         return open_cityscapes(root)
-    return open_imagenet(root, place_of(labels, "--labels") if labels else None)
+    return open_imagenet(root, place_of(labels, "--labels") if labels else None, split)

@@ -1,4 +1,4 @@
-"""ImageNet validation images in the layouts that people have them in.
+"""ImageNet images, of the validation or the training split, in the layouts that people have them in.
 
 A tree of class folders or a tar of one, a flat folder with a `name label` list, the official tar with such a list or
 the devkit's ground truth, Parquet as on the Hub, and WebDataset tars. The layout is found by looking; what cannot be
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from manifests.splits import VALIDATION
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import (
     BROKEN,
@@ -50,13 +51,13 @@ _FLAT = str.maketrans("/.", "__")
 _File = tuple[str, int, tuple[object, ...]]
 
 
-def open_imagenet(root: Place, labels: Place | None) -> Source:
-    """The source at `root`, in whichever layout it is. Raises UsageError where there is none."""
+def open_imagenet(root: Place, labels: Place | None, split: str = VALIDATION) -> Source:
+    """The source of a split at `root`, in whichever layout it is. Raises UsageError where there is none."""
     single = root.is_file()
     if not single and _has_classes(root, labels):
         _no_labels(labels, "the class folders name the labels")
         return TreeSource(root)
-    files, kind, notes = Archives((root,), root.suffix, ()) if single else find_archives(root)
+    files, kind, notes = Archives((root,), root.suffix, ()) if single else find_archives(root, split)
     if kind == ".parquet":
         _no_labels(labels, "a Parquet file holds its own labels")
         return ParquetSource(files, notes)
@@ -70,7 +71,7 @@ def open_imagenet(root: Place, labels: Place | None) -> Source:
         if is_compressed(root.name):
             raise UsageError(unpacking(root))
         raise UsageError(f"--source {root} is neither a folder nor a .tar or .parquet file")
-    return _open_folder(root, labels)
+    return _open_folder(root, labels, split)
 
 
 def _has_classes(root: Place, labels: Place | None) -> bool:
@@ -91,11 +92,11 @@ def _no_labels(labels: Place | None, why: str) -> None:
         raise UsageError(f"--labels {labels} is not needed, since {why}: leave it out")
 
 
-def _open_folder(root: Place, labels: Place | None) -> Source:
+def _open_folder(root: Place, labels: Place | None, split: str) -> Source:
     if not any(_images(root)):
         raise UsageError(
             f"no images in {root}: expected class folders (n01440764/… or 0/…), images, .tar or .parquet files"
-            f"{way_on(root)}"
+            f"{way_on(root, split)}"
         )
     if labels is None:
         if class_names([root.name]):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from manifests.splits import VALIDATION
 from pipelines.generate.sources.base import is_image, is_litter
 from pipelines.generate.sources.classes import class_names, is_synset
 from pipelines.store import Place
@@ -17,9 +18,9 @@ _COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".zip", ".
 _MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\3\4")
 
 
-def way_on(folder: Place) -> str:
-    """What to do about a folder without images, as the end of a message; empty where nothing can be told."""
-    if found := _nearest(folder):
+def way_on(folder: Place, split: str = VALIDATION) -> str:
+    """What to do about a folder without images of a split, as the end of a message; empty where nothing can be told."""
+    if found := _nearest(folder, split[: len("val")]):
         return f"; {found[0]} holds {found[1]}: give it as --source"
     inside = folder.contents()
     if compressed := [name for name in inside.files if is_compressed(name)]:
@@ -51,10 +52,10 @@ def begins_compressed(file: Place) -> bool:
         return opened.read(max(map(len, _MAGIC))).startswith(_MAGIC)
 
 
-def _nearest(root: Place) -> tuple[Place, str] | None:
+def _nearest(root: Place, first: str) -> tuple[Place, str] | None:
     level, looked = [root], 0
     for _ in range(_LEVELS):
-        below = [folder / name for folder in level for name in _in_turn(folder.folders())]
+        below = [folder / name for folder in level for name in _in_turn(folder.folders(), first)]
         for folder in below:
             if looked == _MOST_FOLDERS:
                 return None
@@ -65,10 +66,10 @@ def _nearest(root: Place) -> tuple[Place, str] | None:
     return None
 
 
-def _in_turn(names: Iterable[str]) -> list[str]:
-    """Folders that may be looked into, those of validation sets first."""
+def _in_turn(names: Iterable[str], first: str) -> list[str]:
+    """Folders that may be looked into, those whose names begin with the split first."""
     open_ones = [name for name in names if not name.startswith(".") and not is_litter(name)]
-    return sorted(open_ones, key=lambda name: not name.lower().startswith("val"))
+    return sorted(open_ones, key=lambda name: not name.lower().startswith(first))
 
 
 def _held(folder: Place) -> str:

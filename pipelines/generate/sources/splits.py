@@ -1,8 +1,8 @@
-"""The validation split among the Parquet files or tars of a folder, as data sets are handed around.
+"""The wanted split among the Parquet files or tars of a folder, as data sets are handed around.
 
 Their names say which split they are of (`val-00000-of-00001.parquet`, `x-train-0000.tar`), or timm's `_info.json` does,
-or folders do (`default/validation/0000.parquet`). A split that is alone is read whatever its name. Refuses several of
-which none, or more than one, is validation.
+or folders do (`default/validation/0000.parquet`). A split that is alone is read whatever its name, but where
+training's is wanted and it is another. Refuses several of which none, or more than one, is the wanted one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from manifests.splits import TRAIN, VALIDATION
 from manifests.untrusted import LARGEST_JSON, parse_description
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import IMAGE_SUFFIXES, is_litter
@@ -20,8 +21,8 @@ from pipelines.generate.sources.pointers import LARGEST_POINTER, refuse_pointers
 from pipelines.store import Place
 
 _KINDS = (".parquet", ".tar", ".arrow")
-_VALIDATION = frozenset({"val", "valid", "validation"})
-_SPLITS = _VALIDATION | {"train", "training", "trainval", "test", "testing", "dev", "eval", "evaluation", "unlabeled"}
+_NAMES = {VALIDATION: frozenset({"val", "valid", "validation"}), TRAIN: frozenset({"train", "training"})}
+_SPLITS = frozenset({"trainval", "test", "testing", "dev", "eval", "evaluation", "unlabeled"}).union(*_NAMES.values())
 # What writers of the Hub append to a split's name: number, count, and a digest.
 _COUNTED = re.compile(r"(.+?)-\d+-of-\d+(-[0-9a-f]+)?")
 _INFO = "_info.json"
@@ -40,46 +41,46 @@ class Archives(NamedTuple):
     notes: tuple[str, ...]
 
 
-def find_archives(root: Place) -> Archives:
-    """The validation split's Parquet files, tars or Arrow files in `root`, in `data` or in folders named for splits.
+def find_archives(root: Place, split: str = VALIDATION) -> Archives:
+    """The split's Parquet files, tars or Arrow files in `root`, in `data` or in folders named for splits.
 
-    No files where there are none such. Raises UsageError where it cannot be told which files are validation's, and for
+    No files where there are none such. Raises UsageError where it cannot be told which files are its, and for
     files that are Git LFS pointers.
     """
-    return _find(root, 0) or Archives((), "", ())
+    return _find(root, split, 0) or Archives((), "", ())
 
 
-def _find(root: Place, depth: int) -> Archives | None:
+def _find(root: Place, split: str, depth: int) -> Archives | None:
     data = root / "data"
     here, inside = root.files(), data.files()
     for suffix in _KINDS:
         for folder, files in ((root, here), (data, inside)):
             if names := _of_kind(files, suffix):
-                return _chosen(folder, files, names, suffix)
+                return _chosen(folder, files, names, suffix, split)
     if any(name.lower().endswith(IMAGE_SUFFIXES) for name in here):
         return None
     folders = [name for name in root.folders() if not name.startswith(".") and not is_litter(name)]
     if len(folders) > _MOST_FOLDERS or any(map(_SYNSET.fullmatch, folders)):
         return None
-    return _in_folders(root, folders, depth)
+    return _in_folders(root, folders, split, depth)
 
 
-def _in_folders(root: Place, folders: Collection[str], depth: int) -> Archives | None:
+def _in_folders(root: Place, folders: Collection[str], split: str, depth: int) -> Archives | None:
     held = [name for name in folders if _words(name) and _kind((root / name).names())]
     if held:
-        chosen, notes = _validation(root, {name: "+".join(sorted(_words(name))) for name in held}, "folder")
+        chosen, notes = _of_split(split, root, {name: "+".join(sorted(_words(name))) for name in held}, "folder")
         (name, *more) = chosen
         if more:
             raise UsageError(f"{root} holds {name} and {more[0]}, both of one split: give one of them as --source")
         below = root / name
         files = below.files()
         kind = _kind(files)
-        found = _chosen(below, files, _of_kind(files, kind), kind)
+        found = _chosen(below, files, _of_kind(files, kind), kind, split)
         return found._replace(notes=(*notes, *found.notes))
     further = [name for name in folders if name == "default"] or ([*folders] if len(folders) == 1 else [])
     if not further or depth == _DEEPEST:
         return None
-    return _find(root / further[0], depth + 1)
+    return _find(root / further[0], split, depth + 1)
 
 
 def _kind(names: Iterable[str]) -> str:
@@ -91,9 +92,9 @@ def _of_kind(names: Iterable[str], suffix: str) -> list[str]:
     return [name for name in names if name.lower().endswith(suffix) and not is_litter(name)]
 
 
-def _chosen(folder: Place, sizes: Mapping[str, int], names: Collection[str], suffix: str) -> Archives:
-    stated = _stated(folder) if _INFO in sizes else {}
-    chosen, notes = _validation(folder, {**_split_of_each(names), **_only(stated, names)}, "file")
+def _chosen(folder: Place, sizes: Mapping[str, int], names: Collection[str], suffix: str, split: str) -> Archives:
+    stated = _stated(folder, split) if _INFO in sizes else {}
+    chosen, notes = _of_split(split, folder, {**_split_of_each(names), **_only(stated, names)}, "file")
     files = tuple(folder / name for name in chosen)
     refuse_pointers(folder / name for name in chosen if sizes[name] <= LARGEST_POINTER)
     return Archives(files, suffix, notes)
@@ -103,22 +104,38 @@ def _only(stated: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
     return {name: stated[name] for name in names if name in stated}
 
 
-def _validation(folder: Place, split: Mapping[str, str], what: str) -> tuple[list[str], tuple[str, ...]]:
-    """The names whose split is validation, or the only one there is; a note says what was left out."""
+def _of_split(wanted: str, folder: Place, split: Mapping[str, str], what: str) -> tuple[list[str], tuple[str, ...]]:
+    """The names whose split is the wanted one, or the only one there is; a note says what was left out."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in split:
         groups[split[name]].append(name)
     if len(groups) == 1:
+        if wanted == TRAIN:
+            _refuse_others(folder, split)
         return [*split], ()
-    found = [name for name in groups if name and set(name.split("+")) <= _VALIDATION]
+    found = [name for name in groups if name and _is_of(wanted, name)]
     if len(found) != 1:
-        trouble = "several are validation" if found else "none is clearly validation"
+        trouble = f"several are {wanted}" if found else f"none is clearly {wanted}"
         raise UsageError(
             f"{folder} holds several splits, and {trouble}: {_listed(groups, what)}; give the {what}, or a folder with "
             "one split alone, as --source"
         )
     others = {name: groups[name] for name in groups if name != found[0]}
     return groups[found[0]], (f"{folder}: the split `{found[0]}` is read; left out: {_listed(others, what)}",)
+
+
+def _refuse_others(folder: Place, split: Mapping[str, str]) -> None:
+    """Raises UsageError where files or folders of one split are another than training's."""
+    said = {word for name, of in split.items() for word in (*_words(PurePosixPath(name).stem), *of.split("+")) if word}
+    if said and said <= _SPLITS - _NAMES[TRAIN]:
+        raise UsageError(
+            f"{folder} holds {'+'.join(sorted(said))} alone: give the training split, or leave --split out"
+        )
+
+
+def _is_of(wanted: str, name: str) -> bool:
+    """Whether a split's words say that it is the wanted one, and no other."""
+    return _NAMES[wanted].issuperset(name.split("+"))
 
 
 def _listed(groups: Mapping[str, Collection[str]], what: str) -> str:
@@ -143,11 +160,11 @@ def _words(stem: str) -> frozenset[str]:
     return words or frozenset({counted[1]} if counted else ())
 
 
-def _stated(folder: Place) -> dict[str, str]:
-    """The split of each file that `_info.json` names; validation's, where it names one for several."""
+def _stated(folder: Place, split: str) -> dict[str, str]:
+    """The split of each file that `_info.json` names; the wanted one, where it names one for several."""
     try:
         splits = parse_description((folder / _INFO).read(LARGEST_JSON))["splits"]
         named = {str(name): [str(file) for file in splits[name]["filenames"]] for name in splits}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return {file: name for name in sorted(named, key=_VALIDATION.__contains__) for file in named[name]}
+    return {file: name for name in sorted(named, key=_NAMES[split].__contains__) for file in named[name]}

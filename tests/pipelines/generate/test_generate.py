@@ -28,7 +28,8 @@ from tests.conftest import Command
 from tests.methods import ON_CPU
 
 VARIANTS = (
-    "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend,pil-12.3.0+pil_box-12.3.0,vips_shrink+vips_linear,sharp_lanczos3"
+    "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend,pil-12.3.0+pil_box-12.3.0,vips_shrink+vips_linear,sharp_lanczos3,"
+    "mix_decode+mix_resize"
 )
 # What `all` is where no other library is installed, and some of those: TensorFlow and a browser take seconds to start.
 EVERYTHING = ",".join(["reference", *ON_CPU, "vips_linear", "sharp_lanczos3"])

@@ -106,6 +106,29 @@ def test_what_cannot_be_told_is_refused(files: list[str], message: str, tmp_path
     assert message in refused(put(tmp_path, *files))
 
 
+@pytest.mark.parametrize(
+    ("files", "chosen"),
+    [
+        (["train-0.tar", "val-0.tar"], ["train-0.tar"]),
+        (["default/validation/0.parquet", "default/train/0.parquet"], ["default/train/0.parquet"]),
+        (["data/training/0.tar", "data/test/0.tar"], ["data/training/0.tar"]),
+        (["0000.tar", "0001.tar"], ["0000.tar", "0001.tar"]),
+        (["images-00000-of-00001.tar"], ["images-00000-of-00001.tar"]),
+        (["val-0.tar"], "holds val alone"),
+        (["test/0000.parquet"], "holds test alone"),
+        (["val-0.tar", "test-0.tar"], "none is clearly train"),
+        (["train-0.tar", "training-0.tar"], "several are train"),
+    ],
+)
+def test_the_training_split(files: list[str], chosen: list[str] | str, tmp_path: Path) -> None:
+    root = Disk(str(put(tmp_path, *files)))
+    if isinstance(chosen, str):
+        with pytest.raises(UsageError, match=chosen):
+            find_archives(root, "train")
+    else:
+        assert [file.path.removeprefix(f"{tmp_path}/") for file in find_archives(root, "train").files] == chosen
+
+
 INFO = {"splits": {"train": {"filenames": ["a.tar", "b.tar"]}, "validation": {"filenames": ["c.tar", "d.tar"]}}}
 
 
@@ -114,6 +137,7 @@ def test_the_split_in_timm_s_description(tmp_path: Path) -> None:
     (tmp_path / "_info.json").write_text(json.dumps(INFO))
     assert names(tmp_path) == ["c.tar", "d.tar"]
     assert "left out: train (2 files, a.tar)" in found(tmp_path).notes[0]
+    assert [file.name for file in find_archives(Disk(str(tmp_path)), "train").files] == ["a.tar", "b.tar"]
     (tmp_path / "_info.json").write_text(json.dumps(INFO).replace("validation", "other"))
     assert "other (2 files, c.tar), train (2 files, a.tar)" in refused(tmp_path)
 

@@ -89,7 +89,8 @@ def test_manifests_alone_say_how_to_rebuild(bare: Repo) -> None:
     card = card_of(bare)
     assert f"hub.py rebuild {NAME}" in card.text
     assert "load_dataset" not in card.text
-    assert "validation-*.tar" not in json.dumps(card.data.to_dict())
+    assert ".tar" not in json.dumps(card.data.to_dict())
+    assert [one["data_files"][0]["split"] for one in card.data.to_dict()["configs"]] == ["train"]
 
 
 def test_datasets_streams_every_sample_of_every_variant(hub: Hub, user: User, published: Repo, made: Path) -> None:

@@ -175,7 +175,7 @@ def test_an_unknown_variant_is_told_with_the_near_one(user: User, repo: Repo, ou
 
 def test_manifests_alone_are_to_be_rebuilt(hub: Hub, user: User, bare: Repo, output: Path) -> None:
     hold(hub, bare)
-    assert "rebuild" in refusal(user.pull("pil_nearest", output))
+    assert "rebuild" in refusal(user.pull("mix_resize", output))
     assert not output.exists()
 
 

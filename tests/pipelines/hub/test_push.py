@@ -125,7 +125,7 @@ def test_others_are_public_or_gated_as_asked(hub: Hub, user: User, made: Path) -
 
 
 def test_manifests_alone_hold_no_pixel(bare: Repo, imagenet: Path) -> None:
-    expected = {path for path in files(imagenet) if path.startswith("pil_nearest/") and not path.endswith(".tar")}
+    expected = {path for path in files(imagenet) if path.startswith("mix_resize/") and not path.endswith(".tar")}
     assert set(bare.files()) == expected | {".gitattributes", "README.md"}
     assert {path: bare.files()[path] for path in expected} == {path: files(imagenet)[path] for path in expected}
     assert (bare.private, bare.gated) == (False, False)

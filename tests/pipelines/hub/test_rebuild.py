@@ -26,10 +26,10 @@ def test_who_has_the_source_makes_the_same_set(
     hold(hub, bare)
     assert "Geometry: `crop`, size 32 of 40." in card_of(bare).text
     output = tmp_path / "rebuilt"
-    told = good(user.rebuild("pil_nearest", output, "--source", source))
+    told = good(user.rebuild("mix_resize", output, "--source", source))
     assert "every pixel agrees" in told
     assert "byte for byte" in told
-    assert shards_of(files(output / "imagenet"), "pil_nearest") == shards_of(files(imagenet), "pil_nearest")
+    assert shards_of(files(output / "imagenet"), "mix_resize") == shards_of(files(imagenet), "mix_resize")
     assert "OK" in good(user.verify(output))
     assert not tars_asked_for(hub)
 
@@ -40,10 +40,10 @@ def test_another_source_is_refused(hub: Hub, user: User, bare: Repo, source: Pat
     for synset in SYNSETS[:2]:
         (other / synset).mkdir(parents=True)
         Image.new("RGB", (64, 48)).save(other / synset / f"{synset}_1.JPEG")
-    assert "source" in refusal(user.rebuild("pil_nearest", output, "--source", other))
-    assert "--source" in refusal(user.rebuild("pil_nearest", output))
-    assert "nowhere" in refusal(user.rebuild("pil_nearest", output, "--source", tmp_path / "nowhere"))
-    assert "pil_nearest" in refusal(user.rebuild("pil_neares", output, "--source", source))
+    assert "source" in refusal(user.rebuild("mix_resize", output, "--source", other))
+    assert "--source" in refusal(user.rebuild("mix_resize", output))
+    assert "nowhere" in refusal(user.rebuild("mix_resize", output, "--source", tmp_path / "nowhere"))
+    assert "mix_resize" in refusal(user.rebuild("mix_resiz", output, "--source", source))
     assert not list(output.rglob("*.tar"))
 
 

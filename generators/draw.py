@@ -1,0 +1,100 @@
+"""Methods that are drawn: which of several a sample is made by, from its key and a seed.
+
+Owns the rule of the draw, which is the same on every machine, whatever was drawn before, and what mixed shards draw
+from. `mix_decode` and `mix_resize` draw among the paper's methods of their stage, without those that cannot run where
+the run begins; what is left, in the registry's order, and the seed are their version, as a library has one. They are
+not in the registry: each run has its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from generators.registry import METHODS, Library, Method, Stage
+
+# The stages of which methods are drawn, and the word for a draw at each of them.
+DRAWN: tuple[Stage, ...] = ("decode", "resize")
+MIX = "mix"
+TOKENS: Mapping[Stage, str] = {stage: f"{MIX}_{stage}" for stage in DRAWN}
+_VERSION = re.compile(r"seed (\d{1,100}): ([a-z0-9_ ]+)")
+
+
+def numbers(seed: int, key: str, epoch: int = 0) -> dict[Stage, int]:
+    """A number for each stage: of n methods, the one at the number's remainder by n is drawn.
+
+    The halves of the sha256 of `seed/epoch/key`, big-endian. Both are far larger than any n, so that no method is drawn
+    more than another.
+    """
+    digest = hashlib.sha256(f"{seed}/{epoch}/{key}".encode()).digest()
+    half = len(digest) // 2
+    return {"decode": int.from_bytes(digest[:half], "big"), "resize": int.from_bytes(digest[half:], "big")}
+
+
+@dataclass(frozen=True)
+class Draw(Library):
+    """In place of a library: the methods of a stage that may be drawn, and the seed. Has no function of its own."""
+
+    methods: tuple[Method, ...] = ()
+    seed: int = 0
+
+    def of(self, key: str) -> Method:
+        """The method that a sample of this key is made by."""
+        return self.methods[numbers(self.seed, key)[self.methods[0].stage] % len(self.methods)]
+
+    def function(self, name: str, module: str = "") -> Callable[..., Any]:
+        """None: what is drawn has one."""
+        raise TypeError(f"{self.name} is drawn for each sample, and makes nothing itself")
+
+    def problem(self, module: str = "") -> str | None:
+        """Why one of the methods cannot run here, with its token; None if all can."""
+        return next((f"{method.token}: {problem}" for method in self.methods if (problem := method.problem())), None)
+
+    def versions(self) -> dict[str, str]:
+        """The seed and the tokens, by the draw's own."""
+        return {self.name: f"seed {self.seed}: {' '.join(method.token for method in self.methods)}"}
+
+
+def mixes(seed: int = 0) -> tuple[Method, ...]:
+    """A draw for each stage, among the paper's methods, whether or not they can run here."""
+    paper = [method for method in METHODS.values() if method.paper]
+    return tuple(_mix(stage, [method for method in paper if method.stage == stage], seed) for stage in DRAWN)
+
+
+def mixes_here(words: Iterable[str], seed: int = 0) -> tuple[Method, ...]:
+    """Those draws without what cannot run here; none where no word of `--variant` may ask for one.
+
+    To see what can run imports the libraries.
+    """
+    if not any(MIX in word for word in words):
+        return ()
+    return tuple(_mix(m.stage, [one for one in drawn_from(m) if not one.problem()], seed) for m in mixes(seed))
+
+
+def mixes_in(libraries: Mapping[str, str]) -> tuple[Method, ...]:
+    """The draws that a provenance has among its libraries, whether or not what they drew from can run here."""
+    found = []
+    for stage, token in TOKENS.items():
+        if said := _VERSION.fullmatch(libraries.get(token, "")):
+            methods = [METHODS.get(name) for name in said[2].split()]
+            known = [method for method in methods if method and method.stage == stage]
+            if known and len(known) == len(methods):
+                found.append(_mix(stage, known, int(said[1])))
+    return tuple(found)
+
+
+def seed_in(libraries: Mapping[str, str]) -> int | None:
+    """The seed of the draws that a provenance has among its libraries; None where it has none."""
+    return next((one.library.seed for one in mixes_in(libraries) if isinstance(one.library, Draw)), None)
+
+
+def drawn_from(method: Method) -> tuple[Method, ...]:
+    """The methods that may be drawn in place of one; itself alone, if it is no draw."""
+    return method.library.methods if isinstance(method.library, Draw) else (method,)
+
+
+def _mix(stage: Stage, methods: Sequence[Method], seed: int) -> Method:
+    return Method(TOKENS[stage], stage, Draw(TOKENS[stage], "", "", methods=tuple(methods), seed=seed), "")
