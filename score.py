@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.command import Parser, exit_status, options_of, stop
-from pipelines.evaluate.options import LayersOptions, MatchOptions, Options
+from pipelines.evaluate.options import CompareOptions, LayersOptions, MatchOptions, Options
 from pipelines.options import beside_paper, is_named
 
 _EXAMPLES = """\
@@ -16,6 +16,7 @@ python score.py --model resnet18.onnx --dataset imagenet --source val --labels v
   --variant paper --output report
 python score.py --shards out/coco --predictions boxes --annotations instances_val2017.json
 score.py match --help: which variant a device has; score.py layers --help: where noise arises
+score.py compare --help: several models' reports
 Exit status: 0 all good; 2 bad usage or input; 3 the scoring itself failed."""
 _MATCH_EXAMPLES = """\
 python score.py match --shards out/imagenet --dump dump --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4
@@ -25,6 +26,12 @@ Exit status: 0 all good; 2 bad usage or input; 3 the comparison itself failed.""
 _LAYERS_EXAMPLES = """\
 python score.py layers --shards out/imagenet --model resnet18.onnx --variant int8
 Exit status: 0 all good; 2 bad usage or input; 3 the measurement itself failed."""
+
+_COMPARE_EXAMPLES = """\
+python score.py compare report_resnet18 report_resnet50 --output comparison
+python score.py compare report_resnet18 report_resnet50 --publish leaderboard
+python score.py compare --submit report_resnet34 --shards out/imagenet --publish leaderboard
+Exit status: 0 all good; 2 bad usage or input, or a report that is not what its predictions come to; 3 it failed."""
 
 
 def _parser() -> Parser:
@@ -51,6 +58,15 @@ def _layers_parser() -> Parser:
         prog="score.py layers",
         description="Find the nodes of a model at which noise arises: each tensor against the reference's.",
         epilog=_LAYERS_EXAMPLES,
+    )
+
+
+def _compare_parser() -> Parser:
+    return Parser(
+        CompareOptions,
+        prog="score.py compare",
+        description="Compare models by their reports, on the same images, and publish what was found.",
+        epilog=_COMPARE_EXAMPLES,
     )
 
 
@@ -143,7 +159,28 @@ def _layers(words: Sequence[str]) -> int:
     return exit_status(parser.prog, work)
 
 
-_COMMANDS = {"match": _match, "layers": _layers}
+def _compare(words: Sequence[str]) -> int:
+    parser = _compare_parser()
+    options = options_of(parser.parse_args(words), CompareOptions)
+    if bool(options.reports) == bool(options.submit):
+        parser.error("give the folders of reports, or --submit with one")
+    if options.submit and not (options.publish and options.shards):
+        parser.error("--submit needs --publish, the folder that it goes into, and --shards, to check it")
+    beside = {"--output": (options.output, options.publish), "--family": (options.family, options.publish)}
+    of_submit = ("shards", "annotations", "predictions")
+    beside |= {f"--{name}": (getattr(options, name), not options.submit) for name in of_submit}
+    if useless := next((flag for flag, (value, no_use) in beside.items() if value and no_use), None):
+        parser.error(f"{useless} is of no use {'without --submit' if not options.publish else 'there'}: leave it out")
+
+    def work() -> int:
+        from pipelines.evaluate.compare import compare
+
+        return compare(options)
+
+    return exit_status(parser.prog, work)
+
+
+_COMMANDS = {"match": _match, "layers": _layers, "compare": _compare}
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def page(results: Results, examples: Sequence[Example]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": words.number, "signed": words.signed, "p": words.p_value}
-    environment.filters |= {"interval": words.interval, "breaking": _breaking}
+    environment.filters |= {"interval": words.interval, "breaking": breaking}
     return environment.get_template("page.html").render(
         results=results,
         examples=examples,
@@ -62,7 +62,7 @@ def page(results: Results, examples: Sequence[Example]) -> str:
     )
 
 
-def _breaking(text: str) -> Markup:
+def breaking(text: str) -> Markup:
     """Text that may be broken after `+` and `_`, since the names of compositions are long."""
     return Markup("_<wbr>").join(Markup("+<wbr>").join(part.split("+")) for part in text.split("_"))
 
