@@ -205,7 +205,7 @@ class CompareOptions:
     publish: str | None = option(
         "write a folder for a static site or a Hub Space instead", metavar="DIR", under="a leaderboard"
     )
-    submit: str | None = option("check one more report, and put it into the folder", metavar="REPORT")
+    submit: str | None = option("check a report against its predictions, and put it into the folder", metavar="REPORT")
     shards: str | None = option("the shards that it was scored on", metavar="PATH")
     annotations: str | None = option("their annotations, of COCO", metavar="FILE")
     predictions: str | None = option("its predictions; default: those in its folder", metavar="DIR")

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from pipelines.evaluate.compare.answer import Answer
 from pipelines.evaluate.compare.relations import Relation
@@ -74,8 +74,9 @@ def relation(found: Answer, one: Relation) -> str:
     with drawing(3.4) as (axes, done):
         if one.logarithmic:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
         for members in found.families.values():
             line = sorted(points[name] for name in members if name in points)
             axes.plot([x for x, _ in line], [y for _, y in line], color=MUTED, linewidth=1.2)
@@ -106,8 +107,8 @@ def _name(axes: Axes, one: Relation) -> None:
     for name, (x, y) in sorted(placed.items(), key=lambda item: -item[1][1]):
         side = 1 if x < 0.55 else -1
         room = [(side * (a - x), b - y) for a, b in (*placed.values(), *taken) if (a, b) != (x, y)]
-        # A character takes about a fiftieth of the width, a line a fourteenth of the height.
-        width = 0.02 * min(len(name), _LABEL) + 0.04
+        # A character takes about a seventieth of the width, a line a fourteenth of the height.
+        width = 0.0145 * min(len(name), _LABEL) + 0.03
         if any(-0.02 < right < width and abs(up) < 0.075 for right, up in room):
             continue
         taken += [(x + side * share * width, y) for share in (0.25, 0.5, 0.75, 1)]

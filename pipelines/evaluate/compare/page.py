@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from pipelines.evaluate.compare import charts, text
 from pipelines.evaluate.compare.answer import Answer, verdict
+from pipelines.evaluate.compare.entry import Entry
 from pipelines.evaluate.report import words
 from pipelines.evaluate.report.looks import LOOKS
 from pipelines.evaluate.report.page import breaking
@@ -50,4 +51,18 @@ def page(found: Answer, links: Mapping[str, str], how: Sequence[str]) -> str:
         relations=drawn,
         links=links,
         how=how,
+    )
+
+
+def model_page(entry: Entry, again: str) -> str:
+    """One model's figures in a leaderboard, with what checks them."""
+    results = entry.results
+    base = results["variants"][results["reference"]]
+    return environment().get_template("model.html").render(
+        entry=entry,
+        results=results,
+        metrics={name: title for name, title in words.METRICS.items() if name in base},
+        variants=results["variants"],
+        manifests=results["set"]["manifests"],
+        command=again,
     )
