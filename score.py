@@ -166,7 +166,10 @@ def _compare(words: Sequence[str]) -> int:
         parser.error("give the folders of reports, or --submit with one")
     if options.submit and not (options.publish and options.shards):
         parser.error("--submit needs --publish, the folder that it goes into, and --shards, to check it")
-    beside = {"--output": (options.output, options.publish), "--family": (options.family, options.publish)}
+    beside: dict[str, tuple[object, object]] = {
+        "--output": (options.output, options.publish),
+        "--family": (options.family, options.publish),
+    }
     of_submit = ("shards", "annotations", "predictions")
     beside |= {f"--{name}": (getattr(options, name), not options.submit) for name in of_submit}
     if useless := next((flag for flag, (value, no_use) in beside.items() if value and no_use), None):

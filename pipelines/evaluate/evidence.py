@@ -1,4 +1,4 @@
-"""What `results.json` says of what was scored and how, so that others can be compared with it, and anybody make it again.
+"""What `results.json` says of what was scored, and how: others can be compared with it, and anybody can make it again.
 
 `set` are the images: digests of the scored samples' keys, of these with their files' digests, and of the ground truth
 (None of label maps), all of which are the same whatever the images were resized to; and of the shards, the

@@ -198,7 +198,7 @@ class CompareOptions:
         "folders that score.py has written reports to; paths or URIs", flag="REPORT…", nargs="*"
     )
     family: tuple[str, ...] = option(
-        "models to join by a line; default: those whose names begin alike", default=(), metavar="NAME=REPORT,…"
+        "reports to join by a line; default: those whose names begin alike", default=(), metavar="NAME=R,R…"
     )
     output: str | None = option("default: comparison", metavar="DIR")
 

@@ -23,7 +23,7 @@ def command(entry: Entry) -> str:
     """The command that makes a row's report; what is in capitals is the user's to fill in."""
     results = entry.results
     dataset = str(results["dataset"])
-    words = ["python", "score.py", "--shards", f"out/{dataset}"]
+    words = ["python", "score.py", "--shards", f"out/{entry.folder}/{dataset}"]
     if results["sha256"] is None:
         words += ["--predictions", "PREDICTIONS"]
     else:

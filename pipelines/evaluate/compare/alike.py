@@ -6,8 +6,7 @@ taken where the predictions that lie beside it have the same keys, with a note; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,7 +31,7 @@ def check_alike(reports: Sequence[Report]) -> list[str]:
 
 def _check_said(one: Report, other: Report) -> None:
     """Compare what reports of all versions say."""
-    said = {
+    said: dict[str, Callable[[Report], str]] = {
         "dataset": lambda report: report.dataset,
         "metric": lambda report: report.metric_called,
         "reference": lambda report: _in_full(report.reference.stages),
@@ -42,11 +41,12 @@ def _check_said(one: Report, other: Report) -> None:
     for what, of in said.items():
         if (mine := of(one)) != (theirs := of(other)):
             raise UsageError(
-                f"{one.given} and {other.given} cannot be compared: the {what} is {mine} there, and {theirs} here"
+                f"{one.given} and {other.given} cannot be compared: the {what} is {mine} in the first, and {theirs} in the "
+                "second"
             )
 
 
-def _in_full(stages: Any) -> str:
+def _in_full(stages: Mapping[str, str]) -> str:
     """A reference spelled out, since names leave out what is usual."""
     return "+".join(token for token in stages.values() if token != "none")
 

@@ -67,7 +67,9 @@ def verdict(found: Answer) -> str:
 
 def _tested(found: Answer, real: Sequence[Pair]) -> str:
     if not real:
-        return f"In none of {len(found.pairs):,} paired tests does a model suffer more than another by more than chance."
+        return (
+            f"In none of {len(found.pairs):,} paired tests does a model suffer more than another by more than chance."
+        )
     worst = max(real, key=lambda pair: abs(pair.delta))
     more, less = (worst.one, worst.other) if worst.delta > 0 else (worst.other, worst.one)
     return (
@@ -77,7 +79,8 @@ def _tested(found: Answer, real: Sequence[Pair]) -> str:
 
 
 def _related(relation: Relation) -> str:
-    assert relation.rho is not None and relation.p is not None
+    assert relation.rho is not None
+    assert relation.p is not None
     name = {"accuracy": "accuracy", "parameters": "the number of parameters", "bytes": "the file's size"}[relation.what]
     return (
         f"Combined Δ against {name}: Spearman's ρ {number(relation.rho)} (p {p_equals(relation.p)}, "
@@ -141,7 +144,9 @@ def as_csv(found: Answer) -> str:
         report = row.report
         facts = (report.parameters, report.bytes, report.sha256)
         cells = [part for key in keys for part in _cell_csv(row.cells.get(key))]
-        writer.writerow([report.name, f"{report.reference.value:.3f}", *("" if f is None else f for f in facts), *cells])
+        writer.writerow(
+            [report.name, f"{report.reference.value:.3f}", *("" if f is None else f for f in facts), *cells]
+        )
     return buffer.getvalue()
 
 
@@ -150,4 +155,10 @@ def _cell_csv(cell: Cell | None) -> list[str]:
         return [""] * 7
     mean_ends = cell.mean_ci95 or (cell.worst.ci95 if cell.methods == 1 else None)
     ends = [f"{end:.3f}" for end in mean_ends] if mean_ends else ["", ""]
-    return [f"{cell.mean:.3f}", *ends, f"{cell.worst.delta:.3f}", *(f"{e:.3f}" for e in cell.worst.ci95), cell.worst.name]
+    return [
+        f"{cell.mean:.3f}",
+        *ends,
+        f"{cell.worst.delta:.3f}",
+        *(f"{e:.3f}" for e in cell.worst.ci95),
+        cell.worst.name,
+    ]

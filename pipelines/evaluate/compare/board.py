@@ -44,7 +44,7 @@ def publish(options: CompareOptions) -> int:
 
 def submit(options: CompareOptions) -> int:
     """Put one more report into a folder, once its predictions have come to its figures; the exit status, 0."""
-    assert options.submit is not None and options.shards is not None  # the parser asks for them
+    assert options.submit is not None  # the parser asks for it
     site = _site(options)
     there = _published(site)
     report = read_report(options.submit)

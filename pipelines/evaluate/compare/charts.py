@@ -1,4 +1,4 @@
-"""The comparison's charts as SVG text: Δ by stage, grouped by model (the paper's Figure 4), and Δ against a model's size.
+"""The comparison's charts as SVG text: Δ by stage, grouped by model (the paper's Figure 4), and Δ against size.
 
 Colours and markers are the report's; names that would cover each other are left to tooltips.
 """
@@ -18,6 +18,10 @@ from pipelines.evaluate.report.drawing import COLORS, INK, MUTED, drawing
 from pipelines.evaluate.report.words import number, signed
 from pipelines.evaluate.results import COMBINED
 
+Point = tuple[float, float]
+
+# Where a name may stand beside its point: which side, and how many lines up.
+_PLACES = ((1, 0), (-1, 0), (1, -1), (1, 1), (-1, -1), (-1, 1))
 # Inches for a bar, between groups of them, and for the axis; characters of a label's line.
 _BAR, _GAP, _AXIS = 0.17, 0.16, 0.7
 _LABEL = 20
@@ -104,21 +108,33 @@ def _name(axes: Axes, one: Relation) -> None:
         name: (((math.log(x) if one.logarithmic else x) - low) / (high - low), (y - bottom) / (top - bottom))
         for name, (x, y) in one.points.items()
     }
-    for name, (x, y) in sorted(placed.items(), key=lambda item: -item[1][1]):
-        side = 1 if x < 0.55 else -1
-        room = [(side * (a - x), b - y) for a, b in (*placed.values(), *taken) if (a, b) != (x, y)]
-        # A character takes about a seventieth of the width, a line a fourteenth of the height.
-        width = 0.0145 * min(len(name), _LABEL) + 0.03
-        if any(-0.02 < right < width and abs(up) < 0.075 for right, up in room):
+    for name, at in sorted(placed.items(), key=lambda item: -item[1][1]):
+        shown = name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…"
+        others = [*(other for other in placed.values() if other != at), *taken]
+        place = next((place for place in _PLACES if _has_room(at, place, len(shown), others)), None)
+        if place is None:
             continue
-        taken += [(x + side * share * width, y) for share in (0.25, 0.5, 0.75, 1)]
+        taken += _covered(at, place, len(shown))
         axes.annotate(
-            name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…",
+            shown,
             one.points[name],
-            xytext=(7 * side, 0),
+            xytext=(7 * place[0], 12 * place[1]),
             textcoords="offset points",
-            ha="left" if side > 0 else "right",
+            ha="left" if place[0] > 0 else "right",
             va="center",
             fontsize=8.5,
             color=INK,
         )
+
+
+def _covered(at: Point, place: tuple[int, int], length: int) -> list[Point]:
+    """Points along a name of so many characters, in shares of the axes."""
+    (x, y), (side, up) = at, place
+    # A character takes about a seventieth of the width, a line a fourteenth of the height.
+    return [(x + side * (0.03 + 0.0145 * length * part), y + 0.075 * up) for part in (0, 0.25, 0.5, 0.75, 1)]
+
+
+def _has_room(at: Point, place: tuple[int, int], length: int, others: Sequence[Point]) -> bool:
+    covered = _covered(at, place, length)
+    inside = all(-0.01 <= x <= 1.01 and 0.02 <= y <= 0.98 for x, y in covered)
+    return inside and not any(abs(a - x) < 0.05 and abs(b - y) < 0.07 for a, b in others for x, y in covered)

@@ -97,7 +97,7 @@ def published(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reason(text: str) -> str:
-    """Why something does not apply; where that is an error's text, which may name files, that it could not be scored."""
+    """Why something does not apply. What may be an error's text, which names files, is not repeated."""
     return "it could not be scored" if _PATH.search(text) or len(text) > _LONGEST_REASON else text
 
 

@@ -40,17 +40,21 @@ def environment() -> Environment:
 def page(found: Answer, links: Mapping[str, str], how: Sequence[str]) -> str:
     """The comparison as HTML. `links` lead to models' own pages, by name; `how` says how it is checked."""
     drawn = [(one, Markup(charts.relation(found, one))) for one in found.relations]
-    return environment().get_template("compare.html").render(
-        found=found,
-        verdict=verdict(found),
-        legend=text.legend(found),
-        pairs_legend=text.pairs_legend(found),
-        certainty=text.certainty,
-        stages=list(dict.fromkeys(column.stage for column in found.table.columns)),
-        bars=Markup(charts.bars(found)) if found.table.columns else None,
-        relations=drawn,
-        links=links,
-        how=how,
+    return (
+        environment()
+        .get_template("compare.html")
+        .render(
+            found=found,
+            verdict=verdict(found),
+            legend=text.legend(found),
+            pairs_legend=text.pairs_legend(found),
+            certainty=text.certainty,
+            stages=list(dict.fromkeys(column.stage for column in found.table.columns)),
+            bars=Markup(charts.bars(found)) if found.table.columns else None,
+            relations=drawn,
+            links=links,
+            how=how,
+        )
     )
 
 
@@ -58,11 +62,15 @@ def model_page(entry: Entry, again: str) -> str:
     """One model's figures in a leaderboard, with what checks them."""
     results = entry.results
     base = results["variants"][results["reference"]]
-    return environment().get_template("model.html").render(
-        entry=entry,
-        results=results,
-        metrics={name: title for name, title in words.METRICS.items() if name in base},
-        variants=results["variants"],
-        manifests=results["set"]["manifests"],
-        command=again,
+    return (
+        environment()
+        .get_template("model.html")
+        .render(
+            entry=entry,
+            results=results,
+            metrics={name: title for name, title in words.METRICS.items() if name in base},
+            variants=results["variants"],
+            manifests=results["set"]["manifests"],
+            command=again,
+        )
     )

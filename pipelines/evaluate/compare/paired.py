@@ -59,12 +59,12 @@ def mean_interval(values: NDArray[np.number]) -> tuple[float, float]:
 def signs_p(differences: NDArray[np.int64]) -> float:
     """The two-sided p-value of a sum of integers, whose signs are drawn by lot: exact, by the sum's distribution."""
     sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
-    share = np.ones(1)
+    share: NDArray[np.float64] = np.ones(1)
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
         # The sum of `count` signs: binomial, in steps of two sizes.
         signs = np.zeros(2 * size * count + 1)
         signs[:: 2 * size] = np.exp(_log_binomial(count))
-        share = np.convolve(share, signs)
+        share = np.convolve(share, signs).astype(np.float64)
     middle = len(share) // 2
     reached = abs(int(differences.sum()))
     tail = share[middle + reached :].sum() + share[: middle - reached + 1].sum() if reached else 1.0

@@ -28,7 +28,9 @@ _SHOWN = 3
 _MOST_RESAMPLES = 1_000_000
 
 
-def recomputed(report: Report, predictions: str, shards: str, annotations: str | None) -> tuple[Results, dict[str, Any]]:
+def recomputed(
+    report: Report, predictions: str, shards: str, annotations: str | None
+) -> tuple[Results, dict[str, Any]]:
     """What a report's predictions come to, and the fields of `results.json` that are theirs.
 
     Raises UsageError that names the figures which are not what the report says.
@@ -87,7 +89,9 @@ def _differences(where: str, claimed: Any, own: Any) -> Iterator[str]:
 
 def _equal(one: Any, other: Any) -> bool:
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (one, other))
-    return math.isclose(one, other, rel_tol=_NEAR, abs_tol=_NEAR) if numbers else type(one) is type(other) and one == other
+    return (
+        math.isclose(one, other, rel_tol=_NEAR, abs_tol=_NEAR) if numbers else type(one) is type(other) and one == other
+    )
 
 
 def _shown(value: Any) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NoReturn
@@ -202,25 +203,20 @@ def _agree(line: Line, base: NDArray[Any], values: NDArray[Any], *, is_hit: bool
 
 
 def told_apart(reports: Sequence[Report]) -> list[Report]:
-    """The same with a name each: two of one name have their folders' behind it.
+    """The same with a name each: of one name, they have behind it what the user wrote for them.
 
     Raises UsageError where two are the same report.
     """
     for place, report in enumerate(reports):
         for other in reports[:place]:
-            if report.raw == other.raw:
-                raise UsageError(f"{other.given} and {report.given} are the same report: give it once")
-    twice = _repeated(report.name for report in reports)
-    named = [
-        replace(report, name=f"{report.name} ({report.folder.name})" if report.name in twice else report.name)
-        for report in reports
-    ]
-    again = _repeated(report.name for report in named)
-    return [replace(r, name=f"{r.name} ({r.given})" if r.name in again else r.name) for r in named]
+            if (report.name, report.raw["variants"]) == (other.name, other.raw["variants"]):
+                raise UsageError(f"{other.given} and {report.given} have the same figures of {report.name}: give one")
+    counts = Counter(report.name for report in reports)
+    folders = Counter(report.folder.name for report in reports)
 
+    def own(report: Report) -> str:
+        if counts[report.name] == 1:
+            return report.name
+        return f"{report.name} ({report.folder.name if folders[report.folder.name] == 1 else report.given})"
 
-def _repeated(names: Iterable[str]) -> set[str]:
-    seen, twice = set[str](), set[str]()
-    for name in names:
-        (twice if name in seen else seen).add(name)
-    return twice
+    return [replace(report, name=own(report)) for report in reports]

@@ -65,6 +65,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
+    """The columns that anything stands in, the rows in the reports' order, and what is to be known of them."""
+
     columns: Sequence[Column]
     rows: Sequence[Row]
     notes: Sequence[str]

@@ -16,7 +16,7 @@ from pipelines.text import table
 _SHOWN = 12
 LEGEND = (
     "Δ = reference − variant, in points of {metric}; mean (max) over a stage's methods. The interval (95%) of a mean "
-    "is over images, that of a maximum is the worst variant's own, and does not allow for its being chosen as the worst."
+    "is over images; that of a maximum is the worst variant's own, and does not allow for its being chosen so."
 )
 PAIRS = (
     "What a variant costs the first model more than the second, on the same images: {test}; p (Holm) is corrected for "
@@ -59,7 +59,9 @@ def certainty(cell: Cell) -> list[str]:
 def terminal(found: Answer, where: str) -> str:
     """What is printed when the comparison is done."""
     lines = [found.subject, "", _table(found), "", legend(found), ""]
-    lines += [f"{row.report.name}, {column}: {DASH} {why}." for row in found.table.rows for column, why in _why(found, row)]
+    lines += [
+        f"{row.report.name}, {column}: {DASH} {why}." for row in found.table.rows for column, why in _why(found, row)
+    ]
     lines += [*found.notes, ""]
     if said := verdict(found):
         lines += [said, ""]
@@ -115,7 +117,7 @@ def _pairs(found: Answer) -> Iterator[str]:
     yield from ("## Paired tests", "", pairs_legend(found))
     if len(found.pairs) > _SHOWN:
         yield f"Shown are the {_SHOWN} with the lowest p; results.json has all."
-    yield from ("", _cells(["more", "than", "variant", "Δ of Δ", "95% interval", "p", "p (Holm)"]))
+    yield from ("", _cells(["model", "against", "variant", "Δ of Δ", "95% interval", "p", "p (Holm)"]))
     yield _cells(["---"] * 3 + ["---:"] * 4)
     yield from (_cells(map(escaped, pair_row(pair))) for pair in sorted(found.pairs, key=lambda pair: pair.p)[:_SHOWN])
     yield ""
