@@ -15,7 +15,7 @@ import hub
 import score
 import verify
 from pipelines.command import Parser, options_of
-from pipelines.evaluate.options import LayersOptions, MatchOptions
+from pipelines.evaluate.options import CompareOptions, LayersOptions, MatchOptions
 from pipelines.evaluate.options import Options as ScoreOptions
 from pipelines.generate.encode import FORMATS
 from pipelines.generate.options import Options as GenerateOptions
@@ -97,6 +97,15 @@ score.py layers
     --layout nchw|nhwc
     --head NAME
     --batch N
+score.py compare
+    REPORT… = 
+    --family NAME=R,R… repeatable
+    --output DIR
+    --publish DIR
+    --submit REPORT
+    --shards PATH
+    --annotations FILE
+    --predictions DIR
 verify.py
     PATH required
     --render switch
@@ -138,6 +147,7 @@ def command_lines() -> dict[str, tuple[Parser, type[Any]]]:
         "score.py": (score._parser(), ScoreOptions),
         "score.py match": (score._match_parser(), MatchOptions),
         "score.py layers": (score._layers_parser(), LayersOptions),
+        "score.py compare": (score._compare_parser(), CompareOptions),
         "verify.py": (verify._parser(), verify.Options),
         **{f"hub.py {name}": (commands[name], options) for name, options in of_hub.items()},
     }
@@ -209,7 +219,7 @@ def test_the_examples_parse(name: str) -> None:
     examples = [line.removeprefix(prefix).split() for line in parser.epilog.splitlines() if line.startswith(prefix)]
     assert examples
     for words in examples:
-        if words[0] not in ("match", "layers"):
+        if words[0] not in ("match", "layers", "compare"):
             assert options_of(parser.parse_args(words), options)
 
 

@@ -41,7 +41,7 @@ def _check_said(one: Report, other: Report) -> None:
     for what, of in said.items():
         if (mine := of(one)) != (theirs := of(other)):
             raise UsageError(
-                f"{one.given} and {other.given} cannot be compared: the {what} is {mine} in the first, and {theirs} in the "
+                f"{one.given} and {other.given} cannot be compared: the {what} is {mine} in the first, {theirs} in the "
                 "second"
             )
 

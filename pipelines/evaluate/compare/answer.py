@@ -133,7 +133,7 @@ def _cell_json(cell: Cell) -> Mapping[str, Any]:
 
 
 def as_csv(found: Answer) -> str:
-    """`results.csv`: a row for each model; of each column the mean, the max and their 95% intervals, empty for a dash."""
+    """`results.csv`: a row for each model; of each column mean, max and their 95% intervals, empty for a dash."""
     buffer = io.StringIO()
     parts = ("mean", "mean_low", "mean_high", "max", "max_low", "max_high", "worst")
     keys = [column.key for column in found.table.columns]
