@@ -98,7 +98,7 @@ score.py layers
     --head NAME
     --batch N
 score.py compare
-    REPORT… = 
+    REPORT… required
     --family NAME=R,R… repeatable
     --output DIR
     --publish DIR
