@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.command import Parser, exit_status, options_of, stop
-from pipelines.evaluate.options import LayersOptions, MatchOptions, Options, TextOptions
+from pipelines.evaluate.options import CompareOptions, LayersOptions, MatchOptions, Options, TextOptions
 from pipelines.options import BUILT_IN, beside_paper, is_named
 
 _EXAMPLES = """\
 python score.py --model resnet18.onnx --dataset imagenet --source val --labels val.txt --shards out/imagenet \
   --variant paper --output report
 python score.py --shards out/coco --predictions boxes --annotations instances_val2017.json
-score.py match --help: which variant a device has; layers: where noise arises; text: language models
+score.py match --help: which variant a device has; layers: where noise arises; text: language models; compare: reports
 Exit status: 0 all good; 2 bad usage or input; 3 the scoring itself failed."""
 _MATCH_EXAMPLES = """\
 python score.py match --shards out/imagenet --dump dump --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4
@@ -30,6 +30,11 @@ _TEXT_EXAMPLES = """\
 python score.py text --task piqa --data piqa.parquet --model opt.onnx --tokenizer tokenizer.json --variant precision
 python score.py text --task piqa --data piqa.jsonl --model hf:opt-125m --variant fp16,int8
 Exit status: 0 all good; 2 bad usage or input; 3 the scoring itself failed."""
+_COMPARE_EXAMPLES = """\
+python score.py compare report_resnet18 report_resnet50 --output comparison
+python score.py compare report_resnet18 report_resnet50 --publish leaderboard
+python score.py compare --submit report_resnet34 --shards out/imagenet --publish leaderboard
+Exit status: 0 all good; 2 bad usage or input, or a report that is not what its predictions come to; 3 it failed."""
 
 
 def _parser() -> Parser:
@@ -65,6 +70,15 @@ def _text_parser() -> Parser:
         prog="score.py text",
         description="Ask a language model the questions of a task, as it is and with noise in it.",
         epilog=_TEXT_EXAMPLES,
+    )
+
+
+def _compare_parser() -> Parser:
+    return Parser(
+        CompareOptions,
+        prog="score.py compare",
+        description="Compare models by their reports, on the same images, and publish what was found.",
+        epilog=_COMPARE_EXAMPLES,
     )
 
 
@@ -173,7 +187,31 @@ def _text(words: Sequence[str]) -> int:
     return exit_status(parser.prog, work)
 
 
-_COMMANDS = {"match": _match, "layers": _layers, "text": _text}
+def _compare(words: Sequence[str]) -> int:
+    parser = _compare_parser()
+    options = options_of(parser.parse_args(words), CompareOptions)
+    if bool(options.reports) == bool(options.submit):
+        parser.error("give the folders of reports, or --submit with one")
+    if options.submit and not (options.publish and options.shards):
+        parser.error("--submit needs --publish, the folder that it goes into, and --shards, to check it")
+    beside: dict[str, tuple[object, object]] = {
+        "--output": (options.output, options.publish),
+        "--family": (options.family, options.publish),
+    }
+    of_submit = ("shards", "annotations", "predictions")
+    beside |= {f"--{name}": (getattr(options, name), not options.submit) for name in of_submit}
+    if useless := next((flag for flag, (value, no_use) in beside.items() if value and no_use), None):
+        parser.error(f"{useless} is of no use {'without --submit' if not options.publish else 'there'}: leave it out")
+
+    def work() -> int:
+        from pipelines.evaluate.compare import compare
+
+        return compare(options)
+
+    return exit_status(parser.prog, work)
+
+
+_COMMANDS = {"match": _match, "layers": _layers, "text": _text, "compare": _compare}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import hub
 import score
 import verify
 from pipelines.command import Parser, options_of
-from pipelines.evaluate.options import LayersOptions, MatchOptions, TextOptions
+from pipelines.evaluate.options import CompareOptions, LayersOptions, MatchOptions, TextOptions
 from pipelines.evaluate.options import Options as ScoreOptions
 from pipelines.generate.aim import aim_of
 from pipelines.generate.encode import FORMATS
@@ -106,6 +106,15 @@ score.py text
     --tokenizer FILE
     --variant NAME repeatable
     --output DIR = report
+score.py compare
+    REPORT… required
+    --family NAME=R,R… repeatable
+    --output DIR
+    --publish DIR
+    --submit REPORT
+    --shards PATH
+    --annotations FILE
+    --predictions DIR
 verify.py
     PATH required
     --render switch
@@ -148,6 +157,7 @@ def command_lines() -> dict[str, tuple[Parser, type[Any]]]:
         "score.py match": (score._match_parser(), MatchOptions),
         "score.py layers": (score._layers_parser(), LayersOptions),
         "score.py text": (score._text_parser(), TextOptions),
+        "score.py compare": (score._compare_parser(), CompareOptions),
         "verify.py": (verify._parser(), verify.Options),
         **{f"hub.py {name}": (commands[name], options) for name, options in of_hub.items()},
     }
@@ -226,7 +236,7 @@ def test_the_examples_parse(name: str) -> None:
     examples = [line.removeprefix(prefix).split() for line in parser.epilog.splitlines() if line.startswith(prefix)]
     assert examples
     for words in examples:
-        if words[0] not in ("match", "layers", "text"):
+        if words[0] not in ("match", "layers", "text", "compare"):
             assert options_of(parser.parse_args(words), options)
 
 

@@ -55,6 +55,7 @@ def test_every_name_in_the_text_exists() -> None:
         score._match_parser(),
         score._layers_parser(),
         score._text_parser(),
+        score._compare_parser(),
         *commands.values(),
     ]
     options = {option for parser in parsers for action in parser._actions for option in action.option_strings}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -232,3 +233,24 @@ class TextOptions:
         type=whole,
         metavar="N",
     )
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Which reports to compare, or the folder in which they are published and the report that goes into it."""
+
+    reports: Sequence[str] = option(
+        "folders that score.py has written reports to; paths or URIs", flag="REPORT…", nargs="*"
+    )
+    family: tuple[str, ...] = option(
+        "reports to join by a line; default: those whose names begin alike", default=(), metavar="NAME=R,R…"
+    )
+    output: str | None = option("default: comparison", metavar="DIR")
+
+    publish: str | None = option(
+        "write a folder for a static site or a Hub Space instead", metavar="DIR", under="a leaderboard"
+    )
+    submit: str | None = option("check a report against its predictions, and put it into the folder", metavar="REPORT")
+    shards: str | None = option("the shards that it was scored on", metavar="PATH")
+    annotations: str | None = option("their annotations, of COCO", metavar="FILE")
+    predictions: str | None = option("its predictions; default: those in its folder", metavar="DIR")

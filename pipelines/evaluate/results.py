@@ -31,8 +31,8 @@ class Line:
 
     `changed` are the stages at which it differs from the reference; `figures` are percent by name, the metric first;
     `ci95` in points; `degenerate` where its pixels are the reference's on every sample, and nothing but pixels is
-    noised; `unchanged` where its predictions are; `lost_at` is int64 of shape (samples,); `by_class` has the metric of
-    each class in percent, where it is a mean over classes.
+    noised; `unchanged` where its predictions are; `lost_at` is int64 of shape (samples,); `basis` is its score's;
+    `by_class` has the metric of each class in percent, where it is a mean over classes.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Line:
     unchanged: bool
     mean_residual: float | None
     lost_at: NDArray[np.int64]
+    basis: NDArray[Any]
     by_class: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -101,7 +102,7 @@ class Results:
     `steps` has the worst stage first, `paper_steps` is in the paper's order, and `combined` is the last of these, None
     while any is missing. `not_applicable` has the reason for each variant that has no score. `missing` are the variants
     that steps need predictions of, and `commands` make what these need. `doubt` says why no figure can be believed;
-    it is empty where they can.
+    it is empty where they can. `file` is the model's, where one was run.
     """
 
     model: str
@@ -124,6 +125,7 @@ class Results:
     alike: Sequence[Sequence[str]]
     notes: Sequence[str]
     doubt: str
+    file: str | None
 
     def line(self, name: str) -> Line:
         """A variant's line."""
@@ -182,6 +184,7 @@ def compare(
             *nothing_changed(lines),
         ],
         doubt=scores[base].doubt,
+        file=unscored.model,
     )
 
 
@@ -217,6 +220,7 @@ def _line(shards: Shards, name: str, score: Score, p_holm: float, unchanged: boo
         unchanged=unchanged,
         mean_residual=variant.mean_residual,
         lost_at=score.lost,
+        basis=score.basis,
         by_class={name: 100 * share for name, share in score.by_class.items()},
     )
 

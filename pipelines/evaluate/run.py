@@ -22,9 +22,11 @@ from pipelines.evaluate.asked import asked_variants
 from pipelines.evaluate.chance.given import Given
 from pipelines.evaluate.classification import Classification, labelled
 from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
+from pipelines.evaluate.evidence import evidence
 from pipelines.evaluate.fetched import fetched
 from pipelines.evaluate.making import is_speech
 from pipelines.evaluate.options import Options
+from pipelines.evaluate.outcomes import OUTCOMES, outcomes
 from pipelines.evaluate.report import text
 from pipelines.evaluate.report.pictures import Example, examples
 from pipelines.evaluate.results import Results, Unscored, as_json
@@ -54,17 +56,17 @@ def score(options: Options) -> int:
         path_of(options.output, "--output")
     output = place_of(options.output, "--output")
     try:
-        results = _of_predictions(options) if options.model is None else _of_model(options)
+        results = of_predictions(options) if options.model is None else _of_model(options)
     except KeyboardInterrupt:
         raise RunError("stopped: what is whole is kept, and the same command continues") from None
     if results is None:
         return 0
-    _write(output, results, _examples(options, results))
+    _write(output, results, _examples(options, results), options)
     print(text.terminal(results, str(output) if "://" in options.output else options.output))
     return 0
 
 
-def _of_predictions(options: Options) -> Results:
+def of_predictions(options: Options) -> Results:
     """The results of predictions that were made elsewhere."""
     assert options.predictions is not None  # the parser asks for one of the two
     cluster = options.run_by
@@ -226,15 +228,17 @@ def _examples(options: Options, results: Results) -> list[Example]:
         return []
 
 
-def _write(output: Place, results: Results, shown: list[Example]) -> None:
+def _write(output: Place, results: Results, shown: list[Example], options: Options) -> None:
     """Put the report's files in place, when all of them are made."""
     from pipelines.evaluate.report.page import page  # imports what draws, which a refusal need not wait for
 
+    found = {**as_json(results), **evidence(results, options)}
     files = {
-        "report.html": page(results, shown),
-        "report.md": text.markdown(results),
-        "results.csv": text.timm_csv(results),
-        "results.json": json.dumps(as_json(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        "report.html": page(results, shown).encode(),
+        "report.md": text.markdown(results).encode(),
+        "results.csv": text.timm_csv(results).encode(),
+        OUTCOMES: outcomes(results),
+        "results.json": (json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(),
     }
     for name, content in files.items():
-        put(output / name, content.encode())
+        put(output / name, content)

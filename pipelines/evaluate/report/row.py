@@ -17,7 +17,7 @@ from pipelines.evaluate.results import COMBINED, Line, Results
 DASH = "–"
 # The tables' numbers in the paper, and what its metric is called there.
 _TABLES = {"top1": ("Table 2", "ACC"), "map": ("Table 3", "mAP"), "miou": ("Table 4", "mIoU")}
-_HEADS = {
+HEADS = {
     "decode": "Decode",
     "resize": "Resize",
     "color": "Color Mode",
@@ -29,8 +29,8 @@ _HEADS = {
 }
 # Columns that a table lacks, unless there is something to put into them.
 _LACKING = {"top1": ("upsample", "boxes"), "map": (), "miou": ("boxes",)}
-_PAIR = ("fp16", "int8")
-_NOT_SCORED = "not among the variants that were scored"
+PAIR = ("fp16", "int8")
+NOT_SCORED = "not among the variants that were scored"
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,17 @@ def paper(results: Results) -> tuple[str, str]:
 def row(results: Results) -> list[Cell]:
     """The cells after *Architecture* and *Trained*, in the paper's order."""
     lacking = _LACKING[results.metric]
-    columns = [column for column in _HEADS if column not in lacking or column in results.stages]
+    columns = [column for column in HEADS if column not in lacking or column in results.stages]
     return [_cell(results, column) for column in columns]
 
 
 def _cell(results: Results, column: str) -> Cell:
     if column == "precision":
-        pair = [_one(results, token) for token in _PAIR]
-        return Cell(column, _HEADS[column], pair, list(_pair_dashes(results, pair)))
+        pair = [_one(results, token) for token in PAIR]
+        return Cell(column, HEADS[column], pair, list(_pair_dashes(results, pair)))
     figure = _combined(results) if column == COMBINED else _stage(results, column)
     reasons = _why_not_combined(results) if column == COMBINED else _why_not(results, column)
-    return Cell(column, _HEADS[column], [figure], [] if figure.line else list(reasons))
+    return Cell(column, HEADS[column], [figure], [] if figure.line else list(reasons))
 
 
 def _one(results: Results, name: str) -> Figure:
@@ -110,11 +110,11 @@ def _combined(results: Results) -> Figure:
 
 
 def _pair_dashes(results: Results, pair: Sequence[Figure]) -> Iterator[str]:
-    lacking = [token for token, figure in zip(_PAIR, pair, strict=True) if figure.line is None]
+    lacking = [token for token, figure in zip(PAIR, pair, strict=True) if figure.line is None]
     unasked = [token for token in lacking if token not in results.not_applicable]
     yield from (f"{token}: {results.not_applicable[token]}" for token in lacking if token not in unasked)
     if unasked:
-        yield _NOT_SCORED if len(unasked) == len(_PAIR) else f"{unasked[0]}: {_NOT_SCORED}"
+        yield NOT_SCORED if len(unasked) == len(PAIR) else f"{unasked[0]}: {NOT_SCORED}"
 
 
 def _why_not(results: Results, stage: str) -> Iterator[str]:
@@ -124,7 +124,7 @@ def _why_not(results: Results, stage: str) -> Iterator[str]:
     tokens = [name for name in results.not_applicable if (method := find(name)) and method.stage == stage]
     yield from (f"{token}: {results.not_applicable[token]}" for token in tokens)
     if not tokens:
-        yield _NOT_SCORED
+        yield NOT_SCORED
 
 
 def _why_not_combined(results: Results) -> Iterator[str]:

@@ -32,6 +32,7 @@ def line(delta: float, stages: Mapping[str, str], degenerate: bool = False, unch
         unchanged=unchanged,
         mean_residual=1.0,
         lost_at=np.zeros(0, np.int64),
+        basis=np.zeros(0),
     )
 
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,9 @@ def test_the_command_that_is_said_makes_what_is_missing(
 def test_the_files_agree_with_one_another(command: Command, noised: Path, predictions: Path) -> None:
     found = scored(command, noised, predictions, "--name", "net|1")
     report = predictions.parent / "report"
-    assert sorted(path.name for path in report.iterdir()) == ["report.html", "report.md", "results.csv", "results.json"]
+    assert sorted(path.name for path in report.iterdir()) == [
+        *("outcomes.parquet", "report.html", "report.md", "results.csv", "results.json"),
+    ]
     with open(report / "results.csv") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[:9] == [
@@ -429,6 +432,9 @@ def test_a_model_is_scored_and_its_predictions_are_kept(
     # What is usually wrong differs: here a model is run, and its options are known.
     assert first.pop("notes")[0].startswith("The reference is at chance level: 0 of 48 images are right")
     assert again.pop("notes")[0].startswith("The reference is at chance level: 0 of 48 images are right")
+    # And predictions say nothing of the model's file.
+    assert (first.pop("bytes"), first.pop("sha256")) == (model.stat().st_size, sha256(model.read_bytes()).hexdigest())
+    assert (again.pop("bytes"), again.pop("sha256")) == (None, None)
     assert again == first
 
 

@@ -1,0 +1,74 @@
+"""How anybody makes a row of a leaderboard again: the command, and the TOML that says how the model wants its pixels.
+
+Both are written from what the report says, so that no path of anybody's machine is in them.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from generators.geometry import CROPPED
+from generators.variant import NONE
+from pipelines.evaluate.compare.entry import Entry
+
+PREPROCESSING, LABELS = "model.toml", "labels.txt"
+# They belong to a head, and are its own where none is stated.
+_OF_HEADS = ("score_threshold", "nms_iou")
+
+
+def command(entry: Entry) -> str:
+    """The command that makes a row's report; what is in capitals is the user's to fill in."""
+    results = entry.results
+    dataset = str(results["dataset"])
+    words = ["python", "score.py", "--shards", f"out/{entry.folder}/{dataset}"]
+    if results["sha256"] is None:
+        words += ["--predictions", "PREDICTIONS"]
+    else:
+        stated = ["--preprocessing", f"reports/{entry.folder}/{PREPROCESSING}"] if entry.made_by else []
+        words += ["--model", "MODEL", *stated, "--dataset", dataset, "--source", "IMAGES"]
+        words += ["--reference", _reference(results)]
+    words += ["--annotations", "ANNOTATIONS"] if dataset == "coco" else []
+    words += ["--iou-type", "segm"] if results.get("iou_type") == "segm" else []
+    scored_with = sorted(results["scored_with"].items())
+    words += [word for name, value in scored_with for word in (f"--{name.replace('_', '-')}", str(value))]
+    return shlex.join([*words, "--variant", ",".join(_singles(results)), "--output", "report"])
+
+
+def _reference(results: Mapping[str, Any]) -> str:
+    stages = results["variants"][results["reference"]]["stages"]
+    return "+".join(token for token in stages.values() if token != NONE)
+
+
+def _singles(results: Mapping[str, Any]) -> Iterator[str]:
+    """The variants that differ at one stage: the others are made of the worst of these."""
+    base = results["variants"][results["reference"]]["stages"]
+    for name, line in results["variants"].items():
+        if sum(line["stages"][stage] != token for stage, token in base.items()) == 1:
+            yield name
+
+
+def preprocessing(entry: Entry) -> dict[str, str]:
+    """The files that say it, by name: a TOML, and the labels of the model's classes where they are its own."""
+    if entry.made_by is None:
+        return {}
+    stated = {name: value for name, value in entry.made_by["preprocessing"].items() if value is not None}
+    labels = stated.pop("labels", None)
+    if "head" not in stated:
+        stated = {name: value for name, value in stated.items() if name not in _OF_HEADS}
+    stated |= _geometry(entry.results["geometry"])
+    if labels is not None:
+        stated = {name: value for name, value in stated.items() if name != "class_offset"} | {"labels": LABELS}
+    # JSON's numbers, strings and lists are TOML's.
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in stated.items())
+    files = {PREPROCESSING: text}
+    return files if labels is None else {**files, LABELS: "".join(f"{label}\n" for label in labels)}
+
+
+def _geometry(geometry: Mapping[str, Any]) -> dict[str, Any]:
+    size = geometry["size"]
+    if geometry["name"] in CROPPED and isinstance(size, list):
+        return {"geometry": geometry["name"], "size": size[0], "resize": size[1]}
+    return {"geometry": geometry["name"], **({"size": size} if size is not None else {})}

@@ -1,0 +1,150 @@
+"""A row of a leaderboard: a report as it may be published, what it was made by, and the digests of its predictions.
+
+Only figures and names are published. A report's pictures are of images that are not ours to give away, its notes and
+commands name files of the machine that it was made on, and its pages hold both: none of them is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from manifests.canonical import digest
+from manifests.untrusted import LARGEST_JSON
+from pipelines.errors import UsageError
+from pipelines.evaluate.compare.report import RESULTS, Report
+from pipelines.evaluate.outcomes import OUTCOMES
+from pipelines.evaluate.predictions import ABOUT, TABLES
+from pipelines.store import Place
+
+ENTRY = "entry.json"
+# What a row's `results.json` has of a report's.
+FIELDS = (
+    *("model", "dataset", "geometry", "reference", "metric", "iou_type", "unit", "n", "left_out", "counted"),
+    *("variants", "stages", "steps", "paper_steps", "combined", "not_applicable", "same_pixels"),
+    *("parameters", "bytes", "sha256", "set", "scored_with"),
+)
+_LONGEST_REASON = 120
+# A path of some machine, or a URI.
+_PATH = re.compile(r"(?:^|[\s'\"(=])(?:[A-Za-z]:\\|~?/[\w.-]+/|\w+://)")
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`results` and `outcomes` are contents of files. `predictions` has the sha256 of each variant's predictions.
+
+    `made_by` is what made them (`pipelines.evaluate.model.kept`): None, as `predictions` are, where they were not
+    beside the report. `checked` is whether the figures were found again from the predictions.
+    """
+
+    name: str
+    results: Mapping[str, Any]
+    outcomes: bytes
+    made_by: Mapping[str, Any] | None
+    predictions: Mapping[str, str] | None
+    checked: bool
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder."""
+        return re.sub(r"[^\w.-]+", "-", self.name).strip(".-") or "model"
+
+    def about(self) -> dict[str, Any]:
+        """What `entry.json` holds."""
+        return {"checked": self.checked, "made_by": self.made_by, "predictions": self.predictions}
+
+
+def entry_of(report: Report, predictions: Place) -> Entry:
+    """A report's row, not checked. Raises UsageError where it does not say what it scored, or keeps no outcomes."""
+    if not report.set or report.outcomes is None:
+        raise UsageError(
+            f"{report.given} is of an earlier version, and cannot be published: score it again with the same command, "
+            "which takes its predictions as they are"
+        )
+    outcomes = (report.folder / OUTCOMES).read(LARGEST_JSON)
+    results = published({**report.raw, "model": report.name})
+    there = predictions.is_dir()
+    made_by = _made_by(report, predictions) if there else None
+    digests = dict(_digests(report, predictions)) if there else None
+    return Entry(report.name, results, outcomes, made_by, digests, checked=False)
+
+
+def read_entry(folder: Place, report: Report) -> Entry:
+    """A row that has been published."""
+    place = folder / ENTRY
+    try:
+        about = json.loads(place.read(LARGEST_JSON))
+        made_by, predictions, checked = about["made_by"], about["predictions"], bool(about["checked"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{place} cannot be read: publish the folder anew") from None
+    return Entry(report.name, report.raw, (folder / OUTCOMES).read(LARGEST_JSON), made_by, predictions, checked)
+
+
+def published(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What may be published of a report's `results.json`."""
+    kept = {name: raw[name] for name in FIELDS if name in raw}
+    reasons = {str(token): _reason(str(why)) for token, why in kept["not_applicable"].items()}
+    missing = {"variants": list(raw["missing"]["variants"]), "command": None, "commands": []}
+    found = {**kept, "not_applicable": reasons, "missing": missing}
+    if path := next((text for text in _texts(found) if _PATH.search(text)), None):
+        raise UsageError(f"{path!r} in the report names a place of some machine, and is not published")
+    return found
+
+
+def _reason(text: str) -> str:
+    """Why something does not apply. What may be an error's text, which names files, is not repeated."""
+    return "it could not be scored" if _PATH.search(text) or len(text) > _LONGEST_REASON else text
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            yield str(name)
+            yield from _texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(part)
+
+
+def _made_by(report: Report, predictions: Place) -> dict[str, Any] | None:
+    """What made predictions that were kept. Raises UsageError where they are another report's."""
+    place = predictions / ABOUT
+    try:
+        about = json.loads(place.read(LARGEST_JSON))
+        same = (about["model"], about["shards"]) == (report.sha256, (report.set or {})["config_sha256"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{place} cannot be read: score the model again") from None
+    if not same:
+        raise UsageError(f"{predictions} are predictions of another model, or of other shards, than {RESULTS} says")
+    return {name: value for name, value in about.items() if name not in ("variants", "failed")}
+
+
+def _digests(report: Report, predictions: Place) -> Iterator[tuple[str, str]]:
+    """The sha256 of each variant's predictions; of a folder of label maps, of its files' digests by name."""
+    contents = predictions.contents()
+    files = {place.stem: place for name in contents.files if (place := predictions / name).suffix in TABLES}
+    for name in report.lines:
+        if name in files:
+            yield name, _sha256(files[name])
+        elif name in contents.folders:
+            maps = predictions / name
+            yield name, digest({file: _sha256(maps / file) for file in maps.files()})
+        else:
+            raise UsageError(f"{predictions} has no predictions of {name}, which the report has a score of")
+
+
+def _sha256(place: Place) -> str:
+    found = hashlib.sha256()
+    with place.open() as file:
+        while block := file.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()

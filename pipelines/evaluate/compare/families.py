@@ -1,0 +1,49 @@
+"""Families of models: those that the user names, and else those whose names begin alike.
+
+A name's family is what stands before its first number: `resnet18.a1_in1k` and `resnet50` are of `resnet`,
+`squeezenet_v1.0` and `squeezenet1_1_224` of `squeezenet`. A family has two members or more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from pipelines.errors import UsageError
+from pipelines.evaluate.compare.report import Report
+
+Families = Mapping[str, Sequence[str]]
+
+_BEGINNING = re.compile(r"([a-z][a-z_\-]*?)[_\-. ]*v?(?=\d)", re.IGNORECASE)
+
+
+def families_of(reports: Sequence[Report], words: Sequence[str]) -> Families:
+    """The names of each family's members, by its own. `words` are `NAME=REPORT,REPORT…`, or none to go by names.
+
+    A report is named as it was given, or by its model. Raises UsageError for words that name no family.
+    """
+    return dict(_named(reports, word) for word in words) if words else _by_names(reports)
+
+
+def _named(reports: Sequence[Report], word: str) -> tuple[str, list[str]]:
+    name, equals, rest = word.partition("=")
+    if not name or not equals or len(parts := rest.split(",")) < 2:
+        raise UsageError(f"--family {word}: give NAME=REPORT,REPORT…, two members or more")
+    return name, [_member(reports, part) for part in parts]
+
+
+def _member(reports: Sequence[Report], part: str) -> str:
+    found = [report.name for report in reports if part in (report.given, report.given.rstrip("/"), report.name)]
+    if len(found) != 1:
+        there = ", ".join(report.name for report in reports)
+        raise UsageError(f"--family: {part} is none of the reports that are compared: {there}")
+    return found[0]
+
+
+def _by_names(reports: Sequence[Report]) -> Families:
+    found: dict[str, list[str]] = defaultdict(list)
+    for report in reports:
+        if match := _BEGINNING.match(report.name):
+            found[match[1].lower()].append(report.name)
+    return {family: members for family, members in found.items() if len(members) > 1}

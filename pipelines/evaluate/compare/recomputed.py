@@ -1,0 +1,99 @@
+"""A report checked against its own predictions: they are scored again, and every figure must come out as it stands.
+
+What predictions cannot tell is taken as it is: the model's name, digest and size, and why something does not apply.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipelines.errors import UsageError
+from pipelines.evaluate.compare.report import RESULTS, Report
+from pipelines.evaluate.evidence import scored_set
+from pipelines.evaluate.options import Options
+from pipelines.evaluate.results import Results, as_json
+from pipelines.evaluate.run import of_predictions
+from pipelines.options import Inputs
+
+# What is recomputed, and published. `left_out` is of the shards; `counted` and `unit` are words.
+_RECOMPUTED = (
+    *("dataset", "geometry", "reference", "metric", "iou_type", "unit", "n", "left_out", "counted", "variants"),
+    *("stages", "steps", "paper_steps", "combined", "same_pixels", "set"),
+)
+# Of a figure: sums in another order differ in the last digits.
+_NEAR = 1e-9
+_SHOWN = 3
+_MOST_RESAMPLES = 1_000_000
+
+
+def recomputed(
+    report: Report, predictions: str, shards: str, annotations: str | None
+) -> tuple[Results, dict[str, Any]]:
+    """What a report's predictions come to, and the fields of `results.json` that are theirs.
+
+    Raises UsageError that names the figures which are not what the report says.
+    """
+    results = of_predictions(_options(report, predictions, shards, annotations))
+    own = {**as_json(results), "set": scored_set(results)}
+    own = {name: own[name] for name in _RECOMPUTED if name in own}
+    claimed = {name: report.raw[name] for name in _RECOMPUTED if name in report.raw}
+    wrong = list(_differences("", claimed, own))
+    if wrong:
+        more = f", and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
+        raise UsageError(
+            f"{report.given} is not what its predictions come to: {'; '.join(wrong[:_SHOWN])}{more}: nothing is "
+            "published"
+        )
+    return results, own
+
+
+def _options(report: Report, predictions: str, shards: str, annotations: str | None) -> Options:
+    """As the report was made, from predictions alone."""
+    said = report.raw["scored_with"]
+    coco = report.dataset == "coco"
+    return Options(
+        shards=shards,
+        predictions=predictions,
+        variants=tuple(report.lines),
+        inputs=Inputs(annotations=annotations),
+        class_offset=_whole(said, "class_offset"),
+        iou_type="segm" if report.raw.get("iou_type") == "segm" else None,
+        boxes="shard" if said.get("boxes") == "shard" else None,
+        allow_empty=coco,
+        resamples=_whole(said, "resamples"),
+        seed=_whole(said, "seed"),
+        name=report.name,
+    )
+
+
+def _whole(said: Mapping[str, Any], name: str) -> int | None:
+    value = said.get(name)
+    if value is not None and (type(value) is not int or abs(value) > _MOST_RESAMPLES):
+        raise UsageError(f"scored_with.{name} in {RESULTS} is {value!r}, and cannot be so")
+    return value
+
+
+def _differences(where: str, claimed: Any, own: Any) -> Iterator[str]:
+    """Where two JSON values differ, and how."""
+    if isinstance(claimed, Mapping) and isinstance(own, Mapping):
+        for name in dict.fromkeys([*own, *claimed]):
+            yield from _differences(f"{where}.{name}" if where else name, claimed.get(name), own.get(name))
+    elif isinstance(claimed, list) and isinstance(own, list) and len(claimed) == len(own):
+        for place, (one, other) in enumerate(zip(claimed, own, strict=True)):
+            yield from _differences(f"{where}[{place}]", one, other)
+    elif not _equal(claimed, own):
+        yield f"{where} is {_shown(claimed)} there, and {_shown(own)} by its predictions"
+
+
+def _equal(one: Any, other: Any) -> bool:
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (one, other))
+    return (
+        math.isclose(one, other, rel_tol=_NEAR, abs_tol=_NEAR) if numbers else type(one) is type(other) and one == other
+    )
+
+
+def _shown(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) < 60 else f"{text[:60]}…"

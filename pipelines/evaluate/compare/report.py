@@ -1,0 +1,222 @@
+"""A report as comparing needs it: its figures from `results.json`, and what it keeps beside it.
+
+Reports may come from anybody, and from any version: what is missing of newer fields is None, and what cannot be a
+report is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generators.registry import PIXEL_STAGES
+from generators.variant import changed
+from pipelines.errors import UsageError
+from pipelines.evaluate.outcomes import OUTCOMES, Outcomes, read_outcomes
+from pipelines.evaluate.report.words import METRICS
+from pipelines.store import Place, place_of
+from pipelines.text import first_line
+
+RESULTS = "results.json"
+# Bytes: a report of 2,000 variants has 2 MB.
+_LARGEST = 2**26
+# Points by which figures of a report and of its outcomes may differ: those are float32.
+_NEAR = 0.01
+_CALLED = {**METRICS, "map segm": "mask mAP"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One variant: `value` and `delta` in points, `changed` the stages at which it differs from the reference."""
+
+    name: str
+    stages: Mapping[str, str]
+    changed: tuple[str, ...]
+    value: float
+    delta: float
+    ci95: tuple[float, float]
+    p: float
+    p_holm: float
+    degenerate: bool
+    unchanged: bool
+
+    @property
+    def same(self) -> bool:
+        """Whether it changes nothing, as in a report."""
+        return self.degenerate or (self.unchanged and not set(self.changed) & set(PIXEL_STAGES))
+
+
+@dataclass(frozen=True)
+class Report:
+    """One model's report; `name` is what tells it from the others, `given` what the user wrote for it.
+
+    `combined` is a line's name. `set` has the digests of what was scored (`pipelines.evaluate.evidence`), and
+    `parameters`, `bytes` and `sha256` are the model's; None where the report does not say.
+    """
+
+    name: str
+    given: str
+    folder: Place
+    raw: Mapping[str, Any]
+    lines: Mapping[str, Line]
+
+    @property
+    def dataset(self) -> str:
+        return str(self.raw["dataset"])
+
+    @property
+    def metric(self) -> str:
+        return str(self.raw["metric"])
+
+    @property
+    def metric_called(self) -> str:
+        """What the metric is called: `top-1`, or `mask mAP` where masks are scored."""
+        return _CALLED.get(f"{self.metric} {self.raw.get('iou_type')}", _CALLED[self.metric])
+
+    @property
+    def count(self) -> int:
+        """How many images were scored."""
+        return int(self.raw["n"])
+
+    @property
+    def reference(self) -> Line:
+        return self.lines[str(self.raw["reference"])]
+
+    @property
+    def combined(self) -> Line | None:
+        found = self.raw["combined"]
+        return self.lines[found["variant"]] if found else None
+
+    @property
+    def not_applicable(self) -> Mapping[str, str]:
+        found: Mapping[str, str] = self.raw["not_applicable"]
+        return found
+
+    @property
+    def set(self) -> Mapping[str, Any] | None:
+        return self.raw.get("set")
+
+    @property
+    def parameters(self) -> int | None:
+        return self.raw.get("parameters")
+
+    @property
+    def bytes(self) -> int | None:
+        return self.raw.get("bytes")
+
+    @property
+    def sha256(self) -> str | None:
+        return self.raw.get("sha256")
+
+    @cached_property
+    def outcomes(self) -> Outcomes | None:
+        """What it keeps of each image. Raises UsageError where that is another report's."""
+        found = read_outcomes(self.folder)
+        if found is not None:
+            _check_outcomes(self, found)
+        return found
+
+    def basis(self, line: Line) -> NDArray[Any] | None:
+        """A variant's outcomes; None where none are kept."""
+        return self.outcomes.variants.get(line.name) if self.outcomes else None
+
+
+def read_report(given: str) -> Report:
+    """The report in a folder, or of a `results.json`: a path or URI. Raises UsageError where there is none."""
+    place = place_of(given, "REPORT")
+    if place.suffix != ".json":
+        place = place / RESULTS
+    try:
+        raw = json.loads(place.read(_LARGEST), parse_constant=_no_number)
+        return _parsed(raw, given, place.parent)
+    except FileNotFoundError:
+        raise UsageError(f"{place} is not there: give the folders that score.py has written reports to") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else first_line(error)
+        raise UsageError(f"{place} is no report of score.py that can be read ({why})") from None
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no figure")
+
+
+def _parsed(raw: Any, given: str, folder: Place) -> Report:
+    base = raw["variants"][raw["reference"]]["stages"]
+    if raw["metric"] not in METRICS or raw["unit"] != "percent":
+        raise ValueError(f"its metric is {raw['metric']!r}")
+    lines = {name: _line(name, found, base, raw["metric"]) for name, found in raw["variants"].items()}
+    report = Report(str(raw["model"]), given, folder, raw, lines)
+    _ = report.combined, report.count, report.dataset, dict(report.not_applicable)  # are what they should be
+    return report
+
+
+def _line(name: str, found: Mapping[str, Any], base: Mapping[str, str], metric: str) -> Line:
+    low, high = map(_figure, found["ci95"])
+    return Line(
+        name=name,
+        stages=found["stages"],
+        changed=changed(found["stages"], base),
+        value=_figure(found[metric]),
+        delta=_figure(found["delta"]),
+        ci95=(low, high),
+        p=_figure(found["p"]),
+        p_holm=_figure(found["p_holm"]),
+        degenerate=bool(found["degenerate"]),
+        unchanged=bool(found.get("unchanged", False)),
+    )
+
+
+def _figure(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no figure")
+    return float(value)
+
+
+def _check_outcomes(report: Report, found: Outcomes) -> None:
+    """Raises UsageError unless a report's figures are those of its outcomes, and none is lacking."""
+    base = found.variants.get(report.reference.name)
+    kept = {line.name for line in report.lines.values() if len(line.changed) == 1 or line is report.combined}
+    for name in sorted(kept | {*found.variants}):
+        line, values = report.lines.get(name), found.variants.get(name)
+        is_hit = found.keys is not None
+        if line is None or values is None or base is None or not _agree(line, base, values, is_hit=is_hit):
+            raise UsageError(
+                f"{report.folder / OUTCOMES} is not of the {RESULTS} beside it ({name} differs): score the model again"
+            )
+
+
+def _agree(line: Line, base: NDArray[Any], values: NDArray[Any], *, is_hit: bool) -> bool:
+    if is_hit:
+        mine, theirs = [100 * values.mean()], [line.value]
+    else:
+        differences = (base - values)[np.isfinite(base - values)]
+        mine, theirs = list(100 * np.quantile(differences, [0.025, 0.975])), list(line.ci95)
+    return bool(np.allclose(mine, theirs, rtol=0, atol=_NEAR))
+
+
+def told_apart(reports: Sequence[Report]) -> list[Report]:
+    """The same with a name each: of one name, they have behind it what the user wrote for them.
+
+    Raises UsageError where two are the same report.
+    """
+    for place, report in enumerate(reports):
+        for other in reports[:place]:
+            if (report.name, report.raw["variants"]) == (other.name, other.raw["variants"]):
+                raise UsageError(f"{other.given} and {report.given} have the same figures of {report.name}: give one")
+    counts = Counter(report.name for report in reports)
+    folders = Counter(report.folder.name for report in reports)
+
+    def own(report: Report) -> str:
+        if counts[report.name] == 1:
+            return report.name
+        return f"{report.name} ({report.folder.name if folders[report.folder.name] == 1 else report.given})"
+
+    return [replace(report, name=own(report)) for report in reports]
