@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import score
 from generators.draw import mixes
 from generators.mix import Mix
 from generators.variant import parse
@@ -32,6 +33,7 @@ from pipelines.generate.sources.find import Found, find
 from pipelines.options import Inputs
 from pipelines.store import Disk
 from tests.generators.test_variant import PAPER_RESIZE
+from tests.pipelines.evaluate.conftest import write_predictions, wrong_in
 from tests.steps import result_of
 
 NAMES = ["train-00000-of-00002", "train-00001-of-00002"]
@@ -57,8 +59,8 @@ def config(found: Found) -> ImageConfig:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, found: Found, config: ImageConfig) -> Path:
-    """The dataset's folder: the reference and `mix_resize`, each in two shards of three images."""
-    variants = (config.base, parse("mix_resize", config.base, config.known))
+    """The dataset's folder: the reference, `mix_resize` and `mix`, each in two shards of three images."""
+    variants = (config.base, *(parse(text, config.base, config.known) for text in ("mix_resize", "mix")))
     recipes = {variant.name: recipe_here(config, variant) for variant in variants}
     root = Disk(str(tmp_path_factory.mktemp("made") / "imagenet"))
     with Output(root, split=config.split).locked() as output:
@@ -107,11 +109,23 @@ def test_it_is_checked_and_rendered_again(made: Path, found: Found) -> None:
             assert result_of(render_again(again)) == []
 
 
-def test_it_is_scored_as_any_and_more_is_made_beside_it(made: Path) -> None:
+def test_it_is_scored_as_any(made: Path, tmp_path: Path) -> None:
     shards = open_shards(made)
-    assert (shards.changed_stages("mix_resize"), len(shards.samples().keys)) == (("resize",), 6)
-    assert [stored.key for stored in shards.stored("mix_resize")] == shards.samples().keys
-    words = shards.command(["mix_decode", "mix_resize"]).split()
+    truth = dict(zip(*shards.samples(), strict=True))
+    wrong = {"pil_bilinear": (), "mix_resize": (0, 2, 4), "mix_decode+mix_resize": (1,)}
+    predictions = write_predictions(tmp_path / "predictions", {name: wrong_in(truth, at) for name, at in wrong.items()})
+    words = ["--shards", made, "--predictions", predictions, "--output", tmp_path / "report"]
+    assert score.main([*map(str, words)]) == 0
+    results = json.loads((tmp_path / "report" / "results.json").read_text())
+    deltas = {name: line["delta"] for name, line in results["variants"].items()}
+    assert deltas == pytest.approx({name: 100 * len(at) / 6 for name, at in wrong.items()})
+    assert (results["stages"]["resize"]["worst"], results["stages"].keys()) == ("mix_resize", {"resize"})
+    assert shards.changed_stages("mix_decode+mix_resize") == ("decode", "resize")
+
+
+def test_more_is_made_beside_it_by_the_same_seed(made: Path) -> None:
+    shards = open_shards(made)
+    words = shards.command(["mix_decode", "mix_decode+mix_resize"]).split()
     assert words[words.index("--split") + 1] == "train"
     assert words[words.index("--seed") + 1] == "7"
     assert "--seed" not in shards.command(["pil_box"])
