@@ -3,9 +3,9 @@
     python -m examples.train_codec --output codec.onnx
 
 In the manner of Ballé et al., *End-to-end Optimized Image Compression* (ICLR 2017), with less: three convolutions with
-a stride of 2 and three transposed ones, uniform noise where the codec rounds, and a loss of bits and squared error. Bits
-are those of a logistic distribution for each channel of latents, and are not written anywhere. Beside the convolutions
-is a linear transform of blocks, which begins as their principal components, so that a minute of one core is enough.
+a stride of 2 and three transposed ones, uniform noise where the codec rounds, and a loss of bits and squared error. The
+bits are those of a logistic distribution for each channel of latents; nothing is written by them. Beside convolutions
+there is a linear transform of blocks, which begins as their principal components, so that a minute is enough.
 
 It learns from patches of seven of the nine built-in photographs, and is tried on the other two. It shows how a codec is
 tried; nobody would deploy it. Needs PyTorch.
@@ -44,7 +44,7 @@ SLOPE = 0.2
 PATCH, BATCH = 64, 8
 RATE = 0.002
 # Levels of a latent between black and white, at first.
-LEVELS = 16
+LEVELS = 8
 # Photographs that it is tried on.
 HELD_OUT = 2
 # The first that has all that is used.
