@@ -1,0 +1,244 @@
+"""Does test-time adaptation help? The paper's Table 6: a model on each variant as it is, and adapted by TENT.
+
+    python -m examples.tent --model tf_efficientnet_lite0 --shards out/imagenet --output tented
+
+TENT (Wang et al., *Tent: Fully Test-Time Adaptation by Entropy Minimization*, ICLR 2021) needs no labels and no
+training data. Batch norms take the statistics of the batch that they see, and after each batch one step makes the
+entropy of its predictions smaller by their scales and shifts; nothing else of the network changes. A batch is predicted
+before its own step, by its own statistics.
+
+Settings are that paper's for ImageNet (its section 4): SGD with momentum, 64 images a batch, a learning rate of
+0.00025, images shuffled, and in the same order for all variants. The order matters: sorted by class, as ImageNet's
+folders are, a batch has the statistics of one class. The published code (DequanWang/tent, `cfgs/tent.yaml`) has, for
+CIFAR-10, `--optimizer adam --lr 0.001 --batch 200`. Each variant begins with the network as it was; with `--episodic`,
+each batch does. `--lr 0` tells what the batch's statistics do alone.
+
+Writes `OUTPUT/source` and `OUTPUT/tent`, folders of predictions for score.py, and prints its two commands. Refuses
+networks without batch norms, and those whose classes are not ImageNet's 1,000. Needs PyTorch and timm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import math
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifests.images import CLASSIFIED
+from pipelines.command import Parser, exit_status, option, options_of, positive, whole
+from pipelines.errors import UsageError
+from pipelines.evaluate.asked import asked_variants
+from pipelines.evaluate.model.named.built import Built
+from pipelines.evaluate.model.named.pytorch import required
+from pipelines.evaluate.model.named.timm import build
+from pipelines.evaluate.predictions import CLASSES
+from pipelines.evaluate.shards import UNKNOWN_LABEL, Shards, open_shards
+from pipelines.files import replacing
+from pipelines.progress import counted, say
+from pipelines.store import place_of
+from pipelines.text import table
+
+# As published: TENT's paper names no other momentum than its source models', which are trained with 0.9.
+MOMENTUM = 0.9
+
+# What a network's predictions lie in, as it is and adapted.
+_FOLDERS = ("source", "tent")
+
+Network = Callable[[Any], Any]
+Classes = NDArray[np.int64]
+
+
+def _rate(text: str) -> float:
+    """A learning rate."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 <= rate < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return rate
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to adapt, to what, and how."""
+
+    model: str = option("a classifier of timm's, as tf_efficientnet_lite0", required=True, metavar="NAME")
+    shards: str = option("a dataset's folder, as out/imagenet", required=True, metavar="PATH")
+    checkpoint: Path | None = option("the model's weights; default: timm's own, fetched", metavar="FILE")
+    variants: tuple[str, ...] = option("only these; default: all", default=(), flag="--variant", metavar="NAME")
+    output: Path = option("a folder for predictions; default: %(default)s", default=Path("tented"), metavar="DIR")
+    batch: int = option("images a batch; default: %(default)s", default=64, type=positive, metavar="N")
+    lr: float = option("learning rate; default: %(default)s", default=0.00025, type=_rate, metavar="X")
+    optimizer: Literal["sgd", "adam"] = option("default: %(default)s", default="sgd")
+    episodic: bool = option("begin with the model as it was at each batch, not at each variant", default=False)
+    seed: int = option("decides the images' order; default: %(default)s", default=0, type=whole, metavar="N")
+
+
+def entropy(scores: Any) -> Any:
+    """Of the predictions, in nats: scores (N, classes) → (N,)."""
+    return -(scores.softmax(1) * scores.log_softmax(1)).sum(1)
+
+
+class Tent:
+    """A copy of a network that adapts itself to each batch: inputs (N, 3, height, width) → scores (N, classes).
+
+    The network is in evaluation mode, and stays so but for its batch norms.
+    """
+
+    def __init__(self, source: Any, options: Options) -> None:
+        self._source, self._options = source, options
+        self._begin()
+
+    def _begin(self) -> None:
+        torch = required("torch")
+        self.network = copy.deepcopy(self._source).requires_grad_(False)
+        norms = [module for module in self.network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.requires_grad_(True)
+            norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
+        affine = [parameter for norm in norms for parameter in norm.parameters()]
+        if not affine:
+            raise UsageError(f"{self._options.model} has no batch norms, and TENT adapts nothing else")
+        optimizers: Mapping[str, Callable[..., Any]] = {
+            "sgd": partial(torch.optim.SGD, momentum=MOMENTUM),
+            "adam": torch.optim.Adam,
+        }
+        self._optimizer = optimizers[self._options.optimizer](affine, lr=self._options.lr)
+
+    def __call__(self, inputs: Any) -> Any:
+        if self._options.episodic:
+            self._begin()
+        scores = self.network(inputs)
+        self._optimizer.zero_grad()
+        entropy(scores).mean().backward()
+        self._optimizer.step()
+        return scores.detach()
+
+
+def batches(count: int, batch: int, seed: int) -> list[Classes]:
+    """Places of so many images, shuffled: batches of `batch` or, so that all are as large, a few less."""
+    return np.array_split(np.random.default_rng(seed).permutation(count), -(-count // batch))
+
+
+def predicted(
+    network: Network, inputs: Callable[[Classes], Any], order: Sequence[Classes], tell: Callable[[int], None]
+) -> Classes:
+    """The class of each image, by a network that sees these batches of places in order."""
+    found = np.zeros(sum(map(len, order)), np.int64)
+    for places in order:
+        found[places] = network(inputs(places)).argmax(1).numpy()
+        tell(len(places))
+    return found
+
+
+def images(shards: Shards, name: str, keys: Sequence[str]) -> NDArray[np.uint8]:
+    """A variant's images in order of keys: RGB uint8 (N, height, width, 3), on the disk while the array is in use."""
+    found = np.zeros((0, 0, 0, 3), np.uint8)
+    for place, stored in enumerate(shards.stored(name, keys)):
+        pixels = shards.pixels(stored)
+        if place == 0:
+            with tempfile.TemporaryFile() as file:
+                found = np.memmap(file, np.uint8, "w+", shape=(len(keys), *pixels.shape))
+        if pixels.shape != found.shape[1:]:
+            raise UsageError(f"{shards.root} has images of several sizes, which are no batch: make them by one --size")
+        found[place] = pixels
+    return found
+
+
+def _compare(options: Options) -> int:
+    built = build(options.model, options.checkpoint)
+    if built.labels is not None or built.module.num_classes != CLASSES:
+        raise UsageError(f"{built.name} has {built.module.num_classes:,} classes, not those of ImageNet")
+    shards = _wanted(options)
+    there = [folder for folder in _FOLDERS if (options.output / folder).exists()]
+    if there:
+        raise UsageError(f"{options.output / there[0]} is there already: give another --output")
+    stated, config = built.stated, shards.config
+    say(
+        f"{built.name} is tested on {stated['reference']}, {stated['geometry']}, {stated['size']} of "
+        f"{math.floor(stated['size'] / stated['crop_pct'])} pixels; the shards' reference is {config['reference']}, "
+        f"{config['geometry']}, {config['size']}"
+    )
+    keys, labels = shards.samples()
+    if not keys:
+        raise UsageError(f"{shards.root} has no image that all variants have")
+    order = batches(len(keys), options.batch, options.seed)
+    distinct = {variant.pixels_sha256: name for name, variant in shards.variants.items()}
+    made: dict[str, tuple[Classes, Classes]] = {}
+    with counted(2 * len(keys) * len(distinct), "img", "images predicted") as tell:
+        for sha256, name in distinct.items():
+            made[sha256] = _both(built, images(shards, name, keys), order, options, partial(tell, name))
+    told = {name: made[variant.pixels_sha256] for name, variant in shards.variants.items()}
+    for name, both in told.items():
+        for folder, classes in zip(_FOLDERS, both, strict=True):
+            _write(options.output / folder / f"{name}.csv", keys, classes)
+    _show(told, labels, options)
+    return 0
+
+
+def _both(
+    built: Built, pixels: NDArray[np.uint8], order: Sequence[Classes], options: Options, tell: Callable[[int], None]
+) -> tuple[Classes, Classes]:
+    """The class of each image by a network as it is, and adapted."""
+    torch = required("torch")
+    mean, std = (torch.tensor(built.stated[word]).reshape(3, 1, 1) for word in ("mean", "std"))
+
+    def inputs(places: Classes) -> Any:
+        return (torch.from_numpy(pixels[places]).permute(0, 3, 1, 2) / 255 - mean) / std
+
+    with torch.inference_mode():
+        source = predicted(built.module, inputs, order, tell)
+    return source, predicted(Tent(built.module, options), inputs, order, tell)
+
+
+def _wanted(options: Options) -> Shards:
+    """The variants that are asked for, and the reference. Raises UsageError."""
+    shards = open_shards(place_of(options.shards, "--shards"))
+    if shards.dataset not in CLASSIFIED:
+        raise UsageError(f"{shards.root} is of {shards.dataset}, and TENT is shown for classifiers alone")
+    for note in shards.notes:
+        say(note)
+    asked = [variant.name for variant in asked_variants(shards, options.variants)[0]]
+    return shards.only(asked) if asked else shards
+
+
+def _write(path: Path, keys: Sequence[str], classes: Classes) -> None:
+    with replacing(path) as partial_file, open(partial_file, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("key", "pred"), *zip(keys, classes.tolist(), strict=True)])
+
+
+def _show(told: Mapping[str, tuple[Classes, Classes]], labels: Classes, options: Options) -> None:
+    known = labels != UNKNOWN_LABEL
+    rows: list[Sequence[str]] = [("variant", "top-1", "with TENT", "predicted otherwise")]
+    for name, (source, tented) in told.items():
+        shares = [f"{100 * np.mean((classes == labels)[known]):.2f}" for classes in (source, tented)]
+        rows.append((name, *shares, str(np.sum(source != tented))))
+    print(table(rows, frozenset((1, 2, 3))))
+    print(f"\n{known.sum():,} images with a label; Table 6's two rows are the means and maxima of these reports:\n")
+    for folder in _FOLDERS:
+        print(
+            f"python score.py --shards {options.shards} --predictions {options.output / folder}"
+            f" --output {options.output / folder}-report"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    parser = Parser(Options, prog="examples.tent", description="Predict by a model as it is, and adapted by TENT.")
+    options = options_of(parser.parse_args(arguments), Options)
+    return exit_status(parser.prog, lambda: _compare(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""`examples/tent.py` in small: what it changes of a network, and what it writes.
+
+Skipped, but not in CI, where PyTorch and timm are not installed; requirements-timm.txt has them.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import score
+from examples import tent
+from pipelines.errors import UsageError
+from pipelines.evaluate.model.named.pytorch import required
+from pipelines.evaluate.shards import Shards
+
+LIBRARIES = ("torch", "torchvision", "timm", "safetensors")
+MISSING = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+if MISSING and not os.environ.get("CI"):
+    pytest.skip(f"not installed: {', '.join(MISSING)}", allow_module_level=True)
+
+torch, timm = required("torch"), required("timm")
+NAME = "test_resnet"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    """A small network with batch norms, not sure of anything."""
+    torch.manual_seed(3)
+    made = timm.create_model(NAME).eval()
+    torch.nn.init.normal_(made.fc.weight, std=0.1)
+    for name, weight in made.named_parameters():
+        if "bn" in name and name.endswith(".weight"):
+            torch.nn.init.ones_(weight)  # of which some begin as 0, and would keep a gradient from those before
+    return made
+
+
+@pytest.fixture(scope="module")
+def checkpoint(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    required("safetensors.torch").save_file(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def batch() -> Any:
+    return torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+
+
+def options(**given: Any) -> tent.Options:
+    return tent.Options(NAME, "out", **given)
+
+
+def test_scales_and_shifts_of_batch_norms_change_and_nothing_else(network: Any, batch: Any) -> None:
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    adapted = tent.Tent(network, options(lr=0.1))
+    adapted(batch)
+    norms = {name for name, module in network.named_modules() if isinstance(module, torch.nn.BatchNorm2d)}
+    assert norms
+    after = dict(adapted.network.named_parameters())
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == {f"{norm}.{kind}" for norm in norms for kind in ("weight", "bias")}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 1.0), ("adam", 0.01)])
+def test_the_entropy_of_a_batch_falls(network: Any, batch: Any, optimizer: Any, lr: float) -> None:
+    adapted = tent.Tent(network, options(optimizer=optimizer, lr=lr))
+    entropies = [float(tent.entropy(adapted(batch)).mean()) for _ in range(4)]
+    assert entropies == sorted(entropies, reverse=True)
+    assert entropies[-1] < entropies[0] - 0.05
+    assert entropies[0] < np.log(1000)  # which is that of not knowing anything
+
+
+def test_a_batch_is_predicted_by_its_own_statistics_before_its_step(network: Any, batch: Any) -> None:
+    with torch.no_grad():
+        expected = timm.create_model(NAME)
+        expected.load_state_dict(network.state_dict())
+        expected = expected.train()(batch)  # which has no dropout
+    adapted = tent.Tent(network, options(lr=0.1))
+    assert torch.allclose(adapted(batch), expected, atol=1e-5)
+    assert not torch.allclose(adapted(batch), expected, atol=1e-2)
+    forgetful = tent.Tent(network, options(lr=0.1, episodic=True))
+    assert torch.equal(forgetful(batch), forgetful(batch))
+
+
+def test_each_image_is_in_one_batch_and_the_seed_decides_which() -> None:
+    order = tent.batches(367, 64, 0)
+    assert sorted(np.concatenate(order)) == list(range(367))
+    assert {len(batch) for batch in order} == {61, 62}
+    assert not np.array_equal(order[0], tent.batches(367, 64, 1)[0])
+
+
+def run(shards: Shards, checkpoint: Path, output: Path, *words: str) -> int:
+    given = ["--model", NAME, "--checkpoint", str(checkpoint), "--shards", str(shards.root), "--batch", "24"]
+    return tent.main([*given, "--variant", "opencv,pil_nearest", "--output", str(output), *words])
+
+
+def predictions(folder: Path) -> dict[str, str]:
+    with open(folder, newline="", encoding="utf-8") as file:
+        return {row["key"]: row["pred"] for row in csv.DictReader(file)}
+
+
+def test_every_image_is_predicted_twice_and_can_be_scored(
+    shards: Shards, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(shards, checkpoint, tmp_path / "one", "--lr", "0.1") == 0
+    *_, last = capsys.readouterr().out.split("python score.py ")
+    assert score.main(last.split()) == 0
+    keys = shards.samples().keys
+    source, tented = (predictions(tmp_path / "one" / name / "pil_nearest.csv") for name in ("source", "tent"))
+    assert list(source) == list(tented) == keys
+    assert source != tented
+    same = [(tmp_path / "one" / "tent" / f"{name}.csv").read_bytes() for name in ("opencv", "pil_bilinear")]
+    assert same[0] == same[1]  # as their pixels are
+
+    assert run(shards, checkpoint, tmp_path / "again", "--lr", "0.1") == 0
+    again = (tmp_path / "again" / "tent" / "pil_nearest.csv").read_bytes()
+    assert again == (tmp_path / "one" / "tent" / "pil_nearest.csv").read_bytes()
+
+
+def test_what_it_cannot_do_is_said_in_a_line(
+    shards: Shards, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "source").mkdir()
+    assert run(shards, checkpoint, tmp_path) == 2
+    assert "is there already: give another --output" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="test_vit has no batch norms"):
+        tent.Tent(timm.create_model("test_vit"), tent.Options("test_vit", "out"))
+    with pytest.raises(SystemExit):
+        run(shards, checkpoint, tmp_path / "new", "--lr", "-1")
+    assert "'-1' is not a number of 0 or more" in capsys.readouterr().err
