@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,13 @@ import nvidia.dali
 from nvidia.dali import Pipeline, fn, math, types
 
 from generators.audio.settings import FLOOR, LogMel, MelSettings, Samples
-from generators.pixels.dali import build, reason, run
+from generators.pixels.dali import build, call
 
 
 def _samples() -> Any:
     return fn.external_source(name="samples", dtype=types.FLOAT, ndim=1)
 
 
-@functools.cache
 def _resampler() -> Pipeline:
     def outputs() -> Any:
         rate, target = (fn.external_source(name=name, dtype=types.FLOAT, ndim=0) for name in ("rate", "target"))
@@ -26,7 +24,6 @@ def _resampler() -> Pipeline:
     return build(outputs)
 
 
-@functools.cache
 def _spectrogram(settings: MelSettings) -> Pipeline:
     def outputs() -> Any:
         lengths = {"nfft": settings.n_fft, "window_length": settings.window, "window_step": settings.hop}
@@ -49,13 +46,8 @@ def resample(samples: Samples, rate: int, target: int) -> Samples:
     """
     if rate == target:  # which DALI filters all the same
         return samples
-    rates = {"rate": [np.array(rate, np.float32)], "target": [np.array(target, np.float32)]}
-    try:
-        (found,) = run(_resampler(), samples=[np.ascontiguousarray(samples)], **rates)
-        return found
-    except RuntimeError as error:
-        _resampler.cache_clear()  # a pipeline that has failed cannot be run again
-        raise ValueError(reason(str(error))) from None
+    rates = {"rate": np.array(rate, np.float32), "target": np.array(target, np.float32)}
+    return call(_resampler, samples=np.ascontiguousarray(samples), **rates)
 
 
 def stft(samples: Samples, settings: MelSettings) -> LogMel:
@@ -65,12 +57,7 @@ def stft(samples: Samples, settings: MelSettings) -> LogMel:
     Its defaults are the reference's, but for the window, a Hann window that begins and ends half a sample off 0. A
     recording that is shorter than its padding is reflected again and again.
     """
-    try:
-        (found,) = run(_spectrogram(settings), samples=[np.ascontiguousarray(samples)])
-        return found
-    except RuntimeError as error:
-        _spectrogram.cache_clear()
-        raise ValueError(reason(str(error))) from None
+    return call(_spectrogram, settings, samples=np.ascontiguousarray(samples))
 
 
 def versions() -> dict[str, str]:

@@ -87,14 +87,14 @@ def run(pipeline: Pipeline, **inputs: Sequence[NDArray[Any]]) -> list[NDArray[An
 _PIPELINES: dict[tuple[Any, ...], Pipeline] = {}
 
 
-def _run(make: Callable[..., Pipeline], *options: Any, **inputs: NDArray[Any]) -> NDArray[np.uint8]:
-    """What the pipeline that `make` makes of options makes of one image. Raises ValueError with DALI's reason."""
+def call(make: Callable[..., Pipeline], *options: Any, **inputs: NDArray[Any]) -> NDArray[Any]:
+    """What the pipeline that `make` makes of options makes of one sample. Raises ValueError with DALI's reason."""
     key = os.getpid(), make, *options
     try:
         if key not in _PIPELINES:
             _PIPELINES[key] = make(*options)
-        (image,) = run(_PIPELINES[key], **{name: [value] for name, value in inputs.items()})
-        return image
+        (made,) = run(_PIPELINES[key], **{name: [value] for name, value in inputs.items()})
+        return made
     except RuntimeError as error:
         _PIPELINES.pop(key, None)  # a pipeline that has failed cannot be run again
         raise ValueError(reason(str(error))) from None
@@ -106,7 +106,7 @@ def _decoder(fast_idct: bool) -> Pipeline:
 
 def decode(data: bytes, *, fast_idct: bool) -> NDArray[np.uint8]:
     """`fn.decoders.image` to RGB, with libjpeg-turbo's accurate or fast IDCT; EXIF orientation is not applied."""
-    return _run(_decoder, fast_idct, data=np.frombuffer(data, np.uint8))
+    return call(_decoder, fast_idct, data=np.frombuffer(data, np.uint8))
 
 
 def resize(
@@ -114,7 +114,7 @@ def resize(
 ) -> NDArray[np.uint8]:
     """`fn.resize` with `subpixel_scale=False` and the given `interp_type` and `antialias`."""
     size = np.array([height, width], np.float32)
-    return _run(resizer, interpolation, antialias, image=np.ascontiguousarray(image), size=size)
+    return call(resizer, interpolation, antialias, image=np.ascontiguousarray(image), size=size)
 
 
 # nvimgcodecStatus_t, in nvImageCodec's nvimgcodec.h.
