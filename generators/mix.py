@@ -43,9 +43,9 @@ class Mix:
     """Encoded images to pixels, by methods that are drawn anew for each image in each epoch.
 
     `decode` and `resize` are tokens, with versions perhaps, and groups, as `--variant` takes them; as attributes, they
-    are the tokens of all that may be drawn. A library that is not there is installed, if it can be. Each method is drawn as often as any other of its stage, however often it is
-    named; draws depend on the order in which methods are named. With one method for each stage nothing is left to be
-    drawn, and by default these are the reference's.
+    are the tokens of all that may be drawn. A library that is not there is installed, if it can be. Each method is
+    drawn as often as any other of its stage, however often it is named; draws depend on the order in which methods are
+    named. With one method for each stage nothing is left to be drawn, and by default these are the reference's.
 
     It can be pickled, and has no state but for libraries, which start in each process when they are first drawn.
     Raises VariantError, in one line.
