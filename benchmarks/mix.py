@@ -47,17 +47,19 @@ def main() -> None:
 
 
 def measure(images: Sequence[bytes], most: int = 60) -> list[Figure]:
-    """Print a table; the aim, and the ratio for a mix of all."""
+    """Print a table; the aim, and the largest ratio."""
     cv2.setNumThreads(1)
     boxed = [(data, _box(data, seed)) for seed, data in enumerate(images[:most])]
     rows: list[Sequence[str]] = [("methods", "by hand", "by a Mix", "ratio")]
     mixes = {"+".join(pair): Mix(*pair) for pair in _PAIRS} | {"all of them": Mix(_DECODE, _RESIZE)}
+    worst = 0.0
     for name, mix in mixes.items():
         times = [_times(mix, data, box, str(number)) for number, (data, box) in enumerate(boxed)]
         hand, ours = (sum(each) / len(times) * 1e3 for each in zip(*times, strict=True))
+        worst = max(worst, ours / hand)
         rows.append((name, f"{hand:.3f}", f"{ours:.3f}", f"{ours / hand:.3f}"))
     print(table(rows, frozenset({1, 2, 3})))
-    return [Figure("mix training: processor time / the libraries' calls", ours / hand, AIM, at_most=True)]
+    return [Figure("mix training: processor time / the libraries' calls", worst, AIM, at_most=True)]
 
 
 def _box(data: bytes, seed: int) -> Box:
@@ -99,7 +101,7 @@ def _array(drawn: Drawn, data: bytes) -> Any:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     if drawn.decode == "opencv":
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    return METHODS[drawn.decode].load()(data)
+    return np.ascontiguousarray(METHODS[drawn.decode].load()(data))
 
 
 if __name__ == "__main__":

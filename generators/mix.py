@@ -1,6 +1,6 @@
 """Mix training: each image by a decoder and a resize method that are drawn for it, from encoded bytes to pixels.
 
-Owns the draw, which is a pure function of seed, epoch and key: the same on every machine and in every worker of a
+What is drawn is a pure function of seed, epoch and key (`draw`): the same on every machine and in every worker of a
 loader, whatever was drawn before. The pixels are the methods' own. A box is cut out of the decoded image and then
 resized, as torchvision's RandomResizedCrop does it: at its edges no filter sees what is outside of it, which it would
 with Pillow's `Image.resize(box=…)`.
@@ -13,8 +13,9 @@ machines are to draw alike, name the tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, cast
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from generators.variant import WITH, VariantError, is_group, of_stage
 
 __all__ = ["Box", "Drawn", "Mix"]
 
+Call = Callable[..., Image]
 # By libraries and functions of a decoder and a resize method: what does the work of both with no array between them.
 _IN_ONE = {("Pillow", "decode", "Pillow", "resize"): "decode_and_resize"}
 
@@ -40,10 +42,10 @@ class Drawn(NamedTuple):
 class Mix:
     """Encoded images to pixels, by methods that are drawn anew for each image in each epoch.
 
-    `decode` and `resize` are tokens, with versions perhaps, and groups, as `--variant` takes them; a library that is
-    not there is installed, if it can be. Each method is drawn as often as any other of its stage, however often it is
-    named; draws depend on the order in which methods are named. With one method for each stage nothing is left to be
-    drawn, and by default these are the reference's.
+    `decode` and `resize` are tokens, with versions perhaps, and groups, as `--variant` takes them; as attributes, they
+    are the tokens of all that may be drawn. A library that is not there is installed, if it can be. Each method is
+    drawn as often as any other of its stage, however often it is named; draws depend on the order in which methods are
+    named. With one method for each stage nothing is left to be drawn, and by default these are the reference's.
 
     It can be pickled, and has no state but for libraries, which start in each process when they are first drawn.
     Raises VariantError, in one line.
@@ -52,26 +54,22 @@ class Mix:
     def __init__(
         self, decode: str | Iterable[str] = "pil", resize: str | Iterable[str] = "pil_bilinear", seed: int = 0
     ) -> None:
-        self._decode = _methods("decode", decode)
-        self._resize = _methods("resize", resize)
+        decoders, resizes = _methods("decode", decode), _methods("resize", resize)
+        self.decode, self.resize = (tuple(method.token for method in methods) for methods in (decoders, resizes))
         self.seed = seed
-
-    @property
-    def decode(self) -> tuple[str, ...]:
-        """The tokens of all decoders that may be drawn."""
-        return tuple(method.token for method in self._decode)
-
-    @property
-    def resize(self) -> tuple[str, ...]:
-        """The tokens of all resize methods that may be drawn."""
-        return tuple(method.token for method in self._resize)
+        # All that can be asked of a registry is asked here: a call may take no more than a millisecond.
+        self._calls = {method.token: method.load() for method in (*decoders, *resizes)}
+        both = ((Drawn(one.token, other.token), _in_one(one, other)) for one in decoders for other in resizes)
+        self._in_one = {drawn: call for drawn, call in both if call}
 
     def __repr__(self) -> str:
         return f"Mix(decode={self.decode}, resize={self.resize}, seed={self.seed})"
 
     def draw(self, key: str, epoch: int = 0) -> Drawn:
         """The methods that an image is decoded and resized by in an epoch."""
-        return Drawn(*(method.token for method in self._drawn(key, epoch)))
+        number = numbers(self.seed, key, epoch)
+        decode, resize = number["decode"] % len(self.decode), number["resize"] % len(self.resize)
+        return Drawn(self.decode[decode], self.resize[resize])
 
     def __call__(
         self, data: bytes, size: int | tuple[int, int], *, key: str, epoch: int = 0, box: Box | None = None
@@ -89,33 +87,30 @@ class Mix:
             raise ValueError(f"{key}: {width}x{height} is no size to be resized to")
         if not data:
             raise ValueError(f"{key}: the file is empty")
-        decode, resize = self._drawn(key, epoch)
-        made = _made(decode, resize, data, box, width, height, key)
-        return np.require(made, np.uint8, ["C", "W"])
+        made = self._made(self.draw(key, epoch), data, box, width, height, key)
+        return made if made.flags.writeable and made.flags.c_contiguous else made.copy()
 
-    def _drawn(self, key: str, epoch: int) -> tuple[Method, Method]:
-        number = numbers(self.seed, key, epoch)
-        decode, resize = self._decode, self._resize
-        return decode[number["decode"] % len(decode)], resize[number["resize"] % len(resize)]
+    def _made(self, drawn: Drawn, data: bytes, box: Box | None, width: int, height: int, key: str) -> Image:
+        working = drawn.decode
+        try:
+            if call := self._in_one.get(drawn):
+                return call(data, box, width, height)
+            image = self._calls[drawn.decode](data)
+            if box:
+                image = image[box.within(image.shape[1], image.shape[0])]
+            working = drawn.resize
+            return self._calls[drawn.resize](image, width, height)
+        except (LostError, UnavailableError, MemoryError):
+            raise
+        except Exception as error:  # every library has exceptions of its own
+            said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise ValueError(f"{key}: {working}: {said.strip()}") from error
 
 
-def _made(decode: Method, resize: Method, data: bytes, box: Box | None, width: int, height: int, key: str) -> Image:
-    """What two methods make of an encoded image."""
-    working = decode
-    try:
-        both = _IN_ONE.get((decode.library.name, decode.function, resize.library.name, resize.function))
-        if both:
-            return cast("Image", decode.library.function(both)(data, box, width, height, **resize.options))
-        image = decode.load()(data)
-        if box:
-            image = image[box.within(image.shape[1], image.shape[0])]
-        working = resize
-        return resize.load()(image, width, height)
-    except (LostError, UnavailableError, MemoryError):
-        raise
-    except Exception as error:  # every library has exceptions of its own
-        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ValueError(f"{key}: {working.token}: {said.strip()}") from error
+def _in_one(decode: Method, resize: Method) -> Call | None:
+    """What decodes, cuts out a box and resizes it in one call, where the library of both has that."""
+    name = _IN_ONE.get((decode.library.name, decode.function, resize.library.name, resize.function))
+    return functools.partial(decode.library.function(name), **resize.options) if name else None
 
 
 def _methods(stage: Stage, words: str | Iterable[str]) -> Sequence[Method]:

@@ -408,15 +408,16 @@ def of_stage(word: str, stage: Stage, known: Mapping[str, Method] = METHODS) -> 
     """
     if "+" in word:
         raise VariantError(f"{word!r} joins methods of several stages: name those of {stage} alone")
-    tokens = _group(word, reference(), True, known) if is_group(word) else _each(word, known, newest)
+    group = is_group(word)
     found: list[Method] = []
-    for token in tokens:
-        if (method := find(token, known)) and (method.stage == stage or is_group(word)):
-            found += [method] if method.stage == stage else []
-        elif method:
-            raise VariantError(f"{token} is a method of the stage {method.stage}, and not of {stage}")
-        elif token != REFERENCE:
+    for token in _group(word, reference(), True, known) if group else _each(word, known, newest):
+        method = find(token, known)
+        if method is None and token != REFERENCE:
             raise _unknown(token, word, known)
+        if method and method.stage == stage:
+            found.append(method)
+        elif method and not group:
+            raise VariantError(f"{token} is a method of the stage {method.stage}, and not of {stage}")
     if not found:
         raise VariantError(f"{word} has no method of the stage {stage}")
     return found
