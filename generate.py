@@ -14,7 +14,7 @@ from pipelines.options import beside_paper, is_named
 _EXAMPLES = """\
 python generate.py --variant paper --dataset imagenet --source /data/val --labels val.txt
 python generate.py --paper --dataset coco --source val2017.zip --annotations instances.json
-Exit status: 0 all good; 1 some images failed (see the manifest); 2 bad usage or input; 3 the run failed (the same \
+Exit status: 0 all good; 1 some samples failed (see the manifest); 2 bad usage or input; 3 the run failed (the same \
 command continues)."""
 
 
@@ -22,7 +22,8 @@ def _parser() -> Parser:
     return Parser(
         Options,
         prog="generate.py",
-        description="Render images through variants of decoder, resize and colour conversion into WebDataset shards.",
+        description="Render images through variants of decoder, resize and colour conversion, or recordings through "
+        "variants of resampling and STFT, into WebDataset shards.",
         epilog=_EXAMPLES,
     )
 

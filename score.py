@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.command import Parser, exit_status, options_of, stop
-from pipelines.evaluate.options import LayersOptions, MatchOptions, Options
-from pipelines.options import beside_paper, is_named
+from pipelines.evaluate.options import LayersOptions, MatchOptions, Options, TextOptions
+from pipelines.options import BUILT_IN, beside_paper, is_named
 
 _EXAMPLES = """\
 python score.py --model resnet18.onnx --dataset imagenet --source val --labels val.txt --shards out/imagenet \
   --variant paper --output report
 python score.py --shards out/coco --predictions boxes --annotations instances_val2017.json
-score.py match --help: which variant a device has; score.py layers --help: where noise arises
+score.py match --help: which variant a device has; layers: where noise arises; text: language models
 Exit status: 0 all good; 2 bad usage or input; 3 the scoring itself failed."""
 _MATCH_EXAMPLES = """\
 python score.py match --shards out/imagenet --dump dump --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4
@@ -25,6 +25,11 @@ Exit status: 0 all good; 2 bad usage or input; 3 the comparison itself failed.""
 _LAYERS_EXAMPLES = """\
 python score.py layers --shards out/imagenet --model resnet18.onnx --variant int8
 Exit status: 0 all good; 2 bad usage or input; 3 the measurement itself failed."""
+
+_TEXT_EXAMPLES = """\
+python score.py text --task piqa --data piqa.parquet --model opt.onnx --tokenizer tokenizer.json --variant precision
+python score.py text --task piqa --data piqa.jsonl --model hf:opt-125m --variant fp16,int8
+Exit status: 0 all good; 2 bad usage or input; 3 the scoring itself failed."""
 
 
 def _parser() -> Parser:
@@ -51,6 +56,15 @@ def _layers_parser() -> Parser:
         prog="score.py layers",
         description="Find the nodes of a model at which noise arises: each tensor against the reference's.",
         epilog=_LAYERS_EXAMPLES,
+    )
+
+
+def _text_parser() -> Parser:
+    return Parser(
+        TextOptions,
+        prog="score.py text",
+        description="Ask a language model the questions of a task, as it is and with noise in it.",
+        epilog=_TEXT_EXAMPLES,
     )
 
 
@@ -90,7 +104,7 @@ def _score(words: Sequence[str]) -> int:
     if options.model is None and made:
         parser.error(f"--{made} is of use with --model only: predictions are of shards that are there")
     made = next((name for name, value in for_making.items() if value is not None), None)
-    if options.inputs.source is None and options.dataset != "sample" and made:
+    if options.inputs.source is None and options.dataset not in BUILT_IN and made:
         parser.error(f"--{made} is of use with --source only: without it, shards are scored as they are")
     if options.noise.checkpoint and not is_named(options.model):
         parser.error("--checkpoint is of use with --model timm:NAME or torchvision:NAME only")
@@ -143,7 +157,23 @@ def _layers(words: Sequence[str]) -> int:
     return exit_status(parser.prog, work)
 
 
-_COMMANDS = {"match": _match, "layers": _layers}
+def _text(words: Sequence[str]) -> int:
+    parser = _text_parser()
+    options = options_of(parser.parse_args(words), TextOptions)
+    if len(options.tasks) != len(options.data):
+        parser.error(
+            f"{len(options.tasks)} --task and {len(options.data)} --data: give each task its file, in the same order"
+        )
+
+    def work() -> int:
+        from pipelines.evaluate.text.run import text
+
+        return text(options)
+
+    return exit_status(parser.prog, work)
+
+
+_COMMANDS = {"match": _match, "layers": _layers, "text": _text}
 
 
 if __name__ == "__main__":

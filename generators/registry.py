@@ -1,7 +1,7 @@
 """The methods, a row each: token, stage, library, function and options.
 
-Adding a library is one new module in `pixels/`, a row in `LIBRARIES` and its rows in `METHODS`; adding a kind of noise
-in a model, one in `models/`. Methods that need a GPU are called with batches, and their module has a function
+Adding a library is one new module in `pixels/` or `audio/`, a row in `LIBRARIES` and its rows in `METHODS`; adding
+noise in a model, one in `models/`. Methods that need a GPU are called with batches, and their module has a function
 `gpu_problem` besides. A library that has a program in `pixels/foreign/programs` can be had in other versions: `find`
 makes a method of such a token. One that must not be installed beside ours is a `Release` in `LIBRARIES` itself: it has
 a program, and no module. Imports no library: a method's module is imported by `Method.load`.
@@ -175,8 +175,8 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
             _pinned("scikit-image", "scikit-image", "skimage", "0.26.0", "scikit-image"),
             _pinned("Chromium", "chromium", "chromium", "", "browser"),
             _pinned("librosa", "librosa", "librosa", "0.11.0", "librosa"),
-            _pinned("torchvision's PyTorch", "torchvision", "torch", "0.28.0"),
-            _pinned("TensorFlow for sound", "tensorflow-cpu", "tensorflow", "2.21.0"),
+            _pinned("torchvision's PyTorch", "torchvision", "torch", "0.28.0", "torch"),
+            _pinned("TensorFlow for sound", "tensorflow-cpu", "tensorflow", "2.21.0", "tensorflow"),
         )
     }
 )

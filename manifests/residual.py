@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class MelResidual(NamedTuple):
     frames: int
 
 
-def mel_residual(mel: NDArray[np.float32], reference: NDArray[np.float32]) -> MelResidual | None:
+def mel_residual(mel: NDArray[np.floating[Any]], reference: NDArray[np.floating[Any]]) -> MelResidual | None:
     """Compare two spectrograms (bands, frames); None where they have no frame or not as many bands in common."""
     both = min(mel.shape[1], reference.shape[1])
     if not both or len(mel) != len(reference):

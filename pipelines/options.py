@@ -35,6 +35,8 @@ def _share(text: str) -> float:
     return value
 
 
+# The datasets that are built in, where no source is given.
+BUILT_IN = ("sample", "speech")
 # The libraries whose models have names.
 NAMED = ("timm", "torchvision")
 
@@ -58,7 +60,7 @@ class Inputs:
     """Where a source lies, as the user wrote it."""
 
     source: str | None = option(
-        "a folder, .tar, .parquet or .zip of images; a path or s3://, gs:// URI", metavar="PATH"
+        "a folder, .tar, .parquet or .zip, or a recording; a path or s3://, gs:// URI", metavar="PATH"
     )
     labels: str | None = option("a `name label` list, or the devkit's ground truth", metavar="FILE")
     annotations: str | None = option("COCO-format annotations (with --dataset coco)", metavar="FILE")

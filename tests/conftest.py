@@ -140,6 +140,8 @@ def ffmpeg() -> str:
     return program
 
 
+# The variants of recordings that tests share.
+SPOKEN = ("numpy_htk", "numpy_stft")
 Done = subprocess.CompletedProcess[str]
 Command = Callable[..., Done]
 
@@ -169,6 +171,13 @@ def generate(joined: dict[str, str], forks: Forks) -> Command:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def spoken(once: Once, generate: Command) -> Path:
+    """A folder with `out/speech`: the built-in recordings through `SPOKEN`."""
+    words = ("--dataset", "speech", "--variant", ",".join(SPOKEN))
+    return once("spoken", lambda folder: generate(*words, "--output", folder / "out"))
 
 
 @pytest.fixture

@@ -83,7 +83,8 @@ def dangers(tree: ast.AST) -> Iterator[str]:
         reads = owner in ("np", "numpy") and name in ("load", "fromfile", "memmap")
         if reads and not _is(given.get("allow_pickle"), False):
             yield f"{called} without allow_pickle=False"
-        if given.get("shell") or given.get("trust_remote_code") or called in ("os.system", "os.popen"):
+        trusts = "trust_remote_code" in given and not _is(given["trust_remote_code"], False)
+        if given.get("shell") or trusts or called in ("os.system", "os.popen"):
             yield called
 
 

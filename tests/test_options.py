@@ -15,7 +15,7 @@ import hub
 import score
 import verify
 from pipelines.command import Parser, options_of
-from pipelines.evaluate.options import LayersOptions, MatchOptions
+from pipelines.evaluate.options import LayersOptions, MatchOptions, TextOptions
 from pipelines.evaluate.options import Options as ScoreOptions
 from pipelines.generate.aim import aim_of
 from pipelines.generate.encode import FORMATS
@@ -99,6 +99,13 @@ score.py layers
     --layout nchw|nhwc
     --head NAME
     --batch N
+score.py text
+    --task hellaswag|lambada|piqa|winogrande repeatable required
+    --data FILE repeatable required
+    --model FILE required
+    --tokenizer FILE
+    --variant NAME repeatable
+    --output DIR = report
 verify.py
     PATH required
     --render switch
@@ -140,6 +147,7 @@ def command_lines() -> dict[str, tuple[Parser, type[Any]]]:
         "score.py": (score._parser(), ScoreOptions),
         "score.py match": (score._match_parser(), MatchOptions),
         "score.py layers": (score._layers_parser(), LayersOptions),
+        "score.py text": (score._text_parser(), TextOptions),
         "verify.py": (verify._parser(), verify.Options),
         **{f"hub.py {name}": (commands[name], options) for name, options in of_hub.items()},
     }
@@ -218,7 +226,7 @@ def test_the_examples_parse(name: str) -> None:
     examples = [line.removeprefix(prefix).split() for line in parser.epilog.splitlines() if line.startswith(prefix)]
     assert examples
     for words in examples:
-        if words[0] not in ("match", "layers"):
+        if words[0] not in ("match", "layers", "text"):
             assert options_of(parser.parse_args(words), options)
 
 

@@ -15,8 +15,9 @@ import hub
 import score
 import verify
 from generators.geometry import GEOMETRIES, MAX_PIXELS, MAX_RESIZED_PIXELS
-from generators.registry import AUDIO_STAGES, METHODS, STAGES
+from generators.registry import METHODS, STAGES
 from generators.variant import GROUPS
+from manifests.mels import TOLERANCE
 from manifests.schema import MOST_SHARDS
 from manifests.untrusted import LARGEST_JSON, MOST_ROWS
 from pipelines import store
@@ -38,10 +39,11 @@ def blocks(language: str) -> list[str]:
 
 def test_the_table_holds_every_method() -> None:
     found: dict[str, tuple[str, bool]] = {}
-    row = rf"^\| ({'|'.join((*STAGES, *AUDIO_STAGES))}) \| (.*?) \|.*\| (✓?) ?\|$"
+    row = rf"^\| ({'|'.join(STAGES)}) \| (.*?) \|.*\| (✓?) ?\|$"
     for stage, tokens, paper in re.findall(row, README, re.MULTILINE):
         found |= {token: (stage, bool(paper)) for token in re.findall(r"`(\w+)`", tokens)}
-    assert found == {token: (method.stage, method.paper) for token, method in METHODS.items()}
+    expected = {token: (method.stage, method.paper) for token, method in METHODS.items() if method.stage in STAGES}
+    assert found == expected
 
 
 def test_every_name_in_the_text_exists() -> None:
@@ -52,6 +54,7 @@ def test_every_name_in_the_text_exists() -> None:
         score._parser(),
         score._match_parser(),
         score._layers_parser(),
+        score._text_parser(),
         *commands.values(),
     ]
     options = {option for parser in parsers for action in parser._actions for option in action.option_strings}
@@ -60,12 +63,13 @@ def test_every_name_in_the_text_exists() -> None:
     assert all(f"`{name}`" in README for name in (*GEOMETRIES, *GROUPS))
     assert f"{MAX_PIXELS:,}" in README
     assert f"{MAX_RESIZED_PIXELS:,}" in README
+    assert f"`verify.py --render` accepts up to {TOLERANCE:g}" in README
 
 
 def test_the_commands_parse() -> None:
     entries = [line.split() for block in blocks("sh") for line in block.splitlines() if ".py" in line]
-    made = ["generate.py", "verify.py", "score.py", "generate.py", "generate.py"]
-    scored = [*["score.py"] * 3, "generate.py", *["score.py"] * 3]
+    made = ["generate.py", "verify.py", "score.py", *["generate.py"] * 3, "score.py"]
+    scored = [*["score.py"] * 3, "generate.py", *["score.py"] * 4]
     assert [script for _, script, *_ in entries] == [*made, *scored, *["hub.py"] * 4]
     for python, script, *words in entries:
         assert python == ".venv/bin/python"
@@ -77,6 +81,8 @@ def test_the_commands_parse() -> None:
             assert given.dump or given.outputs
         elif words[0] == "layers":
             assert score._layers_parser().parse_args(words[1:]).variants == ("int8",)
+        elif words[0] == "text":
+            assert score._text_parser().parse_args(words[1:]).variants == ("precision",)
         elif script == "hub.py":
             assert "ORG/noised-" in str(hub._parser().parse_args(words))
         elif script == "score.py":

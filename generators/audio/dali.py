@@ -26,11 +26,6 @@ def _resampler() -> Pipeline:
     return build(outputs)
 
 
-def versions() -> dict[str, str]:
-    """DALI alone: nothing is decoded."""
-    return {"DALI": nvidia.dali.__version__}
-
-
 @functools.cache
 def _spectrogram(settings: MelSettings) -> Pipeline:
     def outputs() -> Any:
@@ -55,8 +50,12 @@ def resample(samples: Samples, rate: int, target: int) -> Samples:
     if rate == target:  # which DALI filters all the same
         return samples
     rates = {"rate": [np.array(rate, np.float32)], "target": [np.array(target, np.float32)]}
-    (found,) = run(_resampler(), samples=[np.ascontiguousarray(samples)], **rates)
-    return found
+    try:
+        (found,) = run(_resampler(), samples=[np.ascontiguousarray(samples)], **rates)
+        return found
+    except RuntimeError as error:
+        _resampler.cache_clear()  # a pipeline that has failed cannot be run again
+        raise ValueError(reason(str(error))) from None
 
 
 def stft(samples: Samples, settings: MelSettings) -> LogMel:
@@ -68,7 +67,12 @@ def stft(samples: Samples, settings: MelSettings) -> LogMel:
     """
     try:
         (found,) = run(_spectrogram(settings), samples=[np.ascontiguousarray(samples)])
+        return found
     except RuntimeError as error:
-        _spectrogram.cache_clear()  # a pipeline that has failed cannot be run again
+        _spectrogram.cache_clear()
         raise ValueError(reason(str(error))) from None
-    return found
+
+
+def versions() -> dict[str, str]:
+    """DALI."""
+    return {"DALI": nvidia.dali.__version__}

@@ -1,11 +1,12 @@
 """Making the shards that a scoring lacks, by what `generate.py` itself does, from `--source`.
 
-What is there decides what else is made beside it: its geometry, size, reference and format. Refuses a command line that
-asks for others, and a folder from which it cannot be told where shards belong.
+What is there decides what else is made beside it: its geometry and size, or its rate, its reference and format. Refuses
+a command line that asks for others, and a folder from which it cannot be told where shards belong.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -18,12 +19,13 @@ from generators.geometry import frame
 from generators.own import with_own
 from generators.registry import Method
 from generators.variant import DEFAULT_REFERENCE, Variant
+from manifests.mels import SPOKEN
 from manifests.splits import split_of
 from manifests.verify import variant_folders
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.preprocessing import Preprocessing, beside, wanted_geometry
 from pipelines.evaluate.options import Options
-from pipelines.evaluate.shards import Shards
+from pipelines.evaluate.shards import Shards, dataset_in
 from pipelines.generate.card import read_summaries
 from pipelines.generate.config import base_variant, describe, methods_of, size_from_json
 from pipelines.generate.datasets import DATASETS
@@ -37,13 +39,12 @@ from pipelines.store import Place, place_of
 from pipelines.work.cluster import Ray
 
 
-class Maker:
-    """Makes variants of the pixels in the folder of `--shards`. Raises UsageError where that cannot be a dataset's."""
+class Maker(ABC):
+    """Makes variants in the folder of `--shards`. Raises UsageError where that cannot be a dataset's."""
 
-    def __init__(self, options: Options, preprocessing: Preprocessing) -> None:
+    def __init__(self, options: Options) -> None:
         self._options = options
         self.dataset, self.root = dataset_at(options)
-        self._preprocessing = preprocessing
         there = {summary["name"]: summary for summary in read_summaries(self.root)}
         self.finished = frozenset(there)
         self._there: Mapping[str, Any] = next((summary["config"] for summary in there.values()), {})
@@ -56,29 +57,32 @@ class Maker:
         return with_own(self.methods)
 
     @property
+    @abstractmethod
     def base(self) -> Variant:
         """The reference of what is made."""
-        geometry, _ = choose_geometry(self.dataset, self._target)
-        return base_variant(self._reference, geometry, known=self.known)
 
-    def blank(self) -> NDArray[np.uint8]:
-        """An image as it would be in the shards, of zeros: (height, width, 3), for a source of the usual size."""
-        geometry, size = choose_geometry(self.dataset, self._target)
-        target = frame(geometry, *DATASETS[self.dataset].typical, size)
-        return np.zeros((target.height, target.width, 3), np.uint8)
+    @property
+    @abstractmethod
+    def _target(self) -> Target:
+        """What is made next has this geometry and size, or this rate."""
+
+    @property
+    @abstractmethod
+    def _reference(self) -> str:
+        """What is made next is compared with this."""
+
+    @abstractmethod
+    def _check_target(self, shards: Shards) -> None:
+        """Raises UsageError where the shards that are there have another geometry, or rate, than is asked for."""
+
+    @abstractmethod
+    def _asked_reference(self, text: str, shards: Shards) -> Variant:
+        """What `--reference` asks for, beside these shards."""
 
     def check(self, shards: Shards) -> None:
-        """Raises UsageError where the shards that are there are of other images or another geometry than asked for."""
-        have = str(shards.config["geometry"]), size_from_json(shards.config["size"])
-        asked = beside(self._preprocessing, self._options.target, self.dataset, Target.of(*have))
-        if self._options.target != Target() and choose_geometry(self.dataset, asked) != have:
-            raise UsageError(
-                f"{shards.root} has shards of {' '.join(words(*have))}, and others are asked for: leave that "
-                "out, or give --shards another folder"
-            )
-        if (reference := self._options.reference) and base_variant(
-            reference, have[0], known=shards.known
-        ) != shards.base:
+        """Raises UsageError where the shards that are there are of other samples, or another kind, than asked for."""
+        self._check_target(shards)
+        if (reference := self._options.reference) and self._asked_reference(reference, shards) != shards.base:
             raise UsageError(
                 f"{shards.root} has shards whose reference is {shards.config['reference']}, and --reference asks for "
                 "another: leave it out, or give --shards another folder"
@@ -87,7 +91,7 @@ class Maker:
         expected = shards.config["source"]
         if source != expected:
             raise UsageError(
-                f"{shards.root} has shards of {expected.get('samples', 0):,} images, and --source has others "
+                f"{shards.root} has shards of {expected.get('samples', 0):,} {self._noun}, and --source has others "
                 f"({source['samples']:,}; names, labels or sizes differ): give --shards another folder"
             )
 
@@ -96,8 +100,12 @@ class Maker:
         return find(self.dataset, self._options.inputs, self._options.limit, split=split_of(self._there))
 
     @property
+    def _noun(self) -> str:
+        return DATASETS[self.dataset].noun
+
+    @property
     def images(self) -> int:
-        """How many images each variant will have."""
+        """How many samples each variant will have."""
         return len(self._found.samples)
 
     def make(self, names: Sequence[str], ray: Ray) -> None:
@@ -110,19 +118,7 @@ class Maker:
         for summary in made.summaries:
             if failed := summary["totals"]["failed"]:
                 where = f"{made.root}/{summary['name']}/manifest.parquet"
-                say(f"{failed:,} images failed in {summary['name']}, and are left out: {where} says why")
-
-    @property
-    def _target(self) -> Target:
-        there = self._there
-        if there:
-            return Target.of(there["geometry"], size_from_json(there["size"]))
-        return wanted_geometry(self._preprocessing, self._options.target, self.dataset)
-
-    @property
-    def _reference(self) -> str:
-        asked = self._options.reference or self._preprocessing.reference or DEFAULT_REFERENCE
-        return str(self._there.get("reference", asked))
+                say(f"{failed:,} {self._noun} failed in {summary['name']}, and are left out: {where} says why")
 
     def _generate(self, variants: Sequence[str]) -> Generate:
         there, given = self._there, self._options
@@ -137,11 +133,63 @@ class Maker:
             target=self._target,
             reference=self._reference,
             samples_per_shard=there.get("samples_per_shard"),
-            image_format=there.get("image_format", "png"),
+            image_format=there.get("image_format"),
             split=split_of(there),
             limit=given.limit,
             cluster=given.run_by,
         )
+
+
+class ImageMaker(Maker):
+    """Makes variants of the pixels, as a model's preprocessing wants them."""
+
+    def __init__(self, options: Options, preprocessing: Preprocessing) -> None:
+        super().__init__(options)
+        self._preprocessing = preprocessing
+
+    @property
+    def base(self) -> Variant:
+        geometry, _ = choose_geometry(self.dataset, self._target)
+        return base_variant(self._reference, geometry, known=self.known)
+
+    def blank(self) -> NDArray[np.uint8]:
+        """An image as it would be in the shards, of zeros: (height, width, 3), for a source of the usual size."""
+        geometry, size = choose_geometry(self.dataset, self._target)
+        target = frame(geometry, *DATASETS[self.dataset].typical, size)
+        return np.zeros((target.height, target.width, 3), np.uint8)
+
+    @property
+    def _target(self) -> Target:
+        there = self._there
+        if there:
+            return Target.of(there["geometry"], size_from_json(there["size"]))
+        return wanted_geometry(self._preprocessing, self._options.target, self.dataset)
+
+    @property
+    def _reference(self) -> str:
+        asked = self._options.reference or self._preprocessing.reference or DEFAULT_REFERENCE
+        return str(self._there.get("reference", asked))
+
+    def _check_target(self, shards: Shards) -> None:
+        have = str(shards.config["geometry"]), size_from_json(shards.config["size"])
+        asked = beside(self._preprocessing, self._options.target, self.dataset, Target.of(*have))
+        if self._options.target != Target() and choose_geometry(self.dataset, asked) != have:
+            raise UsageError(
+                f"{shards.root} has shards of {' '.join(words(*have))}, and others are asked for: leave that "
+                "out, or give --shards another folder"
+            )
+
+    def _asked_reference(self, text: str, shards: Shards) -> Variant:
+        return base_variant(text, str(shards.config["geometry"]), known=shards.known)
+
+
+def is_speech(options: Options) -> bool:
+    """Whether what is to be scored is, or is to be made, of recordings."""
+    if options.dataset is not None:
+        return options.dataset in SPOKEN
+    place = place_of(options.shards, "--shards")
+    there = dataset_in(place)
+    return (place.name if there is None else there) in SPOKEN
 
 
 def dataset_at(options: Options) -> tuple[str, Place]:

@@ -10,10 +10,14 @@ from typing import Any, Literal
 
 from pipelines.command import group, option, positive, whole
 from pipelines.errors import UsageError
+from pipelines.evaluate.text.bos import bos
+from pipelines.evaluate.text.tasks import TASKS
 from pipelines.options import Cluster, Inputs, Noise, Target, dataset_option, method_option, paper_option
 
 Triple = tuple[float, float, float]
 _NUMBERS = 3
+# How many questions int8 takes the ranges of a language model from.
+TEXT_CALIBRATION = 128
 
 
 def _three(text: str) -> tuple[float, ...]:
@@ -95,6 +99,8 @@ class Options:
     iou_type: Literal["bbox", "segm"] | None = option()
     boxes: Literal["source", "shard"] | None = option("of COCO results; default: bbox, in source pixels")
     allow_empty: bool = option("take COCO results in which many images have none", default=False)
+    against: Literal["reference", "variant"] | None = option()
+    ids: str | None = option("of speech: whose mels are the truth, and a model's ids", metavar="FILE")
 
     output: str = option(
         "a path; of predictions a URI as well; default: %(default)s", default="report", metavar="DIR", under="report"
@@ -148,7 +154,7 @@ class MatchOptions:
         "a dataset's folder, as out/imagenet; a path or URI", required=True, metavar="PATH", under="what is matched"
     )
     dump: Path | None = option(
-        "the device's tensors or images: .png or .npy, named by key", metavar="DIR", one_of="shown"
+        "the device's tensors, images or mels: .png or .npy by key", metavar="DIR", one_of="shown"
     )
     outputs: Path | None = option(
         "or its model's outputs: .npy, .npz, .json or .csv, by key or one for all",
@@ -187,3 +193,42 @@ class LayersOptions:
     def preprocessing(self) -> dict[str, Any]:
         """What is given of the model's preprocessing, by the keys of its TOML (and `preprocessing`, that file)."""
         return {name: value for name, value in _preprocessing(self.noise, self.stated).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """Which questions a causal language model is asked, and with what noise in it; `tasks` and `data` go in pairs."""
+
+    tasks: tuple[str, ...] = option(required=True, flag="--task", choices=TASKS, metavar="TASK", under="what is scored")
+    data: tuple[str, ...] = option(
+        f"{', '.join(TASKS)}, and its questions: Parquet or JSON lines, a path or URI (repeatable in pairs)",
+        required=True,
+        metavar="FILE",
+    )
+    model: str = option("a causal model: an ONNX file, or hf:FOLDER of transformers", required=True, metavar="FILE")
+    tokenizer: Path | None = option("default: tokenizer.json beside the model", metavar="FILE")
+    variants: tuple[str, ...] = option(
+        "noise: precision, paper (fp16, int8), or tokens; default: none", default=(), flag="--variant", metavar="NAME"
+    )
+    limit: int | None = option("only the first N questions of each task", type=positive, metavar="N")
+
+    bos: int | None = option(
+        "the token that texts begin with, or none; default: the tokenizer's", type=bos, metavar="ID"
+    )
+    calibration: int | None = option(
+        f"questions that int8 takes its ranges from; default: {TEXT_CALIBRATION}", type=positive, metavar="N"
+    )
+    batch: int | None = option(type=positive, metavar="N")
+    workers: int | None = option(
+        "texts at a time (default: as memory allows), and CPUs to use (default: all)", type=positive, metavar="N"
+    )
+
+    output: str = option("default: %(default)s", default="report", metavar="DIR", under="report")
+    name: str | None = option("what it calls the model; default: the name of its file or folder", metavar="TEXT")
+    resamples: int | None = option(type=positive, metavar="N")
+    seed: int = option(
+        "of the bootstrap of perplexities; default: 2000 or more, and 0",
+        default=0,
+        type=whole,
+        metavar="N",
+    )

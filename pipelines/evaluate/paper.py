@@ -11,7 +11,7 @@ from dataclasses import replace
 from generators.registry import LIBRARIES, Release, find
 from generators.variant import reference
 from pipelines.errors import UsageError
-from pipelines.evaluate.making import dataset_at
+from pipelines.evaluate.making import dataset_at, is_speech
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.generate.paper import REFERENCE, group, nearest_opencv, target
@@ -21,6 +21,8 @@ from pipelines.store import place_of
 
 def paper(options: Options) -> Options:
     """The options that `--paper` stands for. Raises UsageError where OpenCV or the shards will not do."""
+    if is_speech(options):
+        raise UsageError("--paper is of images: leave it out with a set of speech")
     if options.inputs.source is None and options.dataset != "sample":
         shards = open_shards(place_of(options.shards, "--shards"))
         _check(shards)

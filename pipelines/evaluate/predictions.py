@@ -34,8 +34,11 @@ _BLOCK = 1 << 24
 _PAGE = 1 << 22
 
 
-def find_predictions(folder: Place, shards: Shards, suffixes: Collection[str]) -> tuple[Shards, dict[str, Place]]:
-    """The prediction file (with no suffixes: folder) of each variant that has one, the reference among them.
+def find_predictions(
+    folder: Place, shards: Shards, suffixes: Collection[str], *, folders: bool = False
+) -> tuple[Shards, dict[str, Place]]:
+    """The prediction file (with no suffixes: folder; with `folders`: either) of each variant that has one, the
+    reference among them.
 
     The shards that come with them have the variants with noise in the model as well that there are files of.
 
@@ -46,15 +49,19 @@ def find_predictions(folder: Place, shards: Shards, suffixes: Collection[str]) -
     contents = folder.contents()
     found: dict[str, Place] = {}
     noised: list[Variant] = []
-    for place in (folder / name for name in (contents.files if suffixes else contents.folders)):
-        if place.name.startswith(".") or place.name == ABOUT or (suffixes and place.suffix not in suffixes):
+    files = {name: (folder / name).stem for name in contents.files if (folder / name).suffix in suffixes}
+    takes_folders = folders or not suffixes
+    inner = {name: name for name in contents.folders} if takes_folders else {}
+    for place, written in ((folder / name, written) for name, written in {**files, **inner}.items()):
+        if place.name.startswith(".") or place.name == ABOUT:
             continue
-        name = _variant_of(place, place.stem if suffixes else place.name, shards, noised)
+        name = _variant_of(place, written, shards, noised)
         if name in found:
             raise UsageError(f"{found[name]} and {place} are both predictions of {name}: keep one of them")
         found[name] = place
     if not found:
-        wanted = f"*{', *'.join(suffixes)}" if suffixes else "a folder of label maps"
+        of_files = [f"*{', *'.join(suffixes)}"] if suffixes else []
+        wanted = " or ".join([*of_files, *(["a folder of arrays"] if folders else [])]) or "a folder of label maps"
         there = ", ".join(folder.names()[:3])
         seen = f"it has {there}" if there else "it is empty"
         raise UsageError(f"no predictions in {folder}: {wanted} for each variant is wanted, named after it; {seen}")
@@ -313,8 +320,13 @@ def _best(path: Path, batch: pa.RecordBatch, scores: NDArray[np.float64], offset
 def label_map_paths(folder: Path, keys: Sequence[str]) -> Mapping[str, Path]:
     """The label-map PNG of each key in a folder. Raises UsageError unless each key has one, and no other is there."""
     found = {path.stem: path for path in folder.glob("*.png")}
+    check_keys(folder, keys, found.keys())
+    return found
+
+
+def check_keys(path: Path, keys: Sequence[str], found: Collection[str]) -> None:
+    """Raises UsageError unless predictions at `path`, which are of `found`, have each key, and no other."""
     seen = np.array([key in found for key in keys], np.int64)
     strange = _Count()
-    strange.add(sorted(found.keys() - set(keys)))
-    _whole(folder, keys, seen, strange)
-    return found
+    strange.add(sorted(set(found) - set(keys)))
+    _whole(path, keys, seen, strange)

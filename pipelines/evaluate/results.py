@@ -10,7 +10,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class Line:
     @property
     def stage(self) -> str:
         """The stage that it belongs to in the paper's table; `combined` where it differs in several."""
-        return self.changed[0] if len(self.changed) == 1 else COMBINED
+        return stage_of(self.changed)
 
     @property
     def same(self) -> bool:
@@ -65,6 +65,23 @@ class Line:
     def significant(self) -> bool:
         """Whether the difference is real at 5%, corrected for the size of the table."""
         return self.p_holm < 0.05
+
+
+class Staged(Protocol):
+    """What is to be known of a line to sum up its stage."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def stage(self) -> str: ...
+    @property
+    def delta(self) -> float: ...
+    @property
+    def same(self) -> bool: ...
+    @property
+    def degenerate(self) -> bool: ...
+    @property
+    def unchanged(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -162,7 +179,7 @@ def compare(
             *notes,
             *(note for score in scores.values() for note in score.notes),
             *_contradictions(lines),
-            *_nothing_changed(lines),
+            *nothing_changed(lines),
         ],
         doubt=scores[base].doubt,
     )
@@ -213,19 +230,25 @@ def _contradictions(lines: Iterable[Line]) -> Iterator[str]:
             )
 
 
-def _nothing_changed(lines: Iterable[Line]) -> Iterator[str]:
+def nothing_changed(lines: Iterable[Staged]) -> Iterator[str]:
+    """A note on each variant that changes something, and no prediction."""
     for line in lines:
         if line.unchanged and not line.degenerate:
             yield f"{line.name} changed nothing: every prediction is the reference's."
 
 
-def summarise(lines: Iterable[Line]) -> dict[str, Stage]:
-    """Mean and max of Δ for each stage that has a variant, in order."""
-    by_stage: dict[str, list[Line]] = defaultdict(list)
+def stage_of(changed: Sequence[str]) -> str:
+    """The stage of a variant that differs at these; `combined` where they are several."""
+    return changed[0] if len(changed) == 1 else COMBINED
+
+
+def summarise(lines: Iterable[Staged], stages: Iterable[str] = STAGES) -> dict[str, Stage]:
+    """Mean and max of Δ for each stage that has a variant, in the order of `stages`."""
+    by_stage: dict[str, list[Staged]] = defaultdict(list)
     for line in lines:
         by_stage[line.stage].append(line)
     found: dict[str, Stage] = {}
-    for stage in STAGES:
+    for stage in stages:
         if members := by_stage[stage]:
             worst = worst_of(members)
             assert worst is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from manifests.images import CLASSIFIED
+from manifests.mels import SPOKEN
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate import predictions
 from pipelines.evaluate.asked import asked_variants
@@ -22,6 +23,7 @@ from pipelines.evaluate.chance.given import Given
 from pipelines.evaluate.classification import Classification, labelled
 from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
 from pipelines.evaluate.fetched import fetched
+from pipelines.evaluate.making import is_speech
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.report import text
 from pipelines.evaluate.report.pictures import Example, examples
@@ -29,7 +31,7 @@ from pipelines.evaluate.results import Results, Unscored, as_json
 from pipelines.evaluate.scores import Scores
 from pipelines.evaluate.segmentation import Segmentation
 from pipelines.evaluate.shards import Shards, open_shards
-from pipelines.evaluate.statistics import Bootstrap
+from pipelines.evaluate.statistics import Bootstrap, are_enough, enough_resamples
 from pipelines.evaluate.task import Task
 from pipelines.files import put
 from pipelines.options import cpus
@@ -40,13 +42,13 @@ from pipelines.work.cluster import Ray
 if TYPE_CHECKING:
     from pipelines.evaluate.model.preprocessing import Preprocessing
 
-RESAMPLES = 2000
-# So many resamples for each variant of a large table leave room for Holm's correction: 2 m / (50 m) < 0.05.
-_RESAMPLES_A_VARIANT = 50
-
 
 def score(options: Options) -> int:
     """Score a model or its predictions, and write the report; the exit status."""
+    if is_speech(options):
+        from pipelines.evaluate.speech.run import score_speech  # what images are scored with does without it
+
+        return score_speech(options)
     if options.model is not None:  # what is made of it lies beside the report
         path_of(options.model, "--model")
         path_of(options.output, "--output")
@@ -137,7 +139,10 @@ def _of_file(options: Options) -> Results | None:
 
 def _check_suited(options: Options, dataset: str) -> None:
     """Raises UsageError for options that mean nothing for the dataset."""
-    suited = {
+    suited: dict[str, tuple[object, Collection[str]]] = {
+        "--against": (options.against, SPOKEN),
+        "--ids": (options.ids, SPOKEN),
+        "--sample-rate": (options.target.sample_rate, SPOKEN),
         "--annotations": (options.inputs.annotations, {"coco"}),
         "--boxes": (options.boxes, {"coco"}),
         "--iou-type": (options.iou_type, {"coco"}),
@@ -186,8 +191,8 @@ def _task(options: Options, variants: int, given: Given, shards: Shards, referen
         return Classification(shards, reference, 0 if given.model else given.offset, given)
     annotations = _annotations(options, shards)
     threads = options.run_by.workers or cpus()
-    resamples = options.resamples or max(RESAMPLES, _RESAMPLES_A_VARIANT * variants)
-    if 2 * (variants - 1) / (resamples + 1) >= 0.05:
+    resamples = options.resamples or enough_resamples(variants)
+    if not are_enough(resamples, variants - 1):
         say(f"{resamples:,} resamples are too few for any of {variants - 1} differences to be found more than chance")
     bootstrap = Bootstrap(resamples, options.seed or 0)
     if annotations is None:

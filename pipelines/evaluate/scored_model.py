@@ -16,7 +16,7 @@ from generators.registry import Method
 from generators.variant import Variant, VariantError, changed, expand, is_group, newest, parse
 from pipelines.errors import UsageError
 from pipelines.evaluate.asked import versions_in
-from pipelines.evaluate.making import Maker
+from pipelines.evaluate.making import ImageMaker
 from pipelines.evaluate.model.calibration import calibration, too_few
 from pipelines.evaluate.model.cells import Cell
 from pipelines.evaluate.model.inputs import fitting
@@ -50,7 +50,7 @@ class ScoredModel:
         self.path = Path(options.model)
         self.preprocessing = overruled(read_preprocessing(self.path, options.preprocessing), options.target)
         made = options.inputs.source is not None or options.dataset == "sample"  # which is built in
-        self._maker = Maker(options, self.preprocessing) if made else None
+        self._maker = ImageMaker(options, self.preprocessing) if made else None
         self.root = self._maker.root if self._maker else place_of(options.shards, "--shards")
         self._shards = self._open()
         self.base = self._shards.base if self._shards else self._required_maker().base
@@ -111,7 +111,7 @@ class ScoredModel:
         """Leave what was started for it."""
         self.ray.close()
 
-    def _required_maker(self) -> Maker:
+    def _required_maker(self) -> ImageMaker:
         assert self._maker is not None
         return self._maker
 

@@ -1,4 +1,5 @@
-"""The shards to be scored: which variants are there, which samples they share, and how to read their images.
+"""The shards to be scored: which variants are there, which samples they share, and how to read their images or
+spectrograms.
 
 Reads manifests and tars, and writes nothing. Refuses folders whose variants do not belong together or lack the
 reference, and a tar that does not hold what its manifest says. Whether every byte is right is verify.py's to say.
@@ -24,18 +25,32 @@ from numpy.typing import NDArray
 from generators.draw import Draw, mixes, mixes_in, seed_in
 from generators.geometry import Size
 from generators.own import Program, named_in, with_own
-from generators.registry import AT, STAGES, Method, order
-from generators.variant import ANY, DEFAULT_REFERENCE, NONE, Variant, VariantError, changed, in_full, is_group, parse
+from generators.registry import AT, AUDIO_STAGES, MODEL_STAGES, STAGES, Method, order
+from generators.variant import (
+    ANY,
+    DEFAULT_OF_SPEECH,
+    DEFAULT_REFERENCE,
+    NONE,
+    Variant,
+    VariantError,
+    changed,
+    in_full,
+    is_group,
+    parse,
+)
 from generators.variant import reference as base_variant
-from manifests.images import COLUMNS, LABEL_MAP, extension_of
-from manifests.row import is_key
+from manifests.images import LABEL_MAP, extension_of
+from manifests.kinds import kind_of
+from manifests.mels import MEL, SPOKEN, TEXT
+from manifests.row import Kind, is_key
 from manifests.schema import SUMMARY, TABLE, parse_summary
 from manifests.splits import VALIDATION, split_of
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_groups
-from manifests.verify import decode, decode_label_map, variant_folders
+from manifests.verify import decode, decode_label_map, decode_mel, variant_folders
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import size_from_json
 from pipelines.generate.sources.imagenet import FlatSource, TarSource
+from pipelines.generate.sources.spoken import SpokenSource
 from pipelines.generate.target import words as geometry_words
 from pipelines.store import BLOCK, Disk, Place
 from pipelines.text import first_line
@@ -49,6 +64,8 @@ _WORTH_A_REQUEST = 2**20
 _HEADERS = 2**16
 # What maps a shard's pixels to the source's.
 _NUMBERS = ("crop_x", "crop_y", "scale_x", "scale_y")
+# The members of a sample besides its image.
+_BESIDE_IMAGES = ("cls", "json", LABEL_MAP)
 # Behind a token: all versions of it.
 VERSIONS = f"{AT}{ANY}"
 # Kinds of sources that hold no labels of their own.
@@ -69,9 +86,14 @@ class ScoredVariant:
     noise: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def kind(self) -> Kind:
+        """What its samples are made into."""
+        return kind_of(str(self.summary["config"]["dataset"]))
+
+    @property
     def stages(self) -> Mapping[str, str]:
         """The token of each stage; `none` where it is left out."""
-        return {**dict.fromkeys(STAGES, NONE), **self.summary["variant"], **self.noise}
+        return {**dict.fromkeys((*self.kind.stages, *MODEL_STAGES), NONE), **self.summary["variant"], **self.noise}
 
     @property
     def pixels(self) -> str:
@@ -80,8 +102,8 @@ class ScoredVariant:
 
     @property
     def pixels_sha256(self) -> str:
-        """The same for variants with the same pixels on every sample."""
-        return str(self.summary["pixels_sha256"])
+        """The same for variants with the same pixels, or spectrograms, on every sample."""
+        return str(self.summary[self.kind.digest_of_all])
 
     @property
     def mean_residual(self) -> float | None:
@@ -97,7 +119,7 @@ class ScoredVariant:
 
     def table(self, *columns: str) -> pa.Table:
         """These columns of the manifest, a row for each source sample in order of keys."""
-        rows, parts, schema = 0, [], pa.schema([COLUMNS.field(name) for name in columns])
+        rows, parts, schema = 0, [], pa.schema([self.kind.columns.field(name) for name in columns])
         try:
             with (self.folder / TABLE).open() as file:
                 for part in read_groups(file, schema):
@@ -176,6 +198,11 @@ class Shards:
         return str(self.config["dataset"])
 
     @property
+    def speech(self) -> bool:
+        """Whether its samples are recordings, and no images."""
+        return self.dataset in SPOKEN
+
+    @property
     def folders(self) -> Mapping[str, ScoredVariant]:
         """The variants of the pixels alone, each of which has its own folder."""
         return {name: variant for name, variant in self.variants.items() if not variant.noise}
@@ -199,8 +226,10 @@ class Shards:
     @property
     def base(self) -> Variant:
         """The reference as a value of the registry, relative to which names are read."""
-        resizes = self.config["geometry"] != "identity"
-        return base_variant(self.config["reference"], resizes=resizes, known=self.known)
+        text, known = self.config["reference"], self.known
+        if self.speech:
+            return base_variant(text, stages=AUDIO_STAGES, known=known)
+        return base_variant(text, resizes=self.config["geometry"] != "identity", known=known)
 
     @property
     def notes(self) -> list[str]:
@@ -212,8 +241,17 @@ class Shards:
         return changed(self.variants[name].stages, self.reference.stages)
 
     def samples(self) -> Samples:
-        """The samples that are there in every variant. Raises UsageError where the variants list different ones."""
-        columns = ("key", "status", "label")
+        """The images that are there in every variant. Raises UsageError where the variants list different ones."""
+        shared = self._shared("key", "status", "label")
+        labels = shared["label"].to_numpy().astype(np.int64)
+        return Samples(shared["key"].to_pylist(), labels)
+
+    def shared_keys(self) -> list[str]:
+        """The keys of the samples that are there in every variant, in order. Raises UsageError as `samples` does."""
+        found: list[str] = self._shared("key", "status")["key"].to_pylist()
+        return found
+
+    def _shared(self, *columns: str) -> pa.Table:
         first = self.reference.table(*columns)
         there = pc.equal(first["status"], "ok")
         for variant in {variant.folder: variant for variant in self.variants.values()}.values():
@@ -223,9 +261,7 @@ class Shards:
             if not table["key"].equals(first["key"]):
                 raise UsageError(f"{variant.folder} and {self.reference.folder} list different samples: make them anew")
             there = pc.and_(there, pc.equal(table["status"], "ok"))
-        shared = first.filter(there)
-        labels = shared["label"].to_numpy().astype(np.int64)
-        return Samples(shared["key"].to_pylist(), labels)
+        return first.filter(there)
 
     def stored(self, name: str, wanted: Collection[str] | None = None) -> Iterator[Stored]:
         """A variant's samples from its tars, in order of keys; only those `wanted`, where that is given.
@@ -252,7 +288,9 @@ class Shards:
     ) -> Iterator[Stored]:
         """The samples of a shard: those of these keys, or at these places among all; None for all."""
         path = variant.folder / str(shard["name"])
-        known = {extension_of(str(self.config["image_format"])), "cls", "json", LABEL_MAP}
+        known = (
+            {MEL, TEXT, "json"} if self.speech else {extension_of(str(self.config["image_format"])), *_BESIDE_IMAGES}
+        )
         try:
             with path.open(_block(shard, len(wanted)) if isinstance(wanted, set) else BLOCK) as file:
                 if not isinstance(wanted, set) and file.seek(0, os.SEEK_END) != shard["bytes"]:
@@ -269,6 +307,18 @@ class Shards:
             return decode(stored.members[extension_of(image_format)], image_format)
         except Exception as error:  # damaged bytes can raise anything
             raise RunError(f"the image of {stored.key} cannot be read ({first_line(error)}): run verify.py") from None
+
+    def mel(self, stored: Stored) -> NDArray[np.float32]:
+        """A sample's mel spectrogram: float32 of shape (bands, frames)."""
+        try:
+            found = decode_mel(stored.members[MEL])
+            if len(found) != self.config["mel"]["bands"] or not np.isfinite(found).all():
+                raise ValueError("it is not as its manifest says")
+        except Exception as error:  # as for pixels
+            raise RunError(
+                f"the spectrogram of {stored.key} cannot be read ({first_line(error)}): run verify.py"
+            ) from None
+        return found
 
     def info(self, stored: Stored) -> dict[str, Any]:
         """A sample's `json` member."""
@@ -306,19 +356,28 @@ class Shards:
         methods = dict.fromkeys(m for v in (self.base, *variants.values()) for m in v.methods)
         own = [f"{m.token}={m.stage}:…" for m in methods if isinstance(m.library, Program)]
         drawn = dict.fromkeys(m.library.seed for m in methods if isinstance(m.library, Draw))
-        geometry, size = other or (str(config["geometry"]), size_from_json(config["size"]))
         words = ["generate.py", "--variant", shlex.quote(",".join(pixels)), "--dataset", self.dataset]
         words += [word for method in own for word in ("--method", method)]
-        words += ["--source", "…"] if self.dataset != "sample" else []
+        built_in = self.dataset == "sample" or config["source"].get("kind") == SpokenSource.kind
+        words += ["--source", "…"] if not built_in else []
         words += ["--annotations", "…"] if self.dataset == "coco" else []
         words += ["--labels", "…"] if config["source"].get("kind") in _LABELLED_BY_LIST else []
         words += ["--split", split] if (split := split_of(config)) != VALIDATION else []
         words += [word for seed in drawn for word in ("--seed", str(seed))]
-        words += geometry_words(geometry, size)
-        words += ["--reference", str(config["reference"])] if config["reference"] != DEFAULT_REFERENCE else []
-        words += ["--image-format", str(config["image_format"])] if config["image_format"] != "png" else []
+        words += self._made_as(other)
         words += ["--samples-per-shard", str(config["samples_per_shard"])]
         return " ".join([*words, "--output", "…" if other else shlex.quote(self.root.parent.address)])
+
+    def _made_as(self, other: tuple[str, Size] | None) -> list[str]:
+        """What is typed for the configuration, with an `other` geometry and size."""
+        config = self.config
+        default = DEFAULT_OF_SPEECH if self.speech else DEFAULT_REFERENCE
+        reference = ["--reference", str(config["reference"])] if config["reference"] != default else []
+        if self.speech:
+            return ["--sample-rate", str(config["mel"]["rate"]), *reference]
+        geometry, size = other or (str(config["geometry"]), size_from_json(config["size"]))
+        image_format = ["--image-format", str(config["image_format"])] if config["image_format"] != "png" else []
+        return [*geometry_words(geometry, size), *reference, *image_format]
 
 
 def _holding(
@@ -421,6 +480,22 @@ def open_shards(place: Place | Path, methods: tuple[Method, ...] = ()) -> Shards
     return shards
 
 
+def dataset_in(place: Place) -> str | None:
+    """The dataset of the shards at a place; None where there are none that can be read."""
+    for folder in variant_folders(place):
+        try:
+            return str(parse_summary((folder / SUMMARY).read(LARGEST_JSON), SUMMARY)["config"]["dataset"])
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def check_images(shards: Shards, what: str) -> None:
+    """Raises UsageError where the shards are of recordings, with which `what` has nothing to do."""
+    if shards.speech:
+        raise UsageError(f"{what} is of images, and {shards.root} has mel spectrograms of recordings")
+
+
 def _read(folder: Place) -> ScoredVariant:
     path = folder / SUMMARY
     try:
@@ -435,5 +510,5 @@ def _read(folder: Place) -> ScoredVariant:
 def _order(variant: ScoredVariant, reference: ScoredVariant) -> tuple[int, list[tuple[Any, ...]], str]:
     """Single stages first, in the order of stages, of the registry and of versions; then compositions."""
     stages = changed(variant.stages, reference.stages)
-    places = [(STAGES.index(stage), *order(variant.stages[stage])) for stage in stages]
+    places = [((*AUDIO_STAGES, *STAGES).index(stage), *order(variant.stages[stage])) for stage in stages]
     return len(places), places, variant.name

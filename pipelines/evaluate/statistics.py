@@ -62,6 +62,14 @@ def _tango(b: int, c: int, n: int) -> tuple[float, float]:
     return low, high
 
 
+def share_interval(hits: int, count: int) -> tuple[float, float]:
+    """The 95% interval of a share, `hits` of `count`: Clopper and Pearson's exact one (Biometrika 26, 1934)."""
+    tail = (1 - CONFIDENCE) / 2
+    low = float(special.betaincinv(hits, count - hits + 1, tail)) if hits else 0.0
+    high = float(special.betaincinv(hits + 1, count - hits, 1 - tail)) if hits < count else 1.0
+    return low, high
+
+
 class Bootstrap(NamedTuple):
     """How images are drawn with replacement: the same draws for every variant, from a seed."""
 
@@ -86,6 +94,21 @@ class Bootstrap(NamedTuple):
         """
         with closing(in_order(metric, self.weights(count), threads, stop=lambda: None)) as parts:
             return np.concatenate(list(parts))
+
+
+RESAMPLES = 2000
+# So many resamples for each comparison of a large table leave room for Holm's correction: 2 m / (50 m) < 0.05.
+_RESAMPLES_EACH = 50
+
+
+def enough_resamples(comparisons: int) -> int:
+    """How many resamples so many comparisons need, for any of them to be found more than chance."""
+    return max(RESAMPLES, _RESAMPLES_EACH * comparisons)
+
+
+def are_enough(resamples: int, comparisons: int) -> bool:
+    """Whether the smallest p-value that resamples can show is below 5%, corrected for so many comparisons."""
+    return 2 * comparisons / (resamples + 1) < 1 - CONFIDENCE
 
 
 # Bounds the memory of resampling: 8 bytes for each.

@@ -19,20 +19,25 @@ PAPER_ORDER = ("decode", "resize", "color", "precision", "pool", "upsample", "bo
 _PAPER_PRECISION = "int8"
 
 
-class Scored(Protocol):
-    """What is to be known of a variant's line: the methods of its stages, where it differs, and what it costs."""
+class Costing(Protocol):
+    """What a variant costs, and whether it changes nothing."""
 
-    @property
-    def stages(self) -> Mapping[str, str]: ...
-    @property
-    def changed(self) -> Sequence[str]: ...
     @property
     def delta(self) -> float: ...
     @property
     def same(self) -> bool: ...
 
 
-S = TypeVar("S", bound=Scored)
+class Scored(Costing, Protocol):
+    """What is to be known of a variant's line: the methods of its stages, where it differs, and what it costs."""
+
+    @property
+    def stages(self) -> Mapping[str, str]: ...
+    @property
+    def changed(self) -> Sequence[str]: ...
+
+
+S = TypeVar("S", bound=Costing)
 
 
 @dataclass(frozen=True)

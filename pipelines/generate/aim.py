@@ -42,6 +42,8 @@ def aim_of(options: Options) -> Aim:
         return _Images(options, *choose_geometry(options.dataset, options.target))
     if options.image_format is not None:
         raise UsageError("--image-format is of images: spectrograms are float32 arrays (mel.npy), leave it out")
+    if options.methods:
+        raise UsageError("--method is of images: recordings go through the methods of --list-variants alone")
     return _Recordings(options, choose_mel(options.target))
 
 

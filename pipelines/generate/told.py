@@ -19,13 +19,14 @@ _OF_SPLITS = {VALIDATION: "Validation", TRAIN: "Training"}
 class Told:
     """The words for sets of a kind.
 
-    `sample` is what a source has, `result` what of it a variant may have alike. `headings` and `figures` are a table's,
-    `legend` what they are of. `made` is what a card begins with, `about` says how large results are, and
-    `members` which there are besides a tar's `json`.
+    `sample` is what a source has, `result` what of it a variant may have alike, and `one` is one of these. `headings`
+    and `figures` are a table's, `legend` what they are of. `made` is what a card begins with, `about` says how large
+    results are, and `members` which there are besides a tar's `json`.
     """
 
     sample: str
     result: str
+    one: str
     made: str
     headings: tuple[str, ...]
     figures: Callable[[Values], tuple[str, ...]]
@@ -87,6 +88,7 @@ def _mel_members(_: Values) -> list[str]:
 _IMAGES = Told(
     sample="image",
     result="pixels",
+    one="pixel",
     made="{split} images of `{dataset}`, decoded, resized and colour-converted by different libraries",
     headings=("mean |Δ|", "max |Δ|", "changed"),
     figures=_image_figures,
@@ -97,6 +99,7 @@ _IMAGES = Told(
 _SPEECH = Told(
     sample="recording",
     result="values",
+    one="value",
     made="Mel spectrograms of `{dataset}`, resampled and transformed by different libraries",
     headings=("MSE", "max |Δ|", "other length"),
     figures=_mel_figures,

@@ -42,7 +42,7 @@ class RebuildOptions(PullOptions):
     inputs: Inputs = group(
         Inputs,
         under="images",
-        source="where the source images lie",
+        source="where the source images or recordings lie",
         labels="their labels, as for generate.py",
         annotations="their COCO annotations",
     )

@@ -23,6 +23,8 @@ from manifests.schema import CARD, SUMMARY, TABLE, TIMM
 from pipelines.errors import SHARE, RunError, SysNoiseError, UsageError
 from pipelines.files import move, put, put_file
 from pipelines.generate.card import card, read_summaries
+from pipelines.generate.datasets import DATASETS
+from pipelines.generate.told import told
 from pipelines.hub.arriving import arriving
 from pipelines.hub.client import MOST_TRANSFERS, Repo, quiet
 from pipelines.hub.options import PullOptions
@@ -85,7 +87,8 @@ def _root(repo: Repo, found: Sequence[Published], output: Place) -> Place:
         if published.dataset != found[0].dataset:
             raise ContradictionError(f"{repo.name} holds {published.dataset} and {found[0].dataset}: nothing is used")
         if not published.has_pixels:
-            raise UsageError(f"{repo.name} has manifests of {published.name}, but no pixels: use hub.py rebuild")
+            result = told(published.dataset).result
+            raise UsageError(f"{repo.name} has manifests of {published.name}, but no {result}: use hub.py rebuild")
         _check_place(root / published.name, published)
     return root
 
@@ -132,8 +135,9 @@ def _download(fetching: Fetching, found: Sequence[Published], cluster: Cluster) 
     if not tars:
         return
     work = Work(fetch, fetching, lambda tar: tar.path)
+    words = DATASETS[found[0].dataset]
     with (
-        counted(sum(tar.images for tar in tars), "img", "images here and checked") as advance,
+        counted(sum(tar.images for tar in tars), words.unit, f"{words.noun} here and checked") as advance,
         contextlib.closing(Ray(cluster)) as ray,
         contextlib.closing(crew.each(work, tars, ray, problem_here, most=MOST_TRANSFERS)) as steps,
     ):

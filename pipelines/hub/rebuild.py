@@ -13,6 +13,7 @@ from typing import NamedTuple
 from generators.registry import Method
 from generators.variant import in_full
 from manifests.derive import read_records
+from manifests.mels import MELS, TOLERANCE
 from manifests.row import Row
 from manifests.schema import Record
 from manifests.verify import records_of
@@ -22,6 +23,7 @@ from pipelines.generate.config import describe, methods_of
 from pipelines.generate.options import Options
 from pipelines.generate.run import generate
 from pipelines.generate.sources.find import find
+from pipelines.generate.told import told
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import RebuildOptions
 from pipelines.hub.published import Published, choose, fetch_manifests
@@ -87,7 +89,7 @@ def _compare(published: Published, output: Place, methods: tuple[Method, ...]) -
         pairs = zip(read_records(made), published.records(), strict=True)
         tars = all(mine.tar_sha256 == theirs.tar_sha256 for mine, theirs in pairs)
         bytes_too = "the tars are byte for byte the same" if tars else "the tars differ in other members"
-        print(f"{published.name}: every pixel agrees, in all {samples:,} samples; {bytes_too}.")
+        print(f"{published.name}: every {told(published.dataset).one} agrees, in all {samples:,} samples; {bytes_too}.")
         return 0
     print(f"{published.name}: {len(differences):,} of {samples:,} samples differ:")
     for difference in differences[:_SHOWN]:
@@ -96,6 +98,8 @@ def _compare(published: Published, output: Place, methods: tuple[Method, ...]) -
         print(f"  … and {len(differences) - _SHOWN:,} more")
     for reason in explain(published.recipe, methods):
         print(f"this machine differs from the one that made the published shards in {reason}")
+    if kind is MELS:
+        print(f"by how much, hashes do not tell: {TOLERANCE:g} is promised, and verify.py --render tells it of shards")
     return 1
 
 

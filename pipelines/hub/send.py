@@ -23,6 +23,7 @@ from huggingface_hub import CommitOperationAdd
 from manifests.schema import SUMMARY, TABLE, TIMM
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError, SysNoiseError
+from pipelines.generate.datasets import DATASETS
 from pipelines.hub.client import MOST_TRANSFERS, Repo, quiet
 from pipelines.progress import counted
 from pipelines.store import Disk, Place
@@ -84,8 +85,9 @@ def send_variants(
     if not files:
         return
     work = Work(send, sending, lambda file: file.path)
+    words = DATASETS[str(summaries[0]["config"]["dataset"])]
     with (
-        counted(sum(file.images for file in files), "img", "images sent") as advance,
+        counted(sum(file.images for file in files), words.unit, f"{words.noun} sent") as advance,
         contextlib.closing(crew.each(work, files, ray, problem_here, most=MOST_TRANSFERS)) as steps,
     ):
         name = ""

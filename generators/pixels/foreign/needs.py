@@ -109,12 +109,13 @@ def _tensorflow(version: Parts) -> tuple[str, ...]:
     return () if version >= _TENSORFLOW_BOUNDED else ("numpy<1.24", "protobuf<3.21")
 
 
-# The first release that works with NumPy 1.24 and without pkg_resources, which setuptools 82 has dropped.
-_LIBROSA_LATE = (0, 10)
+# The first releases that work with NumPy 1.24, and without pkg_resources, which setuptools has dropped with 82.
+_LIBROSA_NUMPY, _LIBROSA_ALONE = (0, 10), (0, 10, 2)
 
 
 def _librosa(version: Parts) -> tuple[str, ...]:
-    return () if version >= _LIBROSA_LATE else ("numpy<1.24", "setuptools<82")
+    numpy = () if version >= _LIBROSA_NUMPY else ("numpy<1.24",)
+    return numpy if version >= _LIBROSA_ALONE else (*numpy, "setuptools<82")
 
 
 NEEDS: Mapping[str, Needs] = MappingProxyType(

@@ -24,7 +24,7 @@ from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedMod
 from pipelines.evaluate.model.preprocessing import Preprocessing, check_geometry, read_preprocessing
 from pipelines.evaluate.options import LayersOptions
 from pipelines.evaluate.results import COMBINED
-from pipelines.evaluate.shards import Shards, open_shards
+from pipelines.evaluate.shards import Shards, check_images, open_shards
 from pipelines.files import replacing
 from pipelines.options import cpus
 from pipelines.progress import say
@@ -35,11 +35,12 @@ _IMAGES = 32
 
 def layers(options: LayersOptions) -> int:
     """Measure the variants, write `layers.html` and `layers.csv`, and print the worst nodes; the exit status, 0."""
+    shards = open_shards(place_of(options.shards, "--shards"))
+    check_images(shards, "score.py layers")
     path_of(options.model, "--model")
     folder = path_of(options.output, "--output") / "models"
     model = model_file(options.model, options.noise.checkpoint, folder)
     preprocessing = read_preprocessing(model, options.preprocessing)
-    shards = open_shards(place_of(options.shards, "--shards"))
     check_geometry(shards, preprocessing)
     for line in shards.notes:
         say(line)

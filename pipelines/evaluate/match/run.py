@@ -37,9 +37,13 @@ def match(options: MatchOptions) -> int:
 
 
 def _match_dump(options: MatchOptions, dump: Path) -> int:
+    shards = open_shards(place_of(options.shards, "--shards"))
+    if shards.speech:
+        from pipelines.evaluate.speech.match import match_mels  # images are matched without it
+
+        return match_mels(options, shards, dump)
     undo = Undo(options.channels, options.mean, options.std, options.scale, options.layout)
     undo.check()
-    shards = open_shards(place_of(options.shards, "--shards"))
     known = dict(zip(*(shards.reference.table(c)[c].to_pylist() for c in ("key", "source_orientation")), strict=True))
     files = find_files(dump, known.keys())
     samples = shards.samples()

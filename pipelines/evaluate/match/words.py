@@ -8,17 +8,23 @@ from generators.registry import METHODS, PIXEL_STAGES, Release, find
 from generators.variant import ALL, LIBRARY_GROUPS, changed
 from pipelines.evaluate.match.rank import RESAMPLES
 
-# What a device does at a stage of the pixels.
-_DOES = {"decode": "decodes", "resize": "resizes", "color": "converts colour"}
+# What a device does at a stage before the model.
+_DOES = {
+    "decode": "decodes",
+    "resize": "resizes",
+    "color": "converts colour",
+    "resample": "resamples",
+    "stft": "makes mels",
+}
 # Below this many images, resampling them says little.
-_FEW = 10
+FEW = 10
 
 
 def sure(images: int, share: float, event: str, more: str = "") -> str:
     """How sure it is that an `event`, which is in a `share` of resamples, is no accident of the images."""
     if images == 1:
         return "How sure: one image cannot say: dump 10 or more."
-    few = f" These are few images: dump {_FEW} or more." if images < _FEW else ""
+    few = f" These are few images: dump {FEW} or more." if images < FEW else ""
     return (
         f"How sure: among the variants here, {event} in {percent(share)} of {RESAMPLES:,} resamples of the {images} "
         f"images{more}. A method that is not here could be nearer.{few}"

@@ -6,15 +6,15 @@ A stage has a marker of its own besides its colour; a filled marker is a differe
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 
 from generators.registry import PIXEL_STAGES
 from pipelines.evaluate.report.drawing import COLORS, MUTED, PAPER, drawing
-from pipelines.evaluate.report.looks import LOOKS
-from pipelines.evaluate.report.words import interval, metric, number, p_value, signed
+from pipelines.evaluate.report.looks import ALL_LOOKS
+from pipelines.evaluate.report.words import Compared, metric, number, p_value, signed
 from pipelines.evaluate.results import COMBINED, Line, Results
 from pipelines.evaluate.steps import Step
 
@@ -28,19 +28,32 @@ _LABEL = 22
 def differences(results: Results) -> str:
     """Δ of every variant that differs in one stage, with its 95% interval, grouped by stage."""
     lines = [line for line in results.lines if line.stage != COMBINED]
-    return _intervals(results, lines, "The difference of each single method from the reference with its 95% interval")
+    return _of_results(results, lines, "The difference of each single method from the reference with its 95% interval")
 
 
 def compositions(results: Results) -> str:
     """The same of those that differ in several stages, on the same axis."""
     lines = [line for line in results.lines if line.stage == COMBINED]
-    return _intervals(results, lines, "The difference of each composition from the reference with its 95% interval")
+    return _of_results(results, lines, "The difference of each composition from the reference with its 95% interval")
 
 
-def _intervals(results: Results, lines: Sequence[Line], label: str) -> str:
+def _of_results(results: Results, lines: Sequence[Line], label: str) -> str:
+    return intervals(lines, results.lines, label, f"Δ {metric(results)}, points (right: worse)")
+
+
+def intervals(
+    lines: Sequence[Compared],
+    on_axis: Sequence[Compared],
+    label: str,
+    axis: str,
+    figure: Callable[[float], str] = number,
+) -> str:
+    """Differences with their 95% intervals, a row each, on the axis that all of `on_axis` have room on; `figure` writes
+    them in tooltips.
+    """
     names = [_wrapped(line.name) for line in lines]
     heights = [_ROW + _FURTHER_LINE * name.count("\n") for name in names]
-    ends = [end for line in results.lines for end in (*line.ci95, line.delta, 0.0)]
+    ends = [end for line in on_axis for end in (*line.ci95, line.delta, 0.0)]
     margin = 0.04 * max(max(ends) - min(ends), 1e-6)
     with drawing(0.7 + max(sum(heights), 2 * _ROW)) as (axes, done):
         top, places = 0.0, []
@@ -56,8 +69,8 @@ def _intervals(results: Results, lines: Sequence[Line], label: str) -> str:
         axes.set_ylim(max(top, 2 * _ROW) + 0.05, -0.05)
         axes.set_xlim(min(ends) - margin, max(ends) + margin)
         axes.grid(axis="x")
-        axes.set_xlabel(f"Δ {metric(results)}, points (right: worse)")
-        return done(label, _tooltips(lines))
+        axes.set_xlabel(axis)
+        return done(label, _tooltips(lines, figure))
 
 
 def _wrapped(name: str) -> str:
@@ -70,26 +83,26 @@ def _wrapped(name: str) -> str:
     return "\n".join(rows)
 
 
-def _color(line: Line) -> str:
+def _color(line: Compared) -> str:
     return COLORS[line.stage]
 
 
-def _interval(axes: Axes, line: Line, place: float) -> None:
+def _interval(axes: Axes, line: Compared, place: float) -> None:
     axes.plot(line.ci95, (place, place), color=_color(line), linewidth=1.6, solid_capstyle="round")
     _marker(axes, line, line.delta, place)
 
 
-def _marker(axes: Axes, line: Line, x: float, y: float) -> None:
+def _marker(axes: Axes, line: Compared, x: float, y: float) -> None:
     color = _color(line)
     face = color if line.significant else PAPER
-    size = _MARKER * (1.45 if LOOKS[line.stage].marker == "*" else 1)  # a star has less of an area
+    size = _MARKER * (1.45 if ALL_LOOKS[line.stage].marker == "*" else 1)  # a star has less of an area
     style: dict[str, Any] = {
         "markersize": size,
         "markerfacecolor": face,
         "markeredgecolor": color,
         "markeredgewidth": 1.4,
     }
-    (drawn,) = axes.plot([x], [y], LOOKS[line.stage].marker, zorder=3, **style)
+    (drawn,) = axes.plot([x], [y], ALL_LOOKS[line.stage].marker, zorder=3, **style)
     drawn.set_gid(f"variant {line.name}")
 
 
@@ -179,9 +192,11 @@ def _step_label(results: Results, step: Step) -> str:
     return f"+ {step.method}\n= Combined" if combined else f"+ {step.method}"
 
 
-def _tooltips(lines: Sequence[Line]) -> dict[str, str]:
-    return {f"variant {line.name}": _tooltip(line) for line in lines}
+def _tooltips(lines: Sequence[Compared], figure: Callable[[float], str] = number) -> dict[str, str]:
+    return {f"variant {line.name}": _tooltip(line, figure) for line in lines}
 
 
-def _tooltip(line: Line) -> str:
-    return f"{line.name}: Δ {signed(line.delta)}, 95% {interval(line)}, p (Holm) {p_value(line.p_holm)}"
+def _tooltip(line: Compared, figure: Callable[[float], str]) -> str:
+    sign = "+" if line.delta > 0 else ""
+    low, high = map(figure, line.ci95)
+    return f"{line.name}: Δ {sign}{figure(line.delta)}, 95% {low} to {high}, p (Holm) {p_value(line.p_holm)}"

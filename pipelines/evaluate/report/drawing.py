@@ -17,13 +17,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.evaluate.report.looks import LOOKS
+from pipelines.evaluate.report.looks import ALL_LOOKS
 
 # Placeholders, by the CSS variable that each becomes: no other colour is drawn.
 COLORS: Mapping[str, str] = MappingProxyType(
     {
         name: f"#{place:02x}{place:02x}{place:02x}"
-        for place, name in enumerate(("ink", "muted", "grid", "paper", *LOOKS), start=1)
+        for place, name in enumerate(("ink", "muted", "grid", "paper", *ALL_LOOKS), start=1)
     }
 )
 INK, MUTED, GRID, PAPER = (COLORS[name] for name in ("ink", "muted", "grid", "paper"))

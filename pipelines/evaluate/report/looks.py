@@ -36,3 +36,13 @@ LOOKS: Mapping[str, Look] = MappingProxyType(
         COMBINED: Look("Combined", "D", "◆", "#1d1c1e", "#e6f6fc"),
     }
 )
+# The same of speech, whose stages never stand beside those of images: they share looks.
+LOOKS_OF_SPEECH: Mapping[str, Look] = MappingProxyType(
+    {
+        "resample": LOOKS["decode"]._replace(title="Resampling"),
+        "stft": LOOKS["resize"]._replace(title="STFT operator"),
+        "precision": LOOKS["precision"],
+        COMBINED: LOOKS[COMBINED],
+    }
+)
+ALL_LOOKS: Mapping[str, Look] = MappingProxyType({**LOOKS, **LOOKS_OF_SPEECH})

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from generators.registry import PIXEL_STAGES, STAGES
@@ -14,6 +13,7 @@ from pipelines.evaluate.report import charts, words
 from pipelines.evaluate.report.looks import LOOKS
 from pipelines.evaluate.report.pictures import Example
 from pipelines.evaluate.report.row import paper, row
+from pipelines.evaluate.report.template import breaking, rendered
 from pipelines.evaluate.results import COMBINED, Line, Results
 
 # Published differences of the same kind, which give the table a scale: torchvision's and timm's own figures.
@@ -26,45 +26,39 @@ PUBLISHED = (
 
 def page(results: Results, examples: Sequence[Example]) -> str:
     """The report as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": words.number, "signed": words.signed, "p": words.p_value}
-    environment.filters |= {"interval": words.interval, "breaking": _breaking}
-    return environment.get_template("page.html").render(
-        results=results,
-        examples=examples,
-        subject=words.subject(results),
-        verdict=words.verdict(results),
-        metric=words.metric(results),
-        metrics=words.metrics(results),
-        paper=paper(results),
-        row=row(results),
-        chosen=words.chosen(results),
-        figures=list(results.reference.figures),
-        by_class=list(words.by_class(results)),
-        looks=LOOKS,
-        sections=_sections(results),
-        note=words.note,
-        charts=_charts(results),
-        steps=_steps(results),
-        wanting=words.wanting(results),
-        advice=_advice(results),
-        advice_stages=[stage for stage in PIXEL_STAGES if any(one.stage == stage for one in results.advice)],
-        advice_note=words.ADVICE,
-        not_applicable=words.not_applicable(results),
-        provenance=_provenance(results),
-        published=PUBLISHED if results.metric == "top1" else (),
-    )
-
-
-def _breaking(text: str) -> Markup:
-    """Text that may be broken after `+` and `_`, since the names of compositions are long."""
-    return Markup("_<wbr>").join(Markup("+<wbr>").join(part.split("+")) for part in text.split("_"))
+    filters = {
+        "number": words.number,
+        "signed": words.signed,
+        "p": words.p_value,
+        "interval": words.interval,
+        "breaking": breaking,
+    }
+    given = {
+        "results": results,
+        "examples": examples,
+        "subject": words.subject(results),
+        "verdict": words.verdict(results),
+        "metric": words.metric(results),
+        "metrics": words.metrics(results),
+        "paper": paper(results),
+        "row": row(results),
+        "chosen": words.chosen(results),
+        "figures": list(results.reference.figures),
+        "by_class": list(words.by_class(results)),
+        "looks": LOOKS,
+        "sections": _sections(results),
+        "note": words.note,
+        "charts": _charts(results),
+        "steps": _steps(results),
+        "wanting": words.wanting(results),
+        "advice": _advice(results),
+        "advice_stages": [stage for stage in PIXEL_STAGES if any(one.stage == stage for one in results.advice)],
+        "advice_note": words.ADVICE,
+        "not_applicable": words.not_applicable(results),
+        "provenance": _provenance(results),
+        "published": PUBLISHED if results.metric == "top1" else (),
+    }
+    return rendered(Path(__file__).with_name("page.html"), filters, given)
 
 
 def _sections(results: Results) -> list[tuple[str, list[Line]]]:

@@ -108,22 +108,22 @@ def _cost(results: Results, one: Advice) -> str:
 
 def markdown(results: Results) -> str:
     """`report.md`: the paper's row, the table of all variants, the steps, and what to do about it."""
-    lines = [*_doubt_markdown(results), *_paper_markdown(results), "", _escaped(words.verdict(results)), ""]
+    lines = [*_doubt_markdown(results), *_paper_markdown(results), "", escaped(words.verdict(results)), ""]
     lines += [*_table_markdown(results), ""]
     lines += _classes_markdown(results)
     lines += _steps_markdown(results)
     lines += _advice_markdown(results)
     if results.not_applicable:
         lines += ["## What does not apply", ""]
-        lines += [f"- {_escaped(names)}: {_escaped(reason)}" for names, reason in words.not_applicable(results)]
+        lines += [f"- {escaped(names)}: {escaped(reason)}" for names, reason in words.not_applicable(results)]
         lines.append("")
-    lines += [f"- {_escaped(text)}" for text in words.remarks(results)]
+    lines += [f"- {escaped(text)}" for text in words.remarks(results)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _doubt_markdown(results: Results) -> Iterator[str]:
     if results.doubt:
-        yield from (f"**{_escaped(results.doubt)}**", "")
+        yield from (f"**{escaped(results.doubt)}**", "")
 
 
 def _paper_markdown(results: Results) -> Iterator[str]:
@@ -132,23 +132,23 @@ def _paper_markdown(results: Results) -> Iterator[str]:
     yield f"| Architecture | Trained {what} | {' | '.join(cell.head for cell in cells)} |"
     yield "| --- | ---: |" + " ---: |" * len(cells)
     trained = number(results.reference.figures[results.metric])
-    yield f"| {_escaped(results.model)} | {trained} | {' | '.join(map(_cell_markdown, cells))} |"
+    yield f"| {escaped(results.model)} | {trained} | {' | '.join(map(_cell_markdown, cells))} |"
     yield ""
     yield (
         f"As {title} of the SysNoise paper: Δ = reference − variant, in points of {metric(results)}; mean "
         "(max) over a stage's methods. Below each figure, the variant that the 95% interval and the p-value are of (of "
         "several methods, the worst); p is corrected for the size of the table (Holm). "
-        f"{_escaped(words.subject(results))}; reference `{results.reference.name}`."
+        f"{escaped(words.subject(results))}; reference `{results.reference.name}`."
     )
     if dashes := [(cell.head, "; ".join(cell.dashes)) for cell in cells if cell.dashes]:
         yield ""
-        yield from (f"- {head}: – {_escaped(reason)}" for head, reason in dashes)
+        yield from (f"- {head}: – {escaped(reason)}" for head, reason in dashes)
     if found := words.chosen(results):
         yield from ("", found)
 
 
 def _cell_markdown(cell: Cell) -> str:
-    return "<br>".join([cell.text, *(f"`{name}`: {_escaped(', '.join(said))}" for name, said in cell.scored)])
+    return "<br>".join([cell.text, *(f"`{name}`: {escaped(', '.join(said))}" for name, said in cell.scored)])
 
 
 def _table_markdown(results: Results) -> Iterator[str]:
@@ -157,7 +157,7 @@ def _table_markdown(results: Results) -> Iterator[str]:
     yield "| --- |" + " ---: |" * (len(names) + 6) + " --- |"
     for line in (results.reference, *results.lines):
         name, *rest = _line_row(line, names, line is results.reference)
-        yield f"| `{name}` | {' | '.join(map(_escaped, rest))} |"
+        yield f"| `{name}` | {' | '.join(map(escaped, rest))} |"
 
 
 def _classes_markdown(results: Results) -> Iterator[str]:
@@ -169,9 +169,9 @@ def _classes_markdown(results: Results) -> Iterator[str]:
 
 def _steps_markdown(results: Results) -> Iterator[str]:
     for one in words.chains(results):
-        yield from (_escaped(words.chain(results, *one)), "")
+        yield from (escaped(words.chain(results, *one)), "")
     if results.missing:
-        yield from (_escaped(words.wanting(results)), "")
+        yield from (escaped(words.wanting(results)), "")
     if results.commands:
         commands = [f"python {command}" for command in results.commands]
         yield from ("To make what they need:", "", "```sh", *commands, "```", "")
@@ -190,10 +190,10 @@ def _advice_markdown(results: Results) -> Iterator[str]:
 def _compared(one: Advice) -> str:
     """What was found of the library's other methods, in brackets."""
     found = words.compared(one)
-    return f" ({_escaped(found)})" if found else ""
+    return f" ({escaped(found)})" if found else ""
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text as Markdown shows it unchanged, in a table as well."""
     return re.sub(r"([\\|<>`*_\[\]])", r"\\\1", text)
 

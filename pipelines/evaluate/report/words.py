@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from generators.geometry import CROPPED
 from pipelines.evaluate.advice import Advice
@@ -19,6 +20,23 @@ ADVICE = (
     "For each library, the method of each stage that costs least, with its Δ in points, each alone. A library's "
     "methods of a stage are compared pair by pair on the same images, at 5% corrected for their number."
 )
+
+
+class Compared(Protocol):
+    """What is shown of any difference from a reference, whatever was scored: `delta` and `ci95` in one unit."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def stage(self) -> str: ...
+    @property
+    def delta(self) -> float: ...
+    @property
+    def ci95(self) -> tuple[float, float]: ...
+    @property
+    def p_holm(self) -> float: ...
+    @property
+    def significant(self) -> bool: ...
 
 
 def metric(results: Results) -> str:
@@ -42,8 +60,8 @@ def signed(value: float) -> str:
     return f"+{number(value)}" if float(f"{value:.2f}") > 0 else number(value)
 
 
-def interval(line: Line) -> str:
-    """A 95% interval in points: `0.54 to 9.65`."""
+def interval(line: Compared) -> str:
+    """A 95% interval: `0.54 to 9.65`."""
     return f"{number(line.ci95[0])} to {number(line.ci95[1])}"
 
 

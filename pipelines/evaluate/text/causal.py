@@ -18,14 +18,11 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.runtimes import onnx
-from pipelines.evaluate.model.runtimes.quiet import silence
 from pipelines.evaluate.text.feeds import BFLOAT16, Array, Value, feeds_of
 from pipelines.text import first_line
 
 _FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)", BFLOAT16)
 _LOGITS = "logits"
-# onnxruntime's ORT_LOGGING_LEVEL_FATAL: what goes wrong is raised as well.
-_FATAL = 4
 # The operators that quantise on the fly begin so: a change of one value's range changes the steps of all that are in
 # the batch with it.
 _MIXING = b"DynamicQuantize"
@@ -49,21 +46,9 @@ class CausalModel:
 
         Raises UsageError where the file is no model, or none that goes on with a text.
         """
-        runtime = onnx.imported()
-        options = runtime.SessionOptions()
-        options.log_severity_level = _FATAL
-        options.intra_op_num_threads = 1
-        for key, value in (config or {}).items():
-            options.add_session_config_entry(key, value)
         self.name = path.name
-        try:
-            with silence():
-                self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors have no class of their own in common
-            raise UsageError(
-                f"{path} is no ONNX model that ONNX Runtime {runtime.__version__} can load ({first_line(error)})"
-            ) from None
-        self._runtime, self._running = runtime, runtime.RunOptions()
+        self._session, self._running = onnx.cpu_session(path, config or {})
+        self._runtime = onnx.imported()
         self.feeds = feeds_of(path.name, self._session.get_inputs())
         self._output = _logits(path.name, self._session.get_outputs())
         self.alone = _mixes_rows(path)

@@ -108,7 +108,8 @@ def _likelihood(model: CausalModel, row: Row, logits: NDArray[Any]) -> Likelihoo
     end = len(row.tokens)
     asked = logits[end - len(row.continuation) : end].astype(np.float64)
     highest = asked.max(axis=1, keepdims=True)
-    sums = np.log(np.exp(asked - highest).sum(axis=1)) + highest[:, 0]
+    with np.errstate(invalid="ignore"):  # of what is infinite; it is refused below
+        sums = np.log(np.exp(asked - highest).sum(axis=1)) + highest[:, 0]
     log = float((asked[np.arange(len(asked)), row.continuation] - sums).sum())
     if not np.isfinite(log):
         raise UsageError(

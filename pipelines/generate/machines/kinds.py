@@ -85,7 +85,7 @@ def kind_here(config: Config, variant: Variant) -> str:
     distributions = {library.distribution for library in config.libraries(variant) if library.distribution}
     about = {
         "machine": _machine(),
-        "installed": {name: _installed(name) for name in sorted(distributions | {"fpng", "isal", "numpy"})},
+        "installed": {name: _installed(name) for name in sorted(distributions | {"fpng", "isal", "numpy", "scipy"})},
         "libraries": config.versions(variant),
         "gpu": gpu() if config.needs_gpu(variant) else None,
         "config": {name: value for name, value in config.as_json().items() if name not in _OF_SETS},

@@ -173,7 +173,8 @@ def _checked(method: Method, dimensions: int, made: Floats | Failure) -> Floats 
     if isinstance(made, Failure):
         return made
     if made.ndim != dimensions or not made.size or not np.isfinite(made).all():
-        what = "nothing" if not made.size else "values that are not finite" if made.ndim == dimensions else "no sound"
+        other = f"an array of {made.ndim} dimensions, not {dimensions}"
+        what = "nothing" if not made.size else other if made.ndim != dimensions else "values that are not finite"
         return Failure(f"{method.token}: it gave {what}")
     return np.ascontiguousarray(made, np.float32)
 

@@ -4,6 +4,7 @@ FastSpeech 2's code makes one.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
 from typing import Any, Dict, Tuple
@@ -13,7 +14,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import torch
-import torchvision
 
 torch.set_num_threads(1)
 
@@ -48,5 +48,6 @@ def stft(samples: Given, settings: Dict[str, Any]) -> Made:
 
 
 def versions() -> Dict[str, str]:
-    """torchvision, whose environment it is, and PyTorch."""
-    return {"torchvision": torchvision.__version__.partition("+")[0], "torchvision/torch": torch.__version__}
+    """torchvision, whose environment it is and which takes long to be imported, and PyTorch."""
+    own = importlib.metadata.version("torchvision").partition("+")[0]
+    return {"torchvision": own, "torchvision/torch": torch.__version__}

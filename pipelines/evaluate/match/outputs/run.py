@@ -30,7 +30,7 @@ from pipelines.evaluate.model.preprocessing import Preprocessing, check_geometry
 from pipelines.evaluate.model.readers import kind_for
 from pipelines.evaluate.model.runtimes import Outputs, open_session
 from pipelines.evaluate.options import MatchOptions
-from pipelines.evaluate.shards import Shards, open_shards
+from pipelines.evaluate.shards import Shards, check_images, open_shards
 from pipelines.options import cpus
 from pipelines.store import path_of, place_of
 
@@ -54,6 +54,7 @@ def match_outputs(options: MatchOptions) -> int:
     """Print which variant the device is; the exit status, 0. Raises UsageError for what cannot be compared."""
     assert options.outputs is not None
     shards = open_shards(place_of(options.shards, "--shards"))
+    check_images(shards, "--outputs")
     known = shards.reference.table("key")["key"].to_pylist()
     given = find_outputs(options.outputs, frozenset(known))
     there = frozenset(shards.samples().keys)

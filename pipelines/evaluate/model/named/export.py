@@ -1,4 +1,4 @@
-"""A network of PyTorch's as an ONNX file, and how far what the file computes is from what the network does."""
+"""A classifier of PyTorch's as an ONNX file, and how far what the file computes is from what the network does."""
 
 from __future__ import annotations
 
@@ -11,49 +11,28 @@ from numpy.typing import NDArray
 
 from generators.geometry import frame
 from generators.variant import DEFAULT_REFERENCE
-from pipelines.errors import RunError, UsageError
+from pipelines.errors import RunError
 from pipelines.evaluate.model.cells import as_it_is
 from pipelines.evaluate.model.inputs import fitting
 from pipelines.evaluate.model.named.built import Built
-from pipelines.evaluate.model.named.pytorch import quietly, required
+from pipelines.evaluate.model.named.program import write
+from pipelines.evaluate.model.named.pytorch import required
 from pipelines.evaluate.model.preprocessing import Preprocessing, wanted_geometry
 from pipelines.evaluate.model.runtimes import open_session
 from pipelines.generate.config import base_variant
 from pipelines.generate.sources import SampleSource
 from pipelines.generate.target import choose_geometry
 from pipelines.options import Target
-from pipelines.text import first_line
 
-# What PyTorch's exporter writes of itself, without a converter after it.
-OPSET = 18
 # How far an export may be from the network, as a share of the network's largest output.
 TOLERANCE = 1e-4
 
 
 def export(built: Built, path: Path) -> None:
     """Write a network as ONNX, for batches of any length. Raises UsageError where it cannot be, and OSError."""
-    torch = required("torch")
-    required("onnxscript")
-    from generators.models import graph  # which imports onnx
-
     side = int(built.stated["size"])
-    images = torch.zeros(2, 3, side, side)  # two, since the exporter takes a length of one for a fixed one
-    try:
-        with quietly(), torch.no_grad():
-            program = torch.onnx.export(
-                built.module,
-                (images,),
-                dynamo=True,
-                verbose=False,
-                opset_version=OPSET,
-                input_names=["images"],
-                output_names=["scores"],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-            )
-    except Exception as error:  # the exporter's, dynamo's and the network's own
-        raise UsageError(f"{built.name} cannot be exported to ONNX ({first_line(error)})") from None
-    _forget_origins(program.model)
-    graph.save(program.model, path)
+    images = required("torch").zeros(2, 3, side, side)
+    write(built.name, built.module, {"images": images}, "scores", ("batch",), path)
 
 
 def compare(built: Built, path: Path, preprocessing: Preprocessing) -> dict[str, Any]:
@@ -102,13 +81,3 @@ def photographs(preprocessing: Preprocessing) -> tuple[list[str], list[NDArray[n
         keys.append(sample.key)
         pixels.append(target.cut(reference.resize.load()(image, *target.resize)))
     return keys, pixels
-
-
-def _forget_origins(model: Any) -> None:
-    """Drop what the exporter notes of where in the code each node is from: it is long, and names folders."""
-    model.metadata_props.clear()
-    for part in (model.graph, *model.graph.all_nodes()):
-        part.metadata_props.clear()
-        part.doc_string = None
-        for value in part.outputs:
-            value.metadata_props.clear()

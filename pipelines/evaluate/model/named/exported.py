@@ -16,7 +16,8 @@ from typing import Any
 from manifests.provenance import code_sha256
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.model.named.built import Built, weights_sha256
-from pipelines.evaluate.model.named.export import OPSET, compare, export
+from pipelines.evaluate.model.named.export import compare, export
+from pipelines.evaluate.model.named.program import OPSET
 from pipelines.evaluate.model.named.pytorch import versions
 from pipelines.evaluate.model.preprocessing import read_preprocessing
 from pipelines.evaluate.model.weights import model_sha256

@@ -11,15 +11,23 @@ import importlib.metadata
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.errors import UsageError
 from pipelines.text import first_line
 
-_INSTALL = "pip install -r requirements-timm.txt"
+
+class Needs(NamedTuple):
+    """What needs PyTorch and libraries around it, and what installs them."""
+
+    what: str
+    install: str
 
 
-def required(module: str) -> Any:
+BY_NAME = Needs("a model by name", "pip install -r requirements-timm.txt")
+
+
+def required(module: str, needs: Needs = BY_NAME) -> Any:
     """A module of PyTorch's or of a library around it. Raises UsageError where it cannot be imported."""
     try:
         torch = importlib.import_module("torch")
@@ -27,15 +35,15 @@ def required(module: str) -> Any:
             _import_torchvision(torch)
         return importlib.import_module(module)
     except ImportError as error:
-        raise UsageError(f"a model by name needs {error.name or module} ({first_line(error)}): {_INSTALL}") from None
+        raise UsageError(f"{needs.what} needs {error.name or module} ({first_line(error)}): {needs.install}") from None
 
 
-def versions(distributions: Iterable[str]) -> dict[str, str]:
+def versions(distributions: Iterable[str], needs: Needs = BY_NAME) -> dict[str, str]:
     """The versions of these distributions by name. Raises UsageError where one is not installed."""
     try:
         return {name: importlib.metadata.version(name) for name in distributions}
     except importlib.metadata.PackageNotFoundError as error:
-        raise UsageError(f"a model by name needs {error.name}: {_INSTALL}") from None
+        raise UsageError(f"{needs.what} needs {error.name}: {needs.install}") from None
 
 
 @contextlib.contextmanager

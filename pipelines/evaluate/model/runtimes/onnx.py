@@ -10,7 +10,8 @@ import contextlib
 import functools
 import io
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,26 +49,14 @@ class OnnxSession:
     """A model in ONNX Runtime, as `open_session` of this module's package says."""
 
     def __init__(self, model: Noised, layout: str, device: str) -> None:
-        runtime = imported()
-        options = runtime.SessionOptions()
-        options.log_severity_level = _FATAL
-        options.intra_op_num_threads = 1
-        for key, value in model.config.items():
-            options.add_session_config_entry(key, value)
-        path = model.path
+        runtime, path = imported(), model.path
         self._name = path.name
-        try:
-            with silence():
-                if device == "cuda":
-                    _load_cuda(runtime)
-                _share_memory(runtime)
-                options.add_session_config_entry("session.use_env_allocators", "1")
-                self._session = runtime.InferenceSession(str(path), options, providers=_PROVIDERS[device])
-        except Exception as error:  # onnxruntime's errors have no class of their own in common
-            reason = first_line(error)
-            raise UsageError(
-                f"{path} is no ONNX model that ONNX Runtime {runtime.__version__} can load ({reason})"
-            ) from None
+        with _loading(runtime, path):
+            if device == "cuda":
+                _load_cuda(runtime)
+            _share_memory(runtime)
+            options = _options(runtime, {**model.config, "session.use_env_allocators": "1"})
+            self._session = runtime.InferenceSession(str(path), options, providers=_PROVIDERS[device])
         if device == "cuda" and _CUDA not in self._session.get_providers():  # it falls back in silence
             raise UsageError(
                 "--device cuda: ONNX Runtime finds no GPU that it can use here, or no CUDA and cuDNN (which "
@@ -97,6 +86,39 @@ class OnnxSession:
 
     def stop(self) -> None:
         self._running.terminate = True
+
+
+def cpu_session(path: Path, config: Mapping[str, str]) -> tuple[Any, Any]:
+    """ONNX Runtime's own session for a model on a CPU, whatever it takes, with entries of its session configuration,
+    which keeps each run to its thread; and the options to run it with.
+
+    Raises UsageError where ONNX Runtime is missing, or cannot load the model.
+    """
+    runtime = imported()
+    with _loading(runtime, path):
+        session = runtime.InferenceSession(str(path), _options(runtime, config), providers=[_CPU])
+    return session, runtime.RunOptions()
+
+
+def _options(runtime: Any, config: Mapping[str, str]) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = _FATAL
+    options.intra_op_num_threads = 1
+    for key, value in config.items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+@contextlib.contextmanager
+def _loading(runtime: Any, path: Path) -> Iterator[None]:
+    """Turn what goes wrong where a model is loaded into a line that says so."""
+    try:
+        with silence():
+            yield
+    except Exception as error:  # onnxruntime's errors have no class of their own in common
+        raise UsageError(
+            f"{path} is no ONNX model that ONNX Runtime {runtime.__version__} can load ({first_line(error)})"
+        ) from None
 
 
 def open_session(model: Noised, layout: str, device: str) -> OnnxSession:

@@ -12,7 +12,7 @@ import generate
 from generators.variant import reference
 from pipelines.command import options_of
 from pipelines.errors import UsageError
-from pipelines.evaluate.making import Maker
+from pipelines.evaluate.making import ImageMaker
 from pipelines.evaluate.model.preprocessing import (
     Preprocessing,
     check_geometry,
@@ -64,9 +64,9 @@ def test_the_toml_beside_the_model_is_read_and_options_come_first(model: Path) -
 def test_what_a_model_was_trained_on_is_the_reference_that_shards_are_made_with(tmp_path: Path) -> None:
     asked = ScoreOptions(str(tmp_path / "imagenet"), model="m.onnx", inputs=Inputs("source"))
     trained = replace(PLAIN, reference="pil_bicubic")
-    assert Maker(asked, PLAIN).base.name == "pil_bilinear"
-    assert Maker(asked, trained).base.name == "pil_bicubic"
-    assert Maker(replace(asked, reference="opencv_area"), trained).base.name == "opencv_area"
+    assert ImageMaker(asked, PLAIN).base.name == "pil_bilinear"
+    assert ImageMaker(asked, trained).base.name == "pil_bicubic"
+    assert ImageMaker(replace(asked, reference="opencv_area"), trained).base.name == "opencv_area"
 
 
 def test_shards_with_another_reference_than_the_model_s_are_named_so() -> None:
@@ -253,7 +253,7 @@ def test_shards_that_are_as_stated_are_taken(geometry: str, size: int | list[int
 def test_shards_that_are_there_have_the_reference_that_is_asked_for(tmp_path: Path) -> None:
     asked = ScoreOptions(str(tmp_path / "imagenet"), model="m.onnx", inputs=Inputs("source"), reference="pil_bicubic")
     with pytest.raises(UsageError, match=r"whose reference is pil\+pil_bilinear, and --reference asks for another"):
-        Maker(asked, PLAIN).check(shards_of("crop", 224))
+        ImageMaker(asked, PLAIN).check(shards_of("crop", 224))
 
 
 @pytest.mark.parametrize(

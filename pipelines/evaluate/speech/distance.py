@@ -1,0 +1,72 @@
+"""How far spectrograms are from the set's, recording by recording.
+
+Where one is longer, the frames that both have are compared. Refuses one that lacks more than a tenth of the set's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifests.residual import mel_residual
+from pipelines.errors import UsageError
+from pipelines.evaluate.shards import Shards
+from pipelines.evaluate.speech.arrays import Mel, Spectrograms
+
+# What a spectrogram may lack, as a share of the set's frames; and frames that padding alone may cost.
+_LACKING, _PADDING = 0.1, 4
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Of each recording, in the order of keys: the mean square difference (float64), and how many frames more the
+    prediction has than the set (int64).
+    """
+
+    errors: NDArray[np.float64]
+    frames: NDArray[np.int64]
+
+    @property
+    def mse(self) -> float:
+        """The mean over recordings, each of which counts the same."""
+        return float(self.errors.mean())
+
+    @property
+    def other_length(self) -> int:
+        """How many recordings have more frames than the set's, or fewer."""
+        return int(np.count_nonzero(self.frames))
+
+
+def mels(shards: Shards, variant: str, keys: Sequence[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """A variant's spectrograms of these recordings, in order."""
+    for stored in shards.stored(variant, frozenset(keys)):
+        yield stored.key, shards.mel(stored)
+
+
+def distances(
+    shards: Shards, truth: str, keys: Sequence[str], predicted: Spectrograms, advance: Callable[[], None]
+) -> Distances:
+    """Compare predictions with the spectrograms of the variant `truth`. Raises UsageError where one is too short."""
+    errors, frames = [], []
+    for key, mel in mels(shards, truth, keys):
+        error, more = distance(predicted.called(key), predicted.mel(key), mel)
+        errors.append(error)
+        frames.append(more)
+        advance()
+    return Distances(np.array(errors, np.float64), np.array(frames, np.int64))
+
+
+def distance(called: str, predicted: Mel, mel: NDArray[np.float32]) -> tuple[float, int]:
+    """The mean square difference, and how many frames more are predicted. Raises UsageError where it is too short."""
+    lacking = mel.shape[1] - predicted.shape[1]
+    if lacking > max(_LACKING * mel.shape[1], _PADDING) or not predicted.shape[1]:
+        raise UsageError(
+            f"{called} has {predicted.shape[1]:,} frames where the set has {mel.shape[1]:,}"
+            ": more than a tenth is missing"
+        )
+    found = mel_residual(predicted, mel)
+    assert found is not None  # both have frames, and as many bands
+    return found.mse, found.frames

@@ -1,0 +1,49 @@
+"""Predictions that are no natural logarithms, or of something else: found by what they would be nearer to.
+
+A doubt is one line for the user, empty where there is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.evaluate.speech.arrays import Mel
+
+# What a logarithm is to be multiplied by to be a natural one. Of powers, which are squares, dB are 10 log10.
+SCALES: Mapping[str, float] = MappingProxyType(
+    {
+        "log10": math.log(10),
+        "dB (20 log10)": math.log(10) / 20,
+        "dB (10 log10)": math.log(10) / 10,
+    }
+)
+# Another reading is named where it leaves no more than this part of the error.
+_EXPLAINS = 0.25
+
+
+def doubt(pairs: Iterable[tuple[Mel, NDArray[np.float32]]]) -> str:
+    """Why predictions cannot be believed, by some of the reference's: each with the set's spectrogram."""
+    errors, variances = [], []
+    for predicted, mel in pairs:
+        both = min(predicted.shape[1], mel.shape[1])
+        own, theirs = predicted[:, :both], mel[:, :both].astype(np.float64)
+        errors.append([np.mean((own * scale - theirs) ** 2) for scale in (1.0, *SCALES.values())])
+        variances.append(np.mean((theirs - theirs.mean(axis=1, keepdims=True)) ** 2))
+    error, *others = np.mean(errors, axis=0)
+    name, least = min(zip(SCALES, others, strict=True), key=lambda pair: pair[1])
+    if least < _EXPLAINS * error:
+        return (
+            f"The reference's MSE is {error:.3g}; were its predictions {name}, it would be {least:.3g}: give them as "
+            f"natural logarithms, {SCALES[name]:.4g} times what they are."
+        )
+    if error > float(np.mean(variances)):
+        return (
+            f"The reference's MSE is {error:.3g}, more than that of each band's mean ({np.mean(variances):.3g}): its "
+            "predictions are of something else, or normalised; the set has natural logarithms of magnitudes."
+        )
+    return ""

@@ -1,0 +1,49 @@
+"""Making the spectrograms that a scoring lacks: at the rate of those that are there, or the one that is asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from generators.audio.settings import MelSettings
+from generators.variant import DEFAULT_OF_SPEECH, Variant
+from pipelines.errors import UsageError
+from pipelines.evaluate.making import Maker
+from pipelines.evaluate.shards import Shards
+from pipelines.generate.config import base_of_speech
+from pipelines.generate.target import choose_mel
+from pipelines.options import Target
+
+
+class SpeechMaker(Maker):
+    """Makes variants of mel spectrograms."""
+
+    @cached_property
+    def base(self) -> Variant:
+        choose_mel(self._options.target)  # which refuses what is of images
+        return base_of_speech(self._reference, self.known)
+
+    @property
+    def settings(self) -> MelSettings:
+        """The settings of what is made."""
+        return choose_mel(self._target)
+
+    @property
+    def _target(self) -> Target:
+        if self._there:
+            return Target(sample_rate=self._there["mel"]["rate"])
+        return self._options.target
+
+    @property
+    def _reference(self) -> str:
+        return str(self._there.get("reference", self._options.reference or DEFAULT_OF_SPEECH))
+
+    def _check_target(self, shards: Shards) -> None:
+        have, asked = shards.config["mel"]["rate"], self._options.target.sample_rate
+        if asked not in (None, have):
+            raise UsageError(
+                f"{shards.root} has spectrograms of {have:,} Hz, and --sample-rate {asked} is asked for: leave that "
+                "out, or give --shards another folder"
+            )
+
+    def _asked_reference(self, text: str, shards: Shards) -> Variant:
+        return base_of_speech(text, shards.known)

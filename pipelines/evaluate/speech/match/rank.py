@@ -1,0 +1,113 @@
+"""Which variant a dump is, and how sure that is: pure numbers, no files.
+
+Variants are ranked by the mean over recordings of the mean absolute difference. Of those that are equally near, one
+with as many frames as the dump has comes first.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from manifests.mels import TOLERANCE
+from pipelines.evaluate.match.rank import RESAMPLES, shares
+from pipelines.evaluate.speech.match.measure import Measured
+from pipelines.evaluate.statistics import CONFIDENCE, Bootstrap
+
+# Mean absolute difference up to which a dump is near a variant, whatever else is: that of 8 bits over the 12 units that
+# log-mels of speech span is 0.012, and of half precision 0.001.
+_NEAR = 0.05
+# The first is near as well where it is less than this part of the next one's distance.
+_CLEARLY = 0.5
+
+
+class Place(NamedTuple):
+    """One group of variants in the ranking.
+
+    `mean` and `peak` are distances in natural-logarithm units; `more` how many frames the dump has more, where that is
+    the same on all recordings, and `other` on how many it is not 0; `first` is the share of resamples in which the
+    group is nearest, and `behind` that in which it is farther than the first of all.
+    """
+
+    group: int
+    names: tuple[str, ...]
+    mean: float
+    peak: float
+    same: int
+    other: int
+    more: int | None
+    first: float
+    behind: float
+
+    @property
+    def alike(self) -> bool:
+        """Whether it differs by no more than another kind of CPU may, over the frames that both have."""
+        return self.peak <= TOLERANCE
+
+    @property
+    def within(self) -> bool:
+        """Whether it has as many frames as well."""
+        return self.alike and not self.other
+
+
+class Ranking(NamedTuple):
+    """The groups by distance; `tied` are those that cannot be told from the first, `near` says whether it is near."""
+
+    places: list[Place]
+    tied: list[Place]
+    near: bool
+
+    @property
+    def exact(self) -> bool:
+        """Whether every value of every recording is the first one's."""
+        return self.places[0].peak == 0 and not self.places[0].other
+
+    @property
+    def miss(self) -> Place | None:
+        """The nearest of those that it is not, whatever the kind of CPU."""
+        apart = (place for place in self.places[1:] if place not in self.tied)
+        return next((place for place in apart if not (place.within and self.places[0].within)), None)
+
+
+def rank(measured: Measured, seed: int) -> Ranking:
+    """Rank the groups; deterministic for a seed."""
+    count = len(measured.keys)
+    resamples = np.concatenate(list(Bootstrap(RESAMPLES, seed).weights(count)))
+    mean, other = measured.mean.mean(axis=0), (measured.frames != 0).sum(axis=0)
+    order = sorted(
+        range(len(mean)), key=lambda group: (mean[group], -measured.same[:, group].sum(), other[group], group)
+    )
+    totals, firsts = resamples @ measured.mean, shares(measured.mean, resamples)
+    behind = (totals > totals[:, order[:1]]).mean(axis=0)
+    places = [
+        Place(
+            group,
+            measured.groups[group],
+            float(mean[group]),
+            float(measured.peak[:, group].max()),
+            int(measured.same[:, group].sum()),
+            int(other[group]),
+            _one(measured, group),
+            float(firsts[group]),
+            float(behind[group]),
+        )
+        for group in order
+    ]
+    first, *others = places
+    tied = [] if first.peak == 0 and not first.other else [place for place in others if _is_tied(place, first, count)]
+    apart = [place for place in others if place not in tied]
+    near = first.mean <= _NEAR or not apart or first.mean < _CLEARLY * apart[0].mean
+    return Ranking(places, tied, near)
+
+
+def _is_tied(place: Place, first: Place, count: int) -> bool:
+    """Whether a group is as good as the first: as near in some resamples, with as many frames."""
+    as_near = place.behind <= (1 + CONFIDENCE) / 2 if count > 1 else place.mean <= first.mean * (1 + 1e-6)
+    return place.other == first.other and (as_near or (place.within and first.within))
+
+
+def _one(measured: Measured, group: int) -> int | None:
+    """How many frames the dump has more, where that is the same on all recordings."""
+    found = np.unique(measured.frames[:, group])
+    return int(found[0]) if len(found) == 1 else None

@@ -1,0 +1,38 @@
+"""The registry's rows of sound: each can be loaded, says what it does, and is in none of the pictures' groups."""
+
+from __future__ import annotations
+
+import pytest
+
+from generators.registry import AUDIO_STAGES, METHODS, STAGES, Method, Release, find
+from generators.variant import expand, reference
+
+AUDIO = [method for method in METHODS.values() if method.stage in AUDIO_STAGES]
+
+
+@pytest.mark.parametrize("method", AUDIO, ids=[method.token for method in AUDIO])
+def test_a_row_is_whole(method: Method) -> None:
+    assert method.how
+    assert method.problem() is None
+    assert callable(method.load_audio())
+    if not isinstance(method.library, Release):
+        assert all(version[0].isdigit() for version in method.library.versions().values())
+
+
+def test_a_library_of_its_own_has_versions() -> None:
+    older = find("librosa_stft-0.10.2")
+    assert older
+    assert isinstance(older.library, Release)
+    assert (older.library.distribution, older.library.version, older.library.program) == (
+        "librosa",
+        "0.10.2",
+        "librosa",
+    )
+    assert find("numpy_stft-2.0.0") is None
+    assert find("soxr_hq-1.0.0") is None
+
+
+def test_pictures_have_no_row_of_sound() -> None:
+    found, skipped = expand(["all", "paper", "torch", "tensorflow"], reference(), model=True, runs=False)
+    assert {method.stage for variant in found for method in variant.methods} <= set(STAGES)
+    assert not {method.token for method in AUDIO} & skipped.keys()

@@ -1,0 +1,241 @@
+"""Predictions of mels: figures as NumPy and SciPy have them, however files lie, and each mistake has its one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from pipelines.errors import RunError, UsageError
+from pipelines.evaluate.layers import layers
+from pipelines.evaluate.options import LayersOptions, Options
+from pipelines.evaluate.run import score
+from pipelines.options import Inputs, Target
+from tests import fuzzing
+from tests.pipelines.evaluate.speech.conftest import REFERENCE, Mels, mels_of, save
+
+Json = dict[str, Any]
+
+
+def report(root: Path, predictions: Path, output: Path, **options: Any) -> Json:
+    """What results.json says of predictions."""
+    given = Options(shards=str(root), predictions=str(predictions), output=str(output), **options)
+    assert score(given) == 0
+    found: Json = json.loads((output / "results.json").read_text())
+    return found
+
+
+def noisy(mels: Mels, seed: int, scale: float) -> Mels:
+    """Predictions that are off by something else in each recording."""
+    random = np.random.default_rng(seed)
+    return {
+        key: (mel + scale * random.uniform() + scale * random.normal(size=mel.shape)).astype(np.float32)
+        for key, mel in mels.items()
+    }
+
+
+def errors(predicted: Mels, mels: Mels) -> NDArray[np.float64]:
+    """The mean square difference of each recording over the frames that both have."""
+    found = []
+    for key, mel in mels.items():
+        both = min(mel.shape[1], predicted[key].shape[1])
+        found.append(np.square(predicted[key][:, :both].astype(np.float64) - mel[:, :both]).mean())
+    return np.array(found)
+
+
+@pytest.fixture(scope="module")
+def predicted(speech: Path) -> dict[str, Mels]:
+    names = (REFERENCE, "numpy_symmetric", "numpy_htk", "numpy_hifigan")
+    return {name: noisy(mels_of(speech, name), seed, 0.3 + 0.1 * seed) for seed, name in enumerate(names)}
+
+
+@pytest.mark.parametrize("against", ["reference", "variant"])
+def test_figures_are_numpy_s_and_intervals_scipy_s(
+    against: Any, speech: Path, predicted: dict[str, Mels], tmp_path: Path
+) -> None:
+    found = report(speech, save(tmp_path / "p", predicted), tmp_path / "r", against=against, resamples=20_000)
+    theirs = errors(predicted[REFERENCE], mels_of(speech, REFERENCE))
+    assert (found["against"], found["n"], found["left_out"]) == (against, len(theirs), 1)
+    assert found["variants"][REFERENCE]["mse"] == pytest.approx(theirs.mean())
+    for name in predicted.keys() - {REFERENCE}:
+        own = errors(predicted[name], mels_of(speech, name if against == "variant" else REFERENCE))
+        line = found["variants"][name]
+        assert line["mse"] == pytest.approx(own.mean())
+        assert line["delta"] == pytest.approx(own.mean() - theirs.mean())
+        drawn = stats.bootstrap(
+            (own - theirs,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(5)
+        )
+        spread = float(drawn.standard_error)
+        assert line["ci95"] == pytest.approx(list(drawn.confidence_interval), abs=0.2 * spread)
+        assert (line["p_holm"] < 0.05) <= (line["ci95"][0] > 0 or line["ci95"][1] < 0)
+    costs = {name: line["delta"] for name, line in found["variants"].items() if name != REFERENCE}
+    assert found["stages"]["stft"]["mean"] == pytest.approx(np.mean(list(costs.values())))
+    assert found["stages"]["stft"]["worst"] == max(costs, key=lambda name: costs[name])
+
+
+def as_folders(folder: Path, predicted: dict[str, Mels]) -> None:
+    for name, mels in predicted.items():
+        (folder / name).mkdir(parents=True)
+        for key, mel in mels.items():
+            np.save(folder / name / f"{key}.npy", mel.astype(np.float64)[None])
+
+
+def turned(folder: Path, predicted: dict[str, Mels]) -> None:
+    save(folder, {name: {key: mel.T for key, mel in mels.items()} for name, mels in predicted.items()})
+
+
+@pytest.mark.parametrize("write", [as_folders, turned])
+def test_files_may_lie_in_other_ways(
+    write: Callable[[Path, dict[str, Mels]], None],
+    speech: Path,
+    predicted: dict[str, Mels],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(tmp_path / "other", predicted)
+    plain = report(speech, save(tmp_path / "p", predicted), tmp_path / "r")
+    other = report(speech, tmp_path / "other", tmp_path / "s")
+    assert other["variants"] == plain["variants"]
+    assert ("has frames × bands, and is read so" in capsys.readouterr().out) == (write is turned)
+
+
+def test_frames_that_both_have_are_compared_and_counted(speech: Path, tmp_path: Path) -> None:
+    mels = mels_of(speech, REFERENCE)
+    first = next(iter(mels))
+    cut = {key: mel[:, :-2] if key == first else np.pad(mel, [(0, 0), (0, 3)]) for key, mel in mels.items()}
+    line = report(speech, save(tmp_path / "p", {REFERENCE: cut}), tmp_path / "r")["variants"][REFERENCE]
+    assert (line["mse"], line["other_length"]) == (0, len(mels))
+
+
+def test_one_file_stands_for_all_where_variants_are_what_is_compared(speech: Path, tmp_path: Path) -> None:
+    mels = mels_of(speech, REFERENCE)
+    found = report(speech, save(tmp_path / "p", {REFERENCE: mels}), tmp_path / "r", against="variant")
+    htk = found["variants"]["numpy_htk"]
+    assert htk["mse"] == pytest.approx(errors(mels, mels_of(speech, "numpy_htk")).mean())
+    assert htk["mse"] == pytest.approx(htk["residual_mse"], rel=1e-6)
+    assert any("predictions of numpy_stft alone" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("change", "doubt"),
+    [
+        (lambda mel: mel / math.log(10), "were its predictions log10"),
+        (lambda mel: mel * 20 / math.log(10), "were its predictions dB (20 log10)"),
+        (lambda mel: (mel + 6) / 3, "more than that of each band's mean"),
+        (lambda mel: mel + 0.1, ""),
+    ],
+)
+def test_what_is_no_natural_logarithm_is_doubted(
+    change: Callable[[NDArray[Any]], NDArray[Any]], doubt: str, speech: Path, tmp_path: Path
+) -> None:
+    mels = {key: change(mel) for key, mel in mels_of(speech, REFERENCE).items()}
+    found = report(speech, save(tmp_path / "p", {REFERENCE: mels}), tmp_path / "r")
+    doubts = [note for note in found["notes"] if "reference's MSE is" in note]
+    assert len(doubts) == bool(doubt)
+    assert doubt in "".join(doubts)
+
+
+def without_one(mels: Mels) -> Mels:
+    return dict(list(mels.items())[1:])
+
+
+BROKEN: dict[str, tuple[Callable[[Mels], Any], str]] = {
+    "lacking": (without_one, "lacks 1 of 6 keys"),
+    "strange": (lambda mels: {**mels, "other": mels[min(mels)]}, "keys that its shards do not"),
+    "bands": (lambda mels: {key: mel[:64] for key, mel in mels.items()}, "80 bands × frames is wanted"),
+    "square": (lambda mels: {key: np.ones((80, 80)) for key in mels}, "it cannot be told how they lie"),
+    "both ways": (lambda mels: {key: mel if key == min(mels) else mel.T for key, mel in mels.items()}, "the other way"),
+    "empty": (lambda mels: {key: mel[:, :0] for key, mel in mels.items()}, "is 80×0"),
+    "short": (lambda mels: {key: mel[:, : mel.shape[1] * 4 // 5] for key, mel in mels.items()}, "more than a tenth"),
+    "not finite": (lambda mels: {key: np.where(mel > -5, mel, np.nan) for key, mel in mels.items()}, "NaN or infinite"),
+    "complex": (lambda mels: {key: mel + 1j for key, mel in mels.items()}, "holds complex64, not numbers"),
+    "objects": (lambda mels: {key: np.array([None]) for key in mels}, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_are_no_predictions_is_refused_in_a_line(name: str, speech: Path, tmp_path: Path) -> None:
+    change, words = BROKEN[name]
+    save(tmp_path / "p", {REFERENCE: change(mels_of(speech, REFERENCE))})
+    with pytest.raises(UsageError, match=re.escape(words)):
+        report(speech, tmp_path / "p", tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_file_that_is_no_npz_is_refused(speech: Path, tmp_path: Path) -> None:
+    (tmp_path / f"{REFERENCE}.npz").write_bytes(b"PK nothing")
+    with pytest.raises(UsageError, match=r"is no \.npz"):
+        report(speech, tmp_path, tmp_path / "r")
+
+
+OF_IMAGES: dict[str, dict[str, Any]] = {
+    "--boxes": {"boxes": "shard"},
+    "--class-offset": {"class_offset": 0},
+    "--annotations": {"inputs": Inputs(annotations="a.json")},
+    "--labels": {"inputs": Inputs(labels="l.txt")},
+    "--allow-empty": {"allow_empty": True},
+    "--example": {"example": ("a",)},
+    "--geometry": {"target": Target(geometry="crop")},
+    "--device": {"device": "cuda"},
+}
+
+
+@pytest.mark.parametrize("flag", OF_IMAGES)
+def test_options_of_images_are_refused(flag: str, speech: Path) -> None:
+    with pytest.raises(UsageError, match=f"^{flag} is of images"):
+        score(replace(Options(shards=str(speech), predictions="p"), **OF_IMAGES[flag]))
+
+
+def test_what_is_of_speech_is_refused_for_images_and_the_other_way(speech: Path, tmp_path: Path) -> None:
+    images = fuzzing.make(tmp_path)
+    for given, flag in (({"against": "variant"}, "--against"), ({"ids": "ids.jsonl"}, "--ids")):
+        with pytest.raises(UsageError, match=f"^{flag} is of no use with sample shards"):
+            score(Options(shards=str(images), predictions="p", **given))  # type: ignore[arg-type]  # one of the two
+    with pytest.raises(UsageError, match="layers is of images"):
+        layers(LayersOptions(shards=str(speech), model="m.onnx", variants=("int8",)))
+    with pytest.raises(UsageError, match="pil_lanczos is of images"):
+        score(Options(shards=str(speech), predictions="p", variants=("pil_lanczos",)))
+
+
+def test_the_report_says_all_in_each_form(
+    speech: Path, predicted: dict[str, Mels], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = report(speech, save(tmp_path / "p", predicted), tmp_path / "r", name="<b>tts</b>")
+    names = set(found["variants"])
+    page, markdown = ((tmp_path / "r" / name).read_text() for name in ("report.html", "report.md"))
+    assert set(re.findall(r'<tr data-variant="([^"]+)"', page)) == names
+    assert page.count("<svg") == 1  # one stage differs
+    assert not re.search(r"<script|https?://(?!www\.w3\.org)|<b>tts", page)
+    assert set(re.findall(r"^\| `([^`]+)` \|", markdown, re.MULTILINE)) == names
+    with open(tmp_path / "r" / "results.csv", newline="") as file:
+        rows = {row["variant"]: row for row in csv.DictReader(file)}
+    assert set(rows) == names
+    assert float(rows["numpy_htk"]["delta"]) == pytest.approx(found["variants"]["numpy_htk"]["delta"], rel=1e-5)
+    said = capsys.readouterr().out
+    assert "Left out: 1 recordings that failed in some variant." in said
+    assert f"raises the MSE by {max(line['delta'] for line in found['variants'].values()):.4f}" in said
+
+
+def test_a_spectrogram_that_is_damaged_is_said_where_it_is_read(
+    speech: Path, predicted: dict[str, Mels], tmp_path: Path
+) -> None:
+    root = shutil.copytree(speech, tmp_path / "speech")
+    tar = min((root / REFERENCE).glob("*.tar"))
+    at = tar.read_bytes().index(b"'descr'")
+    with open(tar, "r+b") as file:
+        file.seek(at)
+        file.write(b"'desxr'")
+    save(tmp_path / "p", {REFERENCE: predicted[REFERENCE]})
+    with pytest.raises(RunError, match=r"the spectrogram of phrase_1 cannot be read .* run verify\.py"):
+        report(root, tmp_path / "p", tmp_path / "r")
