@@ -46,7 +46,7 @@ class Draw(Library):
         return self.methods[numbers(self.seed, key)[self.methods[0].stage] % len(self.methods)]
 
     def function(self, name: str, module: str = "") -> Callable[..., Any]:
-        """None: what is drawn has one."""
+        """Raises TypeError: what is drawn has a function, and a draw has none."""
         raise TypeError(f"{self.name} is drawn for each sample, and makes nothing itself")
 
     def problem(self, module: str = "") -> str | None:

@@ -1,6 +1,6 @@
 """Mix training: each image by a decoder and a resize method that are drawn for it, from encoded bytes to pixels.
 
-Owns the draw, which is a pure function of seed, epoch and key: the same on every machine and in every worker of a
+What is drawn is a pure function of seed, epoch and key (`draw`): the same on every machine and in every worker of a
 loader, whatever was drawn before. The pixels are the methods' own. A box is cut out of the decoded image and then
 resized, as torchvision's RandomResizedCrop does it: at its edges no filter sees what is outside of it, which it would
 with Pillow's `Image.resize(box=…)`.
@@ -68,8 +68,8 @@ class Mix:
     def draw(self, key: str, epoch: int = 0) -> Drawn:
         """The methods that an image is decoded and resized by in an epoch."""
         number = numbers(self.seed, key, epoch)
-        decode, resize = self.decode, self.resize
-        return Drawn(decode[number["decode"] % len(decode)], resize[number["resize"] % len(resize)])
+        decode, resize = number["decode"] % len(self.decode), number["resize"] % len(self.resize)
+        return Drawn(self.decode[decode], self.resize[resize])
 
     def __call__(
         self, data: bytes, size: int | tuple[int, int], *, key: str, epoch: int = 0, box: Box | None = None

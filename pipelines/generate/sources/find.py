@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from manifests.kinds import kind_of
+from manifests.kinds import kind_of as kind_of_set
 from manifests.splits import VALIDATION
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import Missing, Sample, Source
@@ -55,7 +55,7 @@ def find(dataset: str, inputs: Inputs, limit: int | None, spread: Spread = here,
             small.watch(_counted(listing.samples)),
             limit,
             longer_keys=listing.longer_keys,
-            longest_key=kind_of(dataset).longest_key,
+            longest_key=kind_of_set(dataset).longest_key,
         )
     except UsageError:
         refuse_pointers(_files(inputs))

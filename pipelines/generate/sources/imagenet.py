@@ -1,8 +1,8 @@
 """ImageNet images, of the validation or the training split, in the layouts that people have them in.
 
-A tree of class folders or a tar of one, a flat folder with a `name label` list, the official tar with such a list or
-the devkit's ground truth, Parquet as on the Hub, and WebDataset tars. The layout is found by looking; what cannot be
-told apart is refused with a line that says what is needed.
+A tree of class folders, a tar of one or of each class, a flat folder with a `name label` list, the official tar with
+such a list or the devkit's ground truth, Parquet as on the Hub, and WebDataset tars. The layout is found by looking;
+what cannot be told apart is refused with a line that says what is needed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from pipelines.generate.sources.reading import Spread, here, read_files
 from pipelines.generate.sources.splits import Archives, find_archives
 from pipelines.generate.sources.tars import list_tars
 from pipelines.generate.sources.tree import TreeSource
-from pipelines.generate.sources.tree_tar import TreeTarSource, holds_tree
+from pipelines.generate.sources.tree_tar import TreeTarSource, holds_classes
 from pipelines.store import Place
 
 # What is kept of a `json` member that states a label.
@@ -64,7 +64,7 @@ def open_imagenet(root: Place, labels: Place | None, split: str = VALIDATION) ->
     if kind == ".tar":
         if labels:
             return TarSource(files, read_labels(labels), notes)
-        return TreeTarSource(files, notes) if holds_tree(files[0]) else WebDatasetSource(files, notes)
+        return TreeTarSource(files, notes) if holds_classes(files[0]) else WebDatasetSource(files, notes)
     if kind == ".arrow":
         raise UsageError(arrow_as_parquet(root if single else files[0].parent))
     if single:

@@ -1,14 +1,18 @@
-"""A tar of class folders: what a tree of them becomes when it is packed whole."""
+"""A tar of class folders, or a tar for each class: what a tree of them becomes when it is packed.
+
+A tar named for a synset holds that class, as those do that the official tar of the training images holds.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import Listing, Missing, Names, Sample, is_image, key_of, listed
-from pipelines.generate.sources.classes import check_classes, class_of, label_of, longer_keys
+from pipelines.generate.sources.classes import check_classes, class_of, is_synset, label_of, longer_keys
 from pipelines.generate.sources.members import key_and_extension, members_of, read_members
 from pipelines.generate.sources.reading import Spread, here
 from pipelines.generate.sources.tars import list_tars
@@ -17,7 +21,7 @@ from pipelines.store import Place
 
 @dataclass(frozen=True)
 class TreeTarSource:
-    """Tars of class folders: `val/n01440764/ILSVRC2012_val_00000293.JPEG`."""
+    """Tars of class folders, `val/n01440764/ILSVRC2012_val_00000293.JPEG`, or of a class each, `n01440764.tar`."""
 
     files: tuple[Place, ...]
     notes: tuple[str, ...] = ()
@@ -25,15 +29,17 @@ class TreeTarSource:
 
     def listing(self, spread: Spread = here) -> Listing:
         notes = [*self.notes]
-        return Listing(self._samples(notes, spread), notes, longer_keys=longer_keys)
+        return Listing(self._samples(notes, spread), notes, longer_keys=_longer_keys)
 
     def _samples(self, notes: list[str], spread: Spread) -> Iterator[Sample]:
         images: dict[str, int] = {}
         places: set[str] = set()
         others = Names()
         for number, members in enumerate(list_tars(self.files, spread)):
+            whole = _class_in(self.files[number].name)
             for member in members:
                 place, name = class_of(member.name)
+                name = name or whole
                 if name:
                     places.add(place)
                     images[name] = images.get(name, 0) + is_image(member.name)
@@ -57,16 +63,35 @@ class TreeTarSource:
         return read_members(self.files, samples)
 
 
-def holds_tree(file: Place) -> bool:
-    """Whether a tar is one of class folders: its first image is in one, and has no label beside it."""
+def _class_in(tar: str) -> str:
+    """The synset that a tar is named for; empty where it is not."""
+    stem = PurePosixPath(tar).stem
+    return stem if is_synset(stem) else ""
+
+
+def _longer_keys(path: str) -> Sequence[str]:
+    tar, _, member = path.partition("/")
+    return longer_keys(f"{PurePosixPath(tar).stem}/{member}")
+
+
+def holds_classes(file: Place) -> bool:
+    """Whether a tar is of class folders, or named for a class: its first image is of one, with no label beside it.
+
+    Raises UsageError for a tar of such tars.
+    """
     before, first = "", None
     with contextlib.closing(members_of(file, 0)) as members:
         for member in members:
-            key, _ = key_and_extension(member.name)
+            key, extension = key_and_extension(member.name)
             if first is not None:
                 return key != first
+            if extension == "tar" and _class_in(member.name):
+                raise UsageError(
+                    f"{file} holds a tar for each class: unpack it (tar -xf {file.name} -C FOLDER), and give the "
+                    "folder as --source"
+                )
             if is_image(member.name):
-                if not class_of(member.name)[1] or key == before:
+                if not (class_of(member.name)[1] or _class_in(file.name)) or key == before:
                     return False
                 first = key
             before = key

@@ -25,6 +25,7 @@ from pipelines.generate.sources.classes import label_of, longer_keys
 from pipelines.generate.sources.find import Found, find
 from pipelines.generate.sources.labels import label_by_synset
 from pipelines.options import Inputs
+from tests.fuzzing import tar_of
 
 Form = Literal["NFC", "NFD"]
 SYNSETS = list(label_by_synset())
@@ -161,6 +162,25 @@ def test_numbered_folders_beside_labelled_images_are_none(tmp_path: Path) -> Non
 
 
 wraps = st.lists(st.sampled_from(["val", "imagenet", "Data", "2012", "a b.c", "é"]), min_size=1, max_size=4)
+
+
+def test_a_tar_for_each_class_is_a_tree_of_them(tmp_path: Path) -> None:
+    """What unpacking the official tar of the training images gives; two classes have an image of one name."""
+    files = {f"{name}/{stem}.JPEG": picture(place, "jpg") for place, name in enumerate(SYNSETS[:3]) for stem in "ab"}
+    put(tmp_path / "tree", files)
+    tars = {}
+    for name in SYNSETS[:3]:
+        members = [(path.removeprefix(f"{name}/"), data) for path, data in files.items() if path.startswith(name)]
+        tars[f"{name}.tar"] = tar_of(members)
+    assert contents(put(tmp_path / "tars", tars)) == contents(tmp_path / "tree")
+    one = contents(tmp_path / "tars" / f"{SYNSETS[1]}.tar")
+    assert one == {stem: (1, files[f"{SYNSETS[1]}/{stem}.JPEG"]) for stem in "ab"}
+    put(tmp_path, {"official.tar": tar_of([*tars.items()])})
+    assert "official.tar holds a tar for each class: unpack it" in refused(tmp_path / "official.tar")
+    labelled = tar_of([("a.jpg", b"1"), ("a.cls", b"5")])
+    assert contents(put(tmp_path / "shards", {f"{SYNSETS[0]}.tar": labelled})) == {"a": (5, b"1")}
+
+
 insides = st.sampled_from(["n01440764/a.jpg", "0/a.jpg", "a.parquet", "a.tar", "n01440764/images/a.jpg"])
 
 
