@@ -153,7 +153,7 @@ def _parsed(raw: Any, given: str, folder: Place) -> Report:
     if raw["metric"] not in METRICS or raw["unit"] != "percent":
         raise ValueError(f"its metric is {raw['metric']!r}")
     lines = {name: _line(name, found, base, raw["metric"]) for name, found in raw["variants"].items()}
-    report = Report(str(raw["model"]), given, folder, raw, lines)
+    report = Report(" ".join(str(raw["model"]).split()), given, folder, raw, lines)
     _ = report.combined, report.count, report.dataset, dict(report.not_applicable)  # are what they should be
     return report
 
