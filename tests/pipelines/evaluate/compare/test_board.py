@@ -17,20 +17,7 @@ import score
 from pipelines.evaluate.compare.again import command, preprocessing
 from pipelines.evaluate.compare.entry import FIELDS, Entry, published
 from pipelines.evaluate.model.preprocessing import Preprocessing, read_preprocessing
-from tests.pipelines.evaluate.compare.test_compare import Report, edited, older, read
-
-
-def submit(report: Path, site: Path, shards: Path, *words: str) -> int:
-    return score.main(["compare", "--submit", str(report), "--publish", str(site), "--shards", str(shards), *words])
-
-
-@pytest.fixture(scope="session")
-def site(models: dict[str, Path], noised: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One model as it was handed in, and one that was checked."""
-    folder = tmp_path_factory.mktemp("published") / "site"
-    assert score.main(["compare", str(models["small10"]), "--publish", str(folder)]) == 0
-    assert submit(models["small20"], folder, noised) == 0
-    return folder
+from tests.pipelines.evaluate.compare.conftest import Report, edited, older, read, submit
 
 
 def test_a_checked_row_is_the_reports_own(site: Path, models: dict[str, Path]) -> None:
