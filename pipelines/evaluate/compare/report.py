@@ -159,8 +159,21 @@ def _parsed(raw: Any, given: str, folder: Place) -> Report:
         raise ValueError(f"its metric is {raw['metric']!r}")
     lines = {name: _line(name, found, base, raw["metric"]) for name, found in raw["variants"].items()}
     report = Report(" ".join(str(raw["model"]).split()), given, folder, raw, lines)
-    _ = report.combined, report.count, report.dataset, dict(report.not_applicable)  # are what they should be
+    _check(report)
     return report
+
+
+def _check(report: Report) -> None:
+    """Raises ValueError, TypeError or KeyError where what is read later is not what it should be."""
+    raw = report.raw
+    _ = report.combined, report.count, report.dataset, raw["geometry"]["name"], int(raw["left_out"])
+    _ = dict(report.not_applicable), list(raw["missing"]["variants"]), [step["stage"] for step in raw["paper_steps"]]
+    for name in ("parameters", "bytes"):
+        if raw.get(name) is not None and type(raw[name]) is not int:
+            raise ValueError(f"its {name} are {raw[name]!r}")
+    if report.set is not None:
+        _ = dict(report.set["manifests"]), dict(raw["scored_with"]), raw["sha256"]
+        _ = [report.set[name] for name in ("keys_sha256", "images_sha256", "truth_sha256", "config_sha256")]
 
 
 def _line(name: str, found: Mapping[str, Any], base: Mapping[str, str], metric: str) -> Line:

@@ -132,6 +132,8 @@ def _set(field: str) -> Callable[[Report], object]:
         (_set("truth_sha256"), "other ground truth"),
         (lambda report: report["variants"]["ffmpeg"].update(delta=float("nan")), "NaN is no figure"),
         (lambda report: report["variants"]["ffmpeg"].pop("ci95"), "it has no 'ci95'"),
+        (lambda report: report["set"].pop("truth_sha256"), "it has no 'truth_sha256'"),
+        (lambda report: report.update(parameters="many"), "its parameters are 'many'"),
         (lambda report: report.update(metric="wer"), "its metric is 'wer'"),
         (lambda report: report["variants"]["ffmpeg"].update(top1=1.0), "outcomes.parquet is not of the results.json"),
         (older, "does not say which images it scored"),
