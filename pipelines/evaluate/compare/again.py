@@ -29,7 +29,7 @@ def command(entry: Entry) -> str:
     else:
         stated = ["--preprocessing", f"reports/{entry.folder}/{PREPROCESSING}"] if entry.made_by else []
         words += ["--model", "MODEL", *stated, "--dataset", dataset, "--source", "IMAGES"]
-        words += ["--reference", _reference(results)]
+        words += ["--reference", _reference(results), *_target(results["geometry"])]
     words += ["--annotations", "ANNOTATIONS"] if dataset == "coco" else []
     words += ["--iou-type", "segm"] if results.get("iou_type") == "segm" else []
     scored_with = sorted(results["scored_with"].items())
@@ -43,11 +43,13 @@ def _reference(results: Mapping[str, Any]) -> str:
 
 
 def _singles(results: Mapping[str, Any]) -> Iterator[str]:
-    """The variants that differ at one stage: the others are made of the worst of these."""
+    """The variants that differ at one stage, those that do not apply too: the others are made of the worst of these."""
     base = results["variants"][results["reference"]]["stages"]
     for name, line in results["variants"].items():
         if sum(line["stages"][stage] != token for stage, token in base.items()) == 1:
             yield name
+    if results["sha256"] is not None:
+        yield from (name for name in results["not_applicable"] if "+" not in name)
 
 
 def preprocessing(entry: Entry) -> dict[str, str]:
@@ -58,13 +60,23 @@ def preprocessing(entry: Entry) -> dict[str, str]:
     labels = stated.pop("labels", None)
     if "head" not in stated:
         stated = {name: value for name, value in stated.items() if name not in _OF_HEADS}
-    stated |= _geometry(entry.results["geometry"])
+    # The size of a detector's input is not always that of its images.
+    stated = {**_geometry(entry.results["geometry"]), **stated}
     if labels is not None:
         stated = {name: value for name, value in stated.items() if name != "class_offset"} | {"labels": LABELS}
     # JSON's numbers, strings and lists are TOML's.
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in stated.items())
     files = {PREPROCESSING: text}
     return files if labels is None else {**files, LABELS: "".join(f"{label}\n" for label in labels)}
+
+
+def _target(geometry: Mapping[str, Any]) -> list[str]:
+    """What the shards were made with, as options."""
+    stated = _geometry(geometry)
+    size = stated.get("size")
+    if isinstance(size, list):
+        stated["size"] = ("," if geometry["name"] == "keep_ratio" else "x").join(map(str, size))
+    return [word for name, value in stated.items() for word in (f"--{name}", str(value))]
 
 
 def _geometry(geometry: Mapping[str, Any]) -> dict[str, Any]:

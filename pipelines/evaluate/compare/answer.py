@@ -51,7 +51,7 @@ def answer(reports: Sequence[Report], family_words: Sequence[str]) -> Answer:
     table, pairs = table_of(reports), pairs_of(reports)
     if families and not family_words:
         said = "; ".join(f"{name}: {', '.join(members)}" for name, members in families.items())
-        notes.append(f"Families by their names ({said}); --family says otherwise.")
+        notes.append(f"Families by their names ({said}).")
     return Answer(table, pairs.found, relations_of(table), families, [*notes, *table.notes, *pairs.notes])
 
 

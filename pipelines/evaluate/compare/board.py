@@ -21,7 +21,7 @@ from pipelines.evaluate.compare.alike import check_alike
 from pipelines.evaluate.compare.answer import Answer, answer, as_csv, as_json
 from pipelines.evaluate.compare.entry import ENTRY, Entry, entry_of, published, read_entry
 from pipelines.evaluate.compare.report import RESULTS, Report, read_report, told_apart
-from pipelines.evaluate.compare.text import markdown, terminal
+from pipelines.evaluate.compare.text import escaped, markdown, terminal
 from pipelines.evaluate.options import CompareOptions
 from pipelines.evaluate.outcomes import OUTCOMES, outcomes
 from pipelines.files import put
@@ -134,12 +134,12 @@ def _readme(found: Answer, entries: Sequence[Entry]) -> str:
     """The front matter of a Space, the comparison, and for each row the command that makes it again."""
     title = json.dumps(f"SysNoise leaderboard, {found.reports[0].dataset}")
     lines = ["---", f"title: {title}", "sdk: static", "app_file: index.html", "---", "", markdown(found)]
-    lines += ["## How to check it", "", *_how(entries), ""]
+    lines += ["## How to check it", "", *map(escaped, _how(entries)), ""]
     lines += ["`images_sha256` of the scored images, by their keys and files, is", ""]
     lines += [f"    {entries[0].results['set']['images_sha256']}", ""]
     for entry in entries:
         sha256 = entry.results["sha256"]
-        lines += [f"### {entry.name}", ""]
+        lines += [f"### {escaped(entry.name)}", ""]
         lines += [f"`MODEL` has the sha256 `{sha256}`.", ""] if sha256 else []
         lines += ["```sh", command(entry), "```", ""]
     return "\n".join(lines)

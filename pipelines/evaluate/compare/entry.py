@@ -10,13 +10,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from manifests.canonical import digest
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import UsageError
 from pipelines.evaluate.compare.report import RESULTS, Report
+from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.outcomes import OUTCOMES
 from pipelines.evaluate.predictions import ABOUT, TABLES
 from pipelines.store import Place
@@ -91,9 +92,13 @@ def published(raw: Mapping[str, Any]) -> dict[str, Any]:
     reasons = {str(token): _reason(str(why)) for token, why in kept["not_applicable"].items()}
     missing = {"variants": list(raw["missing"]["variants"]), "command": None, "commands": []}
     found = {**kept, "not_applicable": reasons, "missing": missing}
-    if path := next((text for text in _texts(found) if _PATH.search(text)), None):
-        raise UsageError(f"{path!r} in the report names a place of some machine, and is not published")
+    _check_no_path(found)
     return found
+
+
+def _check_no_path(value: Any) -> None:
+    if path := next((text for text in _texts(value) if _PATH.search(text)), None):
+        raise UsageError(f"{path!r} in the report names a place of some machine, and is not published")
 
 
 def _reason(text: str) -> str:
@@ -118,14 +123,17 @@ def _made_by(report: Report, predictions: Place) -> dict[str, Any] | None:
     place = predictions / ABOUT
     try:
         about = json.loads(place.read(LARGEST_JSON))
-        same = (about["model"], about["shards"]) == (report.sha256, (report.set or {})["config_sha256"])
+        stated = set(about["preprocessing"]) <= {field.name for field in fields(Preprocessing)}
+        same = stated and (about["model"], about["shards"]) == (report.sha256, (report.set or {})["config_sha256"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{place} cannot be read: score the model again") from None
     if not same:
         raise UsageError(f"{predictions} are predictions of another model, or of other shards, than {RESULTS} says")
-    return {name: value for name, value in about.items() if name not in ("variants", "failed")}
+    made_by = {name: value for name, value in about.items() if name not in ("variants", "failed")}
+    _check_no_path(made_by)
+    return made_by
 
 
 def _digests(report: Report, predictions: Place) -> Iterator[tuple[str, str]]:

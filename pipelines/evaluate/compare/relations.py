@@ -14,13 +14,15 @@ from pipelines.evaluate.results import COMBINED
 
 # Of fewer models, no order of ranks is rarer than 5%.
 _FEWEST = 5
+# Sizes that are so many times as large are shown on a logarithmic axis.
+_SPAN = 4
 # Orders of up to seven models are all looked at; of more, so many are drawn.
 _ORDERS = 9_999
 
 
 @dataclass(frozen=True)
 class Relation:
-    """Δ of the combined noise (y) against `what` (x), by model; `logarithmic` where x spans powers of ten.
+    """Δ of the combined noise (y) against `what` (x), by model; `logarithmic` where x spans several sizes.
 
     `rho` and `p` are Spearman's rank correlation and its permutation test's; None of too few models, or equal ones.
     """
@@ -40,7 +42,9 @@ def relations_of(table: Table) -> list[Relation]:
         rows = [row for row in table.rows if COMBINED in row.cells and value(row.report) is not None]
         points = {row.report.name: (float(value(row.report)), row.cells[COMBINED].mean) for row in rows}
         if len(points) > 1:
-            found.append(Relation(what, title, points, logarithmic, *_spearman(list(points.values()))))
+            sizes = [x for x, _ in points.values()]
+            spans = logarithmic and max(sizes) > _SPAN * min(sizes)
+            found.append(Relation(what, title, points, spans, *_spearman(list(points.values()))))
     return found
 
 

@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.registry import PIXEL_STAGES
-from generators.variant import changed
+from generators.registry import PIXEL_STAGES, STAGES
+from generators.variant import NONE, changed
 from pipelines.errors import UsageError
 from pipelines.evaluate.outcomes import OUTCOMES, Outcomes, read_outcomes
 from pipelines.evaluate.report.words import METRICS
@@ -30,6 +30,10 @@ RESULTS = "results.json"
 _LARGEST = 2**26
 # Points by which figures of a report and of its outcomes may differ: those are float32.
 _NEAR = 0.01
+# What the first reports did not have.
+_LATER: Mapping[str, Any] = {
+    **{"combined": None, "paper_steps": [], "not_applicable": {}, "missing": {"variants": []}, "left_out": 0},
+}
 _CALLED = {**METRICS, "map segm": "mask mAP"}
 
 
@@ -149,21 +153,35 @@ def _no_number(text: str) -> NoReturn:
 
 
 def _parsed(raw: Any, given: str, folder: Place) -> Report:
-    base = raw["variants"][raw["reference"]]["stages"]
-    if raw["metric"] not in METRICS or raw["unit"] != "percent":
+    raw = {**_LATER, **raw}
+    base = _stages(raw["variants"][raw["reference"]])
+    if raw["metric"] not in METRICS:
         raise ValueError(f"its metric is {raw['metric']!r}")
     lines = {name: _line(name, found, base, raw["metric"]) for name, found in raw["variants"].items()}
-    report = Report(str(raw["model"]), given, folder, raw, lines)
-    _ = report.combined, report.count, report.dataset, dict(report.not_applicable)  # are what they should be
+    report = Report(" ".join(str(raw["model"]).split()), given, folder, raw, lines)
+    _check(report)
     return report
+
+
+def _check(report: Report) -> None:
+    """Raises ValueError, TypeError or KeyError where what is read later is not what it should be."""
+    raw = report.raw
+    _ = report.combined, report.count, report.dataset, raw["geometry"]["name"], int(raw["left_out"])
+    _ = dict(report.not_applicable), list(raw["missing"]["variants"]), [step["stage"] for step in raw["paper_steps"]]
+    for name in ("parameters", "bytes"):
+        if raw.get(name) is not None and type(raw[name]) is not int:
+            raise ValueError(f"its {name} are {raw[name]!r}")
+    if report.set is not None:
+        _ = dict(report.set["manifests"]), dict(raw["scored_with"]), raw["sha256"]
+        _ = [report.set[name] for name in ("keys_sha256", "images_sha256", "truth_sha256", "config_sha256")]
 
 
 def _line(name: str, found: Mapping[str, Any], base: Mapping[str, str], metric: str) -> Line:
     low, high = map(_figure, found["ci95"])
     return Line(
         name=name,
-        stages=found["stages"],
-        changed=changed(found["stages"], base),
+        stages=_stages(found),
+        changed=changed(_stages(found), base),
         value=_figure(found[metric]),
         delta=_figure(found["delta"]),
         ci95=(low, high),
@@ -172,6 +190,11 @@ def _line(name: str, found: Mapping[str, Any], base: Mapping[str, str], metric: 
         degenerate=bool(found["degenerate"]),
         unchanged=bool(found.get("unchanged", False)),
     )
+
+
+def _stages(found: Mapping[str, Any]) -> Mapping[str, str]:
+    """The token of each stage; those of models came later."""
+    return {**dict.fromkeys(STAGES, NONE), **found["stages"]}
 
 
 def _figure(value: Any) -> float:

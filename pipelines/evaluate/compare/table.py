@@ -180,4 +180,6 @@ def _why_not(report: Report, column: Column) -> str:
         return "not every step was scored" if report.raw["missing"]["variants"] else "a step does not apply"
     if column.key in PAIR:
         return report.not_applicable.get(column.key, NOT_SCORED)
+    if _of_stage(report, column.stage):
+        return "no method that every report here has"
     return "; ".join(dict.fromkeys(_reasons(report, column.stage).values())) or NOT_SCORED

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import score
 from tests.pipelines.evaluate.conftest import COMBINED, write_predictions, wrong_in
+
+Report = dict[str, Any]
 
 VARIANTS = (
     *("pil_bilinear", "opencv", "ffmpeg", "pil_nearest", "opencv_area", "nv12_ascend"),
@@ -53,3 +58,45 @@ def models(noised: Path, truth: dict[str, int], tmp_path_factory: pytest.TempPat
         )
         for model, wrong in WRONG.items()
     }
+
+
+def read(folder: Path) -> Report:
+    found: Report = json.loads((folder / "results.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="session")
+def compared(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compared")
+    assert score.main(["compare", *map(str, models.values()), "--output", str(folder)]) == 0
+    return folder
+
+
+def edited(models: dict[str, Path], to: Path, change: Callable[[Report], object], model: str = "small20") -> Path:
+    """A copy of a report, with another `results.json`."""
+    shutil.copytree(models[model], to)
+    report = read(to)
+    change(report)
+    (to / "results.json").write_text(json.dumps(report))
+    return to
+
+
+def older(report: Report) -> None:
+    """As reports of earlier versions are."""
+    for name in ("set", "scored_with", "parameters", "bytes", "sha256", "paper_steps", "combined", "missing"):
+        del report[name]
+    for line in report["variants"].values():
+        del line["unchanged"], line["stages"]["boxes"]
+
+
+def submit(report: Path, site: Path, shards: Path, *words: str) -> int:
+    return score.main(["compare", "--submit", str(report), "--publish", str(site), "--shards", str(shards), *words])
+
+
+@pytest.fixture(scope="session")
+def site(models: dict[str, Path], noised: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One model as it was handed in, and one that was checked."""
+    folder = tmp_path_factory.mktemp("published") / "site"
+    assert score.main(["compare", str(models["small10"]), "--publish", str(folder)]) == 0
+    assert submit(models["small20"], folder, noised) == 0
+    return folder

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,7 @@ import score
 from pipelines.evaluate.compare.again import command, preprocessing
 from pipelines.evaluate.compare.entry import FIELDS, Entry, published
 from pipelines.evaluate.model.preprocessing import Preprocessing, read_preprocessing
-from tests.pipelines.evaluate.compare.test_compare import Report, edited, older, read
-
-
-def submit(report: Path, site: Path, shards: Path, *words: str) -> int:
-    return score.main(["compare", "--submit", str(report), "--publish", str(site), "--shards", str(shards), *words])
-
-
-@pytest.fixture(scope="session")
-def site(models: dict[str, Path], noised: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One model as it was handed in, and one that was checked."""
-    folder = tmp_path_factory.mktemp("published") / "site"
-    assert score.main(["compare", str(models["small10"]), "--publish", str(folder)]) == 0
-    assert submit(models["small20"], folder, noised) == 0
-    return folder
+from tests.pipelines.evaluate.compare.conftest import Report, edited, older, read, submit
 
 
 def test_a_checked_row_is_the_reports_own(site: Path, models: dict[str, Path]) -> None:
@@ -141,7 +129,7 @@ def test_a_models_toml_says_what_its_predictions_were_made_with(tmp_path: Path) 
         placement="top_left",
         size=416,
     )
-    geometry = {"name": "crop", "size": [416, 470]}
+    geometry = {"name": "keep_ratio", "size": [320, 480]}
     singles = {"pil_lanczos": {"resize": "pil_lanczos", "color": "none"}}
     results = {
         "dataset": "coco",
@@ -153,6 +141,7 @@ def test_a_models_toml_says_what_its_predictions_were_made_with(tmp_path: Path) 
         },
         "sha256": "0" * 64,
         "scored_with": {"resamples": 100, "seed": 3},
+        "not_applicable": {"int8": "it is quantised already", "ffmpeg+int8": "it is quantised already"},
     }
     made_by = json.loads(json.dumps({"preprocessing": stated.of_predictions()}))
     entry = Entry("a net", results, b"", made_by, {}, checked=False)
@@ -162,7 +151,24 @@ def test_a_models_toml_says_what_its_predictions_were_made_with(tmp_path: Path) 
     model.touch()
     found = read_preprocessing(model, {})
     assert found.of_predictions() == stated.of_predictions()
-    assert (found.geometry, found.size, found.resize) == ("crop", 416, 470)
     given = score._parser().parse_args(shlex.split(command(entry))[2:])
     assert (given.preprocessing, given.seed, given.resamples) == ("reports/a-net/model.toml", 3, 100)
-    assert given.variants == ("pil_lanczos",)
+    assert given.variants == ("pil_lanczos,int8",)
+    assert (found.geometry, given.geometry, given.size) == ("keep_ratio", "keep_ratio", (320, 480))
+    cropped = {**results, "geometry": {"name": "crop", "size": [224, 235]}}
+    words = shlex.split(command(replace(entry, results=cropped)))
+    given = score._parser().parse_args(words[2:])
+    assert (given.geometry, given.size, given.resize) == ("crop", (224,), 235)
+
+
+def test_a_name_is_text_wherever_it_stands(models: dict[str, Path], noised: Path, tmp_path: Path) -> None:
+    def renamed(report: Report) -> None:
+        report["model"] = "../<script>alert(1)</script> | *net*\n---"
+
+    report, site = edited(models, tmp_path / "report", renamed), tmp_path / "site"
+    assert submit(report, site, noised) == 0
+    (folder,) = (site / "reports").iterdir()
+    assert re.fullmatch(r"[\w-]+", folder.name)
+    for page in (site / "index.html", folder / "index.html"):
+        assert "<script>alert" not in page.read_text()
+    assert r"\<script\>alert(1)\</script\> \| \*net\* ---" in (site / "README.md").read_text()

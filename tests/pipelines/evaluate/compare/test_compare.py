@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,37 +20,8 @@ from pipelines.evaluate.compare.relations import relations_of
 from pipelines.evaluate.compare.report import read_report
 from pipelines.evaluate.compare.table import table_of
 from tests import ROOT
-from tests.pipelines.evaluate.compare.conftest import VARIANTS
+from tests.pipelines.evaluate.compare.conftest import VARIANTS, Report, edited, older, read
 from tests.pipelines.evaluate.conftest import COMBINED
-
-Report = dict[str, Any]
-
-
-def read(folder: Path) -> Report:
-    found: Report = json.loads((folder / "results.json").read_text())
-    return found
-
-
-@pytest.fixture(scope="session")
-def compared(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("compared")
-    assert score.main(["compare", *map(str, models.values()), "--output", str(folder)]) == 0
-    return folder
-
-
-def edited(models: dict[str, Path], to: Path, change: Callable[[Report], object], model: str = "small20") -> Path:
-    """A copy of a report, with another `results.json`."""
-    shutil.copytree(models[model], to)
-    report = read(to)
-    change(report)
-    (to / "results.json").write_text(json.dumps(report))
-    return to
-
-
-def older(report: Report) -> None:
-    """As reports of earlier versions are."""
-    for name in ("set", "scored_with", "parameters", "bytes", "sha256"):
-        del report[name]
 
 
 def test_the_table_is_the_reports(compared: Path, models: dict[str, Path]) -> None:
@@ -163,6 +132,8 @@ def _set(field: str) -> Callable[[Report], object]:
         (_set("truth_sha256"), "other ground truth"),
         (lambda report: report["variants"]["ffmpeg"].update(delta=float("nan")), "NaN is no figure"),
         (lambda report: report["variants"]["ffmpeg"].pop("ci95"), "it has no 'ci95'"),
+        (lambda report: report["set"].pop("truth_sha256"), "it has no 'truth_sha256'"),
+        (lambda report: report.update(parameters="many"), "its parameters are 'many'"),
         (lambda report: report.update(metric="wer"), "its metric is 'wer'"),
         (lambda report: report["variants"]["ffmpeg"].update(top1=1.0), "outcomes.parquet is not of the results.json"),
         (older, "does not say which images it scored"),

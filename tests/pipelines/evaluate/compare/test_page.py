@@ -10,8 +10,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.pipelines.evaluate.compare.test_board import site  # noqa: F401 - a fixture
-from tests.pipelines.evaluate.compare.test_compare import compared, read  # noqa: F401 - a fixture
+from tests.pipelines.evaluate.compare.conftest import read
 
 
 def show(browser: webdriver.Chrome, page: Path, width: int = 1200, scheme: str = "light") -> None:
@@ -36,7 +35,7 @@ def press(browser: webdriver.Chrome, title: str) -> None:
     ActionChains(browser).send_keys(Keys.ENTER).perform()
 
 
-def test_models_are_sorted_and_filtered(browser: webdriver.Chrome, compared: Path) -> None:  # noqa: F811
+def test_models_are_sorted_and_filtered(browser: webdriver.Chrome, compared: Path) -> None:
     show(browser, compared / "index.html")
     stages = {name: row["stages"] for name, row in read(compared)["models"].items()}
     by_mean = sorted(stages, key=lambda name: stages[name]["resize"]["mean"])
@@ -59,7 +58,7 @@ def test_models_are_sorted_and_filtered(browser: webdriver.Chrome, compared: Pat
 
 def test_paired_tests_are_filtered_by_what_is_more_than_chance(
     browser: webdriver.Chrome,
-    compared: Path,  # noqa: F811
+    compared: Path,
 ) -> None:
     show(browser, compared / "index.html")
     browser.find_element(By.CSS_SELECTOR, "input[type=checkbox][data-filters=pairs]").click()
@@ -72,7 +71,7 @@ def test_paired_tests_are_filtered_by_what_is_more_than_chance(
 def test_pages_fit_a_phone_and_nothing_goes_wrong(
     page: str,
     browser: webdriver.Chrome,
-    site: Path,  # noqa: F811
+    site: Path,
 ) -> None:
     for width, scheme in ((320, "dark"), (1200, "light")):
         show(browser, site / page, width, scheme)
