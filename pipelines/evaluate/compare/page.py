@@ -6,8 +6,8 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.evaluate.compare import charts, text
@@ -15,46 +15,27 @@ from pipelines.evaluate.compare.answer import Answer, verdict
 from pipelines.evaluate.compare.entry import Entry
 from pipelines.evaluate.report import words
 from pipelines.evaluate.report.looks import LOOKS
-from pipelines.evaluate.report.template import breaking
+from pipelines.evaluate.report.template import breaking, rendered
 
 _HERE = Path(__file__).parent
 _SCRIPT = (_HERE / "table.js").read_text(encoding="utf-8")
 
 
-def environment() -> Environment:
-    """What the pages of a comparison are rendered in, with the report's style."""
-    found = Environment(
-        loader=FileSystemLoader([_HERE, _HERE.with_name("report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.filters |= {"number": words.number, "signed": words.signed, "p": words.p_value, "breaking": breaking}
-    found.filters |= {"millions": text.megabytes, "interval": text.interval}
-    digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-    found.globals |= {"looks": LOOKS, "script": Markup(_SCRIPT), "script_sha256": digest}
-    return found
-
-
 def page(found: Answer, links: Mapping[str, str], how: Sequence[str]) -> str:
     """The comparison as HTML. `links` lead to models' own pages, by name; `how` says how it is checked."""
     drawn = [(one, Markup(charts.relation(found, one))) for one in found.relations]
-    return (
-        environment()
-        .get_template("compare.html")
-        .render(
-            found=found,
-            verdict=verdict(found),
-            legend=text.legend(found),
-            pairs_legend=text.pairs_legend(found),
-            certainty=text.certainty,
-            stages=list(dict.fromkeys(column.stage for column in found.table.columns)),
-            bars=Markup(charts.bars(found)) if found.table.columns else None,
-            relations=drawn,
-            links=links,
-            how=how,
-        )
+    return _rendered(
+        "compare.html",
+        found=found,
+        verdict=verdict(found),
+        legend=text.legend(found),
+        pairs_legend=text.pairs_legend(found),
+        certainty=text.certainty,
+        stages=list(dict.fromkeys(column.stage for column in found.table.columns)),
+        bars=Markup(charts.bars(found)) if found.table.columns else None,
+        relations=drawn,
+        links=links,
+        how=how,
     )
 
 
@@ -62,15 +43,21 @@ def model_page(entry: Entry, again: str) -> str:
     """One model's figures in a leaderboard, with what checks them."""
     results = entry.results
     base = results["variants"][results["reference"]]
-    return (
-        environment()
-        .get_template("model.html")
-        .render(
-            entry=entry,
-            results=results,
-            metrics={name: title for name, title in words.METRICS.items() if name in base},
-            variants=results["variants"],
-            manifests=results["set"]["manifests"],
-            command=again,
-        )
+    return _rendered(
+        "model.html",
+        entry=entry,
+        results=results,
+        metrics={name: title for name, title in words.METRICS.items() if name in base},
+        variants=results["variants"],
+        manifests=results["set"]["manifests"],
+        command=again,
     )
+
+
+def _rendered(template: str, **given: Any) -> str:
+    """A page of a comparison, with the report's style and the one script, which its digest lets run."""
+    filters = {"number": words.number, "signed": words.signed, "p": words.p_value, "breaking": breaking}
+    filters |= {"millions": text.megabytes, "interval": text.interval}
+    digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+    always = {"looks": LOOKS, "script": Markup(_SCRIPT), "script_sha256": digest}
+    return rendered(_HERE / template, filters, {**always, **given})
