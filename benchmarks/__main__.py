@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from benchmarks import codec, foreign, infer, libraries, limit, memory, read, running, scale, shared, stages, today
+from benchmarks import codec, foreign, infer, libraries, limit, memory, mix, read, running, scale, shared, stages, today
 from pipelines.text import table
 
 
@@ -42,6 +42,8 @@ def main() -> None:
     found += foreign.measure(images)
     _say("Libraries in environments of their own")
     found += libraries.measure(images)
+    _say("Mix training")
+    found += mix.measure(images)
     _say("Models over shards")
     found += infer.measure(images)
     _say(f"Aims ({len(images)} images, {time.monotonic() - began:.0f} s)")

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import index
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,25 @@ PADDING = 114
 Size = tuple[int, ...]
 # The geometries that cut the centre out of a larger image.
 CROPPED = frozenset({"crop", "squash"})
+
+
+class Box(NamedTuple):
+    """A rectangle of an image, in pixels, in the order of torchvision's `RandomResizedCrop.get_params`."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def within(self, width: int, height: int) -> tuple[slice, slice]:
+        """The rows and columns of an image of this size that are in the box.
+
+        Raises ValueError where it is empty or reaches out of the image, and TypeError where it is not of whole numbers.
+        """
+        top, left, rows, columns = map(index, self)
+        if rows < 1 or columns < 1 or min(top, left) < 0 or top + rows > height or left + columns > width:
+            raise ValueError(f"{self} does not fit into an image of {width}x{height}")
+        return slice(top, top + rows), slice(left, left + columns)
 
 
 @dataclass(frozen=True)

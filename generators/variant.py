@@ -362,3 +362,26 @@ def expand(
             else:
                 found.setdefault(variant.name, variant)
     return list(found.values()), skipped
+
+
+def of_stage(word: str, stage: Stage, known: Mapping[str, Method] = METHODS) -> list[Method]:
+    """The methods of one stage that a word of `--variant` stands for, of the methods that are `known`.
+
+    The word is a token, with a version or `*` for it perhaps, or a group, whose methods of other stages are left out.
+    Raises VariantError where there is none.
+    """
+    if "+" in word:
+        raise VariantError(f"{word!r} joins methods of several stages: name those of {stage} alone")
+    group = is_group(word)
+    found: list[Method] = []
+    for token in _group(word, reference(), True, known) if group else _each(word, known, newest):
+        method = find(token, known)
+        if method is None and token != REFERENCE:
+            raise _unknown(token, word, known)
+        if method and method.stage == stage:
+            found.append(method)
+        elif method and not group:
+            raise VariantError(f"{token} is a method of the stage {method.stage}, and not of {stage}")
+    if not found:
+        raise VariantError(f"{word} has no method of the stage {stage}")
+    return found

@@ -7,8 +7,8 @@ pipelines of `dali_gpu.py` are built here too: they differ in the device and the
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -83,30 +83,38 @@ def run(pipeline: Pipeline, **inputs: Sequence[NDArray[Any]]) -> list[NDArray[An
     return [np.array(tensors.at(index)) for index in range(len(tensors))]
 
 
-_decoder, _resizer = functools.cache(decoder), functools.cache(resizer)
+# By process and what made it: a fork has none of the threads that its parent's pipelines run on.
+_PIPELINES: dict[tuple[Any, ...], Pipeline] = {}
+
+
+def _run(make: Callable[..., Pipeline], *options: Any, **inputs: NDArray[Any]) -> NDArray[np.uint8]:
+    """What the pipeline that `make` makes of options makes of one image. Raises ValueError with DALI's reason."""
+    key = os.getpid(), make, *options
+    try:
+        if key not in _PIPELINES:
+            _PIPELINES[key] = make(*options)
+        (image,) = run(_PIPELINES[key], **{name: [value] for name, value in inputs.items()})
+        return image
+    except RuntimeError as error:
+        _PIPELINES.pop(key, None)  # a pipeline that has failed cannot be run again
+        raise ValueError(reason(str(error))) from None
+
+
+def _decoder(fast_idct: bool) -> Pipeline:
+    return decoder(use_fast_idct=fast_idct)
 
 
 def decode(data: bytes, *, fast_idct: bool) -> NDArray[np.uint8]:
     """`fn.decoders.image` to RGB, with libjpeg-turbo's accurate or fast IDCT; EXIF orientation is not applied."""
-    try:
-        (image,) = run(_decoder(use_fast_idct=fast_idct), data=[np.frombuffer(data, np.uint8)])
-        return image
-    except RuntimeError as error:
-        _decoder.cache_clear()  # a pipeline that has failed cannot be run again
-        raise ValueError(reason(str(error))) from None
+    return _run(_decoder, fast_idct, data=np.frombuffer(data, np.uint8))
 
 
 def resize(
     image: NDArray[np.uint8], width: int, height: int, *, interpolation: str, antialias: bool
 ) -> NDArray[np.uint8]:
     """`fn.resize` with `subpixel_scale=False` and the given `interp_type` and `antialias`."""
-    try:
-        size = np.array([height, width], np.float32)
-        (resized,) = run(_resizer(interpolation, antialias), image=[np.ascontiguousarray(image)], size=[size])
-        return resized
-    except RuntimeError as error:
-        _resizer.cache_clear()
-        raise ValueError(reason(str(error))) from None
+    size = np.array([height, width], np.float32)
+    return _run(resizer, interpolation, antialias, image=np.ascontiguousarray(image), size=size)
 
 
 # nvimgcodecStatus_t, in nvImageCodec's nvimgcodec.h.

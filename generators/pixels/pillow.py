@@ -15,6 +15,7 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
+from generators.geometry import Box
 from generators.pixels import icc
 
 _ORIENTATION = 0x0112  # EXIF 2.32, table 4: tag 274, Orientation
@@ -111,12 +112,22 @@ _PICTURES: dict[int, Image.Image] = {}
 
 
 def _picture(pixels: NDArray[np.uint8]) -> Image.Image:
-    return _PICTURES.get(id(pixels)) or Image.fromarray(pixels)
+    # Of a part of an array, Pillow makes a picture only after it has made bytes of it.
+    return _PICTURES.get(id(pixels)) or Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def resize(image: NDArray[np.uint8], width: int, height: int, *, filter: str) -> NDArray[np.uint8]:
     """`Image.resize` with one of Pillow's filters (`Image.Resampling` names)."""
     return np.asarray(_picture(image).resize((width, height), Image.Resampling[filter]))
+
+
+def decode_and_resize(data: bytes, box: Box | None, width: int, height: int, *, filter: str) -> NDArray[np.uint8]:
+    """`decode`, `Image.crop` and `resize` with no array between them, which would take a seventh of their time."""
+    picture = to_rgb(loaded(opened(data)))
+    if box:
+        rows, columns = box.within(*picture.size)
+        picture = picture.crop((columns.start, rows.start, columns.stop, rows.stop))
+    return np.asarray(picture.resize((width, height), Image.Resampling[filter]))
 
 
 def resize_label_map(classes: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
