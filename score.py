@@ -15,7 +15,7 @@ _EXAMPLES = """\
 python score.py --model resnet18.onnx --dataset imagenet --source val --labels val.txt --shards out/imagenet \
   --variant paper --output report
 python score.py --shards out/coco --predictions boxes --annotations instances_val2017.json
-Besides, each with --help: score.py match (a device), layers (of a network), text (language models), compare
+Besides, each with --help: score.py match, score.py layers, score.py text, score.py compare
 Exit status: 0 all good; 2 bad usage or input; 3 the scoring itself failed."""
 _MATCH_EXAMPLES = """\
 python score.py match --shards out/imagenet --dump dump --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4
