@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ import pytest
 
 import score
 from examples import tent
+from generators.registry import METHODS, PIXEL_STAGES
+from pipelines.command import Parser
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.named.pytorch import required
 from pipelines.evaluate.shards import Shards
+from tests import ROOT
 
 LIBRARIES = ("torch", "torchvision", "timm", "safetensors")
 MISSING = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
@@ -79,7 +83,7 @@ def test_the_entropy_of_a_batch_falls(network: Any, batch: Any, optimizer: Any, 
     adapted = tent.Tent(network, options(optimizer=optimizer, lr=lr))
     entropies = [float(tent.entropy(adapted(batch)).mean()) for _ in range(4)]
     assert entropies == sorted(entropies, reverse=True)
-    assert entropies[-1] < entropies[0] - 0.05
+    assert entropies[-1] < entropies[0] - 0.02
     assert entropies[0] < np.log(1000)  # which is that of not knowing anything
 
 
@@ -141,3 +145,22 @@ def test_what_it_cannot_do_is_said_in_a_line(
     with pytest.raises(SystemExit):
         run(shards, checkpoint, tmp_path / "new", "--lr", "-1")
     assert "'-1' is not a number of 0 or more" in capsys.readouterr().err
+
+
+def test_the_documented_figures_agree_and_the_command_is_one() -> None:
+    text = (ROOT / "docs" / "helps.md").read_text()
+    (command,) = re.findall(r"^\.venv/bin/python -m examples\.tent (.*)$", text, re.MULTILINE)
+    assert Parser(tent.Options).parse_args(command.split()).model == "tf_efficientnet_lite0"
+    heads = re.findall(r"^\| \| (`.*)", text, re.MULTILINE)
+    tokens = re.findall(r"\w+", " ".join(heads))
+    paper = {token for token, method in METHODS.items() if method.paper and method.stage in PIXEL_STAGES}
+    assert {*tokens, "pil", "pil_bicubic"} == paper
+    for network in ("as it is", "with TENT"):
+        rows = re.findall(rf"^\| {network} \| (.*) \|$", text, re.MULTILINE)
+        (reference, *stages), *others = (row.split(" | ") for row in rows)
+        cells = [cell for row in others for cell in row]
+        lost = {token: float(reference) - float(cell) for token, cell in zip(tokens, cells, strict=True)}
+        for stage, cell in zip(PIXEL_STAGES, stages, strict=True):
+            own = [cost for token, cost in lost.items() if METHODS[token].stage == stage]
+            stated = [float(figure) for figure in re.findall(r"[-.\d]+", cell.replace("−", "-"))]
+            assert stated == pytest.approx([sum(own) / len(own), max(own)], abs=0.011)
