@@ -70,7 +70,7 @@ def test_every_name_in_the_text_exists() -> None:
 def test_the_commands_parse() -> None:
     entries = [line.split() for block in blocks("sh") for line in block.splitlines() if ".py" in line]
     made = ["generate.py", "verify.py", "score.py", *["generate.py"] * 3, "score.py"]
-    scored = [*["score.py"] * 3, "generate.py", *["score.py"] * 4]
+    scored = [*["score.py"] * 3, "generate.py", *["score.py"] * 5]
     assert [script for _, script, *_ in entries] == [*made, *scored, *["hub.py"] * 4]
     for python, script, *words in entries:
         assert python == ".venv/bin/python"
@@ -84,6 +84,8 @@ def test_the_commands_parse() -> None:
             assert score._layers_parser().parse_args(words[1:]).variants == ("int8",)
         elif words[0] == "text":
             assert score._text_parser().parse_args(words[1:]).variants == ("precision",)
+        elif words[0] == "compare":
+            assert len(score._compare_parser().parse_args(words[1:]).reports) == 2
         elif script == "hub.py":
             assert "ORG/noised-" in str(hub._parser().parse_args(words))
         elif script == "score.py":
