@@ -59,6 +59,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their number: some formats hold the time, and all processes must name a test alike."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 def pytest_collection() -> None:
     """Look for no garbage in what modules import."""
     gc.disable()
