@@ -17,7 +17,7 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	@echo "mypy and pytest: what mypy finds is shown at the end"
 	@log=$$(mktemp); $(BIN)/mypy > $$log 2>&1 & types=$$!; \
-		$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+		$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 		wait $$types; types=$$?; cat $$log; rm $$log; exit $$((types + tests))
 
 pythons: .venv/installed

@@ -54,11 +54,11 @@ def proxy(server: S3Server) -> Iterator[BusyProxy]:
         yield running
 
 
-def scored(shards: str, predictions: str, output: str) -> dict[str, str]:
+def scored(shards: str, predictions: str, output: str) -> dict[str, bytes]:
     """The report's files by name, where the shards are in OUT."""
     assert score(Options(shards=shards, predictions=predictions, output=output)) == 0
     root, report = place_of(shards, "--shards").parent.address, place_of(output, "--output")
-    return {name: (report / name).read(2**24).decode().replace(root, "OUT") for name in report.files()}
+    return {name: (report / name).read(2**24).replace(root.encode(), b"OUT") for name in report.files()}
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ def test_the_report_is_that_of_the_same_files_on_a_disk(
     put(predictions, server, f"bucket/{tmp_path.name}")
     given = server.uri(f"bucket/{tmp_path.name}/predictions")
     found = scored(server.uri("bucket/small/sample"), given, server.uri(f"bucket/{tmp_path.name}/report"))
-    assert found.keys() == {"report.html", "report.md", "results.csv", "results.json"}
-    assert "data:image/webp" in found["report.html"]
+    assert found.keys() == {"outcomes.parquet", "report.html", "report.md", "results.csv", "results.json"}
+    assert b"data:image/webp" in found["report.html"]
     assert f"\nReport: s3://bucket/{tmp_path.name}/report/report.html\n" in capsys.readouterr().out
     assert found == scored(str(small), str(predictions), str(tmp_path / "disk"))
 

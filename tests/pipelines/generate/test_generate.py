@@ -314,7 +314,7 @@ def test_a_dry_run_writes_nothing_and_is_near_the_truth(made: Path, tmp_path: Pa
     assert planned.returncode == 0
     assert not (tmp_path / "out").exists()
     total = planned.stdout.splitlines()[-1].split()
-    assert total[:3] == ["total", "54", "6"]
+    assert total[:3] == ["total", "63", "7"]
     actual = sum(path.stat().st_size for path in made.rglob("*.tar"))
     assert float(total[3]) * 1e6 == pytest.approx(actual, rel=0.5)
 

@@ -174,7 +174,7 @@ def test_real_masks_score_as_pycocotools_says(data: Path, tmp_path: Path) -> Non
             found.append({**own, "score": float(random.random()), "segmentation": segmentation})
     reference = write(tmp_path, "pil_bilinear", found)
 
-    base = Made("pil_bilinear", Disk(str(tmp_path)), {"variant": {}, "count": 0})
+    base = Made("pil_bilinear", Disk(str(tmp_path)), {"variant": {}, "config": {"dataset": "coco"}, "count": 0})
     shards = Shards(base.folder, base, {"pil_bilinear": base}, ())
     reading = Reading(allow_empty=True, iou_type="segm")
     task = Detection(shards, reference, annotations_of(path), reading, Bootstrap(50, 0))
