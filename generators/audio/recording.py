@@ -4,8 +4,8 @@ Integers become floats as in libsndfile, and so in librosa: divided by half thei
 taken off. Floats stay as they are, beyond ±1 too. Several channels become one by their mean, as in `librosa.to_mono`.
 That is exact up to 24 bits; what has more is rounded to float32.
 
-Refuses what is cut: FLAC that ends early, and WAV whose header states more bytes of samples than there are, which
-FFmpeg and libsndfile read without a word. Writers that cannot go back to the header state as much as there can be, or
+Refuses what is cut: FLAC that ends early, and WAV and AIFF whose headers state more than there is, which FFmpeg and
+libsndfile read without a word. Writers that cannot go back to the header state as much as there can be, or
 nearly: that states nothing. Refuses videos, values that are no numbers, and rates and lengths that no recording has.
 """
 
@@ -114,7 +114,7 @@ def _decoded(container: InputContainer, stream: av.AudioStream) -> Recording:
     if not parts:
         raise ValueError("no samples")
     samples = np.concatenate(parts)
-    if codec == "flac" and len(samples) < (stated := _stated_by_flac(stream)):
+    if len(samples) < (stated := _stated_length(container, stream)):
         raise ValueError(f"truncated: its header states {stated:,} samples, and {len(samples):,} are there")
     if not np.isfinite(samples).all():
         raise ValueError("values that are no numbers, or too large for float32")
@@ -145,9 +145,15 @@ def _checked(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
         yield frame
 
 
-def _stated_by_flac(stream: av.AudioStream) -> int:
-    """The samples of one channel that the header states; 0 where its writer did not know."""
-    return int(stream.duration * stream.time_base * stream.rate) if stream.duration and stream.time_base else 0
+def _stated_length(container: InputContainer, stream: av.AudioStream) -> int:
+    """The samples of one channel that the header of FLAC or AIFF states; 0 where its writer did not know."""
+    codec = stream.codec_context.name
+    uncompressed_aiff = container.format.name == "aiff" and codec.startswith("pcm_")
+    if not (codec == "flac" or uncompressed_aiff) or not stream.duration or not stream.time_base:
+        return 0
+    stated = int(stream.duration * stream.time_base * stream.rate)
+    # SoX has an AIFF that it cannot go back to state 0x7f000000 bytes (src/aiff.c), which no recording has.
+    return 0 if uncompressed_aiff and stated * stream.channels > MAX_SAMPLES else stated
 
 
 def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:

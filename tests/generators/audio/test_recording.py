@@ -219,6 +219,15 @@ def test_a_file_that_is_cut_anywhere_is_refused() -> None:
     cut(written(sound()))
     cut(written(sound(2), "PCM_24", kind="FLAC"))
     cut(wav((b"fmt ", described()), (b"data", TONE)))
+    cut(written(sound(), kind="AIFF"))
+
+
+def test_aiff_whose_writer_did_not_know_its_length_is_whole() -> None:
+    data = bytearray(written(sound(), kind="AIFF"))
+    at = data.index(b"COMM") + 10
+    assert struct.unpack_from(">I", data, at) == (2205,)
+    struct.pack_into(">I", data, at, 0x7F000000 // 2)  # as SoX has it
+    assert len(recording.read(bytes(data)).samples) == 2205
 
 
 @given(
