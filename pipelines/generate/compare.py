@@ -29,10 +29,11 @@ from pipelines.generate.sources import Sample, Source
 from pipelines.generate.speech.again import Held
 from pipelines.store import Place
 
-# What must agree for a sample to have been rendered alike; of a spectrogram, the values besides.
+# What must agree for a sample to have been rendered alike; of a spectrogram, the values besides, and then its
+# residual, where they may not differ by a bit.
 _OF_ALL = ("status", "source_sha256", "extra")
 _OF_IMAGES = (*_OF_ALL, "label", "width", "height", "pixel_sha256", "residual_mean_abs")
-_OF_MELS = (*_OF_ALL, "text", "bands", "frames")
+_OF_MELS = (*_OF_ALL, "text", "bands", "frames", "residual_frames")
 
 
 @dataclass(frozen=True)
@@ -191,13 +192,18 @@ def _compare(record: Record, again: Again) -> Iterator[list[Problem]]:
     rendered_again = renderer(config, (variant,), record.shard).render_all(read(again.source, again.samples))
     with contextlib.ExitStack() as stack:
         held: Held | None = None
+        names: tuple[str, ...] = _OF_IMAGES
+        last: tuple[str, ...] = ()
         if record.recipe.kind is MELS:
             mine = made_here(config, [variant]).recipes[variant.name]
-            held = Held(stack.enter_context(tar.open()), exact=mine.provenance == record.recipe.provenance)
+            exact = mine.provenance == record.recipe.provenance
+            held = Held(stack.enter_context(tar.open()), exact=exact)
+            names, last = _OF_MELS, MELS.residual_columns if exact else ()
         for row, (rendered,) in zip(record.rows, rendered_again, strict=True):
             where = f"{tar}, {row.key}"
-            found = list(_differences(where, row, rendered.row, _OF_MELS if held else _OF_IMAGES))
-            yield found[:1] or (held.differences(where, row, rendered) if held else [])
+            found = list(_differences(where, row, rendered.row, names))[:1]
+            found = found or (held.differences(where, row, rendered) if held else [])
+            yield found or list(_differences(where, row, rendered.row, last))[:1]
 
 
 def _differences(where: str, row: Row, made: Row, names: Iterable[str]) -> Iterator[Problem]:

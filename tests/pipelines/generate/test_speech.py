@@ -25,7 +25,7 @@ from generators.audio import numpy as by_numpy
 from generators.audio.recording import read
 from generators.audio.settings import MelSettings, Samples
 from manifests.derive import derive, read_records
-from manifests.mels import COLUMNS, TOLERANCE, MelRow, mel_sha256
+from manifests.mels import COLUMNS, MELS, TOLERANCE, MelRow, mel_sha256
 from manifests.row import Row
 from manifests.schema import Record
 from manifests.verify import Problem, records_in
@@ -284,6 +284,23 @@ def test_only_another_kind_of_machine_may_differ_and_by_little(
     assert list(collected(steps, problems)) == [1, 1, 1]
     assert [problem.promised for problem in problems] == [promised, promised]  # the third failed both times
     assert {problem.what for problem in problems} == {f"rendered again, its values differ by up to {by:.2g}"}
+
+
+@pytest.mark.parametrize("column", MELS.residual_columns)
+def test_a_residual_that_was_edited_is_found(column: str, made: Path, source: Path, tmp_path: Path) -> None:
+    name = "validation-00001-of-00003"
+    record = Record.read(Disk(str(made / "speech" / "linear" / f"{name}.json")))
+    at, row = next((at, row) for at, row in enumerate(record.rows) if row.status == "ok")
+    wrong = dataclasses.replace(row, **{column: getattr(row, column) + 1})
+    rows = (*record.rows[:at], wrong, *record.rows[at + 1 :])
+    (tmp_path / f"{name}.json").write_bytes(dataclasses.replace(record, rows=rows).to_bytes())
+    shutil.copy(made / "speech" / "linear" / f"{name}.tar", tmp_path)
+    found = find("speech", Inputs(str(source), None, None), None)
+    again = Again(Disk(str(tmp_path / f"{name}.json")), found.samples[3:6], found.source, gpu=False)
+    problems: list[Problem] = []
+    assert len([*collected(render_again(again), problems)]) == 3
+    (problem,) = problems
+    assert problem.what.startswith(f"rendered again, {column} is {getattr(row, column)}, but the record says ")
 
 
 def collected(steps: Generator[int, None, list[Problem]], problems: list[Problem]) -> Iterator[int]:
