@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import is_image, is_litter, is_recording
@@ -28,15 +28,23 @@ def held_at(place: Place) -> str:
 
 def kind_of_files(folder: Place) -> str:
     """What the files in a folder and below it are, whatever archives hold."""
+    return _named(_files_below(folder))
+
+
+def holds_recordings(folder: Place) -> bool:
+    """Whether there are recordings in a folder or below it, also beside images."""
+    return any(map(is_recording, _files_below(folder)))
+
+
+def _files_below(folder: Place) -> Iterator[str]:
+    """The names of the files in a folder, then of those in the folders below it."""
     waiting = [folder]
     for looked in range(_MOST_FOLDERS):
         if looked == len(waiting):
             break
         inside = waiting[looked].contents()
-        if kind := _named(inside.files):
-            return kind
+        yield from inside.files
         waiting += [waiting[looked] / name for name in inside.folders if not name.startswith(".")]
-    return ""
 
 
 def _in_tar(file: Place) -> str:

@@ -22,7 +22,7 @@ class Recordings:
     def __init__(self, told: Mapping[str, str] | None) -> None:
         self._told = told
         self._absent = dict(told or {})
-        self._silent = Names()
+        self._silent, self._shared = Names(), Names()
         self._count = 0
 
     def __bool__(self) -> bool:
@@ -45,7 +45,8 @@ class Recordings:
             return
         for file in recordings:
             key = metadata_key(file.path)
-            self._absent.pop(key, None)
+            if self._absent.pop(key, None) is None and key in self._told:
+                self._shared.add(file.path)
             yield self._told.get(key)
 
     def absent(self) -> Iterator[Sample]:
@@ -57,6 +58,8 @@ class Recordings:
         """What the user should know, once all recordings have come."""
         if self._absent:
             yield f"{METADATA} lists {Names(self._absent)} that {where} does not have: counted as failed"
+        if self._shared:
+            yield f"{METADATA} has one text for several recordings of a name: also taken for {self._shared}"
         if self._silent and self._told is not None:
             yield f"{METADATA} does not list {self._silent}: taken with an empty text"
         elif self._silent.count == self._count:

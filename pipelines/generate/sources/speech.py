@@ -23,7 +23,7 @@ from pipelines.generate.sources.base import (
     is_litter,
     is_recording,
 )
-from pipelines.generate.sources.kinds import RECORDINGS, kind_of_files
+from pipelines.generate.sources.kinds import holds_recordings
 from pipelines.generate.sources.nearest import is_compressed, unpacking
 from pipelines.generate.sources.reading import in_order, read_files
 from pipelines.generate.sources.recordings import Recordings, longer_keys
@@ -50,7 +50,7 @@ def open_speech(root: Place) -> Source:
     root = _nearest_metadata(root)
     if METADATA in root.files():
         return SpeechFolder(root, "speech-ljspeech")
-    if kind_of_files(root) != RECORDINGS:
+    if not holds_recordings(root):
         files, suffix, notes = find_archives(root)
         if suffix == ".tar":
             return SpeechTars(files, notes)

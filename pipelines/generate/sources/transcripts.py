@@ -67,7 +67,10 @@ def texts_beside(stems: Sequence[str], files: Mapping[str, File], read: Reader) 
     contents = read([*lists, *wanted])
     listed: dict[str, str] = {}
     for file in lists:
-        listed |= read_list(next(contents), file.path)
+        texts = read_list(next(contents), file.path)
+        if twice := min(listed.keys() & texts.keys(), default=""):
+            raise UsageError(f"{file.path}: {twice!r} is in another list beside it too; remove one of the lines")
+        listed |= texts
     return [
         _text(next(contents), file) if file else listed.get(stem, "") for stem, file in zip(stems, own, strict=True)
     ]
@@ -100,12 +103,12 @@ def _text_in_json(data: bytes, path: str) -> str:
 
 
 def read_list(data: bytes, path: str) -> dict[str, str]:
-    """Texts by their recordings' stems, from lines of `ID TEXT` as LibriSpeech has them."""
+    """Texts by their recordings' stems, from lines of `ID TEXT` as LibriSpeech has them, or with a tab."""
     found: dict[str, str] = {}
     for number, line in enumerate(_lines(data, path), 1):
-        stem, _, text = line.strip().partition(" ")
+        stem, *text = line.split(maxsplit=1) or [""]
         if stem:
-            _add(found, stem, text.strip(), f"{path}, line {number}")
+            _add(found, stem, "".join(text).rstrip(), f"{path}, line {number}")
     return found
 
 

@@ -213,6 +213,7 @@ def test_a_corpus_is_the_same_in_a_folder_and_in_a_tar(corpus: str, tmp_path: Pa
         ({"a.txt": "é" * 4_200}, "a.wav has 8,400 bytes, and a table's no more than 8,192"),
         ({"a.json": '{"text": "x"'}, "a.json: "),
         ({"b.trans.txt": "a one\na two"}, "b.trans.txt, line 2: 'a' is there twice"),
+        ({"b.trans.txt": "a one", "c.trans.txt": "a\ttwo"}, ".trans.txt: 'a' is in another list beside it too"),
     ],
 )
 def test_texts_that_are_wrong_are_refused(files: dict[str, bytes | str], reason: str, tmp_path: Path) -> None:
@@ -235,6 +236,21 @@ def test_tars_of_a_folder_are_one_set(tmp_path: Path) -> None:
     put(tmp_path, {"folder/2.wav": b"x"})  # which they were unpacked to
     assert set(texts(tmp_path)) == {"2"}
     assert f"not read in {tmp_path}: 2 names (val-0.tar, …)" in found(tmp_path).notes
+
+
+def test_recordings_come_before_tars_whatever_lies_beside(tmp_path: Path) -> None:
+    tar(put(tmp_path, {"a_cover.png": b"x", "b.wav": b"x"}) / "c.tar", [("d.wav", b"x")])
+    assert set(texts(tmp_path)) == {"b"}
+
+
+def test_one_text_for_several_recordings_is_told(tmp_path: Path) -> None:
+    root = put(tmp_path, {"metadata.csv": "a|one\nb|two", "x/a.wav": b"0", "y/a.wav": b"1", "y/b.wav": b"2"})
+    assert texts(root) == {"x_a": "one", "y_a": "one", "b": "two"}
+    assert "metadata.csv has one text for several recordings of a name: also taken for y/a.wav" in found(root).notes
+
+
+def test_lists_may_have_tabs(tmp_path: Path) -> None:
+    assert texts(put(tmp_path, {"a.wav": b"x", "b.trans.txt": "a\tone  two \r\n"})) == {"a": "one  two"}
 
 
 def test_links(tmp_path: Path) -> None:
