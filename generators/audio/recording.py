@@ -2,7 +2,7 @@
 
 Integers become floats as in libsndfile, and so in librosa: divided by half their range, those of 8-bit WAV after 128 is
 taken off. Floats stay as they are, beyond ±1 too. Several channels become one by their mean, as in `librosa.to_mono`.
-That is exact up to 24 bits; what has more is rounded to float32.
+Of one channel that is exact up to 24 bits; what has more, and a mean, is rounded to float32.
 
 Refuses what is cut: FLAC that ends early, and WAV and AIFF whose headers state more than there is, which FFmpeg and
 libsndfile read without a word. Writers that cannot go back to the header state as much as there can be, or
