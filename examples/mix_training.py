@@ -16,7 +16,6 @@ Prints a table of each stage, and writes all figures as JSON. One core, some min
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import random
@@ -24,14 +23,18 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from generators.mix import Box, Mix
+from pipelines.command import Parser, exit_status, option, options_of, positive
+from pipelines.errors import UsageError
+from pipelines.files import replacing
 from pipelines.generate.sources import SampleSource
 from pipelines.text import table
 
@@ -65,6 +68,18 @@ class Settings(NamedTuple):
 FULL, QUICK = Settings(20, 1200, 1200, 10, 3), Settings(5, 80, 60, 3, 1)
 
 
+@dataclass(frozen=True)
+class Options:
+    """What to learn from, and how much is done."""
+
+    source: Path | None = option("a tree of class folders; default: the built-in photographs", metavar="TREE")
+    output: Path = option("default: %(default)s", default=Path("mix_training.json"), metavar="FILE")
+    networks: int | None = option(
+        f"for each row; default: {FULL.seeds}, or {QUICK.seeds} in the short form", type=positive, metavar="N"
+    )
+    quick: bool = option("a short form, to see that it runs", default=False)
+
+
 class Cut(NamedTuple):
     """How patches are made: their side in pixels, and how they are stored as JPEG."""
 
@@ -90,18 +105,28 @@ class Patch(NamedTuple):
 def photographs(tree: Path | None, most: int) -> list[Image.Image]:
     """One photograph of each class folder of a tree, or else the built-in ones, if they are large enough."""
     if tree:
-        files = [min(folder.iterdir()) for folder in sorted(tree.iterdir()) if folder.is_dir()]
-        encoded = [file.read_bytes() for file in files]
+        folders = [sorted(folder.iterdir()) for folder in sorted(tree.iterdir()) if folder.is_dir()]
+        encoded = {str(files[0]): files[0].read_bytes() for files in folders if files}
     else:
         source = SampleSource()
-        encoded = [data for data in source.read(list(source.listing().samples)) if isinstance(data, bytes)]
-    found = [Image.open(io.BytesIO(data)) for data in encoded]
+        samples = list(source.listing().samples)
+        read = zip(samples, source.read(samples), strict=True)
+        encoded = {sample.key: data for sample, data in read if isinstance(data, bytes)}
+    found = [opened(name, data) for name, data in encoded.items()]
     large = [image.convert("RGB") for image in found if image.width // 3 >= LARGEST <= image.height][:most]
     if len(large) < 2:
-        sys.exit(
+        raise UsageError(
             f"two photographs of at least {3 * LARGEST}x{LARGEST} are needed: give --source a tree of class folders"
         )
     return large
+
+
+def opened(name: str, data: bytes) -> Image.Image:
+    """A photograph. Raises UsageError where it is none."""
+    try:
+        return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise UsageError(f"{name} is not an image in a format that Pillow knows: take it out of --source") from None
 
 
 def cut(images: Sequence[Image.Image], count: int, how: Cut, *, tests: bool) -> list[Patch]:
@@ -235,18 +260,14 @@ def shown(found: Matrix) -> str:
     )
 
 
-def main() -> None:
+def _compare(options: Options) -> int:
     """Train, test, and print two tables."""
-    parser = argparse.ArgumentParser(prog="python -m examples.mix_training", description=__doc__.splitlines()[0])
-    parser.add_argument("--source", type=Path, help="a tree of class folders; default: the built-in photographs")
-    parser.add_argument("--output", type=Path, default=Path("mix_training.json"), help="default: %(default)s")
-    parser.add_argument("--networks", type=int, help=f"for each row, default: {FULL.seeds}, or 1 in the short form")
-    parser.add_argument("--quick", action="store_true", help="a short form, to see that it runs")
-    asked = parser.parse_args()
+    if options.output.is_dir():
+        raise UsageError(f"--output {options.output} is a folder: name a file")
     torch.set_num_threads(1)
-    given = QUICK if asked.quick else FULL
-    given = given._replace(seeds=asked.networks or given.seeds)
-    images = photographs(asked.source, given.photographs)
+    given = QUICK if options.quick else FULL
+    given = given._replace(seeds=options.networks or given.seeds)
+    images = photographs(options.source, given.photographs)
     report: dict[str, object] = {"photographs": len(images), "settings": given._asdict()}
     for stage in CUTS:
         print(f"{stage}: top-1 in percent of {len(images)} photographs, by what is tested with\n")
@@ -254,9 +275,20 @@ def main() -> None:
         print(shown(found), flush=True)
         report[stage] = {name: {"top1": row.top1, "mean": row.mean, "std": row.std} for name, row in found.items()}
     report["processor_seconds"] = round(time.process_time(), 1)
-    asked.output.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"{report['processor_seconds']} s of processor time; all figures are in {asked.output}")
+    with replacing(options.output) as path:
+        path.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"{report['processor_seconds']} s of processor time; all figures are in {options.output}")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    parser = Parser(
+        Options, prog="examples.mix_training", description="Train with each resize, and with a mix of them."
+    )
+    options = options_of(parser.parse_args(arguments), Options)
+    return exit_status(parser.prog, lambda: _compare(options))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

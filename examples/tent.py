@@ -23,6 +23,7 @@ import argparse
 import copy
 import csv
 import math
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,7 @@ from manifests.images import CLASSIFIED
 from pipelines.command import Parser, exit_status, option, options_of, positive, whole
 from pipelines.errors import UsageError
 from pipelines.evaluate.asked import asked_variants
+from pipelines.evaluate.classification import labelled
 from pipelines.evaluate.model.named.built import Built
 from pipelines.evaluate.model.named.pytorch import required
 from pipelines.evaluate.model.named.timm import build
@@ -173,6 +175,7 @@ def _compare(options: Options) -> int:
     keys, labels = shards.samples()
     if not keys:
         raise UsageError(f"{shards.root} has no image that all variants have")
+    labelled(shards)
     order = batches(len(keys), options.batch, options.seed)
     distinct = {variant.pixels_sha256: name for name, variant in shards.variants.items()}
     made: dict[str, tuple[Classes, Classes]] = {}
@@ -227,10 +230,9 @@ def _show(told: Mapping[str, tuple[Classes, Classes]], labels: Classes, options:
     print(table(rows, frozenset((1, 2, 3))))
     print(f"\n{known.sum():,} images with a label; Table 6's two rows are the means and maxima of these reports:\n")
     for folder in _FOLDERS:
-        print(
-            f"python score.py --shards {options.shards} --predictions {options.output / folder}"
-            f" --output {options.output / folder}-report"
-        )
+        predictions = str(options.output / folder)
+        words = ("--shards", options.shards, "--predictions", predictions, "--output", f"{predictions}-report")
+        print(f"python score.py {shlex.join(words)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ tried; nobody would deploy it. Needs PyTorch.
 
 from __future__ import annotations
 
+import argparse
 import io
 import math
 import sys
@@ -30,6 +31,7 @@ from PIL import Image
 
 from examples.learned_codec import STRIDE, recoded, session
 from pipelines.command import Parser, exit_status, option, options_of, positive, whole
+from pipelines.errors import UsageError
 from pipelines.evaluate.model.named.pytorch import required
 from pipelines.files import replacing
 from pipelines.generate.sources import SampleSource
@@ -51,13 +53,24 @@ HELD_OUT = 2
 _OPSET = 13
 
 
+def _worth(text: str) -> float:
+    """A weight of squared error; of what is no number, a codec of none would be trained."""
+    try:
+        worth = float(text)
+    except ValueError:
+        worth = math.nan
+    if not 0 < worth < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return worth
+
+
 @dataclass(frozen=True)
 class Options:
     """What to train, and for how long."""
 
     output: Path = option("default: %(default)s", default=Path("codec.onnx"), metavar="FILE")
     worth: float = option(
-        "bits a pixel for a squared step of 0 to 255; default: %(default)s", default=0.005, type=float, metavar="X"
+        "bits a pixel for a squared step of 0 to 255; default: %(default)s", default=0.005, type=_worth, metavar="X"
     )
     steps: int = option("default: %(default)s", default=1000, type=positive, metavar="N")
     seed: int = option("of weights and patches; default: %(default)s", default=0, type=whole, metavar="N")
@@ -216,6 +229,8 @@ def psnr(image: Image8, other: Image8) -> float:
 
 
 def _make(options: Options) -> int:
+    if options.output.is_dir():
+        raise UsageError(f"--output {options.output} is a folder: name a file")
     torch = required("torch")
     images = photographs()
     codec = train(images[:-HELD_OUT], options)

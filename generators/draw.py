@@ -27,9 +27,9 @@ def numbers(seed: int, key: str, epoch: int = 0) -> dict[Stage, int]:
     """A number for each stage: of n methods, the one at the number's remainder by n is drawn.
 
     The halves of the sha256 of `seed/epoch/key`, big-endian. Both are far larger than any n, so that no method is drawn
-    more than another.
+    more than another. Raises ValueError for a seed or an epoch that is no whole number: 1.0 would not draw what 1 does.
     """
-    digest = hashlib.sha256(f"{seed}/{epoch}/{key}".encode()).digest()
+    digest = hashlib.sha256(f"{seed:d}/{epoch:d}/{key}".encode()).digest()
     half = len(digest) // 2
     return {"decode": int.from_bytes(digest[:half], "big"), "resize": int.from_bytes(digest[half:], "big")}
 

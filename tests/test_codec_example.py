@@ -49,6 +49,17 @@ def method(codec: Path) -> str:
     return f"learned=decode:{sys.executable} -I {ROOT}/examples/learned_codec.py {codec}"
 
 
+def test_a_folder_is_left_alone_and_a_weight_is_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").write_text("")
+    assert train_codec.main(["--output", str(tmp_path)]) == 2
+    assert "is a folder: name a file" in capsys.readouterr().err
+    assert (tmp_path / "mine").exists()
+    for worth in ("nan", "inf", "0", "-1", "x"):
+        with pytest.raises(SystemExit):
+            train_codec.main(["--output", str(tmp_path / "codec.onnx"), f"--worth={worth}"])
+        assert f"{worth!r} is not a number above 0" in capsys.readouterr().err
+
+
 def test_the_file_is_the_network() -> None:
     torch.manual_seed(0)
     image = np.random.default_rng(1).integers(0, 256, (24, 40, 3), np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import io
 import json
@@ -106,6 +107,17 @@ def test_loaders_give_the_methods_own_pixels(
             made = [[n, by_hand(mix, photographs[key.rpartition("/")[2]], key, epoch)] for n, key in keys]
             assert found[loader][epoch] == sorted(made), loader
         assert found[loader][0] != found[loader][1]
+
+
+def test_a_mistake_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main = importlib.import_module("examples.mix_training").main
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "notes.txt").write_text("no image")
+    assert main(["--quick", "--source", str(tmp_path), "--output", str(tmp_path / "found.json")]) == 2
+    assert "notes.txt is not an image" in capsys.readouterr().err
+    assert main(["--quick", "--output", str(tmp_path)]) == 2
+    assert "is a folder: name a file" in capsys.readouterr().err
+    assert (tmp_path / "class" / "notes.txt").exists()
 
 
 def test_the_small_table_is_whole_and_above_chance(tmp_path: Path) -> None:

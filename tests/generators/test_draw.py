@@ -36,6 +36,13 @@ def test_the_rule_is_the_documented_one(seed: int, epoch: int, key: str) -> None
     assert numbers(seed, key, epoch) == {"decode": int(digits[:32], 16), "resize": int(digits[32:], 16)}
 
 
+def test_a_number_draws_alike_however_it_is_held() -> None:
+    assert numbers(True, "key", 3) == numbers(1, "key", 3)
+    for seed, epoch in ((0, 3.0), (0.0, 3), (0, "3")):
+        with pytest.raises(ValueError, match="format code"):
+            numbers(seed, "key", epoch)  # type: ignore[arg-type]  # what a user may write
+
+
 @given(key=st.text())
 def test_shards_draw_as_mix_training_does_in_its_first_epoch(key: str) -> None:
     on_the_fly = Mix(PAPER_DECODE, PAPER_RESIZE, seed=5)

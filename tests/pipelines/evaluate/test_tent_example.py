@@ -21,7 +21,7 @@ from generators.registry import METHODS, PIXEL_STAGES
 from pipelines.command import Parser
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.named.pytorch import required
-from pipelines.evaluate.shards import Shards
+from pipelines.evaluate.shards import UNKNOWN_LABEL, Samples, Shards
 from tests import ROOT
 
 LIBRARIES = ("torch", "torchvision", "timm", "safetensors")
@@ -145,6 +145,20 @@ def test_what_it_cannot_do_is_said_in_a_line(
     with pytest.raises(SystemExit):
         run(shards, checkpoint, tmp_path / "new", "--lr", "-1")
     assert "'-1' is not a number of 0 or more" in capsys.readouterr().err
+
+
+def test_without_labels_there_is_nothing_to_show(
+    shards: Shards,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keys = shards.samples().keys
+    monkeypatch.setattr(Shards, "samples", lambda _: Samples(keys, np.full(len(keys), UNKNOWN_LABEL)))
+    assert run(shards, checkpoint, tmp_path / "new") == 2
+    assert "has a label: generate it again with --labels" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_documented_figures_agree_and_the_command_is_one() -> None:
