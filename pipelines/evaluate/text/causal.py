@@ -27,7 +27,7 @@ _LOGITS = "logits"
 # the batch with it.
 _MIXING = b"DynamicQuantize"
 # How far a token's logits may be from themselves, as a share of the largest, when another token follows.
-_LOOKS_AHEAD = 1e-3
+_LOOKS_AHEAD = 1e-5
 # onnx's TensorProto.BFLOAT16.
 _BFLOAT16 = 16
 
