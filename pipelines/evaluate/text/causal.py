@@ -1,7 +1,7 @@
 """A causal language model in ONNX Runtime, on a CPU: tokens in, logits out.
 
 Each run keeps to one thread, and as many runs as there are workers go on at a time, so that sums are made in one order
-whatever their number. Refuses models without logits for every token.
+whatever their number. Refuses models without logits for every token, and those that look at the tokens that follow.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _LOGITS = "logits"
 # The operators that quantise on the fly begin so: a change of one value's range changes the steps of all that are in
 # the batch with it.
 _MIXING = b"DynamicQuantize"
+# How far a token's logits may be from themselves, as a share of the largest, when another token follows.
+_LOOKS_AHEAD = 1e-5
 # onnx's TensorProto.BFLOAT16.
 _BFLOAT16 = 16
 
@@ -53,6 +55,7 @@ class CausalModel:
         self._output = _logits(path.name, self._session.get_outputs())
         self.alone = _mixes_rows(path)
         self.vocabulary = self._vocabulary()
+        self._check_is_causal()
 
     def run(self, rows: Sequence[Sequence[int]]) -> NDArray[Any]:
         """The logits of each token of each row: floats of shape (rows, longest row or more, vocabulary).
@@ -87,6 +90,19 @@ class CausalModel:
                 "every token are wanted, (batch, length, vocabulary); export it so"
             )
         return int(shape[2])
+
+    def _check_is_causal(self) -> None:
+        """Raises UsageError where a token's logits are others when another token follows it, as in BERT."""
+        if self.alone:  # what follows has a part in the range that a token is quantised by
+            return
+        one, other = (self.run([[0, following]])[0, 0].astype(np.float64) for following in (0, 1))
+        with np.errstate(invalid="ignore"):  # of what is infinite, which is refused as an answer
+            difference, largest = np.abs(one - other).max(), np.abs(one).max()
+        if difference > _LOOKS_AHEAD * largest:
+            raise UsageError(
+                f"{self.name} is no causal model: its logits of a token depend on the token that follows; export one "
+                "that goes on with a text"
+            )
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ place, and files of which too much would be held in memory.
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 import zlib
@@ -28,7 +29,7 @@ from pipelines.text import first_line
 _LARGEST = 2**30
 _SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".gz")
 # What the Hub adds to the name of a split's parts: `validation-00000-of-00002.parquet`.
-_PART = re.compile(r"-\d+(-of-\d+)?(?=\.)")
+_PART = re.compile(r"-\d+(?:-of-(\d+))?(?=\.)")
 
 
 class _Placed(NamedTuple):
@@ -107,6 +108,11 @@ def _files(place: Place) -> list[Place]:
             f"holds {', '.join(sorted(splits))}: give one of them" if splits else "holds no Parquet and no JSON lines"
         )
         raise UsageError(f"--data {place} {seen}")
+    stated = {int(found[1]) for name in names if (found := _PART.search(name)) and found[1]}
+    if stated and stated != {len(names)}:
+        raise UsageError(
+            f"--data {place} has {len(names)} of the {max(stated)} parts of {splits.pop()}: get the others"
+        )
     return [place / name for name in sorted(names)]
 
 
@@ -127,13 +133,13 @@ def _rows(place: Place) -> Iterator[_Placed]:
 def _unpacked(content: bytes) -> bytes:
     if not content.startswith(b"\x1f\x8b"):
         return content
-    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    unpacked = unpacking.decompress(content, _LARGEST)
-    if unpacking.unconsumed_tail:
-        raise ValueError(f"it has more than {_LARGEST:,} bytes")
-    if not unpacking.eof:
-        raise ValueError("its gzip ends too early")
-    return unpacked
+    try:
+        with io.BufferedReader(
+            gzip.GzipFile(fileobj=io.BytesIO(content))
+        ) as file:  # of all members, where there are several
+            return read_at_most(file, _LARGEST)
+    except EOFError:
+        raise ValueError("its gzip ends too early") from None
 
 
 def _parsed(content: bytes) -> Iterable[tuple[str, object]]:

@@ -44,6 +44,8 @@ TOLERANCE = 1e-4
 # Tokens of the rows on which the two are compared.
 _LENGTHS = (12, 7, 1)
 _BLOCK = 1 << 20
+# Tensors that are lacking, of which a message has the names.
+_NAMED = 3
 
 
 class _Network(NamedTuple):
@@ -131,18 +133,25 @@ def _load(source: Path) -> _Network:
     transformers.utils.logging.disable_progress_bar()
     try:
         with quietly():
-            module = transformers.AutoModelForCausalLM.from_pretrained(
+            module, loaded = transformers.AutoModelForCausalLM.from_pretrained(
                 source,
                 dtype=torch.float32,
                 attn_implementation="eager",
                 local_files_only=True,
                 trust_remote_code=False,
-            ).train(False)
+                output_loading_info=True,
+            )
     except Exception as error:  # of damaged files, of other kinds of models, of code that is not transformers' own
         raise UsageError(
             f"--model {HF}{source} is no causal language model that transformers {transformers.__version__} can load "
             f"({first_line(error)})"
         ) from None
+    if lacking := sorted(loaded["missing_keys"]):
+        raise UsageError(
+            f"--model {HF}{source} lacks weights of a {type(module).__name__} ({', '.join(lacking[:_NAMED])}), which "
+            "transformers would make up: give the whole folder of a causal language model"
+        )
+    module.train(False)
     known = inspect.signature(module.forward).parameters
     return _Network(module, tuple(itertools.takewhile(known.__contains__, _INPUTS)), module.config.vocab_size)
 

@@ -192,6 +192,17 @@ def test_logits_of_the_last_token_alone_are_refused(tmp_path: Path) -> None:
         CausalModel(changed(tmp_path / "model.onnx", change))
 
 
+def test_a_model_that_looks_at_what_follows_is_refused(tmp_path: Path) -> None:
+    """As BERT does, which has logits of the same shape."""
+
+    def change(graph: onnx.GraphProto) -> None:
+        put_before(graph, "mean", helper.make_node("ReduceMean", ["own"], ["of all"], axes=[1]))
+        node(graph, "mean").CopyFrom(helper.make_node("Identity", ["of all"], ["mean"]))
+
+    with pytest.raises(UsageError, match=r"model\.onnx is no causal model"):
+        CausalModel(changed(tmp_path / "model.onnx", change))
+
+
 def test_tokens_that_share_a_range_are_run_alone(tmp_path: Path) -> None:
     """A range of all that is in a batch is another for each batch: 8 bits on the fly are run as they are deployed."""
 

@@ -31,6 +31,8 @@ def test_a_file_is_read_whatever_holds_it(tmp_path: Path, task: str) -> None:
     lines = write_rows(tmp_path / "rows.jsonl", rows)
     (tmp_path / "list.json").write_text(json.dumps(rows, indent=1), "utf-8")
     (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + lines.read_bytes() + b"\r\n\n"))
+    members = lines.read_bytes().splitlines(keepends=True)
+    (tmp_path / "members.jsonl.gz").write_bytes(b"".join(map(gzip.compress, members)))
     parts = tmp_path / "parts"
     parts.mkdir()
     for place, part in enumerate((rows[:2], rows[2:])):
@@ -39,7 +41,7 @@ def test_a_file_is_read_whatever_holds_it(tmp_path: Path, task: str) -> None:
     write_rows(tmp_path / "samples.jsonl", logged)
     expected = read_questions(task, str(lines))
     assert expected.keys == tuple(f"{place:06d}" for place in range(len(rows)))
-    for name in ("list.json", "rows.jsonl.gz", "parts", "samples.jsonl"):
+    for name in ("list.json", "rows.jsonl.gz", "members.jsonl.gz", "parts", "samples.jsonl"):
         found = read_questions(task, str(tmp_path / name))
         assert found == expected
         assert found.sha256 == expected.sha256
@@ -130,6 +132,7 @@ def test_a_file_of_another_task_is_told(tmp_path: Path, task: str, other: str) -
         (b"PAR1 and no more", "cannot be read"),
         (gzip.compress(b"{}" * 99, mtime=0)[:-9], "ends too early"),
         (b"\x1f\x8b no more", "cannot be read"),
+        (gzip.compress(b"{}\n") + b"{}\n", "Not a gzipped file"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_told_of_in_a_line(tmp_path: Path, content: bytes, words: str) -> None:
@@ -148,6 +151,11 @@ def test_a_folder_has_one_split(tmp_path: Path) -> None:
         read_questions("piqa", str(tmp_path))
     with pytest.raises(UsageError, match="is not there"):
         read_questions("piqa", str(tmp_path / "other"))
+    part = tmp_path / "half" / "train-00001-of-00002.jsonl"
+    part.parent.mkdir()
+    write_rows(part, ROWS["piqa"])
+    with pytest.raises(UsageError, match=r"has 1 of the 2 parts of train\.jsonl: get the others"):
+        read_questions("piqa", str(part.parent))
 
 
 def test_files_as_they_are_downloaded(data: Path) -> None:

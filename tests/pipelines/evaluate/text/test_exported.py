@@ -5,6 +5,7 @@ Skipped where transformers is not installed, but for what is said then.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import sys
@@ -84,6 +85,18 @@ def test_a_folder_of_another_kind_is_refused_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(UsageError, match=r"is no causal language model that transformers .* can load"):
+        exported(folder_of(f"hf:{tmp_path}"), tmp_path / "out")
+
+
+@needs_transformers
+def test_weights_that_transformers_would_make_up_are_refused(tmp_path: Path) -> None:
+    """As of a model that grades texts: of the causal one it has all but the head."""
+    save(tmp_path, "llama")
+    safetensors = importlib.import_module("safetensors.numpy")
+    weights = safetensors.load_file(tmp_path / "model.safetensors")
+    del weights["lm_head.weight"]
+    safetensors.save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UsageError, match=r"lacks weights of a LlamaForCausalLM \(lm_head\.weight\)"):
         exported(folder_of(f"hf:{tmp_path}"), tmp_path / "out")
 
 
