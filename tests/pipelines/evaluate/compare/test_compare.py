@@ -218,10 +218,16 @@ def test_a_mean_is_over_the_methods_that_all_have(models: dict[str, Path], tmp_p
 def test_families_are_what_names_share_or_what_is_said(models: dict[str, Path]) -> None:
     reports = [read_report(str(folder)) for folder in models.values()]
     assert families_of(reports, ()) == {"small": ["small10", "small20"]}
-    assert families_of(reports, [f"mine=steady,{models['small10']}"]) == {"mine": ["steady", "small10"]}
-    for word, said in (("mine", "give NAME=REPORT"), ("a=steady", "two members"), ("a=steady,x", "x is none of")):
+    assert families_of(reports, [f"mine=steady,{models['small10']}/"]) == {"mine": ["steady", "small10"]}
+    for words, said in (
+        (["mine"], "give NAME=REPORT"),
+        (["a=steady"], "two members"),
+        (["a=steady,x"], "x is none of"),
+        (["a=steady,steady"], "each member once"),
+        (["a=steady,small10", "a=steady,small20"], "two have one name"),
+    ):
         with pytest.raises(UsageError, match=said):
-            families_of(reports, [word])
+            families_of(reports, words)
 
 
 def test_ranks_are_correlated_where_there_are_five(models: dict[str, Path], tmp_path: Path) -> None:
