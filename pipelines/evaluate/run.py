@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from generators.variant import Variant
 from manifests.images import CLASSIFIED
 from manifests.mels import SPOKEN
 from pipelines.errors import RunError, UsageError
@@ -74,11 +75,11 @@ def of_predictions(options: Options) -> Results:
     for note in everything.notes:
         say(note)
     _check_suited(options, everything.dataset)
-    asked = [variant.name for variant in asked_variants(everything, options.variants)[0]]
+    asked, named = asked_variants(everything, options.variants)
     folder = place_of(options.predictions, "--predictions")
     suffixes = _suffixes(everything.dataset)
     everything, found = predictions.find_predictions(folder, everything, suffixes)
-    wanted = everything.only(asked) if options.variants else everything
+    wanted = everything.only([variant.name for variant in asked]) if options.variants else everything
     _check_examples(options.example, wanted)
     if everything.dataset in CLASSIFIED:
         labelled(wanted)
@@ -93,7 +94,7 @@ def of_predictions(options: Options) -> Results:
             places = chosen if cluster.address else _on_disk(paths)
             scores = Scores(make_task, ray, folders=not suffixes)
             scores.add(shards, places, paths[shards.reference.name])
-        return scores.results(_name(options), shards, Unscored(), _unscored(wanted, chosen))
+        return scores.results(_name(options), shards, Unscored(), _unscored(wanted, named, chosen))
 
 
 def _of_model(options: Options) -> Results | None:
@@ -215,8 +216,10 @@ def _name(options: Options) -> str:
     return " ".join((options.name or Path(path).resolve().stem).split())
 
 
-def _unscored(shards: Shards, found: Mapping[str, Place]) -> list[str]:
-    names = [name for name in shards.variants if name not in found]
+def _unscored(shards: Shards, named: Sequence[Variant], found: Mapping[str, Place]) -> list[str]:
+    # Noise in the model that is named and has no file is among no shards.
+    wanted = dict.fromkeys([*shards.variants, *(variant.name for variant in named)])
+    names = [name for name in wanted if name not in found]
     return [f"Not scored, for there are no predictions: {', '.join(names)}."] if names else []
 
 

@@ -23,18 +23,27 @@ def families_of(reports: Sequence[Report], words: Sequence[str]) -> Families:
 
     A report is named as it was given, or by its model. Raises UsageError for words that name no family.
     """
-    return dict(_named(reports, word) for word in words) if words else _by_names(reports)
+    if not words:
+        return _by_names(reports)
+    named = [_named(reports, word) for word in words]
+    found = dict(named)
+    if len(found) < len(named):
+        raise UsageError("--family: two have one name: give all members in one, as NAME=REPORT,REPORT…")
+    return found
 
 
 def _named(reports: Sequence[Report], word: str) -> tuple[str, list[str]]:
     name, equals, rest = word.partition("=")
     if not name or not equals or len(parts := rest.split(",")) < 2:
         raise UsageError(f"--family {word}: give NAME=REPORT,REPORT…, two members or more")
-    return name, [_member(reports, part) for part in parts]
+    members = [_member(reports, part) for part in parts]
+    if len(set(members)) < len(members):
+        raise UsageError(f"--family {word}: give each member once")
+    return name, members
 
 
 def _member(reports: Sequence[Report], part: str) -> str:
-    found = [report.name for report in reports if part in (report.given, report.given.rstrip("/"), report.name)]
+    found = [report.name for report in reports if part == report.name or part.rstrip("/") == report.given.rstrip("/")]
     if len(found) != 1:
         there = ", ".join(report.name for report in reports)
         raise UsageError(f"--family: {part} is none of the reports that are compared: {there}")

@@ -25,7 +25,12 @@ _RECOMPUTED = (
 # Of a figure: sums in another order differ in the last digits.
 _NEAR = 1e-9
 _SHOWN = 3
-_MOST_RESAMPLES = 1_000_000
+# What `scored_with` may say: a seed is any whole number.
+_WITHIN: Mapping[str, tuple[int, float]] = {
+    "class_offset": (-1_000_000, 1_000_000),
+    "resamples": (1, 1_000_000),
+    "seed": (0, math.inf),
+}
 
 
 def recomputed(
@@ -70,7 +75,8 @@ def _options(report: Report, predictions: str, shards: str, annotations: str | N
 
 def _whole(said: Mapping[str, Any], name: str) -> int | None:
     value = said.get(name)
-    if value is not None and (type(value) is not int or abs(value) > _MOST_RESAMPLES):
+    least, most = _WITHIN[name]
+    if value is not None and (type(value) is not int or not least <= value <= most):
         raise UsageError(f"scored_with.{name} in {RESULTS} is {value!r}, and cannot be so")
     return value
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from generators.registry import PIXEL_STAGES, STAGES
 from generators.variant import NONE, changed
+from manifests.canonical import digest
 from pipelines.errors import UsageError
 from pipelines.evaluate.outcomes import OUTCOMES, Outcomes, read_outcomes
 from pipelines.evaluate.report.words import METRICS
@@ -140,12 +141,20 @@ def read_report(given: str) -> Report:
         place = place / RESULTS
     try:
         raw = json.loads(place.read(_LARGEST), parse_constant=_no_number)
+        _check_images(raw, place)
         return _parsed(raw, given, place.parent)
     except FileNotFoundError:
         raise UsageError(f"{place} is not there: give the folders that score.py has written reports to") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else first_line(error)
         raise UsageError(f"{place} is no report of score.py that can be read ({why})") from None
+
+
+def _check_images(raw: Any, place: Place) -> None:
+    of_speech = raw.get("metric") == "mse"
+    if of_speech or "tasks" in raw:
+        what = "speech" if of_speech else "text"
+        raise UsageError(f"{place} is a report on {what}, and reports on images alone can be compared")
 
 
 def _no_number(text: str) -> NoReturn:
@@ -204,13 +213,17 @@ def _figure(value: Any) -> float:
 
 
 def _check_outcomes(report: Report, found: Outcomes) -> None:
-    """Raises UsageError unless a report's figures are those of its outcomes, and none is lacking."""
+    """Raises UsageError unless a report's figures and images are those of its outcomes, and none is lacking."""
     base = found.variants.get(report.reference.name)
+    keys = found.keys
+    if keys is not None and (len(keys) != report.count or (report.set and digest(keys) != report.set["keys_sha256"])):
+        raise UsageError(
+            f"{report.folder / OUTCOMES} has other images than the {RESULTS} beside it: score the model again"
+        )
     kept = {line.name for line in report.lines.values() if len(line.changed) == 1 or line is report.combined}
     for name in sorted(kept | {*found.variants}):
         line, values = report.lines.get(name), found.variants.get(name)
-        is_hit = found.keys is not None
-        if line is None or values is None or base is None or not _agree(line, base, values, is_hit=is_hit):
+        if line is None or values is None or base is None or not _agree(line, base, values, is_hit=keys is not None):
             raise UsageError(
                 f"{report.folder / OUTCOMES} is not of the {RESULTS} beside it ({name} differs): score the model again"
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from pipelines.errors import UsageError
 from pipelines.text import first_line
 
 ZIP, ARRAY = ".npz", ".npy"
+# What reading an array, or an archive of them, may raise: RuntimeError is of encrypted ones.
+DAMAGED = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 Mel = NDArray[np.float64]
 
 
@@ -37,7 +40,7 @@ class Arrays:
         """An array of finite numbers, without a batch of 1 in front. Raises UsageError where it is none."""
         try:
             found: NDArray[Any] = np.load(io.BytesIO(self._read(key)), allow_pickle=False)
-        except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise UsageError(f"{self.called(key)} cannot be read ({first_line(error)}): save it by numpy") from None
         if found.dtype.kind not in "fiu":
             raise UsageError(f"{self.called(key)} holds {found.dtype}, not numbers: save it as float32")
@@ -64,7 +67,11 @@ def open_arrays(place: Path) -> Iterator[Arrays]:
     except (OSError, zipfile.BadZipFile) as error:
         raise UsageError(f"{place} is no {ZIP} ({first_line(error)}): save it by numpy.savez") from None
     with archive:
-        names = {name.removesuffix(ARRAY): name for name in archive.namelist() if name.endswith(ARRAY)}
+        members = [name for name in archive.namelist() if name.endswith(ARRAY)]
+        names = {name.removesuffix(ARRAY): name for name in members}
+        if len(names) < len(members):
+            twice = next(name for name in names.values() if members.count(name) > 1)
+            raise UsageError(f"{place} has {twice} more than once: keep one of them")
         if not names:
             raise UsageError(f"{place} holds no array: save it by numpy.savez, with the keys of recordings")
         yield Arrays(place, names, lambda key: archive.read(names[key]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.evaluate.asked import asked_variants
@@ -38,12 +38,15 @@ def of_predictions(options: Options) -> Iterator[Scored]:
     everything = open_shards(place_of(options.shards, "--shards"))
     for note in everything.notes:
         say(note)
-    names = [variant.name for variant in asked_variants(everything, options.variants)[0]]
+    asked, named = asked_variants(everything, options.variants)
     folder = place_of(options.predictions, "--predictions")
     everything, places = find_predictions(folder, everything, (ZIP,), folders=True)
-    wanted = everything.only(names) if options.variants else everything
+    wanted = everything.only([variant.name for variant in asked]) if options.variants else everything
     with _on_disk({name: place for name, place in places.items() if name in wanted.variants}) as paths:
-        yield _scored(wanted, paths, options.against or "reference")
+        found = _scored(wanted, paths, options.against or "reference")
+        # Noise in the model that is named and has no file is among no shards.
+        lacking = [v.name for v in named if v.name not in found.paths and v.name not in wanted.variants]
+        yield replace(found, notes=[*found.notes, *_not_scored(lacking)])
 
 
 def _scored(wanted: Shards, paths: Mapping[str, Path], against: Against) -> Scored:
@@ -57,8 +60,11 @@ def _scored(wanted: Shards, paths: Mapping[str, Path], against: Against) -> Scor
     if against == "variant" and list(paths) == [base]:
         note = f"There are predictions of {base} alone: they are compared with the mels of every variant."
         return Scored(wanted, dict.fromkeys(wanted.variants, paths[base]), against, {}, [note])
-    note = f"Not scored, for there are no predictions: {', '.join(lacking)}."
-    return Scored(wanted.only(paths), paths, against, {}, [note])
+    return Scored(wanted.only(paths), paths, against, {}, _not_scored(lacking))
+
+
+def _not_scored(names: Sequence[str]) -> list[str]:
+    return [f"Not scored, for there are no predictions: {', '.join(names)}."] if names else []
 
 
 @contextlib.contextmanager

@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
+from pipelines.evaluate.speech.arrays import DAMAGED
 from pipelines.store import Place
 from pipelines.text import first_line
 
 _LARGEST = 2**31
+_MOST = 2**31 - 1  # some models take int32
 _HOW = 'JSON lines {"key": …, "ids": […]}, or an .npz of arrays by key'
 
 
@@ -41,7 +43,7 @@ def read_ids(place: Place, keys: Sequence[str]) -> Ids:
         raise UsageError(f"--ids {place} cannot be read ({first_line(error)})") from None
     try:
         rows = list(_of_arrays(data) if data[:2] == b"PK" else _of_lines(data))
-    except (ValueError, OSError, KeyError) as error:
+    except DAMAGED as error:  # of lines too: lists may lie in each other too deep to be read
         raise UsageError(f"--ids {place}: {first_line(error)}; give {_HOW}") from None
     found = dict(rows)
     if len(found) < len(rows):
@@ -72,6 +74,6 @@ def _of_lines(data: bytes) -> Iterator[tuple[str, NDArray[np.int64]]]:
 
 def _checked(key: str, ids: Any) -> NDArray[np.int64]:
     values = np.asarray(ids)
-    if values.dtype.kind not in "iu" or values.ndim != 1 or not len(values):
-        raise ValueError(f"{key} has no list of whole numbers")
+    if values.dtype.kind not in "iu" or values.ndim != 1 or not len(values) or np.abs(values).max() > _MOST:
+        raise ValueError(f"{key} has no list of whole numbers of 32 bits")
     return values.astype(np.int64)

@@ -187,8 +187,9 @@ def test_a_cluster_gives_the_same_bytes(
 def test_only_the_asked_variants_and_the_reference_are_scored(
     command: Command, noised: Path, predictions: Path
 ) -> None:
-    found = scored(command, noised, predictions, "--variant", "ffmpeg,pil+pil_nearest")
+    found = scored(command, noised, predictions, "--variant", "ffmpeg,pil+pil_nearest,int8")
     assert list(found["variants"]) == ["pil_bilinear", "ffmpeg", "pil_nearest"]
+    assert found["notes"][0] == "Not scored, for there are no predictions: int8."
     found = scored(command, noised, predictions, "--variant", "decode")
     assert list(found["variants"]) == ["pil_bilinear", "opencv", "ffmpeg"]
     done = command("score.py", "--shards", noised, "--predictions", predictions, "--variant", "dali_gpu")

@@ -49,7 +49,7 @@ def _verdict(shards: Shards, ranking: Ranking, recordings: int) -> Iterator[str]
     if ranking.exact:
         yield f"Your device matches {_named(first)} exactly: every value of {_counted(recordings)}."
     elif first.alike:
-        where = " over the frames that both have" if first.other else ""
+        where = "" if first.whole else " over the frames that both have"
         most = f" by more than {number(first.peak)}, and another kind of CPU may by {TOLERANCE:g}" if first.peak else ""
         yield f"Your device matches {_named(first)}{where}: no value differs{most}."
     elif ranking.near:

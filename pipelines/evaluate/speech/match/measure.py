@@ -50,7 +50,8 @@ def side_by_side(shards: Shards, groups: Sequence[tuple[str, ...]], keys: Sequen
 class Measured:
     """Differences of the dump from each group, in natural-logarithm units: arrays of shape (recordings, groups).
 
-    `frames` is how many the dump has more than the group; `same` where every value is the group's.
+    `frames` is how many the dump has more than the group; `same` where every value is the group's; `shifted` where the
+    dump's first frame is another one of the set's, so that each lacks frames of the other.
     """
 
     groups: Sequence[tuple[str, ...]]
@@ -59,6 +60,7 @@ class Measured:
     peak: NDArray[np.float64]
     frames: NDArray[np.int64]
     same: NDArray[np.bool_]
+    shifted: bool = False
 
 
 def measure(
@@ -77,7 +79,7 @@ def measure(
             peak[row, column] = np.abs(both.dump - both.mel).max(initial=0)
             frames[row, column] = given.shape[1] - mel.shape[1]
             same[row, column] = np.array_equal(given.astype(np.float32), mel)
-    return Measured(groups, keys, mean, peak, frames, same)
+    return Measured(groups, keys, mean, peak, frames, same, shifted=bool(reading.shift))
 
 
 def sums(

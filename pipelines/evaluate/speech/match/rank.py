@@ -27,7 +27,8 @@ class Place(NamedTuple):
 
     `mean` and `peak` are distances in natural-logarithm units; `more` how many frames the dump has more, where that is
     the same on all recordings, and `other` on how many it is not 0; `first` is the share of resamples in which the
-    group is nearest, and `behind` that in which it is farther than the first of all.
+    group is nearest, and `behind` that in which it is farther than the first of all; `whole` says whether all
+    frames of both were compared.
     """
 
     group: int
@@ -39,6 +40,7 @@ class Place(NamedTuple):
     more: int | None
     first: float
     behind: float
+    whole: bool
 
     @property
     def alike(self) -> bool:
@@ -47,8 +49,8 @@ class Place(NamedTuple):
 
     @property
     def within(self) -> bool:
-        """Whether it has as many frames as well."""
-        return self.alike and not self.other
+        """Whether both have the same frames as well."""
+        return self.alike and self.whole
 
 
 class Ranking(NamedTuple):
@@ -61,7 +63,7 @@ class Ranking(NamedTuple):
     @property
     def exact(self) -> bool:
         """Whether every value of every recording is the first one's."""
-        return self.places[0].peak == 0 and not self.places[0].other
+        return self.places[0].peak == 0 and self.places[0].whole
 
     @property
     def miss(self) -> Place | None:
@@ -91,6 +93,7 @@ def rank(measured: Measured, seed: int) -> Ranking:
             _one(measured, group),
             float(firsts[group]),
             float(behind[group]),
+            not other[group] and not measured.shifted,
         )
         for group in order
     ]

@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 
 import score
+from pipelines.errors import UsageError
 from pipelines.evaluate.compare.again import command, preprocessing
 from pipelines.evaluate.compare.entry import FIELDS, Entry, published
+from pipelines.evaluate.compare.recomputed import recomputed
+from pipelines.evaluate.compare.report import read_report
 from pipelines.evaluate.model.preprocessing import Preprocessing, read_preprocessing
 from tests.pipelines.evaluate.compare.conftest import Report, edited, older, read, submit
 
@@ -71,6 +74,7 @@ def test_the_readme_is_a_spaces_and_its_commands_are_score_pys(site: Path) -> No
         (lambda report: report["paper_steps"].pop(), "paper_steps is [{"),
         (lambda report: report.update(set={**report["set"], "images_sha256": "1" * 64}), "are of other images"),
         (lambda report: report.update(scored_with={"class_offset": 10**9}), "scored_with.class_offset"),
+        (lambda report: report.update(scored_with={"seed": -1}), "scored_with.seed"),
         (lambda report: report.update(model="small20"), "has a small20 already: score yours under another --name"),
         (older, "does not say which images it scored"),
     ],
@@ -93,6 +97,12 @@ def test_an_edited_report_is_named_and_refused(
     assert submit(edited(models, tmp_path / "forged", renamed), site, noised) == 2
     assert said in capsys.readouterr().err
     assert {path: path.read_bytes() for path in site.rglob("*") if path.is_file()} == before
+
+
+def test_a_seed_is_any_whole_number(models: dict[str, Path], noised: Path, tmp_path: Path) -> None:
+    given = edited(models, tmp_path / "seeded", lambda report: report.update(scored_with={"seed": 20_250_101}))
+    with pytest.raises(UsageError, match="--seed is of no use with imagenet"):  # and so was taken
+        recomputed(read_report(str(given)), str(tmp_path / "none"), str(noised), None)
 
 
 def test_other_predictions_are_not_the_reports(

@@ -14,6 +14,7 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 import score
+from manifests.canonical import digest
 from pipelines.errors import UsageError
 from pipelines.evaluate.compare.families import families_of
 from pipelines.evaluate.compare.relations import relations_of
@@ -135,6 +136,12 @@ def _set(field: str) -> Callable[[Report], object]:
         (lambda report: report["set"].pop("truth_sha256"), "it has no 'truth_sha256'"),
         (lambda report: report.update(parameters="many"), "its parameters are 'many'"),
         (lambda report: report.update(metric="wer"), "its metric is 'wer'"),
+        (lambda report: report.update(metric="mse"), "is a report on speech, and reports on images alone"),
+        (
+            lambda report: report.update(tasks=report.pop("variants")),
+            "is a report on text, and reports on images alone",
+        ),
+        (_set("keys_sha256"), "outcomes.parquet has other images than the results.json beside it"),
         (lambda report: report["variants"]["ffmpeg"].update(top1=1.0), "outcomes.parquet is not of the results.json"),
         (older, "does not say which images it scored"),
     ],
@@ -155,10 +162,15 @@ def test_what_cannot_be_compared_is_refused(
 def test_other_images_are_told_by_their_keys(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = edited(models, tmp_path / "other", _set("images_sha256"))
-    table = pq.read_table(other / "outcomes.parquet")
+    table = pq.read_table(models["small20"] / "outcomes.parquet")
     keys = table["key"].to_pylist()
-    pq.write_table(table.set_column(0, "key", [[*keys[:-2], "x", "y"]]), other / "outcomes.parquet")
+    theirs = [*keys[:-2], "x", "y"]
+
+    def change(report: Report) -> None:
+        report["set"].update(images_sha256="0" * 64, keys_sha256=digest(theirs))
+
+    other = edited(models, tmp_path / "other", change)
+    pq.write_table(table.set_column(0, "key", [theirs]), other / "outcomes.parquet")
     assert score.main(["compare", str(models["small10"]), str(other)]) == 2
     assert f"2 of 48 are in {models['small10']} alone (first: {keys[-2]})" in capsys.readouterr().err
 
@@ -206,10 +218,16 @@ def test_a_mean_is_over_the_methods_that_all_have(models: dict[str, Path], tmp_p
 def test_families_are_what_names_share_or_what_is_said(models: dict[str, Path]) -> None:
     reports = [read_report(str(folder)) for folder in models.values()]
     assert families_of(reports, ()) == {"small": ["small10", "small20"]}
-    assert families_of(reports, [f"mine=steady,{models['small10']}"]) == {"mine": ["steady", "small10"]}
-    for word, said in (("mine", "give NAME=REPORT"), ("a=steady", "two members"), ("a=steady,x", "x is none of")):
+    assert families_of(reports, [f"mine=steady,{models['small10']}/"]) == {"mine": ["steady", "small10"]}
+    for words, said in (
+        (["mine"], "give NAME=REPORT"),
+        (["a=steady"], "two members"),
+        (["a=steady,x"], "x is none of"),
+        (["a=steady,steady"], "each member once"),
+        (["a=steady,small10", "a=steady,small20"], "two have one name"),
+    ):
         with pytest.raises(UsageError, match=said):
-            families_of(reports, [word])
+            families_of(reports, words)
 
 
 def test_ranks_are_correlated_where_there_are_five(models: dict[str, Path], tmp_path: Path) -> None:

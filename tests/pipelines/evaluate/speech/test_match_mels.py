@@ -60,6 +60,7 @@ READ: dict[str, tuple[Change, str]] = {
     "turned": (lambda mel: mel.T[None], "the dump has frames × bands, and was read so"),
     "later": (lambda mel: mel[:, 1:], "Your dump begins 1 frame later than the set"),
     "earlier": (lambda mel: np.pad(mel, [(0, 0), (2, 0)], "edge"), "Your dump begins 2 frames earlier than the set"),
+    "moved": (lambda mel: np.pad(mel[:, 2:], [(0, 0), (0, 2)]), "Your dump begins 2 frames later than the set"),
     "cut": (lambda mel: mel[:, :-1], "Your dump has 1 frame fewer than `numpy_hifigan` in every recording"),
 }
 
@@ -70,7 +71,9 @@ def test_a_dump_is_read_as_what_it_is(way: str, speech: Path, matched: Callable[
     said = matched(speech, changed(mels_of(speech, "numpy_hifigan"), change))
     assert words in said
     assert re.search(r"Your device matches `numpy_hifigan`", said)
-    assert ("over the frames that both have" in said) == (way in ("later", "earlier", "cut"))
+    assert ("over the frames that both have" in said) == (way in ("later", "earlier", "moved", "cut"))
+    assert ("exactly" in said) == (way == "turned")
+    assert ("find out where the device pads or cuts" in said) == ("over the frames" in said)
 
 
 def test_frames_that_differ_in_number_are_said(speech: Path, matched: Callable[..., str]) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -177,6 +178,30 @@ def test_a_file_that_is_no_npz_is_refused(speech: Path, tmp_path: Path) -> None:
     (tmp_path / f"{REFERENCE}.npz").write_bytes(b"PK nothing")
     with pytest.raises(UsageError, match=r"is no \.npz"):
         report(speech, tmp_path, tmp_path / "r")
+    with zipfile.ZipFile(tmp_path / f"{REFERENCE}.npz", "w") as archive:
+        archive.writestr("phrase_1.npy", b"")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("phrase_1.npy", b"")
+    with pytest.raises(UsageError, match=r"phrase_1\.npy more than once"):
+        report(speech, tmp_path, tmp_path / "r")
+
+
+def test_a_damaged_array_is_refused(speech: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"{REFERENCE}.npz"
+    np.savez_compressed(path, **mels_of(speech, REFERENCE))  # type: ignore[arg-type]  # its own options have other names
+    data = bytearray(path.read_bytes())
+    data[3000:3400] = b"\xff" * 400
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="cannot be read"):
+        report(speech, tmp_path, tmp_path / "r")
+
+
+def test_noise_that_is_named_and_has_no_predictions_is_said(
+    speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "p", {REFERENCE: mels_of(speech, REFERENCE)})
+    report(speech, tmp_path / "p", tmp_path / "r", variants=("int8",))
+    assert "Not scored, for there are no predictions: int8." in capsys.readouterr().out
 
 
 OF_IMAGES: dict[str, dict[str, Any]] = {

@@ -218,6 +218,9 @@ def test_what_does_not_suit_the_model_is_refused_before_it_runs(speech: Path, tm
         ("[1]", "line 1 has no key"),
         ('{"key": "a", "ids": [0.5]}', "a has no list"),
         ("\xff", "give"),
+        ('{"key": "a", "ids": [2147483648]}', "a has no list"),
+        ("[" * 100_000, "give"),
+        ("PK\x03\x04 is no archive", "not a zip file"),
     ):
         file.write_text(content, encoding="latin-1")
         with pytest.raises(UsageError, match=words):
