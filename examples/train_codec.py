@@ -32,7 +32,7 @@ from PIL import Image
 from examples.learned_codec import STRIDE, recoded, session
 from pipelines.command import Parser, exit_status, option, options_of, positive, whole
 from pipelines.errors import UsageError
-from pipelines.evaluate.model.named.pytorch import required
+from pipelines.evaluate.model.named.pytorch import Needs, required
 from pipelines.files import replacing
 from pipelines.generate.sources import SampleSource
 from pipelines.progress import counted
@@ -51,6 +51,7 @@ LEVELS = 8
 HELD_OUT = 2
 # The first that has all that is used.
 _OPSET = 13
+_NEEDS = Needs("training a codec", "pip install -r requirements-timm.txt")
 
 
 def _worth(text: str) -> float:
@@ -83,7 +84,7 @@ class Codec:
     """
 
     def __init__(self, images: Sequence[Image8], random: np.random.Generator) -> None:
-        torch = required("torch")
+        torch = required("torch", _NEEDS)
         nn = torch.nn
         sizes = (3, FEATURES, FEATURES, LATENTS)
         down = [nn.Conv2d(a, b, 5, 2, 2) for a, b in pairwise(sizes)]
@@ -124,7 +125,7 @@ class Codec:
 
 def _bent(convolutions: Sequence[Any]) -> Any:
     """Convolutions with a LeakyReLU between them."""
-    nn = required("torch").nn
+    nn = required("torch", _NEEDS).nn
     first, *others = convolutions
     return nn.Sequential(first, *(module for each in others for module in (nn.LeakyReLU(SLOPE), each)))
 
@@ -136,7 +137,7 @@ def _principal(images: Sequence[Image8], random: np.random.Generator) -> tuple[A
     _, vectors = np.linalg.eigh(np.cov(blocks.T))
     shape = (-1, 3, STRIDE, STRIDE)
     found = mean.reshape(shape[1:]), vectors.T[::-1][:LATENTS].reshape(shape).copy()
-    mean_block, components = (required("torch").from_numpy(array).float() for array in found)
+    mean_block, components = (required("torch", _NEEDS).from_numpy(array).float() for array in found)
     return mean_block, components
 
 
@@ -149,7 +150,7 @@ def _patches(images: Sequence[Image8], side: int, count: int, random: np.random.
 
 def train(images: Sequence[Image8], options: Options) -> Codec:
     """A codec that has seen patches of images, RGB uint8 (height, width, 3)."""
-    torch = required("torch")
+    torch = required("torch", _NEEDS)
     torch.manual_seed(options.seed)
     random = np.random.default_rng(options.seed)
     codec = Codec(images, random)
@@ -231,7 +232,7 @@ def psnr(image: Image8, other: Image8) -> float:
 def _make(options: Options) -> int:
     if options.output.is_dir():
         raise UsageError(f"--output {options.output} is a folder: name a file")
-    torch = required("torch")
+    torch = required("torch", _NEEDS)
     images = photographs()
     codec = train(images[:-HELD_OUT], options)
     with replacing(options.output) as path:

@@ -8,7 +8,7 @@ from generators.variant import ALL
 from pipelines.evaluate.match.measure import Measured
 from pipelines.evaluate.match.rank import NEAR, Guess, Place, Ranking
 from pipelines.evaluate.match.versions import others_to_make, which_version
-from pipelines.evaluate.match.words import counted, like, listed, more_of, percent, sure
+from pipelines.evaluate.match.words import counted, like, listed, more_of, percent, some_of, sure
 from pipelines.evaluate.shards import Shards
 from pipelines.text import table
 
@@ -157,7 +157,7 @@ def _table(shards: Shards, measured: Measured, places: Sequence[Place]) -> str:
     for number, place in enumerate(places[:_SHOWN], start=1):
         stages = ", ".join(shards.changed_stages(place.names[0])) or "–"
         same = f"{place.same} of {images}"
-        row = (str(number), " = ".join(place.names), stages, f"{place.mean:.2f}", str(place.peak), same)
+        row = (str(number), some_of(place.names), stages, f"{place.mean:.2f}", str(place.peak), same)
         rows.append((*row, f"{place.nearest:.0%}"))
     shown = table(rows, right=frozenset({0, 3, 4, 5, 6}))
     return shown if len(places) <= _SHOWN else f"{shown}\n… and {len(places) - _SHOWN} farther"

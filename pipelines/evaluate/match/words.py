@@ -9,6 +9,8 @@ from generators.variant import ALL, LIBRARY_GROUPS, changed
 from pipelines.evaluate.match.rank import RESAMPLES
 
 # What a device does at a stage before the model.
+# Names in a cell of a table.
+_NAMED = 3
 _DOES = {
     "decode": "decodes",
     "resize": "resizes",
@@ -76,3 +78,9 @@ def counted(images: int) -> str:
 def percent(share: float) -> str:
     """A share as percent that says 100% or 0% only where it is all or nothing."""
     return f"{share:.0%}" if share in (0, 1) else f"{min(max(share, 0.001), 0.999):.1%}"
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Variants that are alike, for a table: the first of them, and how many more there are."""
+    more = len(names) - _NAMED
+    return " = ".join([*names[:_NAMED], *([f"{more} more"] if more > 0 else [])])

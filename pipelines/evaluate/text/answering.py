@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from manifests.provenance import code_sha256
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.weights import model_sha256
 from pipelines.evaluate.text.answers import Answers, answers_of
@@ -18,6 +19,13 @@ from pipelines.evaluate.text.longest import longest_of
 from pipelines.evaluate.text.question import Questions
 from pipelines.evaluate.text.tokens import Encoded, Tokens
 from pipelines.progress import counted, say
+
+_ROOT = Path(__file__).resolve().parents[3]
+# The code that decides what is asked and what answers are worth.
+_CODE = tuple(
+    f"pipelines/evaluate/text/{name}"
+    for name in ("answering.py", "answers.py", "causal.py", "feeds.py", "likelihood.py", "tokens.py")
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ def _made_by(questions: Questions, model: Path, asking: Asking, longest: int) ->
         "questions": questions.sha256,
         "settings": {"batch": asking.batch, "session": dict(asking.config), "longest": longest},
         "runtime": versions(),
+        "code_sha256": code_sha256(_ROOT, _CODE),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from generators.registry import AUDIO_STAGES
 from manifests.mels import TOLERANCE
 from pipelines.evaluate.match.rank import RESAMPLES
-from pipelines.evaluate.match.words import FEW, like, listed, more_of, percent
+from pipelines.evaluate.match.words import FEW, like, listed, more_of, percent, some_of
 from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.speech.match.dump import NATURAL, Reading
 from pipelines.evaluate.speech.match.rank import Place, Ranking
@@ -149,7 +149,7 @@ def _table(shards: Shards, places: Sequence[Place], recordings: int) -> str:
     for rank, place in enumerate(places[:_SHOWN], start=1):
         stages = ", ".join(shards.changed_stages(place.names[0])) or "–"
         figures = number(place.mean), number(place.peak), _length(place, recordings), f"{place.same} of {recordings}"
-        rows.append((str(rank), " = ".join(place.names), stages, *figures))
+        rows.append((str(rank), some_of(place.names), stages, *figures))
     shown = table(rows, right=frozenset({0, 3, 4, 5, 6}))
     return shown if len(places) <= _SHOWN else f"{shown}\n… and {len(places) - _SHOWN} farther"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from generators.registry import METHODS, PIXEL_STAGES, Release
 from generators.variant import LIBRARY_GROUPS, parse, reference
-from pipelines.evaluate.match.words import like, more_of
+from pipelines.evaluate.match.words import like, more_of, some_of
 
 BASE = reference()
 
@@ -39,3 +39,9 @@ def test_what_is_installed_is_tried_before_what_is_not() -> None:
     everything = [{"resize": token} for token in METHODS]
     assert more_of("resize", everything) == []
     assert more_of(None, some) == ["all"]
+
+
+def test_a_cell_holds_few_names_and_says_how_many_more_there_are() -> None:
+    assert some_of(["a"]) == "a"
+    assert some_of(["a", "b", "c"]) == "a = b = c"
+    assert some_of(["a", "b", "c", "d", "e"]) == "a = b = c = 2 more"
