@@ -32,8 +32,8 @@ from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import read_preprocessing
 from pipelines.evaluate.model.runtimes import Input
 from pipelines.evaluate.model.workers import OnRay, Workers
-from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.options import Cluster
+from pipelines.shards import Shards, open_shards
 from pipelines.text import table
 from pipelines.work.cluster import Ray
 

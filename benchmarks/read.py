@@ -25,7 +25,7 @@ from PIL import Image
 from benchmarks import running
 from generators.geometry import frame
 from manifests.verify import check_folder, check_tar, records_in
-from pipelines.evaluate.shards import open_shards
+from pipelines.shards import open_shards
 from pipelines.store import Disk
 from pipelines.text import table
 

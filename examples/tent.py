@@ -44,9 +44,9 @@ from pipelines.evaluate.model.named.built import Built
 from pipelines.evaluate.model.named.pytorch import required
 from pipelines.evaluate.model.named.timm import build
 from pipelines.evaluate.predictions import CLASSES
-from pipelines.evaluate.shards import UNKNOWN_LABEL, Shards, open_shards
 from pipelines.files import replacing
 from pipelines.progress import counted, say
+from pipelines.shards import UNKNOWN_LABEL, Shards, open_shards
 from pipelines.store import place_of
 from pipelines.text import table
 

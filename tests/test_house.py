@@ -49,6 +49,11 @@ def test_shards_are_made_without_a_word_of_scoring_or_the_hub() -> None:
         assert not {"pipelines.evaluate", "pipelines.hub"}.intersection(re.findall(r"pipelines\.\w+", path.read_text()))
 
 
+def test_finished_sets_are_read_without_scoring_or_the_hub() -> None:
+    for path in (ROOT / "pipelines" / "shards").rglob("*.py"):
+        assert not {"pipelines.evaluate", "pipelines.hub"}.intersection(re.findall(r"pipelines\.\w+", path.read_text()))
+
+
 def test_onnx_is_imported_by_passes_alone() -> None:
     files = {path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     others = files - set((ROOT / "generators" / "models").rglob("*.py"))

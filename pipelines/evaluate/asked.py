@@ -8,7 +8,7 @@ from functools import partial
 from generators.registry import AT, Method
 from generators.variant import Variant, VariantError, expand, is_group
 from pipelines.errors import UsageError
-from pipelines.evaluate.shards import Shards
+from pipelines.shards import Shards
 
 
 def asked_variants(shards: Shards, words: Sequence[str]) -> tuple[list[Variant], list[Variant]]:

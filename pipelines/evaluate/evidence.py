@@ -19,7 +19,7 @@ from manifests.schema import SUMMARY
 from manifests.untrusted import LARGEST_JSON
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.results import Results
-from pipelines.evaluate.shards import ScoredVariant, Shards
+from pipelines.shards import FinishedVariant, Shards
 
 _NO_MODEL: Mapping[str, Any] = {"parameters": None, "bytes": None, "sha256": None}
 
@@ -57,13 +57,13 @@ def _annotations(shards: Shards) -> str | None:
     return found
 
 
-def _of_pixels(results: Results) -> dict[str, ScoredVariant]:
+def _of_pixels(results: Results) -> dict[str, FinishedVariant]:
     """The variants of the pixels that scored ones have."""
     scored = [results.shards.variants[line.name] for line in (results.reference, *results.lines)]
     return {variant.pixels: variant for variant in scored}
 
 
-def _manifest(variant: ScoredVariant) -> str:
+def _manifest(variant: FinishedVariant) -> str:
     return hashlib.sha256((variant.folder / SUMMARY).read(LARGEST_JSON)).hexdigest()
 
 

@@ -25,7 +25,6 @@ from manifests.verify import variant_folders
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.preprocessing import Preprocessing, beside, wanted_geometry
 from pipelines.evaluate.options import Options
-from pipelines.evaluate.shards import Shards, dataset_in
 from pipelines.generate.card import read_summaries
 from pipelines.generate.config import base_variant, describe, methods_of, size_from_json
 from pipelines.generate.datasets import DATASETS
@@ -35,6 +34,7 @@ from pipelines.generate.sources.find import Found, find
 from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
 from pipelines.progress import say
+from pipelines.shards import Shards, dataset_in
 from pipelines.store import Place, place_of
 from pipelines.work.cluster import Ray
 

@@ -13,9 +13,9 @@ from generators.variant import reference
 from pipelines.errors import UsageError
 from pipelines.evaluate.making import dataset_at, is_speech
 from pipelines.evaluate.options import Options
-from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.generate.paper import REFERENCE, group, nearest_opencv, target
 from pipelines.options import Target
+from pipelines.shards import Shards, open_shards
 from pipelines.store import place_of
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from generators.variant import Variant, VariantError
 from pipelines.errors import UsageError
 from pipelines.evaluate.printed import ElidedError, numbers
-from pipelines.evaluate.shards import Shards
+from pipelines.shards import Shards
 from pipelines.store import Place
 from pipelines.text import first_line
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from generators.registry import PIXEL_STAGES, STAGES
 from pipelines.evaluate.advice import Advice, advise
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import holm
 from pipelines.evaluate.steps import Step, in_paper_order, worst_first, worst_of
 from pipelines.evaluate.task import Score, Task
+from pipelines.shards import Shards
 
 COMBINED = "combined"
 

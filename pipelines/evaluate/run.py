@@ -33,12 +33,12 @@ from pipelines.evaluate.report.pictures import Example, examples
 from pipelines.evaluate.results import Results, Unscored, as_json
 from pipelines.evaluate.scores import Scores
 from pipelines.evaluate.segmentation import Segmentation
-from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap, are_enough, enough_resamples
 from pipelines.evaluate.task import Task
 from pipelines.files import put
 from pipelines.options import cpus
 from pipelines.progress import say
+from pipelines.shards import Shards, open_shards
 from pipelines.store import Disk, Place, path_of, place_of
 from pipelines.work.cluster import Ray
 

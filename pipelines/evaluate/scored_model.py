@@ -30,8 +30,8 @@ from pipelines.evaluate.model.workers import HERE, OnRay, Workers
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.predictions import ABOUT
 from pipelines.evaluate.results import Unscored
-from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.progress import say
+from pipelines.shards import Shards, open_shards
 from pipelines.store import place_of
 from pipelines.work.cluster import Ray
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pipelines.evaluate.results import Results, Unscored, compare
 from pipelines.evaluate.scoring import Job, Scored, score_each
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.task import Task
 from pipelines.progress import counted
+from pipelines.shards import Shards
 from pipelines.store import Place
 from pipelines.work import Finished, Progress
 from pipelines.work.cluster import Ray

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from pipelines.errors import SHARE, SysNoiseError
 from pipelines.evaluate.fetched import fetched
-from pipelines.evaluate.shards import ScoredVariant
 from pipelines.evaluate.task import Score, Task
 from pipelines.options import cpus
+from pipelines.shards import FinishedVariant
 from pipelines.store import Place
 from pipelines.text import first_line
 from pipelines.work import Finished, Progress, Work
@@ -36,7 +36,7 @@ class Job:
     """
 
     task: Task
-    reference: ScoredVariant
+    reference: FinishedVariant
     places: Mapping[str, Place]
     folders: bool
     threads: int = 1

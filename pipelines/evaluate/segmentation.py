@@ -17,10 +17,10 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.chance import maps as chance
 from pipelines.evaluate.chance.given import Given
 from pipelines.evaluate.predictions import label_map_paths
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap, Comparison, paired_bootstrap
 from pipelines.evaluate.task import OnShards, Score
 from pipelines.generate.sources.cityscapes import IGNORED
+from pipelines.shards import Shards
 from pipelines.text import first_line
 
 LabelMap = NDArray[np.uint8]

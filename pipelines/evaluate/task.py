@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Comparison
+from pipelines.shards import Shards
 
 if TYPE_CHECKING:
     from typing_extensions import Self

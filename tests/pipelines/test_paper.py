@@ -13,9 +13,9 @@ from pipelines.command import options_of
 from pipelines.errors import UsageError
 from pipelines.evaluate import paper as scoring
 from pipelines.evaluate.options import Options as ScoreOptions
-from pipelines.evaluate.shards import ScoredVariant, Shards
 from pipelines.generate.options import Options
 from pipelines.generate.paper import paper
+from pipelines.shards import FinishedVariant, Shards
 from pipelines.store import Disk
 from tests.conftest import Command
 
@@ -94,7 +94,7 @@ def shards_of(monkeypatch: pytest.MonkeyPatch, *resizes: str, **config: str) -> 
         "reference": "pil-6.2.1+pil_bilinear-6.2.1",
     } | config
     found = [
-        ScoredVariant(name, Disk("out/imagenet") / name, {"config": whole, "variant": {**base, "resize": name}})
+        FinishedVariant(name, Disk("out/imagenet") / name, {"config": whole, "variant": {**base, "resize": name}})
         for name in ("pil_bilinear-6.2.1", *resizes)
     ]
     shards = Shards(Disk("out/imagenet"), found[0], {variant.name: variant for variant in found}, ())

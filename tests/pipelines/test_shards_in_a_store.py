@@ -15,7 +15,7 @@ from pipelines.evaluate.fetched import fetched
 from pipelines.evaluate.match import match
 from pipelines.evaluate.options import MatchOptions, Options
 from pipelines.evaluate.run import score
-from pipelines.evaluate.shards import open_shards
+from pipelines.shards import open_shards
 from pipelines.store import Place, StoreError, place_of
 from tests import fuzzing
 from tests.conftest import Command

@@ -20,8 +20,8 @@ from manifests.untrusted import uncollected
 from pipelines.errors import UsageError
 from pipelines.evaluate.detection.masks import MOST_PIXELS, BadMasksError, as_objects, as_rle, check
 from pipelines.evaluate.detection.matching import Objects, out_of_range
-from pipelines.evaluate.shards import Shards
 from pipelines.generate.sources.annotations import Listed, field, read_all, shown, whole
+from pipelines.shards import Shards
 from pipelines.store import Place
 
 # What an annotation is by the fields that one of objects lacks.

@@ -20,11 +20,11 @@ from pipelines.evaluate.detection.masks import Place
 from pipelines.evaluate.detection.matching import Detections, Matches, match
 from pipelines.evaluate.detection.precision import Precision
 from pipelines.evaluate.detection.results import Known, Reading, read_results, repeated
-from pipelines.evaluate.shards import ScoredVariant, Shards
 from pipelines.evaluate.statistics import Bootstrap, Comparison, paired_bootstrap
 from pipelines.evaluate.task import OnShards, Score
 from pipelines.generate import frames
 from pipelines.generate.frames import Misfit, decoded_size, misfit
+from pipelines.shards import FinishedVariant, Shards
 
 # Above this share of images in which a file has nothing and the reference's (or the variant's) has, it looks partial.
 _LACKING = 0.02
@@ -188,6 +188,6 @@ class Detection(OnShards):
             yield f"{path.name} has {mine.repeated:,} detections more than once"
 
 
-def _turns(variant: ScoredVariant) -> bool:
+def _turns(variant: FinishedVariant) -> bool:
     """Whether a variant's images are turned as their EXIF says."""
     return variant.stages["decode"] == frames.TURNS

@@ -24,10 +24,10 @@ from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedMod
 from pipelines.evaluate.model.preprocessing import Preprocessing, check_geometry, read_preprocessing
 from pipelines.evaluate.options import LayersOptions
 from pipelines.evaluate.results import COMBINED
-from pipelines.evaluate.shards import Shards, check_images, open_shards
 from pipelines.files import replacing
 from pipelines.options import cpus
 from pipelines.progress import say
+from pipelines.shards import Shards, check_images, open_shards
 from pipelines.store import path_of, place_of
 
 _IMAGES = 32

@@ -9,7 +9,7 @@ from pipelines.evaluate.match.measure import Measured
 from pipelines.evaluate.match.rank import NEAR, Guess, Place, Ranking
 from pipelines.evaluate.match.versions import others_to_make, which_version
 from pipelines.evaluate.match.words import counted, like, listed, more_of, percent, some_of, sure
-from pipelines.evaluate.shards import Shards
+from pipelines.shards import Shards
 from pipelines.text import table
 
 _SHOWN = 10

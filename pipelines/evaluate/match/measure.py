@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from pipelines.errors import RunError
 from pipelines.evaluate.match.dump import Undo
-from pipelines.evaluate.shards import Shards
+from pipelines.shards import Shards
 
 Pixels = NDArray[np.uint8]
 Sizes = dict[str, tuple[int, int]]

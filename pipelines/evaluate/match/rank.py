@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from generators.registry import PIXEL_STAGES, plain
 from generators.variant import is_whole
 from pipelines.evaluate.match.measure import Measured
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap
+from pipelines.shards import Shards
 
 RESAMPLES = 2000
 # Mean absolute difference, 0 to 255, up to which a dump is near a variant, whatever else is near: it may be the same

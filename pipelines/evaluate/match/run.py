@@ -13,7 +13,7 @@ from pipelines.evaluate.match.dump import Files, Look, Undo, find_files, look, s
 from pipelines.evaluate.match.measure import Group, Measured, groups_of, measure
 from pipelines.evaluate.match.rank import rank
 from pipelines.evaluate.options import MatchOptions
-from pipelines.evaluate.shards import Samples, Shards, open_shards
+from pipelines.shards import Samples, Shards, open_shards
 from pipelines.store import place_of
 
 # Photographs with red and blue swapped are 10 to 30 steps off, variants 10 at most.

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from generators.registry import AT, PIXEL_STAGES, Release, find, order, plain
 from generators.variant import name_of
 from pipelines.evaluate.match.words import either
-from pipelines.evaluate.shards import VERSIONS, ScoredVariant, Shards
+from pipelines.shards import VERSIONS, FinishedVariant, Shards
 
 _DOES = {"decode": "decode", "resize": "resize", "color": "convert"}
 
@@ -56,13 +56,13 @@ def _at_stage(shards: Shards, names: Sequence[str], stage: str) -> str | None:
     return f"{what} {_DOES[stage]}s so" if len(versions) == 1 else f"{what}, which {_DOES[stage]} alike here"
 
 
-def _by_version(shards: Shards, names: Sequence[str], stage: str) -> list[ScoredVariant]:
+def _by_version(shards: Shards, names: Sequence[str], stage: str) -> list[FinishedVariant]:
     """The variants in the order of their versions at a stage."""
     variants = [shards.variants[name] for name in names]
     return sorted(variants, key=lambda variant: order(f"{plain(variant.stages[stage])}{AT}{_version(variant, stage)}"))
 
 
-def _version(variant: ScoredVariant, stage: str) -> str:
+def _version(variant: FinishedVariant, stage: str) -> str:
     """The version that a variant's method has at a stage; of the installed library, as it was; empty if not known."""
     token = variant.stages[stage]
     method = find(token)

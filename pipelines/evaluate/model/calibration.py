@@ -24,9 +24,9 @@ from pipelines.evaluate.model.noised import Images
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.readers import detects
 from pipelines.evaluate.model.runtimes import open_session
-from pipelines.evaluate.shards import Shards
 from pipelines.options import CALIBRATION
 from pipelines.progress import say
+from pipelines.shards import Shards
 
 # Ranges from fewer images are seldom those of the rest.
 _FEW = 32

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from generators.boxes import NONE, BoxNoise
 from pipelines.evaluate.model.weights import model_sha256
-from pipelines.evaluate.shards import ScoredVariant, Shards
+from pipelines.shards import FinishedVariant, Shards
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Noised:
 class Cell:
     """One file of predictions: named after `variant`, made of that one's pixels."""
 
-    variant: ScoredVariant
+    variant: FinishedVariant
     model: Noised
     boxes: BoxNoise = NONE
 

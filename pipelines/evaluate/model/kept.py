@@ -23,8 +23,8 @@ from pipelines.evaluate.model.cells import Cell, Noised
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.readers import Form
 from pipelines.evaluate.predictions import ABOUT
-from pipelines.evaluate.shards import Shards
 from pipelines.files import copy, remove, replacing
+from pipelines.shards import Shards
 
 
 def origin(

@@ -25,8 +25,8 @@ from pipelines.evaluate.model.cells import Cell, Noised
 from pipelines.evaluate.model.inputs import Image, Inputs
 from pipelines.evaluate.model.readers import Form, Reader
 from pipelines.evaluate.model.runtimes import Outputs, Session, open_session
-from pipelines.evaluate.shards import Shards, Stored
 from pipelines.files import replacing
+from pipelines.shards import Shards, Stored
 from pipelines.store import Remote
 
 # Images in a piece: at most so many, since they are lost with a worker; not too few, since finding them in a tar takes

@@ -22,8 +22,8 @@ from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.readers import Kind, Reader, kind_for
 from pipelines.evaluate.model.weights import model_files
 from pipelines.evaluate.model.workers import HERE, Workers
-from pipelines.evaluate.shards import Shards
 from pipelines.progress import counted, say
+from pipelines.shards import Shards
 
 # Bytes of the models that a worker has loaded together, unless one alone has more.
 _LOADED = 2**30

@@ -58,13 +58,13 @@ from manifests.untrusted import read_at_most
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.heads import HEADS
 from pipelines.evaluate.predictions import CLASSES
-from pipelines.evaluate.shards import Shards
 from pipelines.generate.config import size_from_json
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.sources.labels import label_by_synset
 from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
 from pipelines.progress import say
+from pipelines.shards import Shards
 from pipelines.store import place_of
 
 if sys.version_info >= (3, 11):

@@ -22,7 +22,6 @@ from pipelines.evaluate.model.named import kept_or_not
 from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedModels, nodes_changed
 from pipelines.evaluate.model.preprocessing import read_preprocessing, wanted_geometry
 from pipelines.evaluate.model.readers.boxes import refusal
-from pipelines.evaluate.shards import open_shards
 from pipelines.generate.config import base_variant, methods_of
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.options import Options
@@ -30,6 +29,7 @@ from pipelines.generate.run import generate, make, output_place
 from pipelines.generate.target import choose_geometry
 from pipelines.options import is_named
 from pipelines.progress import say
+from pipelines.shards import open_shards
 from pipelines.text import table
 
 # The folder of models in an output, beside those of the datasets.

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from manifests.residual import mel_residual
 from pipelines.errors import UsageError
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.speech.arrays import Mel, Spectrograms
+from pipelines.shards import Shards
 
 # What a spectrogram may lack, as a share of the set's frames; and frames that padding alone may cost.
 _LACKING, _PADDING = 0.1, 4

@@ -11,10 +11,10 @@ from pipelines.evaluate.asked import asked_variants
 from pipelines.evaluate.fetched import fetched
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.predictions import find_predictions
-from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.evaluate.speech.arrays import ZIP
 from pipelines.evaluate.speech.results import Against
 from pipelines.progress import say
+from pipelines.shards import Shards, open_shards
 from pipelines.store import Place, place_of
 
 

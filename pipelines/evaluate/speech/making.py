@@ -8,10 +8,10 @@ from generators.audio.settings import MelSettings
 from generators.variant import DEFAULT_OF_SPEECH, Variant
 from pipelines.errors import UsageError
 from pipelines.evaluate.making import Maker
-from pipelines.evaluate.shards import Shards
 from pipelines.generate.config import base_of_speech
 from pipelines.generate.target import choose_mel
 from pipelines.options import Target
+from pipelines.shards import Shards
 
 
 class SpeechMaker(Maker):

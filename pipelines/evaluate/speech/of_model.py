@@ -20,7 +20,6 @@ from pipelines.evaluate.model.cells import Cell
 from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedModels, nodes_changed
 from pipelines.evaluate.model.runtimes.onnx import versions
 from pipelines.evaluate.options import Options
-from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.evaluate.speech.arrays import ZIP
 from pipelines.evaluate.speech.asked import asked
 from pipelines.evaluate.speech.calibration import calibration
@@ -33,6 +32,7 @@ from pipelines.evaluate.speech.results import Against
 from pipelines.evaluate.speech.words import joined
 from pipelines.options import cpus
 from pipelines.progress import say
+from pipelines.shards import Shards, open_shards
 from pipelines.store import place_of
 from pipelines.work.cluster import Ray
 

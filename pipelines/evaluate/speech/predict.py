@@ -21,12 +21,12 @@ from pipelines.ahead import in_order
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Cell
 from pipelines.evaluate.model.kept import Kept, open_kept
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.speech.ids import Ids
 from pipelines.evaluate.speech.kept import Arrays
 from pipelines.evaluate.speech.model import SpeechModel
 from pipelines.files import replacing
 from pipelines.progress import Advance, counted
+from pipelines.shards import Shards
 
 # Recordings in a piece, which are lost together where a run is killed.
 _PIECE = 64

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from generators.registry import AUDIO_STAGES
 from pipelines.evaluate.results import Stage, nothing_changed, stage_of, summarise
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.speech.distance import Distances
 from pipelines.evaluate.statistics import Bootstrap, Comparison, holm, paired_bootstrap
+from pipelines.shards import Shards
 
 # The stages that there are of speech, in order.
 STAGES = (*AUDIO_STAGES, "precision")

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.predictions import check_keys
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.speech import text
 from pipelines.evaluate.speech.arrays import Spectrograms, open_arrays
 from pipelines.evaluate.speech.distance import Distances, distances, mels
@@ -27,6 +26,7 @@ from pipelines.evaluate.speech.suited import check_suited
 from pipelines.evaluate.statistics import Bootstrap, enough_resamples
 from pipelines.files import put
 from pipelines.progress import Advance, counted, say
+from pipelines.shards import Shards
 from pipelines.store import Place, path_of, place_of
 from pipelines.work.cluster import Ray
 

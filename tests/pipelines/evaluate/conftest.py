@@ -17,7 +17,7 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from pipelines.evaluate.shards import Shards, open_shards
+from pipelines.shards import Shards, open_shards
 from tests.conftest import Command, Once
 
 COMBINED = "ffmpeg+pil_nearest+nv12_ascend"

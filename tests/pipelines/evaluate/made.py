@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from generators.registry import METHODS
 from generators.variant import parse, reference
 from pipelines.evaluate.results import Results, Unscored, compare
-from pipelines.evaluate.shards import ScoredVariant, Shards
 from pipelines.evaluate.statistics import Comparison, paired_bootstrap, paired_proportions
 from pipelines.evaluate.task import OnShards, Score
+from pipelines.shards import FinishedVariant, Shards
 from pipelines.store import Disk
 
 DATASETS = {"top1": "imagenet", "map": "coco", "miou": "cityscapes"}
@@ -24,7 +24,7 @@ GEOMETRIES = {"imagenet": ("crop", 224), "coco": ("letterbox", 640), "cityscapes
 COUNTED = {"top1": "images", "map": "objects", "miou": "pixels"}
 
 
-class Made(ScoredVariant):
+class Made(FinishedVariant):
     """A variant without a folder."""
 
     def table(self, *columns: str) -> pa.Table:

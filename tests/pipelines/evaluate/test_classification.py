@@ -12,7 +12,7 @@ from sklearn.metrics import top_k_accuracy_score
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.classification import Classification
-from pipelines.evaluate.shards import Shards
+from pipelines.shards import Shards
 from tests.pipelines.evaluate.conftest import write_predictions
 from tests.steps import result_of
 

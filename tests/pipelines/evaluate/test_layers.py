@@ -31,7 +31,7 @@ from pipelines.evaluate.layers.page import page
 from pipelines.evaluate.layers.ratio import Ratio, ratio
 from pipelines.evaluate.model.cells import Cell, as_it_is
 from pipelines.evaluate.options import LayersOptions
-from pipelines.evaluate.shards import open_shards
+from pipelines.shards import open_shards
 
 Array = NDArray[Any]
 COUNT = 5

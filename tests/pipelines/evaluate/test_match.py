@@ -25,7 +25,7 @@ from pipelines.evaluate.match import match, run
 from pipelines.evaluate.match.measure import Group, Measured
 from pipelines.evaluate.match.rank import rank
 from pipelines.evaluate.options import MatchOptions
-from pipelines.evaluate.shards import open_shards
+from pipelines.shards import open_shards
 from tests.conftest import Command
 
 Images = dict[str, NDArray[Any]]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipelines.evaluate.match import match
 from pipelines.evaluate.options import MatchOptions
-from pipelines.evaluate.shards import open_shards
+from pipelines.shards import open_shards
 from tests.conftest import Command
 
 VARIANTS = ("pil_bilinear", "opencv_exif", "pil_lanczos", "nv12_ascend")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.predictions import TABLES, find_predictions, read_classes
-from pipelines.evaluate.shards import Shards
+from pipelines.shards import Shards
 from pipelines.store import Disk
 
 # As COCO's and ImageNet's: leading zeros, and one that looks like a number in scientific notation.

@@ -28,7 +28,7 @@ from pipelines.evaluate.report import pictures
 from pipelines.evaluate.report.looks import LOOKS
 from pipelines.evaluate.report.page import page
 from pipelines.evaluate.results import COMBINED, Results, Unscored, as_json, compare
-from pipelines.evaluate.shards import Shards
+from pipelines.shards import Shards
 from tests.pipelines.evaluate.conftest import write_predictions, wrong_in
 from tests.pipelines.evaluate.made import MODEL, PIXELS, whole
 from tests.steps import result_of

@@ -12,9 +12,9 @@ import pytest
 from pipelines.evaluate import scoring
 from pipelines.evaluate.detection import Detection, Reading, open_annotations
 from pipelines.evaluate.scoring import Job, Scored, problem_here, score_each
-from pipelines.evaluate.shards import open_shards
 from pipelines.evaluate.statistics import Bootstrap
 from pipelines.options import Cluster
+from pipelines.shards import open_shards
 from pipelines.store import Disk
 from pipelines.work import Finished, Progress
 from pipelines.work.cluster import Ray

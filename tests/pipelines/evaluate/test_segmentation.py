@@ -14,9 +14,9 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.results import Unscored
 from pipelines.evaluate.scores import Scores
 from pipelines.evaluate.segmentation import NAMES, Segmentation
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap
 from pipelines.options import Cluster
+from pipelines.shards import Shards
 from pipelines.store import Disk
 from pipelines.work.cluster import Ray
 from tests.conftest import Command

@@ -21,7 +21,7 @@ from generators.registry import METHODS, PIXEL_STAGES
 from pipelines.command import Parser
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.named.pytorch import required
-from pipelines.evaluate.shards import UNKNOWN_LABEL, Samples, Shards
+from pipelines.shards import UNKNOWN_LABEL, Samples, Shards
 from tests import ROOT
 
 LIBRARIES = ("torch", "torchvision", "timm", "safetensors")

@@ -19,13 +19,13 @@ from generators.own import own_methods
 from manifests.canonical import digest
 from pipelines.errors import UsageError
 from pipelines.evaluate.asked import asked_variants
-from pipelines.evaluate.shards import open_shards
 from pipelines.generate.config import ImageConfig
 from pipelines.generate.output import Output
 from pipelines.generate.report import variants_table
 from pipelines.generate.shard import Job
 from pipelines.generate.sources import SampleSource
 from pipelines.generate.work import problem_here
+from pipelines.shards import open_shards
 from pipelines.store import Disk
 from tests.conftest import Command
 from tests.pipelines.generate.test_generate import files

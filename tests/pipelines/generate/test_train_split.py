@@ -22,7 +22,6 @@ from manifests.images import COLUMNS
 from manifests.schema import SUMMARY, TABLE, ManifestError, Record, parse_summary
 from manifests.verify import check_folder, check_tar, records_in
 from pipelines.errors import UsageError
-from pipelines.evaluate.shards import open_shards
 from pipelines.generate.card import card
 from pipelines.generate.compare import Again, config_of, render_again
 from pipelines.generate.config import ImageConfig, describe
@@ -31,6 +30,7 @@ from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import Found, find
 from pipelines.options import Inputs
+from pipelines.shards import open_shards
 from pipelines.store import Disk
 from tests.generators.test_variant import PAPER_RESIZE
 from tests.pipelines.evaluate.conftest import write_predictions, wrong_in

@@ -12,7 +12,7 @@ from pipelines.evaluate.match.outputs.compare import Comparison
 from pipelines.evaluate.match.outputs.rank import Place
 from pipelines.evaluate.match.versions import which_version
 from pipelines.evaluate.match.words import counted, like, listed, more_of, percent, sure
-from pipelines.evaluate.shards import Shards
+from pipelines.shards import Shards
 from pipelines.text import table
 
 _SHOWN = 10

@@ -30,8 +30,8 @@ from pipelines.evaluate.model.preprocessing import Preprocessing, check_geometry
 from pipelines.evaluate.model.readers import kind_for
 from pipelines.evaluate.model.runtimes import Outputs, open_session
 from pipelines.evaluate.options import MatchOptions
-from pipelines.evaluate.shards import Shards, check_images, open_shards
 from pipelines.options import cpus
+from pipelines.shards import Shards, check_images, open_shards
 from pipelines.store import path_of, place_of
 
 # More images would take longer and tell no more.

@@ -28,8 +28,8 @@ from pipelines.evaluate.model.noised import DoesNotApplyError, NoisedModels
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.runtimes import Session, open_session
 from pipelines.evaluate.model.weights import model_files
-from pipelines.evaluate.shards import Shards, Stored
 from pipelines.progress import Advance, counted
+from pipelines.shards import Shards, Stored
 
 # Bytes of the models that are loaded together, unless one alone has more.
 _LOADED = 2**31

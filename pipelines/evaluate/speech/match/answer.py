@@ -8,10 +8,10 @@ from generators.registry import AUDIO_STAGES
 from manifests.mels import TOLERANCE
 from pipelines.evaluate.match.rank import RESAMPLES
 from pipelines.evaluate.match.words import FEW, like, listed, more_of, percent, some_of
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.speech.match.dump import NATURAL, Reading
 from pipelines.evaluate.speech.match.rank import Place, Ranking
 from pipelines.evaluate.speech.words import number
+from pipelines.shards import Shards
 from pipelines.text import table
 
 _SHOWN = 10

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipelines.errors import RunError
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.speech.arrays import Spectrograms
 from pipelines.evaluate.speech.match.dump import Reading, overlap
+from pipelines.shards import Shards
 
 Mels = list[NDArray[np.float32]]
 

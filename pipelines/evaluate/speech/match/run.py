@@ -8,12 +8,12 @@ from pathlib import Path
 from pipelines.errors import UsageError
 from pipelines.evaluate.match.dump import spread
 from pipelines.evaluate.options import MatchOptions
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.speech.arrays import Arrays, Spectrograms, open_arrays
 from pipelines.evaluate.speech.match.answer import answer
 from pipelines.evaluate.speech.match.dump import Reading, place_of_dump, told
 from pipelines.evaluate.speech.match.measure import Measured, groups_of, measure, side_by_side, sums
 from pipelines.evaluate.speech.match.rank import Ranking, rank
+from pipelines.shards import Shards
 
 _NAMED = 3
 # More recordings would take longer and tell no more.

@@ -14,8 +14,8 @@ from pycocotools import mask as rle
 from generators.geometry import frame
 from pipelines.errors import UsageError
 from pipelines.evaluate.detection import Detection, Reading, open_annotations
-from pipelines.evaluate.shards import Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap
+from pipelines.shards import Shards, open_shards
 from pipelines.store import Disk
 from tests.pipelines.evaluate.detection.cocoeval import Detections, annotations_of, decoded, load, mean_ap, write
 from tests.pipelines.evaluate.made import Made

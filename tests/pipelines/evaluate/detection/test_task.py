@@ -14,8 +14,8 @@ import pytest
 from pipelines.errors import UsageError
 from pipelines.evaluate import statistics
 from pipelines.evaluate.detection import Detection, Reading, open_annotations, results
-from pipelines.evaluate.shards import Samples, Shards, open_shards
 from pipelines.evaluate.statistics import Bootstrap
+from pipelines.shards import Samples, Shards, open_shards
 from pipelines.store import Disk
 from tests.pipelines.evaluate.detection.cocoeval import Detections, load, mean_ap, write
 from tests.steps import result_of

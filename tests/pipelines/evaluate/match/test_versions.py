@@ -16,7 +16,7 @@ from generators.geometry import frame
 from generators.registry import find
 from pipelines.evaluate.match import match
 from pipelines.evaluate.options import MatchOptions
-from pipelines.evaluate.shards import open_shards
+from pipelines.shards import open_shards
 from tests.conftest import Command
 
 VERSIONS = ("pil_bilinear", "pil_bilinear-12.0.0", "pil_bilinear-12.3.0", "pil_bilinear-13.0.0")

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pipelines.evaluate.model.cells import plain_cells
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.shards import Shards
+from pipelines.shards import Shards
 
 Dims = Sequence[int | str | None]
 

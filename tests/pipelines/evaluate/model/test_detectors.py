@@ -20,7 +20,7 @@ from pipelines.evaluate.model.heads.common import Boxes, Fit, Given, spread
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.readers.boxes import choose
-from pipelines.evaluate.shards import Shards, open_shards
+from pipelines.shards import Shards, open_shards
 from tests.conftest import Command
 from tests.pipelines.evaluate.model.models import constant_model, predict_plain
 

@@ -20,8 +20,8 @@ from pipelines.evaluate.model.preprocessing import Preprocessing, read_preproces
 from pipelines.evaluate.model.readers import kind_for
 from pipelines.evaluate.model.readers.classes import Classifier
 from pipelines.evaluate.model.runtimes import Input, open_session
-from pipelines.evaluate.shards import Shards
 from pipelines.generate.sources.labels import label_by_synset
+from pipelines.shards import Shards
 from tests.pipelines.evaluate.model.models import colour_model, constant_model, predict_plain
 
 RGB = Preprocessing((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 1 / 255, "rgb", "nchw")

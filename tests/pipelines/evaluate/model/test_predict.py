@@ -32,7 +32,7 @@ from pipelines.evaluate.model.pieces import Job, Piece
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.workers import HERE, Done
-from pipelines.evaluate.shards import ScoredVariant, Shards, Stored, open_shards
+from pipelines.shards import FinishedVariant, Shards, Stored, open_shards
 from tests import ROOT
 from tests.conftest import Command
 from tests.pipelines.evaluate.model.models import (
@@ -268,7 +268,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     read: list[str] = []
     of_shard = Shards.of_shard
 
-    def counting(shards: Shards, variant: ScoredVariant, number: int, places: range) -> Iterator[Stored]:
+    def counting(shards: Shards, variant: FinishedVariant, number: int, places: range) -> Iterator[Stored]:
         if number == 0:
             read.append(variant.name)
         return of_shard(shards, variant, number, places)

@@ -22,10 +22,10 @@ from pipelines.evaluate.model.preprocessing import (
     wanted_geometry,
 )
 from pipelines.evaluate.options import Options as ScoreOptions
-from pipelines.evaluate.shards import ScoredVariant, Shards
 from pipelines.generate.options import Options
 from pipelines.generate.target import choose_geometry
 from pipelines.options import Inputs, Target
+from pipelines.shards import FinishedVariant, Shards
 from pipelines.store import Disk
 from tests.test_readme import blocks
 
@@ -227,7 +227,9 @@ def shards_of(geometry: str, size: int | list[int]) -> Shards:
         **{"image_format": "png", "samples_per_shard": 1000, "source": {"kind": "tree"}},
     }
     root = Disk("out/imagenet")
-    variant = ScoredVariant("pil_bilinear", root / "pil_bilinear", {"config": config, "provenance": {"libraries": {}}})
+    variant = FinishedVariant(
+        "pil_bilinear", root / "pil_bilinear", {"config": config, "provenance": {"libraries": {}}}
+    )
     return Shards(root, variant, {variant.name: variant}, ())
 
 

@@ -15,7 +15,7 @@ from generators.variant import parse
 from pipelines.evaluate.model.calibration import calibration
 from pipelines.evaluate.model.noised import NoisedModels
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.shards import Shards
+from pipelines.shards import Shards
 from tests.generators.models.networks import proto, run
 
 STATED = Preprocessing((0.0,) * 3, (1.0,) * 3, 1 / 255, "rgb", "nchw")

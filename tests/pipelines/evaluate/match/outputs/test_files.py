@@ -16,7 +16,7 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.match import match
 from pipelines.evaluate.match.outputs.files import find_outputs
 from pipelines.evaluate.options import MatchOptions
-from pipelines.evaluate.shards import Shards
+from pipelines.shards import Shards
 from tests.pipelines.evaluate.match.outputs.devices import pooled_model
 
 KEY = "picture_003"

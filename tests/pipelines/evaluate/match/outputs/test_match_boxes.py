@@ -21,7 +21,7 @@ from pipelines.evaluate.model.preprocessing import read_preprocessing
 from pipelines.evaluate.model.readers import kind_for
 from pipelines.evaluate.model.runtimes import Input
 from pipelines.evaluate.options import MatchOptions
-from pipelines.evaluate.shards import Shards, open_shards
+from pipelines.shards import Shards, open_shards
 from tests.pipelines.evaluate.match.outputs.devices import detector, put_out
 
 Results = dict[str, list[dict[str, Any]]]

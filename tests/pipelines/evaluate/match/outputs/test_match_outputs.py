@@ -16,7 +16,7 @@ import score
 from pipelines.errors import UsageError
 from pipelines.evaluate.match import match
 from pipelines.evaluate.options import MatchOptions
-from pipelines.evaluate.shards import Shards
+from pipelines.shards import Shards
 from tests.pipelines.evaluate.conftest import COMBINED
 from tests.pipelines.evaluate.match.outputs.devices import Floats, pooled_model, put_out, two_headed_model
 

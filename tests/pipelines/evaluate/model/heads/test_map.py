@@ -24,7 +24,7 @@ from pipelines.evaluate.model.inputs import Image, Inputs
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.readers.boxes import Detector
 from pipelines.evaluate.model.runtimes import Input
-from pipelines.evaluate.shards import open_shards
+from pipelines.shards import open_shards
 from tests.pipelines.evaluate.model.heads.scenes import (
     EXPORTED,
     SIDE,

@@ -22,8 +22,8 @@ from pipelines.evaluate.model.readers.label_maps import LabelMaps, Segmenter
 from pipelines.evaluate.model.runtimes import Input
 from pipelines.evaluate.predictions import label_map_paths
 from pipelines.evaluate.segmentation import Segmentation
-from pipelines.evaluate.shards import Shards
 from pipelines.evaluate.statistics import Bootstrap
+from pipelines.shards import Shards
 from tests.pipelines.evaluate.conftest import LabelMap
 from tests.pipelines.evaluate.model.models import predict_plain, save
 from tests.pipelines.evaluate.model.readers.test_upsampling import interpolated

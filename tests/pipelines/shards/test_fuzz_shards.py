@@ -20,7 +20,7 @@ from PIL import Image
 from manifests.images import LABEL_MAP
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.match.measure import groups_of
-from pipelines.evaluate.shards import Shards, Stored, open_shards
+from pipelines.shards import Shards, Stored, open_shards
 from tests.fuzzing import changed_bytes, changed_tar, described, files, fuzz, make, outcome
 
 TABLE, TAR = "manifest.parquet", "validation-00001-of-00002.tar"
