@@ -15,10 +15,11 @@ from pipelines.shards.variant import in_order, read_variant
 from pipelines.store import Disk, Place
 
 
-def open_shards(place: Place | Path, methods: tuple[Method, ...] = ()) -> Shards:
+def open_shards(place: Place | Path, methods: tuple[Method, ...] = (), *, needs_reference: bool = True) -> Shards:
     """The finished variants at `place`: a dataset's folder, or an output with one dataset.
 
-    `methods` are the user's own, for variants that are still to be made.
+    `methods` are the user's own, for variants that are still to be made. Unless the set `needs_reference`, its first
+    variant takes the place of one that is missing.
     Raises UsageError if there are no shards, if they were made with different configurations, or if the reference is
     missing.
     """
@@ -41,6 +42,8 @@ def open_shards(place: Place | Path, methods: tuple[Method, ...] = ()) -> Shards
         raise UsageError(f"{one.folder} and {other.folder} were made with different configurations: keep them apart")
     wanted = found[0].summary["config"]["reference"]
     reference = next((v for v in found if in_full(v.stages) == wanted), None)
+    if reference is None and not needs_reference:
+        reference = found[0]
     if reference is None:
         raise UsageError(f"the reference ({wanted}) is not in {roots[0]}: make it with generate.py --variant reference")
     shards = Shards(roots[0], reference, in_order(found, reference), tuple(unfinished), methods)

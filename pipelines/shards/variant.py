@@ -114,11 +114,12 @@ def in_order(variants: Iterable[FinishedVariant], reference: FinishedVariant) ->
     """Variants by name: the reference first, then single stages in the order of stages, of the registry and of
     versions, then compositions."""
     others = (variant for variant in variants if variant is not reference)
-    ordered = sorted(others, key=lambda variant: _order(variant, reference))
+    ordered = sorted(others, key=lambda variant: place_among(variant, reference.stages))
     return {variant.name: variant for variant in (reference, *ordered)}
 
 
-def _order(variant: FinishedVariant, reference: FinishedVariant) -> tuple[int, list[tuple[Any, ...]], str]:
-    stages = changed(variant.stages, reference.stages)
+def place_among(variant: FinishedVariant, base: Mapping[str, str]) -> tuple[int, list[tuple[Any, ...]], str]:
+    """Sorts variants in that order, given the reference's token of each stage."""
+    stages = changed(variant.stages, base)
     places = [((*AUDIO_STAGES, *STAGES).index(stage), *order(variant.stages[stage])) for stage in stages]
     return len(places), places, variant.name

@@ -1,0 +1,54 @@
+"""Which samples a page measures, and which of them it shows: the same for the same set, and soon read."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.page.figures import Figures
+from pipelines.page.opened import OpenedSet
+from pipelines.store import Disk
+
+# Bytes of tars that are read for a page, and the samples that are measured at least and at most.
+_BYTES_ON_DISK, _BYTES_IN_STORE = 600_000_000, 100_000_000
+_FEWEST, _MOST = 12, 256
+# Shards of each variant that are read in a store, each from its beginning.
+_SHARDS_IN_STORE = 4
+SHOWN = 8
+
+
+def measured(of: OpenedSet, figures: Figures) -> list[str]:
+    """The keys of the samples to measure, in order: evenly spaced, or in a store, at the beginnings of a few shards."""
+    on_disk = isinstance(of.shards.root, Disk)
+    each = sum(_bytes_of_sample(group.variant.summary["totals"]) for group in of.groups)
+    count = int(np.clip((_BYTES_ON_DISK if on_disk else _BYTES_IN_STORE) / max(each, 1), _FEWEST, _MOST))
+    places = np.arange(len(figures.keys))
+    if not on_disk:
+        places = _beginnings(figures.shards, -(-count // _SHARDS_IN_STORE))
+    return [figures.keys[place] for place in places[_spaced(len(places), count)]]
+
+
+def shown(keys: list[str], figures: Figures) -> list[str]:
+    """The keys of the samples to show: of these, from the one on which the variants differ least to the most, and the
+    one of all on which they differ most.
+    """
+    means = dict(zip(figures.keys, np.nan_to_num(figures.mean), strict=True))
+    most = max(figures.keys, key=lambda key: means[key], default="")
+    ordered = sorted((key for key in keys if key != most), key=lambda key: (means[key], key))
+    return [*(ordered[place] for place in _spaced(len(ordered), SHOWN - 1)), *filter(None, [most])]
+
+
+def _bytes_of_sample(totals: dict[str, int]) -> float:
+    return totals["bytes"] / max(totals["samples"], 1)
+
+
+def _beginnings(shards: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    """The first places in a few shards, which lie evenly among all."""
+    numbers = np.unique(shards)
+    some = numbers[_spaced(len(numbers), _SHARDS_IN_STORE)]
+    return np.concatenate([np.flatnonzero(shards == number)[:count] for number in some])
+
+
+def _spaced(length: int, count: int) -> NDArray[np.int64]:
+    """At most `count` places among so many, from the first to the last, at equal distances."""
+    return np.unique(np.linspace(0, max(length - 1, 0), min(count, length)).round().astype(np.int64))

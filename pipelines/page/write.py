@@ -1,0 +1,79 @@
+"""Making a set's page, and putting it in place."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+
+from manifests.canonical import digest
+from manifests.schema import SUMMARY
+from manifests.untrusted import LARGEST_JSON
+from pipelines.errors import RunError, UsageError
+from pipelines.files import put
+from pipelines.page import chosen
+from pipelines.page.apart import measure
+from pipelines.page.details import Details
+from pipelines.page.figures import MOST_SAMPLES, figures
+from pipelines.page.html import LARGEST, STAMP, Page, html
+from pipelines.page.opened import opened
+from pipelines.progress import say
+from pipelines.shards import Shards, open_shards
+from pipelines.store import Place
+
+PAGE = "index.html"
+
+
+def write_page(root: Place, *, pictures: bool = True) -> bool:
+    """Write the page of the set at `root`, with or without parts of its samples, unless it is there; whether it is now.
+
+    A set of which no page can be made keeps what it has: why is reported, and is no failure of the run.
+    """
+    try:
+        shards = open_shards(root, needs_reference=False)
+        stamp = _stamp(shards, pictures)
+        if _stamp_of(shards.root / PAGE) != stamp:
+            put(shards.root / PAGE, html(page_of(shards, stamp, pictures=pictures)))
+    except (UsageError, RunError) as error:
+        say(f"no page was written: {error}")
+        return False
+    return True
+
+
+def page_of(shards: Shards, stamp: str = "", *, pictures: bool) -> Page:
+    """What the page of a set shows. Raises RunError if a table or tar cannot be read, or the set is too large."""
+    of = opened(shards)
+    samples = sum(of.variants[0].summary["totals"][name] for name in ("samples", "failed"))
+    if samples > MOST_SAMPLES:
+        raise RunError(f"{shards.root} has more than {MOST_SAMPLES:,} samples")
+    found = figures(of)
+    keys = chosen.measured(of, found) if len(of.groups) > 1 else []
+    details = Details(chosen.shown(keys, found) if pictures and keys else [], shards.speech)
+    apart = measure(of, keys, details.keys, details.look)
+    return Page(of, found, len(keys), apart, details.fitting(), stamp)
+
+
+def _stamp(shards: Shards, pictures: bool) -> str:
+    """What a page is made of: the manifests, this code, and whether there are pictures."""
+    manifests = {
+        name: hashlib.sha256((variant.folder / SUMMARY).read(LARGEST_JSON)).hexdigest()
+        for name, variant in shards.variants.items()
+    }
+    return digest([_code(), pictures, manifests, shards.unfinished])
+
+
+@cache
+def _code() -> str:
+    here = Path(__file__).parent
+    files = sorted(path for path in here.iterdir() if path.suffix in (".py", ".html", ".js"))
+    return digest([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
+
+
+def _stamp_of(page: Place) -> str:
+    """The stamp of a page that was written before; empty if there is none."""
+    try:
+        found = re.search(STAMP.format("([0-9a-f]{64})").encode(), page.read(LARGEST))
+    except (OSError, ValueError):
+        return ""
+    return found[1].decode() if found else ""
