@@ -31,8 +31,8 @@ class Apart(NamedTuple):
 def measure(
     of: OpenedSet, keys: Collection[str], shown: Collection[str], look: Callable[[str, Results], None]
 ) -> Apart:
-    """Compare the groups on the samples with these keys. `look` gets the results of each sample that is to be shown, one
-    for each group.
+    """Compare the groups on the samples with these keys. `look` gets the results of each sample to be shown, one a
+    group.
 
     Raises RunError if a tar cannot be read.
     """
@@ -100,10 +100,12 @@ class _Map:
     def mean(self) -> NDArray[np.float32] | None:
         if self._total is None:
             return None
-        found = self._total / self._count
-        return found.mean(axis=2) if found.ndim == 3 else found
+        found: NDArray[np.float32] = self._total / np.float32(self._count)
+        return found.mean(axis=2, dtype=np.float32) if found.ndim == 3 else found
 
 
 def _reduced(frame: NDArray[np.float32]) -> NDArray[np.float32]:
     """A frame in the size that stands for all."""
-    return frame if frame.shape[1::-1] == _GRID else cv2.resize(frame, _GRID, interpolation=cv2.INTER_AREA)
+    if frame.shape[1::-1] == _GRID:
+        return frame
+    return cv2.resize(frame, _GRID, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)

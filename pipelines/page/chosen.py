@@ -10,7 +10,7 @@ from pipelines.page.opened import OpenedSet
 from pipelines.store import Disk
 
 # Bytes of tars that are read for a page, and the samples that are measured at least and at most.
-_BYTES_ON_DISK, _BYTES_IN_STORE = 600_000_000, 100_000_000
+_BYTES_ON_DISK, _BYTES_IN_STORE = 400_000_000, 100_000_000
 _FEWEST, _MOST = 12, 256
 # Shards of each variant that are read in a store, each from its beginning.
 _SHARDS_IN_STORE = 4
@@ -22,7 +22,7 @@ def measured(of: OpenedSet, figures: Figures) -> list[str]:
     on_disk = isinstance(of.shards.root, Disk)
     each = sum(_bytes_of_sample(group.variant.summary["totals"]) for group in of.groups)
     count = int(np.clip((_BYTES_ON_DISK if on_disk else _BYTES_IN_STORE) / max(each, 1), _FEWEST, _MOST))
-    places = np.arange(len(figures.keys))
+    places: NDArray[np.int64] = np.arange(len(figures.keys), dtype=np.int64)
     if not on_disk:
         places = _beginnings(figures.shards, -(-count // _SHARDS_IN_STORE))
     return [figures.keys[place] for place in places[_spaced(len(places), count)]]

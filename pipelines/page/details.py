@@ -1,7 +1,7 @@
 """Details of a few samples under every variant, at their own pixels, small enough to lie in the page.
 
-Lossless: the page subtracts any two. A detail is cut where the variants differ most; how large it is depends on how many
-variants there are.
+Lossless: the page subtracts any two. A detail is cut where the variants differ most. The more variants there are, the
+smaller it is.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _text(detail: Detail) -> str:
 
 
 def _detail(key: str, results: Results, speech: bool) -> Detail:
-    values = [_steps(one) if speech else one for one in results]
+    values = [_steps(one) for one in _of_one_length(results)] if speech else results
     shape = values[0].shape
     same = [value if value.shape == shape else None for value in values]
     heat = np.zeros(shape[:2], np.float32)
@@ -121,6 +121,12 @@ def _detail(key: str, results: Results, speech: bool) -> Detail:
     thumbnail = _thumbnail(values[0], speech)
     whole = Detail(key, thumbnail, (shape[1], shape[0]), (0, 0, shape[1], shape[0]), same, heat)
     return whole.cut(_SIDES[0])
+
+
+def _of_one_length(mels: Results) -> Results:
+    """Spectrograms without the frames that some of them lack."""
+    frames = min(mel.shape[1] for mel in mels)
+    return [mel[:, :frames] for mel in mels]
 
 
 def _steps(mel: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -42,8 +42,8 @@ def bars(distribution: Distribution, scale: Scale, stage: str) -> Markup:
     bins = distribution.bins[first : first + (scale.high - scale.low) * BINS_PER_DECADE]
     fullest = max(distribution.same, *bins, 1)
     width = scale.place(scale.low + 1 / BINS_PER_DECADE) - scale.place(scale.low)
-    drawn = [(0.0, _ZERO, distribution.same)]
-    drawn += [(scale.place(scale.low + at / BINS_PER_DECADE), width - 1, count) for at, count in enumerate(bins)]
+    drawn: list[tuple[float, float, int]] = [(0.0, _ZERO, distribution.same)]
+    drawn += [(scale.place(scale.low + at / BINS_PER_DECADE), width - 1, int(count)) for at, count in enumerate(bins)]
     # A bin that is not empty can be seen.
     heights = [(x, wide, max((_HEIGHT - 2) * count / fullest, 1.5)) for x, wide, count in drawn if count]
     shapes = "".join(

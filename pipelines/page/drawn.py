@@ -46,7 +46,7 @@ def matrix(page: Page) -> bytes:
     if count <= ROOM_FOR_NUMBERS:
         for (row, column), value in np.ndenumerate(distances):
             if np.isfinite(value):
-                shade = np.array(image.to_rgba(value, bytes=True)[:3], np.uint8)
+                shade = np.array(image.to_rgba(np.array([value]), bytes=True)[0, :3], np.uint8)
                 axes.text(column, row, figure(value), ha="center", va="center", color=ink_on(shade), fontsize=8)
     axes.set_title(f"{of.measure.heading} between variants, over {page.measured} {told(of.shards.dataset).sample}s")
     return _png(drawing, axes)

@@ -23,7 +23,7 @@ from pipelines.page.apart import Apart
 from pipelines.page.colours import coloured, colours, ink_on
 from pipelines.page.details import STEPS, Detail, shown
 from pipelines.page.distribution import Scale, axis, bars
-from pipelines.page.figures import Figures
+from pipelines.page.figures import Distribution, Figures
 from pipelines.page.opened import Group, OpenedSet
 from pipelines.page.order import by_similarity
 from pipelines.shards import FinishedVariant
@@ -52,6 +52,10 @@ class Page(NamedTuple):
     apart: Apart
     details: Sequence[Detail]
     stamp: str
+
+    def distribution(self, variant: FinishedVariant) -> Distribution:
+        """The distribution of a variant's residuals."""
+        return self.figures.distributions[self.set.group_of(variant.name).name]
 
 
 class Cell(NamedTuple):
@@ -98,7 +102,7 @@ def html(page: Page) -> bytes:
             page.figures.distributions[of.group_of(variant.name).name], scale, of.stage(variant)
         ),
         "axis": axis(scale),
-        "distribution": lambda variant: page.figures.distributions[of.group_of(variant.name).name],
+        "distribution": page.distribution,
         "looks": ALL_LOOKS,
         "measured": page.measured,
         "order": [of.groups[place] for place in order],
@@ -137,7 +141,7 @@ def _matrix(distances: NDArray[np.float64]) -> list[list[Cell]]:
             return None
         if value <= 0:
             return 0
-        return round((_COLOURS - 1) * (np.log(value) - low) / ((high - low) or 1))
+        return round(float((_COLOURS - 1) * (np.log(value) - low) / ((high - low) or 1)))
 
     return [[Cell(figure(value), step(value)) for value in row] for row in distances]
 

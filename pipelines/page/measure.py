@@ -42,7 +42,8 @@ def _mse(mel: NDArray[np.float32], other: NDArray[np.float32]) -> float | None:
 def _of_mels(mel: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
     both = min(mel.shape[1], other.shape[1])
     # Low bands at the bottom, as spectrograms are drawn.
-    return np.abs(mel[::-1, :both] - other[::-1, :both])
+    found: NDArray[np.float32] = np.abs(mel[::-1, :both] - other[::-1, :both])
+    return found
 
 
 def measure_for(dataset: str) -> Measure:
