@@ -33,6 +33,15 @@ TERMS = {
     "be redistributed openly.",
 }
 
+CITATION = """@inproceedings{wang2023sysnoise,
+  title = {SysNoise: Exploring and Benchmarking Training-Deployment System Inconsistency},
+  author = {Wang, Yan and Li, Yuhang and Gong, Ruihao and Liu, Aishan and Wang, Yanfei and Hu, Jian and Yao, Yongqiang
+            and Zhang, Yunchen and Xiao, Tianzi and Yu, Fengwei and Liu, Xianglong},
+  booktitle = {Proceedings of Machine Learning and Systems},
+  year = {2023},
+  url = {https://arxiv.org/abs/2307.00280},
+}"""
+
 
 def card(dataset: str, summaries: Sequence[Mapping[str, Any]]) -> bytes:
     """The card of a dataset's finished variants."""

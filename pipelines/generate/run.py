@@ -29,6 +29,7 @@ from pipelines.generate import frames, report
 from pipelines.generate.aim import Aim, aim_of
 from pipelines.generate.card import alike, card, read_summaries
 from pipelines.generate.config import Config, methods_of
+from pipelines.generate.croissant import CROISSANT, croissant, parts_in
 from pipelines.generate.frames import Misfit, misfit
 from pipelines.generate.machines import Machines, neighbours, told_of_run
 from pipelines.generate.options import Options
@@ -130,6 +131,7 @@ def _make(
         summaries = [output.finish(recipe, shards, spread) for recipe in recipes.values()]
         known = list(read_summaries(output.root))
         output.write(output.root / CARD, card(options.dataset, known))
+        output.write(output.root / CROISSANT, croissant(parts_in(output.root)))
     if found.sizes and (wrong := _misfit(output.root / next(iter(recipes)), found, config)):
         say(str(wrong))
     return Made(output.root, summaries, list(alike(known)), nothing_to_do)

@@ -14,7 +14,7 @@ from huggingface_hub import DatasetCardData
 from generators.variant import in_full
 from manifests.schema import CARD_ENTRY, TABLE
 from manifests.splits import split_of
-from pipelines.generate.card import TERMS, alike, variants_table
+from pipelines.generate.card import CITATION, TERMS, alike, variants_table
 from pipelines.generate.told import told
 from pipelines.text import size
 
@@ -31,14 +31,6 @@ _PROMPTS = {
     "for it (https://www.cityscapes-dataset.com) and that its licence binds you: research only, no redistribution.",
 }
 _PROMPT = "By asking for access you confirm that the terms of the images bind you."
-_PAPER = """@inproceedings{wang2023sysnoise,
-  title = {SysNoise: Exploring and Benchmarking Training-Deployment System Inconsistency},
-  author = {Wang, Yan and Li, Yuhang and Gong, Ruihao and Liu, Aishan and Wang, Yanfei and Hu, Jian and Yao, Yongqiang
-            and Zhang, Yunchen and Xiao, Tianzi and Yu, Fengwei and Liu, Xianglong},
-  booktitle = {Proceedings of Machine Learning and Systems},
-  year = {2023},
-  url = {https://arxiv.org/abs/2307.00280},
-}"""
 
 Summary = Mapping[str, Any]
 
@@ -106,7 +98,7 @@ def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool) -> Iterator[
     )
     yield from _use(repo, name, _reference(summaries), config, pixels=pixels)
     yield from _made_by(summaries)
-    yield from ("", "## Terms", "", TERMS[dataset], "", "## Citation", "", "```bibtex", _PAPER, "```")
+    yield from ("", "## Terms", "", TERMS[dataset], "", "## Citation", "", "```bibtex", CITATION, "```")
 
 
 def _reference(summaries: Sequence[Summary]) -> str | None:

@@ -168,6 +168,11 @@ class Repo:
         """Whether access must be asked for."""
         return bool(self.call(lambda api: api.dataset_info(self.name)).gated)
 
+    def created(self) -> str | None:
+        """The day on which the repository was made, as `2026-11-26`; None if the Hub does not say."""
+        made = self.call(lambda api: api.dataset_info(self.name)).created_at
+        return f"{made:%Y-%m-%d}" if made else None
+
     def create(self) -> None:
         """Make the repository, private, where there is none."""
         self.call(lambda api: api.create_repo(self.name, repo_type="dataset", private=True, exist_ok=True))
@@ -195,18 +200,6 @@ class Repo:
             api.create_commit(self.name, [*additions, *deleted], commit_message=message, repo_type="dataset")
 
         self.call(work)
-
-    def upload_card(self, content: bytes) -> None:
-        """Put the card in place, as the repository's README.md."""
-        self.call(
-            lambda api: api.upload_file(
-                path_or_fileobj=content,
-                path_in_repo="README.md",
-                repo_id=self.name,
-                repo_type="dataset",
-                commit_message="Describe the variants",
-            )
-        )
 
 
 def _asked(work: Callable[[HfApi], T]) -> T:

@@ -23,6 +23,7 @@ from manifests.schema import CARD, SUMMARY, TABLE, TIMM
 from pipelines.errors import SHARE, RunError, SysNoiseError, UsageError
 from pipelines.files import move, put, put_file
 from pipelines.generate.card import card, read_summaries
+from pipelines.generate.croissant import CROISSANT, croissant, parts_in
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.told import told
 from pipelines.hub.arriving import arriving
@@ -76,6 +77,7 @@ def pull(options: PullOptions) -> int:
         with _staging(root, revision, None if options.cluster.address else Path(folder)) as staging:
             _download(Fetching(repo, revision, root, staging), found, options.cluster)
         put(root / CARD, card(root.name, list(read_summaries(root))))
+        put(root / CROISSANT, croissant(parts_in(root)))
     print(f"Pulled {', '.join(names)} from {repo.name} at {revision[:8]} to {root}: every tar has its record's sha256.")
     return 0
 

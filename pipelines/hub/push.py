@@ -13,15 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from manifests.schema import SUMMARY, parse_summary
+from huggingface_hub import CommitOperationAdd
+
+from manifests.schema import CARD, SUMMARY, parse_summary
 from manifests.shape import NAME
 from manifests.splits import SPLITS
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import variant_folders
 from pipelines.check import check, show
 from pipelines.errors import UsageError
+from pipelines.generate.croissant import CROISSANT
 from pipelines.hub.card import hub_card
 from pipelines.hub.client import Repo, quiet
+from pipelines.hub.croissant import hub_croissant
 from pipelines.hub.options import PushOptions
 from pipelines.hub.send import Sending, problem_here, send_variants
 from pipelines.progress import say
@@ -66,7 +70,11 @@ def push(options: PushOptions) -> int:
             repo.settle(private=False)
         send_variants(sending, folders, summaries, ray, pixels=not options.manifests_only)
     everything = sorted((*summaries, *held), key=lambda summary: str(summary["name"]))
-    repo.upload_card(hub_card(repo.name, everything, gated=gated, pixels=not options.manifests_only))
+    described = {
+        CARD: hub_card(repo.name, everything, gated=gated, pixels=not options.manifests_only),
+        CROISSANT: hub_croissant(repo, everything, pixels=not options.manifests_only),
+    }
+    repo.change([CommitOperationAdd(path, data) for path, data in described.items()], (), "Describe the variants")
     print(f"Pushed {', '.join(folder.name for folder in folders)} to {repo.url} ({repo.visibility()}).")
     return 0
 

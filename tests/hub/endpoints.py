@@ -25,6 +25,8 @@ REGULAR_BYTES = 5_000_000
 PREUPLOAD_FILES = 256
 REPO = "(?P<repo>[^/]+/[^/]+)"
 API = f"/api/datasets/{REPO}"
+# When every repository was made.
+CREATED = "2026-01-02T03:04:05.000Z"
 REVISION = "(?P<revision>[^/]+)"
 LFS = f"/datasets/{REPO}\\.git/info/lfs/objects"
 OBJECT = f"/{REPO}/(?P<oid>[0-9a-f]{{64}})"
@@ -139,6 +141,7 @@ def info(hub: Hub, call: Call) -> Reply:
         "id": repo.id,
         "author": repo.owner,
         "sha": commit.id,
+        "createdAt": CREATED,
         "lastModified": commit.date,
         "private": repo.private,
         "gated": repo.gated,

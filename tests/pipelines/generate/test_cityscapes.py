@@ -18,6 +18,7 @@ from PIL import Image
 
 from pipelines.generate.sources import Catalogue, Missing, open_cityscapes
 from pipelines.store import Disk
+from tests import croissants
 from tests.conftest import Command
 from tests.methods import ON_CPU
 
@@ -118,6 +119,8 @@ def test_a_resize_makes_up_no_class(root: Path, tmp_path: Path, command: Command
         classes = picture(sample["seg.png"])
         assert classes.shape == (40, 64) == picture(sample["png"]).shape[:2]
         assert set(np.unique(classes)) == set(IDS.values())
+    found = croissants.check(tmp_path / "out" / "cityscapes", tmp_path)
+    assert found == {"pil_lanczos": 3, "pil_lanczos/label_map": 3}
 
 
 def test_padding_is_ignored(root: Path, tmp_path: Path, command: Command) -> None:

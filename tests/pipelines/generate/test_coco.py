@@ -26,6 +26,7 @@ from pipelines.errors import SourceError, UsageError
 from pipelines.generate.output import RUN_LOG
 from pipelines.generate.sources import Catalogue, Missing, Source, open_coco
 from pipelines.store import Disk
+from tests import croissants
 from tests.conftest import Command
 
 # Sides that 2 and 4 times the size are whole for, so that scales are exact integers.
@@ -201,6 +202,7 @@ def test_odd_images_and_annotations(
         "000000000009": "ok",
     }
     assert [info["image_id"] for _, info in read(tmp_path / "out", "pil_bilinear")] == [1, -1]
+    assert croissants.check(tmp_path / "out" / "coco", tmp_path) == {"pil_bilinear": 2, "pil_bilinear/json": 2}
 
 
 def evaluate(truth: dict[str, Any], detections: list[dict[str, Any]]) -> NDArray[np.float64]:

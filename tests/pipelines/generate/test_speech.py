@@ -223,7 +223,7 @@ def test_the_first_samples_are_the_first_of_all_and_all_replace_them(
     assert "another source, config.source.samples: 3 → 7" in refusal(words, capsys)
     generate(*words, "--overwrite", status=1)
     found, expected = files(tmp_path), files(made)
-    assert {path for path in found if found[path] != expected[path]} == {"speech/README.md"}
+    assert {path for path in found if found[path] != expected[path]} == {"speech/README.md", "speech/croissant.json"}
 
 
 def test_damage_is_found(made: Path, tmp_path: Path, command: Command) -> None:

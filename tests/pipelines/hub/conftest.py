@@ -35,6 +35,8 @@ NAME = "lab/noised"
 # The `+` of a combination is the one sign in a variant's name that means something else in URLs and patterns.
 COMBINED = "pil_lanczos+nv12_ascend"
 VARIANTS = ["opencv", "pil_bilinear", "pil_lanczos", COMBINED]
+# What is written last, of all variants.
+DESCRIBED = {"README.md", "croissant.json"}
 # Three of ImageNet's classes.
 SYNSETS = ("n01440764", "n01751748", "n09193705")
 # POST requests that only ask: about paths, and whether a card's metadata is valid.

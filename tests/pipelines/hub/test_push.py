@@ -14,6 +14,7 @@ from tests.hub import Hub
 from tests.hub.state import Repo
 from tests.pipelines.hub.conftest import (
     COMBINED,
+    DESCRIBED,
     NAME,
     VARIANTS,
     User,
@@ -36,10 +37,10 @@ from tests.pipelines.hub.conftest import (
 
 def test_a_push_puts_every_file_in_place_and_the_card_last(published: Repo, made: Path) -> None:
     assert shards_of(published.files()) == shards_of(files(made))
-    assert set(published.files()) - set(shards_of(files(made))) == {".gitattributes", "README.md"}
+    assert set(published.files()) - set(shards_of(files(made))) == {".gitattributes", *DESCRIBED}
     assert (published.private, published.gated) == (True, False)
     head = published.resolve("main")
-    assert {path for path, file in head.files.items() if file.commit == head.id} == {"README.md"}
+    assert {path for path, file in head.files.items() if file.commit == head.id} == DESCRIBED
 
 
 def test_a_second_push_sends_nothing(hub: Hub, user: User, published: Repo, made: Path) -> None:
@@ -126,7 +127,7 @@ def test_others_are_public_or_gated_as_asked(hub: Hub, user: User, made: Path) -
 
 def test_manifests_alone_hold_no_pixel(bare: Repo, imagenet: Path) -> None:
     expected = {path for path in files(imagenet) if path.startswith("mix_resize/") and not path.endswith(".tar")}
-    assert set(bare.files()) == expected | {".gitattributes", "README.md"}
+    assert set(bare.files()) == expected | {".gitattributes", *DESCRIBED}
     assert {path: bare.files()[path] for path in expected} == {path: files(imagenet)[path] for path in expected}
     assert (bare.private, bare.gated) == (False, False)
 
