@@ -23,6 +23,8 @@ class Options:
 
     path: str = option("an output, a dataset in it, or one variant's folder; a path or URI", flag="PATH")
     render: bool = option("render again from the source and compare pixels", default=False)
+    page: bool = option("write index.html, if all is well, as generate.py does at the end of a run", default=False)
+    no_pictures: bool = option("leave parts of the images out of it", default=False)
     inputs: Inputs = group(
         Inputs,
         "with --render",
@@ -49,12 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, stop)
     parser = _parser()
     options = options_of(parser.parse_args(arguments), Options)
+    if options.no_pictures and not options.page:
+        parser.error("--no-pictures is of use with --page only")
 
     def work() -> int:
         from pipelines.store import place_of  # not needed to say what is wrong with the arguments
         from pipelines.verify import verify
 
-        return verify(place_of(options.path, "PATH"), options.render, options.inputs, options.cluster, options.methods)
+        place = place_of(options.path, "PATH")
+        status = verify(place, options.render, options.inputs, options.cluster, options.methods)
+        if options.page and not status:
+            from pipelines.page.write import write_pages
+
+            return write_pages(place, pictures=not options.no_pictures)
+        return status
 
     return exit_status(parser.prog, work)
 

@@ -59,4 +59,5 @@ class Options:
     shard_timeout: int = option(
         "seconds that it may take for it; default: %(default)s", default=3600, type=positive, metavar="S"
     )
+    no_pictures: bool = option("leave parts of the images out of index.html", default=False)
     dry_run: bool = option("show the plan with expected bytes, and write nothing", default=False)

@@ -109,7 +109,12 @@ def dry_run(root: str, variants: Sequence[Variant], samples: int, config: Config
 
 
 def finished(
-    root: Place, summaries: Sequence[Mapping[str, Any]], degenerate: Iterable[Sequence[str]], *, nothing_to_do: bool
+    root: Place,
+    summaries: Sequence[Mapping[str, Any]],
+    degenerate: Iterable[Sequence[str]],
+    *,
+    nothing_to_do: bool,
+    page: bool,
 ) -> str:
     """What lies where, how the variants differ, and the next commands to try."""
     config = summaries[0]["config"]
@@ -131,6 +136,7 @@ def finished(
         *(f"{words.alike} (degenerate): {', '.join(names)}." for names in degenerate),
         "",
         f"{root}/",
+        *(["  index.html                    what differs and where, to look at"] if page else []),
         "  README.md                     dataset card",
         f"  {tars:28}  WebDataset shards: {', '.join((*words.members(config), 'json'))}",
         f"  <variant>/manifest.parquet    a row for each source {words.sample}",

@@ -44,6 +44,7 @@ from pipelines.generate.sources.find import Found, find
 from pipelines.generate.spread import over
 from pipelines.generate.work import make as make_shard
 from pipelines.generate.work import problem_here
+from pipelines.page.write import write_page
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
 from pipelines.work import Work
@@ -70,7 +71,8 @@ def generate(options: Options) -> int:
     made = make(options)
     if made is None:
         return 0
-    print(report.finished(made.root, made.summaries, made.degenerate, nothing_to_do=made.nothing_to_do))
+    page = write_page(made.root, pictures=not options.no_pictures)
+    print(report.finished(made.root, made.summaries, made.degenerate, nothing_to_do=made.nothing_to_do, page=page))
     return int(made.failed)
 
 

@@ -6,7 +6,7 @@ Made from the manifests of the variants that the repository holds, and from noth
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import DatasetCardData
@@ -16,6 +16,8 @@ from manifests.schema import CARD_ENTRY, TABLE
 from manifests.splits import split_of
 from pipelines.generate.card import CITATION, TERMS, alike, variants_table
 from pipelines.generate.told import told
+from pipelines.hub.look import DIFFERENCES, RESIDUALS
+from pipelines.page.write import PAGE
 from pipelines.text import size
 
 _TASKS = {"coco": "object-detection", "cityscapes": "image-segmentation", "speech": "text-to-speech"}
@@ -35,13 +37,16 @@ _PROMPT = "By asking for access you confirm that the terms of the images bind yo
 Summary = Mapping[str, Any]
 
 
-def hub_card(repo: str, summaries: Sequence[Summary], *, gated: bool, pixels: bool) -> bytes:
+def hub_card(
+    repo: str, summaries: Sequence[Summary], *, gated: bool, pixels: bool, shown: Collection[str] = ()
+) -> bytes:
     """The card of `repo` for variants with these summaries (`manifest.json`), all of one configuration.
 
-    With `pixels`, each variant is a configuration of `load_dataset`; without, its manifest is.
+    With `pixels`, each variant is a configuration of `load_dataset`; without, its manifest is. `shown` are the names
+    of the files to look at that the repository has.
     """
     lines = ["---", *_front_matter(summaries, gated=gated, pixels=pixels), "---", ""]
-    return "\n".join([*lines, *_body(repo, summaries, pixels=pixels), ""]).encode()
+    return "\n".join([*lines, *_body(repo, summaries, pixels=pixels, shown=shown), ""]).encode()
 
 
 def _front_matter(summaries: Sequence[Summary], *, gated: bool, pixels: bool) -> Iterator[str]:
@@ -68,7 +73,7 @@ def _front_matter(summaries: Sequence[Summary], *, gated: bool, pixels: bool) ->
         yield from ("  data_files:", f"  - split: {split}", f"    path: {json.dumps(files)}")
 
 
-def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool) -> Iterator[str]:
+def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool, shown: Collection[str]) -> Iterator[str]:
     first = summaries[0]
     config, name = first["config"], next(str(s["name"]) for s in summaries[::-1])
     dataset = config["dataset"]
@@ -96,9 +101,23 @@ def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool) -> Iterator[
         f"{words.legend.format('`' + config['reference'] + '`')} Each folder's `manifest.parquet` has a row for every "
         f"source {words.sample} with its {words.result}' sha256, and says which failed."
     )
+    yield from _to_look_at(shown)
     yield from _use(repo, name, _reference(summaries), config, pixels=pixels)
     yield from _made_by(summaries)
     yield from ("", "## Terms", "", TERMS[dataset], "", "## Citation", "", "```bibtex", CITATION, "```")
+
+
+def _to_look_at(shown: Collection[str]) -> Iterator[str]:
+    if shown:
+        yield from ("", "## How far apart", "")
+    for name, what in (
+        (DIFFERENCES, "Differences between all variants"),
+        (RESIDUALS, "Differences from the reference"),
+    ):
+        if name in shown:
+            yield from (f"![{what}]({name})", "")
+    if PAGE in shown:
+        yield f"`{PAGE}` shows both, and where in the frame the differences lie: download it, and open it in a browser."
 
 
 def _reference(summaries: Sequence[Summary]) -> str | None:

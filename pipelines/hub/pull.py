@@ -31,6 +31,7 @@ from pipelines.hub.client import MOST_TRANSFERS, Repo, quiet
 from pipelines.hub.options import PullOptions
 from pipelines.hub.published import ContradictionError, Published, choose, fetch_manifests
 from pipelines.options import Cluster
+from pipelines.page.write import write_page
 from pipelines.progress import counted
 from pipelines.store import BLOCK, Disk, Place, place_of
 from pipelines.work import Finished, Progress, Work, crew
@@ -78,6 +79,7 @@ def pull(options: PullOptions) -> int:
             _download(Fetching(repo, revision, root, staging), found, options.cluster)
         put(root / CARD, card(root.name, list(read_summaries(root))))
         put(root / CROISSANT, croissant(parts_in(root)))
+    write_page(root)
     print(f"Pulled {', '.join(names)} from {repo.name} at {revision[:8]} to {root}: every tar has its record's sha256.")
     return 0
 

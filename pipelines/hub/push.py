@@ -26,6 +26,7 @@ from pipelines.generate.croissant import CROISSANT
 from pipelines.hub.card import hub_card
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.croissant import hub_croissant
+from pipelines.hub.look import to_look_at
 from pipelines.hub.options import PushOptions
 from pipelines.hub.send import Sending, problem_here, send_variants
 from pipelines.progress import say
@@ -70,8 +71,9 @@ def push(options: PushOptions) -> int:
             repo.settle(private=False)
         send_variants(sending, folders, summaries, ray, pixels=not options.manifests_only)
     everything = sorted((*summaries, *held), key=lambda summary: str(summary["name"]))
-    described = {
-        CARD: hub_card(repo.name, everything, gated=gated, pixels=not options.manifests_only),
+    shown = to_look_at(folders[0].parent, [summary["name"] for summary in everything])
+    described = shown | {
+        CARD: hub_card(repo.name, everything, gated=gated, pixels=not options.manifests_only, shown=shown),
         CROISSANT: hub_croissant(repo, everything, pixels=not options.manifests_only),
     }
     repo.change([CommitOperationAdd(path, data) for path, data in described.items()], (), "Describe the variants")

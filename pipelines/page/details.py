@@ -11,6 +11,7 @@ import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -58,12 +59,28 @@ class Detail:
         values = [None if value is None else value[rows, columns] for value in self.values]
         return Detail(self.key, self.thumbnail, self.frame, box, values, self.heat[rows, columns])
 
-    def packed(self) -> bytes:
-        """The first group's values and the others' differences from it, each channel by itself, deflated."""
+    @cached_property
+    def data(self) -> str:
+        """The first group's values and the others' differences from it, each channel by itself: little-endian, deflated,
+        in base64.
+        """
         there = [value for value in self.values if value is not None]
         differences = [there[0], *(value - there[0] for value in there[1:])]
         planes = [np.ascontiguousarray(value.transpose(2, 0, 1)) for value in differences]
-        return zlib.compress(b"".join(plane.astype(plane.dtype.newbyteorder("<")).tobytes() for plane in planes))
+        plain = b"".join(plane.astype(plane.dtype.newbyteorder("<")).tobytes() for plane in planes)
+        return base64.b64encode(zlib.compress(plain)).decode()
+
+    @property
+    def for_script(self) -> dict[str, Any]:
+        """What the page's script needs of it, as JSON."""
+        first = next(value for value in self.values if value is not None)
+        return {
+            "box": self.box,
+            "bytes": first.itemsize,
+            "channels": first.shape[2],
+            "there": [value is not None for value in self.values],
+            "data": self.data,
+        }
 
 
 @dataclass
@@ -84,30 +101,13 @@ class Details:
             return []
         found = [self._found[key] for key in self.keys]
         small = [one.cut(_SIDES[-1]) for one in found]
-        each = sum(len(_text(one)) for one in small) / sum(one.box[2] * one.box[3] for one in small)
+        each = sum(len(one.data) for one in small) / sum(one.box[2] * one.box[3] for one in small)
         # Larger details take less for each pixel.
         for side in (side for side in _SIDES if each * side**2 * len(small) < 2 * _ROOM):
             cut = [one.cut(side) for one in found]
-            if sum(len(_text(one)) for one in cut) <= _ROOM:
+            if sum(len(one.data) for one in cut) <= _ROOM:
                 return cut
         return []
-
-
-def shown(detail: Detail) -> dict[str, Any]:
-    """What the page's script needs of a detail, as JSON."""
-    first = next(value for value in detail.values if value is not None)
-    return {
-        "key": detail.key,
-        "box": detail.box,
-        "bytes": first.itemsize,
-        "channels": first.shape[2],
-        "there": [value is not None for value in detail.values],
-        "data": _text(detail),
-    }
-
-
-def _text(detail: Detail) -> str:
-    return base64.b64encode(detail.packed()).decode()
 
 
 def _detail(key: str, results: Results, speech: bool) -> Detail:

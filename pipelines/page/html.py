@@ -21,7 +21,7 @@ from pipelines.evaluate.report.template import breaking, rendered
 from pipelines.generate.told import told
 from pipelines.page.apart import Apart
 from pipelines.page.colours import coloured, colours, ink_on
-from pipelines.page.details import STEPS, Detail, shown
+from pipelines.page.details import STEPS, Detail
 from pipelines.page.distribution import Scale, axis, bars
 from pipelines.page.figures import Distribution, Figures
 from pipelines.page.opened import Group, OpenedSet
@@ -191,7 +191,7 @@ def _data(page: Page, order: Sequence[int]) -> Markup:
         "measure": page.set.measure.heading,
         "steps": STEPS,
         "distances": distances,
-        "details": [shown(detail) for detail in page.details],
+        "details": [detail.for_script for detail in page.details],
     }
     return Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
 

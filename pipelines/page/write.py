@@ -10,6 +10,7 @@ from pathlib import Path
 from manifests.canonical import digest
 from manifests.schema import SUMMARY
 from manifests.untrusted import LARGEST_JSON
+from manifests.verify import variant_folders
 from pipelines.errors import RunError, UsageError
 from pipelines.files import put
 from pipelines.page import chosen
@@ -39,6 +40,17 @@ def write_page(root: Place, *, pictures: bool = True) -> bool:
         say(f"no page was written: {error}")
         return False
     return True
+
+
+def write_pages(place: Place, *, pictures: bool = True) -> int:
+    """Write the page of every set at a place, and say where; the exit status (1 if one could not be written)."""
+    status = 0
+    for root in dict.fromkeys(folder.parent for folder in variant_folders(place)):
+        if write_page(root, pictures=pictures):
+            print(f"{root / PAGE} shows what differs and where")
+        else:
+            status = 1
+    return status
 
 
 def page_of(shards: Shards, stamp: str = "", *, pictures: bool) -> Page:

@@ -1,0 +1,35 @@
+"""What a repository has to look at: the set's page without parts of its images, and the page's charts as pictures.
+
+Made from the variants that are both on this machine and in the repository.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from pipelines.errors import RunError, UsageError
+from pipelines.page import drawn
+from pipelines.page.html import html
+from pipelines.page.write import PAGE, page_of
+from pipelines.progress import say
+from pipelines.shards import open_shards
+from pipelines.store import Place
+
+DIFFERENCES, RESIDUALS = "differences.png", "residuals.png"
+
+
+def to_look_at(root: Place, names: Collection[str]) -> dict[str, bytes]:
+    """The files by name, of the variants with these names; none, with a reason on stderr, if no page can be made."""
+    try:
+        shards = open_shards(root, needs_reference=False)
+        variants = {name: variant for name, variant in shards.variants.items() if name in names}
+        reference = variants.get(shards.reference.name) or next(iter(variants.values()))
+        page = page_of(replace(shards, variants=variants, reference=reference, unfinished=()), pictures=False)
+    except (UsageError, RunError) as error:
+        say(f"the repository gets no page to look at: {error}")
+        return {}
+    found = {PAGE: html(page), RESIDUALS: drawn.distributions(page)}
+    if len(page.set.groups) > 1:
+        found[DIFFERENCES] = drawn.matrix(page)
+    return found
