@@ -61,8 +61,8 @@ class Detail:
 
     @cached_property
     def data(self) -> str:
-        """The first group's values and the others' differences from it, each channel by itself: little-endian, deflated,
-        in base64.
+        """The first group's values and the others' differences from it, channel by channel: little-endian, deflated, in
+        base64.
         """
         there = [value for value in self.values if value is not None]
         differences = [there[0], *(value - there[0] for value in there[1:])]

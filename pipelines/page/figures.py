@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -99,7 +99,7 @@ def figures(of: OpenedSet) -> Figures:
         failures.found(),
         _most(keys, mean, largest, by, of.groups),
         [keys[place] for place in there],
-        _values(first["shard"])[there],
+        first["shard"].to_numpy()[there],
         mean[there],
     )
 
@@ -109,12 +109,8 @@ def _residuals(variant: FinishedVariant, column: str, rows: int) -> NDArray[np.f
     table = variant.table(column)
     if len(table) != rows:
         raise RunError(f"{variant.folder} lists other samples than the other variants do: make it again")
-    return _values(pc.fill_null(table[column], np.nan))
-
-
-def _values(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column's numbers, which has no nulls. Arrow's own conversion would import pandas first, which takes long."""
-    return np.concatenate([np.from_dlpack(chunk) for chunk in column.chunks])
+    found: NDArray[np.float64] = table[column].to_numpy()
+    return found
 
 
 def _distribution(residuals: NDArray[np.float64]) -> Distribution:
@@ -155,7 +151,8 @@ class _Failures:
         for row in table.filter(pc.invert(made)).to_pylist():
             self._samples.setdefault(row["error"], {})[row["key"]] = None
             self._variants.setdefault(row["error"], {})[variant.name] = None
-        return _values(made.cast(pa.int8())).astype(bool)
+        found: NDArray[np.bool_] = made.to_numpy()
+        return found
 
     def found(self) -> list[Failure]:
         """The reasons of most failed samples, and how many samples others have."""

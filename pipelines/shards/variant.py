@@ -82,7 +82,7 @@ class FinishedVariant:
                         raise ValueError(f"it has more than {_MOST_SAMPLES:,} rows")
                     parts.append(part)
             _check_rows(rows, self.summary["totals"], parts)
-            return pa.concat_tables([pa.Table.from_batches([], schema), *parts])
+            return pa.concat_tables([schema.empty_table(), *parts])
         except FileNotFoundError:
             raise RunError(f"{self.folder / TABLE} is missing: run the same generate.py command again") from None
         except (OSError, ValueError) as error:
