@@ -68,7 +68,7 @@ class Detail:
         differences = [there[0], *(value - there[0] for value in there[1:])]
         planes = [np.ascontiguousarray(value.transpose(2, 0, 1)) for value in differences]
         plain = b"".join(plane.astype(plane.dtype.newbyteorder("<")).tobytes() for plane in planes)
-        return base64.b64encode(zlib.compress(plain)).decode()
+        return base64.b64encode(zlib.compress(plain, 1)).decode()
 
     @property
     def for_script(self) -> dict[str, Any]:

@@ -1,10 +1,13 @@
-"""What tests of stores share: one real S3 server, and the environment of its clients."""
+"""What tests of pipelines share: one real S3 server with the environment of its clients, and one real browser."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 from pipelines import store
 from tests.store.server import S3Server, s3_server
@@ -25,3 +28,19 @@ def s3_environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterato
     store._connect.cache_clear()  # a connection keeps the keys that it was made with
     yield
     store._connect.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[webdriver.Chrome]:
+    """A real headless Chromium."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("chromium and its driver are not installed: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-background-networking", "no-first-run"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    found = webdriver.Chrome(options=options, service=Service(driver))
+    yield found
+    found.quit()

@@ -1,0 +1,97 @@
+"""When a page is written, what it leaves out, and what no page can be made of."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.page.figures import Failure
+from pipelines.page.html import LARGEST, html
+from pipelines.page.write import page_of, write_page
+from pipelines.shards import open_shards
+from pipelines.store import Disk
+from tests.conftest import Command
+
+
+@pytest.fixture
+def copied(paged: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(paged, tmp_path / "out" / "imagenet"))
+
+
+def photographs_in(page: bytes) -> int:
+    return page.count(b"data:image/webp")
+
+
+def test_the_same_set_has_the_same_page_and_is_not_measured_again(copied: Path) -> None:
+    page = copied / "index.html"
+    first = page.read_bytes()
+    before = page.stat().st_mtime_ns
+    assert write_page(Disk(str(copied)))
+    assert page.stat().st_mtime_ns == before
+    page.unlink()
+    assert write_page(Disk(str(copied)))
+    assert page.read_bytes() == first
+    assert len(first) < LARGEST
+
+
+def test_another_variant_makes_another_page(copied: Path) -> None:
+    shutil.rmtree(copied / "ffmpeg")
+    assert write_page(Disk(str(copied)))
+    assert b'data-variant="ffmpeg"' not in (copied / "index.html").read_bytes()
+
+
+def test_without_pictures_no_part_of_an_image_is_in_it(copied: Path, command: Command) -> None:
+    page = copied / "index.html"
+    assert photographs_in(page.read_bytes()) == 8
+    done = command("verify.py", copied, "--page", "--no-pictures")
+    assert done.returncode == 0, done.stderr
+    assert f"{page} shows what differs and where" in done.stdout
+    left = page.read_bytes()
+    data = re.search(rb'id="data">(.*?)</script>', left, re.DOTALL)
+    assert photographs_in(left) == 0
+    assert data
+    assert json.loads(data[1])["details"] == []
+    assert b'id="matrix"' in left
+    assert b"data:image/png" in left
+
+
+def test_a_damaged_tar_leaves_the_page_as_it_was_and_is_said(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (copied / "index.html").read_bytes()
+    shutil.rmtree(copied / "opencv")
+    tar = copied / "pil_nearest" / "validation-00000-of-00003.tar"
+    tar.write_bytes(tar.read_bytes()[:5000])
+    assert not write_page(Disk(str(copied)))
+    assert (copied / "index.html").read_bytes() == before
+    assert re.search(r"no page was written: .*pil_nearest.*run verify.py", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("left", [["ffmpeg"], ["ffmpeg", "pil_nearest"]])
+def test_a_set_without_its_reference_has_a_page(left: list[str], copied: Path) -> None:
+    for folder in copied.iterdir():
+        if folder.is_dir() and folder.name not in left:
+            shutil.rmtree(folder)
+    assert write_page(Disk(str(copied)))
+    page = (copied / "index.html").read_text()
+    assert ("There is nothing to compare yet" in page) == (len(left) == 1)
+    assert "Where in the frame" not in page
+    assert len(re.findall(r"<tr data-variant", page)) == len(left)
+
+
+def test_recordings_have_a_page(spoken: Path) -> None:
+    page = (spoken / "out" / "speech" / "index.html").read_text()
+    assert "Mel spectrograms" in page
+    assert "MSE" in page
+    assert photographs_in(page.encode()) == 6
+
+
+def test_names_cannot_write_into_the_page(copied: Path) -> None:
+    """Shards may come from anybody."""
+    page = page_of(open_shards(copied), pictures=True)
+    evil = "</script><script>alert(1)</script>"
+    changed = replace(page.figures, failures=[Failure(evil, 1, evil, (evil,))])
+    assert evil.encode() not in html(page._replace(figures=changed))
