@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +30,7 @@ def measured(of: OpenedSet, figures: Figures) -> list[str]:
     return [figures.keys[place] for place in places[_spaced(len(places), count)]]
 
 
-def shown(keys: list[str], figures: Figures) -> list[str]:
+def shown(keys: Sequence[str], figures: Figures) -> list[str]:
     """The keys of the samples to show: of these, from the one on which the variants differ least to the most, and the
     one of all on which they differ most.
     """

@@ -38,7 +38,7 @@ def paged(once: Once, photographs: dict[str, bytes], generate: Command) -> Path:
         labels = folder / "labels.txt"
         labels.write_text("".join(f"{path.name} {place}\n" for place, path in enumerate(sorted(source.iterdir()))))
         words = ("--dataset", "imagenet", "--source", source, "--labels", labels, "--size", 48)
-        words += ("--samples-per-shard", 5, "--output", folder / "out")
-        generate("--variant", ",".join(VARIANTS), *words, status=1)
+        cut_by = ("--samples-per-shard", 5, "--output", folder / "out")
+        generate("--variant", ",".join(VARIANTS), *words, *cut_by, status=1)
 
     return once("paged", make) / "out" / "imagenet"
