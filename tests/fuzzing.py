@@ -94,7 +94,7 @@ def make(folder: Path, *tokens: str, samples: int = 4, size: int = 16, image_for
             )
         summaries = [output.finish(recipe, 2) for recipe in recipes.values()]
         output.write(output.root / CARD, card("sample", summaries))
-        output.write(output.root / CROISSANT, croissant(parts_in(output.root)))
+        output.write(output.root / CROISSANT, croissant("sample", parts_in(output.root)))
     return folder / "sample"
 
 
