@@ -215,7 +215,7 @@ class _Layout:
 
     def record_sets(self, part: Part) -> Iterator[Values]:
         """A variant's samples, and the further members of each."""
-        about = ", ".join(f"{stage}: {method}" for stage, method in part.summary["variant"].items())
+        about = ", ".join(f"{stage}: {part.summary['variant'][stage]}" for stage in kind_of(self.dataset).stages)
         if not self.lists_tars:
             yield _record_set(part.name, f"Rows of {part.name} ({about}).", [*self._columns(part, frozenset())])
             return
