@@ -1,4 +1,4 @@
-"""Sets as mlcroissant loads them, the reader of MLCommons, which wrote the format."""
+"""Sets as mlcroissant loads them: the reader by MLCommons, who define the format."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-# What mlcroissant asks for and a set on a disk has not: it is not published.
+# The one thing that mlcroissant misses in a set on a disk: it is not published.
 NO_DATE = 'Property "https://schema.org/datePublished" is recommended, but does not exist.'
 _OF_ROWS = {"shard", "status", "error"}
 
 
 @contextlib.contextmanager
 def opened(file: Path | str, folder: Path) -> Iterator[tuple[Any, list[str]]]:
-    """The dataset that a croissant.json at a path or an address describes, which must be valid, and all warnings.
+    """The dataset that a valid croissant.json at a path or an address describes, and the warnings about it.
 
-    `folder` is where what is downloaded and unpacked goes. mlcroissant's own cache knows a tar by its relative path
-    alone, and would take another set's for it.
+    Downloads and unpacked tars go into `folder`: mlcroissant's own cache is keyed by a tar's relative path only, and
+    would return the tar of another set.
     """
     import mlcroissant
     from mlcroissant._src.core import constants
     from mlcroissant._src.operation_graph.operations import extract
 
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        # It and rdflib use what rdflib and Python will not have for ever, and it leaves its files to be closed for it.
+        # mlcroissant and rdflib use deprecated functions, and leave files open.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", ResourceWarning)
         patch.setattr(constants, "DOWNLOAD_PATH", type(constants.DOWNLOAD_PATH)(folder / "download"))
@@ -43,13 +43,13 @@ def opened(file: Path | str, folder: Path) -> Iterator[tuple[Any, list[str]]]:
 
 
 def records(dataset: Any, name: str) -> dict[str, dict[str, Any]]:
-    """The records of a record set by key, and each by its fields' last names."""
+    """The records of a record set by key, each with its fields by their last names."""
     found = [{field.rpartition("/")[2]: value for field, value in record.items()} for record in dataset.records(name)]
     return {record.pop("key").decode(): record for record in found}
 
 
 def check(root: Path, folder: Path) -> dict[str, int]:
-    """Whether `root/croissant.json` is valid and gives what tars and tables hold; how many records each set has."""
+    """Compare all records of `root/croissant.json` with the tars and tables; the number of records in each set."""
     with opened(root / "croissant.json", folder) as (dataset, missing):
         assert missing == [NO_DATE]
         counts = {}
@@ -84,7 +84,7 @@ def rows(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def check_row(record: Mapping[str, Any], row: Mapping[str, Any]) -> None:
-    """Whether a record has a row's values: all of them but what is left out on purpose."""
+    """Compare a record with a row of the table: only columns that are left out on purpose may be missing."""
     for name, value in row.items():
         if name in record:
             assert record[name] == (value.encode() if isinstance(value, str) else value)
@@ -92,7 +92,7 @@ def check_row(record: Mapping[str, Any], row: Mapping[str, Any]) -> None:
 
 
 def check_members(record: Mapping[str, Any], held: Mapping[str, bytes]) -> None:
-    """Whether a record has what the members of its sample hold."""
+    """Compare a record with the members of its sample."""
     images = {"image": "png", "label_map": "seg.png"}
     for field, extension in images.items():
         if field in record:

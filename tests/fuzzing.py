@@ -23,6 +23,7 @@ from manifests.untrusted import parse_json
 from pipelines.errors import SysNoiseError
 from pipelines.generate.card import card
 from pipelines.generate.config import ImageConfig, describe
+from pipelines.generate.croissant import CROISSANT, croissant, parts_in
 from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
@@ -93,6 +94,7 @@ def make(folder: Path, *tokens: str, samples: int = 4, size: int = 16, image_for
             )
         summaries = [output.finish(recipe, 2) for recipe in recipes.values()]
         output.write(output.root / CARD, card("sample", summaries))
+        output.write(output.root / CROISSANT, croissant("sample", parts_in(output.root)))
     return folder / "sample"
 
 

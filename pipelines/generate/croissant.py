@@ -1,9 +1,9 @@
-"""The set's `croissant.json`: MLCommons' Croissant 1.0, which dataset search and loaders read.
+"""The set's `croissant.json`, in MLCommons' Croissant 1.0 format, for dataset search and loaders.
 
-Derived from the manifests of the finished variants, and from nothing else: it has no time and no host, but for the
-address and the date of a set that is published. A variant is a record set, named as its folder: a record for each
-sample, with the image or the spectrogram from its tars joined to its row of `manifest.parquet`. A set without tars, or
-with more than a loader can list, has the rows only.
+Derived from the manifests of the finished variants and nothing else: the same set gives the same bytes, with no time or
+host in them, except the address and date of a published set. Each variant is a record set named after its folder, with
+a record for each sample: the image or spectrogram from its tars, joined with its row of `manifest.parquet`. A set
+without tars, or with more tars than loaders can handle, has only the rows.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ from manifests.images import CLASSIFIED, LABEL_MAP
 from manifests.kinds import kind_of
 from manifests.mels import MEL
 from manifests.schema import SUMMARY, TABLE, parse_summary
-from manifests.splits import split_of
+from manifests.splits import VALIDATION, split_of
 from manifests.untrusted import LARGEST_JSON
 from pipelines.generate.card import CITATION, TERMS
+from pipelines.generate.glossary import COLUMNS
 from pipelines.generate.told import told
 from pipelines.store import BLOCK, Place
 
 CROISSANT = "croissant.json"
-# Tars of all variants together: mlcroissant takes half a minute to read a file that lists so many, and four times as
-# long for twice as many.
+# Tars of all variants together. mlcroissant takes half a minute to open a file that lists this many, and its time grows
+# with the square of the number.
 MOST_TARS = 2000
-# Where the terms of the originals are, if they are in one place.
+# The page with a dataset's terms, if there is one.
 _TERMS = {
     "imagenet": "https://image-net.org/download.php",
     "coco": "https://cocodataset.org/#termsofuse",
     "cityscapes": "https://www.cityscapes-dataset.com/license/",
 }
-# The specification's own context: validators warn about any other.
+# The context of the specification; validators warn about any other.
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -62,9 +63,9 @@ _CONTEXT = {
 
 
 class _Member(NamedTuple):
-    """How a member of the tars is described: the field's name, its MIME type, its data type and what it is.
+    """How a member of the tars is described: its field's name, MIME type, data type and description.
 
-    `pattern` names these members, and no others, in an unpacked tar.
+    `pattern` matches these members, and no others, in an unpacked tar.
     """
 
     field: str
@@ -74,13 +75,10 @@ class _Member(NamedTuple):
     pattern: str
 
 
-# It has no MIME type: the specification asks for the address of the format instead. Loaders give the bytes.
+# NumPy's format has no MIME type, so the specification asks for a page that describes it. Loaders return the bytes.
 _NPY = "https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html"
-_IMAGE = "The image as this variant renders it, losslessly"
 _MEMBERS = {
-    "png": _Member("image", "image/png", "sc:ImageObject", f"{_IMAGE}.", "*.png"),
-    "webp": _Member("image", "image/webp", "sc:ImageObject", f"{_IMAGE}.", "*.webp"),
-    "npy": _Member("image", _NPY, "sc:Text", f"{_IMAGE}: the bytes of a .npy file, uint8, HWC, RGB.", "*.npy"),
+    "npy": _Member("image", _NPY, "sc:Text", "The image: the bytes of a .npy file, uint8, HWC, RGB.", "*.npy"),
     MEL: _Member(
         "mel",
         _NPY,
@@ -93,44 +91,13 @@ _MEMBERS = {
     ),
     "json": _Member("json", "application/json", "sc:Text", "Sizes, crop, scale, hashes and the image's id.", "*.json"),
 }
-# All keys of Cityscapes end so; "*.png" would name its label maps too.
+# All of Cityscapes' keys end like this; "*.png" would match its label maps too.
 _PATTERNS = {"cityscapes": "*_leftImg8bit.png"}
-# The members that have what neither the main member nor the table has. Loaders join no three files, so that each of
-# these is a record set.
+# Members with content that is neither in the main member nor in the table. mlcroissant cannot join three files, so each
+# of these gets a record set of its own.
 _FURTHER = {"coco": ("json",), "cityscapes": (LABEL_MAP,)}
-# What rows say of the table itself, or of failed samples, which the tars have not.
+# Columns about the table itself, or about failed samples, which are not in the tars.
 _OF_ROWS = frozenset({"shard", "status", "error"})
-_COLUMNS = {
-    "key": "The sample's name, the same in all variants.",
-    "shard": "The number of its tar.",
-    "status": "ok, or failed.",
-    "error": "Why it failed; empty if it did not.",
-    "label": "ImageNet's class, 0 to 999; -1 if it is unknown.",
-    "text": "What is said.",
-    "source_path": "The path of the source file in its set.",
-    "source_sha256": "The sha256 of the source file.",
-    "source_width": "The source's width in pixels, as stored.",
-    "source_height": "The source's height in pixels, as stored.",
-    "source_orientation": "The source's EXIF orientation; 1 if it has none.",
-    "source_rate": "The source's sampling rate in Hz.",
-    "source_channels": "The source's number of channels.",
-    "source_samples": "The source's number of samples in each channel.",
-    "width": "The width in pixels.",
-    "height": "The height in pixels.",
-    "bands": "The number of mel bands.",
-    "frames": "The number of frames.",
-    "pixel_sha256": "The sha256 of the RGB values, uint8, HWC.",
-    "mel_sha256": "The sha256 of the values, float32, row by row.",
-    "residual_mean_abs": "The mean absolute difference from the reference, in steps of 0 to 255.",
-    "residual_max_abs": "The largest absolute difference from the reference.",
-    "residual_changed": "The share of values that differ from the reference's.",
-    "residual_mse": "The mean square difference from the reference, of natural logarithms.",
-    "residual_frames": "How many frames more it has than the reference's.",
-    "crop_x": "Columns cut off at the left: x = source x · scale_x - crop_x.",
-    "crop_y": "Rows cut off at the top: y = source y · scale_y - crop_y.",
-    "scale_x": "Columns for each of the source's.",
-    "scale_y": "Rows for each of the source's.",
-}
 _TYPES = {pa.string(): "sc:Text", pa.int32(): "sc:Integer", pa.float64(): "sc:Float"}
 
 Values = Mapping[str, Any]
@@ -138,9 +105,9 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Part:
-    """What the file takes of a variant: its summary without `shards`, and the sizes and sha256 of its files.
+    """One variant: its summary without `shards`, and its files.
 
-    `tars` are the summary's shards, or None if there are too many to list; `table` is the size in bytes and the sha256
+    `tars` are the summary's shards, or None if they are too many to list; `table` is the size in bytes and the sha256
     of `manifest.parquet`.
     """
 
@@ -161,7 +128,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Published:
-    """Where a set is published: its page, the address that its files' paths follow, and the day (`2026-11-26`)."""
+    """Where a set is published: its page, the prefix of its files' addresses, and the date, as `2026-11-26`."""
 
     url: str
     files: str
@@ -169,7 +136,7 @@ class Published:
 
 
 def parts_in(root: Place) -> Iterator[Part]:
-    """The finished variants under `root`, one at a time. One that is damaged is left to verify.py, which names it."""
+    """The finished variants under `root`, one at a time. A damaged one is skipped: verify.py reports it."""
     for name in root.folders():
         with contextlib.suppress(ValueError, FileNotFoundError):
             summary = parse_summary((root / name / SUMMARY).read(LARGEST_JSON), name)
@@ -185,26 +152,28 @@ def _size_and_sha256(place: Place) -> tuple[int, str]:
     return size, sha256.hexdigest()
 
 
-def croissant(parts: Iterable[Part], published: Published | None = None, *, pixels: bool = True) -> bytes:
-    """The file for these variants, of one dataset and at least one; without `pixels`, for their manifests."""
-    parts = list(parts)
-    config = parts[0].summary["config"]
-    dataset = str(config["dataset"])
+def croissant(
+    dataset: str, variants: Iterable[Part], published: Published | None = None, *, pixels: bool = True
+) -> bytes:
+    """The file for a dataset's finished variants; without `pixels`, for their manifests only."""
+    parts = [part for part in variants if part.summary["config"]["dataset"] == dataset]
     tars = sum(MOST_TARS + 1 if part.tars is None else len(part.tars) for part in parts)
     layout = _Layout(dataset, published, pixels, lists_tars=pixels and tars <= MOST_TARS)
-    kind = kind_of(dataset)
+    kind, words = kind_of(dataset), told(dataset)
+    split = _split(parts[0]) if parts else VALIDATION
+    held = "" if pixels else f" Manifests only: no {words.result}."
     results = [[part.name, part.summary["config_sha256"], part.summary[kind.digest_of_all]] for part in parts]
     found: dict[str, Any] = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": f"sysnoise-{dataset}",
-        "description": f"{told(dataset).made_of(dataset, split_of(config))}: a record set for each variant. Compare "
-        "a model's scores on them to learn what a mismatch between training and deployment costs.",
+        "description": f"{words.made_of(dataset, split)}: a record set for each variant.{held} Compare a model's "
+        "scores on them to learn what a mismatch between training and deployment costs.",
         "license": _licence(dataset),
         "citeAs": CITATION,
         "keywords": ["sysnoise", "robustness", "webdataset"],
-        # The same for the same results.
+        # Changes with the variants and their results.
         "version": f"1.0.0+{digest(results)[:12]}",
         "distribution": [file for part in parts for file in layout.distribution(part)],
         "recordSet": [records for part in parts for records in layout.record_sets(part)],
@@ -223,7 +192,7 @@ def _licence(dataset: str) -> Values:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the variants of a set are described: all in the same way."""
+    """How the variants of a set are described."""
 
     dataset: str
     published: Published | None
@@ -245,8 +214,8 @@ class _Layout:
             yield {**files, "containedIn": [{"@id": path} for path in tars]}
 
     def record_sets(self, part: Part) -> Iterator[Values]:
-        """A variant's records, and those of the members that they lack."""
-        about = ", ".join(f"{stage}: {method}" for stage, method in part.summary["variant"].items())
+        """A variant's samples, and the further members of each."""
+        about = ", ".join(f"{stage}: {part.summary['variant'][stage]}" for stage in kind_of(self.dataset).stages)
         if not self.lists_tars:
             yield _record_set(part.name, f"Rows of {part.name} ({about}).", [*self._columns(part, frozenset())])
             return
@@ -258,18 +227,19 @@ class _Layout:
             yield _record_set(name, f"{member.field} of {part.name}.", [*_member(part, member, name, joined=False)])
 
     def _members(self, part: Part) -> list[_Member]:
-        """The members that are described: what the sample is, and what else has what the table has not."""
-        main, *_ = told(self.dataset).members(part.summary["config"])
-        first = _MEMBERS[main]._replace(pattern=_PATTERNS.get(self.dataset, _MEMBERS[main].pattern))
+        """The members that are described, the main one first."""
+        extension, *_ = told(self.dataset).members(part.summary["config"])
+        main = _MEMBERS.get(extension) or _image(extension)
+        first = main._replace(pattern=_PATTERNS.get(self.dataset, main.pattern))
         return [first, *(_MEMBERS[name] for name in _FURTHER.get(self.dataset, ()))]
 
     def _columns(self, part: Part, without: frozenset[str]) -> Iterator[Values]:
-        """The fields that the table has."""
+        """The fields that come from the table."""
         without |= frozenset() if self.dataset in CLASSIFIED else {"label"}
         for column in kind_of(self.dataset).first_columns:
             if column.name not in without:
                 source = _column_of(part, column.name)
-                yield _field(part.name, column.name, _TYPES[column.type], _COLUMNS[column.name], source)
+                yield _field(part.name, column.name, _TYPES[column.type], COLUMNS[column.name], source)
 
     def _file(self, path: str, encoding: str, size: int, sha256: str) -> Values:
         return {
@@ -281,6 +251,11 @@ class _Layout:
             "encodingFormat": encoding,
             "sha256": sha256,
         }
+
+
+def _image(extension: str) -> _Member:
+    about = "The image as this variant renders it, losslessly."
+    return _Member("image", f"image/{extension}", "sc:ImageObject", about, f"*.{extension}")
 
 
 def _split(part: Part) -> str:
@@ -297,11 +272,11 @@ def _record_set(name: str, about: str, fields: Sequence[Values]) -> Values:
 
 
 def _member(part: Part, member: _Member, records: str, *, joined: bool) -> Iterator[Values]:
-    """The fields of a member: the key that its file is named by, `joined` to the table or not, and what it holds."""
+    """The fields of a member: the key, from its file's name, and the content. `joined`: the key refers to the table."""
     files = {"fileSet": {"@id": f"{part.name}/{member.field}s"}}
-    # A key has no dot. The table's keys match too: loaders apply this to both sides.
+    # Keys have no dots. mlcroissant applies this to the result again, which must match too.
     by_name = {**files, "extract": {"fileProperty": "filename"}, "transform": {"regex": r"^([^.]+)"}}
-    key = _field(records, "key", "sc:Text", _COLUMNS["key"], by_name)
+    key = _field(records, "key", "sc:Text", COLUMNS["key"], by_name)
     yield {**key, "references": _column_of(part, "key")} if joined else key
     content = {**files, "extract": {"fileProperty": "content"}}
     yield _field(records, member.field, member.type, member.about, content)

@@ -133,7 +133,7 @@ def _make(
         summaries = [output.finish(recipe, shards, spread) for recipe in recipes.values()]
         known = list(read_summaries(output.root))
         output.write(output.root / CARD, card(options.dataset, known))
-        output.write(output.root / CROISSANT, croissant(parts_in(output.root)))
+        output.write(output.root / CROISSANT, croissant(options.dataset, parts_in(output.root)))
     if found.sizes and (wrong := _misfit(output.root / next(iter(recipes)), found, config)):
         say(str(wrong))
     return Made(output.root, summaries, list(alike(known)), nothing_to_do)

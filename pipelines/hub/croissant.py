@@ -1,6 +1,4 @@
-"""The `croissant.json` of a repository on the Hub: its files by their addresses there, so that it can be read from
-there alone.
-"""
+"""The `croissant.json` of a repository on the Hub, which gives its files' addresses: no local copy is needed."""
 
 from __future__ import annotations
 
@@ -16,9 +14,10 @@ from pipelines.hub.client import Repo
 
 
 def hub_croissant(repo: Repo, summaries: Sequence[Mapping[str, Any]], *, pixels: bool) -> bytes:
-    """The file for variants with these summaries (`manifest.json`), whose files the repository holds."""
+    """The file for variants in the repository, given their summaries (`manifest.json`)."""
     published = Published(repo.url, f"{repo.url}/resolve/main/", repo.created())
-    return croissant(_parts(repo, summaries), published, pixels=pixels)
+    dataset = str(summaries[0]["config"]["dataset"])
+    return croissant(dataset, _parts(repo, summaries), published, pixels=pixels)
 
 
 def _parts(repo: Repo, summaries: Sequence[Mapping[str, Any]]) -> Iterator[Part]:
@@ -27,8 +26,8 @@ def _parts(repo: Repo, summaries: Sequence[Mapping[str, Any]]) -> Iterator[Part]
     with tempfile.TemporaryDirectory() as folder:
         for summary in summaries:
             path = f"{summary['name']}/{TABLE}"
-            if path not in hashes:  # of a variant that was there before, and is damaged
+            if path not in hashes:  # an earlier variant, damaged since
                 continue
-            # The Hub has no hash of a small file.
+            # The Hub stores no sha256 of a small file.
             sha256 = hashes[path] or hashlib.sha256(repo.fetch(path, revision, Path(folder)).read_bytes()).hexdigest()
             yield Part.of(summary, (sizes[path], sha256))

@@ -78,7 +78,7 @@ def pull(options: PullOptions) -> int:
         with _staging(root, revision, None if options.cluster.address else Path(folder)) as staging:
             _download(Fetching(repo, revision, root, staging), found, options.cluster)
         put(root / CARD, card(root.name, list(read_summaries(root))))
-        put(root / CROISSANT, croissant(parts_in(root)))
+        put(root / CROISSANT, croissant(root.name, parts_in(root)))
     write_page(root)
     print(f"Pulled {', '.join(names)} from {repo.name} at {revision[:8]} to {root}: every tar has its record's sha256.")
     return 0

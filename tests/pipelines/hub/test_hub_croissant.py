@@ -1,4 +1,4 @@
-"""croissant.json on the Hub is read from there alone, whether the pixels are there or not; a pulled set has its own."""
+"""croissant.json on the Hub loads without a local copy, with and without pixels, and a pulled set has its own."""
 
 from __future__ import annotations
 
