@@ -29,6 +29,7 @@ from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import find
 from pipelines.options import Inputs
+from pipelines.page.write import write_page
 from pipelines.store import Disk
 from tests.steps import result_of
 
@@ -95,6 +96,7 @@ def make(folder: Path, *tokens: str, samples: int = 4, size: int = 16, image_for
         summaries = [output.finish(recipe, 2) for recipe in recipes.values()]
         output.write(output.root / CARD, card("sample", summaries))
         output.write(output.root / CROISSANT, croissant("sample", parts_in(output.root)))
+    assert write_page(output.root)
     return folder / "sample"
 
 

@@ -36,7 +36,7 @@ NAME = "lab/noised"
 COMBINED = "pil_lanczos+nv12_ascend"
 VARIANTS = ["opencv", "pil_bilinear", "pil_lanczos", COMBINED]
 # What is written last, of all variants.
-DESCRIBED = {"README.md", "croissant.json"}
+DESCRIBED = {"README.md", "croissant.json", "differences.png", "index.html", "residuals.png"}
 # Three of ImageNet's classes.
 SYNSETS = ("n01440764", "n01751748", "n09193705")
 # POST requests that only ask: about paths, and whether a card's metadata is valid.

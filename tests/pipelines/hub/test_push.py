@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import io
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from pipelines.hub.options import PushOptions
 from pipelines.hub.push import push
@@ -66,7 +68,7 @@ def test_a_variant_can_follow_later(hub: Hub, user: User, made: Path, tmp_path: 
     damaged.write_bytes(whole)
     hub.requests.clear()
     good(user.push(folder, "--variant", "opencv"))
-    assert len(sent(hub)) == 4  # the tars and the table
+    assert len(sent(hub)) == 6  # the tars, the table and two pictures
     assert shards_of(hub.repo(NAME).files()) == shards_of(files(made), "opencv", "pil_lanczos", COMBINED)
     names = [config["config_name"] for config in card_of(hub.repo(NAME)).data.to_dict()["configs"]]
     assert sorted(names) == sorted(["opencv", "pil_lanczos", COMBINED])
@@ -227,3 +229,18 @@ def test_a_push_that_was_given_up_goes_on(hub: Hub, user: User, made: Path) -> N
 
 def test_all_variants_are_meant_where_none_is_named(published: Repo) -> None:
     assert {path.partition("/")[0] for path in published.files() if "/" in path} == set(VARIANTS)
+
+
+def test_what_is_published_shows_charts_and_no_part_of_an_image(published: Repo) -> None:
+    files = published.files()
+    page = files["index.html"].decode()
+    assert all(f'data-variant="{name}"' in page for name in VARIANTS)
+    assert "data:image/webp" not in page
+    assert '"details":[]' in page
+    card = files["README.md"].decode()
+    for name in ("differences.png", "residuals.png"):
+        assert f"]({name})" in card
+        with Image.open(io.BytesIO(files[name])) as picture:
+            picture.load()
+            assert picture.format == "PNG"
+            assert min(picture.size) > 100
