@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from generators.geometry import frame
-from generators.registry import METHODS
 from generators.variant import parse, reference
 from pipelines.generate.sources import SampleSource
 from pipelines.generate.target import choose_geometry
@@ -89,6 +88,7 @@ def panels(found: list[Pixels]) -> dict[tuple[int, int], Pixels]:
 
 
 def mean_difference(pixels: Pixels, other: Pixels) -> float:
+    """In steps of 0 to 255."""
     return float(np.abs(pixels.astype(int) - other).mean())
 
 
@@ -116,7 +116,9 @@ def draw() -> Image.Image:
         pen.text((middle, 86), column.library, INK, _font(76, bold=True), anchor="mm")
         pen.text((middle, 160), column.stage, DIM, _font(60), anchor="mm")
         figure = f"{mean_difference(pixels, found[0]):.2f}" if number else "mean |Δ|"
-        pen.text((middle, HEIGHT - FOOT // 2), figure, INK if number else DIM, _font(76, bold=bool(number)), anchor="mm")
+        pen.text(
+            (middle, HEIGHT - FOOT // 2), figure, INK if number else DIM, _font(76, bold=bool(number)), anchor="mm"
+        )
     return image
 
 

@@ -165,7 +165,7 @@ def test_the_documented_figures_agree_and_the_command_is_one() -> None:
     text = (ROOT / "docs" / "helps.md").read_text()
     (command,) = re.findall(r"^\.venv/bin/python -m examples\.tent (.*)$", text, re.MULTILINE)
     assert Parser(tent.Options).parse_args(command.split()).model == "tf_efficientnet_lite0"
-    heads = re.findall(r"^\| \| (`.*)", text, re.MULTILINE)
+    heads = re.findall(r"^\| network \| (`.*)", text, re.MULTILINE)
     tokens = re.findall(r"\w+", " ".join(heads))
     paper = {token for token, method in METHODS.items() if method.paper and method.stage in PIXEL_STAGES}
     assert {*tokens, "pil", "pil_bicubic"} == paper
