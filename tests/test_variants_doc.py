@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from pipelines.generate.datasets import DATASETS
 from pipelines.generate.report import variants_table
 from tests import ROOT
 from tests.conftest import Command
-from tests.documents import block, blocks, parse, read, table, tables
+from tests.documents import block, commands, parse, read, table
 from tests.generators.foreign.at_hand import put
 
 VARIANTS, NOISE, ADDING = "docs/variants.md", "docs/model-noise.md", "docs/adding-a-library.md"
@@ -25,10 +26,11 @@ VARIANTS, NOISE, ADDING = "docs/variants.md", "docs/model-noise.md", "docs/addin
 
 def test_the_tables_have_every_method() -> None:
     found: dict[str, tuple[str, bool]] = {}
-    for rows in (*tables(VARIANTS), *tables(NOISE)):
-        if rows[0][:2] == ["stage", "token"]:
-            for stage, tokens, *_, paper in rows[1:]:
-                found |= dict.fromkeys(re.findall(r"`(\w+)`", tokens), (stage, paper == "✓"))
+    for head, stage in (("decoder", "decode"), ("filter", "resize"), ("conversion", "color")):
+        for tokens, _, paper in table(VARIANTS, head):
+            found |= dict.fromkeys(re.findall(r"`(\w+)`", tokens), (stage, paper == "✓"))
+    for stage, tokens, *_, paper in table(NOISE, "stage", "token"):
+        found |= dict.fromkeys(re.findall(r"`(\w+)`", tokens), (stage, paper == "✓"))
     expected = {token: (method.stage, method.paper) for token, method in METHODS.items() if method.stage in STAGES}
     assert found == expected
 
@@ -37,6 +39,7 @@ def test_the_table_of_groups_has_all_but_those_of_speech() -> None:
     named = {name for groups, does in table(VARIANTS, "group") for name in re.findall(r"`(\w[\w-]*)`", groups + does)}
     assert named == {*STAGES, "paper", MODEL, "all", *LIBRARY_GROUPS} - {"librosa"}
     assert named < set(GROUPS)
+    assert not {name for name in GROUPS if f"`{name}`" not in read(VARIANTS) + read("docs/speech.md")}
 
 
 def test_the_table_of_geometries_has_all_with_what_they_are_the_default_for() -> None:
@@ -51,8 +54,8 @@ def test_the_table_of_geometries_has_all_with_what_they_are_the_default_for() ->
 def test_programs_are_asked_for_what_the_tables_say() -> None:
     assert tuple(row[0].strip("`") for row in table(VARIANTS, "stage", "stdin")) == PIXEL_STAGES
     assert tuple(row[0].strip("`") for row in table(ADDING, "stage", "function")) == PIXEL_STAGES
-    (command,) = [line for line in blocks(VARIANTS, "sh") if "--method" in line]
-    (own,) = parse(command.replace('"', "").replace("python3 decode.py", "decode.py").split()[1:]).methods
+    (command,) = [line for line in commands(VARIANTS) if "--method" in line]
+    (own,) = parse(shlex.split(command)[1:]).methods
     assert str(own).startswith("mine=decode:")
 
 
