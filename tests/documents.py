@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def table(page: str, *head: str) -> Table:
     return found
 
 
+@functools.cache
 def parsers() -> dict[tuple[str, ...], argparse.ArgumentParser]:
     """The parser of each entry, and of each subcommand, by the words that begin its command lines."""
     (ours,) = (action.choices for action in hub._parser()._actions if isinstance(action.choices, dict))

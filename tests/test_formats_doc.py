@@ -83,7 +83,7 @@ def test_the_fields_of_the_manifest_are_those_that_are_written(sample: Path) -> 
 
 
 def test_statuses_are_those_of_the_errors() -> None:
-    rows = dict(map(tuple, table(FORMATS, "status")))
+    rows = {row[0]: row[1] for row in table(FORMATS, "status")}
     assert list(rows) == ["0", "1", "2", "3"]
     assert "usage" in rows[str(UsageError.exit_status)]
     assert "the run failed" in rows[str(RunError.exit_status)]

@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,9 +64,9 @@ def test_the_library_of_the_example_is_a_library(monkeypatch: pytest.MonkeyPatch
     module = ModuleType("generators.pixels.skimage")
     exec(block(ADDING, "def versions"), vars(module))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    known = {"Library": Library, "Method": Method}
+    known: dict[str, Any] = {"Library": Library, "Method": Method}
     exec(block(ADDING, "Library("), known)
-    nearest, linear = known["methods"]  # type: ignore[misc] # what the page's code has made
+    nearest, linear = known["methods"]
     image = np.random.default_rng(3).integers(0, 256, (40, 60, 3), np.uint8)
     assert nearest.problem() is None
     assert nearest.library.versions().keys() == {nearest.library.name}
