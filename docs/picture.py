@@ -14,6 +14,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from generators.geometry import frame
 from generators.variant import parse, reference
@@ -31,6 +32,8 @@ LEFT, TOP, DETAIL = 36, 54, 56
 # Sides of the pixels shown, of a detail and of the whole photograph.
 MAGNIFIED, WHOLE = 8, 2
 STRETCH = 32
+# Where the file repeats the figures that are drawn, for tests and screen readers.
+FIGURES = "Description"
 
 
 class Column(NamedTuple):
@@ -100,9 +103,13 @@ def _larger(pixels: Pixels, times: int) -> Pixels:
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def draw() -> Image.Image:
+def figures(found: list[Pixels]) -> str:
+    """The mean differences that are written below the panels."""
+    return " ".join(f"{mean_difference(pixels, found[0]):.2f}" for pixels in found[1:])
+
+
+def draw(found: list[Pixels]) -> Image.Image:
     """The picture, on a card of its own, so that it reads on white pages and on dark ones."""
-    found = outputs()
     image = Image.new("RGBA", (WIDTH, HEIGHT))
     pen = ImageDraw.Draw(image)
     pen.rounded_rectangle((0, 0, WIDTH - 1, HEIGHT - 1), radius=48, fill=CARD)
@@ -111,11 +118,11 @@ def draw() -> Image.Image:
     below = HEAD + PANEL + BETWEEN
     box = (MARGIN + LEFT * WHOLE, below + TOP * WHOLE)
     pen.rectangle((*box, box[0] + DETAIL * WHOLE, box[1] + DETAIL * WHOLE), outline=MARK, width=6)
-    for number, (column, pixels) in enumerate(zip(COLUMNS, found, strict=True)):
+    below_panels = ["mean |Δ|", *figures(found).split()]
+    for number, (column, figure) in enumerate(zip(COLUMNS, below_panels, strict=True)):
         middle = MARGIN + number * (PANEL + GAP) + PANEL // 2
         pen.text((middle, 86), column.library, INK, _font(76, bold=True), anchor="mm")
         pen.text((middle, 160), column.stage, DIM, _font(60), anchor="mm")
-        figure = f"{mean_difference(pixels, found[0]):.2f}" if number else "mean |Δ|"
         pen.text(
             (middle, HEIGHT - FOOT // 2), figure, INK if number else DIM, _font(76, bold=bool(number)), anchor="mm"
         )
@@ -129,4 +136,7 @@ def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 if __name__ == "__main__":
-    draw().save(PATH, optimize=True)
+    made = outputs()
+    about = PngInfo()
+    about.add_text(FIGURES, figures(made))
+    draw(made).save(PATH, optimize=True, pnginfo=about)

@@ -103,7 +103,7 @@ def test_the_job_is_a_command_of_ours() -> None:
     assert given.source.startswith("s3://")
     assert given.output.startswith("s3://")
     text = " ".join(read(CLUSTERS).split())
-    assert "asked again for five minutes" in text
+    assert "retried for five minutes" in text
     assert store.PATIENCE == 5 * 60
     assert "at most five times" in text
     assert engine._ATTEMPTS == 5
