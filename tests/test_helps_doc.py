@@ -8,28 +8,23 @@ import statistics
 import pytest
 
 from generators.registry import METHODS
-from tests import ROOT
+from pipelines.evaluate.statistics import paired_proportions
+from tests.documents import block, read, tables
 
-TEXT = (ROOT / "docs" / "helps.md").read_text()
+PAGE = "docs/helps.md"
+TEXT = read(PAGE)
+TRAINED = [rows for rows in tables(PAGE) if rows[0][0] == "trained with"]
 RESIZES = [f"{library}_{name}" for library in ("pil", "opencv") for name in ("nearest", "bilinear", "bicubic")]
 
 
 def test_the_code_runs(photographs: dict[str, bytes], capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
-    exec(block, {"data": photographs["chelsea"]})
+    exec(block(PAGE, "Mix("), {"data": photographs["chelsea"]})
     assert re.fullmatch(r"Drawn\(decode='\w+', resize='\w+'\) \(224, 224, 3\)\n", capsys.readouterr().out)
 
 
-def tables() -> list[list[list[str]]]:
-    """Of mix training: rows of cells, the head first."""
-    found = re.findall(r"^\| trained with .*?(?=\n\n)", TEXT, re.DOTALL | re.MULTILINE)
-    rows = [[line for line in table.splitlines() if not line.startswith("| ---")] for table in found]
-    return [[[cell.strip(" `*") for cell in line.strip("|").split("|")] for line in table] for table in rows]
-
-
-@pytest.mark.parametrize("table", tables(), ids=lambda table: f"{len(table) - 1} rows")
+@pytest.mark.parametrize("table", TRAINED, ids=lambda table: f"{len(table) - 1} rows")
 def test_tables_have_every_method_twice(table: list[list[str]]) -> None:
-    (_, *tokens, mean, std), *rows = table
+    (_, *tokens, mean, std), *rows = [[cell.strip("`").replace("<br>", "_") for cell in row] for row in table]
     assert (mean, std) == ("mean", "std")
     assert tokens in (RESIZES, ["pil", "ffmpeg"])
     assert set(tokens) <= set(METHODS)
@@ -41,4 +36,13 @@ def test_tables_have_every_method_twice(table: list[list[str]]) -> None:
 
 
 def test_there_are_tables_of_both_stages() -> None:
-    assert {len(table) for table in tables()} == {4, 8}
+    assert {len(table) for table in TRAINED} == {4, 8}
+
+
+def test_what_a_codec_costs_follows_from_images_lost_and_gained() -> None:
+    ((_, *rows),) = [rows for rows in tables(PAGE) if rows[0][0] == "decoder"]
+    (images,) = set(re.findall(r"On the same (\d+) images", TEXT))
+    for cell in (cell for row in rows for cell in row[2:]):
+        *stated, lost, gained = re.findall(r"−?\d+(?:\.\d+)?", cell)
+        found = paired_proportions(int(lost), int(gained), int(images))
+        assert stated == [f"{100 * value:.2f}".replace("-", "−") for value in found[:3]], cell

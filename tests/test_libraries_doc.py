@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-import score
 from generators.registry import LIBRARIES, METHODS, Release, find
 from generators.variant import LIBRARY_GROUPS, expand, reference
-from tests import ROOT
+from tests.documents import commands, parse, read, table
 from tests.generators.foreign.direct import release
 from tests.generators.profiles import cmyk, wide
 from tests.methods import APART, HERE
 
-TEXT = (ROOT / "docs" / "libraries.md").read_text()
+PAGE = "docs/libraries.md"
+TEXT = read(PAGE)
 SIZE = (96, 64)
 
 
-def cells(head: str) -> Iterator[list[str]]:
-    table = TEXT[TEXT.index(head) :].partition("\n\n")[0].splitlines()[2:]
-    yield from ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
-
-
 def test_every_library_is_in_the_table_with_the_version_that_is_installed() -> None:
-    said = {row[0].partition(",")[0]: re.findall(r"`(\w[\w-]*)`", row[1])[0] for row in cells("| library |")}
+    said = {row[0].partition(",")[0]: re.findall(r"`(\w[\w-]*)`", row[1])[0] for row in table(PAGE, "library")}
     releases = [library for library in LIBRARIES.values() if isinstance(library, Release) and library.pinned]
     first = {library.distribution: library for library in reversed(releases)}  # of those for pictures and for sound
     pinned = {f"{library.name} {library.version}".strip(): library for library in first.values()}
@@ -47,7 +41,7 @@ def test_every_token_is_one() -> None:
 
 
 def test_the_table_of_costs_has_every_method_of_other_libraries() -> None:
-    rows = {row[0].strip("`"): row[1:] for row in cells("| variant |")}
+    rows = {row[0].strip("`"): row[1:] for row in table(PAGE, "variant")}
     assert APART.keys() <= rows.keys()
     for found in (cell for row in rows.values() for cell in row[1:] if "(" in cell):
         numbers = [float(number.replace("−", "-")) for number in re.findall(r"−?\d+\.\d\d", found)]
@@ -57,8 +51,8 @@ def test_the_table_of_costs_has_every_method_of_other_libraries() -> None:
 
 
 def test_the_command_parses() -> None:
-    (line,) = re.findall(r"^```sh\n(.*)\n```", TEXT, re.MULTILINE)
-    given = score._parser().parse_args(line.split()[2:])
+    (line,) = commands(PAGE)
+    given = parse(line.split()[1:])
     assert expand(given.variants, reference(), runs=False)[0]
 
 
@@ -80,7 +74,7 @@ def decoded(token: str, data: bytes) -> NDArray[np.int64]:
     return np.asarray(method.load()(data, *told)).astype(int)
 
 
-@pytest.mark.parametrize("row", list(cells("| | CMYK |")), ids=lambda row: row[0].strip("`"))
+@pytest.mark.parametrize("row", table(PAGE, "token", "CMYK"), ids=lambda row: row[0].strip("`"))
 def test_odd_files_become_what_the_table_says(row: list[str]) -> None:
     tokens, (inked, profile, deep, cut) = re.findall(r"`(\w+)`", row[0]), row[1:]
     ramp = np.linspace(0, 65535, SIZE[0] * SIZE[1]).astype(np.uint16).reshape(SIZE[1], SIZE[0])

@@ -1,155 +1,108 @@
-"""The README's commands, tables and recipes are true."""
+"""The README: what it shows is what is printed, and its picture is the one that the code draws."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image, ImageColor
 
-import generate
-import hub
-import score
-import verify
-from generators.geometry import GEOMETRIES, MAX_PIXELS, MAX_RESIZED_PIXELS
-from generators.registry import METHODS, STAGES
-from generators.variant import GROUPS
-from manifests.mels import TOLERANCE
-from manifests.schema import MOST_SHARDS
-from manifests.untrusted import LARGEST_JSON, MOST_ROWS
-from pipelines import store
-from pipelines.generate.report import variants_table
-from pipelines.work import engine
+from docs import picture
+from manifests.provenance import cpu
+from pipelines.evaluate.match import match
+from pipelines.evaluate.options import MatchOptions
+from pipelines.evaluate.statistics import paired_proportions
 from tests import ROOT
-from tests.conftest import Command
-from tests.generators.foreign.at_hand import put
+from tests.conftest import Command, Once
+from tests.documents import README, blocks, commands, made, parse, read
+from tests.pixels import load
 
-# The options of timm's script, of huggingface_hub's and of Ray's are not ours to check.
-THEIRS = re.compile(r"^```sh\n(python validate\.py|hf download|ray) .*?^```\n", re.DOTALL | re.MULTILINE)
-TEXT = (ROOT / "README.md").read_text()
-README = THEIRS.sub("", TEXT)
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-
-
-def test_the_table_holds_every_method() -> None:
-    found: dict[str, tuple[str, bool]] = {}
-    row = rf"^\| ({'|'.join(STAGES)}) \| (.*?) \|.*\| (✓?) ?\|$"
-    for stage, tokens, paper in re.findall(row, README, re.MULTILINE):
-        found |= {token: (stage, bool(paper)) for token in re.findall(r"`(\w+)`", tokens)}
-    expected = {token: (method.stage, method.paper) for token, method in METHODS.items() if method.stage in STAGES}
-    assert found == expected
-
-
-def test_every_name_in_the_text_exists() -> None:
-    (commands,) = (action.choices for action in hub._parser()._actions if isinstance(action.choices, dict))
-    parsers = [
-        generate._parser(),
-        verify._parser(),
-        score._parser(),
-        score._match_parser(),
-        score._layers_parser(),
-        score._text_parser(),
-        score._compare_parser(),
-        *commands.values(),
-    ]
-    options = {option for parser in parsers for action in parser._actions for option in action.option_strings}
-    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
-    assert not used - options
-    assert all(f"`{name}`" in README for name in (*GEOMETRIES, *GROUPS))
-    assert f"{MAX_PIXELS:,}" in README
-    assert f"{MAX_RESIZED_PIXELS:,}" in README
-    assert f"`verify.py --render` accepts up to {TOLERANCE:g}" in README
-
-
-def test_the_commands_parse() -> None:
-    entries = [line.split() for block in blocks("sh") for line in block.splitlines() if ".py" in line]
-    made = ["generate.py", "verify.py", "score.py", *["generate.py"] * 3, "score.py"]
-    scored = [*["score.py"] * 3, "generate.py", *["score.py"] * 5]
-    assert [script for _, script, *_ in entries] == [*made, *scored, *["hub.py"] * 4]
-    for python, script, *words in entries:
-        assert python == ".venv/bin/python"
-        if script == "generate.py":
-            given = generate._parser().parse_args(words)
-            assert (given.source or given.model).startswith("/data/")
-        elif words[0] == "match":
-            given = score._match_parser().parse_args(words[1:])
-            assert given.dump or given.outputs
-        elif words[0] == "layers":
-            assert score._layers_parser().parse_args(words[1:]).variants == ("int8",)
-        elif words[0] == "text":
-            assert score._text_parser().parse_args(words[1:]).variants == ("precision",)
-        elif words[0] == "compare":
-            assert len(score._compare_parser().parse_args(words[1:]).reports) == 2
-        elif script == "hub.py":
-            assert "ORG/noised-" in str(hub._parser().parse_args(words))
-        elif script == "score.py":
-            assert score._parser().parse_args(words).shards.startswith("/data/")
-    assert re.findall(r"^make (\w+)", blocks("sh")[0], re.MULTILINE) == ["sample", "test"]
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert {"sample", "test"} <= set(targets)
-
-
-def test_the_job_is_a_command_of_ours() -> None:
-    (job,) = re.findall(r"^ray job submit --working-dir \. -- python generate\.py (.*)$", TEXT, re.MULTILINE)
-    given = generate._parser().parse_args(job.split())
-    assert given.source.startswith("s3://")
-    assert given.output.startswith("s3://")
-    assert "asked again for five\nminutes" in TEXT
-    assert store.PATIENCE == 5 * 60
-    assert "at most five times" in TEXT
-    assert engine._ATTEMPTS == 5
-
-
-def test_the_bounds_are_those_of_the_readers() -> None:
-    assert f"manifest of {LARGEST_JSON // 2**20} MiB, {MOST_SHARDS:,} shards of {MOST_ROWS:,} samples" in TEXT
+IMAGES = 300
+SHARDS, SCORES, ANSWER = blocks(README, "text")
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which `make sample` has written its output."""
-    folder = tmp_path_factory.mktemp("readme")
-    words = [sys.executable, str(ROOT / "generate.py"), "--variant", "pil_lanczos"]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
-    assert f"verify.py {folder}/out/sample" in done.stdout
-    return folder
+def folder(once: Once, generate: Command) -> Path:
+    return made(once, generate)
 
 
-@pytest.mark.parametrize("recipe", blocks("python")[:2], ids=["webdataset", "datasets"])
-def test_the_recipes_read_every_image(recipe: str, sample: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    words = [sys.executable, "-c", recipe]
-    done = subprocess.run(words, cwd=sample, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert len(lines) == 9
-    assert all("224" in line for line in lines)
-    assert " 281 451" in lines[3]  # the cat
+def cells(output: str) -> list[list[str]]:
+    return [re.split(r" {2,}", line.strip()) for line in output.splitlines()]
 
 
-def test_list_variants_shows_every_method(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # a machine without a GPU
-    done = command("generate.py", "--list-variants")
-    assert done.returncode == 0
-    table, _, notes = done.stdout.partition("\n\n")
-    rows = {line.split()[0]: line for line in table.splitlines()}
-    for token, method in METHODS.items():
-        assert method.stage in rows[token]
-        assert method.library.name in rows[token]
-    assert "dali_gpu, dali_gpu_fancy: needs an NVIDIA GPU" in notes
+def test_it_begins_with_two_commands() -> None:
+    assert commands(README)[:2] == ["make sample", "make test"]
+    assert "\t$(BIN)/python generate.py --variant pil_lanczos\n" in (ROOT / "Makefile").read_text()
 
 
-def test_list_variants_shows_the_versions_that_are_at_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path))
-    put(tmp_path, "pillow-12.3.0", "pillow-6.2.1", "opencv-python-headless-4.5.5.64")
-    (tmp_path / "environments" / "av-10.0.0" / "bin").mkdir(parents=True)  # not whole
-    rows = [line.split(maxsplit=3) for line in variants_table(METHODS).partition("Versions, each")[2].splitlines()]
-    assert ["Pillow", "pillow", "pil-VERSION", "6.2.1, 12.3.0"] in rows
-    assert ["OpenCV", "opencv-python-headless", "opencv-VERSION", "4.5.5.64"] in rows
-    assert ["FFmpeg", "av", "ffmpeg-VERSION", "–"] in rows
-    assert not any(row[:1] == ["NumPy"] for row in rows)
+def test_the_three_commands_are_about_one_set() -> None:
+    make, score, match_ = (parse(line.split()[1:]) for line in commands(README)[2:])
+    assert make.variants == score.variants
+    assert f"{make.output}/imagenet" == score.shards == match_.shards
+    assert make.source == score.source
+
+
+def test_what_is_made_is_shown_as_it_is_printed(folder: Path) -> None:
+    printed = (folder / "printed.txt").read_text()
+    head, line, *rows = SHARDS.partition("\n\n")[0].splitlines()
+    assert head.split() in [text.split() for text in printed.splitlines()]
+    assert SHARDS.strip().splitlines()[-1] in printed
+    assert set(line) == {"─", " "}
+    assert [",".join(row.split()[0] for row in rows)] == list(parse(commands(README)[2].split()[1:]).variants)
+    assert all(row.split()[1:3] == [str(IMAGES), "0"] for row in rows)
+
+
+def intervals(difference: int) -> Iterator[tuple[str, float]]:
+    """The intervals and p-values of so many images lost more than gained."""
+    for gained in range(IMAGES // 4):
+        found = paired_proportions(difference + gained, gained, IMAGES)
+        ends = (f"{100 * end:.2f}".replace("-", "−") for end in (found.low, found.high))
+        yield " to ".join(ends), found.p
+
+
+def test_what_is_scored_follows_from_images_lost_and_gained() -> None:
+    rows = cells(SCORES)[2:]
+    assert [row[0] for row in rows] == ["Decode", "Resize", "Color Mode", "Combined"]
+    for _, figures, interval, p, _ in rows:
+        points = max(map(float, re.findall(r"[\d.]+", figures)))
+        known = dict(intervals(round(points * IMAGES / 100)))
+        assert interval in known
+        assert known[interval] <= float(p) <= 1
+
+
+def test_the_answer_is_the_one_that_match_prints(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tarfile.open(folder / "out" / "sample" / "opencv_bilinear" / "validation-00000-of-00001.tar") as tar:
+        tar.extractall(tmp_path, [member for member in tar if member.name.endswith(".png")], filter="data")
+    assert match(MatchOptions(str(folder / "out" / "sample"), tmp_path)) == 0
+    first = capsys.readouterr().out.partition("\n\n")[0]
+    assert re.sub(r"\d+ images", "12 images", first) == ANSWER.strip()
+    assert blocks("docs/match.md", "text") == [ANSWER]
+
+
+@pytest.mark.cpu
+def test_the_picture_is_of_the_photograph_s_pixels() -> None:
+    with Image.open(picture.PATH) as file:
+        shown, figures = np.asarray(file.convert("RGB")), file.info[picture.FIGURES]
+    made = picture.outputs()
+    differ = [] if figures == picture.figures(made) else [(0, picture.HEIGHT)]
+    for (left, top), pixels in picture.panels(made).items():
+        rows, columns = pixels.shape[:2]
+        found = shown[top : top + rows, left : left + columns]
+        if columns == picture.WHOLE * picture.SIDE:  # the frame around the detail lies on the photograph
+            found = np.where(np.all(found == ImageColor.getrgb(picture.MARK), axis=-1, keepdims=True), pixels, found)
+        if not np.array_equal(found, pixels):
+            differ.append((left, top))
+    if differ and not load().knows(cpu()):
+        pytest.skip("this kind of CPU, which may be the reason, is not in tests/pixels.json")
+    assert not differ, "draw it again: python -m docs.picture"
+
+
+def test_the_picture_is_small_and_its_caption_true() -> None:
+    assert picture.PATH.stat().st_size < 300_000
+    assert f"times {picture.STRETCH}," in " ".join(read(README).split())

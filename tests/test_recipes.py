@@ -1,4 +1,4 @@
-"""The README's loops over shards, run as they are shown with a model that knows every image by its pixels.
+"""The loops of docs/loops.md, run as they are shown with a model that knows every image by its pixels.
 
 Such a model finds out a recipe that changes a pixel, mixes up labels, or maps boxes back wrongly.
 """
@@ -6,6 +6,7 @@ Such a model finds out a recipe that changes a pixel, mixes up labels, or maps b
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.conftest import Command
-from tests.test_readme import blocks
+from tests.conftest import Command, Once
+from tests.documents import block, blocks, made
+
+PAGE = "docs/loops.md"
 
 # Five images for the five tars of the recipe, and one that is in the annotations alone.
 SIZES = [(160, 80), (80, 160), (120, 90), (64, 64), (200, 50), (90, 120)]
@@ -31,9 +34,8 @@ def detect(pixels):
 
 
 def recipe(line: str) -> str:
-    """The README's one Python block that holds `line`."""
-    (found,) = [block for block in blocks("python") if line in block]
-    return found
+    """The page's one Python block that holds `line`."""
+    return block(PAGE, line)
 
 
 def run(program: str, folder: Path, mine: str) -> str:
@@ -46,8 +48,21 @@ def run(program: str, folder: Path, mine: str) -> str:
 
 
 def test_recipes_are_short() -> None:
-    assert len(blocks("python")) >= 5
-    assert all(len(block.splitlines()) <= 15 for block in blocks("python"))
+    assert all(len(code.splitlines()) <= 15 for code in blocks(PAGE, "python"))
+
+
+@pytest.mark.parametrize("line", ["wds", "load_dataset"])
+def test_recipes_read_every_image(line: str, once: Once, generate: Command, tmp_path: Path) -> None:
+    folder = made(once, generate)
+    (code,) = [code for code in blocks(PAGE, "python")[:2] if line in code]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 9
+    assert all("224" in line for line in lines)
+    assert " 281 451" in lines[3]  # the cat
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def test_what_follows_from_the_sums() -> None:
         f"{listed / 1e12:.1f} TB, by the workers",
         f"16 of them take {listed / 16e9 / 60:.0f} minutes",
         f"{figure(1, 'listings that are kept', 2)} GB on the driver's machine",
-        f"results that come before their turn have, {_MOST_WAITING / 2**20:.0f} MiB",
+        f"up to {_MOST_WAITING / 2**20:.0f} MiB of results that came before their turn",
         f"of which there are at most {_MOST_GROUPS:,}",
         f"it does both: {alone:.0f} minutes",
         f"In {math.ceil(images / one_run)} parts of {one_run:,} images",

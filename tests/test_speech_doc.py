@@ -17,11 +17,12 @@ from generators.audio import recording
 from generators.audio.settings import LogMel, MelSettings
 from generators.registry import AUDIO_STAGES, LIBRARIES, METHODS, Release
 from generators.variant import expand
-from manifests.mels import COLUMNS, TOLERANCE
+from manifests.mels import COLUMNS, TOLERANCE, MelRow
 from pipelines.generate.config import base_of_speech
-from tests import ROOT
+from tests.documents import commands, read, table
 
-TEXT = (ROOT / "docs" / "speech.md").read_text()
+PAGE = "docs/speech.md"
+TEXT = read(PAGE)
 # How far each token is from the reference, at 22,050 and at 16,000 Hz.
 TABLE = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \|.*\|(.*)\|(.*)\|$", TEXT, re.MULTILINE)}
 RECIPES = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
@@ -37,12 +38,35 @@ def test_what_is_named_is_there() -> None:
     assert versions == set(re.findall(r"(?:librosa|torchvision|TensorFlow) (\d+\.\d+\.\d+)", TEXT))
     assert all(METHODS[token].library in LIBRARIES.values() for token in TABLE)
     assert f"{recording.MAX_SAMPLES:,}" in TEXT
-    assert f"than {TOLERANCE:g};" in TEXT
+    assert f"by more than {TOLERANCE:g};" in " ".join(TEXT.split())
     assert set(re.findall(r"`((?:residual|source)_\w+|frames|bands)`", TEXT)) <= set(COLUMNS.names)
 
 
+def test_the_members_are_those_of_a_row() -> None:
+    one = MelRow(
+        key="k",
+        shard=0,
+        source_path="",
+        source_sha256="",
+        extra={},
+        text="",
+        source_rate=22_050,
+        source_channels=1,
+        source_samples=1,
+    )
+    members = {row[0].strip("`"): row[1] for row in table(PAGE, "member")}
+    assert list(members) == list(one.members({}))
+    assert sorted(re.findall(r"`(\w+)`", members["json"])) == sorted(one.member())
+
+
+def test_what_models_are_compared_with_is_what_against_says() -> None:
+    compared = [row[2] for row in table(PAGE, "`--model` takes")]
+    assert [text.partition("'s mels")[0].split()[-1] for text in compared] == ["reference", "variant"]
+    assert "`--against reference` or `variant`" in TEXT
+
+
 def test_the_command_makes_all_that_the_table_has() -> None:
-    (line,) = re.findall(r"^```sh\n(.*)\n```", TEXT, re.MULTILINE)
+    (line,) = [line for line in commands(PAGE) if "--sample-rate" in line]
     given = generate._parser().parse_args(line.split()[2:])
     assert (given.dataset, given.sample_rate) == ("speech", 16_000)
     variants, _ = expand(given.variants, base_of_speech(""), runs=False)

@@ -8,9 +8,9 @@ from pipelines.evaluate.options import TEXT_CALIBRATION
 from pipelines.evaluate.text.exported import TOLERANCE
 from pipelines.evaluate.text.row import HARNESS
 from pipelines.evaluate.text.tasks import TASKS, task_of
-from tests import ROOT
+from tests.documents import read
 
-TEXT = (ROOT / "docs" / "text.md").read_text()
+TEXT = read("docs/text.md")
 
 
 def test_the_table_has_every_task_with_its_fields_and_figures() -> None:

@@ -1,4 +1,4 @@
-"""Loops over classification shards: the README's with NumPy and PyTorch, and timm's own reader and loader.
+"""Loops over classification shards: those of docs/loops.md with NumPy and PyTorch, and timm's own reader and loader.
 
 The tests with PyTorch are skipped where it or timm is not installed; requirements-timm.txt has both.
 """

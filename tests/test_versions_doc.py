@@ -10,25 +10,49 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import generate
-import score
+from generators.geometry import GEOMETRIES
 from generators.registry import find
+from generators.variant import expand, reference
+from pipelines.evaluate.statistics import paired_proportions
 from tests import ROOT
+from tests.documents import block, commands, parse, read, table
 
-TEXT = (ROOT / "docs" / "versions.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+PAGE = "docs/versions.md"
+TEXT = read(PAGE)
+FILES = 367
 
 
 def test_the_commands_parse() -> None:
-    lines = [line.split() for block in blocks("sh") for line in block.splitlines()]
-    assert len(lines) == 3
-    for _, script, *words in lines:
-        parser = {"generate.py": generate._parser, "score.py": score._parser}[script]()
-        given = parser.parse_args(words)
-        assert all(find(token) for token in (*given.variants, *given.reference.split("+")))
+    for line in commands(PAGE):
+        given = parse(line.split()[1:])
+        assert all(find(token) for names in given.variants for token in names.split(","))
+        assert all(find(token) for token in given.reference.split("+") if token)
+
+
+def test_every_name_in_the_table_is_a_variant() -> None:
+    words = [word for row in table(PAGE, "what") for word in re.findall(r"`'?([\w.:*-]+)'?`", row[1])]
+    assert len(words) == 6
+    for word in words:
+        found, _ = expand([word], reference(), versions=lambda _: ["6.2.1", "12.3.0"], runs=False)
+        assert found
+        assert any("-" in variant.name for variant in found)
+
+
+def test_what_a_version_costs_follows_from_images_lost_and_gained() -> None:
+    for _, _, *cells in table(PAGE, "trained with"):
+        for cell in cells:
+            delta, low, high, lost, gained = re.findall(r"−?\d+(?:\.\d+)?", cell)
+            found = paired_proportions(int(lost), int(gained), FILES)
+            stated = [f"{100 * value:.2f}".replace("-", "−") for value in (found.delta, found.low, found.high)]
+            assert stated == [delta, low, high], cell
+            assert found.p > 0.25
+
+
+def test_the_geometries_that_changed_are_geometries() -> None:
+    rows = {row[0]: row for row in table(PAGE, "geometry")}
+    names = [name for text in rows for name in re.findall(r"`(\w+)`", text)]
+    assert sorted(names) == sorted(GEOMETRIES)
+    assert all(int(row[2].split()[0]) <= FILES for row in rows.values())
 
 
 def test_every_version_is_one_of_a_method() -> None:
@@ -50,6 +74,6 @@ def test_each_axis_by_itself_is_the_horizontal_pass_first(name: str, photographs
     with Image.open(io.BytesIO(photographs["chelsea"])) as file:
         image = file.convert("RGB").rotate(90, expand=True)
     known = {"image": image, "resample": resample}
-    exec(blocks("python")[0], known)
+    exec(block(PAGE, "first = image.resize"), known)
     assert image.height > 2 * image.width - 256
     np.testing.assert_array_equal(np.asarray(known["pixels"]), resize.load()(np.asarray(image), 256, 256))

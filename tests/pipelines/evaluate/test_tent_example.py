@@ -22,7 +22,7 @@ from pipelines.command import Parser
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.named.pytorch import required
 from pipelines.shards import UNKNOWN_LABEL, Samples, Shards
-from tests import ROOT
+from tests.documents import commands, table
 
 LIBRARIES = ("torch", "torchvision", "timm", "safetensors")
 MISSING = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
@@ -162,18 +162,16 @@ def test_without_labels_there_is_nothing_to_show(
 
 
 def test_the_documented_figures_agree_and_the_command_is_one() -> None:
-    text = (ROOT / "docs" / "helps.md").read_text()
-    (command,) = re.findall(r"^\.venv/bin/python -m examples\.tent (.*)$", text, re.MULTILINE)
+    page = "docs/helps.md"
+    (command,) = [line.partition("examples.tent ")[2] for line in commands(page) if "examples.tent " in line]
     assert Parser(tent.Options).parse_args(command.split()).model == "tf_efficientnet_lite0"
-    heads = re.findall(r"^\| \| (`.*)", text, re.MULTILINE)
-    tokens = re.findall(r"\w+", " ".join(heads))
+    costs = table(page, "variant", "as it is", "with TENT")
+    tokens = [row[0].strip("`") for row in costs]
     paper = {token for token, method in METHODS.items() if method.paper and method.stage in PIXEL_STAGES}
     assert {*tokens, "pil", "pil_bicubic"} == paper
-    for network in ("as it is", "with TENT"):
-        rows = re.findall(rf"^\| {network} \| (.*) \|$", text, re.MULTILINE)
-        (reference, *stages), *others = (row.split(" | ") for row in rows)
-        cells = [cell for row in others for cell in row]
-        lost = {token: float(reference) - float(cell) for token, cell in zip(tokens, cells, strict=True)}
+    for number, (network, reference, *stages) in enumerate(table(page, "network"), 1):
+        assert network == ("as it is", "with TENT")[number - 1]
+        lost = {token: float(reference) - float(row[number]) for token, row in zip(tokens, costs, strict=True)}
         for stage, cell in zip(PIXEL_STAGES, stages, strict=True):
             own = [cost for token, cost in lost.items() if METHODS[token].stage == stage]
             stated = [float(figure) for figure in re.findall(r"[-.\d]+", cell.replace("−", "-"))]

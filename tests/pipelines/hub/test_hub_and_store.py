@@ -142,7 +142,9 @@ def test_what_the_hub_has_is_not_fetched_to_be_sent(
     assert pushed(hub, server.uri(stored, proxy.address))["README.md"].commit == head
     assert not sent(hub)
     sizes = {f"/{stored}/{path}": 2 * len(data) for path, data in files(made).items() if path.endswith(".tar")}
-    assert {path: count for path, count in proxy.sent.items() if path.endswith(".tar")} == sizes  # to verify them, and for the page
+    assert {
+        path: count for path, count in proxy.sent.items() if path.endswith(".tar")
+    } == sizes  # to verify them, and for the page
 
 
 def test_what_is_no_longer_there_goes_with_the_manifests(hub: Hub, stored: str, server: S3Server) -> None:

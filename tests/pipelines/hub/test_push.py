@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import io
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,8 @@ def test_others_are_public_or_gated_as_asked(hub: Hub, user: User, made: Path) -
 
 def test_manifests_alone_hold_no_pixel(bare: Repo, imagenet: Path) -> None:
     expected = {path for path in files(imagenet) if path.startswith("mix_resize/") and not path.endswith(".tar")}
-    assert set(bare.files()) == expected | {".gitattributes", *DESCRIBED}
+    # Of one variant there is no distance.
+    assert set(bare.files()) == (expected | {".gitattributes", *DESCRIBED}) - {"differences.png"}
     assert {path: bare.files()[path] for path in expected} == {path: files(imagenet)[path] for path in expected}
     assert (bare.private, bare.gated) == (False, False)
 
