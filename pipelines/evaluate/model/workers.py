@@ -124,4 +124,4 @@ def _problem_here(job: Job, expected: Mapping[str, str]) -> str | None:
     except (OSError, SysNoiseError) as error:
         return f"not everything to score can be read ({first_line(error)}): {SHARE}"
     other = next((path for path, content in expected.items() if found[path] != content), None)
-    return f"{other} is another file there: {SHARE}" if other else None
+    return f"{other} is not the same file there: {SHARE}" if other else None

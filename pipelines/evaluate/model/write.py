@@ -114,7 +114,7 @@ def _counted(method: Method, operators: Sequence[str]) -> str:
 def _check_places(options: Options) -> None:
     """Raises UsageError if the model is missing or noised ones cannot be written."""
     if options.dataset in SPOKEN:
-        raise UsageError("--model makes noised image models: leave out --model, or --dataset speech")
+        raise UsageError("--model makes noised image models: leave it out, or --dataset speech")
     if not is_named(options.model) and not Path(options.model or "").is_file():
         raise UsageError(
             f"--model {options.model} is not a file: give an ONNX or TFLite file, timm:NAME or torchvision:NAME"

@@ -1,4 +1,4 @@
-"""Shards through little classifiers, against Pillow and NumPy; what is kept, and what is refused."""
+"""Predictions of small classifiers on shards, against Pillow and NumPy, and the models that are refused."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Shard
 
 
 def images(shards: Shards, variant: str) -> dict[str, NDArray[np.float64]]:
-    """RGB pixels by key, as Pillow reads them."""
+    """RGB pixels by key, read by Pillow."""
     found = {}
     for path in sorted(Path(str(shards.root), variant).glob("*.tar")):
         with tarfile.open(path) as tar:
@@ -72,7 +72,7 @@ def images(shards: Shards, variant: str) -> dict[str, NDArray[np.float64]]:
 
 
 def means(shards: Shards, variant: str, preprocessing: Preprocessing) -> dict[str, NDArray[np.float64]]:
-    """Each channel's mean as the model should see it."""
+    """The means of each image's normalised channels, in the model's order."""
     order = [0, 1, 2] if preprocessing.channels == "rgb" else [2, 1, 0]
     return {
         key: (pixels.mean(axis=(0, 1))[order] * preprocessing.scale - preprocessing.mean) / preprocessing.std
@@ -102,7 +102,7 @@ def refused(shards: Shards, model: Path, preprocessing: Preprocessing, folder: P
         replace(RGB, scale=1.0, mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0), size=32),
     ],
 )
-def test_classes_are_what_numpy_finds(shards: Shards, preprocessing: Preprocessing, tmp_path: Path) -> None:
+def test_classes_are_numpy_s(shards: Shards, preprocessing: Preprocessing, tmp_path: Path) -> None:
     nhwc = preprocessing.layout == "nhwc"
     image: Dims = ("n", 32, 32, 3) if nhwc else ("n", 3, "h", "w")
     model = colour_model(tmp_path / "m.onnx", WEIGHTS, image, nhwc)
@@ -116,7 +116,7 @@ def test_classes_are_what_numpy_finds(shards: Shards, preprocessing: Preprocessi
     assert top_five(tmp_path / "out", "pil_nearest") != top_five(tmp_path / "out", "pil_bilinear")
 
 
-def test_a_fixed_batch_is_filled_up(shards: Shards, tmp_path: Path) -> None:
+def test_a_fixed_batch_is_padded(shards: Shards, tmp_path: Path) -> None:
     predict_plain(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "one")
     fixed = colour_model(tmp_path / "fixed.onnx", WEIGHTS, (4, 3, 32, 32))
     assert "give batch = 4" in refused(shards, fixed, RGB, tmp_path / "four")
@@ -129,7 +129,7 @@ def test_a_fixed_batch_is_filled_up(shards: Shards, tmp_path: Path) -> None:
 def test_background_and_reordered_classes_become_labels(shards: Shards, tmp_path: Path) -> None:
     predict_plain(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "plain")
     plain = top_five(tmp_path / "plain", "pil_bilinear")
-    # Backgrounds that would win everything
+    # A background that would win everywhere
     background = np.concatenate([np.zeros((3, 1), np.float32), WEIGHTS - 50], axis=1)
     model = colour_model(tmp_path / "background.onnx", background)
     for number, offset in enumerate((0, 1)):
@@ -141,7 +141,7 @@ def test_background_and_reordered_classes_become_labels(shards: Shards, tmp_path
     labels = (*order.tolist(), *[-1] * 1000)
     predict_plain(shards, shuffled, replace(RGB, labels=labels), tmp_path / "s")
     assert top_five(tmp_path / "s", "pil_bilinear") == plain
-    assert "labels has 1,999 lines and the model 2,000 classes" in refused(
+    assert "labels has 1,999 lines, but the model has 2,000 classes" in refused(
         shards, shuffled, replace(RGB, labels=labels[1:]), tmp_path / "t"
     )
     shifted = colour_model(tmp_path / "shifted.onnx", np.concatenate([9 + 0 * WEIGHTS[:, :1], WEIGHTS], axis=1))
@@ -150,11 +150,11 @@ def test_background_and_reordered_classes_become_labels(shards: Shards, tmp_path
 
 
 def seen(folder: Path) -> list[str]:
-    """What a user sees in a folder."""
+    """The names of a folder's visible files."""
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def test_weights_in_a_file_of_their_own_are_part_of_the_model(shards: Shards, tmp_path: Path) -> None:
+def test_external_weights_are_part_of_the_model(shards: Shards, tmp_path: Path) -> None:
     model, out = tmp_path / "m.onnx", tmp_path / "out"
     whole = onnx.load(colour_model(model, WEIGHTS))
     onnx.save_model(whole, model, save_as_external_data=True, location="weights.bin", size_threshold=0)
@@ -164,19 +164,19 @@ def test_weights_in_a_file_of_their_own_are_part_of_the_model(shards: Shards, tm
     assert "another model: give another --output" in refused(shards.only([]), model, RGB, out)
 
 
-def test_two_runs_do_not_share_a_folder(shards: Shards, tmp_path: Path) -> None:
+def test_two_runs_cannot_share_a_folder(shards: Shards, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with FileLock(tmp_path / "out" / ".lock"):
         message = refused(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "out")
-    assert "another run writes predictions to" in message
+    assert "another run is writing predictions to" in message
 
 
-def test_same_pixels_are_run_once(shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_identical_pixels_are_run_once(shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     predict_plain(shards, colour_model(tmp_path / "m.onnx", WEIGHTS), RGB, tmp_path / "out")
-    said = capfd.readouterr().err
-    assert "opencv has the pixels of pil_bilinear, and is given its predictions" in said
-    assert "18 of 18 images predicted" in said
-    assert "onnxruntime" not in said
+    printed = capfd.readouterr().err
+    assert "opencv: its pixels are those of pil_bilinear, whose predictions are reused" in printed
+    assert "18 of 18 images predicted" in printed
+    assert "onnxruntime" not in printed
     one, other = (tmp_path / "out" / f"{name}.parquet" for name in ("pil_bilinear", "opencv"))
     assert one.read_bytes() == other.read_bytes()
 
@@ -188,19 +188,19 @@ def test_predictions_are_kept_for_reuse(shards: Shards, tmp_path: Path, capfd: p
     first = (out / "pil_bilinear.parquet").stat().st_mtime_ns
     capfd.readouterr()
     predict_plain(shards, model, RGB, out)
-    said = capfd.readouterr().err
-    assert "1 of 3 variants are predicted already" in said
-    assert "9 of 9 images predicted" in said  # opencv's are the reference's
+    printed = capfd.readouterr().err
+    assert "1 of 3 variants already have predictions" in printed
+    assert "9 of 9 images predicted" in printed  # opencv's are the reference's
     assert (out / "pil_bilinear.parquet").stat().st_mtime_ns == first
     (out / "pil_nearest.parquet").unlink()
     predict_plain(shards, model, RGB, out)
-    assert "2 of 3 variants are predicted already" in capfd.readouterr().err
+    assert "2 of 3 variants already have predictions" in capfd.readouterr().err
     model.rename(tmp_path / "renamed.onnx")
     predict_plain(shards, tmp_path / "renamed.onnx", RGB, out)
     assert "images predicted" not in capfd.readouterr().err
 
 
-def test_a_variant_that_was_made_anew_is_run_again(shards: Shards, tmp_path: Path) -> None:
+def test_a_variant_that_was_made_again_is_predicted_again(shards: Shards, tmp_path: Path) -> None:
     model, out = colour_model(tmp_path / "m.onnx", WEIGHTS), tmp_path / "out"
     predict_plain(shards, model, RGB, out)
     right = top_five(out, "pil_nearest")
@@ -224,11 +224,11 @@ def test_nothing_of_another_origin_is_overwritten(shards: Shards, tmp_path: Path
     (out / "predictions.json").write_text("{")
     assert "is damaged" in refused(shards, model, RGB, out)
     (out / "predictions.json").unlink()
-    assert "no predictions.json that says what made it" in refused(shards, model, RGB, out)
+    assert "exists, but no predictions.json that says what made it" in refused(shards, model, RGB, out)
     assert "cannot be used" in refused(shards, model, RGB, out / "opencv.parquet")
 
 
-def test_nan_is_counted_and_leaves_no_predictions(shards: Shards, tmp_path: Path) -> None:
+def test_images_with_nan_are_counted_and_no_predictions_kept(shards: Shards, tmp_path: Path) -> None:
     threshold, broken = below(shards, 4)
     for batch in (1, 4):
         out = tmp_path / f"out{batch}"
@@ -238,7 +238,7 @@ def test_nan_is_counted_and_leaves_no_predictions(shards: Shards, tmp_path: Path
 
 
 def noised(shards: Shards, models: dict[str, Noised]) -> tuple[Shards, list[Cell]]:
-    """Shards with a variant for each model and kind of pixels beside its own, and a cell for each."""
+    """Shards with a variant for each model and kind of pixels, and a cell for each."""
     variants, cells = {}, []
     for model in models.values():
         for variant in shards.variants.values():
@@ -251,12 +251,12 @@ def noised(shards: Shards, models: dict[str, Noised]) -> tuple[Shards, list[Cell
 
 
 def called(model: Noised, name: str) -> Noised:
-    """A model as if it were noised."""
+    """A model with the name of a noised one."""
     return replace(model, name=name)
 
 
 def below(shards: Shards, count: int) -> tuple[float, list[str]]:
-    """What so many images of the reference have a mean of the first channel below, and their keys."""
+    """A threshold that the mean of the first channel is below in `count` images of the reference, and their keys."""
     first = {key: float(mean[0]) for key, mean in means(shards, "pil_bilinear", RGB).items()}
     ordered = sorted(first.values())
     threshold = (ordered[count - 1] + ordered[count]) / 2
@@ -264,7 +264,7 @@ def below(shards: Shards, count: int) -> tuple[float, list[str]]:
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the variants that are read from now on."""
+    """A list that gets the names of the variants that are read from now on."""
     read: list[str] = []
     of_shard = Shards.of_shard
 
@@ -287,20 +287,20 @@ def test_each_model_gives_its_own_and_pixels_are_read_once(
     several, cells = noised(shards, models)
     read = counted(monkeypatch)
     assert predict(several, cells, RGB, tmp_path / "out") == {}
-    # The pixels that there are, of which opencv's are the reference's.
+    # opencv's pixels are the reference's.
     assert read == ["pil_bilinear", "pil_nearest"]
-    said = capfd.readouterr().err
-    assert "54 of 54 images predicted" in said
-    assert "opencv+int8 has the pixels and the model of int8" in said
+    printed = capfd.readouterr().err
+    assert "54 of 54 images predicted" in printed
+    assert "opencv+int8: its pixels and model are those of int8" in printed
     for cell in cells:
         own = means(shards, cell.variant.folder.name, RGB)
         expected = {key: np.argsort(-(mean @ weights[cell.model.name]))[:5].tolist() for key, mean in own.items()}
         assert top_five(tmp_path / "out", cell.name) == expected
     assert predict(several, cells, RGB, tmp_path / "out") == {}
-    assert "9 of 9 variants are predicted already" in capfd.readouterr().err
+    assert "9 of 9 variants already have predictions" in capfd.readouterr().err
 
 
-def test_models_are_loaded_together_only_where_there_is_room(
+def test_only_as_many_models_are_loaded_together_as_fit(
     shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = {
@@ -317,7 +317,7 @@ def test_models_are_loaded_together_only_where_there_is_room(
     assert read[2:] == ["pil_bilinear", "a", "bb", "ccc"]
 
 
-def test_predictions_are_of_model_pixels_and_boxes(shards: Shards, tmp_path: Path) -> None:
+def test_the_digest_of_a_cell_covers_model_pixels_and_boxes(shards: Shards, tmp_path: Path) -> None:
     plain = as_it_is(colour_model(tmp_path / "m.onnx", WEIGHTS))
     variant = shards.reference
     cells = [
@@ -330,10 +330,10 @@ def test_predictions_are_of_model_pixels_and_boxes(shards: Shards, tmp_path: Pat
         Cell(variant, plain),
     ]
     assert len({cell.sha256 for cell in cells}) == len(cells)
-    assert cells[-1].sha256 == variant.pixels_sha256  # as folders have it that were made without noise
+    assert cells[-1].sha256 == variant.pixels_sha256  # as in folders of earlier versions
 
 
-def test_a_folder_of_before_noise_is_still_of_use(
+def test_a_folder_of_an_earlier_version_is_reused(
     shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model, out = colour_model(tmp_path / "m.onnx", WEIGHTS), tmp_path / "out"
@@ -346,11 +346,11 @@ def test_a_folder_of_before_noise_is_still_of_use(
     (out / "predictions.json").write_text(json.dumps(about))
     capfd.readouterr()
     predict_plain(shards, model, RGB, out)
-    assert "3 of 3 variants are predicted already" in capfd.readouterr().err
+    assert "3 of 3 variants already have predictions" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("infinite", [False, True])
-def test_a_noised_model_that_gives_no_numbers_is_a_reason(
+def test_a_noised_model_with_infinite_outputs_gives_a_reason(
     shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str], infinite: bool
 ) -> None:
     threshold, broken = below(shards, 4)
@@ -360,18 +360,18 @@ def test_a_noised_model_that_gives_no_numbers_is_a_reason(
     several, cells = noised(shards.only([]), models)
     what = "infinity" if infinite else "NaN"
     found = predict(several, cells, RGB, tmp_path / "out")
-    share = f"gives {what} for 4 of 9 images of pil_bilinear (first: {broken[0]}): the model"
-    assert found["ceil_mode+fp16"] == f"ceil_mode+fp16 {share} overflows in half precision"
+    share = f"gives {what} for 4 of 9 images of pil_bilinear (first: {broken[0]}):"
+    assert found["ceil_mode+fp16"] == f"ceil_mode+fp16 {share} it overflows in half precision"
     assert set(found) == {"ceil_mode+fp16", "int8"}
     assert seen(tmp_path / "out") == ["pil_bilinear.parquet", "predictions.json"]
     capfd.readouterr()
     assert predict(several, cells, RGB, tmp_path / "out") == found
     assert "images predicted" not in capfd.readouterr().err
-    models["int8"] = called(plain, "int8")  # made anew, and sound
+    models["int8"] = called(plain, "int8")  # made again, and sound
     several, cells = noised(shards.only([]), models)
     assert set(predict(several, cells, RGB, tmp_path / "out")) == {"ceil_mode+fp16"}
     assert top_five(tmp_path / "out", "int8") == top_five(tmp_path / "out", "pil_bilinear")
-    models["int8"] = called(bad, "int8")  # no predictions of another are left
+    models["int8"] = called(bad, "int8")  # the sound model's predictions must not be left
     several, cells = noised(shards.only([]), models)
     assert set(predict(several, cells, RGB, tmp_path / "out")) == set(found)
     assert not (tmp_path / "out" / "int8.parquet").exists()
@@ -389,7 +389,7 @@ def test_a_class_may_be_ruled_out(shards: Shards, tmp_path: Path) -> None:
     assert set(map(tuple, top_five(tmp_path / "out", "pil_bilinear").values())) == {(999, 998, 997, 996, 995)}
 
 
-def test_noise_that_cannot_be_run_is_a_reason(shards: Shards, tmp_path: Path) -> None:
+def test_a_noised_model_that_cannot_run_gives_a_reason(shards: Shards, tmp_path: Path) -> None:
     text = tmp_path / "text.onnx"
     text.write_text("no model")
     wide = colour_model(tmp_path / "wide.onnx", WEIGHTS, (1, 3, 99, 99))
@@ -399,14 +399,14 @@ def test_noise_that_cannot_be_run_is_a_reason(shards: Shards, tmp_path: Path) ->
     found = predict(several, cells, RGB, tmp_path / "out")
     assert list(found) == [cell.name for cell in cells if cell.model.name]
     assert found["fp16"].startswith("fp16: ")
-    assert "is no ONNX model" in found["opencv+fp16"]
+    assert "is not an ONNX model" in found["opencv+fp16"]
     assert found["ceil_mode"].startswith("ceil_mode: wide.onnx failed on an input of 1x3x32x32")
     assert "not one score for each of 1,000 classes" in found["pil_nearest+int8"]
     assert seen(tmp_path / "out") == [*sorted(f"{name}.parquet" for name in NAMES), "predictions.json"]
-    assert json.loads((tmp_path / "out" / "predictions.json").read_text())["failed"] == {}  # another machine may
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text())["failed"] == {}  # another machine may run it
 
 
-def test_the_model_as_it_is_must_give_numbers_but_the_others_are_kept(shards: Shards, tmp_path: Path) -> None:
+def test_nan_of_the_model_as_it_is_is_refused_but_noised_predictions_are_kept(shards: Shards, tmp_path: Path) -> None:
     threshold, _ = below(shards, 4)
     models = {
         "": as_it_is(root_model(tmp_path / "bad.onnx", threshold)),
@@ -418,19 +418,19 @@ def test_the_model_as_it_is_must_give_numbers_but_the_others_are_kept(shards: Sh
     assert seen(tmp_path / "out") == ["int8.parquet", "predictions.json"]
 
 
-def test_box_noise_is_for_detectors(shards: Shards, tmp_path: Path) -> None:
+def test_box_noise_applies_only_to_detectors(shards: Shards, tmp_path: Path) -> None:
     model = as_it_is(colour_model(tmp_path / "m.onnx", WEIGHTS))
     boxes = replace(shards.reference, name="box_offset")
     several = replace(shards, variants={**shards.variants, "box_offset": boxes})
     cells = [Cell(shards.reference, model), Cell(boxes, model, noise(1))]
-    for _ in range(2):  # the second time from what was kept
+    for _ in range(2):  # the second time from the record
         failed = predict(several, cells, RGB, tmp_path / "out")
-        assert failed == {"box_offset": "it has no boxes that are decoded here"}
+        assert failed == {"box_offset": "it has no boxes to decode"}
     assert seen(tmp_path / "out") == ["pil_bilinear.parquet", "predictions.json"]
 
 
 class Backwards:
-    """Does the last piece first; `most` of them, before it is lost."""
+    """Workers that do the last piece first, and are lost after `most` pieces."""
 
     number = 1
 
@@ -453,7 +453,7 @@ class Backwards:
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_predictions_do_not_depend_on_how_they_are_parted(
+def test_predictions_do_not_depend_on_the_pieces(
     shards: Shards, tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = {
@@ -471,7 +471,7 @@ def test_predictions_do_not_depend_on_how_they_are_parted(
     assert all(other == found[0] for other in found)
 
 
-def test_what_was_predicted_before_a_loss_is_not_predicted_again(
+def test_pieces_predicted_before_a_loss_are_not_predicted_again(
     shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.evaluate.model.pieces._IMAGES", 2)
@@ -493,7 +493,7 @@ def test_what_was_predicted_before_a_loss_is_not_predicted_again(
     assert seen(tmp_path / "out") == seen(tmp_path / "whole")
 
 
-def test_a_damaged_image_is_one_line(shards: Shards, tmp_path: Path) -> None:
+def test_a_damaged_image_is_refused_in_one_line(shards: Shards, tmp_path: Path) -> None:
     folder = tmp_path / "shards" / "pil_bilinear"
     shutil.copytree(str(shards.reference.folder), folder)
     tar = sorted(folder.glob("*.tar"))[1]
@@ -507,7 +507,7 @@ def test_a_damaged_image_is_one_line(shards: Shards, tmp_path: Path) -> None:
 
 
 class Cuda:
-    """ONNX Runtime as its GPU build is, run by the CPU's."""
+    """ONNX Runtime's GPU build, imitated with the CPU's."""
 
     def __init__(self, finds_gpu: bool) -> None:
         self.given: list[Any] = []
@@ -533,7 +533,7 @@ class Cuda:
         return session
 
 
-def test_a_gpu_is_used_as_the_same_figures_need_it(
+def test_a_gpu_is_used_with_the_options_of_reproducible_figures(
     shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cells = plain_cells(shards, colour_model(tmp_path / "m.onnx", WEIGHTS))
@@ -555,12 +555,12 @@ def test_a_gpu_is_used_as_the_same_figures_need_it(
     assert (name, options["use_tf32"], other) == ("CUDAExecutionProvider", "0", "CPUExecutionProvider")
     assert "libcublasLt" not in capsys.readouterr().out
     assert json.loads((tmp_path / "gpu" / "predictions.json").read_text())["device"] == "cuda"
-    with pytest.raises(UsageError, match="holds predictions of another device"):
+    with pytest.raises(UsageError, match="has predictions of another device"):
         predict(shards, cells, RGB, tmp_path / "gpu")
 
 
-def test_models_share_the_memory_of_their_runs(tmp_path: Path) -> None:
-    """Each took 64 MiB of its own, were it not so."""
+def test_sessions_share_the_memory_of_their_runs(tmp_path: Path) -> None:
+    """Otherwise each takes 64 MiB."""
     check = """
 import sys, numpy as np, resource
 from pathlib import Path
@@ -579,10 +579,10 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
     assert done.stderr == ""
 
 
-def test_models_that_do_not_suit(shards: Shards, tmp_path: Path) -> None:
+def test_unsuitable_models_are_refused(shards: Shards, tmp_path: Path) -> None:
     text = tmp_path / "text.onnx"
     text.write_text("no model")
-    assert "is no ONNX model" in refused(shards, text, RGB, tmp_path / "a")
+    assert "is not an ONNX model" in refused(shards, text, RGB, tmp_path / "a")
     wide = colour_model(tmp_path / "wide.onnx", WEIGHTS, ("n", 3, 299, 299))
     message = refused(shards, wide, RGB, tmp_path / "b")
     assert "takes 299x299 pixels and the shards have 32x32" in message
@@ -595,30 +595,30 @@ def test_models_that_do_not_suit(shards: Shards, tmp_path: Path) -> None:
     flat = save(tmp_path / "f.onnx", [helper.make_node("Abs", ["image"], ["out"])], {}, (1, 1000))
     assert "does not take one batch of images" in refused(shards, flat, RGB, tmp_path / "f")
     few = colour_model(tmp_path / "few.onnx", WEIGHTS[:, :10])
-    assert "has 10 classes, less a class_offset of 0, where ImageNet has 1,000: give labels" in refused(
+    assert "has 10 classes less a class_offset of 0, but ImageNet has 1,000: give labels" in refused(
         shards, few, RGB, tmp_path / "h"
     )
     assert "a top-5 needs five" in refused(shards, few, replace(RGB, labels=(1, 2, 3, *[-1] * 7)), tmp_path / "i")
     boxes = constant_model(tmp_path / "boxes.onnx", [np.zeros((1, 21, 85), np.float32)], (1, 3, 32, 32))
-    assert "(out0 float32 1x21x85) are not one score for each class; a detector needs COCO shards" in refused(
+    assert "(out0 float32 1x21x85) are not one score for each class: a detector needs COCO shards" in refused(
         shards, boxes, RGB, tmp_path / "j"
     )
     assert 'head = "yolox" is for COCO shards' in refused(shards, boxes, replace(RGB, head="yolox"), tmp_path / "k")
 
 
-def test_without_onnx_runtime(shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_onnx_runtime_is_named(shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     model = colour_model(tmp_path / "m.onnx", WEIGHTS)
     assert "pip install onnxruntime" in refused(shards, model, RGB, tmp_path / "out")
 
 
-def test_onnx_runtime_is_imported_by_predictions_alone() -> None:
+def test_onnx_runtime_is_imported_only_when_predicting() -> None:
     check = "import sys, pipelines.evaluate.model.predict; sys.exit('onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_the_classes_of_the_cpu(shards: Shards, tmp_path: Path) -> None:
+def test_a_gpu_gives_the_same_classes_as_the_cpu(shards: Shards, tmp_path: Path) -> None:
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("ONNX Runtime's GPU build is not installed: pip install onnxruntime-gpu")
     cells = plain_cells(shards, colour_model(tmp_path / "m.onnx", WEIGHTS))
