@@ -1,8 +1,8 @@
 """COCO mAP (IoU 0.50:0.95, all areas, 100 detections per image) of boxes or masks, also for resampled images.
 
-IoUs are computed by pycocotools, and every figure equals its figure. Its matching and accumulation, which loop over
-images, are done here over whole files. Accumulation is weighted, so that thousands of resamples need no second
-matching: an image that is drawn twice counts twice.
+pycocotools computes IoUs, and every figure equals its own. Its matching and accumulation, which loop over images, are
+done here over whole files. Accumulation is weighted, so that thousands of resamples need no second matching: an image
+that is drawn twice counts twice.
 """
 
 from pipelines.evaluate.detection.annotations import Annotations, open_annotations

@@ -45,7 +45,7 @@ def along(answer: Answer) -> str:
         for x, layer in enumerate(layers):
             axes.axvspan(x - 0.5, x + 0.5, facecolor=GRID, alpha=0, linewidth=0, zorder=6).set_gid(f"tensor {x}")
             tooltips[f"tensor {x}"] = _tooltip(layer)
-        return done(f"Signal to noise of {answer.variant} along the graph. {answer.verdict}", tooltips)
+        return done(f"Signal-to-noise ratios of {answer.variant} along the graph. {answer.verdict}", tooltips)
 
 
 def _range(layers: Sequence[Layer]) -> tuple[float, float]:
@@ -70,7 +70,7 @@ def _scale(axes: Axes, exact: float, any_exact: bool) -> None:
     names = [decibels(tick).removesuffix(".0") for tick in ticks]
     axes.set_yticks([*ticks, *[exact] * any_exact], [*names, *["exact"] * any_exact])
     axes.tick_params(axis="y", labelcolor=MUTED)
-    axes.set_ylabel("signal to noise, dB (down: worse)")
+    axes.set_ylabel("signal-to-noise ratio, dB (lower is worse)")
     axes.set_xticks([])
 
 

@@ -20,6 +20,7 @@ from generators.registry import LIBRARIES, Method
 from manifests.provenance import code_sha256
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.model.cells import Noised, as_it_is
+from pipelines.evaluate.model.record import read_record
 from pipelines.evaluate.model.runtimes import runtime_of
 from pipelines.evaluate.model.weights import model_sha256
 from pipelines.files import replacing
@@ -72,9 +73,9 @@ class NoisedModels:
         name = "+".join(method.token for method in methods)
         path = self.folder / f"{name}.onnx"
         facts = self._facts(methods)
-        about = _about(path, facts) or self._make(methods, path, facts)
-        self.changes[name] = len(about["changes"])
-        return Noised(name, path, about["sha256"], session_config(methods))
+        record = read_record(path, facts, "changes", list) or self._make(methods, path, facts)
+        self.changes[name] = len(record["changes"])
+        return Noised(name, path, record["sha256"], session_config(methods))
 
     def _facts(self, methods: Sequence[Method]) -> dict[str, Any]:
         """All that decides a variant's bytes, as plain JSON values."""
@@ -99,10 +100,10 @@ class NoisedModels:
             raise UsageError(f"{self.model}: {error}") from None
         except OSError as error:
             raise RunError(f"{path} cannot be written ({error.strerror or error}); nothing is left of it") from None
-        about = {**facts, "changes": changes, "sha256": model_sha256(path)}
+        record = {**facts, "changes": changes, "sha256": model_sha256(path)}
         with replacing(path.with_suffix(".json")) as partial:
-            partial.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        return about
+            partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        return record
 
     def _apply(self, method: Method, model: Any, methods: Sequence[Method]) -> list[dict[str, str]]:
         from generators.models.graph import ModelError
@@ -121,16 +122,6 @@ def _check_noise(model: Path) -> None:
     """Raises DoesNotApplyError for a model whose runtime supports no noise."""
     if why := runtime_of(model).NO_NOISE:
         raise DoesNotApplyError(why)
-
-
-def _about(path: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of a variant that exists, is undamaged and was made as `facts` say; else None."""
-    try:
-        about: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        expected = {**facts, "changes": list(about["changes"]), "sha256": model_sha256(path)}
-    except (OSError, ValueError, KeyError, TypeError, UsageError):
-        return None
-    return about if about == expected else None
 
 
 def _does_not_apply(method: Method, why: str, methods: Sequence[Method]) -> DoesNotApplyError:
@@ -161,7 +152,7 @@ def session_config(methods: Sequence[Method]) -> Mapping[str, str]:
 def nodes_changed(model: Path, methods: Sequence[Method]) -> list[str]:
     """The operators of the nodes that this noise would change in a model; nothing is calibrated or written.
 
-    Raises DoesNotApplyError, and UsageError where the model cannot be read.
+    Raises DoesNotApplyError, and UsageError if the model cannot be read.
     """
     from generators.models import graph
     from generators.models.precision import quantised

@@ -107,8 +107,8 @@ class _Run:
             if twin is cell:
                 self.cells[cell.name] = cell
                 continue
-            what = "pixels and model are those" if cell.model.name else "pixels are those"
-            say(f"{cell.name}: its {what} of {twin.name}, whose predictions are reused")
+            what = "pixels and model" if cell.model.name else "pixels"
+            say(f"{cell.name} has the same {what} as {twin.name}: its predictions are reused")
             if twin in existing:
                 kept.copy(twin, cell)
             else:

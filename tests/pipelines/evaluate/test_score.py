@@ -345,7 +345,10 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
         (["--shards", "SHARDS", "--model", "timm:x", "--checkpoint", "c"], "--checkpoint c is not a file"),
         (["--shards", "SHARDS", "--model", "m", "--reference", "opencv"], "--reference is of use with --source only"),
         (["--shards", "SHARDS", "--predictions", "predictions", "--example", "zebra"], "--example zebra: no such key"),
-        (["--shards", "SHARDS", "--model", "timn:x"], "timn:x is not a file: give an ONNX or TFLite file, timm:NAME or"),
+        (
+            ["--shards", "SHARDS", "--model", "timn:x"],
+            "timn:x is not a file: give an ONNX or TFLite file, timm:NAME or",
+        ),
         (["--shards", "SHARDS", "--model", "m.onnx", "--boxes", "shard"], "--boxes is of use with --predictions only"),
         (["--shards", "SHARDS", "--predictions", "p", "--boxes", "shard"], "--boxes is of no use with imagenet shards"),
         (["--shards", "SHARDS", "--model", "m.onnx", "--iou-type", "segm"], "--iou-type is of use with --predictions"),
@@ -420,7 +423,7 @@ def test_a_model_is_scored_and_its_predictions_are_kept(
     assert "the preprocessing of colours.onnx is incomplete" in done.stderr
     done = command("score.py", *words, "--model", model, *how)
     assert done.returncode == 0, done.stderr
-    assert "opencv: its pixels are those of pil_bilinear, whose predictions are reused" in done.stderr
+    assert "opencv has the same pixels as pil_bilinear: its predictions are reused" in done.stderr
     kept = tmp_path / "report" / "predictions"
     before = {path.name: path.stat().st_mtime_ns for path in kept.glob("*.parquet")}
     first = json.loads((tmp_path / "report" / "results.json").read_text())

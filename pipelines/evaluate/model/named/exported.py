@@ -20,6 +20,7 @@ from pipelines.evaluate.model.named.export import compare, export
 from pipelines.evaluate.model.named.program import OPSET
 from pipelines.evaluate.model.named.pytorch import versions
 from pipelines.evaluate.model.preprocessing import read_preprocessing
+from pipelines.evaluate.model.record import read_record
 from pipelines.evaluate.model.weights import model_sha256
 from pipelines.files import replacing
 from pipelines.progress import say
@@ -48,8 +49,8 @@ def exported(built: Built, folder: Path) -> Path:
     }
     for note in built.notes:
         say(note)
-    about = _about(path, facts) or _make(built, path, texts, facts)
-    checked = about["checked"]
+    record = _existing(path, facts) or _make(built, path, texts, facts)
+    checked = record["checked"]
     say(
         f"{built.name} is {path}, whose outputs differ from PyTorch's by at most {checked['largest_difference']:.1g} "
         f"on {len(checked['images'])} photographs; its own reference is {built.stated['reference']}"
@@ -72,10 +73,10 @@ def _make(built: Built, path: Path, texts: Mapping[str, str], facts: Mapping[str
     except (RunError, UsageError):
         path.unlink()  # so that nobody mistakes it for the model
         raise
-    about = {**facts, "checked": checked, "sha256": model_sha256(path)}
+    record = {**facts, "checked": checked, "sha256": model_sha256(path)}
     with replacing(path.with_suffix(".json")) as partial:
-        partial.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return about
+        partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return record
 
 
 def beside(built: Built) -> dict[str, str]:
@@ -88,12 +89,10 @@ def beside(built: Built) -> dict[str, str]:
     return {f"{built.stem}.toml": "\n".join(lines) + "\n", **files}
 
 
-def _about(path: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of an export that exists, is undamaged and was made as `facts` say; else None."""
+def _existing(path: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of a valid export; None if it, or a file beside it, is missing, damaged or made otherwise."""
     try:
-        about: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         found = {name: hashlib.sha256((path.parent / name).read_bytes()).hexdigest() for name in facts["files"]}
-        expected = {**facts, "checked": dict(about["checked"]), "sha256": model_sha256(path)}
-    except (OSError, ValueError, KeyError, TypeError, UsageError):
+    except OSError:
         return None
-    return about if about == expected and found == facts["files"] else None
+    return read_record(path, facts, "checked", dict) if found == facts["files"] else None

@@ -2,7 +2,7 @@
 
 Outputs are scores, (N, classes, h, w) or (N, h, w, classes), or maps of classes, (N, h, w), (N, 1, h, w) or
 (N, h, w, 1). If their size is not the shards', they are upsampled as the model's TOML says. Refuses outputs that could
-be read in two ways, or whose aspect is not the shards'.
+be read in two ways, or whose aspect ratio is not the shards'.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Segmenter:
         if (width, height) == (self._width, self._height):
             return None
         if not _proportional((width, height), (self._width, self._height)):
-            raise UsageError(f"the model puts out {sizes}, which is another aspect: {_ELSE}")
+            raise UsageError(f"the model puts out {sizes}, which is another aspect ratio: {_ELSE}")
         known = (*LINEAR, "nearest") if self._scores else ("nearest",)
         if stated in known:
             return stated

@@ -1,4 +1,4 @@
-"""Boxes encoded in a head's outputs are decoded in source pixels; suppression and box noise work as defined."""
+"""Detectors on shards: results in source pixels, and box noise against decoding by hand."""
 
 from __future__ import annotations
 
@@ -11,215 +11,28 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from generators.boxes import NONE, BoxNoise, noise
+from generators.boxes import NONE, noise
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Cell, as_it_is
-from pipelines.evaluate.model.heads import HEADS
 from pipelines.evaluate.model.heads.categories import CATEGORIES
-from pipelines.evaluate.model.heads.common import Boxes, Fit, Given, spread
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.model.readers.boxes import choose
 from pipelines.evaluate.shards import Shards, open_shards
 from tests.conftest import Command
+from tests.pipelines.evaluate.model.heads.grids import (
+    CELLS,
+    KNOWN,
+    SIDE,
+    nanodet_outputs,
+    overlap,
+    yolox_output,
+)
 from tests.pipelines.evaluate.model.models import constant_model, predict_plain
 
-SIDE = 64
-CELLS = {8: 64, 16: 16, 32: 4}
-# x1, y1, x2, y2 in input pixels; stride, class and score.
-KNOWN = [
-    ((9.5, 12.25, 40.0, 30.5), 8, 0, 0.9),
-    ((2.0, 3.0, 60.0, 61.0), 32, 79, 0.6),
-    ((30.0, 28.0, 62.0, 50.0), 16, 11, 0.75),
-]
 YOLOX = Preprocessing((0.0,) * 3, (1.0,) * 3, 1.0, "rgb", "nchw", head="yolox", pad=114, placement="top_left")
 NANODET = Preprocessing(
     (0.0,) * 3, (1.0,) * 3, 1.0, "bgr", "nchw", head="nanodet", pad=0, placement="center", score_threshold=0.05
 )
-
-
-def logit(score: float) -> float:
-    return float(np.log(score / (1 - score)))
-
-
-def cell_of(box: tuple[float, ...], stride: int) -> tuple[int, int]:
-    """The column and row of the cell that contains a box's centre."""
-    return int((box[0] + box[2]) / 2 // stride), int((box[1] + box[3]) / 2 // stride)
-
-
-def side_of(stride: int, more: int) -> int:
-    """How many cells a row or column has; pooling in ceil mode makes one `more`."""
-    return SIDE // stride + more
-
-
-def yolox_output(logits: bool, more: int = 0) -> NDArray[np.float32]:
-    """YOLOX's encoding: centre minus cell, logarithm of sides, both in strides."""
-    out = np.zeros((sum(side_of(stride, more) ** 2 for stride in CELLS), 85))
-    out[:, 4:] = -9.0 if logits else 0.0
-    for box, stride, label, score in KNOWN:
-        first = sum(side_of(other, more) ** 2 for other in CELLS if other < stride)
-        column, row = cell_of(box, stride)
-        cell = out[first + row * side_of(stride, more) + column]
-        cell[0], cell[1] = (box[0] + box[2]) / 2 / stride - column, (box[1] + box[3]) / 2 / stride - row
-        cell[2], cell[3] = np.log((box[2] - box[0]) / stride), np.log((box[3] - box[1]) / stride)
-        objectness, own = (0.95, score / 0.95)
-        cell[4], cell[5 + label] = (logit(objectness), logit(own)) if logits else (objectness, own)
-    return out.astype(np.float32)
-
-
-def nanodet_outputs(logits: bool, more: int = 0) -> list[NDArray[np.float32]]:
-    """NanoDet's encoding: each distance from the cell's middle, in strides, split between the two bins around it."""
-    found: list[NDArray[np.float32]] = []
-    for stride in CELLS:
-        count = side_of(stride, more) ** 2
-        classes = np.full((count, 80), -9.0 if logits else 0.0)
-        bins = np.full((count, 4, 8), -30.0)
-        bins[..., 0] = 0.0
-        for box, own, label, score in KNOWN:
-            if own != stride:
-                continue
-            column, row = cell_of(box, stride)
-            cell = row * side_of(stride, more) + column
-            classes[cell, label] = logit(score) if logits else score
-            x, y = (column + 0.5) * stride, (row + 0.5) * stride
-            for side, distance in enumerate((x - box[0], y - box[1], box[2] - x, box[3] - y)):
-                below, share = int(distance / stride), distance / stride % 1
-                bins[cell, side] = -30.0
-                bins[cell, side, below], bins[cell, side, below + 1] = np.log(1 - share + 1e-9), np.log(share + 1e-9)
-        found += [bins.reshape(count, 32).astype(np.float32), classes.astype(np.float32)]
-    return found
-
-
-def fit(head: str, outputs: list[NDArray[np.float32]], side: int = SIDE) -> Fit | None:
-    return HEADS[head].fit(named(outputs), Given(side, side))
-
-
-def named(outputs: list[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    return {f"out{index}": output for index, output in enumerate(outputs)}
-
-
-def expect(head: str, outputs: list[NDArray[np.float32]], note: str = "") -> None:
-    found = fit(head, outputs)
-    assert found is not None
-    assert note in found.note
-    boxes = found.decode(named(outputs), 0.05)
-    for box, _, label, score in KNOWN:
-        (place,) = np.flatnonzero(boxes.classes == label)
-        assert boxes.scores[place] == pytest.approx(score, abs=1e-4)
-        np.testing.assert_allclose(boxes.corners[place], box, atol=1e-3)
-    assert len(boxes.scores) == len(KNOWN)
-
-
-@pytest.mark.parametrize("logits", [True, False])
-def test_yolox_boxes_are_decoded(logits: bool) -> None:
-    expect("yolox", [yolox_output(logits)], "logits" if logits else "probabilities")
-
-
-@pytest.mark.parametrize("logits", [True, False])
-def test_nanodet_boxes_are_decoded_whatever_the_order_of_outputs(logits: bool) -> None:
-    outputs = nanodet_outputs(logits)
-    expect("nanodet", outputs, "logits" if logits else "probabilities")
-    expect("nanodet", [outputs[i] for i in (3, 0, 5, 1, 4, 2)])
-
-
-@pytest.mark.parametrize("logits", [True, False])
-def test_the_larger_grids_of_ceil_mode_are_decoded(logits: bool) -> None:
-    expect("yolox", [yolox_output(logits, 1)])
-    expect("nanodet", nanodet_outputs(logits, 1))
-
-
-def test_the_fit_of_the_model_as_it_is_decodes_the_larger_grids_of_noise() -> None:
-    for head, outputs in (("yolox", lambda more: [yolox_output(True, more)]), ("nanodet", nanodet_outputs_of_logits)):
-        settled = fit(head, outputs(0))
-        assert settled is not None
-        boxes = settled.decode(named(outputs(1)), 0.05)
-        np.testing.assert_allclose(np.sort(boxes.scores), np.sort([score for *_, score in KNOWN]), atol=1e-4)
-        with pytest.raises(UsageError, match=f"do not fit the head {head}"):
-            settled.decode(named([outputs(0)[0][:-1]]), 0.05)
-
-
-def nanodet_outputs_of_logits(more: int) -> list[NDArray[np.float32]]:
-    return nanodet_outputs(True, more)
-
-
-def test_outputs_of_other_heads_do_not_fit() -> None:
-    assert fit("nanodet", [yolox_output(True)]) is None
-    assert fit("yolox", nanodet_outputs(True)) is None
-    assert fit("yolox", [yolox_output(True)], 96) is None
-    decoded = yolox_output(False)
-    decoded[:, 2:4] = np.exp(decoded[:, 2:4]) * 32
-    assert fit("yolox", [decoded]) is None
-    assert fit("yolov5", [np.concatenate([decoded, decoded])]) is not None
-
-
-def test_scores_outside_0_to_1_by_rounding_are_still_probabilities() -> None:
-    output = yolox_output(False)
-    output[0, 6], output[1, 7] = 1.0000002, -1e-7
-    output[0, 4] = 1
-    found = fit("yolox", [output])
-    assert found is not None
-    boxes = found.decode(named([output]), -1)
-    assert "probabilities" in found.note
-    assert (boxes.scores >= 0).all()
-    assert boxes.scores.max() == 1
-
-
-def overlap(one: NDArray[np.float64], other: NDArray[np.float64], offset: int = 0) -> float:
-    """Intersection over union, with `offset` added to every side as in United-Perception."""
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
-    shared = float(np.prod(np.clip(high - low + offset, 0, None)))
-    areas = np.prod(one[2:] - one[:2] + offset) + np.prod(other[2:] - other[:2] + offset)
-    return shared / (float(areas) - shared)
-
-
-@pytest.mark.parametrize("offset", [0, 1, 8])
-@pytest.mark.parametrize("one_class", [True, False])
-def test_suppression_is_greedy_within_each_class(one_class: bool, offset: int) -> None:
-    rng = np.random.default_rng(5)
-    corner = rng.uniform(-20, 60, (60, 2))
-    corners = np.concatenate([corner, corner + rng.uniform(10, 40, (60, 2))], axis=1).astype(np.float32)
-    scores = np.zeros((60, 80), np.float32)
-    scores[:, :3] = rng.permutation(180).reshape(60, 3) / 200
-    found = choose(spread(corners, scores, 0.5, one_class), 0.5, BoxNoise(side_offset=offset))
-    kept: list[tuple[float, int, int]] = []
-    for score, row, label in sorted(((s, r, c) for (r, c), s in np.ndenumerate(scores) if s > 0.5), reverse=True):
-        if one_class and scores[row].argmax() != label:
-            continue
-        mine = corners[row].astype(np.float64)
-        if all(label != c or overlap(mine, corners[r].astype(np.float64), offset) <= 0.5 for _, r, c in kept):
-            kept.append((float(score), row, label))
-    assert 10 < len(kept) <= 100
-    assert found.classes.tolist() == [label for *_, label in kept]
-    np.testing.assert_allclose(found.scores, [score for score, *_ in kept])
-    np.testing.assert_array_equal(found.corners, corners[[row for _, row, _ in kept]])
-    if offset:
-        without = choose(spread(corners, scores, 0.5, one_class), 0.5)
-        assert len(without.scores) > len(found.scores) or offset == 1
-
-
-def test_at_most_a_hundred_boxes_are_kept() -> None:
-    corners = np.array([[i * 10, 0, i * 10 + 5, 5] for i in range(150)], np.float32)
-    scores = np.zeros((150, 80), np.float32)
-    scores[:, 3] = np.arange(150) / 150
-    assert choose(spread(corners, scores, 0.0), 0.5).scores.tolist() == scores[:49:-1, 3].tolist()
-    assert choose(spread(corners, scores, 0.0), None).scores.tolist() == scores[:49:-1, 3].tolist()
-    assert len(choose(spread(corners, 0 * scores, 0.0, one_class=True), 0.5).scores) == 0
-
-
-def test_a_hundred_boxes_are_kept_even_if_most_are_suppressed() -> None:
-    """There are fifty identical boxes at each of 90 places; the boxes at other places come last."""
-    places = np.concatenate([np.repeat(np.arange(90), 50), np.arange(90, 105)])
-    corners = np.stack([places * 20, 0 * places, places * 20 + 10, 0 * places + 10], axis=1).astype(np.float32)
-    scores = np.linspace(0.9, 0.1, len(places)).astype(np.float32)
-    found = choose(Boxes(corners, scores, np.zeros(len(places), np.int64)), 0.5)
-    np.testing.assert_array_equal(found.corners[:, 0], np.arange(100) * 20)
-
-
-def test_categories_are_coco_s(data: Path) -> None:
-    known = json.loads((data / "coco" / "annotations" / "instances_val2017.json").read_text())["categories"]
-    assert list(CATEGORIES) == [category["id"] for category in known]
-
-
 # Width and height of each source; at a quarter of its size it fits the input's 64 pixels.
 SOURCES = {1: (256, 128), 2: (128, 256), 3: (256, 256)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from generators.boxes import NONE, noise
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.heads import HEADS, find_head
+from pipelines.evaluate.model.heads.categories import CATEGORIES
 from pipelines.evaluate.model.heads.common import Boxes, Given
 from pipelines.evaluate.model.inputs import Image, Inputs
 from pipelines.evaluate.model.preprocessing import Preprocessing
@@ -205,6 +207,11 @@ def test_background_boxes_are_dropped_before_the_best_are_chosen() -> None:
     found = read(detector(outputs, head="yolov8", class_offset=1), outputs)
     assert len(found) == 50
     assert {result["category_id"] for result in found} == {1}
+
+
+def test_categories_are_coco_s(data: Path) -> None:
+    known = json.loads((data / "coco" / "annotations" / "instances_val2017.json").read_text())["categories"]
+    assert list(CATEGORIES) == [category["id"] for category in known]
 
 
 # Batches, and outputs that change

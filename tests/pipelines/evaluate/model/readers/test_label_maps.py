@@ -134,7 +134,7 @@ def test_which_output_is_read() -> None:
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        (SCORES[:1].transpose(0, 1, 3, 2), "48x96 pixels for 96x48, which is another aspect"),
+        (SCORES[:1].transpose(0, 1, 3, 2), "48x96 pixels for 96x48, which is another aspect ratio"),
         (np.zeros((1, 1000), np.float32), r"(out float32 1x1000) are not scores (1, 19, height, width)"),
         (np.full((1, 1, HEIGHT, WIDTH), 0.5, np.float32), "nor a map (1, height, width) of integers"),
         (np.zeros((1, 19, 19, 19), np.float32), "may have their classes on either of two axes"),
