@@ -142,7 +142,7 @@ def _variants(options: Options) -> tuple[Variant, list[Variant], set[str]]:
     except VariantError as error:
         raise UsageError(str(error)) from None
     for token, problem in skipped.items():
-        say(f"skipped: {token} {problem}")
+        say(f"left out: {token} {problem}")
     return base, variants, {_name(variant.model) for variant in named}
 
 
