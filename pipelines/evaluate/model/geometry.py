@@ -46,7 +46,7 @@ def overruled(preprocessing: Preprocessing, target: Target) -> Preprocessing:
     if target.geometry in (None, theirs):
         return preprocessing
     if preprocessing.geometry is not None:
-        say(f"the model's preprocessing asks for --geometry {theirs}, and the command line for {target.geometry}")
+        say(f"the preprocessing asks for --geometry {theirs}; {target.geometry} is used, as the command line asks")
     return replace(preprocessing, geometry=None, resize=None, crop_pct=None)
 
 
@@ -75,8 +75,8 @@ def check_geometry(shards: Shards, preprocessing: Preprocessing) -> None:
 
 
 def target_like(preprocessing: Preprocessing, target: Target, dataset: str, have: Target) -> Target:
-    """The target that shards which `have` a geometry and size should have: whatever is neither asked for nor stated is
-    theirs, if possible.
+    """The target for a model; whatever is neither asked for nor stated is taken, if possible, from shards that `have`
+    their own.
     """
     geometry = target.geometry or preprocessing.geometry or have.geometry
     wanted = wanted_geometry(preprocessing, replace(target, geometry=geometry), dataset)
