@@ -1,4 +1,4 @@
-"""Top-1 and top-5 against the shards' labels."""
+"""Top-1 and top-5 accuracy against the shards' labels."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from pipelines.shards import Samples, Shards
 
 
 class _Hits(NamedTuple):
-    """Whether the label is the first predicted class, and among the first five (None where only one is known)."""
+    """Whether the label is the first predicted class, and whether it is among the first five (None if only one is
+    predicted); shape (samples,).
+    """
 
     first: NDArray[np.bool_]
     five: NDArray[np.bool_] | None
 
 
 class Classification(OnShards):
-    """Scores tables of classes; samples without a label are left out."""
+    """Scores tables of classes; samples without a label are skipped."""
 
     metric = "top1"
     counted = "images"
@@ -61,10 +63,10 @@ class Classification(OnShards):
         return paired_proportions(int(lost.sum()), int(gained.sum()), len(lost))
 
     def _classes(self, variant: str, path: Path) -> NDArray[np.int64]:
-        """The predicted classes of the scored samples, from a table that must have all of the variant's."""
-        there = self._shards.variants[variant].keys()
-        place = {key: index for index, key in enumerate(there)}
-        classes = read_classes(path, there, self._offset)[[place[key] for key in self._samples.keys]]
+        """The predicted classes of the scored samples, from a table that must have all of the variant's samples."""
+        keys = self._shards.variants[variant].keys()
+        place = {key: index for index, key in enumerate(keys)}
+        classes = read_classes(path, keys, self._offset)[[place[key] for key in self._samples.keys]]
         _check_shift(path, classes[:, 0], self._samples.labels, self._given)
         return classes
 
@@ -74,7 +76,7 @@ class Classification(OnShards):
 
 
 def labelled(shards: Shards) -> Samples:
-    """The samples that can be scored. Raises UsageError where no label is known."""
+    """The samples with labels. Raises UsageError if there are none."""
     samples = shards.samples().only_labelled()
     if not samples.keys:
         raise UsageError(f"no sample in {shards.root} has a label: generate it again with --labels")
@@ -82,12 +84,13 @@ def labelled(shards: Shards) -> Samples:
 
 
 def _check_shift(path: Path, classes: NDArray[np.int64], labels: NDArray[np.int64], given: Given) -> None:
-    """Raises UsageError where predictions are far better with 1 taken off or added: another class space."""
+    """Raises UsageError if predictions are far better with 1 subtracted or added: another class numbering."""
     as_is = float((classes == labels).mean())
     for shift in (1, -1):
         moved = float((classes - shift == labels).mean())
         if moved > 0.1 + 2 * as_is:
             raise UsageError(
-                f"{path}: top-1 is {as_is:.1%}, but {moved:.1%} with {'1 taken off' if shift > 0 else '1 added to'} "
-                f"every class: the class space is off by one; {given.shifted(shift)}"
+                f"{path}: top-1 is {as_is:.1%}, but {moved:.1%} with 1 "
+                f"{'subtracted from' if shift > 0 else 'added to'} every class, so class numbers are off by one: "
+                f"{given.shifted(shift)}"
             )

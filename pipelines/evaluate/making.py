@@ -23,7 +23,8 @@ from manifests.mels import SPOKEN
 from manifests.splits import split_of
 from manifests.verify import variant_folders
 from pipelines.errors import UsageError
-from pipelines.evaluate.model.preprocessing import Preprocessing, beside, wanted_geometry
+from pipelines.evaluate.model.geometry import target_like, wanted_geometry
+from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.options import Options
 from pipelines.generate.card import read_summaries
 from pipelines.generate.config import base_variant, describe, methods_of, size_from_json
@@ -172,7 +173,7 @@ class ImageMaker(Maker):
 
     def _check_target(self, shards: Shards) -> None:
         have = str(shards.config["geometry"]), size_from_json(shards.config["size"])
-        asked = beside(self._preprocessing, self._options.target, self.dataset, Target.of(*have))
+        asked = target_like(self._preprocessing, self._options.target, self.dataset, Target.of(*have))
         if self._options.target != Target() and choose_geometry(self.dataset, asked) != have:
             raise UsageError(
                 f"{shards.root} has shards of {' '.join(words(*have))}, and others are asked for: leave that "

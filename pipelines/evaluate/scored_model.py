@@ -19,10 +19,11 @@ from pipelines.evaluate.asked import versions_in
 from pipelines.evaluate.making import ImageMaker
 from pipelines.evaluate.model.calibration import calibration, too_few
 from pipelines.evaluate.model.cells import Cell
+from pipelines.evaluate.model.geometry import check_geometry, other_reference, overruled
 from pipelines.evaluate.model.inputs import fitting
 from pipelines.evaluate.model.noised import BOXES_REASON, DoesNotApplyError, Images, NoisedModels, nodes_changed
 from pipelines.evaluate.model.predict import predict
-from pipelines.evaluate.model.preprocessing import check_geometry, other_reference, overruled, read_preprocessing
+from pipelines.evaluate.model.preprocessing import read_preprocessing
 from pipelines.evaluate.model.readers import kind_for
 from pipelines.evaluate.model.readers.boxes import refusal
 from pipelines.evaluate.model.runtimes import open_session

@@ -1,6 +1,6 @@
-"""mIoU over Cityscapes' 19 classes, and the IoU of each, from label-map PNGs in the shards' frame.
+"""mIoU over Cityscapes' 19 classes, and the IoU of each class, from label-map PNGs of the shards' size.
 
-Pixels of the ignored class in the ground truth count nowhere. One pair of label maps is in memory at a time.
+Pixels that the ground truth ignores are not counted. One pair of label maps is in memory at a time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CLASSES = len(NAMES)
 
 
 class _Counts(NamedTuple):
-    """Pixels of each class: in both, in the prediction and in the ground truth; int64 of shape (images, 19) each."""
+    """Pixels of each class in both, in the prediction, and in the ground truth; int64 of shape (images, 19) each."""
 
     both: NDArray[np.int64]
     predicted: NDArray[np.int64]
@@ -67,13 +67,13 @@ class Segmentation(OnShards):
         self._threads = threads
         self._keys = shards.samples().keys
         if not self._keys:
-            raise UsageError(f"no sample in {shards.root} is there in every variant: nothing can be compared")
+            raise UsageError(f"no sample in {shards.root} exists in every variant: there is nothing to compare")
         confusion = np.stack(
             [_confusion(truth, predicted) for truth, predicted, _ in self._triples(shards.reference.name, reference)]
         )
         counts = _Counts(confusion.diagonal(axis1=1, axis2=2), confusion.sum(axis=1), confusion.sum(axis=2))
         if not counts.true.any():
-            raise UsageError(f"every pixel of the label maps in {shards.root} is ignored: nothing can be scored")
+            raise UsageError(f"every pixel of the label maps in {shards.root} is ignored: there is nothing to score")
         self._value = float(_miou(counts, np.ones((1, len(self._keys))))[0])
         self._resampled = self._resample(counts)
         self._doubt = chance.doubt(confusion, given or Given())
@@ -127,20 +127,20 @@ def _read(path: Path, truth: LabelMap) -> LabelMap:
         raise UsageError(f"{path} cannot be read as a label map ({first_line(error)})") from None
     if classes.shape != truth.shape or classes.dtype != np.uint8:
         raise UsageError(
-            f"{path} is {classes.dtype} of shape {classes.shape}: a label map is 8-bit, one channel, of the shard's "
-            f"shape {truth.shape}"
+            f"{path} is {classes.dtype} of shape {classes.shape}: a label map must be uint8 with one channel, of the "
+            f"shard's shape {truth.shape}"
         )
     outside = np.count_nonzero(classes >= CLASSES)
     if outside:
         raise UsageError(
             f"{path} has {outside:,} pixels outside classes 0–{CLASSES - 1} (first: "
-            f"{classes[classes >= CLASSES][0]}): predictions are Cityscapes' 19 train ids, not its label ids"
+            f"{classes[classes >= CLASSES][0]}): give Cityscapes' 19 train ids, not its label ids"
         )
     return classes
 
 
 def _confusion(truth: LabelMap, predicted: LabelMap) -> NDArray[np.int64]:
-    """How many pixels are of each class, and predicted as each: shape (19, 19); ignored ones count nowhere."""
+    """The number of pixels by true and predicted class, shape (19, 19), without ignored ones."""
     valid = truth != IGNORED
     pairs = truth[valid].astype(np.int16) * CLASSES + predicted[valid]
     return np.bincount(pairs, minlength=CLASSES**2).reshape(CLASSES, CLASSES).astype(np.int64)
@@ -162,14 +162,14 @@ def _miou(counts: _Counts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _iou(counts: _Counts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The IoU of pixels summed over images: (resamples, 19); NaN for a class that occurs nowhere."""
+    """The IoU of pixels summed over images, shape (resamples, 19); NaN for a class that does not occur."""
     both, predicted, true = (weights @ kind for kind in counts)
     union = predicted + true - both
     return np.divide(both, union, out=np.full_like(both, np.nan), where=union > 0)
 
 
 def _mean(iou: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean over the classes that occur; NaN where none does, as every drawn pixel is ignored."""
+    """The mean over the classes that occur; NaN if none does, because every drawn pixel is ignored."""
     occurring = np.count_nonzero(np.isfinite(iou), axis=1)
     mean: NDArray[np.float64] = np.nansum(iou, axis=1) / np.where(occurring, occurring, np.nan)
     return mean

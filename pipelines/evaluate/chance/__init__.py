@@ -1,5 +1,5 @@
-"""A reference that scores as guessing does, and why: what was given means something else than it is read as.
+"""Doubts about a reference that scores no better than guessing: the predictions may be read in the wrong way.
 
-A doubt is one line for the user, empty where there is none. It is raised where so low a figure is no accident of a
-small sample, or where another reading of the same predictions gives one far higher.
+A doubt is one line for the user, empty if there is none. It is raised if the figure is too low to be an accident of a
+small sample, or if another reading of the same predictions gives a far higher one.
 """

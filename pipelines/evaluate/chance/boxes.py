@@ -1,7 +1,6 @@
-"""Boxes that find as little as guesses do: other numbers than x, y, width and height, or other categories than ids.
+"""Doubts about boxes that find no more than guesses: numbers other than x, y, width, height, or wrong category ids.
 
-Readings that are known are tried, on some of the images. Where none fits, it is seen whether boxes fit whatever their
-category.
+Known readings are tried on some of the images. If none fits, boxes are matched regardless of their category.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ from pipelines.evaluate.detection.precision import Precision
 
 Boxes = NDArray[np.float64]
 
-# mAP, of the categories that a file names: a detector that is trained badly has more.
+# The mAP of chance, over the categories that a file names: even a badly trained detector has more.
 _NEAR = 0.01
-# Another reading is only looked for below this mAP, and must come to far more, and find twice as many objects, by
-# several.
+# Another reading is tried only if mAP is below LOW; it must have twice the mAP and _FAR more, and find twice the
+# objects and _MORE more.
 LOW, _FAR, _MORE = 0.1, 0.1, 8
-# A file that names so many categories, as a share of those of the objects, does not lack most of them.
+# A file that names this share of the objects' categories is taken to be of all of them.
 _AS_MANY = 0.8
-# Images on which readings are tried.
+# The number of images on which readings are tried.
 _TRIED = 500
 
 
 class Frame(NamedTuple):
-    """Where the shards' pixels lie in the source's, (pixel + crop) / scale, a row for each image: float64 of shape
-    (images, 2) each. `shard` says that boxes were read as in the shards' pixels.
+    """How the shards' pixels lie in the source, (pixel + crop) / scale: float64 of shape (images, 2) each. `shard` says
+    that boxes were read in the shards' pixels.
     """
 
     crop: Boxes
@@ -43,9 +42,9 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class Scored:
-    """What was scored: objects and detections, the ids of categories by place, and their images' number.
+    """What was scored: objects and detections (boxes or masks), the ids of the categories, and the number of images.
 
-    `frame` is None where boxes can only be in source pixels; regions are boxes, or masks.
+    `frame` is None if boxes can only be in source pixels.
     """
 
     objects: Objects
@@ -55,7 +54,7 @@ class Scored:
     frame: Frame | None = None
 
     def some(self) -> Scored:
-        """The same of at most `_TRIED` images, spread over all."""
+        """A copy with at most `_TRIED` images, spread evenly."""
         chosen = np.zeros(self.images, bool)
         chosen[np.linspace(0, self.images - 1, min(_TRIED, self.images)).astype(np.int64)] = True
         objects = self.objects.take(np.flatnonzero(chosen[self.objects.image]))
@@ -64,7 +63,7 @@ class Scored:
 
 
 class _Reading(NamedTuple):
-    """Detections as they may have been meant, and what that is and wants, in words."""
+    """Detections as they may have been meant: what that reading is, and what to do, in words."""
 
     detections: Detections
     what: str
@@ -72,7 +71,7 @@ class _Reading(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """mAP, and how many of the objects are found."""
+    """mAP, and how many of how many objects are found."""
 
     value: float
     found: int
@@ -80,7 +79,7 @@ class _Found(NamedTuple):
 
 
 def doubt(scored: Scored, value: float, given: Given) -> str:
-    """Why mAP (a share), which is `value`, cannot be believed."""
+    """Why the mAP `value` (a share) is doubtful."""
     if value >= LOW or not len(scored.detections.score):
         return ""
     scored = scored.some()
@@ -93,7 +92,7 @@ def doubt(scored: Scored, value: float, given: Given) -> str:
 
 
 def _evaluated(scored: Scored, detections: Detections) -> _Found:
-    """What a reading comes to, of the objects whose categories it names where it lacks most of those that there are."""
+    """The figures of a reading; if it lacks many categories, only objects of those that it names count."""
     objects = scored.objects
     named, present = np.unique(detections.category), np.unique(objects.category)
     if len(named) < _AS_MANY * len(present):
@@ -112,40 +111,38 @@ def _fact(found: _Found) -> str:
 
 def _explained(scored: Scored, as_is: _Found, given: Given) -> str:
     best, found = 2 * as_is.value + _FAR, ""
-    # Of categories in any order, some go right by accident.
-    half = int(_whatever(scored).sum()) / 2
+    # With categories in any order, some match by accident.
+    half = int(_found_regardless(scored).sum()) / 2
     readings = [(0.0, reading) for reading in _regions(scored, given)]
     readings += [(half, reading) for reading in _categories(scored, given)]
     for least, reading in readings:
         other = _evaluated(scored, reading.detections)
         if other.value > best and other.found >= max(least, 2 * as_is.found + _MORE):
-            best, found = other.value, f"but mAP is {other.value:.1%} where {reading.what}: {reading.do}"
+            best, found = other.value, f"but mAP is {other.value:.1%} if {reading.what}: {reading.do}"
     return found
 
 
 def _regions(scored: Scored, given: Given) -> Iterator[_Reading]:
-    """Boxes as other numbers."""
-    if scored.detections.region.ndim == 1:  # masks are what they are
+    """Readings of boxes as other numbers."""
+    if scored.detections.region.ndim == 1:  # masks have only one reading
         return
     boxes, frame = scored.detections.region, scored.frame
     crop, scale = (frame.crop, frame.scale) if frame else (np.zeros((scored.images, 2)), np.ones((scored.images, 2)))
     crop, scale = crop[scored.detections.image], scale[scored.detections.image]
-    # As the file has them: what other numbers mean is told in its own frame.
+    # As in the file: other numbers only have a meaning in its own frame.
     written = _moved(boxes, scale, -crop / scale) if frame and frame.shard else boxes
-    do = "x, y, width and height are wanted, x and y of the top left corner"
+    do = "give x, y, width and height, with x and y of the top left corner"
     if given.model:
-        do = given.with_flags("the model's boxes are decoded otherwise", ["head"])
+        do = given.with_flags("the model's boxes need another decoding", ["head"])
     for what, read in _numbers(written).items():
         moved = _moved(read, 1 / scale, crop) if frame and frame.shard else read
         yield _Reading(scored.detections._replace(region=moved), f"boxes are read as {what}", do)
     if frame and frame.shard:
-        without = "leave --boxes shard out"
-        yield _Reading(scored.detections._replace(region=written), "boxes are read as in source pixels", without)
+        without = "leave out --boxes shard"
+        yield _Reading(scored.detections._replace(region=written), "boxes are read in source pixels", without)
     elif frame:
         moved = _moved(boxes, 1 / scale, crop)
-        yield _Reading(
-            scored.detections._replace(region=moved), "boxes are read as in shard pixels", "give --boxes shard"
-        )
+        yield _Reading(scored.detections._replace(region=moved), "boxes are read in shard pixels", "give --boxes shard")
 
 
 def _moved(boxes: Boxes, scale: Boxes, offset: Boxes) -> Boxes:
@@ -154,7 +151,7 @@ def _moved(boxes: Boxes, scale: Boxes, offset: Boxes) -> Boxes:
 
 
 def _numbers(boxes: Boxes) -> Mapping[str, Boxes]:
-    """What four numbers may mean, and the boxes that they then are."""
+    """The possible meanings of four numbers, and the boxes that result."""
     first, second = boxes[:, :2], boxes[:, 2:]
     turned, sizes = first[:, ::-1], second[:, ::-1]
     found = {
@@ -168,15 +165,15 @@ def _numbers(boxes: Boxes) -> Mapping[str, Boxes]:
 
 
 def _categories(scored: Scored, given: Given) -> Iterator[_Reading]:
-    """Detections with other categories."""
+    """Readings of category ids as other numbers."""
     ids = np.array(scored.categories, np.int64)
     written = ids[scored.detections.category]
-    do = f"the annotations' ids are wanted, {ids.min()} to {ids.max()}"
+    do = f"give the annotations' ids, {ids.min()} to {ids.max()}"
     if given.model:
-        do = given.with_flags(do, ["class-labels"])
+        do = given.with_flags("the model's classes are numbered differently", ["class-labels"])
     for what, places in {
-        "places in the list of categories, from 0": written,
-        "places in the list of categories, from 1": written - 1,
+        "indices of the list of categories, from 0": written,
+        "indices of the list of categories, from 1": written - 1,
         "ids that are 1 too low (is there no background?)": _places(ids, written + 1),
         "ids that are 1 too high (is 0 the background?)": _places(ids, written - 1),
     }.items():
@@ -186,32 +183,32 @@ def _categories(scored: Scored, given: Given) -> Iterator[_Reading]:
 
 
 def _places(ids: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The places of numbers among sorted ids; -1 where they are none."""
+    """The indices of numbers among sorted ids; -1 for a number that is not an id."""
     places = np.searchsorted(ids, numbers)
     return np.where(np.append(ids, -1)[places] == numbers, places, -1)
 
 
-def _whatever(scored: Scored) -> NDArray[np.bool_]:
-    """Whether each object is found, whatever the category."""
+def _found_regardless(scored: Scored) -> NDArray[np.bool_]:
+    """Whether each object is found, regardless of categories."""
     objects = scored.objects._replace(category=np.zeros_like(scored.objects.category))
     detections = scored.detections._replace(category=np.zeros_like(scored.detections.category))
     return match(objects, detections, 1).found
 
 
 def _causes(scored: Scored, as_is: _Found, given: Given) -> str:
-    """What may be wrong, as far as the boxes tell."""
-    found = _whatever(scored)
+    """What may be wrong, as far as the boxes show."""
+    found = _found_regardless(scored)
     if np.count_nonzero(found) > 2 * as_is.found + len(found) / 4:
-        ids = "the categories are in another order than the annotations' ids"
+        ids = "they are in another order than the annotations' ids"
         return (
-            f"Boxes fit ({found.mean():.0%} of the objects are found whatever the category), and categories do not: "
+            f"Boxes fit ({found.mean():.0%} of the objects are found regardless of category), but categories do not: "
             f"{given.with_flags(ids, ['class-labels'])}"
         )
     others = (
         "" if given.model else "boxes of other images (ids in another order), or in the pixels of the model's input, "
     )
-    decoded = f"{given.with_flags('outputs that are decoded otherwise', ['head'])}, " if given.model else ""
+    decoded = f"{given.with_flags('outputs that need another decoding', ['head'])}, " if given.model else ""
     return (
-        f"Boxes do not fit, whatever the category; usual causes: {others}{decoded}{given.pixels()}, or a model without "
-        "weights"
+        f"Boxes do not fit, regardless of category; usual causes: {others}{decoded}{given.pixels()}, or a model "
+        "without weights"
     )

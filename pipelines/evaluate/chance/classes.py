@@ -1,7 +1,7 @@
-"""Classes that are right as often as guesses are: another order of classes or labels, or predictions of something else.
+"""Doubts about classes that are right no more often than guesses: a wrong order of classes or labels, or of images.
 
-Orders that are known are tried: the devkit's, and that of folders sorted as text. Of one that is not known it is seen
-whether predictions go with labels at all.
+Known orders are tried: the devkit's, and that of folders sorted as text. For unknown orders, it is checked whether
+predictions depend on labels at all.
 """
 
 from __future__ import annotations
@@ -19,33 +19,32 @@ from pipelines.generate.sources.labels import labels_by_id
 
 Classes = NDArray[np.int64]
 
-# Ten times as often as guesses among ImageNet's classes are right: still nothing that a model would be used for.
+# Ten times the share that guesses among ImageNet's classes have right: still useless for a model.
 _NEAR = 10 / CLASSES
-# Another reading must be right so often, and so many times as often.
+# Another reading must have at least this share right, and this many times as many.
 _FAR, _TIMES = 0.05, 5
-# A known order explains so much of what any order would: else it has one class right by accident.
+# A known order must explain at least this share of what the best order would: else one class is right by accident.
 _MOST_OF_IT = 0.5
-# Above this share of predictions one class is all that a model says.
+# Above this share of predictions, a model is taken to predict only one class.
 _ALL_ONE = 0.5
-# A model that names so many classes, as a share of those of the labels, does not lack most of these.
+# A model that names this share of the labels' classes is taken to have all of them.
 _AS_MANY = 0.8
-_SORTED = "ImageNet's labels are the places of synsets in their sorted list, from 0"
+_SORTED = "ImageNet's labels are the indices of the sorted list of synsets, from 0"
 
 
 class _Order(NamedTuple):
-    """A way to number classes: what it is called, and the label of each number, -1 where it has none."""
+    """A way to number classes: its name, and the label of each number, -1 for none."""
 
     name: str
     labels: Classes
 
     def read(self, numbers: Classes) -> Classes:
-        """The labels of these numbers."""
         labels: Classes = self.labels[np.minimum(numbers, len(self.labels) - 1)]
         return labels
 
 
 def doubt(predicted: Classes, labels: Classes, given: Given) -> str:
-    """Why top-1 cannot be believed; `predicted` and `labels` are int64 of shape (images,), labels 0 to 999."""
+    """Why top-1 is doubtful; `predicted` and `labels` are int64 of shape (images,), labels 0 to 999."""
     if found := _explained(predicted, labels, given):
         return found
     able = _able(predicted, labels, given)
@@ -60,7 +59,7 @@ def doubt(predicted: Classes, labels: Classes, given: Given) -> str:
 
 
 def _is_near(hits: int, labels: Classes, chance: float) -> bool:
-    """Whether no more are right than one class that has the right number by accident would be."""
+    """Whether no more are right than if a single class had the right number by accident."""
     one = min(_FAR, 1 / max(1, len(np.unique(labels))))
     return hits <= _NEAR * len(labels) or not is_above(hits, len(labels), max(chance, one))
 
@@ -70,22 +69,22 @@ def _hits(predicted: Classes, labels: Classes) -> int:
 
 
 def _chance(predicted: Classes, labels: Classes) -> float:
-    """The share that is right where predictions are dealt out to images by lot, or drawn from all classes that occur.
+    """The share that is right if predictions are shuffled among images, or drawn from all classes that occur.
 
-    The smaller of the two: where one class is all there is, the first is what the model has right of it.
+    The smaller of the two: with a single class, the first is the model's own accuracy.
     """
     if not len(labels):
         return 0.0
-    said, true = (np.bincount(numbers[numbers >= 0], minlength=CLASSES + 1) for numbers in (predicted, labels))
-    by_lot = float(said @ true) / len(labels) ** 2
-    return min(by_lot, 1 / max(1, int(np.count_nonzero(said + true))))
+    named, true = (np.bincount(numbers[numbers >= 0], minlength=CLASSES + 1) for numbers in (predicted, labels))
+    shuffled = float(named @ true) / len(labels) ** 2
+    return min(shuffled, 1 / max(1, int(np.count_nonzero(named + true))))
 
 
 def _able(predicted: Classes, labels: Classes, given: Given) -> NDArray[np.bool_]:
-    """The images that the model could have right, as it has their classes.
+    """The images whose classes the model has, so that it could be right.
 
-    Where that is not known, classes that it never names count as those that it lacks, unless it names as many as there
-    are, or hardly any but one.
+    If its classes are unknown, it is taken to lack those that it never names, unless it names nearly all or little more
+    than one.
     """
     if given.classes is not None:
         return np.isin(labels, list(given.classes))
@@ -96,7 +95,7 @@ def _able(predicted: Classes, labels: Classes, given: Given) -> NDArray[np.bool_
 
 
 def _most(predicted: Classes) -> tuple[int, float]:
-    """The class that is predicted most, and its share."""
+    """The class that is predicted most often, and its share."""
     counts = np.bincount(predicted)
     return int(counts.argmax()), float(counts.max() / len(predicted))
 
@@ -104,21 +103,21 @@ def _most(predicted: Classes) -> tuple[int, float]:
 def _fact(hits: int, count: int, chance: float) -> str:
     guessing = max(chance, 1 / CLASSES)
     return (
-        f"The reference is at chance level: {hits:,} of {count:,} images are right ({hits / count:.1%}), and guessing "
-        f"has {guessing:.1%} right"
+        f"The reference is at chance level: {hits:,} of {count:,} images are right ({hits / count:.1%}); guessing gets "
+        f"{guessing:.1%} right"
     )
 
 
 def _orders() -> Iterator[_Order]:
     by_id = np.array(labels_by_id(), np.int64)
     yield _Order("the devkit's ILSVRC2012_IDs, from 1", np.concatenate([[-1], by_id, [-1]]))
-    yield _Order("the devkit's ILSVRC2012_IDs, less 1", np.append(by_id, -1))
+    yield _Order("the devkit's ILSVRC2012_IDs minus 1", np.append(by_id, -1))
     as_text = sorted(range(CLASSES), key=str)
-    yield _Order("places among the folders 0 to 999 sorted as text (0, 1, 10, 100)", np.append(as_text, -1))
+    yield _Order("indices of the folders 0 to 999 sorted as text (0, 1, 10, 100)", np.append(as_text, -1))
 
 
 def _explained(predicted: Classes, labels: Classes, given: Given) -> str:
-    """The doubt where the numbers are another known order's: of the predictions, or of the labels."""
+    """The doubt if predictions or labels are numbered in another known order."""
     hits, count = _hits(predicted, labels), len(labels)
     any_order = _followed(predicted, labels) * count
     best, found = max(_TIMES * hits, _FAR * count, _MOST_OF_IT * any_order), ""
@@ -139,44 +138,44 @@ def _explained(predicted: Classes, labels: Classes, given: Given) -> str:
 def _of_predictions(order: str, share: float, given: Given) -> str:
     do = given.with_flags("the model's classes are in that order", ["class-labels"])
     if not given.model:
-        do = "number the predicted classes anew"
-    return f"but {share:.1%} are where the predicted classes are read as {order}: {_SORTED}; {do}"
+        do = "renumber the predicted classes"
+    return f"but {share:.1%} are right if the predicted classes are read as {order}: {_SORTED}; {do}"
 
 
 def _of_labels(order: str, share: float, given: Given) -> str:
     return (
-        f"but {share:.1%} are where the shards' labels are read as {order}: {_SORTED}; generate the shards again, with "
-        "synsets in the list of labels"
+        f"but {share:.1%} are right if the shards' labels are read as {order}: {_SORTED}; generate the shards again, "
+        "with synsets in the list of labels"
     )
 
 
 def _causes(predicted: Classes, labels: Classes, given: Given) -> str:
-    """What may be wrong, where predictions do not go with the labels."""
+    """What may be wrong if predictions do not depend on the labels."""
     most, share = _most(predicted)
     if share > _ALL_ONE:
         return (
             f"{share:.0%} of the predictions are class {most}; usual causes: {given.pixels()}, or a model without "
             "weights"
         )
-    others = "" if given.model else "predictions of other images (keys in another order than the images were read in), "
+    others = "" if given.model else "predictions of other images (keys in another order than the images were read), "
     return (
-        f"Predictions have nothing to do with the labels; usual causes: {others}labels of another list, "
-        f"{given.pixels()}, or a model without weights"
+        f"Predictions are unrelated to the labels; usual causes: {others}labels of another list, {given.pixels()}, or "
+        "a model without weights"
     )
 
 
 def _by_other_numbers(followed: float, given: Given) -> str:
     order = given.with_flags("the model's classes", ["class-labels"])
     return (
-        f"Predictions go with the labels, but by other numbers ({followed:.0%} are right where each class is read as "
-        f"the label that it mostly goes with): the labels that the shards were made with, or {order}, are in another "
+        f"Predictions match the labels, but under other numbers ({followed:.0%} are right if each class is read as the "
+        f"label that it mostly goes with): the labels that the shards were made with, or {order}, are in another "
         f"order; {_SORTED}"
     )
 
 
 def _followed(predicted: Classes, labels: Classes) -> float:
-    """The share of every other image that is right where each class is read as the label that it mostly goes with in
-    the rest; 0 where that is no more than a guess at the commonest label, or most classes are never named.
+    """The share that is right, of every other image, if each class is read as the label that it mostly goes with in the
+    rest; 0 if guessing the commonest label would do as well, or if many classes are never named.
     """
     if len(labels) < 2 or len(np.unique(predicted)) < _AS_MANY * len(np.unique(labels)):
         return 0.0

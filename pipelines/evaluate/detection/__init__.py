@@ -1,7 +1,7 @@
-"""COCO mAP (IoU 0.50:0.95, all areas, 100 detections an image) of boxes or masks, and the same for resampled images.
+"""COCO mAP (IoU 0.50:0.95, all areas, 100 detections per image) of boxes or masks, also for resampled images.
 
-IoUs are pycocotools', and so is every figure. Its matching and its accumulation, which are loops over images, are done
-here over whole files, the latter in a weighted form, so that thousands of resamples need no second matching: an image
+pycocotools computes IoUs, and every figure equals its own. Its matching and accumulation, which loop over images, are
+done here over whole files. Accumulation is weighted, so that thousands of resamples need no second matching: an image
 that is drawn twice counts twice.
 """
 

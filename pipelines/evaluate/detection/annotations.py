@@ -1,8 +1,8 @@
-"""COCO annotations: the objects that are to be found.
+"""COCO annotations: the objects to be found.
 
-Objects are numbered here: the ids that annotations have are not read, and need be neither there nor different. Refuses
-a file that is not the shards' own, and objects whose box or mask is missing or cannot be right: a box is never scored
-in place of a mask.
+Objects are identified by their place in the file; annotation ids are not read, and may be missing or duplicated.
+Refuses a file that is not the shards' own, and objects whose box or mask is missing or invalid: a box is never scored
+instead of a mask.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pipelines.generate.sources.annotations import Listed, field, read_all, show
 from pipelines.shards import Shards
 from pipelines.store import Place
 
-# What an annotation is by the fields that one of objects lacks.
+# Fields of other kinds of annotations, and what these are.
 _OTHERS = {"caption": "captions", "segments_info": "panoptic segments"}
 
 
 class Truth(NamedTuple):
-    """An annotation of a scored image: its place in the file, counted from 1, its image's id and all that it has."""
+    """An annotation of a scored image: its place in the file, counted from 1, its image's id and all its fields."""
 
     place: int
     image: int
@@ -38,11 +38,10 @@ class Truth(NamedTuple):
 
 
 class Annotations(NamedTuple):
-    """COCO annotations, with the image ids by key of those that can be scored.
+    """COCO annotations; `ids` are the ids by key of the images that can be scored.
 
-    `images` are the ids of all images that the file lists, `categories` those of its categories, in order; `sizes` are
-    the width and height of the images that have them. `truths` are in order of the file, and `notes` lines for the
-    user.
+    `images` are the ids of all listed images, `categories` those of all categories, sorted; `sizes` has the width and
+    height of images that state them. `truths` are in the file's order, and `notes` are lines for the user.
     """
 
     path: Place
@@ -57,7 +56,7 @@ class Annotations(NamedTuple):
 def open_annotations(path: Place, shards: Shards) -> Annotations:
     """The annotations of the samples that all variants share.
 
-    Raises UsageError where the file is not the one that the shards were made with, or has no object in their images.
+    Raises UsageError if the file is not the one that the shards were made with, or has no objects in their images.
     """
     with uncollected():
         file, content = read_all(path)
@@ -66,12 +65,12 @@ def open_annotations(path: Place, shards: Shards) -> Annotations:
             raise UsageError(f"{path} is not the annotation file that the shards were made with (its sha256 differs)")
         found = choose(path, file.images.values(), content, shards.samples().keys)
     if not any(not truth.fields.get("iscrowd") for truth in found.truths):
-        raise UsageError(f"{path} has no object in any of the {len(found.ids):,} images: nothing can be scored")
+        raise UsageError(f"{path} has no objects in the {len(found.ids):,} images: there is nothing to score")
     return found
 
 
 def choose(path: Place, images: Iterable[Listed], content: Mapping[str, Any], keys: Sequence[str]) -> Annotations:
-    """The annotations of the samples with these keys. Raises UsageError where their objects cannot be told."""
+    """The annotations of the samples with these keys. Raises UsageError if they lack required fields."""
     listed = {image.key: image for image in images}
     ids = {key: listed[key].id for key in keys if key in listed}
     entries = _list(path, content, "annotations")
@@ -90,40 +89,40 @@ def choose(path: Place, images: Iterable[Listed], content: Mapping[str, Any], ke
 
 
 def _list(path: Place, content: Mapping[str, Any], name: str) -> Sequence[Any]:
-    """A list that the file has. Raises UsageError where it has none, or is of something else than objects."""
+    """A list in the file. Raises UsageError if it is missing, or if the annotations are not of objects."""
     found, entries = content.get(name), content.get("annotations")
     first = entries[0] if isinstance(entries, list) and entries else None
     fields: Collection[str] = first if isinstance(first, dict) else ()
     what = next((what for own, what in _OTHERS.items() if own in fields and "category_id" not in fields), None)
     if what or not isinstance(found, list):
-        told = f"is of {what}" if what else f"has no list of `{name}`"
-        raise UsageError(f"{path} {told}: give the file of objects with boxes, as instances_val2017.json")
+        problem = f"is of {what}" if what else f"has no list of `{name}`"
+        raise UsageError(f"{path} {problem}: give a file of objects with boxes, such as instances_val2017.json")
     return found
 
 
 def _notes(path: Place, truths: Sequence[Truth], strange: Sequence[Truth]) -> Iterator[str]:
     lacking = [truth for truth in truths if not _is_number(truth.fields.get("area"))]
     if lacking:
-        yield f"{path.name}: {_some(lacking, truths)} no `area`: that of the box is taken"
+        yield f"{path.name}: {_some(lacking, truths)} no `area`: that of the box is used"
     lacking = [truth for truth in truths if truth.fields.get("iscrowd") is None]
     if lacking:
-        yield f"{path.name}: {_some(lacking, truths)} no `iscrowd`: taken as 0"
+        yield f"{path.name}: {_some(lacking, truths)} no `iscrowd`: read as 0"
     if strange:
         first, total = strange[0], len(truths) + len(strange)
         yield (
-            f"{path.name}: left out, as it does not list their categories: {len(strange):,} of {total:,} objects "
+            f"{path.name}: {len(strange):,} of {total:,} objects are skipped, since their categories are not listed "
             f"(first: number {first.place:,} of its `annotations`, category {first.category})"
         )
 
 
 def _some(these: Sequence[Truth], all_of_them: Sequence[Truth]) -> str:
-    """How many objects they are and which is the first, up to what they have."""
+    """The beginning of a note: how many objects, and the first of them."""
     first = f"first: number {these[0].place:,} of its `annotations`"
     return f"{len(these):,} of {len(all_of_them):,} objects ({first}) have"
 
 
 def _check(path: Place, truths: Sequence[Truth], what: str, wanted: str, is_right: Callable[[Truth], bool]) -> None:
-    """Raises UsageError unless that field of all objects is right."""
+    """Raises UsageError unless the field `what` of all objects is valid."""
     wrong = [truth for truth in truths if not is_right(truth)]
     if wrong:
         raise UsageError(
@@ -137,7 +136,7 @@ def _place(truth: Truth) -> str:
 
 
 def boxes_of(annotations: Annotations, ids: Sequence[int]) -> Objects:
-    """The objects in these images, with boxes. Raises UsageError where one has none."""
+    """The objects in these images, with boxes. Raises UsageError if one has none."""
     truths = _in_order(annotations, ids)
     path, wanted = annotations.path, "a list of four numbers, the last two not negative"
     _check(path, truths, "bbox", wanted, lambda truth: _is_box(truth.fields.get("bbox")))
@@ -146,14 +145,14 @@ def boxes_of(annotations: Annotations, ids: Sequence[int]) -> Objects:
 
 
 def masks_of(annotations: Annotations, ids: Sequence[int]) -> Objects:
-    """The objects in these images, with masks. Raises UsageError where one has none, or one that cannot be right."""
+    """The objects in these images, with masks. Raises UsageError if one is missing or invalid."""
     truths = _in_order(annotations, ids)
     sizes = annotations.sizes
     unsized = [number for number in ids if number not in sizes or math.prod(sizes[number]) > MOST_PIXELS]
     if unsized:
         raise UsageError(
-            f"{annotations.path}: {len(unsized):,} of {len(ids):,} images have no width and height that a mask can "
-            f"have (first: image {unsized[0]})"
+            f"{annotations.path}: {len(unsized):,} of {len(ids):,} images have no valid width and height, which masks "
+            f"need (first: image {unsized[0]})"
         )
     masks = [truth.fields.get("segmentation") for truth in truths]
     own = [sizes[truth.image] for truth in truths]
@@ -162,14 +161,14 @@ def masks_of(annotations: Annotations, ids: Sequence[int]) -> Objects:
     except BadMasksError as error:
         raise UsageError(
             f"{annotations.path}: {len(error.places):,} of {len(truths):,} objects in the scored images "
-            f"{error.problem} (first: {_place(truths[error.places[0]])}): masks cannot be scored without those of all "
-            "objects"
+            f"{error.problem} (first: {_place(truths[error.places[0]])}): masks can only be scored if all objects have "
+            "valid ones"
         ) from None
     return _objects(annotations, ids, truths, as_objects(as_rle(masks, own)))
 
 
 def _in_order(annotations: Annotations, ids: Collection[int]) -> list[Truth]:
-    """The objects of these images, in order of the images, and of the file."""
+    """The objects of these images, in the order of the images, then of the file."""
     by_image = defaultdict[int, list[Truth]](list)
     for truth in annotations.truths:
         by_image[truth.image].append(truth)

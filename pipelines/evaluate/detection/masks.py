@@ -1,8 +1,8 @@
-"""Instance masks as pycocotools has them: run lengths in column order, checked, and moved from a shard to its source.
+"""Instance masks as pycocotools' run lengths in column order: checked, and moved from a shard to its source.
 
-pycocotools decodes run lengths in C without a look at them, and reads or writes beyond its memory where they do not add
-up: nothing comes to it unchecked. A mask is refused that is not of its image's size, has runs that do not fill it, or
-a polygon that is none; boxes are no masks.
+pycocotools decodes run lengths in C without checking them, and accesses memory out of bounds if they do not add up:
+nothing reaches it unchecked. Refuses masks of another size than their image, with runs that do not fill it, or with
+invalid polygons; a box is not a mask.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pycocotools import mask as rle
 
 # `{"size": [height, width], "counts": bytes}`, compressed.
 Rle = dict[str, Any]
-# pycocotools' rleFrString reads up to 30 bits of a run (maskApi.c), one of which is its sign.
+# pycocotools' rleFrString reads up to 30 bits of a run (maskApi.c), including the sign.
 MOST_PIXELS = 2**29
-# Numbers of up to six characters: all but the last of a number are P to o, and the last is 0 to O.
+# Numbers of up to six characters: P to o for all but the last, which is 0 to O.
 _COMPRESSED = re.compile(r"(?:[P-o]{0,5}[0-O])+")
-_AT_ONCE = 1000  # masks that are decoded together
+_AT_ONCE = 1000  # masks decoded together
 # x and y of three points.
 _LEAST_POLYGON = 6
 
-_LACKING = "lack a mask, which is a `segmentation` of RLE `counts` and their size, or of polygons"
+_LACKING = "lack a mask, which is a `segmentation` of RLE `counts` and `size`, or of polygons"
 _SIZE = "have an RLE whose `size` is not the [height, width] of the image"
 _COUNTS = "have an RLE whose `counts` do not add up to the pixels of the image"
 _POINTS = "have a polygon that is not a flat list of the x and y of three or more points"
@@ -36,7 +36,7 @@ _FAR = "have a polygon that reaches further beyond the image than the image is l
 
 
 class BadMasksError(ValueError):
-    """Masks that cannot be right: what is the matter with them, as `lack a mask`, and their places."""
+    """Invalid masks: the `problem` that they have, such as `lack a mask`, and their places among all masks."""
 
     def __init__(self, problem: str, places: Sequence[int]) -> None:
         super().__init__(problem)
@@ -45,7 +45,7 @@ class BadMasksError(ValueError):
 
 
 class Place(NamedTuple):
-    """Where a shard's image comes from: `output = source * scale - crop` for x and y. Sizes are width and height."""
+    """How a shard's image lies in its source: `output = source * scale - crop` in x and y; sizes are width, height."""
 
     size: tuple[int, int]
     source: tuple[int, int]
@@ -54,14 +54,14 @@ class Place(NamedTuple):
 
 
 def as_objects(values: Sequence[Any]) -> NDArray[Any]:
-    """An array of Python objects, into which NumPy does not look."""
+    """An array of Python objects, which NumPy does not unpack."""
     found = np.empty(len(values), object)
     found[:] = values
     return found
 
 
 def check(segmentations: Sequence[Any], sizes: Sequence[Sequence[int]]) -> None:
-    """Raises BadMasksError unless each `segmentation` is a mask of an image of its width and height."""
+    """Raises BadMasksError unless each `segmentation` is a valid mask for an image of its size (width, height)."""
     _refuse(_LACKING, (not _is_mask(one) for one in segmentations))
     polygons = [place for place, one in enumerate(segmentations) if isinstance(one, list)]
     _refuse(_POINTS, (not all(map(_is_polygon, segmentations[place])) for place in polygons), polygons)
@@ -74,7 +74,7 @@ def check(segmentations: Sequence[Any], sizes: Sequence[Sequence[int]]) -> None:
 
 
 def _refuse(problem: str, wrong: Iterable[bool], places: Sequence[int] | None = None) -> None:
-    """Raises BadMasksError where one is wrong; `places` are theirs among all masks, where these are not all."""
+    """Raises BadMasksError if any is wrong; `places` are the masks' places if `wrong` does not cover all masks."""
     found = [place for place, is_wrong in enumerate(wrong) if is_wrong]
     if found:
         raise BadMasksError(problem, found if places is None else [places[place] for place in found])
@@ -111,7 +111,7 @@ def _is_far(polygons: Sequence[Sequence[float]], size: Sequence[int]) -> bool:
 
 
 def _unfilled(counts: Sequence[str | Sequence[int]], pixels: Sequence[int]) -> Iterator[bool]:
-    """Whether the runs of each mask do not fill so many pixels, or are no runs at all."""
+    """Whether the runs of each mask are invalid, or do not add up to its pixels."""
     for first in range(0, len(counts), _AT_ONCE):
         some = counts[first : first + _AT_ONCE]
         decoded = iter(_decoded([one for one in some if isinstance(one, str) and _COMPRESSED.fullmatch(one)]))
@@ -128,8 +128,8 @@ def _unfilled(counts: Sequence[str | Sequence[int]], pixels: Sequence[int]) -> I
 def _decoded(strings: Sequence[str]) -> list[NDArray[np.int64]]:
     """The run lengths in compressed counts, as pycocotools' rleFrString reads them (maskApi.c).
 
-    A character has six bits, one of which says that more follow: a number comes in groups of five, the lowest first,
-    with its sign. From the fourth of a mask on, it is the difference from the last but one.
+    A character has six bits, one of which says that more follow: a signed number comes in groups of five bits, lowest
+    first. From a mask's fourth number on, it is the difference from the last but one.
     """
     if not strings:
         return []
@@ -143,18 +143,18 @@ def _decoded(strings: Sequence[str]) -> list[NDArray[np.int64]]:
     values -= np.where(characters[ends] & 16, 1 << (5 * digits), 0)
 
     lengths = np.array([len(text) for text in strings])
-    numbers = np.add.reduceat(last.astype(np.int64), np.cumsum(lengths) - lengths)  # of each mask
+    numbers = np.add.reduceat(last.astype(np.int64), np.cumsum(lengths) - lengths)  # in each mask
     bounds = np.cumsum(numbers)
     place = np.arange(len(values))
     within = place - np.repeat(bounds - numbers, numbers)
-    sums = np.zeros(len(values) + 2, np.int64)  # of every other value, up to two places before
+    sums = np.zeros(len(values) + 2, np.int64)  # running sums of every other value, shifted by two places
     sums[2::2], sums[3::2] = np.cumsum(values[::2]), np.cumsum(values[1::2])
     chained = np.where(within > 2, within - 2 + within % 2, 0)  # how far back the differences begin
     return np.split(sums[place + 2] - sums[place - chained], bounds[:-1])
 
 
 def as_rle(segmentations: Sequence[Any], sizes: Sequence[Sequence[int]]) -> list[Rle]:
-    """Masks that were checked, as compressed run lengths."""
+    """Checked masks as compressed run lengths."""
     return [_rle(one, width, height) for one, (width, height) in zip(segmentations, sizes, strict=True)]
 
 
@@ -170,15 +170,15 @@ def _rle(segmentation: Any, width: int, height: int) -> Rle:
 
 
 def polygons_to_source(polygons: Sequence[Sequence[float]], place: Place) -> list[list[float]]:
-    """Polygons in a shard's pixels, in its source's: (output + crop) / scale."""
+    """Polygons from a shard's pixels to its source's: (output + crop) / scale."""
     points = [np.reshape(polygon, (-1, 2)) for polygon in polygons]
     return [((xy + place.crop) / place.scale).ravel().tolist() for xy in points]
 
 
 def runs_to_source(mask: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    """The run lengths of a mask that was checked, of one of a shard's images, as those of a mask of its source.
+    """A checked mask's run lengths from a shard's image to its source.
 
-    A pixel of the source takes the value of the shard's pixel in which its centre lies, and is outside the mask where
+    A pixel of the source takes the value of the shard's pixel that contains its centre, and is outside the mask if
     there is none.
     """
     width, height = place.source
@@ -189,7 +189,7 @@ def runs_to_source(mask: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 
 def _nearest(place: Place, axis: int) -> NDArray[np.int64]:
-    """The shard's column (axis 0) or row in which the centre of each of the source's lies; it may be outside."""
+    """The shard's column (axis 0) or row that contains the centre of each of the source's; it may be outside."""
     centres = np.arange(place.source[axis]) + 0.5
     nearest: NDArray[np.int64] = np.floor(centres * place.scale[axis] - place.crop[axis]).astype(np.int64)
     return nearest
@@ -198,17 +198,17 @@ def _nearest(place: Place, axis: int) -> NDArray[np.int64]:
 def _move(
     lengths: NDArray[np.int64], height: int, columns: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The run lengths of a mask, `height` pixels high, in a frame of which each column and row is one of the mask's."""
+    """The run lengths of a mask of this `height` in a frame whose `columns` and `rows` are taken from the mask's."""
     ends = np.cumsum(lengths)
     ends, starts = ends[1::2], ends[: len(ends) // 2 * 2 : 2]
     starts, ends = starts[ends > starts], ends[ends > starts]
-    # A run goes on from one column to the next: cut it into pieces of one column each.
+    # A run may continue in the next column: cut it into pieces of one column each.
     cuts = (ends - 1) // height - starts // height + 1
     piece = np.arange(cuts.sum()) - np.repeat(np.cumsum(cuts) - cuts, cuts)
     column = np.repeat(starts // height, cuts) + piece
     top = np.maximum(np.repeat(starts, cuts), column * height) - column * height
     bottom = np.minimum(np.repeat(ends, cuts), (column + 1) * height) - column * height
-    # Each piece comes in all columns that are this one.
+    # Repeat each piece in all columns that are taken from this one.
     left, right = np.searchsorted(columns, column), np.searchsorted(columns, column + 1)
     times = right - left
     target = np.repeat(left, times) + np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
@@ -217,7 +217,7 @@ def _move(
     order = np.argsort(starts[ends > starts], kind="stable")
     starts, ends = starts[ends > starts][order], ends[ends > starts][order]
     edges: NDArray[np.int64] = np.stack([starts, ends], axis=1).ravel()
-    # Runs that touch are one: rleIou in maskApi.c may take an empty run between two for the end of the mask.
+    # Join touching runs: rleIou in maskApi.c may take an empty run between two for the end of the mask.
     edges = edges[(np.diff(edges, prepend=-1) > 0) & (np.diff(edges, append=np.iinfo(np.int64).max) > 0)]
     moved: NDArray[np.int64] = np.diff(edges, prepend=0, append=len(columns) * len(rows))
     return moved

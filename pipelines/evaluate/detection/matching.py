@@ -1,8 +1,8 @@
-"""Which detection finds which object: COCOeval's greedy matching, of all categories and images of a file.
+"""Which detection finds which object: COCOeval's greedy matching, for all categories and images of a file.
 
-Which pairs match, which detections and objects are ignored and which of equals comes first is as in pycocotools'
-`evaluateImg`, for all areas and 100 detections of a category in an image; but an object is told by its place, where
-pycocotools goes by ids, and takes a match with the object of id 0 for none.
+Matches, ignored detections and objects, and the order of ties are as in pycocotools' `evaluateImg`, for all areas and
+100 detections of a category in an image. One difference: objects are identified by their place. pycocotools uses ids,
+and takes a match with the object of id 0 for no match.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 from pycocotools.cocoeval import Params
 
-_PARAMS = Params(iouType="bbox")  # those of masks are the same
+_PARAMS = Params(iouType="bbox")  # the same for masks
 THRESHOLDS: NDArray[np.float64] = _PARAMS.iouThrs
-_MOST: int = _PARAMS.maxDets[-1]  # detections of a category in an image
+_MOST: int = _PARAMS.maxDets[-1]  # detections per category and image
 _LEAST_AREA, _LARGEST_AREA = _PARAMS.areaRng[0]
 
 
 class Objects(NamedTuple):
-    """What is to be found: for each object its image and category (places among those scored, int64), whether it is a
-    crowd, or ignored (bool), and its region: a box (float64 of shape (objects, 4)) or an RLE (object).
+    """The objects to find: for each its image and category (int64 indices of those scored), whether it is a crowd,
+    whether it is ignored (bool), and its region: a box (float64 of shape (objects, 4)) or an RLE (object).
     """
 
     image: NDArray[np.int64]
@@ -34,12 +34,11 @@ class Objects(NamedTuple):
     region: NDArray[Any]
 
     def take(self, places: NDArray[np.int64]) -> Objects:
-        """Those at these places, in this order."""
         return Objects._make(column[places] for column in self)
 
 
 class Detections(NamedTuple):
-    """What was found: for each detection its image and category (as for objects), its score (float64) and region."""
+    """Detections: for each its image and category (as for objects), its score (float64) and its region."""
 
     image: NDArray[np.int64]
     category: NDArray[np.int64]
@@ -47,15 +46,14 @@ class Detections(NamedTuple):
     region: NDArray[Any]
 
     def take(self, places: NDArray[np.int64]) -> Detections:
-        """Those at these places, in this order."""
         return Detections._make(column[places] for column in self)
 
 
 class Category(NamedTuple):
     """One category's detections, best first, and its objects.
 
-    `image` is int64 of shape (detections,): the place of the image among those scored; `right` and `ignored` are bool
-    of shape (IoU thresholds, detections); `objects` int64 of shape (objects,): the image of each that counts.
+    `image` is int64 of shape (detections,), an index of the scored images; `right` and `ignored` are bool of shape (IoU
+    thresholds, detections); `objects` is int64 of shape (objects,), the image of each object that is not ignored.
     """
 
     image: NDArray[np.int64]
@@ -65,9 +63,8 @@ class Category(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """What was matched: by category, and for each object that counts (in a fixed order) its image, and if it was found.
-
-    An object counts as found where any detection of its class, whatever its score, matches it at an IoU of 0.5.
+    """The matches by category; and for each object that is not ignored, in a fixed order, its image and whether it is
+    found: whether any detection of its category, whatever its score, matches it at an IoU of 0.5.
     """
 
     categories: Sequence[Category]
@@ -76,7 +73,7 @@ class Matches(NamedTuple):
 
 
 def out_of_range(area: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which areas are outside COCO's range of all areas: nothing real is."""
+    """Which areas are outside COCO's range "all"; those of real objects never are."""
     return np.asarray((area < _LEAST_AREA) | (area > _LARGEST_AREA), bool)
 
 
@@ -94,13 +91,13 @@ def match(objects: Objects, detections: Detections, categories: int) -> Matches:
 
 
 def _order(columns: Objects | Detections, last: NDArray[Any]) -> NDArray[np.int64]:
-    """By category, image and `last`; equal ones stay in order."""
+    """The stable order by category, image and `last`."""
     order: NDArray[np.int64] = np.lexsort((last, columns.image, columns.category))
     return order
 
 
 def _best(detections: Detections) -> NDArray[np.int64]:
-    """The places of the best detections of each category in each image, by category, image and score."""
+    """The indices of the best detections of each category in each image, by category, image and score."""
     order = _order(detections, -detections.score)
     image, category = detections.image[order], detections.category[order]
     starts = np.flatnonzero((np.diff(image, prepend=-1) != 0) | (np.diff(category, prepend=-1) != 0))
@@ -109,7 +106,7 @@ def _best(detections: Detections) -> NDArray[np.int64]:
 
 
 def _together(objects: Objects, detections: Detections) -> Iterator[tuple[slice, slice]]:
-    """The slices of objects and detections of one category in one image, where there are both; both are in order."""
+    """The slices of objects and detections that share a category and an image; both must be in order."""
     images = 1 + max(objects.image.max(initial=0), detections.image.max(initial=0))
     true, found = (columns.category * images + columns.image for columns in (objects, detections))
     each = np.unique(true)
@@ -122,12 +119,12 @@ def _together(objects: Objects, detections: Detections) -> Iterator[tuple[slice,
 def _greedy(
     ious: NDArray[np.float64], crowd: Sequence[bool], ignored: Sequence[bool]
 ) -> Iterator[tuple[int, int, int]]:
-    """The matches in one image, as threshold, detection and object.
+    """The matches of one category in one image, as threshold, detection and object.
 
-    Detections take their turn, best first. Each takes the object that it overlaps most, the last of equals; an ignored
-    one, which all come last, only where there is no other; one that is taken only where it is a crowd.
+    Detections choose in turn, best first. Each takes the object that it overlaps most, the last of ties; an ignored
+    object (these come last) only if it matches no other, and one that is already taken only if it is a crowd.
     """
-    # Not >=: to pycocotools, a NaN matches.
+    # Not >=: in pycocotools, NaN matches.
     rows, columns = np.nonzero(~(ious < THRESHOLDS[0]))
     pairs = list(zip(rows.tolist(), columns.tolist(), ious[rows, columns].tolist(), strict=True))
     by_detection = [(found, list(those)) for found, those in groupby(pairs, key=lambda pair: pair[0])]
@@ -149,25 +146,25 @@ def _greedy(
 
 def _collect(objects: Objects, detections: Detections, matched: NDArray[np.int64], categories: int) -> Matches:
     """The matches by category; `matched` is each detection's object for each threshold, or -1."""
-    there = matched >= 0
-    ignored = np.append(objects.ignored, False)[matched] | (~there & out_of_range(_area(detections)))
+    matching = matched >= 0
+    ignored = np.append(objects.ignored, False)[matched] | (~matching & out_of_range(_area(detections)))
     bounds = np.searchsorted(detections.category, np.arange(categories + 1))
     counts = ~objects.ignored
     found = np.zeros(len(counts), bool)
-    found[matched[0][there[0]]] = True
+    found[matched[0][matching[0]]] = True
     by_category = []
     for category in range(categories):
         own = slice(bounds[category], bounds[category + 1])
         best = bounds[category] + np.argsort(-detections.score[own], kind="stable")
         truth = objects.image[counts & (objects.category == category)]
         by_category.append(
-            Category(detections.image[best], (there & ~ignored)[:, best], ignored[:, best], truth),
+            Category(detections.image[best], (matching & ~ignored)[:, best], ignored[:, best], truth),
         )
     return Matches(by_category, objects.image[counts], found[counts])
 
 
 def _area(detections: Detections) -> NDArray[np.float64]:
-    """The areas of boxes; of masks, which lie in their images, none is too large."""
+    """The areas of boxes; 0 for masks, which lie within their images and are never too large."""
     if detections.region.ndim == 1:
         return np.zeros(len(detections.region))
     return np.asarray(detections.region[:, 2] * detections.region[:, 3], np.float64)

@@ -1,6 +1,6 @@
-"""Mean average precision of images that count several times: pycocotools' `accumulate`, for many weights at once.
+"""Mean average precision of weighted images: pycocotools' `accumulate`, for many sets of weights at once.
 
-Sums are of whole numbers, and so exact in any order: figures depend on the weights alone.
+Weights are whole numbers, so sums are exact in any order: figures depend only on the weights.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pipelines.evaluate.detection.matching import Category
 
 # Precision is averaged at the recalls 0, 0.01, ... 1: pycocotools' recThrs are these multiples, to the bit.
 _RECALLS, _STEP = 101, 0.01
-# Bounds the memory, and fits into a CPU's cache: 8 bytes for each.
+# Values of 8 bytes at a time: bounds memory, and fits a CPU's cache.
 _VALUES_AT_ONCE = 1 << 18
-_ROWS = 8  # of a block in which rows are accumulated
+_ROWS = 8  # rows of a block in `_accumulate`
 
 
 class _Curve(NamedTuple):
     """The true detections of a category at one IoU threshold, best first.
 
-    `row` is the place of each among those that are true at any threshold, and `image` that of its image. `ignored` has
-    the images of the ignored detections, and `before` how many of these are better than each true one.
+    `row` is the index of each among those that are true at any threshold, and `image` is its image. `ignored` has the
+    images of the ignored detections, and `before` how many of these are better than each true one.
     """
 
     row: NDArray[np.int64]
@@ -35,8 +35,8 @@ class _Curve(NamedTuple):
 
 
 class _Ranking(NamedTuple):
-    """A category's detections: `counts` of those of each image between one that is true at any threshold and the next,
-    and the curve of each threshold.
+    """A category's detections: for each one that is true at any threshold, the `counts` by image of the detections
+    since the previous one; and the curve of each threshold.
     """
 
     counts: sparse.csr_matrix
@@ -55,26 +55,26 @@ class Precision:
     def mean(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """mAP for each row of `weights` (resamples, images): the mean over thresholds and categories with objects.
 
-        NaN where there is no object.
+        NaN if there are no objects.
         """
         columns = np.ascontiguousarray(weights.T)
         objects = self._objects @ columns
         total, counted = np.zeros(len(weights)), np.count_nonzero(objects, axis=0).astype(np.float64)
-        for ranking, there in zip(self._rankings, objects, strict=True):
-            total += _average(ranking, columns, there)
+        for ranking, of_category in zip(self._rankings, objects, strict=True):
+            total += _average(ranking, columns, of_category)
         counted[counted == 0] = np.nan
         mean: NDArray[np.float64] = total / counted
         return mean
 
 
 def _counts(rows: NDArray[np.int64], images: NDArray[np.int64], shape: tuple[int, int]) -> sparse.csr_matrix:
-    """How often each pair of row and image is there."""
+    """How often each pair of row and image occurs."""
     return sparse.csr_matrix((np.ones(len(rows)), (rows, images)), shape=shape)
 
 
 def _ranking(category: Category, images: int) -> _Ranking:
     true = np.flatnonzero(category.right.any(axis=0))
-    # The true detection that each is before; no figure depends on what comes after the last.
+    # The true detection that each precedes; no figure depends on those after the last.
     rows = np.searchsorted(true, np.arange(len(category.image)))
     within = rows < len(true)
     counts = _counts(rows[within], category.image[within], (len(true), images))
@@ -92,19 +92,19 @@ def _curve(category: Category, threshold: int, true: NDArray[np.int64]) -> _Curv
 
 
 def _average(ranking: _Ranking, weights: NDArray[np.float64], objects: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean over thresholds of average precision, for each column of weights; 0 where there are no objects."""
-    there = np.where(objects > 0, objects, 1)  # of no objects, none is found
+    """The mean over thresholds of average precision, for each column of weights; 0 if there are no objects."""
+    divisors = np.where(objects > 0, objects, 1)  # without objects, nothing is found
     at_once = max(1, _VALUES_AT_ONCE // max(1, ranking.counts.shape[0]))
     sums = []
-    for first in range(0, len(there), at_once):
+    for first in range(0, len(divisors), at_once):
         part = np.ascontiguousarray(weights[:, first : first + at_once])
-        sums.append(_sum(ranking, part, there[first : first + at_once]))
+        sums.append(_sum(ranking, part, divisors[first : first + at_once]))
     mean: NDArray[np.float64] = np.concatenate(sums) / (_RECALLS * len(ranking.curves))
     return mean
 
 
 def _sum(ranking: _Ranking, weights: NDArray[np.float64], objects: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The precisions at all recalls and thresholds, added up."""
+    """The sum of the precisions at all recalls and thresholds."""
     total = np.zeros(len(objects))
     nothing = np.zeros((1, len(objects)))
     seen = _accumulate(np.add, ranking.counts @ weights)
@@ -118,22 +118,22 @@ def _sum(ranking: _Ranking, weights: NDArray[np.float64], objects: NDArray[np.fl
         precision = true / (counted + np.spacing(1))
         best = _accumulate(np.maximum, precision[::-1])[::-1]
         reached = _reached(true / objects)
-        # At how many recalls each true detection is the first to reach them.
+        # `reached` steps by the number of recalls that each true detection is the first to reach.
         total += best[0] * reached[0] + np.einsum("ij,ij->j", best[1:], reached[1:] - reached[:-1])
     return total
 
 
 def _reached(recall: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How many of the 101 recalls are at or below each."""
+    """How many of the 101 recalls are at or below each value."""
     nearest = np.rint(recall * (_RECALLS - 1))
     reached: NDArray[np.float64] = nearest + (nearest * _STEP <= recall)
     return reached
 
 
 def _accumulate(function: np.ufunc, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`function.accumulate` along the rows, in place, of a function for which order does not count.
+    """`function.accumulate` along the rows, in place, for a function that does not depend on order.
 
-    NumPy's own goes down one column after the other, value by value: here most of it is whole rows at once.
+    NumPy goes down each column value by value; here most steps are on whole rows.
     """
     whole = len(values) // _ROWS * _ROWS
     blocks = values[:whole].reshape(-1, _ROWS, values.shape[1])

@@ -1,6 +1,6 @@
 """COCO results files: detections with boxes or masks, checked, in the source's pixels.
 
-Refuses detections that cannot be right, with their number, and files that are not of all images, or in other units.
+Refuses invalid detections, with their number, and files that lack images or are in other units.
 """
 
 from __future__ import annotations
@@ -32,19 +32,18 @@ from pipelines.evaluate.detection.matching import Detections
 from pipelines.generate.sources.annotations import whole
 
 IouType = Literal["bbox", "segm"]
-# What is overlapped, by pycocotools' name of it.
+# What a detection's region is called, by pycocotools' IoU type.
 REGIONS: Mapping[IouType, str] = {"bbox": "box", "segm": "mask"}
-# Above this share of images without a box, a file looks as if it were of a part of the images. Of COCO's images 1%
-# have no object at all.
+# Above this share of images without a box, a file looks partial. 1% of COCO's images have no object at all.
 _EMPTY = 0.1
-# Detectors' boxes reach a little beyond the image, and a few far.
+# Detectors' boxes reach slightly beyond the image, and a few far beyond it.
 _MARGIN, _BEYOND = 1.1, 0.25
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How results files are read: whether regions are in `source` or `shard` pixels, what of a detection is scored, and
-    whether images may lack detections.
+    """How results files are read: whether regions are in `source` or `shard` pixels, whether images may lack
+    detections, and whether boxes or masks are scored.
     """
 
     boxes: str = "source"
@@ -53,17 +52,18 @@ class Reading:
 
     @property
     def region(self) -> str:
-        """What a detection's region is called."""
         return REGIONS[self.iou_type]
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the annotations know: the ids of all images and categories (in order), and those of the scored images.
+    """What results are checked against: the ids of all annotated images and categories (sorted), and those of the
+    scored images.
 
-    `sizes` are the widths and heights of the scored images, where they are known; `places` are where these come from,
-    where results are in shard pixels. `explanation` is why regions may lie beyond their images, if anything is wrong
-    with the shards; `elsewhere` are the images in which a variant moves what is there, and they do so rightly.
+    `sizes` are the widths and heights of scored images, as far as they are known; `places` is how these lie in their
+    sources, if results are in shard pixels. `explanation` is why regions may lie beyond their images, if something is
+    wrong with the shards; `elsewhere` are images that a variant turns, so that regions may lie beyond the annotations'
+    size.
     """
 
     images: frozenset[int]
@@ -78,7 +78,7 @@ class Known:
 def read_results(path: Path, known: Known, reading: Reading) -> Detections:
     """The detections of a results file in the scored images, with regions in source pixels.
 
-    Raises UsageError where it cannot be read, or cannot be right.
+    Raises UsageError if it cannot be read, or is invalid.
     """
     results = _load(path)
     if not _are_detections(results, reading.iou_type == "bbox"):
@@ -89,8 +89,8 @@ def read_results(path: Path, known: Known, reading: Reading) -> Detections:
     empty = len(wanted) - len({result["image_id"] for result in results})
     if empty > _EMPTY * len(wanted) and not reading.allow_empty:
         raise UsageError(
-            f"{path} has no {reading.region} in {empty:,} of {len(wanted):,} images: is it whole? Give --allow-empty "
-            "if it is"
+            f"{path} has no {reading.region} in {empty:,} of {len(wanted):,} images: give --allow-empty if it is "
+            "complete"
         )
     image = {number: place for place, number in enumerate(known.scored)}
     category = {number: place for place, number in enumerate(known.categories)}
@@ -104,7 +104,7 @@ def read_results(path: Path, known: Known, reading: Reading) -> Detections:
 
 
 def repeated(detections: Detections) -> int:
-    """How many detections are there again."""
+    """The number of duplicate detections."""
     keys = detections.category, detections.image, detections.score
     order = np.lexsort(keys)
     same = np.logical_and.reduce([np.diff(key[order]) == 0 for key in keys])
@@ -122,7 +122,7 @@ def _load(path: Path) -> list[Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read as COCO results ({error})") from None
     if not isinstance(results, list):
-        raise UsageError(f"{path} is no COCO results file, which is a list of detections")
+        raise UsageError(f"{path} is not a COCO results file: give a JSON list of detections")
     return results
 
 
@@ -130,7 +130,7 @@ def _is_four_numbers(box: Any) -> bool:
     return isinstance(box, list) and len(box) == 4 and all(type(value) in (int, float) for value in box)
 
 
-# What each field of a detection has to be.
+# What each field of a detection must be.
 _FIELDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "image_id": ("an integer", lambda value: type(value) is int),
     "category_id": ("an integer", lambda value: type(value) is int),
@@ -140,7 +140,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def _check(path: Path, results: Sequence[Any], known: Known, reading: Reading) -> None:
-    """Raises UsageError, with counts, for detections that cannot be right; of masks, without a look at them."""
+    """Raises UsageError, with counts, for invalid detections; masks are not looked at."""
     with_boxes = reading.iou_type == "bbox"
     if not _are_detections(results, with_boxes):
         masks = any(isinstance(result, dict) and "segmentation" in result for result in results)
@@ -161,7 +161,7 @@ def _check(path: Path, results: Sequence[Any], known: Known, reading: Reading) -
     _refuse(path, results, strange, "are of images that the annotations do not list")
     categories = set(known.categories)
     strange = [result["category_id"] not in categories for result in results]
-    hint = f"; ids here are {min(categories)} to {max(categories)}, not places in a list"
+    hint = f"; its ids are {min(categories)} to {max(categories)}, not indices of a list"
     _refuse(path, results, strange, "are of categories that the annotations do not have", hint)
 
 
@@ -175,7 +175,7 @@ def _refuse(
 
 
 def _numbered(result: Any) -> Any:
-    """A detection whose ids are integers, where they are floats without a fraction."""
+    """A detection, with ids that are floats without a fraction made integers."""
     ids = {
         name: whole(result[name]) for name in ("image_id", "category_id") if isinstance(result, dict) and name in result
     }
@@ -183,7 +183,7 @@ def _numbered(result: Any) -> Any:
 
 
 def _are_detections(results: Sequence[Any], with_boxes: bool) -> bool:
-    """Whether all have what they need, of the right types; of masks, without a look at them."""
+    """Whether all have the required fields, of the right types; masks are not looked at."""
     try:
         fields = [{type(result[name]) for result in results} for name in ("image_id", "category_id", "score")]
         boxes = [result["bbox"] for result in results] if with_boxes else []
@@ -202,7 +202,7 @@ def _are_detections(results: Sequence[Any], with_boxes: bool) -> bool:
 def _floats(numbers: Sequence[float]) -> NDArray[np.float64]:
     try:
         return np.array(numbers, np.float64)
-    except OverflowError:  # JSON's integers have no end
+    except OverflowError:  # JSON's integers have no bounds
         return np.array([number if isinstance(number, float) else _float(number) for number in numbers])
 
 
@@ -246,8 +246,8 @@ def _masks(path: Path, results: Sequence[Mapping[str, Any]], known: Known) -> ND
     other = [number for number, place in known.places.items() if place.source != known.sizes[number]]
     if other:
         raise UsageError(
-            f"the annotations give {len(other):,} images another size than they have (first: image {other[0]}): masks "
-            f"in shard pixels cannot be moved to theirs{known.explanation and f': {known.explanation}'}"
+            f"the annotations state another size for {len(other):,} images than they have (first: image {other[0]}): "
+            f"masks in shard pixels cannot be moved to theirs{known.explanation and f': {known.explanation}'}"
         )
     if known.places:
         segmentations = _moved(segmentations, numbers, known.places)
@@ -258,7 +258,7 @@ def _masks(path: Path, results: Sequence[Mapping[str, Any]], known: Known) -> ND
 
 
 def _moved(segmentations: Sequence[Any], numbers: Sequence[int], places: Mapping[int, Place]) -> list[Any]:
-    """Masks in shard pixels, in source pixels: polygons, or run lengths."""
+    """Masks from shard pixels to source pixels: polygons, or run lengths."""
     found = []
     for one, number in zip(segmentations, numbers, strict=True):
         move = polygons_to_source if isinstance(one, list) else runs_to_source
@@ -273,7 +273,7 @@ def _extent(polygons: Sequence[Sequence[float]]) -> tuple[float, float, float, f
 
 
 def _misfit(boxes: NDArray[np.float64], numbers: Sequence[int], known: Known) -> str:
-    """What is wrong with boxes that look as if in other units, or given by their corners; empty if nothing is."""
+    """What is wrong with boxes that look as if they were in other units, or given by corners; empty if nothing is."""
     sized = [place for place, n in enumerate(numbers) if n in known.sizes and n not in known.elsewhere]
     if not sized:
         return ""
@@ -288,9 +288,9 @@ def _misfit(boxes: NDArray[np.float64], numbers: Sequence[int], known: Known) ->
 
 
 def _advice(what: str, known: Known) -> str:
-    """What is wanted of regions that lie beyond their images."""
+    """What to do about regions that lie beyond their images."""
     if known.explanation:
         return known.explanation
     if known.places:
-        return f"{what} in pixels of this variant's shards are wanted; if these are of the source, leave out --boxes"
-    return f"{what} in source pixels are wanted, or in shard pixels with --boxes shard"
+        return f"give {what} in the pixels of this variant's shards, or leave out --boxes if they are in source pixels"
+    return f"give {what} in source pixels, or in shard pixels with --boxes shard"

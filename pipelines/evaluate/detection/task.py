@@ -1,4 +1,4 @@
-"""Scores COCO results files against annotations: mAP, the objects that are lost and gained, and what is to be known."""
+"""Scores COCO results files against annotations: mAP, the objects lost and gained, and notes for the user."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ from pipelines.generate import frames
 from pipelines.generate.frames import Misfit, decoded_size, misfit
 from pipelines.shards import FinishedVariant, Shards
 
-# Above this share of images in which a file has nothing and the reference's (or the variant's) has, it looks partial.
+# A file looks partial if it lacks detections in more than this share of images, and the file it is compared with has
+# some there.
 _LACKING = 0.02
 
 
 class _Evaluated(NamedTuple):
-    """What a results file comes to: matches, mAP, mAP in every resample, the images in which it has a detection, and
-    how many detections are there again.
+    """An evaluated results file: its matches, mAP, mAP of every resample, the ids of images with detections, and the
+    number of duplicate detections.
     """
 
     matches: Matches
@@ -60,11 +61,11 @@ class Detection(OnShards):
     ) -> None:
         self.iou_type = reading.iou_type
         self._shards = shards
-        # Of the objects, which take long to send, all that is needed is below.
+        # Without the objects, which take long to send: all that is needed of them is below.
         self._annotations = annotations._replace(truths=())
         self._keys = list(annotations.ids)
         ids = np.array(list(annotations.ids.values()), np.int64)
-        # pycocotools takes images in order of their ids, which tells between equal scores.
+        # pycocotools orders images by id, which breaks ties between equal scores.
         self._by_id = np.argsort(ids)
         self._ids: list[int] = ids[self._by_id].tolist()
         self._objects = (boxes_of if reading.iou_type == "bbox" else masks_of)(annotations, self._ids)
@@ -83,10 +84,10 @@ class Detection(OnShards):
 
     def score(self, variant: str, path: Path) -> Generator[int, None, Score]:
         theirs = self._theirs
-        # Variants with the same pixels have the same file, as a rule.
+        # Variants with the same pixels usually have the same file.
         same = self._reading.boxes == "source" and filecmp.cmp(path, self._reference, shallow=False)
         mine = theirs if same else self._evaluated(self._read(variant, path))
-        self._check_whole(path, mine.images)
+        self._check_complete(path, mine.images)
         comparison = paired_bootstrap(theirs.value - mine.value, theirs.resampled - mine.resampled)
         images, found, was_found = mine.matches.object_image, mine.matches.found, theirs.matches.found
         lost = np.zeros(len(self._ids), np.int64)
@@ -115,7 +116,7 @@ class Detection(OnShards):
 
     def _doubted(self, detections: Detections, given: Given) -> str:
         value = self._theirs.value
-        if value >= chance.LOW:  # or where the shards' pixels lie would be looked up in vain
+        if value >= chance.LOW:  # saves reading the places of the shards' images
             return ""
         frame = None
         if self.iou_type == "bbox" and not given.model:
@@ -138,7 +139,7 @@ class Detection(OnShards):
         return replace(known, elsewhere=frozenset(listed.ids[key] for key in wrong.keys))
 
     def _misfit(self, variant: str) -> Misfit | None:
-        """The scored images that have another size in a variant than the annotations state."""
+        """The scored images whose size in a variant is not the one that the annotations state; None if all agree."""
         turned = _turns(self._shards.variants[variant])
         if turned not in self._misfits:
             ids, sizes = self._annotations.ids, self._annotations.sizes
@@ -148,7 +149,7 @@ class Detection(OnShards):
         return self._misfits[turned]
 
     def _places(self, variant: str) -> Mapping[int, Place]:
-        """Where each of a variant's images comes from, by the image's id."""
+        """How each of a variant's images lies in its source, by the image's id."""
         scored = self._shards.variants[variant]
         names = ("width", "height", "scale_x", "scale_y", "crop_x", "crop_y")
         rows = scored.table(*frames.COLUMNS, *names).to_pylist()
@@ -159,17 +160,17 @@ class Detection(OnShards):
                 source = decoded_size(row, _turns(scored))
                 found[self._annotations.ids[row["key"]]] = Place(size, source, scale, crop)
         if not all(place.scale > (0, 0) for place in found.values()):
-            raise RunError(f"{scored.folder / TABLE} has a scale that is none: run verify.py")
+            raise RunError(f"{scored.folder / TABLE} has a scale of 0 or less: run verify.py")
         return found
 
-    def _check_whole(self, path: Path, images: frozenset[int]) -> None:
-        """Raises UsageError where a file is of other images than the reference's: one of the two is partial."""
+    def _check_complete(self, path: Path, images: frozenset[int]) -> None:
+        """Raises UsageError if a file's images differ from those of the reference's file: one of the two is partial."""
         theirs, reference = self._theirs.images, self._reference
         for one, other, lacking in ((reference, path, theirs - images), (path, reference, images - theirs)):
             if len(lacking) > max(1, _LACKING * len(self._ids)) and not self._reading.allow_empty:
                 raise UsageError(
                     f"{other} has no {self._reading.region} in {len(lacking):,} images in which {one.name} has some "
-                    f"(first: image {min(lacking)}): is it whole? Give --allow-empty if it is"
+                    f"(first: image {min(lacking)}): give --allow-empty if it is complete"
                 )
 
     def _notes(self, variant: str, path: Path, mine: _Evaluated) -> Iterator[str]:
@@ -180,12 +181,12 @@ class Detection(OnShards):
             if wrong:
                 yield str(wrong)
         elif wrong and wrong != self._misfit(reference):
-            yield f"{variant} has {len(wrong.keys):,} images turned away from their annotations (first: {wrong.path})"
+            yield f"{variant} turns {len(wrong.keys):,} images away from their annotations (first: {wrong.path})"
         empty = len(self._ids) - len(mine.images)
         if empty:
             yield f"{path.name} has no {self._reading.region} in {empty:,} of {len(self._ids):,} images"
         if mine.repeated:
-            yield f"{path.name} has {mine.repeated:,} detections more than once"
+            yield f"{path.name} has {mine.repeated:,} duplicate detections"
 
 
 def _turns(variant: FinishedVariant) -> bool:

@@ -1,4 +1,4 @@
-"""What a person reads of the ratios: the worst nodes of each variant, in words, as a table and as CSV."""
+"""The ratios for people: the worst nodes of each variant, in words, as a table and as CSV."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Answer:
-    """A variant's tensors, in an order of the graph; `outputs` are the tensors that the model puts out.
+    """A variant's tensors, in graph order; `outputs` are the names of the model's outputs.
 
-    `stage` is the one at which the variant differs from the reference, or `combined`.
+    `stage` is the stage at which the variant differs from the reference, or `combined`.
     """
 
     variant: str
@@ -43,10 +43,8 @@ class Answer:
 
     @property
     def worst(self) -> list[Layer]:
-        """The nodes to blame, the worst first.
-
-        Where noise was put into the model, those whose own leaves the least of the outputs; else those behind which
-        most of the ratio that they were given is gone.
+        """The nodes to blame, worst first: those whose own noise harms the outputs most if the model is noised, else
+        those at which the ratio drops most.
         """
         own = [layer for layer in self.layers if layer.effect is not None and layer.effect < math.inf]
         if own:
@@ -56,23 +54,23 @@ class Answer:
 
     @property
     def of_nodes(self) -> bool:
-        """Whether the worst are known by their own noise."""
+        """Whether the worst nodes are ranked by their own noise."""
         return any(layer.effect is not None and layer.effect < math.inf for layer in self.layers)
 
     @property
     def verdict(self) -> str:
-        """The findings in a sentence or two."""
-        left = "; ".join(f"{ratio_text(layer)} at {layer.tensor.name}" for layer in self.ends)
-        return " ".join([f"What comes out: {left or 'no floats'}.", *self._blamed(), *self._uncompared()])
+        """The findings in a few sentences."""
+        ratios = "; ".join(f"{ratio_text(layer)} at {layer.tensor.name}" for layer in self.ends)
+        return " ".join([f"Outputs: {ratios or 'none are floats'}.", *self._blamed(), *self._uncompared()])
 
     @property
     def tried(self) -> int:
-        """How many nodes' effects are known."""
+        """The number of nodes whose effect was measured."""
         return sum(layer.effect is not None for layer in self.layers)
 
     @property
     def ends(self) -> list[Layer]:
-        """The tensors that the model puts out."""
+        """The model's outputs."""
         return [layer for layer in self.layers if layer.tensor.name in self.outputs]
 
     def _blamed(self) -> Iterator[str]:
@@ -80,14 +78,14 @@ class Answer:
             yield "Every tensor that can be compared is exact."
             return
         first = self.worst[0]
-        who = f"{first.tensor.operator} {first.tensor.node}"
+        node = f"{first.tensor.operator} {first.tensor.node}"
         if self.of_nodes:
-            yield f"The worst node is {who}: its noise alone leaves {decibels(first.effect)} dB."
+            yield f"The worst node is {node}: its noise alone brings the outputs to {decibels(first.effect)} dB."
         else:
-            yield f"The largest drop is at {who}: {decibels(first.drop)} dB, to {decibels(first.snr)} dB."
+            yield f"The largest drop is at {node}: {decibels(first.drop)} dB, to {decibels(first.snr)} dB."
 
     def _uncompared(self) -> Iterator[str]:
-        gone = [layer for layer in self.layers if layer.other is None]
+        missing = [layer for layer in self.layers if layer.other is None]
         other = [layer for layer in self.layers if layer.other is not None and not layer.compared]
         if other:
             first = other[0]
@@ -95,8 +93,8 @@ class Answer:
                 f"{_tensors(len(other))} of another shape cannot be compared, from {first.tensor.operator} "
                 f"{first.tensor.node} on ({shape_text(first.shape)}, here {shape_text(first.other)})."
             )
-        if gone:
-            yield f"{_tensors(len(gone))} cannot be found in the noised model, from {gone[0].tensor.name} on."
+        if missing:
+            yield f"{_tensors(len(missing))} cannot be found in the noised model, from {missing[0].tensor.name} on."
 
 
 def terminal(answer: Answer) -> str:
@@ -111,7 +109,7 @@ def terminal(answer: Answer) -> str:
 
 
 def as_csv(answers: Sequence[Answer]) -> str:
-    """A row for each variant and tensor; empty is not defined, `inf` exact."""
+    """A row for each variant and tensor; an empty figure is undefined, `inf` is exact."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -126,16 +124,16 @@ def as_csv(answers: Sequence[Answer]) -> str:
 
 
 def note(layer: Layer) -> str:
-    """Why a tensor has no ratio; empty where it has one."""
+    """Why a tensor has no ratio; empty if it has one."""
     if layer.other is None:
         return "not in the noised model"
     if not layer.compared:
         return f"another shape: {shape_text(layer.other)}"
-    return "" if layer.snr is not None else "all zeros, or of a size that hangs on the values"
+    return "" if layer.snr is not None else "all zeros, or of a shape that depends on the values"
 
 
 def decibels(value: float | None) -> str:
-    """A ratio, or a difference of two, without its unit."""
+    """A ratio, or a difference of ratios, as text without its unit."""
     if value is None:
         return "–"
     if math.isinf(value):
@@ -144,7 +142,7 @@ def decibels(value: float | None) -> str:
 
 
 def before(layer: Layer) -> str:
-    """The lowest ratio of what goes into a tensor's node."""
+    """The lowest ratio of a node's inputs, as text."""
     if layer.snr is None or layer.drop is None:
         return "–"
     return decibels(math.inf if math.isinf(layer.drop) else layer.snr + layer.drop)
@@ -154,7 +152,7 @@ def ratio_text(layer: Layer) -> str:
     """A tensor's ratio with its unit, or why it has none."""
     if not layer.compared:
         return "another shape"
-    return "every bit" if layer.snr == math.inf else f"{decibels(layer.snr)} dB"
+    return "exact" if layer.snr == math.inf else f"{decibels(layer.snr)} dB"
 
 
 def _tensors(count: int) -> str:
@@ -162,5 +160,5 @@ def _tensors(count: int) -> str:
 
 
 def shape_text(shape: Shape | None) -> str:
-    """A shape as a person writes it: `1×64×52×52`."""
+    """A shape as text: `1×64×52×52`."""
     return "×".join(map(str, shape or ())) or "one number"

@@ -12,18 +12,18 @@ from pipelines.evaluate.layers.answer import Answer, decibels, note
 from pipelines.evaluate.layers.measure import Layer
 from pipelines.evaluate.report.drawing import COLORS, GRID, INK, MUTED, PAPER, drawing
 
-# Inches. A page's whole width, as there may be hundreds of nodes.
+# Inches: the full width of a page, as there may be hundreds of nodes.
 _WIDTH, _HEIGHT = 11.0, 4.6
-# Of the width: what a slanted name takes beside the next one's.
-_BESIDE = 0.022
-# Characters of a name; of a longer one the end tells more.
+# The least distance between two slanted names, as a share of the width.
+_APART = 0.022
+# Characters of a name; a longer one is cut at its beginning, which says less.
 _NAME = 26
-# The least height of the axis, in decibels, and of it what is above the finest ratio: there stands what is exact.
+# The least height of the axis in decibels, and the share of it above the highest ratio, where exact tensors are drawn.
 _LEAST, _ABOVE = 20.0, 0.09
 
 
 def along(answer: Answer) -> str:
-    """The ratio of each tensor, the effects of nodes, and the worst nodes by number and name."""
+    """Draws the ratio of each tensor, the effects of nodes, and the worst nodes with number and name."""
     layers = answer.layers
     low, high = _range(layers)
     exact = high + _ABOVE * (high - low)
@@ -45,7 +45,7 @@ def along(answer: Answer) -> str:
         for x, layer in enumerate(layers):
             axes.axvspan(x - 0.5, x + 0.5, facecolor=GRID, alpha=0, linewidth=0, zorder=6).set_gid(f"tensor {x}")
             tooltips[f"tensor {x}"] = _tooltip(layer)
-        return done(f"Signal to noise of {answer.variant} along the graph. {answer.verdict}", tooltips)
+        return done(f"Signal-to-noise ratios of {answer.variant} along the graph. {answer.verdict}", tooltips)
 
 
 def _range(layers: Sequence[Layer]) -> tuple[float, float]:
@@ -70,12 +70,12 @@ def _scale(axes: Axes, exact: float, any_exact: bool) -> None:
     names = [decibels(tick).removesuffix(".0") for tick in ticks]
     axes.set_yticks([*ticks, *[exact] * any_exact], [*names, *["exact"] * any_exact])
     axes.tick_params(axis="y", labelcolor=MUTED)
-    axes.set_ylabel("signal to noise, dB (down: worse)")
+    axes.set_ylabel("signal-to-noise ratio, dB (lower is worse)")
     axes.set_xticks([])
 
 
 def _worst(axes: Axes, answer: Answer, heights: Sequence[float]) -> None:
-    """Mark and number the worst nodes, with their names below the axis."""
+    """Mark the worst nodes with numbers, and write their names below the axis."""
     order = {layer.tensor.name: x for x, layer in enumerate(answer.layers)}
     spots = [order[layer.tensor.name] for layer in answer.worst]
     left, right = axes.get_xlim()
@@ -113,8 +113,8 @@ def _worst(axes: Axes, answer: Answer, heights: Sequence[float]) -> None:
 
 
 def _apart(spots: Sequence[int], left: float, right: float) -> list[float]:
-    """Places as near to these as names that must not touch can be, in their order."""
-    least = _BESIDE * (right - left)
+    """Positions for names: as close to `spots` as possible without touching, in the same order."""
+    least = _APART * (right - left)
     places: list[float] = []
     for spot in spots:
         places.append(max(spot, places[-1] + least) if places else spot)
@@ -131,8 +131,8 @@ def _short(name: str) -> str:
 
 def _tooltip(layer: Layer) -> str:
     tensor = layer.tensor
-    said = note(layer) or f"{decibels(layer.snr)} dB"
-    more = f", its node alone {decibels(layer.alone)}" if layer.alone is not None else ""
-    effect = f", of the outputs then {decibels(layer.effect)}" if layer.effect is not None else ""
+    ratio = note(layer) or f"{decibels(layer.snr)} dB"
+    alone = f", its node alone {decibels(layer.alone)}" if layer.alone is not None else ""
+    effect = f", the outputs then {decibels(layer.effect)}" if layer.effect is not None else ""
     weights = f", its weights {decibels(layer.weights)}" if layer.weights is not None else ""
-    return f"{tensor.operator} {tensor.node}, tensor {tensor.name}: {said}{more}{effect}{weights}"
+    return f"{tensor.operator} {tensor.node}, tensor {tensor.name}: {ratio}{alone}{effect}{weights}"

@@ -1,8 +1,8 @@
-"""What the noise of single nodes does to a model's outputs: the reference's model with one node of the noised one.
+"""The effect of a single node's noise on a model's outputs: the reference's model with one node of the noised model.
 
-So the share of a node in what is lost is known, whatever lies behind it: noise may be amplified there, or be of no
-account. It is what PPQ's layerwise analysis measures (ppq/quantization/analyse/layerwise.py). It takes a run of all
-that is behind a node, so only the noisiest are tried.
+This shows how much a node contributes, whether the nodes after it amplify its noise or cancel it; PPQ's layerwise
+analysis measures the same (ppq/quantization/analyse/layerwise.py). Each effect needs a run of everything after the
+node, so only the noisiest nodes are tried.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from pipelines.evaluate.layers.ratio import Ratio, ratio
 from pipelines.evaluate.layers.session import Array, TapSession
 from pipelines.progress import Advance, counted
 
-# The noisiest nodes, of which the effects are measured.
+# How many nodes are tried.
 _TRIED = 48
-# Models that are loaded together, and the bytes of their files, unless one alone has more.
+# How many models are loaded together, and the bytes of their files; a single model may have more.
 _LOADED, _BYTES = 16, 2**30
 
 
 class Effects:
-    """A noised model beside the reference's, in a folder for what is run; `variant` is what its failures are called."""
+    """Effects of a noised model's nodes in the reference's model; `variant` is its name in errors, and `folder` is for
+    the models that are run.
+    """
 
     def __init__(self, own: Tapped, noised: Tapped, variant: str, folder: Path) -> None:
         self._own, self._noised, self._variant, self._folder = own, noised, variant, folder
@@ -35,19 +37,18 @@ class Effects:
     def measure(
         self, alone: Mapping[str, Ratio], read: Callable[[], Iterator[Array]], batches: int, threads: int
     ) -> dict[str, float]:
-        """The lowest ratio of an output, in decibels, by the tensor whose node alone has its noise.
+        """The lowest ratio of an output, in decibels, by the tensor whose node is the only noisy one.
 
-        Of those that have any alone, the noisiest are tried. Raises UsageError where a model cannot be run.
+        `alone` has the ratios by which the noisiest nodes are chosen. Raises UsageError if a model cannot run.
         """
         noisy = {name: found for name, one in alone.items() if (found := one.decibels) is not None and found < math.inf}
         tried = sorted(noisy, key=lambda name: noisy[name])[:_TRIED] if self._outputs else []
         loads = [tried[start : start + self._loaded] for start in range(0, len(tried), self._loaded)]
         effects: dict[str, float] = {}
-        with counted(
-            len(loads) * batches, "batch", f"batches measured for the effect of nodes of {self._variant}"
-        ) as on:
+        total = len(loads) * batches
+        with counted(total, "batch", f"batches measured for the effects of {self._variant}'s nodes") as advance:
             for load in loads:
-                effects |= self._load(load, read(), threads, on)
+                effects |= self._load(load, read(), threads, advance)
         return effects
 
     @property
@@ -55,7 +56,7 @@ class Effects:
         return max(1, min(_LOADED, _BYTES // self._own.bytes))
 
     def _load(self, load: Sequence[str], batches: Iterator[Array], threads: int, advance: Advance) -> dict[str, float]:
-        """The effects of some nodes, whose models are loaded together."""
+        """The effects of nodes whose models are loaded together."""
         path = self._folder / "effect.onnx"
         given = self._noised.write_apart(load, path)
         apart = TapSession(path, self._variant)

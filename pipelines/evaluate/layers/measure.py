@@ -1,9 +1,8 @@
-"""The signal-to-noise ratio of every tensor of a model, for each of several variants of it and of its pixels.
+"""The signal-to-noise ratio of every tensor of a model, for several variants of the model or its pixels.
 
-Two ratios are taken. One is of a tensor as it comes out of the noised model: the noise of all that is before it. The
-other is of a node alone, which takes the reference's tensors: the noise of its own weights, and of the rounding of what
-goes into it. What that does to the model's outputs is for `effect` to say. Few tensors are in memory at a time: a model
-is run once for each group of them.
+There are two ratios. One is of a tensor in the noised model, with the noise of everything before it. The other is of a
+node alone, whose inputs are the reference's tensors: the noise of its own weights, and of rounding its inputs; `effect`
+measures what that does to the outputs. Few tensors are in memory at a time: the model runs once for each group of them.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ from pipelines.evaluate.layers.session import Array, TapSession
 from pipelines.evaluate.model.cells import Cell, Noised
 from pipelines.progress import Advance, counted
 
-# Bytes of a group's tensors in single precision, unless a tensor alone has more.
+# Bytes of a group's tensors in single precision; a single tensor may have more.
 _GROUP = 2**26
 Shape = tuple[int, ...]
-# Batches of a variant's pixels, anew at each call.
+# From a variant's name to its batches; each call starts over.
 Read = Callable[[str], Iterator[Array]]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A tensor of a variant against the reference's, in decibels; None is not defined, infinity exact.
+    """A variant's tensor against the reference's, in decibels; None is undefined, infinity is exact.
 
-    `snr` is of the tensor, `drop` what it is below the worst of those that go into its node, `alone` of its node alone
-    and `weights` of its node's weights; `effect` is of the worst of the model's outputs where its node alone is noised.
-    `shape` is of one batch, and `other` the noised model's: None where that has no
-    such tensor. Tensors of two shapes are not compared.
+    `snr` is the tensor's ratio, `drop` how far it is below the worst input of its node, `alone` the ratio of its node
+    alone, `weights` that of its node's weights, and `effect` that of the worst output if only its node is noisy.
+    `shape` is that of one batch, and `other` the noised model's, or None if it has no such tensor. Tensors of different
+    shapes are not compared.
     """
 
     tensor: Tensor
@@ -60,10 +59,10 @@ class Layer:
 def measure(
     model: Noised, pixels: str, cells: Sequence[Cell], read: Read, batches: int, threads: int
 ) -> list[list[Layer]]:
-    """For each cell its tensors against those of `model` on the reference's `pixels`, in an order of the graph.
+    """Each cell's tensors against those of `model` on the reference's `pixels`, in graph order.
 
-    The figures do not depend on the number of threads. Raises UsageError where a model cannot be run, and RunError
-    where there is no room for what is run.
+    The figures do not depend on the number of threads. Raises UsageError if a model cannot run, and RunError if the
+    models that are run cannot be written to disk.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="sysnoise-") as folder:
@@ -71,7 +70,9 @@ def measure(
     except graph.ModelError as error:
         raise UsageError(str(error)) from None
     except OSError as error:
-        raise RunError(f"the models that put out their tensors cannot be written ({error.strerror or error})") from None
+        raise RunError(
+            f"the temporary models that output their tensors cannot be written ({error.strerror or error})"
+        ) from None
 
 
 _Ratios = dict[str, Ratio]
@@ -85,7 +86,7 @@ class _Found(NamedTuple):
 
 
 class _Subject:
-    """A cell, and which of its tensors can be compared: all of them, and of their nodes alone."""
+    """A cell, and which of its tensors can be compared: in the `whole` model, and with their node `alone`."""
 
     def __init__(self, cell: Cell, tapped: Tapped, shapes: Mapping[str, Shape], own: Mapping[str, Shape]) -> None:
         self.cell, self.tapped, self.shapes = cell, tapped, shapes
@@ -95,7 +96,7 @@ class _Subject:
 
 
 class _Runner:
-    """A subject's tensors of one group, ready to be run."""
+    """Computes a subject's tensors of one group."""
 
     def __init__(self, subject: _Subject, group: Sequence[str], folder: Path) -> None:
         cell, tapped = subject.cell, subject.tapped
@@ -110,11 +111,11 @@ class _Runner:
         self._given = tapped.write_apart(self._alone, path) if self._alone else {}
         if self._alone:
             self._sessions.append(TapSession(path, cell.name))
-        # What is needed of the reference.
+        # The reference's tensors that are needed.
         self.needed = {*self._whole, *self._given}
 
     def run(self, batch: Mapping[str, Array], own: Mapping[str, Array]) -> _Found:
-        """The ratios of a batch: its pixels by variant, and the reference's tensors."""
+        """The ratios of a batch (pixels by variant), given the reference's tensors."""
         whole: _Ratios = {}
         alone: _Ratios = {}
         if self._whole:
@@ -132,7 +133,7 @@ class _Runner:
 
 
 class _Bench:
-    """The reference's model beside those of the cells, in a folder for what is run."""
+    """The reference's model and those of the cells; `folder` is for the models that are run."""
 
     def __init__(self, model: Noised, pixels: str, cells: Sequence[Cell], read: Read, folder: Path) -> None:
         self._pixels, self._read, self._folder = pixels, read, folder
@@ -182,7 +183,7 @@ class _Bench:
         yield group
 
     def _measure(self, group: Sequence[str], found: Sequence[_Found], threads: int, advance: Advance) -> None:
-        """Add a group's ratios over all batches to those that were found."""
+        """Add a group's ratios over all batches to `found`."""
         runners = [_Runner(subject, group, self._folder) for subject in self._subjects]
         needed = list(set[str]().union(*(runner.needed for runner in runners)))
         if not needed:
@@ -211,7 +212,7 @@ class _Bench:
                 advance("tensors", 1)
 
     def _weights(self, subject: _Subject) -> _Ratios:
-        """The ratios of the weights of each tensor's node, where noise was put into the model."""
+        """The ratios of the weights of each tensor's node; empty if the model is not noised."""
         tapped = subject.tapped
         if tapped is self._own:
             return {}
@@ -225,7 +226,7 @@ class _Bench:
         return ratios
 
     def _values(self, tapped: Tapped, names: Collection[str]) -> dict[str, Array]:
-        """Values of a model that no input has a part in."""
+        """Values of a model that do not depend on its input."""
         if not names:
             return {}
         path = self._folder / "weights.onnx"
@@ -249,7 +250,7 @@ class _Bench:
 
 
 def _drop(after: float | None, before: Sequence[float | None]) -> float | None:
-    """How much lower a ratio is than the lowest of those before it; None where one of them is not known."""
+    """How much lower a ratio is than the lowest of those before it; None if any is unknown."""
     known = [one for one in before if one is not None]
     if after is None or not known or len(known) < len(before):
         return None

@@ -1,4 +1,4 @@
-"""`layers.html`: one file that needs no network and runs no script."""
+"""Writes `layers.html`: one file, without network access or scripts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.evaluate.report.template import rendered
 
 
 def page(model: str, answers: Sequence[Answer], notes: Sequence[str]) -> str:
-    """The answers as HTML."""
+    """The page of the answers, as HTML."""
     filters = {
         "db": words.decibels,
         "shape": words.shape_text,

@@ -1,4 +1,4 @@
-"""Signal to noise in decibels, of sums that grow image by image."""
+"""Signal-to-noise ratios in decibels, from sums over batches."""
 
 from __future__ import annotations
 
@@ -10,21 +10,19 @@ from numpy.typing import NDArray
 
 
 class Ratio(NamedTuple):
-    """The sums of squares of a reference, and of what differs from it."""
+    """The sums of squares of a reference, and of the differences from it."""
 
     signal: float = 0.0
     noise: float = 0.0
 
     def plus(self, other: Ratio) -> Ratio:
-        """The sums over more."""
         return Ratio(self.signal + other.signal, self.noise + other.noise)
 
     @property
     def decibels(self) -> float | None:
-        """10 log10(signal / noise), infinite where nothing differs; None where there is nothing to compare with.
+        """10 log10(signal / noise), infinite if nothing differs; None if there is nothing to compare with.
 
-        What PPQ (ppq/quantization/measure/norm.py, `torch_snr_error`) calls SNR is noise over signal, a mean over
-        images.
+        PPQ's SNR (ppq/quantization/measure/norm.py, `torch_snr_error`) is noise over signal, as a mean over images.
         """
         if self.noise == 0:
             return math.inf
@@ -34,10 +32,9 @@ class Ratio(NamedTuple):
 
 
 def ratio(reference: NDArray[Any], found: NDArray[Any]) -> Ratio:
-    """The sums over two tensors, in double precision; NaN where they are not of one shape.
+    """The sums over two tensors, in double precision; NaN if their shapes differ.
 
-    Where the reference is infinite or NaN there is nothing to compare with; where what is found alone is, the noise is
-    infinite.
+    Values that are infinite or NaN in the reference are skipped; if only `found` has any, the noise is infinite.
     """
     if reference.shape != found.shape:
         return Ratio(math.nan, math.nan)

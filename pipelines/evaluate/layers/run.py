@@ -1,6 +1,6 @@
-"""`score.py layers`: from a model, its shards and some variants to the address of each one's noise.
+"""`score.py layers`: finds the nodes of a model at which each variant's noise arises.
 
-Refuses box noise, which is behind the model and has no tensors, and models that are no ONNX graphs.
+Refuses box noise, which comes after the model and has no tensors, and models that are not ONNX graphs.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from pipelines.evaluate.layers.measure import measure
 from pipelines.evaluate.layers.session import Array
 from pipelines.evaluate.model.calibration import batches, by_hash, calibration
 from pipelines.evaluate.model.cells import Cell
+from pipelines.evaluate.model.geometry import check_geometry
 from pipelines.evaluate.model.named import model_file
 from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedModels
-from pipelines.evaluate.model.preprocessing import Preprocessing, check_geometry, read_preprocessing
+from pipelines.evaluate.model.preprocessing import Preprocessing, read_preprocessing
 from pipelines.evaluate.options import LayersOptions
 from pipelines.evaluate.results import COMBINED
 from pipelines.files import replacing
@@ -34,7 +35,7 @@ _IMAGES = 32
 
 
 def layers(options: LayersOptions) -> int:
-    """Measure the variants, write `layers.html` and `layers.csv`, and print the worst nodes; the exit status, 0."""
+    """Measure the variants, write `layers.html` and `layers.csv`, and print the worst nodes; returns exit status 0."""
     shards = open_shards(place_of(options.shards, "--shards"))
     check_images(shards, "score.py layers")
     path_of(options.model, "--model")
@@ -60,24 +61,24 @@ def layers(options: LayersOptions) -> int:
 
 
 def _asked(shards: Shards, words: Sequence[str]) -> list[Variant]:
-    """The variants to measure. Raises UsageError for one that is named and has no tensors or no pixels."""
+    """The variants to measure. Raises UsageError for a named one that is box noise, or if none is left."""
     asked, named = asked_variants(shards, words)
     found = []
     for variant in asked:
         boxes = any(method.stage == "boxes" for method in variant.noise)
         if boxes and variant in named:
             raise UsageError(
-                f"--variant {variant.name}: box noise is behind the model and has no tensors: leave it out"
+                f"--variant {variant.name}: box noise comes after the model and has no tensors: leave it out"
             )
         if not boxes and variant != shards.base and variant.pixels in shards.variants:
             found.append(variant)
     if not found:
-        raise UsageError("--variant names nothing that differs from the reference here: give int8, say")
+        raise UsageError("--variant names nothing that differs from the reference here: give another, such as int8")
     return found
 
 
 class _Bench:
-    """A model with its shards, the noised models that are made of it, and what is measured."""
+    """A model with its shards and its noised copies."""
 
     def __init__(
         self, model: Path, folder: Path, shards: Shards, preprocessing: Preprocessing, calibrated_on: int | None
@@ -88,7 +89,7 @@ class _Bench:
         self._calibrated: frozenset[str] = frozenset()
 
     def cells(self, variants: Sequence[Variant]) -> Iterator[Cell]:
-        """The variants whose noise applies to the model, with the noised models made."""
+        """A cell for each variant whose noise applies to the model; noised models are made."""
         for variant in variants:
             try:
                 yield Cell(self._shards.variants[variant.name], self._models.noised(variant.model))
@@ -116,10 +117,10 @@ class _Bench:
         return stages[0] if len(stages) == 1 else COMBINED
 
     def notes(self, keys: Sequence[str]) -> Iterator[str]:
-        """What is to be known of the images."""
+        """Notes on the images for the user."""
         both = len(self._calibrated.intersection(keys))
         if both:
-            yield f"{both:,} of the images are among those that ranges of int8 were found on: others may fare worse."
+            yield f"{both:,} of the images also calibrated int8: on others, ratios may be worse."
 
     def _calibration(self) -> Images:
         images = calibration(self._shards, self._model, self._preprocessing, self._count)
@@ -128,23 +129,23 @@ class _Bench:
 
 
 def _drawn(shards: Shards, variants: Sequence[Variant], count: int | None) -> list[str]:
-    """The images to measure on: the last by the hash of which the first are what ranges are found on."""
-    there = shards.only({variant.pixels for variant in variants}).samples().keys
-    if len(there) < (count or 1):
-        raise UsageError(f"--images {count or 1} are more than the {len(there):,} that all of these variants have")
-    return sorted(by_hash(there)[-(count or _IMAGES) :])
+    """The images to measure on: the last by hash, since the first are for calibration."""
+    shared = shards.only({variant.pixels for variant in variants}).samples().keys
+    if len(shared) < (count or 1):
+        raise UsageError(f"--images {count or 1} is more than the {len(shared):,} that these variants share")
+    return sorted(by_hash(shared)[-(count or _IMAGES) :])
 
 
 def _subject(model: Path, shards: Shards, keys: Sequence[str]) -> str:
     count = shards.reference.summary["totals"]["samples"]
     return (
         f"{model.name} on {len(keys):,} of {count:,} images of {shards.dataset}, against itself on "
-        f"{shards.reference.name}; signal to noise in decibels."
+        f"{shards.reference.name}; signal-to-noise ratios in decibels."
     )
 
 
 def _write(output: Path, answers: Sequence[Answer], notes: Sequence[str], model: str) -> None:
-    from pipelines.evaluate.layers.page import page  # imports what draws, which a refusal need not wait for
+    from pipelines.evaluate.layers.page import page  # imports matplotlib, which is slow
 
     files = {"layers.html": page(model, answers, notes), "layers.csv": as_csv(answers)}
     for name, content in files.items():

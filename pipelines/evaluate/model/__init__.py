@@ -1,1 +1,1 @@
-"""A model in: shards through ONNX Runtime or LiteRT into prediction files."""
+"""Runs a model over shards, by ONNX Runtime or LiteRT, and writes its predictions."""

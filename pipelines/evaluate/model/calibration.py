@@ -1,7 +1,7 @@
-"""The images that ranges are found on: some of the reference's, drawn by a hash of the key.
+"""Calibration images for int8: a sample of the reference, drawn by a hash of the key.
 
-So the same are drawn whatever the order of files, and a larger number holds the smaller one. The reference stands for
-what the model was trained on: ranges are found before it meets the noise of a device.
+The sample does not depend on the order of files, and a larger one contains every smaller one. The reference stands for
+the training data: a model is calibrated before it meets the noise of a device.
 """
 
 from __future__ import annotations
@@ -28,25 +28,26 @@ from pipelines.options import CALIBRATION
 from pipelines.progress import say
 from pipelines.shards import Shards
 
-# Ranges from fewer images are seldom those of the rest.
+# Ranges found on fewer images rarely fit the rest.
 _FEW = 32
 
 
 def calibration(shards: Shards, model: Path, preprocessing: Preprocessing, count: int | None) -> Images:
-    """`count` images of the reference, or at most `CALIBRATION`, as the model takes them.
+    """`count` images of the reference, or up to `CALIBRATION` if it is None, as the model's input.
 
-    Raises UsageError where there are fewer than were asked for, or none.
+    Raises UsageError if the reference has fewer than `count` images, or none.
     """
     table = shards.reference.table("key", "status", "pixel_sha256")
-    there = table.filter(pc.equal(table["status"], "ok"))
-    hashes = dict(zip(there["key"].to_pylist(), there["pixel_sha256"].to_pylist(), strict=True))
+    made = table.filter(pc.equal(table["status"], "ok"))
+    hashes = dict(zip(made["key"].to_pylist(), made["pixel_sha256"].to_pylist(), strict=True))
     if len(hashes) < (count or 1):
         raise too_few(count, len(hashes))
     keys = by_hash(hashes)[: count or CALIBRATION]
     if len(keys) < min(count or CALIBRATION, _FEW):
-        say(f"ranges of int8 are found on {len(keys)} images only: on so few they are seldom those of the rest")
+        images = "1 image" if len(keys) == 1 else f"{len(keys)} images"
+        say(f"int8 is calibrated on only {images}: ranges found on so few rarely fit the rest")
     elif count is None and len(keys) < CALIBRATION:
-        say(f"ranges of int8 are found on all {len(keys)} images of the reference, where {CALIBRATION} are usual")
+        say(f"int8 is calibrated on all {len(keys)} images of the reference; {CALIBRATION} are usual")
     facts = {
         "reference": shards.reference.name,
         "shards": str(shards.reference.summary["config_sha256"]),
@@ -56,28 +57,28 @@ def calibration(shards: Shards, model: Path, preprocessing: Preprocessing, count
     return Images(lambda: batches(shards, shards.reference.name, frozenset(keys), model, preprocessing), facts)
 
 
-def too_few(count: int | None, there: int) -> UsageError:
-    """What is said where there are not as many images as were asked for, or none."""
+def too_few(count: int | None, available: int) -> UsageError:
+    """The error for a reference with fewer images than asked for, or none."""
     wanted = f"--calibration {count}" if count else "int8"
-    return UsageError(f"{wanted} needs more images to find ranges on than the {there:,} of the reference")
+    return UsageError(f"{wanted} needs more images to calibrate on than the {available:,} of the reference")
 
 
 def stated(preprocessing: Preprocessing) -> dict[str, Any]:
-    """What decides a model's input, as plain JSON values."""
+    """The settings that decide a model's input, as plain JSON values."""
     names = ("mean", "std", "scale", "channels", "layout", "pad", "placement", "size")
     values = asdict(preprocessing)
     return {name: list(value) if isinstance(value := values[name], tuple) else value for name in names}
 
 
 def by_hash(keys: Iterable[str]) -> list[str]:
-    """Keys in the order in which they are drawn."""
+    """Keys in the order in which they are sampled."""
     return sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())
 
 
 def batches(
     shards: Shards, variant: str, keys: frozenset[str], model: Path, preprocessing: Preprocessing
 ) -> Iterator[NDArray[np.generic]]:
-    """A variant's images as the model takes them: batches of its own size, the last filled up with its last image."""
+    """A variant's images as the model's input, in batches of its size; the last is padded with its last image."""
     session = open_session(as_it_is(model), preprocessing.layout, "cpu")
     stored = shards.stored(variant, keys)
     framed = detects(shards.dataset) or preprocessing.head is not None

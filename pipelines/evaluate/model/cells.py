@@ -1,4 +1,4 @@
-"""What there is to predict: cells of a table, each some pixels through one model and one way to read its boxes."""
+"""The cells of a table of predictions: each is one variant's pixels, one model, and one way to decode its boxes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pipelines.shards import FinishedVariant, Shards
 
 @dataclass(frozen=True)
 class Noised:
-    """A model to run: as it is (with no name), or with the noise of some tokens, as `ceil_mode+int8`.
+    """A model to run: as it is (`name` is empty), or with noise, as `ceil_mode+int8`.
 
-    `sha256` is of its file and of those that it keeps weights in. `config` has the entries of ONNX Runtime's session
-    configuration that it must be run with.
+    `sha256` covers its file and its external weights. `config` has the entries of ONNX Runtime's session configuration
+    that it must run with.
     """
 
     name: str
@@ -28,13 +28,13 @@ class Noised:
 
     @property
     def key(self) -> str:
-        """The same for models that cannot differ in what they put out."""
+        """Equal for models whose outputs cannot differ."""
         return json.dumps([self.sha256, sorted(self.config.items())])
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One file of predictions: named after `variant`, made of that one's pixels."""
+    """One file of predictions, named after `variant` and made from its pixels."""
 
     variant: FinishedVariant
     model: Noised
@@ -45,17 +45,17 @@ class Cell:
         return self.variant.name
 
     def absolute(self) -> Cell:
-        """The same for another process, whose current folder may be another."""
+        """A copy for another process, which may have another working directory."""
         return replace(self, model=replace(self.model, path=self.model.path.absolute()))
 
     @property
     def key(self) -> tuple[str, str, BoxNoise]:
-        """The same for cells that cannot differ in their predictions: pixels, model and boxes."""
+        """Pixels, model and boxes: equal for cells whose predictions cannot differ."""
         return self.variant.pixels_sha256, self.model.key, self.boxes
 
     @property
     def sha256(self) -> str:
-        """What the predictions are of: the pixels' digest for the model as it is, and one of all three otherwise."""
+        """The digest of `key`; for the model as it is, that of the pixels."""
         pixels = self.variant.pixels_sha256
         if not self.model.name and self.boxes == NONE:
             return pixels
@@ -63,11 +63,11 @@ class Cell:
 
 
 def as_it_is(model: Path) -> Noised:
-    """A model without noise. Raises UsageError where one of its files cannot be found."""
+    """A model without noise. Raises UsageError if one of its files is missing."""
     return Noised("", model, model_sha256(model))
 
 
 def plain_cells(shards: Shards, model: Path) -> list[Cell]:
-    """Every variant of `shards` through a model as it is."""
+    """A cell for every variant of `shards`, with the model as it is."""
     own = as_it_is(model)
     return [Cell(variant, own) for variant in shards.variants.values()]

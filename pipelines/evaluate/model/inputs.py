@@ -1,6 +1,6 @@
-"""Pixels of shards as a model's input: placed in its frame, normalised, in its order of channels and axes.
+"""Turns the pixels of shards into a model's input: placed in its frame, normalised, with its channels and layout.
 
-Refuses images that do not fit the frame: nothing is resized here, as that would be a variant of its own.
+Refuses images that do not fit the frame: resizing them here would be another variant.
 """
 
 from __future__ import annotations
@@ -16,15 +16,12 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.runtimes import Input
 
-# What floating-point arithmetic may add to a whole number.
+# How far floating-point arithmetic may take a value from a whole number.
 _ROUNDING = 1e-6
 
 
 class Image(NamedTuple):
-    """Where a sample stands in a model's input: `left` and `top` are the shard's first pixel in it.
-
-    `info` is the sample's `json` member.
-    """
+    """A sample in a model's input: its image begins at `left` and `top`; `info` is its `json` member."""
 
     key: str
     info: Mapping[str, Any]
@@ -33,11 +30,11 @@ class Image(NamedTuple):
 
 
 class Inputs:
-    """Makes images for what a model takes; `width` and `height` are those of the input's frame in pixels.
+    """Fills a model's input, whose frame is `width` x `height` pixels.
 
-    `framed`: images may be smaller than the frame, and stand in it.
-    A model that takes uint8 normalises pixels itself, whatever is stated; `note` is a line for the user that says so.
-    Raises UsageError where the input is of other whole numbers, and pixels do not become such.
+    If `framed`, images may be smaller than the frame, and the rest is padding. A model that takes uint8 normalises
+    pixels itself, whatever its preprocessing states; `note` is a line for the user that says so. Raises UsageError if
+    the input is of another integer type and normalised pixels are not integers of it.
     """
 
     def __init__(
@@ -46,14 +43,14 @@ class Inputs:
         self.width, self.height = width, height
         self._preprocessing = preprocessing
         self._framed = framed
-        # All that a channel's 256 values can become, rounded once.
+        # What each of a channel's 256 values becomes, rounded once.
         pixels = np.repeat(np.arange(256.0)[:, None], 3, axis=1)
         values = (pixels * preprocessing.scale - np.array(preprocessing.mean)) / np.array(preprocessing.std)
         self.note = ""
         if takes.dtype == np.uint8 and takes.scale is None and not _are_whole(values, 0, 255):
             self.note = (
-                "the model takes uint8, and is given pixels as they are: mean, std and scale, by which they would be "
-                f"{values.min():.4g} to {values.max():.4g}, are its own to apply"
+                "the model takes uint8 and gets the pixels as they are: mean, std and scale, which would make them "
+                f"{values.min():.4g} to {values.max():.4g}, are not applied"
             )
             values = pixels
         table = _stored(values, takes)
@@ -63,12 +60,12 @@ class Inputs:
         self._dtype = table.dtype
 
     def batch(self, count: int) -> NDArray[Any]:
-        """Room for so many images: (count, 3, height, width) or (count, height, width, 3), not filled in."""
+        """An uninitialised batch of (count, 3, height, width) or (count, height, width, 3)."""
         size = (self.height, self.width, 3) if self._last else (3, self.height, self.width)
         return np.empty((count, *size), self._dtype)
 
     def place(self, key: str, info: Mapping[str, Any], pixels: NDArray[np.uint8], into: NDArray[Any]) -> Image:
-        """Write RGB pixels (height, width, 3) into one image of a batch. Raises UsageError where they do not fit."""
+        """Write RGB pixels (height, width, 3) into one image of a batch. Raises UsageError if they do not fit."""
         rows, columns = pixels.shape[:2]
         left = top = 0
         if (columns, rows) != (self.width, self.height):
@@ -85,7 +82,7 @@ class Inputs:
         return Image(key, info, left, top)
 
     def _corner(self, key: str, columns: int, rows: int) -> tuple[int, int]:
-        """Where an image stands that is smaller than the input on one side, and equal on the other."""
+        """The left and top of an image that is smaller than the frame on one side and fills the other."""
         spare_x, spare_y = self.width - columns, self.height - rows
         have, wanted = f"{columns}x{rows}", f"{self.width}x{self.height}"
         if not self._framed or min(spare_x, spare_y) != 0:
@@ -95,7 +92,7 @@ class Inputs:
             )
         if self._preprocessing.pad is None or self._preprocessing.placement is None:
             raise UsageError(
-                f"the model takes {wanted} pixels and {key} has {have}: say what is around it, such as `pad = 114` and "
+                f"the model takes {wanted} pixels and {key} has {have}: state how to pad it, such as `pad = 114` and "
                 '`placement = "top_left"`'
             )
         return (0, 0) if self._preprocessing.placement == "top_left" else (spare_x // 2, spare_y // 2)
@@ -111,15 +108,15 @@ class Inputs:
 
 
 def _stored(values: NDArray[np.float64], takes: Input) -> NDArray[Any]:
-    """Numbers as an input takes them; as float32 for halves and int32 for 64 bits, of which OpenCV has no tables."""
+    """Values in the input's type; float32 for float16 and int32 for int64, which OpenCV's tables do not support."""
     if np.issubdtype(takes.dtype, np.floating):
         halves = takes.dtype == np.float16
         return values.astype(takes.dtype).astype(np.float32) if halves else values.astype(takes.dtype)
     stored = np.dtype(np.int32) if takes.dtype.itemsize == 8 else takes.dtype
     low, high = max(np.iinfo(takes.dtype).min, np.iinfo(stored).min), np.iinfo(stored).max
     if takes.scale is not None:
-        # Divided in single precision, and halves away from 0, as TensorFlow Lite's reference does (AffineQuantize in
-        # tflite/kernels/internal/reference/quantize.h): for a scale of 1/127.5 and such a mean, all pixels are halves.
+        # Divided in single precision and rounded half away from 0, as TensorFlow Lite's reference does (AffineQuantize
+        # in tflite/kernels/internal/reference/quantize.h): with a scale and mean of 127.5, every pixel is a half.
         ratios = (values.astype(np.float32) / np.float32(takes.scale)).astype(np.float64)
         steps: NDArray[np.float64] = np.copysign(np.floor(np.abs(ratios) + 0.5), ratios) + takes.zero_point
         return steps.clip(low, high).astype(stored)
@@ -127,7 +124,7 @@ def _stored(values: NDArray[np.float64], takes: Input) -> NDArray[Any]:
         zero = 0 if high >= 255 else 128
         raise UsageError(
             f"the model takes {takes.dtype}, and mean, std and scale give {values.min():.4g} to {values.max():.4g}: "
-            f"give mean = {[zero] * 3}, std = [1, 1, 1] and scale = 1 where it normalises pixels itself"
+            f"give mean = {[zero] * 3}, std = [1, 1, 1] and scale = 1 if it normalises pixels itself"
         )
     return np.rint(values).astype(stored)
 
@@ -138,10 +135,10 @@ def _are_whole(values: NDArray[np.float64], low: int, high: int) -> bool:
 
 
 def fitting(takes: Input, preprocessing: Preprocessing, pixels: NDArray[np.uint8], framed: bool = False) -> Inputs:
-    """What makes inputs for a model from images such as `pixels`, whose size an open input takes.
+    """The inputs of a model for images like `pixels`, whose size an open input takes.
 
-    Where images are `framed`, they may be of many sizes in one frame, and an open one must be stated.
-    Raises UsageError where the stated size or batch is not the model's, and where an open one must be stated.
+    `framed` images may have many sizes in one frame, so that the size of an open input must be stated. Raises
+    UsageError if it is not, or if the stated size or batch is not the model's.
     """
     frame = preprocessing.frame or (None, None)
     width, height = takes.width or frame[0], takes.height or frame[1]

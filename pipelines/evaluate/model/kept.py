@@ -1,9 +1,8 @@
-"""Predictions that are kept for reuse: one file a variant, and beside them `predictions.json`, what made them.
+"""Predictions kept for reuse: a file for each variant, and `predictions.json`, which records what made them.
 
-A file, or a folder of them, gets its real name when it is whole, and is used again only where the model, its
-preprocessing, its runtime, the device, the pixels and the noise are those that made it. What is whole of predictions
-that are not lies in a folder of parts until they are. Refuses a folder that holds anything else's predictions: nothing
-is overwritten.
+A file gets its final name when it is complete, and is reused only if the model, its preprocessing, its runtime, the
+device, the pixels and the noise are those that made it. Finished parts of incomplete predictions wait in a folder of
+parts. Refuses a folder with predictions of another origin: nothing is overwritten.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ from pipelines.shards import Shards
 def origin(
     shards: Shards, model: Noised, preprocessing: Preprocessing, runtime: Mapping[str, str], device: str
 ) -> dict[str, Any]:
-    """What decides predictions, pixels and noise aside, as plain JSON values; `model` is the one without noise.
+    """What decides predictions besides pixels and noise, as plain JSON values; `model` is the one without noise.
 
-    `runtime` has the version of what runs it.
+    `runtime` has the runtime's name and version.
     """
     stated = json.loads(json.dumps(preprocessing.of_predictions()))
     config = str(shards.reference.summary["config_sha256"])
@@ -46,8 +45,8 @@ _PARTS = ".parts"
 class Kept:
     """A folder of predictions of one origin.
 
-    `done` has the digest of what each finished file is of (`Cell.sha256`) by name; `failed` has that digest and a
-    reason for what would only fail again.
+    `done` has the `Cell.sha256` of each finished file, by name; `failed` has that digest and the reason for cells that
+    would only fail again.
     """
 
     folder: Path
@@ -60,21 +59,21 @@ class Kept:
         return self.folder / f"{name}{self.form.suffix}"
 
     def has(self, cell: Cell) -> bool:
-        """Whether there are predictions of these very pixels, model and boxes."""
+        """Whether there are predictions of exactly these pixels, model and boxes."""
         return self.done.get(cell.name) == cell.sha256 and self.path(cell.name).exists()
 
     def reason(self, cell: Cell) -> str | None:
-        """Why there can be none, where that is known."""
+        """Why the cell cannot be predicted, if it has failed before."""
         of, reason = self.failed.get(cell.name, ("", ""))
         return reason if of == cell.sha256 else None
 
     @property
     def parts(self) -> Path:
-        """The folder of what is whole of predictions that are not: `<Cell.sha256>/<part><suffix>`."""
+        """The folder of finished parts of incomplete predictions: `<Cell.sha256>/<part><suffix>`."""
         return self.folder / _PARTS
 
     def join(self, cell: Cell, parts: Sequence[str]) -> None:
-        """Keep the predictions that these parts are, in their order."""
+        """Keep these parts, in this order, as the cell's predictions."""
         folder = self.parts / cell.sha256
         with self._writing(cell) as partial:
             self.form.join([folder / f"{part}{self.form.suffix}" for part in parts], partial)
@@ -85,12 +84,12 @@ class Kept:
         shutil.rmtree(self.parts, ignore_errors=True)
 
     def copy(self, source: Cell, cell: Cell) -> None:
-        """Keep a cell's predictions for another one that cannot differ."""
+        """Keep a cell's predictions as those of another cell, which cannot differ."""
         with self._writing(cell) as partial:
             copy(self.path(source.name), partial)
 
     def fail(self, cell: Cell, reason: str, *, forever: bool) -> None:
-        """Keep no predictions of a cell, whatever had its name before; and the reason, where it holds `forever`."""
+        """Remove any predictions of the cell's name, and keep the reason if it holds `forever`."""
         self.done.pop(cell.name, None)
         if forever:
             self.failed[cell.name] = cell.sha256, reason
@@ -106,7 +105,7 @@ class Kept:
         self.write()
 
     def write(self) -> None:
-        """Write down what made the predictions, and which are there."""
+        """Record what made the predictions, and which exist."""
         about = {**self.made_by, "variants": self.done, "failed": self.failed}
         with replacing(self.folder / ABOUT) as partial:
             partial.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -114,16 +113,18 @@ class Kept:
 
 @contextlib.contextmanager
 def open_kept(folder: Path, form: Form, made_by: Mapping[str, Any], names: Iterable[str]) -> Iterator[Kept]:
-    """The predictions in a folder, which is made where it is missing, held for this run alone; `names` may be in it.
+    """The predictions in a folder, created if it is missing and locked for this run; `names` are the files it may have.
 
-    Raises UsageError where another origin's are in it, or another run holds it.
+    Raises UsageError if it has predictions of another origin, or another run has locked it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
             yield _open(folder, form, made_by, names)
     except Timeout:
-        raise UsageError(f"another run writes predictions to {folder}: wait for it, or give another --output") from None
+        raise UsageError(
+            f"another run is writing predictions to {folder}: wait for it, or give another --output"
+        ) from None
     except OSError as error:
         raise UsageError(f"{folder} cannot be used ({error.strerror}): give another --output") from None
 
@@ -131,7 +132,7 @@ def open_kept(folder: Path, form: Form, made_by: Mapping[str, Any], names: Itera
 def _open(folder: Path, form: Form, made_by: Mapping[str, Any], names: Iterable[str]) -> Kept:
     path = folder / ABOUT
     try:
-        # Of a time when there was the CPU alone, and no noise.
+        # Earlier versions knew only the CPU, and no noise.
         about = {"device": "cpu", "failed": {}, **json.loads(path.read_text("utf-8"))} if path.is_file() else None
         failed = {name: (str(of), str(reason)) for name, (of, reason) in about["failed"].items()} if about else {}
         kept = Kept(folder, form, made_by, dict(about["variants"]) if about else {}, failed)
@@ -139,10 +140,10 @@ def _open(folder: Path, form: Form, made_by: Mapping[str, Any], names: Iterable[
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{path} is damaged: delete {folder}, or give another --output") from None
     if differences and kept.done:
-        raise UsageError(f"{folder} holds predictions of another {', '.join(differences)}: give another --output")
+        raise UsageError(f"{folder} has predictions of another {', '.join(differences)}: give another --output")
     strange = next((found for name in names if (found := kept.path(name)).exists()), None)
     if strange and (about is None or differences):
-        raise UsageError(f"{strange} is there, and no {ABOUT} that says what made it: give another --output")
+        raise UsageError(f"{strange} exists, but no {ABOUT} that says what made it: give another --output")
     if about is None or differences:
         kept.clear()
     kept.write()
@@ -153,7 +154,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
     for name, value in new.items():
         if old.get(name) == value:
             continue
-        if name == "preprocessing":  # of which an earlier version knew less, and None is not stated
+        if name == "preprocessing":  # an earlier version may lack a key, which is the same as None
             if keys := [key for key in value if old[name].get(key) != value[key]]:
                 yield f"{name} ({', '.join(keys)})"
         else:

@@ -1,10 +1,9 @@
-"""Noised models as artefacts: `models/<model>/<variant>.onnx`, and `<variant>.json` beside it: how it came to be.
+"""Noised models as artefacts: `models/<model>/<variant>.onnx`, and `<variant>.json`, which records how it was made.
 
-Owns the folder of one model's variants: whether one that is there is still what it should be, and what is written of
-it: the digest of the model that it was made from, every node that was changed and how, the images that ranges were
-found on with their pixels' hashes, the libraries' versions and the code's digest. A file is there whole or not at all,
-and its JSON last. The same model, images, libraries and code give the same bytes. Refuses, with the reason, noise that
-does not apply to the model.
+Owns the folder of one model's variants: whether an existing one is still valid, and its record: the digest of the
+source model, every changed node and how it changed, the calibration images with their pixel hashes, the libraries'
+versions and the code's digest. Files are written whole or not at all, the JSON last. The same model, images, libraries
+and code give the same bytes. Refuses noise that does not apply to the model, with the reason.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from generators.registry import LIBRARIES, Method
 from manifests.provenance import code_sha256
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.model.cells import Noised, as_it_is
+from pipelines.evaluate.model.record import read_record
 from pipelines.evaluate.model.runtimes import runtime_of
 from pipelines.evaluate.model.weights import model_sha256
 from pipelines.files import replacing
@@ -28,17 +28,17 @@ from pipelines.files import replacing
 _ROOT = Path(__file__).resolve().parents[3]
 # The code that decides a noised model's bytes.
 _CODE = ("generators/models",)
-BOXES_REASON = "it has no boxes that are decoded here"
+BOXES_REASON = "it has no boxes to decode"
 
 
 class DoesNotApplyError(Exception):
-    """Noise changes nothing in a model, or cannot be put into it; the message is the reason."""
+    """Noise changes nothing in a model, or cannot be added to it; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """What ranges are found on: what the model is given (batches of images, or arrays by the names of its inputs), anew
-    at each call, and what is written of it.
+    """Calibration data: `read` starts over the model's inputs (batches of images, or arrays by input name) at each
+    call; `facts` is the record of it.
     """
 
     read: Callable[[], Iterator[Feed]]
@@ -46,17 +46,16 @@ class Images:
 
 
 class NoisedModels:
-    """The noised variants of `model` in `folder`; `images` is asked when ranges are first needed."""
+    """The noised variants of `model` in `folder`; `images` is called when calibration is first needed."""
 
     def __init__(self, model: Path, folder: Path, images: Callable[[], Images]) -> None:
         self.model, self.folder = model, folder
         self._ask = images
-        # How many nodes were changed in those that were asked for, by name.
+        # How many nodes were changed in each requested variant, by name.
         self.changes: dict[str, int] = {}
 
     @cached_property
     def as_it_is(self) -> Noised:
-        """The model itself."""
         return as_it_is(self.model)
 
     @cached_property
@@ -64,9 +63,9 @@ class NoisedModels:
         return self._ask()
 
     def noised(self, methods: Sequence[Method]) -> Noised:
-        """The model with this noise, in order of stages, which is made where it is not there.
+        """The model with this noise, in stage order; made if it does not exist yet.
 
-        Raises DoesNotApplyError, UsageError where the model cannot be read, and RunError where nothing can be written.
+        Raises DoesNotApplyError, UsageError if the model cannot be read, and RunError if nothing can be written.
         """
         if not methods:
             return self.as_it_is
@@ -74,9 +73,9 @@ class NoisedModels:
         name = "+".join(method.token for method in methods)
         path = self.folder / f"{name}.onnx"
         facts = self._facts(methods)
-        about = _about(path, facts) or self._make(methods, path, facts)
-        self.changes[name] = len(about["changes"])
-        return Noised(name, path, about["sha256"], session_config(methods))
+        record = read_record(path, facts, "changes", list) or self._make(methods, path, facts)
+        self.changes[name] = len(record["changes"])
+        return Noised(name, path, record["sha256"], session_config(methods))
 
     def _facts(self, methods: Sequence[Method]) -> dict[str, Any]:
         """All that decides a variant's bytes, as plain JSON values."""
@@ -90,7 +89,7 @@ class NoisedModels:
         }
 
     def _make(self, methods: Sequence[Method], path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-        from generators.models import graph  # which imports onnx
+        from generators.models import graph  # imports onnx
 
         try:
             model = graph.load(self.model)
@@ -101,10 +100,10 @@ class NoisedModels:
             raise UsageError(f"{self.model}: {error}") from None
         except OSError as error:
             raise RunError(f"{path} cannot be written ({error.strerror or error}); nothing is left of it") from None
-        about = {**facts, "changes": changes, "sha256": model_sha256(path)}
+        record = {**facts, "changes": changes, "sha256": model_sha256(path)}
         with replacing(path.with_suffix(".json")) as partial:
-            partial.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        return about
+            partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        return record
 
     def _apply(self, method: Method, model: Any, methods: Sequence[Method]) -> list[dict[str, str]]:
         from generators.models.graph import ModelError
@@ -120,28 +119,18 @@ class NoisedModels:
 
 
 def _check_noise(model: Path) -> None:
-    """Raises DoesNotApplyError for a model of a runtime that takes no noise."""
+    """Raises DoesNotApplyError for a model whose runtime supports no noise."""
     if why := runtime_of(model).NO_NOISE:
         raise DoesNotApplyError(why)
 
 
-def _about(path: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What is written of a variant that is there, whole and made as `facts` say; None if it is not."""
-    try:
-        about: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        expected = {**facts, "changes": list(about["changes"]), "sha256": model_sha256(path)}
-    except (OSError, ValueError, KeyError, TypeError, UsageError):
-        return None
-    return about if about == expected else None
-
-
 def _does_not_apply(method: Method, why: str, methods: Sequence[Method]) -> DoesNotApplyError:
-    """The error with the reason, which names the method where there are several."""
+    """The error with the reason, which names the method if there are several."""
     return DoesNotApplyError(f"{method.token}: {why}" if len(methods) > 1 else why)
 
 
 def reason(method: Method, model: Any) -> str:
-    """Why noise that changed nothing in a model does not apply to it."""
+    """Why a method that changed nothing in a model does not apply to it."""
     from generators.models import pool, precision, upsample
 
     if method.stage == "pool":
@@ -152,7 +141,7 @@ def reason(method: Method, model: Any) -> str:
 
 
 def session_config(methods: Sequence[Method]) -> Mapping[str, str]:
-    """What ONNX Runtime must be told to run a noised model alike on every CPU."""
+    """The session configuration with which ONNX Runtime runs a noised model the same way on every CPU."""
     if not any(method.calibrated for method in methods):
         return {}
     from generators.models.precision import SESSION_CONFIG
@@ -163,7 +152,7 @@ def session_config(methods: Sequence[Method]) -> Mapping[str, str]:
 def nodes_changed(model: Path, methods: Sequence[Method]) -> list[str]:
     """The operators of the nodes that this noise would change in a model; nothing is calibrated or written.
 
-    Raises DoesNotApplyError, and UsageError where the model cannot be read.
+    Raises DoesNotApplyError, and UsageError if the model cannot be read.
     """
     from generators.models import graph
     from generators.models.precision import quantised

@@ -1,7 +1,7 @@
-"""A piece of predicting: some samples of a shard, read once, through every model and kind of box noise that wants them.
+"""A piece of work: some samples of a shard, read once and run through every model and box noise that needs them.
 
-What comes of it is a part of each cell's predictions, put in place whole, so that nothing is predicted twice. Outputs
-that are no numbers give no part, and neither does a noised model that fails: the others' are kept.
+Its result is a part of each cell's predictions, written whole, so that nothing is predicted twice. A model gives no
+part if its outputs are not finite, or if it is noised and fails; the parts of the others are kept.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from pipelines.files import replacing
 from pipelines.shards import Shards, Stored
 from pipelines.store import Remote
 
-# Images in a piece: at most so many, since they are lost with a worker; not too few, since finding them in a tar takes
-# as long as predicting one; and otherwise so that each worker has some pieces.
+# Images in a piece: at most _IMAGES, which are lost if a worker dies; at least _FEWEST, since finding them in a tar
+# takes as long as predicting one; in between, so that each worker has _PIECES.
 _IMAGES, _FEWEST, _PIECES = 128, 8, 2
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all pieces have in common; it is sent to workers, so that its paths are absolute.
+    """What all pieces share; it is sent to workers, so its paths are absolute.
 
-    `cells` are by name. `folder` is where parts of predictions lie, `layout` the models', `batch` a number of images. A
-    piece is worked on by so many `threads`, which are for reading ahead of a GPU.
+    `cells` are by name, `folder` has the parts of predictions, `layout` is that of the models, `batch` a number of
+    images, and `threads` read ahead of a GPU.
     """
 
     shards: Shards
@@ -54,15 +54,15 @@ class Job:
     threads: int = 1
 
     def at_once(self, images: int, workers: int) -> int:
-        """Images in a piece of so many for so many workers: whole batches, so that it makes no difference to them."""
-        # A GPU would wait for its first images again and again, and a tar in a store be read from its start.
+        """How many of `images` make a piece: whole batches, so that batches do not depend on the number of workers."""
+        # More pieces would make a GPU wait for the first images of each, and read a stored tar from its start for each.
         if self.device == "cuda" or isinstance(self.shards.root, Remote):
             return MOST_ROWS
         even = max(_FEWEST, math.ceil(images / (_PIECES * workers)))
         return math.ceil(min(even, _IMAGES) / self.batch) * self.batch
 
     def part(self, cell: Cell, piece: Piece) -> Path:
-        """Where a piece's part of a cell's predictions lies."""
+        """The file of a piece's part of a cell's predictions."""
         return self.folder / cell.sha256 / f"{piece.place}{self.form.suffix}"
 
     def models(self, piece: Piece) -> dict[str, list[Cell]]:
@@ -72,7 +72,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Piece:
-    """The samples at places `first` to `stop` (not with it) of one shard, for the named cells, which share pixels."""
+    """The samples `first` to `stop` (exclusive) of one shard, for the named cells, which share their pixels."""
 
     shard: int
     first: int
@@ -81,7 +81,7 @@ class Piece:
 
     @property
     def place(self) -> str:
-        """A name of these samples that sorts as they do."""
+        """A name for these samples that sorts in their order."""
         return f"{self.shard:05d}-{self.first:05d}-{self.stop:05d}"
 
     @property
@@ -90,10 +90,10 @@ class Piece:
 
 
 class Outcome(NamedTuple):
-    """What has come of a model on a piece.
+    """The outcome of a model on a piece.
 
-    `failed` says why it cannot be run; `broken` is how many images' outputs are no numbers, `first` the key of the
-    first of them, and `nan` whether any was NaN.
+    `failed` is why it cannot run; `broken` is the number of images whose outputs are not finite, `first` the key of the
+    first of them, and `nan` whether any output was NaN.
     """
 
     failed: str | None = None
@@ -103,7 +103,7 @@ class Outcome(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """What a model made of a batch: rows for each kind of boxes, or the keys of images whose outputs are no numbers."""
+    """A model's answer to a batch: rows for each box noise, or the keys of images whose outputs are not finite."""
 
     rows: Sequence[Sequence[Any]] = ()
     broken: Sequence[str] = ()
@@ -111,13 +111,13 @@ class _Answer(NamedTuple):
     failed: str | None = None
 
 
-# So many images, and each model's answer.
+# The number of images, and each model's answer.
 _Answers = tuple[int, list[_Answer]]
 
 
 @dataclass
 class _Through:
-    """A model that pixels go through, for cells that differ in their boxes alone, and what has come of it."""
+    """A model at work on a piece, for cells that differ only in their box noise, and its results so far."""
 
     model: Noised
     session: Session | None
@@ -128,7 +128,7 @@ class _Through:
     failed: str | None = None
 
     def answer(self, batch: NDArray[Any], images: Sequence[Image], reader: Reader) -> _Answer:
-        """In any thread. Raises UsageError where the model as it is fails."""
+        """Run a batch, in any thread. Raises UsageError if the model as it is fails."""
         if self.failed or self.session is None:
             return _Answer()
         try:
@@ -143,12 +143,12 @@ class _Through:
         return _Answer(broken=_broken(outputs, images, reader), nan=nan)
 
     def take(self, answer: _Answer) -> None:
-        """In the order of images."""
+        """Add an answer; answers come in the order of images."""
         self.failed = self.failed or answer.failed
         self.broken += answer.broken
         self.nan |= answer.nan
         self.rows = self.rows or [[] for _ in self.cells]
-        for own, rows in zip(self.rows, answer.rows, strict=False):  # no rows at all, where it was broken
+        for own, rows in zip(self.rows, answer.rows, strict=False):  # a broken answer has no rows
             own += rows
 
     @property
@@ -157,11 +157,10 @@ class _Through:
 
 
 def work(piece: Piece, job: Job, careful: bool) -> Generator[int, None, dict[str, Outcome]]:
-    """Predict a piece; yields how many images a model has predicted, for all models together, and returns what has come
-    of each, by key. `careful` makes no difference.
+    """Predict a piece; yields numbers of predicted images, summed over models, and returns each model's outcome by key.
 
-    Raises UsageError where the model as it is cannot be run, and RunError where pixels cannot be read or parts not be
-    written.
+    `careful` makes no difference. Raises UsageError if the model as it is cannot run, and RunError if pixels cannot be
+    read or parts cannot be written.
     """
     cv2.setNumThreads(1)  # there is a worker for each CPU
     of_models = job.models(piece)
@@ -193,19 +192,19 @@ def work(piece: Piece, job: Job, careful: bool) -> Generator[int, None, dict[str
 
 
 def alike(cells: Iterable[Cell], key: Callable[[Cell], str]) -> dict[str, list[Cell]]:
-    """The cells that have a key in common, in the order of the first of them."""
+    """Cells grouped by key, in the order of each group's first cell."""
     found: dict[str, list[Cell]] = {}
     for cell in cells:
         found.setdefault(key(cell), []).append(cell)
     return found
 
 
-# The models that this process has loaded, by key, layout and device: those of the piece that it is at, or was.
+# The models that this process has loaded, by key, layout and device: those of its current or last piece.
 _sessions: dict[tuple[str, str, str], Session] = {}
 
 
 def loaded(model: Noised, layout: str, device: str) -> Session:
-    """A model that is ready to run, and stays so until a piece has no need of it. Raises UsageError."""
+    """A session for a model, kept until a piece no longer needs it. Raises UsageError."""
     at = model.key, layout, device
     if at not in _sessions:
         _sessions[at] = open_session(model, layout, device)
@@ -213,7 +212,7 @@ def loaded(model: Noised, layout: str, device: str) -> Session:
 
 
 def _forget(models: Collection[str]) -> None:
-    """Let go of all but these."""
+    """Close all other sessions."""
     for at in [at for at in _sessions if at[0] not in models]:
         del _sessions[at]
 
@@ -252,7 +251,7 @@ def _batch(job: Job, stored: Sequence[Stored]) -> tuple[NDArray[Any], list[Image
 
 
 def _broken(outputs: Outputs, images: Sequence[Image], reader: Reader) -> list[str]:
-    """The keys of the images whose outputs are no numbers."""
+    """The keys of the images whose outputs are not finite."""
     if len(images) == 1:
         return [images[0].key]
     floats = _floats(outputs)
@@ -260,5 +259,5 @@ def _broken(outputs: Outputs, images: Sequence[Image], reader: Reader) -> list[s
 
 
 def _floats(outputs: Outputs) -> list[NDArray[np.float32]]:
-    """The outputs that could be no numbers."""
+    """The outputs that could be NaN or infinite."""
     return [output for output in outputs.values() if output.dtype == np.float32]

@@ -1,10 +1,9 @@
-"""Runs models over variants and keeps their predictions, one file a cell: the model as it is, and noised ones.
+"""Runs a model and its noised copies over variants, and keeps a file of predictions for each cell.
 
 Classification shards give `<name>.parquet` (`key`, `top5`: labels 0-999, best first), COCO shards `<name>.json` (COCO
-results, boxes in source pixels). Pixels that are the same are run once for each model, and read once for all that are
-loaded. What has been predicted of a variant is kept piece by piece, so that it goes on from there. Refuses a model that
-does not suit the shards, or whose outputs are no numbers; what fails with noise alone is a reason, and nothing else
-fails with it.
+results, boxes in source pixels). Identical pixels are run once for each model, and read once for all loaded models.
+Predictions are kept piece by piece, so that a stopped run resumes. Refuses a model that does not suit the shards, or
+whose outputs are not finite; a failure of noise is recorded as a reason, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from pipelines.evaluate.model.workers import HERE, Workers
 from pipelines.progress import counted, say
 from pipelines.shards import Shards
 
-# Bytes of the models that a worker has loaded together, unless one alone has more.
+# Bytes of the models that a worker loads together; a single model may have more.
 _LOADED = 2**30
 
 
@@ -38,11 +37,11 @@ def predict(
     workers: Workers = HERE,
     device: str = "cpu",
 ) -> dict[str, str]:
-    """Write the predictions of `cells` into `folder`, but for those that are there; why a noised one has none, by name.
+    """Write the missing predictions of `cells` into `folder`; returns why a noised cell has none, by name.
 
-    One cell at least is of the model as it is, and `shards` has a variant of each cell's name. Predictions do not
-    depend on the `workers`. Raises UsageError where the model as it is, its preprocessing, the shards and the folder do
-    not belong together, and RunError where shards cannot be read or predictions not be written.
+    At least one cell is of the model as it is. Predictions do not depend on the `workers`. Raises UsageError if the
+    model as it is, its preprocessing, the shards and the folder do not fit together, and RunError if shards cannot be
+    read or predictions cannot be written.
     """
     plain = next(cell for cell in cells if not cell.model.name)
     kind = kind_for(shards.dataset, preprocessing)
@@ -52,7 +51,7 @@ def predict(
         failed = {cell.name: reason for cell in cells if (reason := kept.reason(cell))}
         wanted = [cell for cell in cells if not kept.has(cell) and cell.name not in failed]
         if len(wanted) < len(cells):
-            say(f"{len(cells) - len(wanted)} of {len(cells)} variants are predicted already")
+            say(f"{len(cells) - len(wanted)} of {len(cells)} variants already have predictions")
         if wanted:
             inputs, reader = _first(shards, plain, preprocessing, kind)
             failed |= _refused(reader, kept, wanted)
@@ -65,7 +64,7 @@ def predict(
 
 
 def _first(shards: Shards, plain: Cell, preprocessing: Preprocessing, kind: Kind) -> tuple[Inputs, Reader]:
-    """How images go in and outputs come out, settled with the first image before hours of work."""
+    """How inputs are filled and outputs read: found by running the first image, before hours of work."""
     stored = next(shards.stored(shards.reference.name), None)
     if stored is None:
         raise UsageError(f"{shards.reference.folder} has no images")
@@ -82,7 +81,7 @@ def _first(shards: Shards, plain: Cell, preprocessing: Preprocessing, kind: Kind
 
 
 def _refused(reader: Reader, kept: Kept, cells: Sequence[Cell]) -> dict[str, str]:
-    """Why box noise does not apply to some of these, by name; there will be no predictions of them."""
+    """Why box noise does not apply to some of these cells, by name; they get no predictions."""
     refused = {cell.name: reason for cell in cells if (reason := reader.refusal(cell.boxes))}
     for cell in cells:
         if cell.name in refused:
@@ -91,32 +90,32 @@ def _refused(reader: Reader, kept: Kept, cells: Sequence[Cell]) -> dict[str, str
 
 
 class _Run:
-    """Predicts what is `wanted`, each thing once, where some cells are `there`."""
+    """Predicts the `wanted` cells, without repeating what they share with each other or with the `existing` ones."""
 
-    def __init__(self, kept: Kept, wanted: Sequence[Cell], there: Sequence[Cell]) -> None:
+    def __init__(self, kept: Kept, wanted: Sequence[Cell], existing: Sequence[Cell]) -> None:
         self._kept = kept
         self._twins: dict[str, list[Cell]] = {}
         self._reasons: dict[str, str] = {}
-        # The model as it is has given outputs that are no numbers.
+        # Why the model as it is cannot be scored: its outputs are not finite.
         self._refusal: str | None = None
-        # What has come of each cell's pieces, by name; None where that is not known yet.
+        # The outcomes of each cell's pieces, by name; None for a piece to come.
         self._outcomes: dict[str, dict[Piece, Outcome | None]] = {}
-        sources = {cell.key: cell for cell in there[::-1]}
+        sources = {cell.key: cell for cell in existing[::-1]}
         self.cells: dict[str, Cell] = {}
         for cell in wanted:
             twin = sources.setdefault(cell.key, cell)
             if twin is cell:
                 self.cells[cell.name] = cell
                 continue
-            what = "the pixels and the model" if cell.model.name else "the pixels"
-            say(f"{cell.name} has {what} of {twin.name}, and is given its predictions")
-            if twin in there:
+            what = "pixels and model" if cell.model.name else "pixels"
+            say(f"{cell.name} has the same {what} as {twin.name}: its predictions are reused")
+            if twin in existing:
                 kept.copy(twin, cell)
             else:
                 self._twins.setdefault(twin.name, []).append(cell)
 
     def predict(self, job: Job, workers: Workers) -> dict[str, str]:
-        """Predict all; why a noised cell has no predictions, by name."""
+        """Predict all cells; returns why a noised cell has no predictions, by name."""
         planned = [self._lacking(piece, job) for piece in _pieces(list(self.cells.values()), job, workers.number)]
         pieces = [piece for piece in planned if piece.cells]
         for cell in self.cells.values():
@@ -135,17 +134,17 @@ class _Run:
         return self._reasons
 
     def _lacking(self, piece: Piece, job: Job) -> Piece:
-        """A piece for the cells alone that have no part of it yet."""
+        """The piece, restricted to cells that have no part of it yet."""
         lacking = []
         for name in piece.cells:
-            there = job.part(self.cells[name], piece).exists()
-            self._outcomes.setdefault(name, {})[replace(piece, cells=())] = Outcome() if there else None
-            if not there:
+            exists = job.part(self.cells[name], piece).exists()
+            self._outcomes.setdefault(name, {})[replace(piece, cells=())] = Outcome() if exists else None
+            if not exists:
                 lacking.append(name)
         return replace(piece, cells=tuple(lacking))
 
     def _left(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The pieces, when each one's turn comes, without the cells that have been given up by then."""
+        """The pieces, each without the cells that have failed by the time its turn comes."""
         for piece in pieces:
             cells = tuple(name for name in piece.cells if name not in self._reasons)
             if cells:
@@ -158,7 +157,7 @@ class _Run:
                 self._settle(self.cells[cell.name])
 
     def _settle(self, cell: Cell) -> None:
-        """Keep a cell's predictions, or why there are none, once that is known."""
+        """Keep a cell's predictions when all its pieces are done, or the reason as soon as it has failed."""
         outcomes = self._outcomes[cell.name]
         known = [outcome for outcome in outcomes.values() if outcome]
         failed = next((outcome.failed for outcome in known if outcome.failed), None)
@@ -178,7 +177,7 @@ class _Run:
 
 
 def _reason(cell: Cell, outcomes: Iterable[Outcome]) -> str | None:
-    """Why outputs are no predictions, in one line; None where they are."""
+    """Why outputs are not predictions, in one line; None if they are."""
     broken = [outcome for outcome in outcomes if outcome.broken]
     if not broken:
         return None
@@ -189,11 +188,11 @@ def _reason(cell: Cell, outcomes: Iterable[Outcome]) -> str | None:
     if not cell.model.name:
         return f"the model {found}: is its preprocessing right?"
     half = "fp16" in cell.model.name.split("+")
-    return f"{cell.model.name} {found}: the model {'overflows in half precision' if half else 'does not bear it'}"
+    return f"{cell.model.name} {found}: {'it overflows in half precision' if half else 'the model breaks'}"
 
 
 def _pieces(cells: Sequence[Cell], job: Job, workers: int) -> Iterator[Piece]:
-    """All that is to be predicted, cells with the same pixels together."""
+    """The pieces of all cells; those with the same pixels share pieces."""
     for load in _loads(cells):
         for own in alike(load, lambda cell: cell.variant.pixels_sha256).values():
             names = tuple(cell.name for cell in own)
@@ -206,7 +205,7 @@ def _pieces(cells: Sequence[Cell], job: Job, workers: int) -> Iterator[Piece]:
 
 
 def _loads(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
-    """The cells of models that are loaded together."""
+    """The cells, grouped by the models that are loaded together."""
     load: list[Cell] = []
     size = 0
     for own in alike(cells, lambda cell: cell.model.key).values():

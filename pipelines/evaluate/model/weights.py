@@ -1,10 +1,9 @@
-"""Which files a model is: its own, and those in which exporters put large weights; their digest and their size.
+"""The files of a model: its own and those of its external weights; and their digest.
 
-The names stand in the model, wherever a tensor does (`external_data` in onnx.proto). They are read from protobuf's wire
-format, as the runtime that will load the model has no function for it. A TFLite model is one file. Refuses what ONNX
-Runtime refuses: a name that leads out of the model's folder, a file that is not there, and a link to a file elsewhere.
-Where the model itself is a link, as in the Hugging Face Hub's cache, its weights may lie below the folder that it leads
-to.
+The names of external files are stored with the tensors (`external_data` in onnx.proto). They are read from protobuf's
+wire format, since ONNX Runtime has no function for it. A TFLite model is one file. Refuses what ONNX Runtime refuses: a
+name that leads out of the model's folder, a missing file, and a link to a file elsewhere. If the model itself is a
+link, as in the Hugging Face Hub's cache, its weights may also lie below the folder of the link's target.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from pipelines.errors import UsageError
 
-# The messages of onnx.proto in which tensors can stand, with the numbers of the fields that lead there.
+# The messages of onnx.proto that can contain tensors, with the numbers of the fields that lead to them.
 _FIELDS: Mapping[str, Mapping[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -28,18 +27,18 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
     "tensor": {13: "entry"},
 }
 _KEY, _VALUE = 1, 2  # of an entry
-# Levels of graphs inside of nodes inside of graphs; ONNX Runtime takes no more than 100 levels of protobuf.
+# Levels of graphs in nodes in graphs; ONNX Runtime accepts up to 100 levels of protobuf.
 _DEEPEST = 100
-# Of models that have all weights inside, in a format that is no protobuf.
-_ALONE = frozenset({".tflite"})
+# Endings of models without external weights, which are not protobuf.
+_SINGLE_FILE = frozenset({".tflite"})
 _VARINT, _EIGHT, _LENGTH, _FOUR = 0, 1, 2, 5  # protobuf's types on the wire
 _BLOCK = 1 << 20
 
 
 def model_sha256(model: Path) -> str:
-    """Of the model's file, followed by those that it keeps weights in, in order of their paths.
+    """The digest of the model's file followed by those of its external weights, in order of their paths.
 
-    Raises UsageError where one of them cannot be found, and OSError where one cannot be read.
+    Raises UsageError if one of them is missing, and OSError if one cannot be read.
     """
     digest = hashlib.sha256()
     for path in model_files(model):
@@ -50,8 +49,8 @@ def model_sha256(model: Path) -> str:
 
 
 def model_files(model: Path) -> list[Path]:
-    """The model's own file, and those that it keeps weights in, in order. Raises UsageError, and OSError."""
-    if model.suffix.lower() in _ALONE:
+    """The model's own file, then those of its external weights, in order. Raises UsageError and OSError."""
+    if model.suffix.lower() in _SINGLE_FILE:
         return [model]
     return [model, *sorted(_beside(model, name) for name in _locations(model))]
 
@@ -59,12 +58,12 @@ def model_files(model: Path) -> list[Path]:
 def _beside(model: Path, name: str) -> Path:
     path, words = model.parent / name, PurePosixPath(name)
     if words.is_absolute() or ".." in words.parts:
-        raise UsageError(f"{model} keeps weights in {name}, outside of its own folder: save it with them beside it")
+        raise UsageError(f"{model} keeps weights in {name}, outside its own folder: save it with its weights beside it")
     real = model.resolve()
     if not path.is_file():
         beside = (real.parent / name).is_file()
-        way_out = f"give --model {real}, which it leads to" if beside else f"put that file into {path.parent}"
-        raise UsageError(f"{model} keeps weights in {name}, which is not there: {way_out}")
+        way_out = f"give --model {real}, which it links to" if beside else f"put that file into {path.parent}"
+        raise UsageError(f"{model} keeps weights in {name}, which is missing: {way_out}")
     if not any(path.resolve().is_relative_to(folder) for folder in (model.parent.resolve(), real.parent)):
         raise UsageError(
             f"{model} keeps weights in {name}, a link that leads out of its folder, which ONNX Runtime refuses: put "
@@ -74,7 +73,7 @@ def _beside(model: Path, name: str) -> Path:
 
 
 def _locations(model: Path) -> set[str]:
-    """The names of other files in a model; none where it is no model, which the runtime will say."""
+    """The names of external files in a model; none if it is not a model, which the runtime will report."""
     with open(model, "rb") as file:
         try:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -97,7 +96,7 @@ def _in_message(content: mmap.mmap, start: int, end: int, kind: str, depth: int)
 
 
 def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The number of each field that has a length, and where its content begins and ends; the others are passed over."""
+    """The number of each length-delimited field, and where its content begins and ends; other fields are skipped."""
     while start < end:
         tag, start = _varint(content, start)
         field, wire = tag >> 3, tag & 7

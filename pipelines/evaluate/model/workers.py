@@ -1,6 +1,6 @@
-"""Who predicts: this process, or Ray's workers, of whom each has a CPU, or a GPU and its share of the CPUs.
+"""Where predictions are made: in this process, or on Ray's workers, each with a CPU, or a GPU and its share of CPUs.
 
-What is predicted does not depend on it. A worker's parts of predictions lie in the output, which it must see.
+Predictions do not depend on it. Workers write parts of predictions into the output, which they must all see.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from pipelines.text import first_line
 from pipelines.work import Finished, InTurn, Work
 from pipelines.work.cluster import Ray
 
-# CPUs that a cluster is taken to have before it is joined.
+# The assumed number of CPUs of a cluster that is not joined yet.
 _IN_A_CLUSTER = 16
 
 
 class Done(NamedTuple):
-    """A piece, and what has come of each model on it, by key."""
+    """A finished piece, and the outcome of each model on it, by key."""
 
     piece: Piece
     outcomes: Mapping[str, Outcome]
 
 
 class Workers(Protocol):
-    """Does pieces of the work."""
+    """Predicts pieces; see `Here` and `OnRay`."""
 
     @property
     def number(self) -> int:
-        """How many work at a time, as far as that is known before they are asked."""
+        """How many work at a time; an estimate before a cluster is joined."""
         ...
 
     def versions(self, model: Path, device: str) -> dict[str, str]:
-        """The versions of what runs a model. Raises UsageError where it is missing, or cannot use the device."""
+        """The versions of a model's runtime. Raises UsageError if it is missing, or cannot use the device."""
         ...
 
     def work(self, job: Job, pieces: Iterator[Piece], count: int) -> Iterator[Done | int]:
-        """Do the pieces, of which there are at most `count`: each when it is finished, in any order; and how many more
-        images a model has predicted meanwhile. Raises what `pieces.work` does.
+        """Predict the pieces, at most `count`: yields each when it is finished, in any order, and in between numbers of
+        predicted images. Raises what `pieces.work` does.
         """
         ...
 
@@ -68,7 +68,7 @@ HERE = Here()
 
 
 class OnRay:
-    """The workers of a local Ray, which is started for more than one piece only, or of a cluster."""
+    """The workers of a cluster, or of a local Ray, which is started only for more than one piece."""
 
     def __init__(self, ray: Ray) -> None:
         self._ray = ray
@@ -110,18 +110,18 @@ def _called(piece: Piece) -> str:
 
 
 def _sees(job: Job) -> dict[str, str]:
-    """What tells whether a machine sees the same files, by path: what is written of this run, and the models' sizes."""
+    """By path, what shows that nodes see the same files: the text of this run's record, and the sizes of the models."""
     models = {cell.model.path for cell in job.cells.values()}
     about = job.folder.with_name(ABOUT)
     return {str(about): about.read_text(encoding="utf-8"), **{str(path): f"{path.stat().st_size}" for path in models}}
 
 
 def _problem_here(job: Job, expected: Mapping[str, str]) -> str | None:
-    """What is wrong with the scoring's places as this machine sees them."""
+    """What is wrong with the shards and the output as this node sees them; None if nothing is."""
     try:
         found = _sees(job)
         next(job.shards.stored(job.shards.reference.name), None)
     except (OSError, SysNoiseError) as error:
-        return f"not all that is scored can be read ({first_line(error)}): {SHARE}"
+        return f"not everything to score can be read ({first_line(error)}): {SHARE}"
     other = next((path for path, content in expected.items() if found[path] != content), None)
     return f"{other} is not the same file there: {SHARE}" if other else None

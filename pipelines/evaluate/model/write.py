@@ -1,7 +1,7 @@
-"""What `generate.py` does with `--model`: noised models, and the shards that were asked for beside them.
+"""`generate.py --model`: writes noised models, and the shards that the same variants ask for.
 
-Models lie in `OUT/models/<model>/`. Ranges of int8 are found on the reference's shards in OUT, which are made where
-there are none. Noise that was named and does not apply to the model ends the run, when all else is written.
+Models go to `OUT/models/<model>/`. int8 is calibrated on the reference's shards in OUT, which are made if they are
+missing. If noise that the user named does not apply to the model, the run fails after everything else is written.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from manifests.mels import SPOKEN
 from manifests.schema import SUMMARY
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.calibration import calibration
+from pipelines.evaluate.model.geometry import wanted_geometry
 from pipelines.evaluate.model.named import kept_or_not
 from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedModels, nodes_changed
-from pipelines.evaluate.model.preprocessing import read_preprocessing, wanted_geometry
+from pipelines.evaluate.model.preprocessing import read_preprocessing
 from pipelines.evaluate.model.readers.boxes import refusal
 from pipelines.generate.config import base_variant, methods_of
 from pipelines.generate.datasets import DATASETS
@@ -39,7 +40,7 @@ Methods = tuple[Method, ...]
 
 
 def generate_models(options: Options) -> int:
-    """Write noised models, and shards where they are asked for; the exit status (0, or 1 if samples failed)."""
+    """Write noised models, and shards if any are asked for; returns the exit status (0, or 1 if samples failed)."""
     _check_places(options)
     with _model(options, kept=not options.dry_run) as model:
         return _generate(options, model)
@@ -50,7 +51,7 @@ def _generate(options: Options, model: Path) -> int:
     noised = dict.fromkeys(variant.model for variant in variants if variant.model)
     for variant in variants:
         if variant.noise and not variant.model:
-            say(f"{variant.name} is noise behind the model, which score.py adds: no file is made for it")
+            say(f"{variant.name} is noise after the model, which score.py adds: no file is written for it")
     status = 0
     pixels = dict.fromkeys(variant.pixels for variant in variants if not variant.noise or variant.pixels != base.name)
     if pixels:
@@ -71,7 +72,7 @@ def _generate(options: Options, model: Path) -> int:
 
 
 def list_for(options: Options) -> str:
-    """Every method of a model: whether it applies to the one that is given, and to how many nodes."""
+    """A table of all model methods: whether each applies to this model, and to how many nodes."""
     with _model(options, kept=False) as model:
         return _listed(model)
 
@@ -79,7 +80,7 @@ def list_for(options: Options) -> str:
 def _listed(model: Path) -> str:
     try:
         head = read_preprocessing(model, {}).head
-    except UsageError:  # how pixels become its input is not asked here
+    except UsageError:  # preprocessing need not be stated to list methods
         head = None
     rows: list[Sequence[str]] = [("token", "stage", "applies", "")]
     for method in METHODS.values():
@@ -96,41 +97,41 @@ def _listed(model: Path) -> str:
 
 
 def _on_boxes(method: Method, head: str | None) -> tuple[str, str]:
-    """Whether box noise applies, and why not; without a head, only outputs can tell whether there are boxes."""
+    """Whether box noise applies, and why not; without a stated head, only the outputs show whether there are boxes."""
     if head is None:
-        return "?", "where score.py finds that it is a detector, as no head is stated"
+        return "?", "no head is stated: it applies if score.py finds that the model is a detector"
     reason = refusal(head, method.load_noise()())
     return ("yes", "") if reason is None else ("no", reason)
 
 
 def _counted(method: Method, operators: Sequence[str]) -> str:
-    """How many nodes a method changes, and how many more follow what pooling changed."""
+    """How many nodes a method changes, and how many more change because of them."""
     own = [operator for operator in operators if method.stage != "pool" or operator.endswith("Pool")]
     nodes = f"{len(own)} node{'s' if len(own) > 1 else ''}"
     return nodes if len(own) == len(operators) else f"{nodes}, and {len(operators) - len(own)} that follow"
 
 
 def _check_places(options: Options) -> None:
-    """Raises UsageError where no model could be read, or written."""
+    """Raises UsageError if the model is missing or noised ones cannot be written."""
     if options.dataset in SPOKEN:
-        raise UsageError("--model makes noised models by images: leave it out, or --dataset speech")
+        raise UsageError("--model makes noised image models: leave it out, or --dataset speech")
     if not is_named(options.model) and not Path(options.model or "").is_file():
         raise UsageError(
-            f"--model {options.model} is no file: give an ONNX or TFLite file, timm:NAME or torchvision:NAME"
+            f"--model {options.model} is not a file: give an ONNX or TFLite file, timm:NAME or torchvision:NAME"
         )
     if "://" in options.output:
-        raise UsageError(f"--output {options.output}: noised models are written to a disk, give a path")
+        raise UsageError(f"--output {options.output}: noised models are written to a disk: give a path")
     output_place(options.output)  # refuses one that a Ray job would lose
 
 
 def _model(options: Options, *, kept: bool) -> AbstractContextManager[Path]:
-    """The model's file, which one by name is exported to: to the output, where it is to be kept."""
+    """The model's file; a model given by name is exported, into the output if it is to be kept."""
     assert options.model is not None
     return kept_or_not(options.model, options.noise.checkpoint, Path(options.output) / MODELS, kept=kept)
 
 
 def _variants(options: Options) -> tuple[Variant, list[Variant], set[str]]:
-    """The reference, the asked variants, and the names of the noise in models that was named and not in a group."""
+    """The reference, the requested variants, and the names of the model noise that was named itself, not by a group."""
     geometry, _ = choose_geometry(options.dataset, options.target)
     known = with_own(methods_of(options.methods))
     base = base_variant(options.reference, geometry, known=known)
@@ -160,7 +161,7 @@ def _planned(model: Path, noised: Iterable[Methods]) -> str:
 
 
 def _written(models: NoisedModels, noised: Iterable[Methods]) -> tuple[list[Sequence[str]], dict[Methods, str]]:
-    """A row for each variant that is there now, and why there is none of the others."""
+    """A row for each written variant, and the reasons why others do not apply."""
     rows, refused = list[Sequence[str]](), dict[Methods, str]()
     for methods in noised:
         try:
@@ -173,15 +174,15 @@ def _written(models: NoisedModels, noised: Iterable[Methods]) -> tuple[list[Sequ
 
 
 def _images(options: Options, model: Path) -> Images:
-    """What ranges are found on: the reference's shards in the output, made where they are not there."""
+    """The calibration images: from the reference's shards in the output, which are made if they are missing."""
     preprocessing = read_preprocessing(model, {"preprocessing": options.noise.preprocessing})
     out = Path(options.output)
-    there = [name for name in DATASETS if any((out / name).glob(f"*/{SUMMARY}"))]
+    existing = [name for name in DATASETS if any((out / name).glob(f"*/{SUMMARY}"))]
     dataset = options.dataset
-    if options.inputs.source is None and dataset not in there and len(there) == 1:
-        (dataset,) = there
-    say(f"ranges are found on the images of {out / dataset}")
-    if dataset not in there or options.inputs.source is not None:
+    if options.inputs.source is None and dataset not in existing and len(existing) == 1:
+        (dataset,) = existing
+    say(f"int8 is calibrated on images of {out / dataset}")
+    if dataset not in existing or options.inputs.source is not None:
         target = wanted_geometry(preprocessing, options.target, dataset)
         make(replace(options, variants=("reference",), target=target))
     return calibration(open_shards(out / dataset), model, preprocessing, options.noise.calibration)

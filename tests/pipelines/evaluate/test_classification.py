@@ -30,21 +30,21 @@ def test_top1_and_top5_are_scikit_learn_s(shards: Shards, truth: dict[str, int],
 
 
 @pytest.mark.parametrize("shift", [1, -1])
-def test_a_class_space_that_is_off_by_one_is_named(
+def test_classes_that_are_off_by_one_are_named(
     shift: int, shards: Shards, truth: dict[str, int], tmp_path: Path
 ) -> None:
     shifted = {key: max(label + shift, 0) for key, label in truth.items()}
     path = write_predictions(tmp_path, {"pil_bilinear": shifted}) / "pil_bilinear.csv"
-    with pytest.raises(UsageError, match=f"off by one; give --class-offset {shift}$"):
+    with pytest.raises(UsageError, match=f"off by one: give --class-offset {shift}$"):
         Classification(shards, path)
     if shift == 1:
         score = result_of(Classification(shards, path, offset=shift).score("pil_bilinear", path))
         assert score.figures == {"top1": 1.0}
 
 
-def test_a_variant_that_is_off_by_one_is_named_too(shards: Shards, truth: dict[str, int], tmp_path: Path) -> None:
+def test_a_variant_whose_classes_are_off_by_one_is_named(shards: Shards, truth: dict[str, int], tmp_path: Path) -> None:
     shifted = {key: label + 1 for key, label in truth.items()}
     folder = write_predictions(tmp_path, {"pil_bilinear": truth, "ffmpeg": shifted})
     task = Classification(shards, folder / "pil_bilinear.csv")
-    with pytest.raises(UsageError, match=r"ffmpeg\.csv: top-1 is 0\.0%, but 100\.0% with 1 taken off"):
+    with pytest.raises(UsageError, match=r"ffmpeg\.csv: top-1 is 0\.0%, but 100\.0% with 1 subtracted from"):
         result_of(task.score("ffmpeg", folder / "ffmpeg.csv"))

@@ -1,4 +1,4 @@
-"""`score.py layers`: each ratio against NumPy's, of tensors that ONNX's own tools put out and ONNX Runtime computes."""
+"""`score.py layers`: ratios against NumPy's, of tensors extracted by ONNX's own tools and computed by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Array = NDArray[Any]
 COUNT = 5
 TOML = 'mean = [0.5, 0.5, 0.5]\nstd = [0.25, 0.25, 0.25]\nscale = "1/255"\nchannels = "rgb"\nlayout = "nchw"\n'
 TENSORS = ["image", "c1", "r1", "p1", "c2", "u", "sum", "g", "f", "out"]
-# One that is far larger than its neighbours, which 8 bits with one scale for all cannot tell from 0 then.
+# A value so large that int8 with one scale rounds its neighbours to 0.
 OUTLIER = 3000.0
 
 
@@ -80,7 +80,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stored(folder: Path) -> dict[str, Array]:
-    """The images of a variant as a network takes them, by key."""
+    """A variant's images as the network's input, by key."""
     found = {}
     for path in sorted(folder.glob("*.tar")):
         with tarfile.open(path) as tar:
@@ -98,7 +98,7 @@ def last(images: Mapping[str, Array]) -> list[Array]:
 
 
 def put_out(model: Path | onnx.ModelProto, names: list[str], given: Mapping[str, Array]) -> list[Array]:
-    """Any tensors of a model, with nothing optimised."""
+    """Any tensors of a model, run without optimisation."""
     proto = onnx.load(model) if isinstance(model, Path) else model
     del proto.graph.output[:]
     proto.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
@@ -111,7 +111,7 @@ def put_out(model: Path | onnx.ModelProto, names: list[str], given: Mapping[str,
 
 
 def counterpart(noised: Path, tensor: str) -> str:
-    """The value that plays a tensor's part, by the names that the passes give."""
+    """The value that replaces a tensor in a noised model, by the names that the passes give."""
     names = {name for node in onnx.load(noised).graph.node for name in node.output}
     return next((name for name in (f"{tensor}_DequantizeLinear_Output", f"{tensor}_rounded") if name in names), tensor)
 
@@ -180,7 +180,7 @@ def test_a_node_alone_and_its_effect_are_those_of_its_own_rounding(output: Path,
     for tensor in alone.graph.initializer:
         if tensor.name == "w2":
             tensor.CopyFrom(numpy_helper.from_array(rounded, "w2"))
-    # From what goes into the second convolution on, which is all that has noise.
+    # Only the second convolution is noisy: from its input on.
     behind = [onnx.utils.Extractor(model).extract_model(["p1"], ["c2", "out"]) for model in (plain, alone)]
     pairs = []
     for image in last(stored(noised / "pil_bilinear")):
@@ -196,7 +196,7 @@ def test_a_node_alone_and_its_effect_are_those_of_its_own_rounding(output: Path,
     assert row["op"] == "Conv"
 
 
-def test_other_shapes_are_not_compared_and_what_is_before_them_is_exact(output: Path) -> None:
+def test_other_shapes_are_not_compared_and_tensors_before_them_are_exact(output: Path) -> None:
     rows = read(output)["ceil_mode"]
     assert {rows[name]["snr_db"] for name in ("image", "c1", "r1")} == {"inf"}
     for name in ("p1", "c2", "u", "sum"):
@@ -208,10 +208,10 @@ def test_other_shapes_are_not_compared_and_what_is_before_them_is_exact(output: 
     assert 0 < float(rows["out"]["snr_db"]) < math.inf
 
 
-def test_the_layer_that_8_bits_ruin_is_named_first(
+def test_the_layer_that_int8_ruins_is_named_first(
     noised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its input has one channel of large values, which its weights make small again: nothing is wrong in float."""
+    """Its input has a channel of large values, which its weights make small again: in float, nothing is wrong."""
     rng = np.random.default_rng(11)
     names = [f"layer{number}" for number in range(6)]
     nodes, tensor = [], "image"
@@ -229,10 +229,10 @@ def test_the_layer_that_8_bits_ruin_is_named_first(
     rows = list(read(tmp_path / "report")["int8"].values())
     blamed = min((row for row in rows if row["effect_db"]), key=lambda row: float(row["effect_db"]))
     assert blamed["node"] == "layer3"
-    assert float(blamed["weights_db"]) > float(blamed["alone_db"]) + 20  # it is not for its weights
-    said = capsys.readouterr().out
-    assert "The worst node is Conv layer3" in said
-    table = said.partition("─\n")[2].splitlines()
+    assert float(blamed["weights_db"]) > float(blamed["alone_db"]) + 20  # its weights are not to blame
+    printed = capsys.readouterr().out
+    assert "The worst node is Conv layer3" in printed
+    table = printed.partition("─\n")[2].splitlines()
     assert table[0].split()[:2] == ["layer3", "Conv"]
 
 
@@ -251,7 +251,7 @@ def test_figures_do_not_depend_on_the_number_of_threads(net: Path, output: Path,
     assert any(layer.effect for layer in found[0][0])
 
 
-def test_infinity_and_nan_are_no_figures() -> None:
+def test_ratios_with_infinity_and_nan() -> None:
     one = np.array([3.0, 4.0, np.inf, np.nan], np.float32)
     assert ratio(one, one) == Ratio(25, 0)
     assert ratio(one, one).decibels == math.inf
@@ -262,7 +262,7 @@ def test_infinity_and_nan_are_no_figures() -> None:
     assert ratio(np.zeros(3), np.zeros(4)).plus(Ratio(1, 0)).decibels is None
 
 
-def test_the_page_is_whole_in_itself_and_has_every_tensor(output: Path) -> None:
+def test_the_page_is_self_contained_and_has_every_tensor(output: Path) -> None:
     html = (output / "layers.html").read_text()
     assert not re.search(r"<script|https?://(?!www\.w3\.org)|src=|@import", html)
     assert "#0" not in re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL)  # no colour but the page's own
@@ -291,23 +291,23 @@ def test_long_networks_and_odd_names_are_drawn(output: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "images", "said"),
+    ("words", "images", "message"),
     [
-        (["box_offset"], None, "box noise is behind the model and has no tensors"),
+        (["box_offset"], None, "box noise comes after the model and has no tensors"),
         (["opencv_lanczos"], None, "is not in"),
         (["reference"], None, "nothing that differs"),
         (["int9"], None, "unknown method 'int9'"),
         (["upsample_bilinear"], None, "none of the variants applies"),
-        (["fp16"], 49, "--images 49 are more than the 48"),
+        (["fp16"], 49, "--images 49 is more than the 48"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line(
-    words: list[str], images: int | None, said: str, net: Path, noised: Path, tmp_path: Path
+def test_requests_that_cannot_be_measured_are_refused_in_one_line(
+    words: list[str], images: int | None, message: str, net: Path, noised: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match=re.escape(said)):
+    with pytest.raises(UsageError, match=re.escape(message)):
         layers(options(noised, net, tmp_path / "report", *words, images=images))
 
 
-def test_groups_leave_out_what_has_no_tensors(net: Path, noised: Path, tmp_path: Path) -> None:
+def test_groups_skip_methods_that_have_no_tensors(net: Path, noised: Path, tmp_path: Path) -> None:
     layers(options(noised, net, tmp_path, "upsample", "boxes", images=1))
     assert list(read(tmp_path)) == ["upsample_bilinear_corners", "upsample_nearest"]

@@ -342,10 +342,13 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
             ["--shards", "SHARDS", "--model", "m.onnx", "--checkpoint", "c"],
             "--checkpoint is of use with --model timm:NAME or torchvision:NAME only",
         ),
-        (["--shards", "SHARDS", "--model", "timm:x", "--checkpoint", "c"], "--checkpoint c is no file"),
+        (["--shards", "SHARDS", "--model", "timm:x", "--checkpoint", "c"], "--checkpoint c is not a file"),
         (["--shards", "SHARDS", "--model", "m", "--reference", "opencv"], "--reference is of use with --source only"),
         (["--shards", "SHARDS", "--predictions", "predictions", "--example", "zebra"], "--example zebra: no such key"),
-        (["--shards", "SHARDS", "--model", "timn:x"], "timn:x is no file: give an ONNX or TFLite file, timm:NAME or"),
+        (
+            ["--shards", "SHARDS", "--model", "timn:x"],
+            "timn:x is not a file: give an ONNX or TFLite file, timm:NAME or",
+        ),
         (["--shards", "SHARDS", "--model", "m.onnx", "--boxes", "shard"], "--boxes is of use with --predictions only"),
         (["--shards", "SHARDS", "--predictions", "p", "--boxes", "shard"], "--boxes is of no use with imagenet shards"),
         (["--shards", "SHARDS", "--model", "m.onnx", "--iou-type", "segm"], "--iou-type is of use with --predictions"),
@@ -417,15 +420,15 @@ def test_a_model_is_scored_and_its_predictions_are_kept(
     how = ["--mean", 0, "--std", 1, "--scale", "1/255", "--channels", "rgb", "--layout", "nchw"]
     done = command("score.py", *words, "--model", model)
     assert done.returncode == 2
-    assert "how colours.onnx wants its pixels is not all stated" in done.stderr
+    assert "the preprocessing of colours.onnx is incomplete" in done.stderr
     done = command("score.py", *words, "--model", model, *how)
     assert done.returncode == 0, done.stderr
-    assert "opencv has the pixels of pil_bilinear, and is given its predictions" in done.stderr
+    assert "opencv has the same pixels as pil_bilinear: its predictions are reused" in done.stderr
     kept = tmp_path / "report" / "predictions"
     before = {path.name: path.stat().st_mtime_ns for path in kept.glob("*.parquet")}
     first = json.loads((tmp_path / "report" / "results.json").read_text())
     done = command("score.py", *words, "--model", model, *how)
-    assert "3 of 3 variants are predicted already" in done.stderr
+    assert "3 of 3 variants already have predictions" in done.stderr
     assert {path.name: path.stat().st_mtime_ns for path in kept.glob("*.parquet")} == before
     words[3] = tmp_path / "other"
     assert command("score.py", *words, "--predictions", kept, "--name", "colours").returncode == 0

@@ -347,10 +347,10 @@ def test_what_is_there_decides_what_is_made_beside_it(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--model", "few.onnx"], "the model has 10 classes, less a class_offset of 0, where ImageNet has 1,000"),
+        (["--model", "few.onnx"], "the model has 10 classes less a class_offset of 0, but ImageNet has 1,000"),
         (["--size", "50"], "the model takes 48x48 pixels and the shards have 50x50 (as they would be made)"),
         (["--head", "yolox"], 'head = "yolox" is for COCO shards'),
-        (["--model", "text.onnx"], "is no ONNX model"),
+        (["--model", "text.onnx"], "is not an ONNX model"),
     ],
 )
 def test_what_a_model_does_not_take_is_refused_before_shards_are_made(
@@ -385,7 +385,7 @@ def test_what_a_model_does_not_take_is_refused_before_shards_are_made(
     [
         (
             ["--calibration", "37", "--variant", "int8"],
-            "--calibration 37 needs more images to find ranges on than the 36",
+            "--calibration 37 needs more images to calibrate on than the 36",
         ),
         (["--variant", "ceil_mod"], "did you mean ceil_mode"),
         (["--variant", "pil_nearest+ceil_mode+floor_mode"], "names two pool methods"),

@@ -1,4 +1,4 @@
-"""mIoU against scikit-learn's Jaccard index, and label maps that cannot be right."""
+"""mIoU against scikit-learn's Jaccard index, and invalid label maps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BOOTSTRAP = Bootstrap(100, 0)
 
 
 def predict(folder: Path, truths: dict[str, LabelMap], seed: int, wrong: float) -> dict[str, LabelMap]:
-    """Label maps with a share of wrong pixels; ignored pixels get some class, as a network gives them one."""
+    """Label maps with a share of wrong pixels; ignored pixels get some class, as from a network."""
     random = np.random.default_rng(seed)
     folder.mkdir()
     found = {}
@@ -61,7 +61,7 @@ def test_miou_is_scikit_learn_s(towns: Shards, truths: dict[str, LabelMap], tmp_
     assert score.gained == np.count_nonzero(right["v"] & ~right["r"])
 
 
-def test_label_maps_that_are_the_reference_s_changed_nothing(
+def test_the_reference_s_label_maps_count_as_unchanged(
     towns: Shards, truths: dict[str, LabelMap], tmp_path: Path
 ) -> None:
     names = ("pil", "nv12_opencv")
@@ -80,7 +80,7 @@ def test_label_maps_that_are_the_reference_s_changed_nothing(
     assert not unchanged()
 
 
-def test_the_same_label_maps_do_not_differ(towns: Shards, truths: dict[str, LabelMap], tmp_path: Path) -> None:
+def test_the_same_label_maps_give_no_difference(towns: Shards, truths: dict[str, LabelMap], tmp_path: Path) -> None:
     predict(tmp_path / "pil", truths, 1, 0.1)
     score = result_of(Segmentation(towns, tmp_path / "pil", BOOTSTRAP).score("nv12_opencv", tmp_path / "pil"))
     assert score.comparison == (0, 0, 0, 1)
@@ -92,12 +92,12 @@ def test_the_same_label_maps_do_not_differ(towns: Shards, truths: dict[str, Labe
     [
         (np.full((48, 96), 26, np.uint8), r"4,608 pixels outside classes 0–18 \(first: 26\).*not its label ids"),
         (np.zeros((24, 48), np.uint8), r"of shape \(24, 48\)"),
-        (np.zeros((48, 96, 3), np.uint8), "a label map is 8-bit, one channel"),
+        (np.zeros((48, 96, 3), np.uint8), "a label map must be uint8 with one channel"),
         (b"not a PNG", "cannot be read as a label map"),
         (None, "lacks 1 of 6 keys"),
     ],
 )
-def test_label_maps_that_cannot_be_right_are_named(
+def test_invalid_label_maps_are_named(
     bad: LabelMap | bytes | None, message: str, towns: Shards, truths: dict[str, LabelMap], tmp_path: Path
 ) -> None:
     predict(tmp_path / "pil", truths, 1, 0.1)

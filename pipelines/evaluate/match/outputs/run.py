@@ -23,10 +23,11 @@ from pipelines.evaluate.match.outputs.trials import Trials, Tried
 from pipelines.evaluate.match.outputs.values import Arrays, Boxes, boxes_of_array
 from pipelines.evaluate.match.words import counted
 from pipelines.evaluate.model.calibration import by_hash, calibration
+from pipelines.evaluate.model.geometry import check_geometry
 from pipelines.evaluate.model.inputs import Inputs, fitting
 from pipelines.evaluate.model.named import model_file
 from pipelines.evaluate.model.noised import NoisedModels
-from pipelines.evaluate.model.preprocessing import Preprocessing, check_geometry, read_preprocessing
+from pipelines.evaluate.model.preprocessing import Preprocessing, read_preprocessing
 from pipelines.evaluate.model.readers import kind_for
 from pipelines.evaluate.model.runtimes import Outputs, open_session
 from pipelines.evaluate.options import MatchOptions

@@ -1,6 +1,6 @@
-"""How detectors' outputs become boxes: a module for each head, and which of them fits a model's outputs.
+"""Detection heads, a module for each: how a detector's outputs become boxes, and which head fits a model's outputs.
 
-A head is stated, or left out where the outputs leave no doubt. Refuses outputs that none reads, or several do.
+A head need not be stated if the outputs are unambiguous. Refuses outputs that no head can read, or several can.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Found(NamedTuple):
 
 
 def find_head(stated: str | None, outputs: Outputs, given: Given) -> Found:
-    """The head that is stated, or else the one that fits the outputs for one image, without the axis of the batch.
+    """The stated head, or the one that fits the outputs for one image (without the batch axis).
 
-    Raises UsageError where none fits, or several, and where it cannot be told what its boxes or classes are.
+    Raises UsageError if none fits, if several do, or if the meaning of its boxes or classes is unknown.
     """
     names = HEADS if stated is None else (stated,)
     fits = {name: fit for name in names if (fit := HEADS[name].fit(outputs, given))}
@@ -70,7 +70,7 @@ def find_head(stated: str | None, outputs: Outputs, given: Given) -> Found:
 
 
 def _clearest(fits: Mapping[str, Fit], outputs: Outputs, given: Given) -> str:
-    """Of several the only reading whose classes are known, and that is usual or has as many as there are labels."""
+    """Among several, the only reading whose classes are known and that is usual, or has a class for each label."""
     known = [name for name, fit in fits.items() if categories(fit.classes, given) is not None]
     counted = [name for name in known if given.labels is not None and fits[name].classes.total is not None]
     clear = [name for name in known if fits[name].usual or name in counted]
@@ -79,7 +79,9 @@ def _clearest(fits: Mapping[str, Fit], outputs: Outputs, given: Given) -> str:
     counts = {name: fit.classes.total for name, fit in fits.items()}
     readings = " or ".join(name if count is None else f"{name} with {count} classes" for name, count in counts.items())
     example = next(iter(fits))
-    raise UsageError(f'the model\'s outputs ({shapes(outputs)}) could be {readings}: say which, as head = "{example}"')
+    raise UsageError(
+        f'the model\'s outputs ({shapes(outputs)}) could be {readings}: state which, such as head = "{example}"'
+    )
 
 
 def _unfit(stated: str | None, outputs: Outputs, given: Given) -> UsageError:
@@ -87,8 +89,8 @@ def _unfit(stated: str | None, outputs: Outputs, given: Given) -> UsageError:
     instead = "predict with it yourself and give --predictions"
     if stated is None:
         known = "; ".join(f"{name}: {head.wants}" for name, head in HEADS.items())
-        return UsageError(f"{found} are those of no head that is known ({known}): else {instead}")
+        return UsageError(f"{found} fit no known head ({known}): {instead}")
     others = [name for name, head in HEADS.items() if head.fit(outputs, given)]
-    wanted = f"are not those of the head {stated}, {HEADS[stated].wants}"
+    wanted = f"do not fit the head {stated}, {HEADS[stated].wants}"
     hint = f"they could be {' or '.join(others)}" if others else instead
     return UsageError(f"{found} {wanted}: {hint}")

@@ -1,4 +1,4 @@
-"""Boxes, scores and labels that a graph has chosen itself, in three outputs: told apart by type, shape and name."""
+"""Boxes, scores and labels that the graph itself has selected, in three outputs recognised by dtype, shape and name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TENSORFLOW = {"detection_boxes", "detection_scores", "detection_classes"}
 
 
 class Chosen(NamedTuple):
-    """The names of the outputs with boxes (n, 4), scores (n,) and labels (n,), and with n, where there is one."""
+    """The names of the outputs with boxes (n, 4), scores (n,) and labels (n,), and of one with n if there is one."""
 
     boxes: str
     scores: str
@@ -25,9 +25,9 @@ class Chosen(NamedTuple):
 
 
 def chosen(outputs: Outputs) -> Chosen | None:
-    """None where outputs leave a doubt; others, such as masks, may be beside them."""
+    """The outputs' names, or None if they are ambiguous; there may be others, such as masks."""
     length = next((name for name, output in outputs.items() if output.size == 1 and "num" in name.lower()), None)
-    if outputs.keys() >= TENSORFLOW:  # which has raw boxes and scores beside them
+    if outputs.keys() >= TENSORFLOW:  # these models also have raw boxes and scores
         return Chosen("detection_boxes", "detection_scores", "detection_classes", length)
     boxes = the_one(tables(outputs, 4), "box")
     if boxes is None:
@@ -41,7 +41,7 @@ def chosen(outputs: Outputs) -> Chosen | None:
 
 
 def some(head: str, names: Chosen, outputs: Outputs, least: float) -> Boxes:
-    """The boxes with a score above `least`, coordinates as they are. Raises UsageError for outputs of other shapes."""
+    """The boxes with a score above `least`, with unchanged coordinates. Raises UsageError for other shapes."""
     boxes, scores, labels = (outputs[name] for name in names[:3])
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not scores.shape == labels.shape == boxes.shape[:1]:
         raise changed(head, outputs)

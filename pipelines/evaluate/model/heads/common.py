@@ -1,7 +1,7 @@
-"""What all heads share: boxes, what is known before any output, and how a head's reading of outputs is settled.
+"""Shared by all heads: boxes, what is known before the first output, and how a head's reading of outputs is decided.
 
-A head looks at the outputs for the first image and says how it would read them all (`Fit`), so that no single score or
-box that strays is read in another way than the rest.
+A head looks at the outputs for the first image and decides how to read all of them (`Fit`), so that a single stray
+score or box is not read in another way than the rest.
 """
 
 from __future__ import annotations
@@ -21,10 +21,7 @@ Floats = NDArray[np.float32]
 
 
 class Boxes(NamedTuple):
-    """Boxes with a class each: x1, y1, x2, y2 in input pixels (n, 4), scores from 0 to 1 (n,), classes (n,).
-
-    Classes are numbered as the model does.
-    """
+    """Boxes: x1, y1, x2, y2 in input pixels (n, 4), scores from 0 to 1 (n,), classes by the model's numbers (n,)."""
 
     corners: Floats
     scores: Floats
@@ -32,7 +29,7 @@ class Boxes(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What is known before any output: the input's pixels, and what is stated of how outputs are read."""
+    """What is known before the first output: the input's size in pixels, and the preprocessing's keys for outputs."""
 
     width: int
     height: int
@@ -42,17 +39,18 @@ class Given(NamedTuple):
 
 
 class Classes(NamedTuple):
-    """How a model numbers classes: `total` is None where it names them alone, and `ids` true where they are COCO's."""
+    """How a model numbers classes: `total` is None if it only names them; `ids` is true if they are COCO's ids."""
 
     total: int | None
     ids: bool = False
 
 
 class Fit(NamedTuple):
-    """How a head reads a model's outputs. `decode` takes those for one image, and a score that boxes must be above.
+    """How a head reads a model's outputs.
 
-    It raises UsageError for outputs of another shape. `doubt` is what must be stated before anything can be read, and
-    `usual` whether exports of the head look so.
+    `decode` takes those for one image and a score that boxes must exceed, and raises UsageError for outputs of another
+    shape. `doubt` is what must be stated before anything can be read, and `usual` whether exports usually look like
+    this.
     """
 
     decode: Callable[[Outputs, float], Boxes]
@@ -64,11 +62,11 @@ class Fit(NamedTuple):
 
 @dataclass(frozen=True)
 class Head:
-    """How outputs become boxes, and how its own evaluation chooses among them.
+    """How outputs become boxes, and how the model's own evaluation selects among them.
 
-    `wants` is what outputs it reads, in words; `fit` takes the outputs for one image, without the axis of the batch,
-    and is None where they are others. `nms_iou` is None where boxes are not suppressed here; `clips` says whether they
-    end at the input's edges.
+    `wants` describes the outputs that it reads; `fit` takes the outputs for one image (without the batch axis) and
+    returns None if it cannot read them. `nms_iou` is None if boxes are not suppressed here; `clips` says whether they
+    are clipped to the input.
     """
 
     wants: str
@@ -79,7 +77,7 @@ class Head:
 
 
 def spread(corners: Floats, scores: Floats, least: float, one_class: bool = False) -> Boxes:
-    """Boxes (n, 4) with scores (n, classes), once for each class above `least`, or for their best class alone."""
+    """Boxes (n, 4) with scores (n, classes), once for each class above `least`, or only for their best class."""
     likely = scores > least
     if one_class:
         likely &= np.arange(scores.shape[1]) == scores.argmax(axis=1, keepdims=True)
@@ -93,20 +91,20 @@ def cornered(centre: Floats, sides: Floats) -> Floats:
     return np.concatenate([centre - half, centre + half], axis=1)
 
 
-# Rounding takes probabilities no farther beyond 0 and 1.
+# Rounding takes probabilities no further outside 0 to 1.
 _TOLERANCE = 1e-3
 
 
 def are_shares(values: Floats) -> bool:
-    """Whether all values lie from 0 to 1."""
+    """Whether all values are from 0 to 1."""
     return bool(values.min(initial=0) >= -_TOLERANCE and values.max(initial=0) <= 1 + _TOLERANCE)
 
 
 def probabilities(scores: Floats, logits: bool) -> Floats:
-    """Scores from 0 to 1, by the sigmoid where they are logits."""
+    """Scores from 0 to 1; the sigmoid of logits."""
     if not logits:
         return scores.clip(0, 1)
-    small = np.exp(-np.abs(scores))  # which cannot overflow, and keeps the order of the smallest
+    small = np.exp(-np.abs(scores))  # cannot overflow, and keeps the order of the smallest
     return np.asarray(np.where(scores < 0, small, 1) / (1 + small), np.float32)
 
 
@@ -124,13 +122,13 @@ class Level(NamedTuple):
 
 
 STRIDES = (8, 16, 32)
-# How many columns and rows a grid may have more than the whole strides in the input: pooling in ceil mode adds one.
+# The extra columns and rows that a grid may have over the whole strides in the input: pooling in ceil mode adds one.
 MORE = ((0, 0), (1, 1), (1, 0), (0, 1))
 
 
 @functools.lru_cache(maxsize=32)
 def level(width: int, height: int, stride: int, more: tuple[int, int] = (0, 0)) -> Level:
-    """The cells of a stride for an input of these pixels, not to be changed."""
+    """The cells of a stride for an input of this size; shared, so they must not be changed."""
     return Level(stride, cells(width // stride + more[0], height // stride + more[1]))
 
 
@@ -147,12 +145,12 @@ def joined(grid: Iterable[Level]) -> tuple[Floats, Floats]:
     return np.concatenate([one.cells for one in levels]), np.concatenate(strides)
 
 
-# Beyond the input by half is as far as shares of it reach, and a detector's boxes are wider than so many pixels.
+# Boxes as shares reach at most half the input beyond it, and boxes in pixels are wider than this.
 _SHARES = 1.5
 
 
 class Unit(NamedTuple):
-    """What x, y, x, y are to be multiplied by to be input pixels, and what `Fit` says of it."""
+    """The factors that turn x, y, x, y into input pixels, and the note and doubt for `Fit`."""
 
     factors: Floats
     note: str
@@ -160,17 +158,17 @@ class Unit(NamedTuple):
 
 
 def unit_of(coordinates: Floats, given: Given) -> Unit:
-    """Whether coordinates are pixels or shares of the input: as is stated, or told by their size."""
+    """Whether coordinates are pixels or shares of the input: as stated, or else judged by their size."""
     farthest = float(np.abs(coordinates).max(initial=0))
     shares = given.boxes == "shares" if given.boxes else farthest <= _SHARES
     factors = np.array([given.width, given.height] * 2 if shares else [1] * 4, np.float32)
-    doubt = 'no box of the first image tells pixels from shares of the input: give boxes = "pixels" or "shares"'
+    doubt = 'no box of the first image shows if boxes are in pixels or shares: give boxes = "pixels" or "shares"'
     note = f"the model's boxes are read as {'shares of the input' if shares else 'input pixels'}"
     return Unit(factors, note, "" if given.boxes or farthest else doubt)
 
 
 def tables(outputs: Outputs, columns: int | None = None) -> list[str]:
-    """The names of the outputs of floats with two axes, and so many columns."""
+    """The names of the float outputs with two axes, and with this number of columns if it is given."""
     return [
         name
         for name, output in outputs.items()
@@ -179,17 +177,17 @@ def tables(outputs: Outputs, columns: int | None = None) -> list[str]:
 
 
 def the_one(names: Sequence[str], *words: str) -> str | None:
-    """The only name, or the only one with any of some words in it; None where there is none, or are several."""
+    """The only name, or the only one that contains one of the words; None if there is none, or several."""
     if len(names) != 1:
         names = [name for name in names if any(word in name.lower() for word in words)]
     return names[0] if len(names) == 1 else None
 
 
 def shapes(outputs: Outputs) -> str:
-    """The names, types and shapes of outputs, in words."""
+    """The names, dtypes and shapes of outputs, for messages."""
     return ", ".join(f"{name} {out.dtype} {'x'.join(map(str, out.shape))}" for name, out in outputs.items())
 
 
 def changed(head: str, outputs: Outputs) -> UsageError:
-    """What is said where outputs are no longer such as the head was settled with."""
-    return UsageError(f"the model's outputs for one image ({shapes(outputs)}) are not those of the head {head}")
+    """The error for outputs that no longer have the shapes for which the head was chosen."""
+    return UsageError(f"the model's outputs for one image ({shapes(outputs)}) do not fit the head {head}")

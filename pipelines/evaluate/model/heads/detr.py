@@ -1,4 +1,4 @@
-"""DETR (github.com/facebookresearch/detr) and what scores as it does: a softmax whose last class is no object.
+"""DETR (github.com/facebookresearch/detr) and others with a softmax whose last class is "no object".
 
 With COCO's weights, classes are COCO's ids from 0 on.
 """
@@ -25,7 +25,7 @@ from pipelines.evaluate.model.heads.common import (
 from pipelines.evaluate.model.heads.queries import WANTED, Queries, are_such, corners, queries
 from pipelines.evaluate.model.runtimes import Outputs
 
-# A row of probabilities adds up to 1, whatever rounding does.
+# Rounding takes a row of probabilities no further from a sum of 1.
 _SUM = 1e-2
 
 
@@ -42,7 +42,7 @@ def fit(outputs: Outputs, given: Given) -> Fit | None:
 
 
 def _decode(given: Given, names: Queries, count: int, logits: bool, outputs: Outputs, least: float) -> Boxes:
-    """`PostProcess` in models/detr.py, which gives each query its best class."""
+    """As `PostProcess` in models/detr.py, which gives each query its best class."""
     if not are_such(outputs, names, count):
         raise changed("detr", outputs)
     raw = outputs[names.logits]
@@ -56,4 +56,4 @@ def _softmax(logits: Floats) -> Floats:
 
 
 # Its evaluation takes every query (`PostProcess`).
-HEAD = Head(f"logits (queries, classes + 1) of a softmax, the last of no object, and {WANTED}", fit, score_threshold=0)
+HEAD = Head(f"softmax logits (queries, classes + 1), the last for no object, and {WANTED}", fit, score_threshold=0)

@@ -1,4 +1,4 @@
-"""Boxes that a graph has chosen itself, in one output: YOLOv10, YOLO26 and Ultralytics' `nms=True`, or YOLOv7's.
+"""Boxes that the graph itself has selected, in one output: YOLOv10, YOLO26 and Ultralytics' `nms=True`, or YOLOv7's.
 
 Rows are x1, y1, x2, y2, score, class (`postprocess` of `v10Detect` in ultralytics/nn/modules/head.py), or, with seven
 columns, image, x1, y1, x2, y2, class, score (`ONNX_ORT` in yolov7's models/experimental.py). Other orders are refused.
@@ -30,7 +30,7 @@ from pipelines.evaluate.model.runtimes import Outputs
 
 
 class _Columns(NamedTuple):
-    """Where the first corner's x, the score, the class and the image's place in the batch stand."""
+    """The columns of the first corner's x, the score, the class and the image's index in the batch."""
 
     corners: int
     score: int
@@ -42,7 +42,7 @@ _ORDERS: Mapping[int, _Columns] = MappingProxyType({6: _Columns(0, 4, 5), 7: _Co
 
 
 def fit(outputs: Outputs, given: Given) -> Fit | None:
-    """One output (boxes, 6) or (boxes, 7) whose classes are whole numbers and whose scores are from 0 to 1."""
+    """One output (boxes, 6) or (boxes, 7) with integer classes and scores from 0 to 1."""
     found = [name for width in _ORDERS for name in tables(outputs, width) if _is_chosen(outputs[name])]
     if len(found) != 1:
         return None

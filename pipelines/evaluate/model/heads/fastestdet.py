@@ -1,4 +1,4 @@
-"""FastestDet (github.com/dog-qiuqiu/FastestDet): one map, its objectness and classes after sigmoid and softmax."""
+"""FastestDet (github.com/dog-qiuqiu/FastestDet): one map, with objectness (sigmoid) and classes (softmax) decoded."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pipelines.evaluate.model.heads.common import (
 )
 from pipelines.evaluate.model.runtimes import Outputs
 
-# A cell's classes add up to 1, whatever rounding does.
+# Rounding takes a cell's classes no further from a sum of 1.
 _SUM = 1e-2
 
 
 def fit(outputs: Outputs, given: Given) -> Fit | None:
-    """One output (5 + classes, rows, columns) with objectness from 0 to 1, and classes that add up to 1."""
+    """One output (5 + classes, rows, columns) with objectness from 0 to 1 and classes that sum to 1."""
     found = [name for name, output in outputs.items() if _is_map(output)]
     if len(found) != 1:
         return None
@@ -44,7 +44,7 @@ def _is_map(output: Floats) -> bool:
 
 
 def _decode(given: Given, name: str, count: int, outputs: Outputs, least: float) -> Boxes:
-    """Objectness, centre, sides, classes: `handle_preds` in utils/tool.py, and example/ncnn/FastestDet.cpp."""
+    """Objectness, centre, sides, classes, as `handle_preds` in utils/tool.py and example/ncnn/FastestDet.cpp."""
     if outputs[name].ndim != 3 or len(outputs[name]) != 5 + count:
         raise changed("fastestdet", outputs)
     _, rows, columns = outputs[name].shape
@@ -59,7 +59,7 @@ def _decode(given: Given, name: str, count: int, outputs: Outputs, least: float)
 
 
 HEAD = Head(
-    "a map (5 + classes, rows, columns): objectness, centre, sides, classes that add up to 1",
+    "a map (5 + classes, rows, columns): objectness, centre, sides, classes that sum to 1",
     fit,
     # `compute_map` in utils/evaluation.py, and `nms_thresh` of `handle_preds`
     score_threshold=0.001,

@@ -1,6 +1,6 @@
-"""NanoDet (github.com/RangiLyu/nanodet), exported with two outputs for each stride, whatever their order.
+"""NanoDet (github.com/RangiLyu/nanodet), exported with two outputs for each stride, in any order.
 
-Scores may be logits or probabilities, as exports differ.
+Scores are logits or probabilities, depending on the export.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Stride(NamedTuple):
 
 
 def fit(outputs: Outputs, given: Given) -> Fit | None:
-    """For each stride classes (cells, classes), and (cells, 32) bins of four distances."""
+    """For each stride, classes (cells, classes) and the bins of four distances (cells, 32)."""
     widths = {outputs[name].shape[1] for name in tables(outputs)} - {4 * _BINS}
     fitting = [width for width in widths if len(list(_strides(outputs, given, width))) == len(STRIDES)]
     if len(fitting) != 1:
@@ -54,7 +54,7 @@ def fit(outputs: Outputs, given: Given) -> Fit | None:
 
 
 def _strides(outputs: Outputs, given: Given, count: int) -> Iterator[_Stride]:
-    """What there is for each stride, for so many classes."""
+    """The outputs of each stride, for `count` classes."""
     for stride in STRIDES:
         for more in MORE:
             grid = level(given.width, given.height, stride, more)
@@ -70,7 +70,7 @@ def _of_cells(outputs: Outputs, cells: int, columns: int) -> Floats | None:
 
 
 def _decode(given: Given, count: int, logits: bool, outputs: Outputs, least: float) -> Boxes:
-    """`get_bboxes_single` and `Integral` in nanodet/model/head/gfl_head.py."""
+    """As `get_bboxes_single` and `Integral` in nanodet/model/head/gfl_head.py."""
     found = list(_strides(outputs, given, count))
     if len(found) < len(STRIDES):
         raise changed("nanodet", outputs)
@@ -87,7 +87,7 @@ def _decode(given: Given, count: int, logits: bool, outputs: Outputs, least: flo
 
 
 HEAD = Head(
-    "for each of the strides 8, 16 and 32 classes (cells, classes) and bins of four distances (cells, 32)",
+    "for each of the strides 8, 16 and 32, classes (cells, classes) and bins of four distances (cells, 32)",
     fit,
     # `multiclass_nms`, and `distance2bbox` with `max_shape`, in nanodet/model/head/gfl_head.py
     score_threshold=0.05,

@@ -1,4 +1,4 @@
-"""What DETR and its kin put out: a box and logits for each query, told apart by shape, values and name."""
+"""The outputs of DETR and its relatives, a box and logits for each query, recognised by shape, values and name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Queries(NamedTuple):
 
 
 def queries(outputs: Outputs) -> Queries | None:
-    """None where outputs leave a doubt; others, such as hidden states, may be beside them."""
+    """The outputs' names, or None if they are ambiguous; there may be others, such as hidden states."""
     boxes = the_one([name for name in tables(outputs, 4) if len(outputs[name]) and are_shares(outputs[name])], "box")
     if boxes is None:
         return None
@@ -31,7 +31,7 @@ def queries(outputs: Outputs) -> Queries | None:
 
 
 def are_such(outputs: Outputs, names: Queries, count: int) -> bool:
-    """Whether these outputs still have the shapes of queries with so many logits."""
+    """Whether these outputs still have the shapes of queries with `count` logits."""
     logits, boxes = (outputs[name] for name in names)
     return logits.ndim == 2 and logits.shape[1] == count and boxes.shape == (len(logits), 4)
 

@@ -1,8 +1,7 @@
-"""RT-DETR (github.com/lyuwenyu/RT-DETR), and others that score by a sigmoid for each class: Deformable DETR, DINO.
+"""RT-DETR (github.com/lyuwenyu/RT-DETR) and others with a sigmoid for each class: Deformable DETR, DINO.
 
-Ultralytics' export has boxes and scores in one output, (queries, 4 + classes), which could be YOLO's as well: it is
-read so where that is stated. What is exported with its `PostProcessor` takes the source's size as a second input, and
-is refused for that.
+Ultralytics' export has boxes and scores in one output, (queries, 4 + classes), which could also be YOLO's: it is read
+only if this head is stated. Exports with the `PostProcessor` take the source's size as a second input and are refused.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def fit(outputs: Outputs, given: Given) -> Fit | None:
     if names is not None:
         return _fit(outputs, given, names)
     joined = [name for name in tables(outputs) if _is_joined(outputs[name])]
-    return _fit(_parted(outputs, joined[0]), given, _PARTS, joined[0]) if len(joined) == 1 else None
+    return _fit(_split(outputs, joined[0]), given, _PARTS, joined[0]) if len(joined) == 1 else None
 
 
 def _is_joined(table: Floats) -> bool:
@@ -43,8 +42,8 @@ def _is_joined(table: Floats) -> bool:
 _PARTS = Queries("scores", "boxes")
 
 
-def _parted(outputs: Outputs, joined: str | None) -> Outputs:
-    """The outputs, or what one has of boxes and scores."""
+def _split(outputs: Outputs, joined: str | None) -> Outputs:
+    """The outputs; a joined one is split into boxes and scores."""
     if joined is None:
         return outputs
     return {_PARTS.boxes: outputs[joined][..., :4], _PARTS.logits: outputs[joined][..., 4:]}
@@ -55,15 +54,15 @@ def _fit(outputs: Outputs, given: Given, names: Queries, joined: str | None = No
     logits = not are_shares(outputs[names.logits])
 
     def decode(outputs: Outputs, least: float) -> Boxes:
-        return _decode(given, names, count, logits, _parted(outputs, joined), least)
+        return _decode(given, names, count, logits, _split(outputs, joined), least)
 
     return Fit(decode, Classes(count, ids=count == IDS), scores_note(logits), usual=joined is None)
 
 
 def _decode(given: Given, names: Queries, count: int, logits: bool, outputs: Outputs, least: float) -> Boxes:
-    """`RTDETRPostProcessor` in rtdetr_pytorch/src/zoo/rtdetr/rtdetr_postprocessor.py: a query may have many classes.
+    """As `RTDETRPostProcessor` in rtdetr_pytorch/src/zoo/rtdetr/rtdetr_postprocessor.py: a query may have many classes.
 
-    It keeps the best 300 of all classes of all queries, of which COCO looks at 100.
+    It keeps the best 300 over all queries and classes, of which COCO uses 100.
     """
     if not are_such(outputs, names, count):
         raise changed("rt_detr", outputs)
@@ -71,4 +70,4 @@ def _decode(given: Given, names: Queries, count: int, logits: bool, outputs: Out
 
 
 # Its evaluation takes the best, whatever their scores.
-HEAD = Head(f"logits (queries, classes) of a sigmoid, and {WANTED}", fit, score_threshold=0)
+HEAD = Head(f"sigmoid logits (queries, classes), and {WANTED}", fit, score_threshold=0)

@@ -1,7 +1,8 @@
 """SSD and others of TensorFlow's Object Detection API: `detection_boxes`, `detection_scores`, `detection_classes`.
 
-Labels are COCO's category ids, as with its weights for COCO, unless `labels` or `class_offset` say otherwise. By other
-names, the order of a box's corners cannot be told from torchvision's: such outputs are read so where that is stated.
+Labels are COCO's category ids, as with its weights for COCO, unless `labels` or `class_offset` say otherwise. Under
+other names the outputs look like torchvision's, whose corners have another order: they are read only if this head is
+stated.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pipelines.evaluate.model.runtimes import Outputs
 
 
 def fit(outputs: Outputs, given: Given) -> Fit | None:
-    """Boxes (n, 4): y1, x1, y2, x2, shares of the input unless they are stated to be pixels."""
+    """Boxes (n, 4): y1, x1, y2, x2, as shares of the input unless pixels are stated."""
     names = chosen(outputs)
     if names is None:
         return None
@@ -29,5 +30,5 @@ def _decode(names: Chosen, factors: Floats, outputs: Outputs, least: float) -> B
     return found._replace(corners=found.corners[:, [1, 0, 3, 2]] * factors)
 
 
-# Its graph has dropped what its own configuration drops (`batch_non_max_suppression`).
+# Its graph applies its own thresholds (`batch_non_max_suppression`).
 HEAD = Head("TensorFlow's detection_boxes (n, 4): y1, x1, y2, x2, detection_scores (n), detection_classes (n)", fit, 0)

@@ -1,4 +1,4 @@
-"""torchvision's detectors (torchvision/models/detection), and what else gives boxes, scores and labels by corners.
+"""torchvision's detectors (torchvision/models/detection), and others that give boxes by corners, scores and labels.
 
 Labels are COCO's category ids, as with torchvision's weights, unless `labels` or `class_offset` say otherwise.
 """
@@ -28,5 +28,5 @@ def _decode(names: Chosen, factors: Floats, outputs: Outputs, least: float) -> B
     return found._replace(corners=found.corners * factors)
 
 
-# Its graph has dropped what its own evaluation drops (`box_score_thresh`, `box_nms_thresh`).
-HEAD = Head("boxes (n, 4): x1, y1, x2, y2, scores (n) and labels (n), whole numbers or so named", fit, 0)
+# Its graph applies its own thresholds (`box_score_thresh`, `box_nms_thresh`).
+HEAD = Head("boxes (n, 4): x1, y1, x2, y2, scores (n) and labels (n), which are integers or named labels", fit, 0)

@@ -1,7 +1,7 @@
 """YOLOv5 (github.com/ultralytics/yolov5) and YOLOv7 (github.com/WongKinYiu/yolov7, `export.py --grid`), decoded.
 
-So is what YOLOv6 and YOLOX put out (`decode_in_inference = True`). Refuses the raw maps of each stride, whose anchors
-no output tells.
+Also reads YOLOv6, and YOLOX with `decode_in_inference = True`. Refuses the raw maps of each stride, whose anchors are
+not in the outputs.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def fit(outputs: Outputs, given: Given) -> Fit | None:
 
 
 def _is_decoded(raw: Floats) -> bool:
-    boxes, count = raw.shape  # there are more boxes than classes for any input that is worth looking at
+    boxes, count = raw.shape  # any realistic input gives more boxes than classes
     return 5 < count <= boxes and raw[:, 2:4].min() >= 0 and are_shares(raw[:, 4:])
 
 
 def _decode(name: str, columns: int, factors: Floats, outputs: Outputs, least: float) -> Boxes:
-    """Centre and side of a box, objectness, classes: `non_max_suppression` in yolov5's utils/general.py."""
+    """A box's centre and sides, objectness, classes, as `non_max_suppression` in yolov5's utils/general.py."""
     raw = outputs[name]
     if raw.ndim != 2 or raw.shape[1] != columns:
         raise changed("yolov5", outputs)
@@ -54,7 +54,7 @@ def _decode(name: str, columns: int, factors: Floats, outputs: Outputs, least: f
 HEAD = Head(
     "(boxes, 5 + classes), decoded: centre and sides, objectness, classes from 0 to 1 (YOLOv7: export.py --grid)",
     fit,
-    # "Reproduce by python val.py --data coco.yaml --img 640 --conf 0.001 --iou 0.65" in yolov5's README; so yolov7's
+    # "Reproduce by python val.py --data coco.yaml --img 640 --conf 0.001 --iou 0.65" in yolov5's README, as in yolov7's
     score_threshold=0.001,
     nms_iou=0.65,
 )

@@ -1,7 +1,7 @@
 """YOLOv8, YOLO11 and others of Ultralytics (github.com/ultralytics/ultralytics), exported without `nms=True`.
 
-Turned, (boxes, 4 + classes), it looks as YOLOv5 does with a class less: it is read so where that is stated. Refuses
-what has masks, key points or angles beside the classes.
+Transposed, (boxes, 4 + classes), it looks like YOLOv5 with one class less: it is read only if this head is stated.
+Refuses outputs that also have masks, key points or angles.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipelines.evaluate.model.runtimes import Outputs
 
 
 def fit(outputs: Outputs, given: Given) -> Fit | None:
-    """One output (4 + classes, boxes) with sides of at least 0 and probabilities; or turned."""
+    """One output (4 + classes, boxes) with sides of at least 0 and probabilities; or transposed."""
     found = list(_readings(outputs))
     if len(found) != 1:
         return None
@@ -39,7 +39,7 @@ def fit(outputs: Outputs, given: Given) -> Fit | None:
 
 
 def _readings(outputs: Outputs) -> Iterator[tuple[str, bool]]:
-    """The outputs that can be read, and whether they are turned."""
+    """The outputs that can be read, and whether they are transposed."""
     for name in tables(outputs):
         yield from ((name, turned) for turned in (False, True) if _is_decoded(_columns(outputs[name], turned)))
 
@@ -49,12 +49,12 @@ def _columns(raw: Floats, turned: bool) -> Floats:
 
 
 def _is_decoded(columns: Floats) -> bool:
-    count, boxes = columns.shape  # there are more boxes than classes for any input that is worth looking at
+    count, boxes = columns.shape  # any realistic input gives more boxes than classes
     return 4 < count <= boxes and columns[2:4].min() >= 0 and are_shares(columns[4:])
 
 
 def _decode(name: str, turned: bool, count: int, factors: Floats, outputs: Outputs, least: float) -> Boxes:
-    """Centre and side of a box, classes: `non_max_suppression` in ultralytics/utils/ops.py, with `multi_label`."""
+    """A box's centre and sides, classes, as `non_max_suppression` in ultralytics/utils/ops.py with `multi_label`."""
     if outputs[name].ndim != 2 or len(columns := _columns(outputs[name], turned)) != count:
         raise changed("yolov8", outputs)
     likely = columns[:, columns[4:].max(axis=0) > least].T
@@ -65,7 +65,7 @@ def _decode(name: str, turned: bool, count: int, factors: Floats, outputs: Outpu
 HEAD = Head(
     "(4 + classes, boxes), decoded: centre and sides, classes from 0 to 1",
     fit,
-    # `conf` where it validates (ultralytics/engine/validator.py), and `iou` in ultralytics/cfg/default.yaml
+    # `conf` of validation (ultralytics/engine/validator.py), and `iou` in ultralytics/cfg/default.yaml
     score_threshold=0.001,
     nms_iou=0.7,
 )

@@ -1,6 +1,6 @@
 """YOLOX (github.com/Megvii-BaseDetection/YOLOX), exported without decoding: `decode_in_inference = False`.
 
-Scores may be logits or probabilities, as exports differ.
+Scores are logits or probabilities, depending on the export.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from pipelines.evaluate.model.heads.common import (
 )
 from pipelines.evaluate.model.runtimes import Outputs
 
-# Sides are logarithms of strides: e to the 12th of them is wider than any image.
+# Sides are logarithms, in strides: exp(12) strides are wider than any image.
 _LARGEST_LOGARITHM = 12.0
 
 
 def fit(outputs: Outputs, given: Given) -> Fit | None:
-    """One output (cells of all strides, 5 + classes), whose sides are logarithms."""
+    """One output (cells of all strides, 5 + classes), with sides as logarithms."""
     found = _cells(outputs, given)
     if found is None or found[0][:, 2:4].max() > _LARGEST_LOGARITHM:
         return None
@@ -57,12 +57,12 @@ def _cells(outputs: Outputs, given: Given, columns: int | None = None) -> tuple[
 
 
 def _decode(given: Given, columns: int, logits: bool, outputs: Outputs, least: float) -> Boxes:
-    """Centre and side of a box, objectness, classes: `YOLOXHead.decode_outputs` in yolox/models/yolo_head.py."""
+    """A box's centre and sides, objectness, classes, as `YOLOXHead.decode_outputs` in yolox/models/yolo_head.py."""
     found = _cells(outputs, given, columns)
     if found is None:
         raise changed("yolox", outputs)
     raw, grid = found
-    likely = probabilities(raw[:, 4], logits) > least  # of which no class has more
+    likely = probabilities(raw[:, 4], logits) > least  # no class can score more than the objectness
     raw = raw[likely]
     cells, strides = (one[likely] for one in joined(grid))
     corners = cornered((raw[:, :2] + cells) * strides, np.exp(raw[:, 2:4]) * strides)

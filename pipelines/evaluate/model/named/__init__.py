@@ -1,7 +1,7 @@
-"""Models by the names that libraries have for them: `timm:resnet18.a1_in1k` and `torchvision:resnet50`.
+"""Models by their names in a library: `timm:resnet18.a1_in1k`, `torchvision:resnet50`.
 
-A name becomes an ONNX file, once, with a TOML beside it that says what the library says of the weights' preprocessing;
-from there on it is a model as any other. A module for each library builds what its names stand for.
+A named model is exported to ONNX once, with a TOML for the preprocessing that the library states; from then on it is a
+model like any other. A module for each library builds its models.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pipelines.options import is_named
 
 
 def model_file(model: str, checkpoint: str | None, folder: Path) -> Path:
-    """The file that `model` is, or, where it is a name, was exported to; that lies in `folder`, and is made once.
+    """The file `model`; a named model is exported into `folder`, once.
 
-    `checkpoint` has weights for a name, in place of the library's own. Raises UsageError where there are no such model
-    and weights, where a library is missing, or where the model cannot be exported, and RunError where the export is not
-    the model or cannot be written.
+    `checkpoint` replaces the library's own weights. Raises UsageError if the model or its weights do not exist, a
+    library is missing, or the model cannot be exported; RunError if the export differs from the model or cannot be
+    written.
     """
     if not is_named(model):
         return Path(model)
-    from pipelines.evaluate.model.named.exported import exported  # which only a name needs
+    from pipelines.evaluate.model.named.exported import exported  # only a named model needs it
 
     if checkpoint is not None and not Path(checkpoint).is_file():
-        raise UsageError(f"--checkpoint {checkpoint} is no file: give a .safetensors, or what torch.save wrote")
+        raise UsageError(f"--checkpoint {checkpoint} is not a file: give a .safetensors file, or one by torch.save")
     name, _, own = model.partition(":")
     library: Library = importlib.import_module(f"{__name__}.{name}").build
     return exported(library(own, Path(checkpoint) if checkpoint else None), folder)
@@ -37,7 +37,7 @@ def model_file(model: str, checkpoint: str | None, folder: Path) -> Path:
 
 @contextlib.contextmanager
 def kept_or_not(model: str, checkpoint: str | None, folder: Path, *, kept: bool) -> Iterator[Path]:
-    """`model_file`, which, unless it is to be `kept`, lies elsewhere than in `folder` and is gone after the block."""
+    """`model_file`; an export that is not to be `kept` goes to a temporary folder, which the block's end removes."""
     with contextlib.ExitStack() as stack:
         if not kept:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

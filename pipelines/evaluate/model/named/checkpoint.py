@@ -1,7 +1,7 @@
-"""Weights in a file, into a network: all of them, or none.
+"""Loads the weights in a file into a network: all of them, or none.
 
-Takes .safetensors, and what torch.save wrote as far as its unpickler for weights alone goes: no other object is made.
-Refuses a file that is neither, and weights that are not the network's.
+Reads .safetensors, and files of torch.save with weights_only=True, which creates no other objects. Refuses other files,
+and weights of another network.
 """
 
 from __future__ import annotations
@@ -16,50 +16,50 @@ from pipelines.evaluate.model.named.pytorch import required
 from pipelines.progress import say
 from pipelines.text import first_line
 
-# Where training scripts put the weights, moving averages first, in the order of timm.models.load_state_dict.
+# The keys under which training scripts save weights, averages first, in the order of timm.models.load_state_dict.
 _HOLDERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-# What DistributedDataParallel and torch.compile put before each name, in either order (timm.models.clean_state_dict).
+# The prefixes of DistributedDataParallel and torch.compile, in either order (timm.models.clean_state_dict).
 _WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")
 _SHOWN = 3
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The tensors of a checkpoint by name. Raises UsageError where it has none, or more than that."""
+    """The tensors of a checkpoint by name. Raises UsageError if it has none, or anything else."""
     torch = required("torch")
     try:
         if path.suffix == ".safetensors":
             found = required("safetensors.torch").load_file(path)
         else:
-            with torch.serialization.safe_globals([argparse.Namespace]):  # the arguments, which timm's have
+            with torch.serialization.safe_globals([argparse.Namespace]):  # timm saves its arguments, too
                 found = torch.load(path, map_location="cpu", weights_only=True)
     except UsageError:
         raise
-    except Exception as error:  # of damaged files, and of pickles that ask for more
-        reason = _asked_for(torch, path) or first_line(error)
+    except Exception as error:  # damaged files, and pickles with other objects
+        reason = _unsafe(torch, path) or first_line(error)
         raise UsageError(
-            f"--checkpoint {path} cannot be read as weights alone ({reason}): save its state_dict() as .safetensors"
+            f"--checkpoint {path} cannot be read as weights only ({reason}): save its state_dict() as .safetensors"
         ) from None
-    there = [key for key in _HOLDERS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
-    if there:
-        found = found[there[0]]
-    if len(there) > 1:
-        say(f"{path.name} has the weights {' and '.join(there)}: {there[0]} are taken")
+    holders = [key for key in _HOLDERS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
+    if holders:
+        found = found[holders[0]]
+    if len(holders) > 1:
+        say(f"{path.name} has the weights {' and '.join(holders)}: {holders[0]} is used")
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise UsageError(f"--checkpoint {path} holds no state_dict, tensors by name: save that of the model")
+        raise UsageError(f"--checkpoint {path} has no state_dict of tensors by name: save that of the model")
     return {_unwrapped(str(name)): tensor for name, tensor in found.items()}
 
 
-def _asked_for(torch: Any, path: Path) -> str:
-    """What a pickle would have called or made that is no weight; empty where it is none."""
+def _unsafe(torch: Any, path: Path) -> str:
+    """The objects other than weights that a pickle would create, as a reason; empty if there are none."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # of files that are no such pickle
+    except Exception:  # not a pickle by torch.save
         return ""
     return f"it asks for {_first(sorted(names))}" if names else ""
 
 
 def load_weights(module: Any, weights: Mapping[str, Any], path: Path) -> None:
-    """Put a checkpoint's weights into a network. Raises UsageError where they are not all that it has, or others."""
+    """Load a checkpoint's weights into a network. Raises UsageError if any are missing, unknown or of another shape."""
     wanted = module.state_dict()
     shaped = [
         f"{name} {tuple(weights[name].shape)} for {tuple(tensor.shape)}"
@@ -73,8 +73,13 @@ def load_weights(module: Any, weights: Mapping[str, Any], path: Path) -> None:
     }
     faults = "; ".join(f"{len(names)} {what} ({_first(names)})" for what, names in wrong.items() if names)
     if faults:
-        raise UsageError(f"--checkpoint {path} is not of this model: of its {len(wanted)} tensors {faults}")
+        raise UsageError(f"--checkpoint {path} is not of this model: of its {len(wanted)} tensors, {faults}")
     module.load_state_dict(weights)
+
+
+def no_preprocessing(path: Path, full: str) -> str:
+    """A note for the user: a checkpoint has no preprocessing, so that of the model's own weights is used."""
+    return f"{path.name} does not state its preprocessing: that of {full} is used"
 
 
 def _unwrapped(name: str) -> str:

@@ -1,4 +1,4 @@
-"""A classifier of PyTorch's as an ONNX file, and how far what the file computes is from what the network does."""
+"""Exports a PyTorch classifier to ONNX, and measures how far the outputs of the file are from those of the network."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from generators.geometry import frame
 from generators.variant import DEFAULT_REFERENCE
 from pipelines.errors import RunError
 from pipelines.evaluate.model.cells import as_it_is
+from pipelines.evaluate.model.geometry import wanted_geometry
 from pipelines.evaluate.model.inputs import fitting
 from pipelines.evaluate.model.named.built import Built
 from pipelines.evaluate.model.named.program import write
 from pipelines.evaluate.model.named.pytorch import required
-from pipelines.evaluate.model.preprocessing import Preprocessing, wanted_geometry
+from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.runtimes import open_session
 from pipelines.generate.config import base_variant
 from pipelines.generate.sources import SampleSource
 from pipelines.generate.target import choose_geometry
 from pipelines.options import Target
 
-# How far an export may be from the network, as a share of the network's largest output.
+# How far an export's outputs may be from the network's, as a share of the largest.
 TOLERANCE = 1e-4
 
 
 def export(built: Built, path: Path) -> None:
-    """Write a network as ONNX, for batches of any length. Raises UsageError where it cannot be, and OSError."""
+    """Write a network as ONNX, for batches of any size. Raises UsageError if it cannot be exported, and OSError."""
     side = int(built.stated["size"])
     images = required("torch").zeros(2, 3, side, side)
     write(built.name, built.module, {"images": images}, "scores", ("batch",), path)
 
 
 def compare(built: Built, path: Path, preprocessing: Preprocessing) -> dict[str, Any]:
-    """How far an export is from its network on the built-in photographs, together and one by one, as JSON values.
+    """How far an export is from its network on the built-in photographs, in one batch and singly, as JSON values.
 
-    Raises RunError where it is further than `TOLERANCE`.
+    Raises RunError if it is further than `TOLERANCE`.
     """
     torch = required("torch")
     keys, pixels = photographs(preprocessing)
@@ -54,10 +55,10 @@ def compare(built: Built, path: Path, preprocessing: Preprocessing) -> dict[str,
     largest = float(np.abs(expected).max())
     differences = np.abs(np.stack([together, np.concatenate(alone)]) - expected)
     difference = float(differences.max())
-    if not difference <= TOLERANCE * largest:  # nor where one of them is no number
+    if not difference <= TOLERANCE * largest:  # also true of NaN
         raise RunError(
-            f"the ONNX export of {built.name} is not the model: its outputs, of {largest:.3g} at most, differ by "
-            f"{difference:.3g}; export it yourself"
+            f"the ONNX export of {built.name} is not the same model: outputs of up to {largest:.3g} differ by "
+            f"{difference:.3g}: export it yourself"
         )
     images = [
         {"key": key, "pixel_sha256": hashlib.sha256(image.tobytes()).hexdigest()}
@@ -67,10 +68,10 @@ def compare(built: Built, path: Path, preprocessing: Preprocessing) -> dict[str,
 
 
 def photographs(preprocessing: Preprocessing) -> tuple[list[str], list[NDArray[np.uint8]]]:
-    """The keys of the built-in photographs, and their pixels as the model's own reference makes them."""
+    """The keys of the built-in photographs, and their pixels as rendered by the model's own reference."""
     geometry, size = choose_geometry("sample", wanted_geometry(preprocessing, Target(), "sample"))
     reference = base_variant(preprocessing.reference or DEFAULT_REFERENCE, geometry)
-    assert reference.resize is not None  # no classifier has shards of the size of their sources
+    assert reference.resize is not None  # classifiers' geometries all resize
     source = SampleSource()
     samples = list(source.listing().samples)
     keys, pixels = [], []

@@ -1,8 +1,8 @@
-"""Exports as artefacts: `NAME.onnx`, `NAME.toml` (its preprocessing), `NAME.labels.txt` where its classes are not
-ImageNet's, and `NAME.json`: how it came to be.
+"""Exports as artefacts: `NAME.onnx`, `NAME.toml` (its preprocessing), `NAME.labels.txt` if its classes are not
+ImageNet's, and `NAME.json`, which records how it was made.
 
-Owns whether an export that is there is still what it should be: of these weights, by these libraries and this code.
-Each file is there whole or not at all, and the JSON last. Refuses to keep an export that is not the model.
+Owns whether an existing export is still valid: of these weights, by these libraries and this code. Files are written
+whole or not at all, the JSON last. Refuses to keep an export that differs from the model.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from pipelines.evaluate.model.named.export import compare, export
 from pipelines.evaluate.model.named.program import OPSET
 from pipelines.evaluate.model.named.pytorch import versions
 from pipelines.evaluate.model.preprocessing import read_preprocessing
+from pipelines.evaluate.model.record import read_record
 from pipelines.evaluate.model.weights import model_sha256
 from pipelines.files import replacing
 from pipelines.progress import say
 
 _ROOT = Path(__file__).resolve().parents[4]
-# The code that decides an export's bytes, and what is said of its preprocessing.
+# The code that decides an export's bytes and preprocessing.
 _CODE = ("generators/models/graph.py", "pipelines/evaluate/model/named")
-# What writes an export, besides the library that the network is of.
+# The distributions that write an export, besides the network's own library.
 _EXPORTERS = ("onnx", "onnx-ir", "onnxscript")
 
 
 def exported(built: Built, folder: Path) -> Path:
-    """The file that a network is exported to in `folder`, made where it is not there; what there is to say is said.
+    """The export of a network in `folder`, made if it does not exist yet; its notes are reported.
 
-    Raises UsageError where it cannot be exported, and RunError where the export differs or cannot be written.
+    Raises UsageError if it cannot be exported, and RunError if the export differs or cannot be written.
     """
     path = folder / f"{built.stem}.onnx"
     texts = beside(built)
@@ -48,11 +49,11 @@ def exported(built: Built, folder: Path) -> Path:
     }
     for note in built.notes:
         say(note)
-    about = _about(path, facts) or _make(built, path, texts, facts)
-    checked = about["checked"]
+    record = _existing(path, facts) or _make(built, path, texts, facts)
+    checked = record["checked"]
     say(
-        f"{built.name} is {path}, which differs from PyTorch by {checked['largest_difference']:.1g} at most on "
-        f"{len(checked['images'])} photographs; its own reference is {built.stated['reference']}"
+        f"{built.name} is {path}, whose outputs differ from PyTorch's by at most {checked['largest_difference']:.1g} "
+        f"on {len(checked['images'])} photographs; its own reference is {built.stated['reference']}"
     )
     return path
 
@@ -70,16 +71,16 @@ def _make(built: Built, path: Path, texts: Mapping[str, str], facts: Mapping[str
     try:
         checked = compare(built, path, read_preprocessing(path, {}))
     except (RunError, UsageError):
-        path.unlink()  # nobody is to take it for the model
+        path.unlink()  # so that nobody mistakes it for the model
         raise
-    about = {**facts, "checked": checked, "sha256": model_sha256(path)}
+    record = {**facts, "checked": checked, "sha256": model_sha256(path)}
     with replacing(path.with_suffix(".json")) as partial:
-        partial.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return about
+        partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return record
 
 
 def beside(built: Built) -> dict[str, str]:
-    """What lies beside an export: the TOML, and the labels where there are any, by the names of their files."""
+    """The texts of the files beside an export, by name: the TOML, and the labels if there are any."""
     stated, files = dict(built.stated), dict[str, str]()
     if built.labels is not None:
         stated["labels"] = f"{built.stem}.labels.txt"
@@ -88,12 +89,10 @@ def beside(built: Built) -> dict[str, str]:
     return {f"{built.stem}.toml": "\n".join(lines) + "\n", **files}
 
 
-def _about(path: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What is written of an export that is there, whole and made as `facts` say; None if it is not."""
+def _existing(path: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of a valid export; None if it, or a file beside it, is missing, damaged or made otherwise."""
     try:
-        about: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         found = {name: hashlib.sha256((path.parent / name).read_bytes()).hexdigest() for name in facts["files"]}
-        expected = {**facts, "checked": dict(about["checked"]), "sha256": model_sha256(path)}
-    except (OSError, ValueError, KeyError, TypeError, UsageError):
+    except OSError:
         return None
-    return about if about == expected and found == facts["files"] else None
+    return read_record(path, facts, "checked", dict) if found == facts["files"] else None

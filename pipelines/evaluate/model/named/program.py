@@ -1,4 +1,4 @@
-"""Any network of PyTorch's as an ONNX file, by PyTorch's own exporter."""
+"""Exports any PyTorch network to ONNX, with PyTorch's own exporter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.model.named.pytorch import BY_NAME, Needs, quietly, required
 from pipelines.text import first_line
 
-# What PyTorch's exporter writes of itself, without a converter after it.
+# The opset that PyTorch's exporter writes without conversion.
 OPSET = 18
 
 
@@ -23,14 +23,14 @@ def write(
     path: Path,
     needs: Needs = BY_NAME,
 ) -> None:
-    """Write a network, called `name`, as ONNX: `inputs` are tensors by the names of its arguments.
+    """Write the network called `name` as ONNX; `inputs` are example tensors by the names of its arguments.
 
-    The first dimensions of each, named by `free`, are of any length; those of the tensors must be two or more, since
-    the exporter takes a length of one for a fixed one. Raises UsageError where it cannot be exported, and OSError.
+    The first dimensions of each, named by `free`, may have any length; in the examples it must be at least 2, since the
+    exporter takes a length of 1 for fixed. Raises UsageError if the network cannot be exported, and OSError.
     """
     torch = required("torch", needs)
     required("onnxscript", needs)
-    from generators.models import graph  # which imports onnx
+    from generators.models import graph  # imports onnx
 
     lengths = {place: torch.export.Dim(dimension) for place, dimension in enumerate(free)}
     try:
@@ -45,14 +45,14 @@ def write(
                 output_names=[output],
                 dynamic_shapes=(lengths,) * len(inputs),
             )
-    except Exception as error:  # the exporter's, dynamo's and the network's own
+    except Exception as error:  # any, of the exporter, dynamo or the network
         raise UsageError(f"{name} cannot be exported to ONNX ({first_line(error)})") from None
     _forget_origins(program.model)
     graph.save(program.model, path)
 
 
 def _forget_origins(model: Any) -> None:
-    """Drop what the exporter notes of where in the code each node is from: it is long, and names folders."""
+    """Drop the exporter's notes on where in the code each node comes from: they are long, and name folders."""
     model.metadata_props.clear()
     for part in (model.graph, *model.graph.all_nodes()):
         part.metadata_props.clear()

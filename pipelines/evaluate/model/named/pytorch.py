@@ -1,6 +1,6 @@
-"""PyTorch and the libraries around it, imported when they are first needed, and what they say of themselves.
+"""PyTorch and the libraries around it, imported when first needed, with their warnings kept off the terminal.
 
-Refuses, with the line that installs them, where one is missing.
+A missing one is refused with the command that installs it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipelines.text import first_line
 
 
 class Needs(NamedTuple):
-    """What needs PyTorch and libraries around it, and what installs them."""
+    """What needs PyTorch and the libraries around it, and the command that installs them."""
 
     what: str
     install: str
@@ -28,7 +28,7 @@ BY_NAME = Needs("a model by name", "pip install -r requirements-timm.txt")
 
 
 def required(module: str, needs: Needs = BY_NAME) -> Any:
-    """A module of PyTorch's or of a library around it. Raises UsageError where it cannot be imported."""
+    """A module of PyTorch or of a library around it. Raises UsageError if it cannot be imported."""
     try:
         torch = importlib.import_module("torch")
         with contextlib.suppress(ModuleNotFoundError):
@@ -39,7 +39,7 @@ def required(module: str, needs: Needs = BY_NAME) -> Any:
 
 
 def versions(distributions: Iterable[str], needs: Needs = BY_NAME) -> dict[str, str]:
-    """The versions of these distributions by name. Raises UsageError where one is not installed."""
+    """The versions of these distributions by name. Raises UsageError if one is not installed."""
     try:
         return {name: importlib.metadata.version(name) for name in distributions}
     except importlib.metadata.PackageNotFoundError as error:
@@ -48,7 +48,7 @@ def versions(distributions: Iterable[str], needs: Needs = BY_NAME) -> dict[str, 
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Keep what libraries warn of in their own code off the terminal, and what they print out of the results."""
+    """Suppress the libraries' warnings, and send what they print to stderr, away from the results."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         yield
@@ -56,21 +56,21 @@ def quietly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def fetching(name: str) -> Iterator[None]:
-    """Turn what goes wrong where a library fetches weights into a line that says what to do."""
+    """Turns errors of fetching weights into UsageError."""
     try:
         with quietly():
             yield
-    except Exception as error:  # of HTTP, of the Hub's client, of the disk, of what was fetched
+    except Exception as error:  # of HTTP, the Hub's client, the disk or the weights
         raise UsageError(
-            f"the weights of {name} could not be fetched ({first_line(error)}): give them by --checkpoint FILE, or try "
-            "again where there is a network"
+            f"the weights of {name} could not be fetched ({first_line(error)}): give --checkpoint FILE, or try again "
+            "with a network connection"
         ) from None
 
 
 def _import_torchvision(torch: Any) -> None:
-    """Import torchvision, also where pip has put one built for CUDA beside a PyTorch for the CPU.
+    """Import torchvision, even if it was built for CUDA and PyTorch for the CPU.
 
-    It finds none of its operators there, which networks do without, but wants to describe two of them.
+    It does not find its operators then, which networks do not need, but it fails unless two of them are defined.
     """
     try:
         importlib.import_module("torchvision")

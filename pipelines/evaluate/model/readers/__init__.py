@@ -1,6 +1,6 @@
-"""What turns a model's outputs into predictions, a module for each kind: classes, boxes, label maps.
+"""Readers turn a model's outputs into predictions, a module for each kind: classes, boxes, label maps.
 
-A dataset has one kind. Its predictions lie in files of one form, which are written in parts and joined.
+Each dataset has one kind. Its predictions are files of one form, written in parts and joined.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from pipelines.evaluate.model.runtimes import Outputs
 
 
 class Reader(Protocol):
-    """Reads outputs, in any thread. `names` are those that it reads: the others may hold anything."""
+    """Reads outputs, in any thread; `names` are those that it reads, and the others are ignored."""
 
     @property
     def names(self) -> Collection[str]: ...
 
     @property
     def note(self) -> str:
-        """A line for the user on how they are read; may be empty."""
+        """A line for the user on how outputs are read; may be empty."""
         ...
 
     def are_scores(self, output: NDArray[np.float32]) -> bool:
-        """Whether an output of floats holds numbers that can be read."""
+        """Whether all values of a float output can be read."""
         ...
 
     def refusal(self, noise: BoxNoise) -> str | None:
-        """Why box noise does not apply to what the model puts out; None where it does."""
+        """Why box noise does not apply to the model's outputs; None if it does."""
         ...
 
     def read(self, outputs: Outputs, images: Sequence[Image], kinds: Sequence[BoxNoise]) -> list[list[Any]]:
@@ -47,7 +47,7 @@ class Reader(Protocol):
 
 
 class Form(Protocol):
-    """How predictions lie on a disk: `<name><suffix>` is a file, or, where `suffix` is empty, a folder."""
+    """How predictions are stored: `<name><suffix>` is a file, or a folder if `suffix` is empty."""
 
     suffix: str
 
@@ -56,15 +56,16 @@ class Form(Protocol):
         ...
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
-        """Write one file of all these, in their order."""
+        """Join parts, in this order, into one."""
         ...
 
 
 class Kind(NamedTuple):
-    """A kind of model. `check` raises UsageError where what is stated of a model is of another kind.
+    """A kind of model.
 
-    `reader` makes what reads the outputs of a model from those for one image, by which it checks them. `detects`: there
-    are boxes, and images of many sizes in the one frame of an input.
+    `check` raises UsageError for preprocessing of another kind of model. `reader` makes a model's reader from its
+    outputs for one image, which it checks. `detects`: outputs are boxes, and images of many sizes share the input's
+    frame.
     """
 
     form: Form
@@ -84,9 +85,9 @@ _KINDS: Mapping[str, Kind] = MappingProxyType(
 
 
 def kind_for(dataset: str, preprocessing: Preprocessing) -> Kind:
-    """The kind of model that a dataset is for. Raises UsageError where this one is of another."""
+    """The kind of model that a dataset is for. Raises UsageError if this model's preprocessing is of another kind."""
     if dataset not in _KINDS:
-        raise UsageError(f"--model takes nothing for {dataset} shards: use --predictions")
+        raise UsageError(f"--model cannot run on {dataset} shards: use --predictions")
     _KINDS[dataset].check(dataset, preprocessing)
     return _KINDS[dataset]
 

@@ -1,7 +1,7 @@
-"""A segmentation model's scores as the best class of each pixel, at another size, as PyTorch's `interpolate` has it.
+"""The best class of each pixel from a segmentation model's scores, upsampled as by PyTorch's `interpolate`.
 
-Scores are interpolated and then compared, some rows at a time: a whole image's, for each class, would take hundreds of
-megabytes. Each step is a NumPy operation in single precision, so that no CPU fuses two of them and rounds otherwise.
+Scores are interpolated and then compared, some rows at a time: all classes of a whole image would take hundreds of
+megabytes. Each step is one NumPy operation in single precision, so that no CPU fuses two and rounds differently.
 """
 
 from __future__ import annotations
@@ -14,23 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-# Rows at a time: of 2048 pixels, half a megabyte, which stays in a CPU's cache.
+# Rows at a time: 2048 pixels wide, they are half a megabyte, which fits a CPU's cache.
 _ROWS = 64
 
 
 class Taps(NamedTuple):
-    """For each pixel of an axis, the two that it is made of, and the second one's share (float32)."""
+    """For each pixel of an axis, the two source pixels that it is made of, and the second one's share (float32)."""
 
     first: NDArray[np.intp]
     second: NDArray[np.intp]
     share: Floats
 
     def some(self, pixels: slice) -> Taps:
-        """Those of some pixels alone."""
         return Taps(self.first[pixels], self.second[pixels], self.share[pixels])
 
 
-# The taps of `into` pixels on an axis of `length`.
+# From an axis's length and its new length to its taps.
 Linear = Callable[[int, int], Taps]
 
 
@@ -44,7 +43,7 @@ def half_pixel(length: int, into: int) -> Taps:
 
 
 def corners(length: int, into: int) -> Taps:
-    """Linear interpolation with align_corners=True; sources as above."""
+    """Linear interpolation with align_corners=True; the same source."""
     scale = np.float32(length - 1) / np.float32(into - 1) if into > 1 else np.float32(0)
     return _taps(scale * np.arange(into, dtype=np.float32), length)
 
@@ -78,9 +77,10 @@ def _nearest(length: int, into: int) -> NDArray[np.intp]:
 def best(
     scores: Sequence[tuple[NDArray[Any], int]], height: int, width: int, linear: Linear | None = None
 ) -> NDArray[np.uint8]:
-    """The label of the largest of some scores, (h, w) each, for each of height x width pixels; of equal ones the first.
+    """The label with the largest score, the first of equal ones, for each of height x width pixels.
 
-    They are interpolated, or of this size already where `linear` is None.
+    `scores` are pairs of scores (h, w) and label. They are interpolated by `linear`; if it is None, they already have
+    this size.
     """
     found = np.empty((height, width), np.uint8)
     taps = [linear(*lengths) for lengths in zip(scores[0][0].shape, found.shape, strict=True)] if linear else []
@@ -95,7 +95,7 @@ def best(
 
 
 def _interpolated(scores: NDArray[Any], down: Taps, across: Taps) -> Floats:
-    """Some rows of scores at their new size: across first, as there are fewer of them then."""
+    """Some rows of scores at their new size; columns are interpolated first, while there are fewer rows."""
     low, high = down.first[0], down.second[-1] + 1
     own = scores[low:high]
     wide = own[:, across.first] * (1 - across.share) + own[:, across.second] * across.share

@@ -1,6 +1,6 @@
-"""What runs a model's file: a module for each runtime, chosen by the file's ending and imported when it is needed.
+"""Runtimes: a module for each, chosen by the ending of the model's file and imported when needed.
 
-Refuses models that do not take one batch of colour images.
+Refuses models whose input is not one batch of colour images.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Noised
 
-# A model's outputs by name, in its own order: floats as float32, whole numbers as they are. The first axis is the
-# batch's, which a model that takes one image at a time may leave out.
+# A model's outputs by name, in the model's order: floats as float32, integers unchanged. The first axis is the batch;
+# a model that takes one image at a time may lack it.
 Outputs = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Input:
-    """A model's one input: images of height x width; None where the model leaves a length open.
+    """A model's one input: images of height x width; None for a length that the model leaves open.
 
-    Where `dtype` is a whole number's, the model takes round(x / scale) + zero_point for x (a quantised input), or x
-    itself, which must be whole then, where `scale` is None.
+    An integer `dtype` with a `scale` is a quantised input, which takes round(x / scale) + zero_point for x; without
+    one, the input takes x itself, which must be an integer.
     """
 
     name: str
@@ -41,27 +41,27 @@ class Input:
 
 
 class Session(Protocol):
-    """A model that is ready to run, in as many threads at a time as call it; each run keeps to its own on a CPU.
+    """A loaded model, which several threads may run at once.
 
-    So sums are made in one order, whatever the number of CPUs.
+    On a CPU each run stays in its own thread, so that sums are made in one order, whatever the number of CPUs.
     """
 
     input: Input
 
     def run(self, batch: NDArray[Any], only: Collection[str] | None = None) -> Outputs:
-        """The outputs for these images, or `only` some of them; a fixed batch is filled up, the filling's are dropped.
+        """The outputs for these images, or `only` those named; a fixed batch is padded, and the padding's are dropped.
 
-        Raises UsageError where the model fails.
+        Raises UsageError if the model fails.
         """
         ...
 
     def stop(self) -> None:
-        """End what is running in other threads; nothing can be run any more."""
+        """End runs in other threads, and refuse new ones."""
         ...
 
 
 class Runtime(Protocol):
-    """A module of this package. `NO_NOISE` is why noise cannot be put into its models; empty where it can."""
+    """A module of this package. `NO_NOISE` is why its models support no noise; empty if they do."""
 
     NO_NOISE: str
 
@@ -71,12 +71,12 @@ class Runtime(Protocol):
 
 
 def described(outputs: Outputs) -> str:
-    """What outputs there are, in a few words: `logits float32 1x1000, labels int64 1`."""
+    """A short description of outputs: `logits float32 1x1000, labels int64 1`."""
     shapes = ((name, output.dtype, "x".join(map(str, output.shape)) or "scalar") for name, output in outputs.items())
     return ", ".join(f"{name} {dtype} {shape}" for name, dtype, shape in shapes)
 
 
-# By the ending of a model's file; every other file is ONNX's to refuse.
+# By the ending of a model's file; all other files are left to ONNX Runtime, which refuses what it cannot load.
 _RUNTIMES: Mapping[str, str] = MappingProxyType({".tflite": "tflite"})
 
 
@@ -87,17 +87,17 @@ def runtime_of(model: Path) -> Runtime:
 
 
 def open_session(model: Noised, layout: str, device: str) -> Session:
-    """A model on a `device` (`cpu` or `cuda`), whose input has a `layout` (`nchw` or `nhwc`).
+    """A model on a `device` (`cpu` or `cuda`) with an input of this `layout` (`nchw` or `nhwc`).
 
-    Raises UsageError where its runtime is missing or cannot load it, and where its input is not what `layout` says.
+    Raises UsageError if its runtime is missing or cannot load it, or if its input has another layout.
     """
     return runtime_of(model.path).open_session(model, layout, device)
 
 
 def check_channels(model: str, shape: Sequence[int | str | None], layout: str) -> None:
-    """Raises UsageError where an input of this shape, of a model of this name, has not three channels as `layout` says.
+    """Raises UsageError unless the input shape of the model of this name has three channels where `layout` says.
 
-    A length that is no number above 0 is open, and may be three, unless the other layout's are.
+    An open length (not a positive number) counts as three, unless the other layout's channels are three.
     """
     lengths = [length if isinstance(length, int) and length > 0 else None for length in shape]
     other = "nhwc" if layout == "nchw" else "nchw"

@@ -1,7 +1,7 @@
-"""ONNX Runtime on a CPU or a GPU, imported when it is first needed, with its own words kept off the terminal.
+"""ONNX Runtime on a CPU or a GPU, imported when first needed, with its own messages kept off the terminal.
 
-Refuses models without one output of numbers; what is none, such as the dictionaries that scikit-learn's converters
-make of probabilities, is not read.
+Refuses models without a numeric output; other outputs, such as the dictionaries of probabilities that scikit-learn's
+converters make, are not read.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _NUMBERS: Mapping[str, Any] = {
     **{f"tensor({sign}int{bits})": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-# TF32 rounds what is multiplied to 10 bits on GPUs that have it; by default cuDNN's algorithms are chosen by the clock.
+# TF32 rounds factors to 10 bits, on GPUs that have it. By default cuDNN's algorithms are chosen by timing them.
 _PROVIDERS: Mapping[str, Sequence[Any]] = {
     "cpu": [_CPU],
     "cuda": [(_CUDA, {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}), _CPU],
 }
 NO_NOISE = ""
-# Runs at a time on a GPU: one computes while another's images are copied.
+# Runs at a time on a GPU: one computes while the next one's images are copied.
 _ON_GPU = 2
-# onnxruntime's ORT_LOGGING_LEVEL_FATAL: what goes wrong is raised as well.
+# onnxruntime's ORT_LOGGING_LEVEL_FATAL: errors are raised as well as logged.
 _FATAL = 4
 
 
 class OnnxSession:
-    """A model in ONNX Runtime, as `open_session` of this module's package says."""
+    """A `Session` of ONNX Runtime."""
 
     def __init__(self, model: Noised, layout: str, device: str) -> None:
         runtime, path = imported(), model.path
@@ -55,9 +55,9 @@ class OnnxSession:
             if device == "cuda":
                 _load_cuda(runtime)
             _share_memory(runtime)
-            options = _options(runtime, {**model.config, "session.use_env_allocators": "1"})
+            options = session_options(runtime, {**model.config, "session.use_env_allocators": "1"})
             self._session = runtime.InferenceSession(str(path), options, providers=_PROVIDERS[device])
-        if device == "cuda" and _CUDA not in self._session.get_providers():  # it falls back in silence
+        if device == "cuda" and _CUDA not in self._session.get_providers():  # it falls back silently
             raise UsageError(
                 "--device cuda: ONNX Runtime finds no GPU that it can use here, or no CUDA and cuDNN (which "
                 "pip install 'onnxruntime-gpu[cuda,cudnn]' brings); leave it out"
@@ -78,7 +78,7 @@ class OnnxSession:
                 outputs = self._session.run(
                     names, {self.input.name: batch.astype(self.input.dtype, copy=False)}, self._running
                 )
-        except Exception as error:  # as above
+        except Exception as error:  # onnxruntime's errors share no base class
             shape = "x".join(map(str, batch.shape))
             raise UsageError(f"{self._name} failed on an input of {shape} ({first_line(error)})") from None
         own = [out[:count] if filling and out.shape[:1] == batch.shape[:1] else out for out in outputs]
@@ -89,18 +89,19 @@ class OnnxSession:
 
 
 def cpu_session(path: Path, config: Mapping[str, str]) -> tuple[Any, Any]:
-    """ONNX Runtime's own session for a model on a CPU, whatever it takes, with entries of its session configuration,
-    which keeps each run to its thread; and the options to run it with.
+    """ONNX Runtime's own session for a model with any inputs, on one CPU thread, with these entries of its session
+    configuration; and the options to run it with.
 
-    Raises UsageError where ONNX Runtime is missing, or cannot load the model.
+    Raises UsageError if ONNX Runtime is missing, or cannot load the model.
     """
     runtime = imported()
     with _loading(runtime, path):
-        session = runtime.InferenceSession(str(path), _options(runtime, config), providers=[_CPU])
+        session = runtime.InferenceSession(str(path), session_options(runtime, config), providers=[_CPU])
     return session, runtime.RunOptions()
 
 
-def _options(runtime: Any, config: Mapping[str, str]) -> Any:
+def session_options(runtime: Any, config: Mapping[str, str]) -> Any:
+    """The options of a quiet session that runs in one thread, with these entries of its configuration."""
     options = runtime.SessionOptions()
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = 1
@@ -111,23 +112,23 @@ def _options(runtime: Any, config: Mapping[str, str]) -> Any:
 
 @contextlib.contextmanager
 def _loading(runtime: Any, path: Path) -> Iterator[None]:
-    """Turn what goes wrong where a model is loaded into a line that says so."""
+    """Turns errors of loading a model into UsageError."""
     try:
         with silence():
             yield
-    except Exception as error:  # onnxruntime's errors have no class of their own in common
+    except Exception as error:  # onnxruntime's errors share no base class
         raise UsageError(
-            f"{path} is no ONNX model that ONNX Runtime {runtime.__version__} can load ({first_line(error)})"
+            f"{path} is not an ONNX model that ONNX Runtime {runtime.__version__} can load ({first_line(error)})"
         ) from None
 
 
 def open_session(model: Noised, layout: str, device: str) -> OnnxSession:
-    """As this module's package has it."""
+    """See the package's `open_session`."""
     return OnnxSession(model, layout, device)
 
 
 def versions(device: str) -> dict[str, str]:
-    """ONNX Runtime's version. Raises UsageError where it is missing, or was built without the device."""
+    """ONNX Runtime's version. Raises UsageError if it is missing, or was built without support for the device."""
     runtime = imported()
     if device == "cuda" and _CUDA not in runtime.get_available_providers():
         raise UsageError(
@@ -142,9 +143,9 @@ def _as_read(output: NDArray[Any]) -> NDArray[Any]:
 
 
 def imported() -> Any:
-    """ONNX Runtime itself. Raises UsageError where it is missing."""
+    """The module `onnxruntime`. Raises UsageError if it is missing."""
     try:
-        with silence():  # it warns of GPUs that it cannot see, whatever its log level
+        with silence():  # it warns of invisible GPUs, whatever its log level
             import onnxruntime
     except ImportError:
         raise UsageError("--model needs ONNX Runtime: pip install onnxruntime") from None
@@ -153,20 +154,20 @@ def imported() -> Any:
 
 @functools.cache
 def _load_cuda(runtime: Any) -> None:
-    """Load CUDA and cuDNN out of NVIDIA's packages, where the system would not look for them; else they are its own."""
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+    """Load CUDA and cuDNN from NVIDIA's packages, where the system does not look; the fallback is the system's own."""
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints which libraries it does not find
         runtime.preload_dlls()
 
 
 @functools.cache
 def _share_memory(runtime: Any) -> None:
-    """Let all sessions take memory from one place; else each keeps to itself what it took in every thread."""
+    """Share one memory arena between all sessions; else each keeps the memory that it took in every thread."""
     kind = runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
     runtime.create_and_register_allocator(runtime.OrtMemoryInfo("Cpu", kind, 0, runtime.OrtMemType.DEFAULT), None)
 
 
 def _input(model: str, inputs: Sequence[Any], layout: str) -> Input:
-    """The one input that a user has to give: ONNX Runtime does not list those that have a value in the model."""
+    """A model's one input; ONNX Runtime does not list inputs that have a value in the model."""
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _NUMBERS:
         raise UsageError(f"{model} does not take one batch of images as numbers; its inputs: {_listed(inputs)}")
     (one,) = inputs
@@ -177,11 +178,11 @@ def _input(model: str, inputs: Sequence[Any], layout: str) -> Input:
 
 
 def _numbers(model: str, outputs: Sequence[Any]) -> list[str]:
-    """The names of the outputs that can be read."""
+    """The names of the numeric outputs."""
     found = [output for output in outputs if output.type in _NUMBERS]
     if len(found) < len(outputs) and not any(output.type in _FLOATS for output in found):
         raise UsageError(
-            f"{model} puts out {_listed(outputs)}: no scores that are plain numbers; export it with such "
+            f"{model} puts out {_listed(outputs)}, and no scores as plain numbers: export it with such an output "
             "(scikit-learn's converters: zipmap=False), or predict with it yourself and give --predictions"
         )
     return [output.name for output in found]

@@ -1,4 +1,4 @@
-"""Keeping a runtime's own words off the terminal, for one that writes them to stderr itself."""
+"""Keeps the messages of a runtime that writes to stderr itself off the terminal."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 import threading
 from collections.abc import Iterator
 
-# Two threads at a time could each keep what the other has put in stderr's place.
-_ONE = threading.Lock()
+# Two threads at once could each save the other's replacement as stderr.
+_LOCK = threading.Lock()
 
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Keep stderr quiet, of all threads: for short calls."""
-    with _ONE:
+    """Silence stderr for all threads: only around short calls."""
+    with _LOCK:
         kept = os.dup(2)
         try:
             with open(os.devnull, "wb") as nowhere:

@@ -1,8 +1,8 @@
-"""LiteRT, which TensorFlow Lite has become, on the CPU: imported when it is first needed, with its words kept quiet.
+"""LiteRT (formerly TensorFlow Lite) on the CPU, imported when first needed, its own messages kept off the terminal.
 
-A model runs as LiteRT runs it by default, and phones do: on XNNPACK, and where that lacks an operator on LiteRT's own
-kernels. Quantised operators of the two round differently, so which they were is part of what made predictions.
-Refuses sizes that a model leaves open, tensors that are quantised by channel, and outputs that are not numbers.
+A model runs as by default, also on phones: on XNNPACK, or on LiteRT's own kernels for operators that XNNPACK lacks. The
+two round quantised operators differently, so the kernels are recorded with the predictions. Refuses open image sizes,
+tensors quantised by channel, and outputs that are not numbers.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from pipelines.evaluate.model.runtimes import Input, Outputs, check_channels
 from pipelines.evaluate.model.runtimes.quiet import silence
 from pipelines.text import first_line
 
-NO_NOISE = "a TFLite model is run as it is: noise in a model is for ONNX"
-# Floats, and whole numbers with and without a sign, of the types that NumPy has.
+NO_NOISE = "a TFLite model runs as it is: model noise needs an ONNX model"
+# NumPy's kinds of floats, integers and unsigned integers.
 _NUMBERS = "fiu"
 
 
 class TfliteSession:
-    """A model in LiteRT, as `open_session` of this module's package says.
+    """A `Session` of LiteRT.
 
-    An interpreter is for one thread at a time: there are as many as runs were ever under way, all reading the weights
-    from the file's one place in memory (XNNPACK keeps a copy in its own order in each).
+    An interpreter serves one thread at a time, so there are as many as there were ever concurrent runs. All share the
+    file's weights in memory (XNNPACK keeps a reordered copy in each).
     """
 
     def __init__(self, model: Noised, layout: str, device: str) -> None:
@@ -48,7 +48,7 @@ class TfliteSession:
 
     def run(self, batch: NDArray[Any], only: Collection[str] | None = None) -> Outputs:
         if self._stopped:
-            raise UsageError(f"{self._path.name} was stopped")
+            raise UsageError(f"{self._path.name}: its session was stopped")
         count = len(batch)
         filling = (self.input.batch or count) - count
         if filling:
@@ -68,11 +68,10 @@ class TfliteSession:
         return {name: output[:count] for name, output in found.items()} if filling else found
 
     def stop(self) -> None:
-        """As the protocol has it, but that runs which have begun end by themselves: LiteRT cannot end them."""
+        """Refuse new runs; LiteRT cannot end those that have begun."""
         self._stopped = True
 
     def _interpreter(self) -> Any:
-        """One more of the model."""
         litert = _litert()
         with _loading(self._path):
             interpreter = litert.interpreter.Interpreter(str(self._path), num_threads=1)
@@ -89,32 +88,32 @@ class TfliteSession:
 
 
 def open_session(model: Noised, layout: str, device: str) -> TfliteSession:
-    """As this module's package has it."""
+    """See the package's `open_session`."""
     return TfliteSession(model, layout, device)
 
 
 def versions(device: str) -> dict[str, str]:
-    """LiteRT's version, and the kernels that it runs on. Raises UsageError where it is missing, or for a GPU."""
+    """LiteRT's version and its kernels. Raises UsageError if LiteRT is missing, or for a GPU."""
     _check_device(device)
     return {"litert": str(_litert().__version__), "kernels": f"XNNPACK on {platform.machine()}"}
 
 
 class _Quantised(NamedTuple):
-    """A tensor's whole numbers stand for (number - zero_point) * scale."""
+    """A tensor whose integers stand for (number - zero_point) * scale."""
 
     scale: float
     zero_point: int
 
 
 class _Output(NamedTuple):
-    """One of a model's outputs: its name, and its place among the model's tensors."""
+    """An output of a model: its name, and its index among the model's tensors."""
 
     name: str
     place: int
     quantised: _Quantised | None
 
     def read(self, interpreter: Any) -> NDArray[Any]:
-        """What the last run put out, as `Outputs` has it."""
+        """The output of the last run, as `Outputs` defines it."""
         found: NDArray[Any] = interpreter.get_tensor(self.place)
         if self.quantised is not None:
             return ((found.astype(np.float64) - self.quantised.zero_point) * self.quantised.scale).astype(np.float32)
@@ -128,13 +127,13 @@ def _check_device(device: str) -> None:
 
 @contextlib.contextmanager
 def _loading(path: Path) -> Iterator[None]:
-    """Raises UsageError for what LiteRT has against a model's file."""
+    """Turns errors of loading a model into UsageError."""
     try:
-        with silence():  # XNNPACK says that it was created
+        with silence():  # XNNPACK announces itself
             yield
     except (ValueError, RuntimeError) as error:
         version = _litert().__version__
-        raise UsageError(f"{path} is no TFLite model that LiteRT {version} can load ({first_line(error)})") from None
+        raise UsageError(f"{path} is not a TFLite model that LiteRT {version} can load ({first_line(error)})") from None
 
 
 def _litert() -> Any:
@@ -147,7 +146,7 @@ def _litert() -> Any:
 
 
 def _input(model: str, inputs: Sequence[Mapping[str, Any]], layout: str) -> tuple[Input, int]:
-    """A model's input, and its place among the model's tensors."""
+    """A model's one input, and its index among the model's tensors."""
     shapes = [one["shape_signature"].tolist() for one in inputs]
     types = [np.dtype(one["dtype"]) for one in inputs]
     if len(inputs) != 1 or len(shapes[0]) != 4 or types[0].kind not in _NUMBERS:
@@ -159,8 +158,8 @@ def _input(model: str, inputs: Sequence[Mapping[str, Any]], layout: str) -> tupl
     if min(shape[1:]) < 1:
         fixed = [1, 224, 224, 3] if layout == "nhwc" else [1, 3, 224, 224]
         raise UsageError(
-            f"{model} takes {shape}, where -1 is a length that it leaves open: convert it anew for images of one size, "
-            f"such as {fixed}"
+            f"{model} takes {shape}, where -1 is an open length: convert it again for images of one size, such as "
+            f"{fixed}"
         )
     scale, zero_point = _quantised(model, one) or (None, 0)
     batch = shape[0] if shape[0] > 0 else None
@@ -169,7 +168,7 @@ def _input(model: str, inputs: Sequence[Mapping[str, Any]], layout: str) -> tupl
 
 
 def _outputs(model: str, interpreter: Any) -> list[_Output]:
-    """A model's outputs, by the names of its one signature or else of its tensors; alike ones get a number."""
+    """A model's outputs, named by its one signature, else by its tensors; duplicate names get a number."""
     tensors = interpreter.get_output_details()
     signed = {}
     if len(interpreter.get_signature_list()) == 1:
@@ -190,7 +189,7 @@ def _outputs(model: str, interpreter: Any) -> list[_Output]:
 
 
 def _quantised(model: str, tensor: Mapping[str, Any]) -> _Quantised | None:
-    """How a tensor is quantised; None where its numbers are meant as they are."""
+    """How a tensor is quantised; None if it is not."""
     found = tensor["quantization_parameters"]
     scales, zero_points = found["scales"].tolist(), found["zero_points"].tolist()
     if np.issubdtype(tensor["dtype"], np.floating) or not any(scales):
@@ -199,6 +198,6 @@ def _quantised(model: str, tensor: Mapping[str, Any]) -> _Quantised | None:
         few = ", ".join(f"{scale:.4g}" for scale in scales[:4])
         raise UsageError(
             f"{model}: its tensor {tensor['name']} has the scales {few}{', …' if len(scales) > 4 else ''}, not one "
-            "above 0: convert it anew with one for each input and output"
+            "above 0: convert it again with one for each input and output"
         )
     return _Quantised(scales[0], zero_points[0])

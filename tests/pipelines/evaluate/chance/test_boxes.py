@@ -1,4 +1,4 @@
-"""mAP at chance level: what four numbers and a category mean is found, and a poor detector is no such one."""
+"""mAP at chance level: misread boxes and categories are recognised, and poor detectors are not doubted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Boxes = NDArray[np.float64]
 
 
 def made(random: np.random.Generator, each: int = 5) -> Objects:
-    """So many objects an image, of all categories, in images of 640 by 480."""
+    """`each` objects per image, of all categories, in images of 640 by 480."""
     count = IMAGES * each
     corner, size = random.uniform((0, 0), (500, 380), (count, 2)), random.uniform(20, 100, (count, 2))
     boxes, image = np.concatenate([corner, size], axis=1), np.repeat(np.arange(IMAGES), each)
@@ -30,13 +30,13 @@ def made(random: np.random.Generator, each: int = 5) -> Objects:
 
 
 def detected(objects: Objects, random: np.random.Generator, found: float = 0.9) -> Detections:
-    """So many of the objects, nearly where they are."""
+    """Detections of a share of the objects, nearly in their places."""
     kept = np.flatnonzero(random.random(len(objects.image)) < found)
     boxes = objects.region[kept] + random.normal(0, 1, (len(kept), 4))
     return Detections(objects.image[kept], objects.category[kept], random.random(len(kept)), boxes)
 
 
-def said(objects: Objects, detections: Detections, given: Given | None = None, frame: Frame | None = None) -> str:
+def doubted(objects: Objects, detections: Detections, given: Given | None = None, frame: Frame | None = None) -> str:
     matches = match(objects, detections, len(IDS))
     value = float(Precision(matches.categories, IMAGES).mean(np.ones((1, IMAGES)))[0])
     return doubt(Scored(objects, detections, IDS, IMAGES, frame), value, given or Given())
@@ -61,13 +61,13 @@ def test_what_four_numbers_mean_is_found(what: str, seed: int) -> None:
     objects = made(random)
     right = detected(objects, random)
     wrong = right._replace(region=REGIONS[what](right.region[:, :2], right.region[:, 2:]))
-    assert said(objects, right) == ""
-    assert f"where boxes are read as {what}: x, y, width and height are wanted" in said(objects, wrong)
-    assert "look at the --head that is given" in said(objects, wrong, Given(True, frozenset({"head"})))
+    assert doubted(objects, right) == ""
+    assert f"if boxes are read as {what}: give x, y, width and height" in doubted(objects, wrong)
+    assert "check the given --head" in doubted(objects, wrong, Given(True, frozenset({"head"})))
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_another_frame_is_found_and_what_was_given_left_out(seed: int) -> None:
+def test_another_frame_is_found_and_the_wrong_option_named(seed: int) -> None:
     random = np.random.default_rng(seed)
     objects = made(random)
     right = detected(objects, random)
@@ -76,12 +76,12 @@ def test_another_frame_is_found_and_what_was_given_left_out(seed: int) -> None:
     in_shard = right._replace(
         region=joined(right.region[:, :2] * scale[at] - crop[at], right.region[:, 2:] * scale[at])
     )
-    assert said(objects, in_shard, None, Frame(crop, scale, shard=False)).endswith("give --boxes shard")
+    assert doubted(objects, in_shard, None, Frame(crop, scale, shard=False)).endswith("give --boxes shard")
     moved = right._replace(region=joined((right.region[:, :2] + crop[at]) / scale[at], right.region[:, 2:] / scale[at]))
-    assert said(objects, moved, None, Frame(crop, scale, shard=True)).endswith("leave --boxes shard out")
+    assert doubted(objects, moved, None, Frame(crop, scale, shard=True)).endswith("leave out --boxes shard")
     centres = joined(in_shard.region[:, :2] + in_shard.region[:, 2:] / 2, in_shard.region[:, 2:])
     moved = right._replace(region=joined((centres[:, :2] + crop[at]) / scale[at], centres[:, 2:] / scale[at]))
-    assert "read as their centres" in said(objects, moved, None, Frame(crop, scale, shard=True))
+    assert "read as their centres" in doubted(objects, moved, None, Frame(crop, scale, shard=True))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -90,13 +90,13 @@ def test_other_categories_are_found(seed: int) -> None:
     objects = made(random)
     right = detected(objects, random)
     ids, places = np.array(IDS), {number: place for place, number in enumerate(IDS)}
-    # Places from 1 that happen to be ids: 1, 2, 3, 5 and 8.
+    # Indices from 1 that happen to be ids: 1, 2, 3, 5 and 8.
     kept = right.take(np.flatnonzero(np.isin(right.category + 1, ids) & (right.category > 2)))
     shifted = kept._replace(category=np.array([places[place + 1] for place in kept.category.tolist()]))
-    assert "category ids are read as places in the list of categories, from 1" in said(objects, shifted)
+    assert "category ids are read as indices of the list of categories, from 1" in doubted(objects, shifted)
     mixed = right._replace(category=np.roll(np.arange(len(IDS)), 3)[right.category])
-    found = said(objects, mixed)
-    assert "categories do not: the categories are in another order than the annotations' ids" in found
+    found = doubted(objects, mixed)
+    assert "categories do not: they are in another order than the annotations' ids" in found
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -104,18 +104,18 @@ def test_boxes_of_other_images_fit_nothing(seed: int) -> None:
     random = np.random.default_rng(seed)
     objects = made(random)
     right = detected(objects, random)
-    found = said(objects, right._replace(image=(right.image + 1) % IMAGES))
-    assert "Boxes do not fit, whatever the category; usual causes: boxes of other images" in found
+    found = doubted(objects, right._replace(image=(right.image + 1) % IMAGES))
+    assert "Boxes do not fit, regardless of category; usual causes: boxes of other images" in found
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_few_objects_lacking_categories_and_poor_detectors_are_not_doubted(seed: int) -> None:
+def test_few_objects_missing_categories_and_poor_detectors_are_not_doubted(seed: int) -> None:
     random = np.random.default_rng(seed)
     few = made(random, each=1).take(np.arange(20))
     wrong = detected(few, random)
-    assert said(few, wrong._replace(image=(wrong.image + 7) % IMAGES)) == ""
+    assert doubted(few, wrong._replace(image=(wrong.image + 7) % IMAGES)) == ""
     objects = made(random)
-    assert said(objects, detected(objects, random, 0.3)) == ""
+    assert doubted(objects, detected(objects, random, 0.3)) == ""
     one = detected(objects, random)
-    assert said(objects, one.take(np.flatnonzero(one.category == 3))) == ""
-    assert said(objects, one.take(np.zeros(0, np.int64))) == ""
+    assert doubted(objects, one.take(np.flatnonzero(one.category == 3))) == ""
+    assert doubted(objects, one.take(np.zeros(0, np.int64))) == ""

@@ -1,4 +1,4 @@
-"""A doubt stands where it is read: on the terminal, at the head of both reports, and among results.json's notes."""
+"""A doubt is shown on the terminal, at the top of both reports, and among the notes in results.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.generate.sources.labels import labels_by_id
 from tests.conftest import Command
 from tests.pipelines.evaluate.conftest import write_predictions
 
-SAID = "where the predicted classes are read as the devkit's ILSVRC2012_IDs, less 1"
+DOUBT = "if the predicted classes are read as the devkit's ILSVRC2012_IDs minus 1"
 
 
 @pytest.mark.parametrize("wrong", [True, False])
@@ -26,7 +26,7 @@ def test_a_doubt_is_in_every_form(
     assert done.returncode == 0, done.stderr
     report = tmp_path / "report"
     notes = json.loads((report / "results.json").read_text())["notes"]
-    assert (SAID in done.stdout) == wrong
-    assert any(SAID in note for note in notes) == wrong
-    assert (SAID.replace("_", "\\_") in (report / "report.md").read_text().splitlines()[0]) == wrong
-    assert (SAID.replace("'", "&#39;") in (report / "report.html").read_text()) == wrong
+    assert (DOUBT in done.stdout) == wrong
+    assert any(DOUBT in note for note in notes) == wrong
+    assert (DOUBT.replace("_", "\\_") in (report / "report.md").read_text().splitlines()[0]) == wrong
+    assert (DOUBT.replace("'", "&#39;") in (report / "report.html").read_text()) == wrong

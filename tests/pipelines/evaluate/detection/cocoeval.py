@@ -1,4 +1,4 @@
-"""What pycocotools itself says of detections, as it is run by everybody."""
+"""Figures and matches of pycocotools itself, run in the usual way."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load(path: Path) -> COCO:
 
 
 def annotations_of(path: Path) -> Annotations:
-    """As they are read for scoring, of all images, whatever the shards are."""
+    """The annotations of all images, read as for scoring, without shards."""
     place = Disk(str(path))
     file, content = read_all(place)
     images = list(file.images.values())
@@ -38,7 +38,7 @@ def annotations_of(path: Path) -> Annotations:
 
 
 def evaluation(truth: COCO, found: Detections, iou_type: str = "bbox", all_areas: bool = False) -> COCOeval:
-    """COCOeval's matches; with `all_areas`, those for mAP alone."""
+    """COCOeval's matches; with `all_areas`, only those for mAP."""
     with contextlib.redirect_stdout(io.StringIO()):
         evaluated = COCOeval(truth, truth.loadRes(copy.deepcopy(found)), iou_type)
         if all_areas:
@@ -64,7 +64,7 @@ def decoded(mask: Any) -> NDArray[np.uint8]:
 
 
 def copied(content: dict[str, Any], found: Detections, times: Iterable[int]) -> tuple[dict[str, Any], Detections]:
-    """A data set and its detections with image i there times[i] times."""
+    """A data set and its detections, with image i repeated times[i] times."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     copies: Detections = []

@@ -1,4 +1,4 @@
-"""Annotation and results files as people have them: read where there is one way to, or refused in one line."""
+"""Annotation and results files as they occur in practice: read if they are unambiguous, else refused in one line."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def scored(folder: Path, content: Any, found: Any, reading: Reading = READINGS[0
 @pytest.mark.parametrize(
     ("lacking", "note"),
     [
-        ("area", "7 of 7 objects (first: number 1 of its `annotations`) have no `area`: that of the box is taken"),
-        ("iscrowd", "7 of 7 objects (first: number 1 of its `annotations`) have no `iscrowd`: taken as 0"),
+        ("area", "7 of 7 objects (first: number 1 of its `annotations`) have no `area`: that of the box is used"),
+        ("iscrowd", "7 of 7 objects (first: number 1 of its `annotations`) have no `iscrowd`: read as 0"),
         ("id", None),
         ("segmentation", None),
     ],
 )
 @pytest.mark.parametrize("gone", [True, False])
-def test_what_boxes_can_do_without(lacking: str, note: str | None, gone: bool, tmp_path: Path) -> None:
+def test_boxes_need_no_other_fields(lacking: str, note: str | None, gone: bool, tmp_path: Path) -> None:
     content = truth()
     found = perfect(content)
     for own in content["annotations"]:
@@ -80,11 +80,11 @@ def test_what_boxes_can_do_without(lacking: str, note: str | None, gone: bool, t
     if note is None:
         assert not known.notes
     else:
-        (said,) = known.notes
-        assert note in said
+        (found_note,) = known.notes
+        assert note in found_note
 
 
-def test_ids_that_are_whole_floats_are_integers(tmp_path: Path) -> None:
+def test_float_ids_without_a_fraction_are_read_as_integers(tmp_path: Path) -> None:
     content = truth()
     found = perfect(content)
     for entries, names in (
@@ -127,11 +127,11 @@ def test_a_field_that_cannot_be_read_is_named_with_its_count_and_the_first(
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        ({"image_id": 1, "id": 1, "caption": "a dog"}, "is of captions: give the file of objects with boxes"),
-        ({"image_id": 1, "segments_info": [], "file_name": "1.png"}, "is of panoptic segments: give the file"),
+        ({"image_id": 1, "id": 1, "caption": "a dog"}, "is of captions: give a file of objects with boxes"),
+        ({"image_id": 1, "segments_info": [], "file_name": "1.png"}, "is of panoptic segments: give a file"),
     ],
 )
-def test_files_of_something_else_say_what_they_are(own: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_other_kinds_of_annotations_are_named(own: dict[str, Any], message: str, tmp_path: Path) -> None:
     content = truth() | {"annotations": [own]}
     for more in (content, {name: value for name, value in content.items() if name != "categories"}):
         with pytest.raises(UsageError, match=message):
@@ -139,23 +139,24 @@ def test_files_of_something_else_say_what_they_are(own: dict[str, Any], message:
 
 
 @pytest.mark.parametrize("name", ["annotations", "categories"])
-def test_a_file_without_a_list_says_which(name: str, tmp_path: Path) -> None:
+def test_a_missing_list_is_named(name: str, tmp_path: Path) -> None:
     content = truth()
     del content[name]
     with pytest.raises(UsageError, match=f"has no list of `{name}`"):
         scored(tmp_path, content, [])
 
 
-def test_objects_of_unknown_categories_are_counted_and_left_out(tmp_path: Path) -> None:
+def test_objects_of_unknown_categories_are_counted_and_skipped(tmp_path: Path) -> None:
     content = truth()
     content["annotations"][3]["category_id"] = 77
     value, known = scored(tmp_path, content, perfect(content)[:3] + perfect(content)[4:])
     assert value == pytest.approx(1, abs=1e-12)
-    assert "left out, as it does not list their categories: 1 of 7 objects (first: number 4 of its" in known.notes[0]
+    wanted = "1 of 7 objects are skipped, since their categories are not listed (first: number 4 of its"
+    assert wanted in known.notes[0]
 
 
 def changed(draw: Callable[[Any], Any], content: Any) -> None:
-    """Take a field away somewhere, or put something in its place, or it in a list."""
+    """Delete, replace or nest a field somewhere."""
     place = draw(st.sampled_from(list(places(content))))
     owner: Any = content
     for step in place[:-1]:
@@ -171,7 +172,7 @@ def changed(draw: Callable[[Any], Any], content: Any) -> None:
 
 
 def places(value: Any, before: tuple[Any, ...] = ()) -> Any:
-    """Where there is something in a JSON value, as the steps to it."""
+    """The paths of all values in a JSON value."""
     steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for step, inner in steps:
         yield (*before, step)
@@ -180,7 +181,7 @@ def places(value: Any, before: tuple[Any, ...] = ()) -> Any:
 
 @fuzz(300)
 @given(data=st.data())
-def test_no_error_of_python_s_own_reaches_anybody(tmp_path: Path, data: st.DataObject) -> None:
+def test_no_python_error_reaches_the_user(tmp_path: Path, data: st.DataObject) -> None:
     content = truth()
     found: Any = perfect(content)
     reading = data.draw(st.sampled_from(READINGS))

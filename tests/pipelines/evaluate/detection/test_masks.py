@@ -1,4 +1,4 @@
-"""Run lengths against NumPy and pycocotools, what is refused before pycocotools' C code sees it, and moved masks."""
+"""Run lengths against NumPy and pycocotools, masks refused before pycocotools' C code sees them, and moved masks."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Mask = NDArray[np.uint8]
 
 
 def compressed(mask: Mask) -> dict[str, Any]:
-    """A mask as COCO results have it."""
+    """A mask in the form of COCO results."""
     found = rle.encode(np.asfortranarray(mask))
     return {"size": list(found["size"]), "counts": found["counts"].decode()}
 
 
 def plain(mask: Mask) -> list[int]:
-    """The run lengths of a mask, first those outside it."""
+    """The run lengths of a mask, beginning outside it."""
     values = mask.ravel(order="F").tolist()
     runs = [(value, len(list(those))) for value, those in groupby(values)]
     return [length for _, length in ([(0, 0), *runs] if values[0] else runs)]
@@ -88,7 +88,7 @@ COUNTS = plain(np.eye(6, 8, dtype=np.uint8))
         ([[1, 1, 5, 1, 5, 1e9]], "reaches further beyond"),
     ],
 )
-def test_what_is_no_mask_of_the_image_is_refused(segmentation: Any, message: str) -> None:
+def test_invalid_masks_are_refused(segmentation: Any, message: str) -> None:
     with pytest.raises(BadMasksError, match=message) as raised:
         check([GOOD, [[1, 1, 5, 1, 5, 5]], segmentation, {"size": [6, 8], "counts": COUNTS}], [(8, 6)] * 4)
     assert raised.value.places == [2]
@@ -99,7 +99,7 @@ ENCODED = st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=1
 
 @settings(max_examples=300)
 @given(st.one_of(ENCODED, st.lists(st.integers(-3, 50), max_size=8)))
-def test_what_is_not_refused_fills_the_image(counts: str | list[int]) -> None:
+def test_accepted_masks_fill_the_image(counts: str | list[int]) -> None:
     try:
         check([{"size": [6, 8], "counts": counts}], [(8, 6)])
     except BadMasksError:
@@ -111,7 +111,7 @@ def test_what_is_not_refused_fills_the_image(counts: str | list[int]) -> None:
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=30))
-def test_runs_that_fill_the_image_are_taken_in_both_forms(counts: list[int]) -> None:
+def test_runs_that_fill_the_image_are_accepted_in_both_forms(counts: list[int]) -> None:
     size = [1, sum(counts)]
     if not sum(counts):
         return
@@ -162,7 +162,7 @@ def test_polygons_come_back(found: Frame) -> None:
 
 @pytest.mark.parametrize(("geometry", "size"), [("letterbox", (640,)), ("keep_ratio", (800, 1333))])
 def test_real_masks_come_back_from_a_shard(geometry: str, size: tuple[int, ...], data: Path) -> None:
-    """Ground truth, drawn in a shard's pixels by Pillow and moved back, is nearly itself."""
+    """Ground truth that Pillow draws in a shard's pixels and that is moved back hardly changes."""
     content = json.loads((data / "coco" / "annotations" / "instances_masks.json").read_text())
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
     truths = [truth for truth in content["annotations"] if truth["area"] > 400][:150]

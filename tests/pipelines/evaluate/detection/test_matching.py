@@ -1,4 +1,4 @@
-"""Matches and mAP against pycocotools itself, in worlds full of ties, crowds and what is ignored."""
+"""Matches and mAP against pycocotools itself, in worlds full of ties, crowds and ignored objects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BEYOND_ALL_AREAS = 1e11
 def world(seed: int, folder: Path) -> tuple[Path, Detections]:
     """Annotations of 9 images, and detections, on a grid so coarse that many overlaps and scores are equal.
 
-    One image has nothing, one no objects, one no detections, one more than a hundred detections of a class.
+    Image 10 has nothing, 11 no objects, 12 no detections, and 13 more than a hundred detections of a class.
     """
     random = np.random.default_rng(seed)
     images = [{"id": int(number), "file_name": f"{number}.jpg"} for number in random.permutation(np.arange(10, 19))]
@@ -41,7 +41,7 @@ def world(seed: int, folder: Path) -> tuple[Path, Detections]:
     for annotation in annotations:
         annotation["iscrowd"] = int(random.random() < 0.15)
     found.append({"image_id": 14, "category_id": 3, "score": 0.8, "bbox": [1, 1, 4, 4]})
-    # What is larger than all areas is ignored where it matches nothing.
+    # Larger than COCO's range of areas, so it is ignored unless it matches.
     found.append({"image_id": 14, "category_id": 3, "score": 0.9, "bbox": [0, 0, 1e6, 1e6]})
     categories = [{"id": number, "name": str(number)} for number in CATEGORIES[::-1]]
     path = folder / "instances.json"
@@ -50,7 +50,7 @@ def world(seed: int, folder: Path) -> tuple[Path, Detections]:
 
 
 def grid(random: np.random.Generator) -> list[int]:
-    """A box of which many are alike."""
+    """One of few possible boxes, so that many are equal."""
     return [*random.integers(0, 4, 2).tolist(), *random.integers(3, 6, 2).tolist()]
 
 
@@ -107,7 +107,7 @@ NUMBERINGS: list[Callable[[int, dict[str, Any]], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("numbered", NUMBERINGS)
-def test_ids_of_annotations_do_not_matter(
+def test_annotation_ids_do_not_matter(
     numbered: Callable[[int, dict[str, Any]], dict[str, Any]], tmp_path: Path
 ) -> None:
     path, found = world(5, tmp_path)
@@ -136,7 +136,7 @@ def test_no_detections_match_nothing(tmp_path: Path) -> None:
 
 
 def test_real_annotations_score_as_pycocotools_says(data: Path, tmp_path: Path) -> None:
-    """Crowds among them, in the space of 90 ids."""
+    """Including crowds, with COCO's 90 category ids."""
     path = data / "coco" / "annotations" / "instances_val2017.json"
     random = np.random.default_rng(0)
     found = [

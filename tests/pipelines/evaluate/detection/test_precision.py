@@ -1,4 +1,4 @@
-"""Weighted mAP against data sets in which images really are there as often as they were drawn."""
+"""Weighted mAP against data sets in which images are really repeated."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tests.pipelines.evaluate.detection.test_matching import ours, world
 
 
 @pytest.mark.parametrize("at_once", [1, 100, precision._VALUES_AT_ONCE])
-def test_a_weight_counts_as_so_many_copies_of_the_image(
+def test_a_weight_counts_like_copies_of_the_image(
     at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "_VALUES_AT_ONCE", at_once)
     path, found = world(3, tmp_path)
     for place, result in enumerate(found):
-        result["score"] += place / 1e6  # of equal scores, copies would come in another order
+        result["score"] += place / 1e6  # copies would order ties differently
     content = json.loads(path.read_text())
     content["images"].sort(key=lambda image: image["id"])
     weights = next(iter(Bootstrap(6, 7).weights(9)))
     values = Precision(ours(path, found, tmp_path).categories, 9).mean(weights)
-    # In a copied data set the object of id 0, which pycocotools never counts as matched, would get another id.
+    # Without image 14: its object of id 0, which pycocotools never counts as matched, would get another id in a copy.
     drawn = weights[:, 4] == 0
     assert 0 < np.count_nonzero(drawn) < 6
     other = tmp_path / "copied.json"
@@ -39,7 +39,7 @@ def test_a_weight_counts_as_so_many_copies_of_the_image(
         assert value == pytest.approx(mean_ap(load(other), detections), abs=1e-12)
 
 
-def test_resamples_without_an_object_are_left_out() -> None:
+def test_resamples_without_objects_are_skipped() -> None:
     right = np.ones((10, 1), bool)
     one = Precision([Category(np.array([0]), right, ~right, np.array([0]))], 4)
     values = Bootstrap(200, 0).values(one.mean, 4)

@@ -1,4 +1,4 @@
-"""Scores of instance masks against pycocotools', whichever way masks are given, and what is refused of them."""
+"""Scores of instance masks, in all their forms, against pycocotools', and refused masks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIZE = (90, 120)
 
 
 def shaken(annotations: Path, seed: int) -> Detections:
-    """The true triangles, shaken, some of them left out or as another class."""
+    """The true triangles, jittered, some of them missing or with another class."""
     random = np.random.default_rng(seed)
     found = []
     for truth in json.loads(annotations.read_text())["annotations"]:
@@ -39,7 +39,7 @@ def shaken(annotations: Path, seed: int) -> Detections:
 
 
 def given(found: Detections, form: Callable[[list[float]], Any], **more: Any) -> Detections:
-    """Results as a file has them, with their masks in some form."""
+    """Results as in a file, with masks in a given form."""
     return [
         {
             **{name: value for name, value in one.items() if name != "points"},
@@ -76,7 +76,7 @@ def scorer(folder: Path, annotations: Path, reference: Path, reading: Reading | 
 def test_mask_map_is_pycocotools_s(
     form: Callable[[list[float]], Any], more: dict[str, Any], coco: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """Whatever box there is besides: pycocotools takes masks as they are where there is none."""
+    """With any box, or none: pycocotools then uses only the masks."""
     folder, annotations = coco
     found = shaken(annotations, 1)
     path = write(tmp_path, "pil_bilinear", given(found, form, **more))
@@ -86,7 +86,7 @@ def test_mask_map_is_pycocotools_s(
     assert value == pytest.approx(expected, abs=1e-12)
 
 
-def test_boxes_are_scored_where_masks_are_there_too(coco: tuple[Path, Path], tmp_path: Path) -> None:
+def test_boxes_are_scored_although_there_are_masks(coco: tuple[Path, Path], tmp_path: Path) -> None:
     folder, annotations = coco
     boxes = [
         {**{name: truth[name] for name in ("image_id", "category_id", "bbox")}, "score": 0.5, "segmentation": "none"}
@@ -102,7 +102,7 @@ def test_boxes_are_scored_where_masks_are_there_too(coco: tuple[Path, Path], tmp
 def test_masks_in_shard_pixels_are_moved_to_the_source(
     form: Callable[..., Any], coco: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """At 1.5 times its size a mask is as fine as in the source, and scores nearly the same; not so in its place."""
+    """At 1.5 times its size a mask is as fine as in the source, and scores nearly the same; unmoved, it is refused."""
     folder, annotations = coco
     found = shaken(annotations, 2)
     framed = [{**one, "points": FRAME.to_output(np.array(one["points"])).tolist()} for one in found]
@@ -128,9 +128,7 @@ def test_masks_in_shard_pixels_are_moved_to_the_source(
         ({"score": None}, "1 of .* have no score that is a number"),
     ],
 )
-def test_masks_that_cannot_be_right_are_named(
-    change: dict[str, Any], message: str, coco: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_invalid_masks_are_named(change: dict[str, Any], message: str, coco: tuple[Path, Path], tmp_path: Path) -> None:
     folder, annotations = coco
     found = given(shaken(annotations, 1), encoded)
     found[3] |= change
@@ -150,7 +148,7 @@ def test_objects_without_a_mask_are_refused_and_not_scored_as_boxes(coco: tuple[
         Detection(open_shards(folder), path, annotations_of(other), Reading(iou_type="segm"), Bootstrap(50, 0))
 
 
-def test_a_task_says_what_its_map_is_of(coco: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_task_names_its_metric_and_region(coco: tuple[Path, Path], tmp_path: Path) -> None:
     folder, annotations = coco
     path = write(tmp_path, "pil_bilinear", given(shaken(annotations, 1), encoded))
     task = scorer(folder, annotations, path)
@@ -160,7 +158,7 @@ def test_a_task_says_what_its_map_is_of(coco: tuple[Path, Path], tmp_path: Path)
 
 
 def test_real_masks_score_as_pycocotools_says(data: Path, tmp_path: Path) -> None:
-    """Crowds among them, whose runs are not compressed."""
+    """Including crowds, whose runs are not compressed."""
     path = data / "coco" / "annotations" / "instances_masks.json"
     truth = load(path)
     random = np.random.default_rng(3)

@@ -1,4 +1,4 @@
-"""COCO mAP against pycocotools, and bad results named."""
+"""COCO mAP against pycocotools, and the errors for bad results."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.pipelines.evaluate.detection.cocoeval import Detections, load, mean_a
 from tests.steps import result_of
 
 BOOTSTRAP = Bootstrap(200, 0)
-# Where a letterboxed image starts: 120x90 becomes 180x135 in 180x180.
+# The row at which a letterboxed image begins: 120x90 becomes 180x135 in 180x180.
 FRAME_TOP = 22
 
 
 def detections(annotations: Path, seed: int, shake: float) -> Detections:
-    """The true boxes, shaken, some of them left out, with wrong ones between, and with scores that are often equal."""
+    """The true boxes, jittered, some of them missing, with wrong ones among them and many equal scores."""
     random = np.random.default_rng(seed)
     content = json.loads(annotations.read_text())
     found = []
@@ -78,7 +78,7 @@ def test_boxes_in_shard_pixels_score_as_those_in_source_pixels(coco: tuple[Path,
     assert scores[0].comparison == (0, 0, 0, 1)
 
 
-def test_a_lost_object_is_counted_where_it_is(task: Detection, coco: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_lost_object_is_counted_in_its_image(task: Detection, coco: tuple[Path, Path], tmp_path: Path) -> None:
     found = detections(coco[1], 1, 2.0)
     for result in found:
         if result["image_id"] == 2:
@@ -89,7 +89,7 @@ def test_a_lost_object_is_counted_where_it_is(task: Detection, coco: tuple[Path,
     assert score.gained == 0
 
 
-def test_no_detection_at_all_is_a_score_of_0(coco: tuple[Path, Path], task: Detection, tmp_path: Path) -> None:
+def test_no_detections_score_0(coco: tuple[Path, Path], task: Detection, tmp_path: Path) -> None:
     folder, annotations = coco
     reference = write(tmp_path, "pil_bilinear", detections(annotations, 1, 2.0))
     lenient = scorer(folder, annotations, reference, Reading(allow_empty=True))
@@ -97,7 +97,7 @@ def test_no_detection_at_all_is_a_score_of_0(coco: tuple[Path, Path], task: Dete
     score = result_of(lenient.score("ffmpeg", nothing))
     assert score.figures["map"] == 0
     assert score.notes == ("ffmpeg.json has no box in 14 of 14 images",)
-    with pytest.raises(UsageError, match="no box in 14 of 14 images: is it whole"):
+    with pytest.raises(UsageError, match="no box in 14 of 14 images: give --allow-empty if it is complete"):
         result_of(task.score("ffmpeg", nothing))
 
 
@@ -111,10 +111,10 @@ def test_no_detection_at_all_is_a_score_of_0(coco: tuple[Path, Path], task: Dete
         ({"bbox": [5, 5, -1, 3]}, "have a box of negative size"),
         ({"score": "high"}, "1 of .* have no score that is a number"),
         ({"image_id": 77}, "are of images that the annotations do not list"),
-        ({"category_id": 0}, "are of categories that the annotations do not have .* ids here are 1 to 90"),
+        ({"category_id": 0}, "are of categories that the annotations do not have .* its ids are 1 to 90"),
     ],
 )
-def test_detections_that_cannot_be_right_are_named(
+def test_invalid_detections_are_named(
     change: dict[str, Any], message: str, task: Detection, coco: tuple[Path, Path], tmp_path: Path
 ) -> None:
     found = detections(coco[1], 1, 2.0)
@@ -131,13 +131,11 @@ def test_another_annotation_file_is_refused(coco: tuple[Path, Path], tmp_path: P
         open_annotations(Disk(str(other)), open_shards(folder))
 
 
-def test_a_file_of_a_part_of_the_images_gives_no_number(
-    task: Detection, coco: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_partial_file_gives_no_figure(task: Detection, coco: tuple[Path, Path], tmp_path: Path) -> None:
     found = detections(coco[1], 1, 1.0)
     partial = [result for result in found if result["image_id"] > 2]
     path = write(tmp_path, "ffmpeg", partial)
-    with pytest.raises(UsageError, match="no box in 2 of 14 images: is it whole"):
+    with pytest.raises(UsageError, match="no box in 2 of 14 images: give --allow-empty"):
         result_of(task.score("ffmpeg", path))
     folder, annotations = coco
     reference = write(tmp_path, "pil_bilinear", found)
@@ -145,7 +143,7 @@ def test_a_file_of_a_part_of_the_images_gives_no_number(
     assert "ffmpeg.json has no box in 2 of 14 images" in result_of(lenient.score("ffmpeg", path)).notes
 
 
-def test_boxes_in_few_images_fewer_than_the_reference_s_are_a_part(
+def test_a_file_with_boxes_in_fewer_images_than_the_reference_s_is_partial(
     coco: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, annotations = coco
@@ -161,10 +159,10 @@ def test_boxes_in_few_images_fewer_than_the_reference_s_are_a_part(
         )
 
 
-def test_detections_that_are_there_twice_are_counted(task: Detection, coco: tuple[Path, Path], tmp_path: Path) -> None:
+def test_duplicate_detections_are_counted(task: Detection, coco: tuple[Path, Path], tmp_path: Path) -> None:
     found = detections(coco[1], 1, 2.0)
     score = result_of(task.score("ffmpeg", write(tmp_path, "ffmpeg", found + found)))
-    assert f"ffmpeg.json has {len(found)} detections more than once" in score.notes
+    assert f"ffmpeg.json has {len(found)} duplicate detections" in score.notes
 
 
 @pytest.mark.parametrize(
@@ -183,11 +181,11 @@ def test_boxes_in_other_units_are_refused(
         result_of(task.score("ffmpeg", write(tmp_path, "ffmpeg", found)))
 
 
-def test_annotations_without_an_object_are_refused(coco: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_annotations_without_objects_are_refused(coco: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, annotations = coco
     shards = open_shards(folder)
     monkeypatch.setattr(type(shards), "samples", lambda self: Samples(["000000000099"], np.array([-1])))
-    with pytest.raises(UsageError, match="has no object in any of the 0 images"):
+    with pytest.raises(UsageError, match="has no objects in the 0 images"):
         open_annotations(Disk(str(annotations)), shards)
 
 
@@ -198,7 +196,7 @@ def test_any_number_of_threads_gives_the_same_bytes(
     path = write(tmp_path, "pil_bilinear", detections(annotations, 1, 2.0))
     monkeypatch.setattr(statistics, "_VALUES_AT_ONCE", 14 * 7)
     found = set()
-    write(tmp_path, "another", [])  # or the reference would not be resampled again
+    write(tmp_path, "another", [])  # else the reference would not be resampled again
     for count in (1, 2, 5):
         task = scorer(folder, annotations, path).beside(path.with_name("another.json"), count)
         found.add(result_of(task.score("pil_bilinear", path)).basis.tobytes())
@@ -213,7 +211,7 @@ def shards_of(folder: Path, annotations: Path) -> Shards:
     return shards
 
 
-def test_equal_scores_fall_in_order_of_image_ids(coco: tuple[Path, Path], tmp_path: Path) -> None:
+def test_equal_scores_are_ordered_by_image_id(coco: tuple[Path, Path], tmp_path: Path) -> None:
     folder, annotations = coco
     content = json.loads(annotations.read_text())
     for number, image in enumerate(content["images"]):

@@ -1,4 +1,4 @@
-"""Tiny ONNX models whose answers can be computed by other means, and what runs them."""
+"""Tiny ONNX models whose outputs can be computed by other means, and a way to run them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def save(
     outputs: Sequence[str] = ("out",),
     types: Sequence[np.dtype[np.generic]] | None = None,
 ) -> Path:
-    """A model from `image` to `outputs`, of single precision unless their types are given."""
+    """A model from `image` to `outputs`, which are float32 unless `types` are given."""
     types = types or [np.dtype(np.float32)] * len(outputs)
     graph = helper.make_graph(
         list(nodes),
@@ -46,7 +46,7 @@ def save(
 def colour_model(
     path: Path, weights: NDArray[np.float32], image: Dims = ("n", 3, "h", "w"), nhwc: bool = False
 ) -> Path:
-    """Scores are the mean of each channel times `weights`, of shape (3, classes)."""
+    """A model whose scores are the channels' means times `weights`, of shape (3, classes)."""
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2] if nhwc else [2, 3], keepdims=0),
         helper.make_node("MatMul", ["mean", "weights"], ["out"]),
@@ -55,7 +55,7 @@ def colour_model(
 
 
 def convolved_model(path: Path, seed: int, classes: int = 1000) -> Path:
-    """Scores that are sums of thousands of products."""
+    """A model whose scores are sums of thousands of products."""
     random = np.random.default_rng(seed)
     nodes = [
         helper.make_node("Conv", ["image", "kernels"], ["many"], pads=[2, 2, 2, 2]),
@@ -70,7 +70,7 @@ def convolved_model(path: Path, seed: int, classes: int = 1000) -> Path:
 
 
 def root_model(path: Path, threshold: float, infinite: bool = False) -> Path:
-    """NaN where the mean of the first channel is below `threshold`, or else infinity."""
+    """A model that outputs NaN (or infinity) if the mean of the first channel is below `threshold`."""
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),
         helper.make_node("MatMul", ["mean", "weights"], ["first"]),
@@ -90,7 +90,7 @@ def root_model(path: Path, threshold: float, infinite: bool = False) -> Path:
 def constant_model(
     path: Path, outputs: Sequence[NDArray[np.generic]], image: Dims, names: Sequence[str] | None = None
 ) -> Path:
-    """The same outputs whatever the image, which they hang on by a zero; `out0` and so on unless they are named."""
+    """A model with the same outputs for any image, named `out0` and so on unless `names` are given."""
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["mean"], axes=[0, 1, 2, 3], keepdims=0),
         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
@@ -106,5 +106,5 @@ def constant_model(
 
 
 def predict_plain(shards: Shards, model: Path, preprocessing: Preprocessing, folder: Path) -> None:
-    """Every variant through a model as it is."""
+    """Predict every variant with a model as it is."""
     assert predict(shards, plain_cells(shards, model), preprocessing, folder) == {}

@@ -1,4 +1,4 @@
-"""Boxes put into head outputs come back out, in source pixels; suppression and box noise are as they are defined."""
+"""Detectors on shards: results in source pixels, and box noise against decoding by hand."""
 
 from __future__ import annotations
 
@@ -11,217 +11,29 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from generators.boxes import NONE, BoxNoise, noise
+from generators.boxes import NONE, noise
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Cell, as_it_is
-from pipelines.evaluate.model.heads import HEADS
 from pipelines.evaluate.model.heads.categories import CATEGORIES
-from pipelines.evaluate.model.heads.common import Boxes, Fit, Given, spread
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
-from pipelines.evaluate.model.readers.boxes import choose
 from pipelines.shards import Shards, open_shards
 from tests.conftest import Command
+from tests.pipelines.evaluate.model.heads.grids import (
+    CELLS,
+    KNOWN,
+    SIDE,
+    nanodet_outputs,
+    overlap,
+    yolox_output,
+)
 from tests.pipelines.evaluate.model.models import constant_model, predict_plain
 
-SIDE = 64
-CELLS = {8: 64, 16: 16, 32: 4}
-# x1, y1, x2, y2 in input pixels; stride, class and score.
-KNOWN = [
-    ((9.5, 12.25, 40.0, 30.5), 8, 0, 0.9),
-    ((2.0, 3.0, 60.0, 61.0), 32, 79, 0.6),
-    ((30.0, 28.0, 62.0, 50.0), 16, 11, 0.75),
-]
 YOLOX = Preprocessing((0.0,) * 3, (1.0,) * 3, 1.0, "rgb", "nchw", head="yolox", pad=114, placement="top_left")
 NANODET = Preprocessing(
     (0.0,) * 3, (1.0,) * 3, 1.0, "bgr", "nchw", head="nanodet", pad=0, placement="center", score_threshold=0.05
 )
-
-
-def logit(score: float) -> float:
-    return float(np.log(score / (1 - score)))
-
-
-def cell_of(box: tuple[float, ...], stride: int) -> tuple[int, int]:
-    """The column and row of the cell that a box's centre lies in."""
-    return int((box[0] + box[2]) / 2 // stride), int((box[1] + box[3]) / 2 // stride)
-
-
-def side_of(stride: int, more: int) -> int:
-    """How many cells a row or column has; with one `more`, as pooling in ceil mode makes it."""
-    return SIDE // stride + more
-
-
-def yolox_output(logits: bool, more: int = 0) -> NDArray[np.float32]:
-    """YOLOX's encoding: centre minus cell, logarithm of sides, both in strides."""
-    out = np.zeros((sum(side_of(stride, more) ** 2 for stride in CELLS), 85))
-    out[:, 4:] = -9.0 if logits else 0.0
-    for box, stride, label, score in KNOWN:
-        first = sum(side_of(other, more) ** 2 for other in CELLS if other < stride)
-        column, row = cell_of(box, stride)
-        cell = out[first + row * side_of(stride, more) + column]
-        cell[0], cell[1] = (box[0] + box[2]) / 2 / stride - column, (box[1] + box[3]) / 2 / stride - row
-        cell[2], cell[3] = np.log((box[2] - box[0]) / stride), np.log((box[3] - box[1]) / stride)
-        objectness, own = (0.95, score / 0.95)
-        cell[4], cell[5 + label] = (logit(objectness), logit(own)) if logits else (objectness, own)
-    return out.astype(np.float32)
-
-
-def nanodet_outputs(logits: bool, more: int = 0) -> list[NDArray[np.float32]]:
-    """NanoDet's: each distance from the cell's middle in strides, split between the two whole bins around it."""
-    found: list[NDArray[np.float32]] = []
-    for stride in CELLS:
-        count = side_of(stride, more) ** 2
-        classes = np.full((count, 80), -9.0 if logits else 0.0)
-        bins = np.full((count, 4, 8), -30.0)
-        bins[..., 0] = 0.0
-        for box, own, label, score in KNOWN:
-            if own != stride:
-                continue
-            column, row = cell_of(box, stride)
-            cell = row * side_of(stride, more) + column
-            classes[cell, label] = logit(score) if logits else score
-            x, y = (column + 0.5) * stride, (row + 0.5) * stride
-            for side, distance in enumerate((x - box[0], y - box[1], box[2] - x, box[3] - y)):
-                below, share = int(distance / stride), distance / stride % 1
-                bins[cell, side] = -30.0
-                bins[cell, side, below], bins[cell, side, below + 1] = np.log(1 - share + 1e-9), np.log(share + 1e-9)
-        found += [bins.reshape(count, 32).astype(np.float32), classes.astype(np.float32)]
-    return found
-
-
-def fit(head: str, outputs: list[NDArray[np.float32]], side: int = SIDE) -> Fit | None:
-    return HEADS[head].fit(named(outputs), Given(side, side))
-
-
-def named(outputs: list[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    return {f"out{index}": output for index, output in enumerate(outputs)}
-
-
-def expect(head: str, outputs: list[NDArray[np.float32]], note: str = "") -> None:
-    found = fit(head, outputs)
-    assert found is not None
-    assert note in found.note
-    boxes = found.decode(named(outputs), 0.05)
-    for box, _, label, score in KNOWN:
-        (place,) = np.flatnonzero(boxes.classes == label)
-        assert boxes.scores[place] == pytest.approx(score, abs=1e-4)
-        np.testing.assert_allclose(boxes.corners[place], box, atol=1e-3)
-    assert len(boxes.scores) == len(KNOWN)
-
-
-@pytest.mark.parametrize("logits", [True, False])
-def test_yolox_boxes_come_back(logits: bool) -> None:
-    expect("yolox", [yolox_output(logits)], "logits" if logits else "probabilities")
-
-
-@pytest.mark.parametrize("logits", [True, False])
-def test_nanodet_boxes_come_back_whatever_the_order_of_outputs(logits: bool) -> None:
-    outputs = nanodet_outputs(logits)
-    expect("nanodet", outputs, "logits" if logits else "probabilities")
-    expect("nanodet", [outputs[i] for i in (3, 0, 5, 1, 4, 2)])
-
-
-@pytest.mark.parametrize("logits", [True, False])
-def test_the_wider_grids_of_ceil_mode_are_read_as_such(logits: bool) -> None:
-    expect("yolox", [yolox_output(logits, 1)])
-    expect("nanodet", nanodet_outputs(logits, 1))
-
-
-def test_a_model_that_noise_gave_wider_grids_is_read_as_the_model_as_it_is() -> None:
-    """Settled with the one, and used for the other."""
-    for head, outputs in (("yolox", lambda more: [yolox_output(True, more)]), ("nanodet", nanodet_outputs_of_logits)):
-        settled = fit(head, outputs(0))
-        assert settled is not None
-        boxes = settled.decode(named(outputs(1)), 0.05)
-        np.testing.assert_allclose(np.sort(boxes.scores), np.sort([score for *_, score in KNOWN]), atol=1e-4)
-        with pytest.raises(UsageError, match=f"not those of the head {head}"):
-            settled.decode(named([outputs(0)[0][:-1]]), 0.05)
-
-
-def nanodet_outputs_of_logits(more: int) -> list[NDArray[np.float32]]:
-    return nanodet_outputs(True, more)
-
-
-def test_outputs_of_other_heads_do_not_fit() -> None:
-    assert fit("nanodet", [yolox_output(True)]) is None
-    assert fit("yolox", nanodet_outputs(True)) is None
-    assert fit("yolox", [yolox_output(True)], 96) is None
-    decoded = yolox_output(False)
-    decoded[:, 2:4] = np.exp(decoded[:, 2:4]) * 32
-    assert fit("yolox", [decoded]) is None
-    assert fit("yolov5", [np.concatenate([decoded, decoded])]) is not None
-
-
-def test_a_score_that_strays_by_rounding_is_still_a_probability() -> None:
-    output = yolox_output(False)
-    output[0, 6], output[1, 7] = 1.0000002, -1e-7
-    output[0, 4] = 1
-    found = fit("yolox", [output])
-    assert found is not None
-    boxes = found.decode(named([output]), -1)
-    assert "probabilities" in found.note
-    assert (boxes.scores >= 0).all()
-    assert boxes.scores.max() == 1
-
-
-def overlap(one: NDArray[np.float64], other: NDArray[np.float64], offset: int = 0) -> float:
-    """Intersection over union, with `offset` added to every side as United-Perception does."""
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
-    shared = float(np.prod(np.clip(high - low + offset, 0, None)))
-    areas = np.prod(one[2:] - one[:2] + offset) + np.prod(other[2:] - other[:2] + offset)
-    return shared / (float(areas) - shared)
-
-
-@pytest.mark.parametrize("offset", [0, 1, 8])
-@pytest.mark.parametrize("one_class", [True, False])
-def test_suppression_is_greedy_within_each_class(one_class: bool, offset: int) -> None:
-    rng = np.random.default_rng(5)
-    corner = rng.uniform(-20, 60, (60, 2))
-    corners = np.concatenate([corner, corner + rng.uniform(10, 40, (60, 2))], axis=1).astype(np.float32)
-    scores = np.zeros((60, 80), np.float32)
-    scores[:, :3] = rng.permutation(180).reshape(60, 3) / 200
-    found = choose(spread(corners, scores, 0.5, one_class), 0.5, BoxNoise(side_offset=offset))
-    kept: list[tuple[float, int, int]] = []
-    for score, row, label in sorted(((s, r, c) for (r, c), s in np.ndenumerate(scores) if s > 0.5), reverse=True):
-        if one_class and scores[row].argmax() != label:
-            continue
-        mine = corners[row].astype(np.float64)
-        if all(label != c or overlap(mine, corners[r].astype(np.float64), offset) <= 0.5 for _, r, c in kept):
-            kept.append((float(score), row, label))
-    assert 10 < len(kept) <= 100
-    assert found.classes.tolist() == [label for *_, label in kept]
-    np.testing.assert_allclose(found.scores, [score for score, *_ in kept])
-    np.testing.assert_array_equal(found.corners, corners[[row for _, row, _ in kept]])
-    if offset:
-        without = choose(spread(corners, scores, 0.5, one_class), 0.5)
-        assert len(without.scores) > len(found.scores) or offset == 1
-
-
-def test_no_more_than_a_hundred_and_none_of_none() -> None:
-    corners = np.array([[i * 10, 0, i * 10 + 5, 5] for i in range(150)], np.float32)
-    scores = np.zeros((150, 80), np.float32)
-    scores[:, 3] = np.arange(150) / 150
-    assert choose(spread(corners, scores, 0.0), 0.5).scores.tolist() == scores[:49:-1, 3].tolist()
-    assert choose(spread(corners, scores, 0.0), None).scores.tolist() == scores[:49:-1, 3].tolist()
-    assert len(choose(spread(corners, 0 * scores, 0.0, one_class=True), 0.5).scores) == 0
-
-
-def test_so_many_that_overlap_that_the_hundredth_is_far_down() -> None:
-    """Each of 90 places has fifty boxes that are all but one; ten places come last of all."""
-    places = np.concatenate([np.repeat(np.arange(90), 50), np.arange(90, 105)])
-    corners = np.stack([places * 20, 0 * places, places * 20 + 10, 0 * places + 10], axis=1).astype(np.float32)
-    scores = np.linspace(0.9, 0.1, len(places)).astype(np.float32)
-    found = choose(Boxes(corners, scores, np.zeros(len(places), np.int64)), 0.5)
-    np.testing.assert_array_equal(found.corners[:, 0], np.arange(100) * 20)
-
-
-def test_categories_are_those_of_the_annotations(data: Path) -> None:
-    known = json.loads((data / "coco" / "annotations" / "instances_val2017.json").read_text())["categories"]
-    assert list(CATEGORIES) == [category["id"] for category in known]
-
-
-# Width and height of each source: a quarter of it fits the input's 64 pixels.
+# Width and height of each source; at a quarter of its size it fits the input's 64 pixels.
 SOURCES = {1: (256, 128), 2: (128, 256), 3: (256, 256)}
 
 
@@ -232,7 +44,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Shard
     for number, size in SOURCES.items():
         Image.effect_noise(size, 60).save(folder / f"{number}.jpg")
         images.append({"id": number, "file_name": f"{number}.jpg", "width": size[0], "height": size[1]})
-    Image.effect_noise((64, 64), 60).save(folder / "9.jpg")  # which the annotations do not know
+    Image.effect_noise((64, 64), 60).save(folder / "9.jpg")  # not in the annotations
     annotations = folder / "instances.json"
     annotations.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
     words = ["--dataset", "coco", "--source", str(folder), "--annotations", str(annotations), "--variant", "pil"]
@@ -250,7 +62,7 @@ def test_results_are_in_source_pixels(head: str, shards: Shards, tmp_path: Path)
     results = json.loads((tmp_path / "out" / "pil_bilinear.json").read_text())
     assert {result["image_id"] for result in results} == set(SOURCES)
     for number, (width, height) in SOURCES.items():
-        # A quarter of the source, at the top left or in the middle of the input
+        # The source at a quarter of its size, at the top left or in the middle of the input
         spare = np.array([SIDE - width / 4, SIDE - height / 4] * 2)
         offset = spare / 2 if head == "nanodet" else 0 * spare
         own = [result for result in results if result["image_id"] == number]
@@ -265,15 +77,16 @@ def test_results_are_in_source_pixels(head: str, shards: Shards, tmp_path: Path)
 def test_boxes_scores_and_labels_in_three_outputs_are_results(
     shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Labels are whole numbers, by which they are known, and category ids."""
+    """Labels are recognised as integers; they are category ids."""
     boxes, _, labels, scores = (np.array(values) for values in zip(*KNOWN, strict=True))
     outputs = [labels + 1, boxes.astype(np.float32), scores.astype(np.float32)]
     model = constant_model(tmp_path / "m.onnx", outputs, (1, 3, SIDE, SIDE), ("classes", "dets", "chances"))
     predict_plain(shards, model, replace(YOLOX, head=None), tmp_path / "out")
-    assert "torchvision, as its outputs are: the model's boxes are read as input pixels" in capfd.readouterr().err
+    note = "head torchvision (recognised from the outputs): the model's boxes are read as input pixels"
+    assert note in capfd.readouterr().err
     results = json.loads((tmp_path / "out" / "pil_bilinear.json").read_text())
     found = {result["category_id"]: result["bbox"] for result in results if result["image_id"] == 3}
-    # What none of COCO's categories has (12) is left out.
+    # The label 12, which is not one of COCO's categories, is skipped.
     assert found.keys() == {1, 80}
     for box, label in zip(boxes, labels, strict=True):
         if label + 1 in found:
@@ -286,7 +99,7 @@ NOISES = {"": NONE, "box_offset": noise(1), "box_offset_all": noise(1, True), "b
 def results_by_hand(
     outputs: list[NDArray[np.float32]], head: str, number: int, offset: int, everywhere: bool, rounded: bool
 ) -> list[tuple[float, int, list[float]]]:
-    """Score, class and box in the source, best first, of outputs for one image: box by box, in Python."""
+    """Scores, classes and boxes in the source, best first, decoded from outputs for one image box by box, in Python."""
     boxes = []
     counted = offset if everywhere else 0
     for stride in CELLS:
@@ -329,13 +142,13 @@ def results_by_hand(
     found = []
     for score, label, box_ in kept[:100]:
         x1, y1, x2, y2 = (box_ - spare) * 4
-        # A pixel of the input is several of the source: what is thin there may have no height here.
+        # A pixel of the input is four of the source: a thin box may have no height left here.
         found.append((score, label, [x1, y1, max(x2 - x1 + counted, 0), max(y2 - y1 + counted, 0)]))
     return found
 
 
 @pytest.mark.parametrize("head", ["yolox", "nanodet"])
-def test_box_noise_is_what_it_is_by_hand(
+def test_box_noise_is_that_of_decoding_by_hand(
     head: str, shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     random = np.random.default_rng(3)
@@ -352,7 +165,7 @@ def test_box_noise_is_what_it_is_by_hand(
     cells = [Cell(named[name], model, boxes) for name, boxes in NOISES.items()]
     stated = replace(YOLOX if head == "yolox" else NANODET, nms_iou=0.65)
     assert predict(everything, cells, stated, tmp_path / "out") == {}
-    assert "4 of 4 images predicted" in capfd.readouterr().err  # once for all kinds of noise
+    assert "4 of 4 images predicted" in capfd.readouterr().err  # once for all box noise
     seen = set()
     for name, boxes in NOISES.items():
         text = (tmp_path / "out" / f"{named[name].name}.json").read_text()
@@ -368,19 +181,20 @@ def test_box_noise_is_what_it_is_by_hand(
     assert len(seen) == len(NOISES)
 
 
-def test_noise_of_suppression_does_not_apply_where_the_graph_has_done_it(
+def test_suppression_noise_does_not_apply_if_the_graph_suppresses(
     shards: Shards, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The head is left out, and found; what it does not bear is known at the second run without the model's."""
+    """The head is recognised; the second run knows the refused noise from the record."""
     rows = np.array([[*box, score, label] for box, _, label, score in KNOWN], np.float32)
     model = as_it_is(constant_model(tmp_path / "m.onnx", [rows[None]], (1, 3, SIDE, SIDE)))
     named = {name: replace(shards.reference, name=name or shards.reference.name) for name in NOISES}
     everything = replace(shards, variants={variant.name: variant for variant in named.values()})
     cells = [Cell(named[name], model, boxes) for name, boxes in NOISES.items()]
-    for said in ("end_to_end, as its outputs are: the model's boxes are read as input pixels", "predicted already"):
+    note = "head end_to_end (recognised from the outputs): the model's boxes are read as input pixels"
+    for printed in (note, "already have predictions"):
         failed = predict(everything, cells, replace(YOLOX, head=None), tmp_path / "out")
-        assert failed == {"box_offset_all": "its boxes are not suppressed here, where sides would be counted"}
-        assert said in capfd.readouterr().err
+        assert failed == {"box_offset_all": "its boxes are not suppressed here, which is where their sides would count"}
+        assert printed in capfd.readouterr().err
     about = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert about["preprocessing"]["head"] is None
     for name, change in (("pil_bilinear", (0, 0)), ("box_offset", (4, 4))):  # a pixel of the input is four of a source
@@ -399,9 +213,9 @@ def refused(shards: Shards, model: Path, stated: Preprocessing, folder: Path) ->
     return str(caught.value)
 
 
-def test_what_a_detector_must_be_told(shards: Shards, tmp_path: Path) -> None:
+def test_missing_settings_of_a_detector_are_named(shards: Shards, tmp_path: Path) -> None:
     model = constant_model(tmp_path / "m.onnx", [yolox_output(True)[None]], (1, 3, SIDE, SIDE))
-    assert "say what is around it" in refused(shards, model, replace(YOLOX, pad=None), tmp_path / "b")
+    assert "state how to pad it" in refused(shards, model, replace(YOLOX, pad=None), tmp_path / "b")
     wide = constant_model(tmp_path / "w.onnx", [yolox_output(True)[None]], (1, 3, 96, 96))
     message = refused(shards, wide, YOLOX, tmp_path / "c")
     assert "--geometry keep_ratio --size 96,96, or --geometry letterbox --size 96" in message

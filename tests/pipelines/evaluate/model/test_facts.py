@@ -1,4 +1,4 @@
-"""How large a model is, by the weights that went into it."""
+"""A model's size in parameters and bytes, from known weights."""
 
 from __future__ import annotations
 

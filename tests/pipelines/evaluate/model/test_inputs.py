@@ -1,4 +1,4 @@
-"""What models take besides single-precision NCHW: their own types, orders and batches, against NumPy."""
+"""Inputs other than float32 NCHW: their types, channel orders, layouts and batches, against NumPy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ALL_OPEN = ("n", "c", "h", "w")
 
 
 def passing(path: Path, taken: int, shape: Dims = ALL_OPEN, extra: Sequence[onnx.NodeProto] = ()) -> Path:
-    """A model that puts out what it takes, or what the nodes make of `image`, as doubles."""
+    """A model that outputs its input, or the value `made` that the `extra` nodes compute of it, as float64."""
     nodes = [*extra, helper.make_node("Cast", ["made" if extra else "image"], ["out"], to=TensorProto.DOUBLE)]
     graph = helper.make_graph(
         nodes,
@@ -50,7 +50,7 @@ def passing(path: Path, taken: int, shape: Dims = ALL_OPEN, extra: Sequence[onnx
 
 
 def taken(model: Path, preprocessing: Preprocessing) -> tuple[NDArray[Any], str]:
-    """What a model puts out for the image, and what is said of its input."""
+    """A model's output for the image, and the note on its input."""
     session = open_session(as_it_is(model), preprocessing.layout, "cpu")
     inputs = fitting(session.input, preprocessing, PIXELS)
     batch = inputs.batch(1)
@@ -81,8 +81,8 @@ def test_floats_are_normalised(tmp_path: Path, name: str, digits: int) -> None:
     np.testing.assert_allclose(found[0], expected.transpose(2, 0, 1), rtol=0.6 * 10.0**-digits)
 
 
-def test_doubles_are_doubles_in_the_model(tmp_path: Path) -> None:
-    """What single precision would lose of each value, and did not."""
+def test_float64_inputs_keep_their_precision(tmp_path: Path) -> None:
+    """The model outputs what single precision would lose of each value."""
     rest = [
         helper.make_node("Cast", ["image"], ["single"], to=TensorProto.FLOAT),
         helper.make_node("Cast", ["single"], ["again"], to=TensorProto.DOUBLE),
@@ -94,16 +94,16 @@ def test_doubles_are_doubles_in_the_model(tmp_path: Path) -> None:
     assert np.abs(found).max() > 1e-9
 
 
-def test_bytes_are_pixels_whatever_is_stated_of_what_the_model_makes_of_them(tmp_path: Path) -> None:
+def test_uint8_inputs_get_pixels_whatever_normalisation_is_stated(tmp_path: Path) -> None:
     found, note = taken(
         passing(tmp_path / "m.onnx", TensorProto.UINT8, (1, "h", "w", 3)), replace(NORMALISED, layout="nhwc")
     )
     np.testing.assert_array_equal(found[0], PIXELS[..., ::-1])
-    assert "the model takes uint8, and is given pixels as they are" in note
+    assert "the model takes uint8 and gets the pixels as they are" in note
     assert "-2.118 to 2.64" in note
 
 
-def test_other_whole_numbers_must_be_stated(tmp_path: Path) -> None:
+def test_other_integer_inputs_need_stated_integers(tmp_path: Path) -> None:
     model = passing(tmp_path / "m.onnx", TensorProto.INT8)
     assert "the model takes int8, and mean, std and scale give 0 to 255: give mean = [128, 128, 128]" in refused(model)
     found, _ = taken(model, replace(AS_THEY_ARE, mean=(128, 128, 128)))
@@ -125,14 +125,14 @@ def test_other_whole_numbers_must_be_stated(tmp_path: Path) -> None:
         ((1, 4, 4, 4), "nhwc", "it must take three channels"),
     ],
 )
-def test_the_other_order_of_axes_is_seen(tmp_path: Path, shape: Dims, layout: str, message: str) -> None:
+def test_the_other_layout_is_recognised(tmp_path: Path, shape: Dims, layout: str, message: str) -> None:
     assert message in refused(
         passing(tmp_path / "m.onnx", TensorProto.FLOAT, shape), replace(AS_THEY_ARE, layout=layout)
     )
 
 
 def test_weights_among_the_inputs_need_not_be_given(tmp_path: Path) -> None:
-    """As all models had them before ONNX's IR version 4."""
+    """All models listed them before ONNX's IR version 4."""
     model = onnx.load(passing(tmp_path / "m.onnx", TensorProto.FLOAT))
     model.graph.node[0].CopyFrom(helper.make_node("Add", ["image", "w"], ["sum"]))
     model.graph.node.append(helper.make_node("Cast", ["sum"], ["out"], to=TensorProto.DOUBLE))
@@ -148,7 +148,7 @@ def test_weights_among_the_inputs_need_not_be_given(tmp_path: Path) -> None:
     assert "w tensor(float) [1]" in message
 
 
-def test_a_filled_batch_leaves_what_has_no_batch_alone(tmp_path: Path) -> None:
+def test_padding_a_batch_does_not_cut_outputs_without_a_batch_axis(tmp_path: Path) -> None:
     model = onnx.load(passing(tmp_path / "m.onnx", TensorProto.FLOAT, (4, 3, "h", "w")))
     model.graph.node.append(helper.make_node("ReduceMax", ["image"], ["most"], keepdims=0))
     model.graph.node.append(helper.make_node("Size", ["image"], ["size"]))

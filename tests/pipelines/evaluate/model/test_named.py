@@ -1,6 +1,6 @@
-"""timm's and torchvision's models by name, against the libraries themselves: their pixels, their outputs, their words.
+"""timm's and torchvision's models by name, against the libraries themselves: pixels, outputs and labels.
 
-Skipped, but not in CI, where they are not installed; requirements-timm.txt has them.
+Outside CI, skipped if the libraries of requirements-timm.txt are not installed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ torch, timm, models = required("torch"), required("timm"), required("torchvision
 save_file = required("safetensors.torch").save_file
 by_timm = importlib.import_module("pipelines.evaluate.model.named.timm")
 by_torchvision = importlib.import_module("pipelines.evaluate.model.named.torchvision")
-# Of 470,000 weights.
+# A model with only 470,000 weights.
 NAME = "test_resnet"
 
 
@@ -56,7 +56,7 @@ def one_thread() -> None:
 
 
 def network(classes: int = 1000, seed: int = 1) -> Any:
-    """A small network of timm's whose answers differ from image to image."""
+    """A small timm network whose predictions differ between images."""
     torch.manual_seed(seed)
     made = timm.create_model(NAME, num_classes=classes)
     torch.nn.init.normal_(made.fc.weight)
@@ -75,19 +75,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
-    """The one export."""
+    """An export; not to be changed."""
     return model_file(f"timm:{NAME}", str(checkpoint), tmp_path_factory.mktemp("kept"))
 
 
 @pytest.fixture
 def there(kept: Path, tmp_path: Path) -> Path:
-    """A copy of it, in a folder to be spoilt."""
+    """A copy of the export, which may be damaged."""
     return shutil.copytree(kept.parent, tmp_path / "models") / kept.name
 
 
 @pytest.fixture
 def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is exported: that it would be is a UsageError."""
+    """Raises UsageError instead of exporting."""
 
     def refuse(built: Built, path: Path) -> None:
         raise UsageError("it would be made again")
@@ -96,13 +96,13 @@ def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def timm_s(name: str) -> Any:
-    """What timm's validate.py does to a picture."""
+    """The transform of timm's validate.py."""
     config = timm.get_pretrained_cfg(name).to_dict()
     data = required("timm.data")
     return data.create_transform(**data.resolve_data_config(pretrained_cfg=config, use_test_size=True))
 
 
-def test_a_named_model_scores_as_its_library_has_it(
+def test_a_named_model_predicts_like_its_library(
     kept: Path,
     checkpoint: Path,
     photographs: Mapping[str, bytes],
@@ -127,10 +127,10 @@ def test_a_named_model_scores_as_its_library_has_it(
     assert len({row["top5"][0] for row in rows}) > 2
     found = json.loads((tmp_path / "report" / "results.json").read_text())
     assert found["model"] == "timm_test_resnet_tiny"
-    assert any("trained on pil+pil_bilinear, and the reference of these shards" in note for note in found["notes"])
+    assert any("trained on pil+pil_bilinear, but the reference of these shards" in note for note in found["notes"])
 
 
-def test_an_export_takes_any_number_of_images_and_names_no_folder(kept: Path) -> None:
+def test_an_export_takes_batches_of_any_size_and_names_no_folder(kept: Path) -> None:
     onnx.checker.check_model(str(kept), full_check=True)
     session = onnxruntime.InferenceSession(str(kept), providers=["CPUExecutionProvider"])
     images = torch.randn(7, 3, 160, 160)
@@ -140,31 +140,29 @@ def test_an_export_takes_any_number_of_images_and_names_no_folder(kept: Path) ->
         (found,) = session.run(None, {"images": images[:count].numpy()})
         np.testing.assert_allclose(found, expected[:count], atol=1e-4 * np.abs(expected).max())
     assert b"site-packages" not in kept.read_bytes()
-    said = json.loads(kept.with_suffix(".json").read_text())
-    assert len(said["checked"]["images"]) == 9
-    assert str(kept.parent) not in json.dumps(said)
+    record = json.loads(kept.with_suffix(".json").read_text())
+    assert len(record["checked"]["images"]) == 9
+    assert str(kept.parent) not in json.dumps(record)
 
 
-def spoil_the_toml(path: Path) -> None:
+def change_toml(path: Path) -> None:
     toml = path.with_suffix(".toml")
     toml.write_text(toml.read_text().replace("0.95", "0.9"))
 
 
-def spoil_the_model(path: Path) -> None:
+def change_model(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\n")
 
 
-def spoil_the_record(path: Path) -> None:
+def damage_record(path: Path) -> None:
     path.with_suffix(".json").write_text("{")
 
 
-@pytest.mark.parametrize("spoil", [spoil_the_toml, spoil_the_model, spoil_the_record])
+@pytest.mark.parametrize("change", [change_toml, change_model, damage_record])
 @pytest.mark.usefixtures("no_export")
-def test_an_export_is_made_once_and_again_where_it_is_not_what_it_was(
-    there: Path, checkpoint: Path, spoil: Any
-) -> None:
+def test_an_export_is_made_once_and_again_after_a_change(there: Path, checkpoint: Path, change: Any) -> None:
     assert model_file(f"timm:{NAME}", str(checkpoint), there.parent) == there
-    spoil(there)
+    change(there)
     with pytest.raises(UsageError, match="made again"):
         model_file(f"timm:{NAME}", str(checkpoint), there.parent)
 
@@ -176,21 +174,21 @@ def test_other_weights_of_the_same_name_are_another_model(there: Path, tmp_path:
         model_file(f"timm:{NAME}", str(other), there.parent)
 
 
-def test_an_export_that_is_not_the_model_is_not_kept(
+def test_an_export_that_differs_from_the_model_is_not_kept(
     kept: Path, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exports, "export", lambda built, path: shutil.copy(kept, path))
     other = saved(tmp_path / "tiny.safetensors", seed=2)
-    with pytest.raises(RunError, match=r"is not the model: its outputs, of .* differ by"):
+    with pytest.raises(RunError, match=r"is not the same model: outputs of up to .* differ by"):
         model_file(f"timm:{NAME}", str(other), there.parent)
     assert not there.exists()
     assert not there.with_suffix(".json").exists()
 
 
-def test_outputs_that_are_no_numbers_are_not_near(kept: Path, checkpoint: Path) -> None:
+def test_nan_differs_from_the_model(kept: Path, checkpoint: Path) -> None:
     built = by_timm.build(NAME, checkpoint)
     built.module.fc.bias.data[0] = float("nan")
-    with pytest.raises(RunError, match="is not the model"):
+    with pytest.raises(RunError, match="is not the same model"):
         compare(built, kept, read_preprocessing(kept, {}))
 
 
@@ -198,7 +196,7 @@ def test_outputs_that_are_no_numbers_are_not_near(kept: Path, checkpoint: Path) 
 def test_pixels_are_timm_s(name: str, photographs: Mapping[str, bytes], tmp_path: Path) -> None:
     config = timm.get_pretrained_cfg(name)
     stated, _ = by_timm.preprocessing(name, config)
-    hold_pixels(stated, timm_s(name), photographs, tmp_path)
+    compare_pixels(stated, timm_s(name), photographs, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -206,17 +204,17 @@ def test_pixels_are_timm_s(name: str, photographs: Mapping[str, bytes], tmp_path
 )
 def test_pixels_are_torchvision_s(name: str, weights: str, photographs: Mapping[str, bytes], tmp_path: Path) -> None:
     transforms = models.get_model_weights(name)[weights].transforms()
-    hold_pixels(by_torchvision.preprocessing(transforms), transforms, photographs, tmp_path)
+    compare_pixels(by_torchvision.preprocessing(transforms), transforms, photographs, tmp_path)
 
 
-def hold_pixels(stated: Mapping[str, Any], transform: Any, pictures: Mapping[str, bytes], folder: Path) -> None:
-    """See that what a TOML says makes the input of a picture that its library makes."""
+def compare_pixels(stated: Mapping[str, Any], transform: Any, pictures: Mapping[str, bytes], folder: Path) -> None:
+    """Check that a TOML with these values gives the same inputs as the library's transform."""
     (folder / "m.onnx").touch()
     (folder / "m.toml").write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in stated.items()))
-    said = read_preprocessing(folder / "m.onnx", {})
-    for key, pixels in zip(*photographs(said), strict=True):
+    ours = read_preprocessing(folder / "m.onnx", {})
+    for key, pixels in zip(*photographs(ours), strict=True):
         expected = transform(Image.open(io.BytesIO(pictures[key])).convert("RGB")).numpy()
-        found = (pixels * said.scale - np.array(said.mean)) / np.array(said.std)
+        found = (pixels * ours.scale - np.array(ours.mean)) / np.array(ours.std)
         np.testing.assert_allclose(found.transpose(2, 0, 1), expected, atol=1e-5)
 
 
@@ -232,7 +230,7 @@ def test_other_label_spaces_are_mapped_by_synset(classes: int, among: int, tmp_p
     assert any(f"{classes:,} classes" in note for note in built.notes)
 
 
-def test_labels_lie_beside_the_model_that_needs_them(checkpoint: Path, kept: Path, tmp_path: Path) -> None:
+def test_labels_are_written_beside_a_model_that_needs_them(checkpoint: Path, kept: Path, tmp_path: Path) -> None:
     built = by_timm.build(NAME, checkpoint)
     labelled = Built(built.name, built.module, "many", built.stated, built.packages, list(range(999, -1, -1)))
     for name, text in exports.beside(labelled).items():
@@ -241,12 +239,12 @@ def test_labels_lie_beside_the_model_that_needs_them(checkpoint: Path, kept: Pat
     assert read_preprocessing(tmp_path / f"{labelled.stem}.onnx", {}).labels == tuple(range(999, -1, -1))
 
 
-def test_a_background_comes_first(tmp_path: Path) -> None:
+def test_the_first_of_1001_classes_is_the_background(tmp_path: Path) -> None:
     built = by_timm.build(NAME, saved(tmp_path / "background.safetensors", classes=1001))
     assert built.stated["class_offset"] == 1
 
 
-def test_torchvision_s_own_weights_are_loaded_as_weights_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchvision_s_own_weights_are_loaded_as_weights_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     entry = models.get_model_weights("shufflenet_v2_x0_5")["DEFAULT"]
     path = tmp_path / "hub" / "checkpoints" / entry.url.rpartition("/")[2]
@@ -260,31 +258,31 @@ def test_torchvision_s_own_weights_are_loaded_as_weights_alone(tmp_path: Path, m
         assert torch.equal(built.module(images), module(images))
     assert built.name == f"torchvision:shufflenet_v2_x0_5.{entry.name}"
     torch.save({"weights": Held}, path)
-    with pytest.raises(UsageError, match=r"could not be fetched .*: give them by --checkpoint FILE"):
+    with pytest.raises(UsageError, match=r"could not be fetched .*: give --checkpoint FILE"):
         by_torchvision.build("shufflenet_v2_x0_5", None)
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         ("timm:resnet81", "timm has no such classifier: did you mean"),
         ("timm:resnet18.a9_in1k", "did you mean resnet18.a"),
         ("timm:vit_base_patch16_dinov3", "has no classifier"),
         ("timm:vit_base_patch16_sapiens2.fb", "has no classifier"),
-        ("timm:volo_d4_448.sail_in1k", "crop_pct 1.15, as no shards are"),
-        ("timm:test_maxvit", "timm has no weights of test_maxvit: give --checkpoint FILE"),
+        ("timm:volo_d4_448.sail_in1k", "crop_pct 1.15, which no shards have"),
+        ("timm:test_maxvit", "timm has no weights for test_maxvit: give --checkpoint FILE"),
         ("torchvision:resnet51", "torchvision has no such classifier: did you mean resnet50"),
-        ("torchvision:resnet50.V3", "resnet50 has the weights IMAGENET1K_V1, IMAGENET1K_V2, and no other"),
-        ("torchvision:fasterrcnn_resnet50_fpn", "is no classifier: export it to ONNX yourself"),
+        ("torchvision:resnet50.V3", "resnet50 has only the weights IMAGENET1K_V1, IMAGENET1K_V2"),
+        ("torchvision:fasterrcnn_resnet50_fpn", "is not a classifier: export it to ONNX yourself"),
     ],
 )
-def test_what_is_no_model_is_refused_in_a_line(model: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=said) as caught:
+def test_unknown_and_unsuitable_models_are_refused_in_one_line(model: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
         model_file(model, None, tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_weights_that_cannot_be_fetched_are_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_weights_that_cannot_be_fetched_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     hub = required("huggingface_hub")
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
@@ -293,7 +291,7 @@ def test_weights_that_cannot_be_fetched_are_a_line(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("module", ["timm", "torch", "onnxscript"])
-def test_a_missing_library_is_named_with_the_line_that_installs_it(
+def test_a_missing_library_is_named_with_the_command_that_installs_it(
     module: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
@@ -302,10 +300,10 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(
 
 
 class Held:
-    """What no weights are."""
+    """An object that is not a weight."""
 
 
-def test_checkpoints_of_training_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_checkpoints_of_training_scripts_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = torch.nn.Linear(2, 3).state_dict()
     average = {name: tensor + 1 for name, tensor in weights.items()}
     forms = {
@@ -322,24 +320,24 @@ def test_checkpoints_of_training_scripts(tmp_path: Path, capsys: pytest.CaptureF
     assert not capsys.readouterr().err
     torch.save({"state_dict": weights, "state_dict_ema": average}, tmp_path / "both.pth")
     assert torch.equal(read_checkpoint(tmp_path / "both.pth")["bias"], average["bias"])
-    assert "state_dict_ema are taken" in capsys.readouterr().err
+    assert "state_dict_ema is used" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("held", "said"),
+    ("held", "message"),
     [
         (SimpleNamespace(weight=1), "it asks for types.SimpleNamespace"),
         ({"state_dict": {"weight": Held}}, "it asks for .*Held"),
-        (b"no pickle", "cannot be read as weights alone"),
-        ({"epoch": 3}, "holds no state_dict"),
-        ([1, 2], "holds no state_dict"),
-        ({}, "of its 2 tensors 2 missing .weight, bias."),
+        (b"no pickle", "cannot be read as weights only"),
+        ({"epoch": 3}, "has no state_dict"),
+        ([1, 2], "has no state_dict"),
+        ({}, "of its 2 tensors, 2 missing .weight, bias."),
         ({"weight": torch.zeros(3, 2), "bias": torch.zeros(3), "more": torch.zeros(1)}, "1 unknown .more."),
         ({"weight": torch.zeros(3, 2)}, "1 missing .bias."),
         ({"weight": torch.zeros(4, 2), "bias": torch.zeros(3)}, r"1 of another shape .weight \(4, 2\) for \(3, 2\)."),
     ],
 )
-def test_checkpoints_that_are_none_are_refused_whole(held: Any, said: str, tmp_path: Path) -> None:
+def test_invalid_checkpoints_are_refused_and_load_nothing(held: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "held.pth"
     if isinstance(held, bytes):
         path.write_bytes(held)
@@ -347,13 +345,13 @@ def test_checkpoints_that_are_none_are_refused_whole(held: Any, said: str, tmp_p
         torch.save(held, path)
     module = torch.nn.Linear(2, 3)
     before = module.weight.clone()
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         load_weights(module, read_checkpoint(path), path)
     assert "\n" not in str(caught.value)
     assert torch.equal(module.weight, before)
 
 
-def test_files_are_themselves_and_nothing_is_kept_of_a_plan(
+def test_files_are_used_directly_and_a_plan_keeps_no_export(
     kept: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert model_file("a/model.onnx", None, tmp_path) == Path("a/model.onnx")
@@ -364,8 +362,8 @@ def test_files_are_themselves_and_nothing_is_kept_of_a_plan(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_published_weights_score_alike_by_name_and_as_they_were_exported(data: Path, tmp_path: Path) -> None:
-    """EfficientNet-Lite0, whose published export has its batch normalisation folded into convolutions."""
+def test_published_weights_score_the_same_by_name_and_in_their_published_export(data: Path, tmp_path: Path) -> None:
+    """EfficientNet-Lite0, whose published export folds batch normalisation into convolutions."""
     module = timm.create_model("tf_efficientnet_lite0").eval()
     published = data / "models" / "efficientnet_lite0.onnx"
     graph = onnx.load(published).graph

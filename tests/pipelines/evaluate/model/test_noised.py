@@ -1,4 +1,4 @@
-"""Noised copies of a model that takes more than images: made once, and written down as any other's."""
+"""Noised copies of a language model: made once, and recorded like any other's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedMod
 from tests.generators.models.languages import language, logits, texts
 
 
-def test_a_language_model_is_noised_once_and_says_by_what_texts(tmp_path: Path) -> None:
+def test_a_language_model_is_noised_once_and_records_its_texts(tmp_path: Path) -> None:
     model, read = tmp_path / "tiny.onnx", []
     onnx.save(language(), model)
 

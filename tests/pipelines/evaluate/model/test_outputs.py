@@ -1,4 +1,4 @@
-"""Which of a classifier's outputs is read, and what its classes are called, as exports differ."""
+"""Which of a classifier's outputs is read, and which labels its classes are, in different exports."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FEATURES = np.zeros((1, 2048), np.float32)
 
 
 def best(outputs: dict[str, NDArray[Any]], preprocessing: Preprocessing = RGB, count: int = 1) -> list[list[int]]:
-    """The five best labels of each image, by a reader that was made from the first one's outputs."""
+    """The five best labels of each image, by a reader made from the first image's outputs."""
     reader = Classifier(preprocessing, INPUTS, {name: output[:1] for name, output in outputs.items()})
     images = [Image(str(number), {}, 0, 0) for number in range(count)]
     (rows,) = reader.read({name: outputs[name] for name in reader.names}, images, [NONE])
@@ -47,13 +47,13 @@ def refused(outputs: dict[str, NDArray[Any]], preprocessing: Preprocessing = RGB
 
 
 @pytest.mark.parametrize("shape", [(1, 1000), (1, 1000, 1, 1), (1, 1, 1, 1000), (1, 1, 1000)])
-def test_axes_of_length_one_do_not_count(shape: tuple[int, ...]) -> None:
+def test_axes_of_length_one_are_ignored(shape: tuple[int, ...]) -> None:
     assert best({"out": SCORES.reshape(shape)}) == [BEST]
     several = np.concatenate([SCORES[:, ::-1], SCORES, SCORES - 1]).reshape(3, *shape[1:])
     assert best({"out": several}, count=3) == [[999 - label for label in BEST], BEST, BEST]
 
 
-def test_scores_of_one_image_may_lack_its_axis() -> None:
+def test_scores_of_one_image_may_lack_the_batch_axis() -> None:
     reader = Classifier(RGB, INPUTS, {"out": SCORES[0]})
     image = Image("0", {}, 0, 0)
     assert reader.read({"out": SCORES[0]}, [image], [NONE]) == [[("0", BEST)]]
@@ -61,10 +61,10 @@ def test_scores_of_one_image_may_lack_its_axis() -> None:
         reader.read({"out": SCORES[0]}, [image, image], [NONE])
 
 
-def test_the_scores_are_told_from_other_outputs() -> None:
+def test_scores_are_recognised_among_other_outputs() -> None:
     assert best({"features": FEATURES, "out": SCORES, "label": np.array([3])}) == [BEST]
     assert Classifier(RGB, INPUTS, {"features": FEATURES, "out": SCORES}).note == (
-        "the model's output out is read, and not features"
+        "the model's output out is read; features is ignored"
     )
     assert Classifier(RGB, INPUTS, {"out": SCORES}).note == ""
     quantised = (SCORES * 40).round().clip(-128, 127)
@@ -72,21 +72,21 @@ def test_the_scores_are_told_from_other_outputs() -> None:
     assert best({"out": (quantised + 128).astype(np.uint8)}) == best({"out": quantised})
 
 
-def test_several_that_fit_are_a_choice_of_the_user_s() -> None:
+def test_the_user_chooses_among_several_outputs_that_fit() -> None:
     outputs = {"logits": SCORES, "aux": SCORES[:, ::-1]}
     message = refused(outputs)
     assert "(logits float32 1x1000, aux float32 1x1000)" in message
     assert 'such as output = "logits"' in message
     assert best(outputs, replace(RGB, output="logits")) == [BEST]
     assert best(outputs, replace(RGB, output="aux")) == [[999 - label for label in BEST]]
-    assert 'no output of numbers called "probs"; it has logits float32' in refused(
+    assert 'no numeric output called "probs": its outputs are logits float32' in refused(
         outputs, replace(RGB, output="probs")
     )
     boxes = {**outputs, "boxes": np.zeros((1, 7, 4), np.float32)}
     assert "(boxes float32 1x7x4) are not one score for each class" in refused(boxes, replace(RGB, output="boxes"))
 
 
-def test_the_number_of_classes_tells_scores_from_features() -> None:
+def test_the_number_of_classes_distinguishes_scores_from_features() -> None:
     outputs = {"out": np.concatenate([SCORES, SCORES], axis=1), "features": SCORES}
     assert best(outputs) == [BEST]
     labels = (*[-1] * 1000, *range(1000))
@@ -100,14 +100,14 @@ def test_the_number_of_classes_tells_scores_from_features() -> None:
     assert "background" not in Classifier(replace(RGB, class_offset=1), INPUTS, background).note
 
 
-def test_chosen_classes_are_no_scores() -> None:
+def test_predicted_classes_are_not_scores() -> None:
     message = refused({"class": np.array([[7]], np.int64)})
     assert "(class int64 1x1) are not one score for each class" in message
-    assert "what puts out classes that it has chosen itself, or anything else, --predictions" in message
+    assert "predict with any other model yourself and give --predictions" in message
     assert "not one score" in refused({"ranks": np.arange(1000)[None]})
 
 
-def test_what_is_for_other_models_is_refused() -> None:
+def test_keys_of_other_kinds_of_models_are_refused() -> None:
     with pytest.raises(UsageError, match='upsample = "nearest" is for Cityscapes shards'):
         kind_for("imagenet", replace(RGB, upsample="nearest"))
     with pytest.raises(UsageError, match='output = "a" is not for detectors'):
@@ -117,7 +117,7 @@ def test_what_is_for_other_models_is_refused() -> None:
 
 
 def test_a_large_label_space_is_read_by_its_synsets(tmp_path: Path) -> None:
-    """As lists of ImageNet-21k's have it: sorted, the thousand among them, with or without names."""
+    """As in lists of ImageNet-21k: sorted, including the thousand, with or without names."""
     model = tmp_path / "m.onnx"
     model.write_bytes(b"")
     stated = 'mean = [0, 0, 0]\nstd = [1, 1, 1]\nscale = 1\nchannels = "rgb"\nlayout = "nchw"\nlabels = "ids.txt"\n'
@@ -136,7 +136,7 @@ def test_a_large_label_space_is_read_by_its_synsets(tmp_path: Path) -> None:
     reader = Classifier(preprocessing, INPUTS, {"out": scores})
     assert reader.note == f"1,000 of the model's {len(synsets):,} classes are ImageNet's"
     fewer = replace(preprocessing, labels=tuple(label if label < 990 else -1 for label in preprocessing.labels))
-    assert "images of the other 10 cannot be right" in Classifier(fewer, INPUTS, {"out": scores}).note
+    assert "images of the other 10 cannot be predicted right" in Classifier(fewer, INPUTS, {"out": scores}).note
     (tmp_path / "ids.txt").write_text("n01440764\nn0144076\n")
     with pytest.raises(UsageError, match=r"ids.txt, line 2: 'n0144076' is neither a label from -1 \(none\) to 999 nor"):
         read_preprocessing(model, {})
@@ -145,7 +145,7 @@ def test_a_large_label_space_is_read_by_its_synsets(tmp_path: Path) -> None:
         read_preprocessing(model, {})
 
 
-def test_outputs_that_are_not_read_may_hold_anything(shards: Shards, tmp_path: Path) -> None:
+def test_outputs_that_are_not_read_may_contain_anything(shards: Shards, tmp_path: Path) -> None:
     nothing = np.full((1, 64), np.nan, np.float32)
     model = constant_model(tmp_path / "m.onnx", [nothing, SCORES], (1, 3, "h", "w"))
     predict_plain(shards.only([]), model, RGB, tmp_path / "out")
@@ -154,7 +154,7 @@ def test_outputs_that_are_not_read_may_hold_anything(shards: Shards, tmp_path: P
 
 
 def test_dictionaries_are_not_read(tmp_path: Path) -> None:
-    """As scikit-learn's converters put probabilities out."""
+    """scikit-learn's converters output probabilities as dictionaries."""
     model = onnx.load(colour_model(tmp_path / "m.onnx", np.ones((3, 1000), np.float32)))
     model.graph.node.append(helper.make_node("ArgMax", ["out"], ["label"], axis=1))
     zipped = helper.make_node("ZipMap", ["out"], ["zipped"], domain="ai.onnx.ml", classlabels_int64s=range(1000))

@@ -1,4 +1,4 @@
-"""Published models on real images, in two commands: they score what is known of them."""
+"""Published models on real images reach their known scores, in two commands."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ placement = "center"
 
 
 def score(command: Command, data: Path, folder: Path, model: str, stated: str, *words: object) -> dict[str, Any]:
-    """What `results.json` says of a model in the shards under `folder`."""
+    """The `results.json` of a model on the shards under `folder`."""
     shutil.copy(data / "models" / f"{model}.onnx", folder / f"{model}.onnx")
     (folder / f"{model}.toml").write_text(stated)
     done = command("score.py", "--shards", "out", "--model", f"{model}.onnx", *words, cwd=folder)
@@ -56,7 +56,7 @@ def score(command: Command, data: Path, folder: Path, model: str, stated: str, *
 @pytest.mark.parametrize(
     ("model", "stated", "words", "known"),
     [
-        # Top-1 on the thousand images that these are drawn from.
+        # Top-1 on the thousand images from which these are drawn.
         ("squeezenet_v1.0", SQUEEZENET, ["--geometry", "squash", "--size", 227], 0.655),
         ("mobilenetv2_int8", MOBILENET, ["--limit", 100], 0.823),
     ],
@@ -76,7 +76,7 @@ def test_classifiers(
 @pytest.mark.parametrize(
     ("model", "stated", "geometry", "low", "high"),
     [
-        # mAP on 165 images, of which these 80 are a part, is 33.3 and 27.2.
+        # mAP is 33.3 and 27.2 on 165 images that include these 80.
         ("yolox_nano", YOLOX, ["keep_ratio", "--size", "416,416"], 30, 40),
         ("nanodet_320", NANODET, ["letterbox", "--size", "320"], 26, 36),
     ],

@@ -1,4 +1,4 @@
-"""The files that a model names are those that onnx finds in it; its digest is that of all their bytes."""
+"""A model's external files are those that onnx finds in it; its digest covers all their bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = ["beside.bin", "deep/er/weights.bin", "attribute.bin", "branch.bin", "su
 
 
 def external(name: str, location: str) -> TensorProto:
-    """A tensor that is kept elsewhere."""
+    """A tensor stored in another file."""
     tensor = numpy_helper.from_array(np.zeros(4, np.float32), name)
     onnx.external_data_helper.set_external_data(tensor, location)
     tensor.ClearField("raw_data")
@@ -30,13 +30,13 @@ def external(name: str, location: str) -> TensorProto:
 
 
 def everywhere(path: Path, names: list[str]) -> Path:
-    """A model with tensors among its initializers, in attributes, and in the graphs that attributes hold."""
+    """A model with tensors among its initializers, in attributes, and in graphs in attributes."""
     for name in names:
         (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
         (path.parent / name).write_bytes(name.encode() * 9)
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])
     branch = helper.make_graph([], "branch", [], [out], [external("y", names[3])])
-    own = numpy_helper.from_array(np.arange(5000, dtype=np.float32), "own")  # raw bytes, to be passed over
+    own = numpy_helper.from_array(np.arange(5000, dtype=np.float32), "own")  # raw bytes, to be skipped
     other = helper.make_node("Odd", [], ["w"], domain="mine")
     other.attribute.append(helper.make_attribute("many", [external("one", names[4]), external("two", names[0])]))
     nodes = [
@@ -49,7 +49,7 @@ def everywhere(path: Path, names: list[str]) -> Path:
     return path
 
 
-def test_names_are_found_wherever_a_tensor_is(tmp_path: Path) -> None:
+def test_files_are_found_wherever_a_tensor_is(tmp_path: Path) -> None:
     model = everywhere(tmp_path / "m.onnx", NAMES)
     loaded = onnx.load(model, load_external_data=False)
     theirs = {ExternalDataInfo(one).location for one in _get_all_tensors(loaded) if uses_external_data(one)}
@@ -60,7 +60,7 @@ def test_names_are_found_wherever_a_tensor_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_file_counts(tmp_path: Path, name: str) -> None:
+def test_every_file_changes_the_digest(tmp_path: Path, name: str) -> None:
     model = everywhere(tmp_path / "m.onnx", NAMES)
     before = model_sha256(model)
     (tmp_path / "strange.bin").write_bytes(b"not the model's")
@@ -69,20 +69,20 @@ def test_every_file_counts(tmp_path: Path, name: str) -> None:
     assert model_sha256(model) != before
 
 
-def test_a_file_that_is_not_there_and_one_that_is_elsewhere(tmp_path: Path) -> None:
+def test_a_missing_file_and_one_outside_the_folder_are_refused(tmp_path: Path) -> None:
     model = everywhere(tmp_path / "m.onnx", NAMES)
     (tmp_path / NAMES[1]).unlink()
-    with pytest.raises(UsageError, match=r"keeps weights in deep/er/weights.bin, which is not there: put that file"):
+    with pytest.raises(UsageError, match=r"keeps weights in deep/er/weights.bin, which is missing: put that file"):
         model_sha256(model)
     (tmp_path / "in").mkdir()
     for name in ("../beside.bin", str(tmp_path / "beside.bin")):
         other = everywhere(tmp_path / "in" / "m.onnx", [name, *NAMES[1:]])
-        with pytest.raises(UsageError, match="outside of its own folder"):
+        with pytest.raises(UsageError, match="outside its own folder"):
             model_sha256(other)
 
 
-def test_links_are_followed_where_onnx_runtime_follows_them(tmp_path: Path) -> None:
-    """Each answer is ONNX Runtime's own."""
+def test_links_are_followed_as_by_onnx_runtime(tmp_path: Path) -> None:
+    """Each answer is compared with ONNX Runtime's."""
     weights = numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float32), "w")
     image, out = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("image", "out"))
     graph = helper.make_graph([helper.make_node("Conv", ["image", "w"], ["out"])], "g", [image], [out], [weights])
@@ -96,7 +96,7 @@ def test_links_are_followed_where_onnx_runtime_follows_them(tmp_path: Path) -> N
     (tmp_path / "elsewhere" / "d").write_bytes(data.read_bytes())
     found = {}
     for name, own, theirs in (
-        ("cache", "../blobs/m", "../blobs/d"),  # as the Hugging Face Hub's
+        ("cache", "../blobs/m", "../blobs/d"),  # like the Hugging Face Hub's
         ("model", "../blobs/m", None),
         ("weights", None, "../blobs/d"),
         ("both", "../blobs/m", "../elsewhere/d"),
@@ -121,12 +121,12 @@ def test_links_are_followed_where_onnx_runtime_follows_them(tmp_path: Path) -> N
             found[name] = True
     assert found == {"cache": True, "model": True, "weights": False, "both": False, "inside": True}
     (tmp_path / "link.onnx").symlink_to("inside/m.onnx")
-    with pytest.raises(UsageError, match=r"which is not there: give --model .*/inside/m\.onnx, which it leads to"):
+    with pytest.raises(UsageError, match=r"which is missing: give --model .*/inside/m\.onnx, which it links to"):
         model_files(tmp_path / "link.onnx")
 
 
 @given(st.data())
-def test_what_is_no_model_is_its_own_bytes(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_damaged_models_have_no_other_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.getbasetemp() / "damage"
     folder.mkdir(exist_ok=True)
     whole = everywhere(folder / "m.onnx", NAMES).read_bytes()

@@ -1,4 +1,4 @@
-"""Noised models as files: what is written beside them, when they are made again, and what is refused."""
+"""Noised models as files: their records, when they are made again, and what is refused."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ NOISE = "ceil_mode,upsample_nearest,fp16,int8,ceil_mode+int8"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
-    """A folder with a network, and in `out` its noised models, calibrated on the built-in photographs."""
+    """A folder with a network and, in `out`, its noised models, calibrated on the built-in photographs."""
     folder = tmp_path_factory.mktemp("models")
     network(folder / "net.onnx")
     words = ["--model", "net.onnx", "--variant", NOISE, "--size", 48, "--output", "out"]
     done = generate(*words, cwd=folder)
-    assert "found on 9 images only" in done.stderr
+    assert "int8 is calibrated on only 9 images" in done.stderr
     return folder
 
 
@@ -42,7 +42,7 @@ def about(folder: Path, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NOISE.split(","))
-def test_a_noised_model_runs_anywhere_and_says_how_it_came_to_be(made: Path, name: str) -> None:
+def test_a_noised_model_runs_anywhere_and_records_how_it_was_made(made: Path, name: str) -> None:
     path = made / "out" / "models" / "net" / f"{name}.onnx"
     onnx.checker.check_model(str(path), full_check=True)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -52,22 +52,22 @@ def test_a_noised_model_runs_anywhere_and_says_how_it_came_to_be(made: Path, nam
         None, {"image": image}
     )
     assert scores.shape == plain.shape
-    if "int8" not in name:  # whose operators onnx's own runtime has of later versions alone
+    if "int8" not in name:  # onnx's own runtime has int8's operators only in later versions
         (others,) = ReferenceEvaluator(str(path)).run(None, {"image": image})
         np.testing.assert_allclose(np.asarray(others, np.float32), scores, atol=5e-3 * np.abs(scores).max())
     assert not np.array_equal(scores, plain)
     assert np.corrcoef(scores.ravel(), plain.ravel())[0, 1] > 0.9
-    said = about(made, name)
-    assert said["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert said["model"]["sha256"] == hashlib.sha256((made / "net.onnx").read_bytes()).hexdigest()
-    assert list(said["methods"].values()) == name.split("+")
-    assert {change["method"] for change in said["changes"]} == set(name.split("+"))
-    assert all(change["node"] and change["operator"] and change["what"] for change in said["changes"])
-    assert {"ONNX", "ONNX/onnx-ir"} <= said["libraries"].keys()
-    assert str(made) not in json.dumps(said)
+    record = about(made, name)
+    assert record["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert record["model"]["sha256"] == hashlib.sha256((made / "net.onnx").read_bytes()).hexdigest()
+    assert list(record["methods"].values()) == name.split("+")
+    assert {change["method"] for change in record["changes"]} == set(name.split("+"))
+    assert all(change["node"] and change["operator"] and change["what"] for change in record["changes"])
+    assert {"ONNX", "ONNX/onnx-ir"} <= record["libraries"].keys()
+    assert str(made) not in json.dumps(record)
 
 
-def test_ranges_come_from_images_that_are_named_with_their_pixels(made: Path) -> None:
+def test_calibration_images_are_recorded_with_their_pixels(made: Path) -> None:
     import pyarrow.parquet as pq
 
     rows = pq.read_table(made / "out" / "sample" / "pil_bilinear" / "manifest.parquet").to_pylist()
@@ -76,13 +76,13 @@ def test_ranges_come_from_images_that_are_named_with_their_pixels(made: Path) ->
     assert about(made, "fp16")["calibration"] is None
 
 
-def test_models_beside_shards_are_nothing_to_verify(made: Path, command: Command) -> None:
+def test_verify_ignores_models_beside_shards(made: Path, command: Command) -> None:
     done = command("verify.py", made / "out")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_which_images_are_drawn_does_not_depend_on_the_others(made: Path, command: Command, tmp_path: Path) -> None:
-    """Of other shards of the same images, in another order of files: the same draw, and the same bytes."""
+def test_the_calibration_sample_does_not_depend_on_the_shards(made: Path, command: Command, tmp_path: Path) -> None:
+    """The same images in other shards give the same sample, and the same bytes."""
     words = ["--model", made / "net.onnx", "--variant", "int8", "--size", 48, "--calibration", 4]
     for out, more in (("one", ()), ("two", ("--samples-per-shard", 2))):
         done = command("generate.py", *words, *more, "--output", tmp_path / out)
@@ -96,7 +96,7 @@ def test_which_images_are_drawn_does_not_depend_on_the_others(made: Path, comman
     assert {image["key"] for image in drawn[0]} == set(by_hash[:4])
 
 
-def test_what_is_there_is_not_made_again_and_what_was_changed_is(made: Path, command: Command, tmp_path: Path) -> None:
+def test_only_missing_and_changed_models_are_made(made: Path, command: Command, tmp_path: Path) -> None:
     model = tmp_path / "net.onnx"
     network(model)
     words = ["--model", model, "--variant", "fp16", "--output", tmp_path]
@@ -116,12 +116,12 @@ def test_what_is_there_is_not_made_again_and_what_was_changed_is(made: Path, com
     assert path.read_bytes() != first
 
 
-def test_noise_that_does_not_apply_is_refused_by_name_and_left_out_of_a_group(command: Command, tmp_path: Path) -> None:
+def test_noise_that_does_not_apply_is_refused_if_named_and_skipped_in_a_group(command: Command, tmp_path: Path) -> None:
     network(tmp_path / "net.onnx")
     done = command("generate.py", "--model", "net.onnx", "--variant", "pool,box_offset")
     assert done.returncode == 0, done.stderr
     assert "does not apply: floor_mode" in done.stderr
-    assert "box_offset is noise behind the model, which score.py adds" in done.stderr
+    assert "box_offset is noise after the model, which score.py adds" in done.stderr
     assert sorted(path.name for path in (tmp_path / "out" / "models" / "net").iterdir()) == [
         "ceil_mode.json",
         "ceil_mode.onnx",
@@ -132,7 +132,7 @@ def test_noise_that_does_not_apply_is_refused_by_name_and_left_out_of_a_group(co
     assert (tmp_path / "out" / "models" / "net" / "fp16.json").is_file()
 
 
-def test_the_list_says_what_applies_and_to_how_many_nodes(command: Command, tmp_path: Path) -> None:
+def test_the_list_shows_which_methods_apply_and_to_how_many_nodes(command: Command, tmp_path: Path) -> None:
     network(tmp_path / "net.onnx")
     done = command("generate.py", "--list-variants", "--model", "net.onnx")
     assert done.returncode == 0, done.stderr
@@ -170,17 +170,17 @@ def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
         (["--variant", "ceil_mode"], "give --model FILE"),
         (["--variant", "pil_box", "--calibration", "9"], "--calibration is of use with --model only"),
         (["--variant", "fp16", "--model", "m", "--checkpoint", "c"], "with --model timm:NAME or torchvision:NAME only"),
-        (["--model", "none.onnx", "--variant", "ceil_mode"], "none.onnx is no file"),
+        (["--model", "none.onnx", "--variant", "ceil_mode"], "none.onnx is not a file"),
         (["--model", "text.onnx", "--variant", "ceil_mode"], "text.onnx"),
         (["--model", "net.onnx", "--variant", "ceil_mode", "--output", "s3://bucket/out"], "give a path"),
         (
             ["--model", "net.onnx", "--variant", "int8", "--calibration", "10", "--size", "48"],
-            "--calibration 10 needs more images to find ranges on than the 9",
+            "--calibration 10 needs more images to calibrate on than the 9",
         ),
         (["--model", "net.onnx", "--variant", "int8", "--preprocessing", "wrong.toml"], "wrong.toml"),
     ],
 )
-def test_mistakes_get_one_line(command: Command, tmp_path: Path, words: list[str], message: str) -> None:
+def test_errors_are_one_line(command: Command, tmp_path: Path, words: list[str], message: str) -> None:
     network(tmp_path / "net.onnx")
     (tmp_path / "text.onnx").write_text("no model at all\n" * 9)
     (tmp_path / "wrong.toml").write_text("mean = 3\n")

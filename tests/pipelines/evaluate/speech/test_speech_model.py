@@ -129,7 +129,7 @@ def test_a_killed_run_goes_on_where_it_was(speech: Path, tmp_path: Path, monkeyp
     calls.clear()
     assert report(speech, model, tmp_path / "r", "numpy_htk") == whole
     assert not calls
-    with pytest.raises(UsageError, match="holds predictions of another model"):
+    with pytest.raises(UsageError, match="has predictions of another model"):
         report(speech, autoencoder(tmp_path / "ae.onnx", rank=3), tmp_path / "r", "numpy_htk")
 
 

@@ -1,6 +1,6 @@
-"""Outputs of each head for images with known objects, made from boxes, and what is in them by other means.
+"""Outputs of each head for images with known objects, and independent decoders for them.
 
-A scene has boxes with a score for each class. An encoder makes of it what a network would put out; a decoder, written
+A scene has boxes with a score for each class. An encoder turns it into what a network would output; a decoder, written
 box by box in double precision from the repositories' formulas, reads it again.
 """
 
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 192
-# COCO's 80 classes: person, train and toothbrush are at these places of the list.
+# Category ids and their indices in COCO's list of 80 classes: person, train and toothbrush.
 PLACES = {1: 0, 7: 6, 90: 79}
 ID_OF = {place: number for number, place in PLACES.items()}
 
 Array = NDArray[np.float64]
 Named = dict[str, NDArray[np.generic]]
-# Corners in input pixels, score and category id, in no order.
+# Corners in input pixels, score and category id, in any order.
 Read = list[tuple[Array, float, int]]
 
 
@@ -31,7 +31,7 @@ class Scene(NamedTuple):
 
 
 def scene(truth: Sequence[tuple[Array, int]], seed: int) -> Scene:
-    """Three boxes near each object, which has a box and a category id, and some boxes of nothing."""
+    """Three boxes near each object (a box and a category id), and some boxes without one."""
     random = np.random.default_rng(seed)
     near = [box + random.normal(0, 4, 4) for box, _ in truth for _ in range(3)]
     places = [PLACES[number] for _, number in truth for _ in range(3)]
@@ -64,7 +64,7 @@ def best(made: Scene) -> tuple[NDArray[np.int64], Array]:
     return made.scores.argmax(axis=1), made.scores.max(axis=1)
 
 
-# What networks put out, with the axis of the batch
+# Encoders: outputs with a batch axis
 
 
 def yolov5(made: Scene) -> Named:
@@ -76,7 +76,7 @@ def yolov5(made: Scene) -> Named:
 
 
 def yolov8(made: Scene, unit: float = 1) -> Named:
-    """With as many boxes as such an input has cells, most of them of nothing."""
+    """With a box for each cell of the input, most without an object."""
     rows = np.zeros((756, 84))
     rows[:, :4] = (96, 96, 8, 8)
     rows[: len(made.corners)] = np.hstack([centred(made.corners), made.scores])
@@ -117,14 +117,14 @@ def rt_detr(made: Scene) -> Named:
 
 
 def chosen(made: Scene) -> Named:
-    """As torchvision's models put out."""
+    """Outputs like those of torchvision's models."""
     classes, scores = best(made)
     ids = np.array([ID_OF[place] for place in classes.tolist()], np.int64)
     return {"2716": single(made.corners), "2718": ids, "2717": single(scores)}
 
 
 def ssd(made: Scene) -> Named:
-    """As TensorFlow's models do, with places that no box has taken."""
+    """Outputs like those of TensorFlow's models, padded with unused rows."""
     classes, scores = best(made)
     ids = [ID_OF[place] for place in classes.tolist()]
     boxes = np.vstack([made.corners[:, [1, 0, 3, 2]] / SIDE, np.full((7, 4), 0.5)])
@@ -138,7 +138,7 @@ def ssd(made: Scene) -> Named:
 
 
 def fastestdet(made: Scene) -> Named:
-    """A cell of 16 pixels for the box whose centre lies in it, whichever comes last."""
+    """Each cell of 16 pixels has the last box whose centre lies in it."""
     cells = SIDE // 16
     out = np.zeros((85, cells, cells))
     out[0], out[5:] = 1e-6, 1 / 80
@@ -151,7 +151,7 @@ def fastestdet(made: Scene) -> Named:
     return {"758": single(out[None])}
 
 
-# What is in them
+# Decoders
 
 
 def categories() -> list[int]:
@@ -171,15 +171,15 @@ def overlaps(one: Array, others: Array) -> Array:
 
 
 def suppressed(found: Read, iou: float) -> Read:
-    """Class by class, the best strikes out what overlaps it."""
+    """In each class, the best box removes those that overlap it."""
     kept: Read = []
     for number in {number for *_, number in found}:
         left = sorted((one for one in found if one[2] == number), key=lambda one: -one[1])
         while left:
             best, *others = left
             kept.append(best)
-            struck = overlaps(best[0], np.array([box for box, *_ in others]).reshape(-1, 4)) > iou
-            left = [one for one, out in zip(others, struck, strict=True) if not out]
+            removed = overlaps(best[0], np.array([box for box, *_ in others]).reshape(-1, 4)) > iou
+            left = [one for one, is_removed in zip(others, removed, strict=True) if not is_removed]
     return kept
 
 
@@ -254,7 +254,7 @@ def read_ssd(outputs: Named) -> Read:
 
 
 def read_fastestdet(outputs: Named) -> Read:
-    """As FastestDet.cpp does, with `handle_preds`'s suppression."""
+    """As in FastestDet.cpp, with the suppression of `handle_preds`."""
     cells = double(outputs, "758")[0]
     _, rows, columns = cells.shape
     found: Read = []
@@ -268,7 +268,7 @@ def read_fastestdet(outputs: Named) -> Read:
 
 
 class Exported(NamedTuple):
-    """A model's outputs as they are exported, the head that is to read them, and what is in them."""
+    """The head that reads a kind of export, and the encoder and decoder of its outputs."""
 
     head: str
     encode: Callable[[Scene], Named]

@@ -1,4 +1,4 @@
-"""Each head's mAP is that of an independent decode of the same outputs, on made ones and on those of real models."""
+"""Each head's mAP equals that of an independent decoder, for made-up outputs and those of real models."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PLAIN = Preprocessing((0.0,) * 3, (1.0,) * 3, 1 / 255, "rgb", "nchw", pad=114, p
 
 
 class Truth(NamedTuple):
-    """Images as they stand in a model's input, and the annotations of their objects."""
+    """Images in a model's input, and the annotations of their objects."""
 
     images: list[Image]
     coco: COCO
@@ -69,14 +69,14 @@ def truth(coco: tuple[Path, Path]) -> Truth:
 
 
 def frame(image: Image) -> tuple[Array, Array]:
-    """What source pixels are multiplied by to be the input's, and what is added then."""
+    """The scale and the offset from source pixels to the input's."""
     info = image.info
     offset = np.array([image.left - info["crop_x"], image.top - info["crop_y"]] * 2, np.float64)
     return np.array([info["scale_x"], info["scale_y"]] * 2), offset
 
 
 def results_of(image: Image, found: Read) -> list[dict[str, Any]]:
-    """The hundred best as COCO results."""
+    """The hundred best boxes as COCO results."""
     scale, offset = frame(image)
     results = []
     for box, score, number in sorted(found, key=lambda one: -one[1])[:100]:
@@ -106,7 +106,7 @@ def detected(reader: Detector, images: Iterable[tuple[Image, Named]]) -> list[di
 
 
 def expect_alike(truth: Truth, found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> float:
-    """The same results, to what single precision has of them, and the same mAP, which is given."""
+    """Check that results agree within single precision, and mAP too; returns mAP."""
     assert len(found) == len(wanted)
     for own, other in zip(found, wanted, strict=True):
         assert (own["image_id"], own["category_id"]) == (other["image_id"], other["category_id"])
@@ -118,11 +118,11 @@ def expect_alike(truth: Truth, found: list[dict[str, Any]], wanted: list[dict[st
 
 
 @pytest.mark.parametrize("name", EXPORTED)
-def test_a_head_that_is_left_out_is_told_and_scores_as_an_independent_decode(name: str, truth: Truth) -> None:
+def test_an_unstated_head_is_recognised_and_scores_like_an_independent_decoder(name: str, truth: Truth) -> None:
     head, encode, decode = EXPORTED[name]
     made = [(image, encode(scene(truth.objects(image), seed))) for seed, image in enumerate(truth.images)]
     reader = detector(PLAIN, made[0][1])
-    assert reader.note.startswith(f"{head}, as its outputs are: ")
+    assert reader.note.startswith(f"head {head} (recognised from the outputs): ")
     found = detected(reader, made)
     score = expect_alike(truth, found, [one for image, outputs in made for one in results_of(image, decode(outputs))])
     assert 0.05 < score < 0.95
@@ -135,7 +135,7 @@ def test_a_head_that_is_left_out_is_told_and_scores_as_an_independent_decode(nam
     ("model", "side", "channels", "decode"),
     [("yolov8n_int8", 640, "rgb", read_yolov8), ("fastestdet", 352, "bgr", read_fastestdet)],
 )
-def test_real_models_score_as_an_independent_decode_of_their_outputs(
+def test_real_models_score_like_an_independent_decoder_of_their_outputs(
     model: str, side: int, channels: str, decode: Callable[[Named], Read], data: Path
 ) -> None:
     options = onnxruntime.SessionOptions()

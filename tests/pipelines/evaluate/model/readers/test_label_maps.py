@@ -1,4 +1,4 @@
-"""A segmentation model's outputs as label maps, in every form that exports have; what is refused, and what to do."""
+"""A segmentation model's outputs as label maps, in every form of export, and the errors for other outputs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CLASSES = SCORES.argmax(axis=1)
 
 
 def read(output: NDArray[Any], preprocessing: Preprocessing = STATED) -> LabelMap:
-    """The label maps of two images, by a reader that was made from the first one's output."""
+    """The label maps of two images, by a reader made from the first image's output."""
     reader = Segmenter(preprocessing, INPUTS, {"out": output[:1]})
     (rows,) = reader.read({"out": output}, [Image("a", {}, 0, 0), Image("b", {}, 0, 0)], [NONE])
     assert [key for key, _ in rows] == ["a", "b"]
@@ -62,7 +62,7 @@ def refused(outputs: dict[str, NDArray[Any]], preprocessing: Preprocessing = STA
         CLASSES.astype(np.float32),
     ],
 )
-def test_every_form_is_the_same_label_map(output: NDArray[Any]) -> None:
+def test_every_form_gives_the_same_label_map(output: NDArray[Any]) -> None:
     np.testing.assert_array_equal(read(output), CLASSES)
 
 
@@ -75,7 +75,7 @@ def test_quantised_scores() -> None:
 def test_a_fraction_of_the_size_is_upsampled_as_stated() -> None:
     small = SCORES[:, :, ::8, ::8]
     message = refused({"out": small[:1]})
-    assert "12x6 pixels for 96x48: write into its TOML how they are upsampled" in message
+    assert "12x6 pixels for 96x48: state in its TOML how to upsample" in message
     assert 'upsample = "bilinear" or upsample = "bilinear_corners" or upsample = "nearest"' in message
     for mode in ("bilinear", "bilinear_corners"):
         for output in (small, np.ascontiguousarray(small.transpose(0, 2, 3, 1))):
@@ -89,32 +89,33 @@ def test_a_fraction_of_the_size_is_upsampled_as_stated() -> None:
     np.testing.assert_array_equal(read(small, replace(STATED, upsample="nearest")), expected)
     np.testing.assert_array_equal(read(small.argmax(axis=1), replace(STATED, upsample="nearest")), expected)
     message = refused({"out": small.argmax(axis=1)[:1]}, replace(STATED, upsample="bilinear"))
-    assert 'puts out classes (12x6 pixels for 96x48), between which nothing lies: give upsample = "nearest"' in message
+    assert "puts out classes (12x6 pixels for 96x48), which cannot be interpolated" in message
+    assert message.endswith('give upsample = "nearest"')
 
 
 def test_pooling_in_ceil_mode_may_add_a_row() -> None:
-    """The reader was made from the model as it is, and reads the noised one's outputs as well."""
+    """A reader made for the model as it is also reads the noised model's outputs."""
     reader = Segmenter(replace(STATED, upsample="nearest"), INPUTS, {"out": SCORES[:1, :, ::8, ::8]})
     more = np.pad(SCORES[:1, :, ::8, ::8], [(0, 0), (0, 0), (0, 1), (0, 1)])
     ((_, png),) = reader.read({"out": more}, [Image("a", {}, 0, 0)], [NONE])[0]
     assert Pillow.open(io.BytesIO(png)).size == (WIDTH, HEIGHT)
     exact = Segmenter(STATED, INPUTS, {"out": SCORES[:1]})
-    with pytest.raises(UsageError, match="97x49 pixels for 96x48: write into its TOML how they are upsampled"):
+    with pytest.raises(UsageError, match="97x49 pixels for 96x48: state in its TOML how to upsample"):
         exact.read({"out": np.pad(SCORES[:1], [(0, 0), (0, 0), (0, 1), (0, 1)])}, [Image("a", {}, 0, 0)], [NONE])
 
 
-def test_labels_say_what_a_model_s_classes_are() -> None:
+def test_labels_map_a_model_s_classes() -> None:
     order = np.random.default_rng(1).permutation(19)
     np.testing.assert_array_equal(read(SCORES[:, order], replace(STATED, labels=tuple(order.tolist()))), CLASSES)
-    # A background that would win everywhere is none of the dataset's classes
+    # A background that would win everywhere, but is not one of the dataset's classes
     more = np.concatenate([SCORES[:, :1] + 99, SCORES], axis=1)
     with_background = replace(STATED, labels=(-1, *range(19)))
     assert "are not scores (1, 19, height, width)" in refused({"out": more[:1]})
     np.testing.assert_array_equal(read(more, with_background), CLASSES)
     np.testing.assert_array_equal(read(CLASSES + 1, with_background), CLASSES)
-    with pytest.raises(UsageError, match="map has the class 0, which labels has -1 for"):
+    with pytest.raises(UsageError, match="map has the class 0, for which labels has -1"):
         read(CLASSES, with_background)
-    # Two of the model's classes may be one of the dataset's
+    # Two of the model's classes may be the same class of the dataset
     halves = np.concatenate([SCORES, SCORES[:, 3:4] + 0.5], axis=1)
     expected = np.where(halves.argmax(axis=1) == 19, 3, halves.argmax(axis=1))
     np.testing.assert_array_equal(read(halves, replace(STATED, labels=(*range(19), 3))), expected)
@@ -126,37 +127,37 @@ def test_which_output_is_read() -> None:
     assert Segmenter(replace(STATED, output="out"), INPUTS, outputs).names == ("out",)
     both = {"map": CLASSES[:1], "out": SCORES[:1]}
     reader = Segmenter(STATED, INPUTS, both)
-    assert (reader.names, reader.note) == (("out",), "the model's output out is read, and not map")
+    assert (reader.names, reader.note) == (("out",), "the model's output out is read; map is ignored")
     assert Segmenter(replace(STATED, output="map"), INPUTS, both).names == ("map",)
 
 
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        (SCORES[:1].transpose(0, 1, 3, 2), "48x96 pixels for 96x48, which have another shape"),
+        (SCORES[:1].transpose(0, 1, 3, 2), "48x96 pixels for 96x48, which is another aspect ratio"),
         (np.zeros((1, 1000), np.float32), r"(out float32 1x1000) are not scores (1, 19, height, width)"),
-        (np.full((1, 1, HEIGHT, WIDTH), 0.5, np.float32), "nor a map (1, height, width) of whole numbers"),
+        (np.full((1, 1, HEIGHT, WIDTH), 0.5, np.float32), "nor a map (1, height, width) of integers"),
         (np.zeros((1, 19, 19, 19), np.float32), "may have their classes on either of two axes"),
     ],
 )
-def test_what_cannot_be_read(output: NDArray[Any], message: str) -> None:
+def test_unreadable_outputs_are_refused(output: NDArray[Any], message: str) -> None:
     assert message in refused({"out": output}, replace(STATED, upsample="nearest"))
 
 
-def test_values_that_are_no_classes() -> None:
-    for strange, said in ((255, "has 255, and its classes are 0 to 18: give labels"), (-1, "has -1, and")):
-        with pytest.raises(UsageError, match=said):
+def test_invalid_classes_are_refused() -> None:
+    for strange, message in ((255, "has 255, but its classes are 0 to 18: give labels"), (-1, "has -1, but")):
+        with pytest.raises(UsageError, match=message):
             read(np.where(CLASSES == 7, strange, CLASSES))
     reader = Segmenter(STATED, INPUTS, {"out": CLASSES[:1].astype(np.float32)})
-    with pytest.raises(UsageError, match=r"has 0\.5, and"):
+    with pytest.raises(UsageError, match=r"has 0\.5, but"):
         reader.read({"out": np.full((1, HEIGHT, WIDTH), 0.5, np.float32)}, [Image("a", {}, 0, 0)], [NONE])
     assert not reader.are_scores(np.array([np.inf], np.float32))
 
 
-def test_what_is_for_other_models_is_refused() -> None:
+def test_keys_of_other_kinds_of_models_are_refused() -> None:
     for changed, message in (
         ({"head": "yolox"}, 'head = "yolox" is for COCO shards'),
-        ({"class_offset": 1}, "labels have the train id of each class"),
+        ({"class_offset": 1}, "give labels with the train id of each class"),
         ({"labels": (19, 18)}, "labels has 19"),
         ({"labels": (-1, -1)}, "labels has -1 for every class"),
     ):
@@ -174,7 +175,7 @@ def test_a_folder_is_written_in_parts(tmp_path: Path) -> None:
 
 
 def test_a_network_on_shards_is_numpy_s(towns: Shards, tmp_path: Path) -> None:
-    """From pixels to label maps by ONNX Runtime at a quarter of the size; and what they score is whole."""
+    """From pixels to label maps with ONNX Runtime at a quarter of the size; they can be scored."""
     weights = np.random.default_rng(2).normal(size=(19, 3)).astype(np.float32)
     nodes = [
         helper.make_node("AveragePool", ["image"], ["small"], kernel_shape=[4, 4], strides=[4, 4]),

@@ -1,4 +1,4 @@
-"""Scores brought to another size, against PyTorch's own `interpolate`."""
+"""Upsampled scores against PyTorch's own `interpolate`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.generators.models.tiny import pytorch
 
 SIZES = [
     ((6, 12), (48, 96)),
-    ((7, 13), (48, 96)),  # of 49 x 97, as corners that are aligned have it
+    ((7, 13), (48, 96)),  # of 49 x 97 pixels with aligned corners
     ((33, 65), (257, 150)),
     ((1, 3), (70, 9)),
     ((48, 97), (48, 96)),
@@ -22,7 +22,7 @@ SIZES = [
 
 
 def interpolated(scores: Any, size: tuple[int, int], mode: str) -> Any:
-    """PyTorch's scores at a size: (classes, height, width)."""
+    """Scores (classes, height, width) interpolated by PyTorch to a size."""
     torch = pytorch()
     options = {"mode": "nearest"} if mode == "nearest" else {"mode": "bilinear", "align_corners": "corners" in mode}
     return torch.nn.functional.interpolate(torch.from_numpy(scores)[None], size=size, **options)[0].numpy()
@@ -49,7 +49,7 @@ def test_the_nearest_class_is_pytorch_s(size: tuple[int, int], into: tuple[int, 
     np.testing.assert_array_equal(nearest(classes, *into), expected)
 
 
-def test_of_equal_scores_the_first_is_taken() -> None:
+def test_ties_go_to_the_first_score() -> None:
     scores = np.ones((3, 70, 2), np.float32)
     scores[2, 65] = 2
     found = best([(own, label) for own, label in zip(scores, (7, 3, 5), strict=True)], 70, 2)

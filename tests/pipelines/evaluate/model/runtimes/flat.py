@@ -1,4 +1,4 @@
-"""Tiny TFLite models, put together of the schema's own classes."""
+"""Builds tiny TFLite models from the schema's own classes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _TYPES = {
     "int8": schema.TensorType.INT8,
     "string": schema.TensorType.STRING,
 }
-# The file's version, which all TFLite models have had since 2018.
+# The file format's version, that of all TFLite models since 2018.
 _VERSION = 3
 
 
 @dataclass
 class Flat:
-    """A model in the making: tensors have numbers, in the order in which they are added."""
+    """A model under construction; tensors are numbered in the order in which they are added."""
 
     tensors: list[Any] = field(default_factory=list)
     operators: list[Any] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Flat:
         zero_point: int = 0,
         signature: Sequence[int] | None = None,
     ) -> int:
-        """A tensor that is put in or computed; `signature` has -1 where a length is open."""
+        """An input or computed tensor; `signature` is its shape with -1 for open lengths."""
         made = schema.TensorT()
         made.name, made.type, made.shape = name, _TYPES[dtype], list(shape)
         made.shapeSignature = None if signature is None else list(signature)
@@ -82,7 +82,7 @@ class Flat:
     def save(
         self, path: Path, inputs: Sequence[int], outputs: Sequence[int], signed: dict[str, int] | None = None
     ) -> Path:
-        """Write it; `signed` has the names of outputs in a signature."""
+        """Write the model; `signed` has the outputs' names in a signature."""
         graph = schema.SubGraphT()
         graph.tensors, graph.operators = self.tensors, self.operators
         graph.inputs, graph.outputs = list(inputs), list(outputs)
