@@ -13,7 +13,8 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.compare.report import RESULTS, Report
 from pipelines.evaluate.evidence import scored_set
 from pipelines.evaluate.options import Options
-from pipelines.evaluate.results import Results, as_json
+from pipelines.evaluate.results import Results
+from pipelines.evaluate.results_json import as_json
 from pipelines.evaluate.run import of_predictions
 from pipelines.options import Inputs
 

@@ -56,8 +56,8 @@ from generators.variant import Variant, VariantError
 from generators.variant import reference as variant
 from manifests.untrusted import read_at_most
 from pipelines.errors import UsageError
+from pipelines.evaluate.class_tables import CLASSES
 from pipelines.evaluate.model.heads import HEADS
-from pipelines.evaluate.predictions import CLASSES
 from pipelines.generate.config import size_from_json
 from pipelines.generate.datasets import DATASETS
 from pipelines.generate.sources.labels import label_by_synset

@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
-from pipelines.evaluate.predictions import TABLES, find_predictions, read_classes
+from pipelines.evaluate.class_tables import read_classes
+from pipelines.evaluate.predictions import TABLES, find_predictions
 from pipelines.shards import Shards
 from pipelines.store import Disk
 
@@ -92,18 +93,21 @@ PREDICTED = [1, 2, 3, 4]
     [
         ({"key": KEYS[:-2], "pred": PREDICTED[:-2]}, r"lacks 2 of 4 keys \(first: 12e5\)"),
         ({"key": [*KEYS, *KEYS[:2]], "pred": [*PREDICTED, 1, 2]}, r"has 2 keys more than once \(first: 000000000139\)"),
-        ({"key": [*KEYS, "other"], "pred": [*PREDICTED, 1]}, r"has 1 keys that its shards do not \(first: 'other'\)"),
-        ({"key": [f"val/{k}.JPEG" for k in KEYS], "pred": PREDICTED}, "keys are stems, as '000000000139'"),
-        ({"key": KEYS, "pred": [1, 2, 3, 1000]}, r"1 predictions are outside 0–999 \(first: 1000\).*--class-offset 1"),
-        ({"key": KEYS, "pred": [1, -2, 3, -7]}, r"2 predictions are outside 0–999 \(first: -2\)"),
-        ({"key": KEYS, "pred": [1.0, 2.5, NAN, 4.0]}, "2 values of `pred` are no class numbers"),
-        ({"key": KEYS, "pred": ["cat", "dog", "cat", "cat"]}, "`pred` holds 'cat'"),
+        (
+            {"key": [*KEYS, "other"], "pred": [*PREDICTED, 1]},
+            r"has 1 key that its shards lack \(first: 'other'\)",
+        ),
+        ({"key": [f"val/{k}.JPEG" for k in KEYS], "pred": PREDICTED}, "keys are stems, such as '000000000139'"),
+        ({"key": KEYS, "pred": [1, 2, 3, 1000]}, r"1 prediction outside 0–999 \(first: 1000\).*--class-offset 1"),
+        ({"key": KEYS, "pred": [1, -2, 3, -7]}, r"2 predictions outside 0–999 \(first: -2\)"),
+        ({"key": KEYS, "pred": [1.0, 2.5, NAN, 4.0]}, "2 values of `pred` that cannot be class numbers"),
+        ({"key": KEYS, "pred": ["cat", "dog", "cat", "cat"]}, "`pred` has 'cat'"),
         ({"key": KEYS, "scores": [[0.1] * 10] * 4}, "10 scores a row, but labels are ImageNet's 1000"),
         ({"key": KEYS, "scores": [[0.1] * 1001] * 4}, "give --class-offset 1 if class 0 is background"),
-        ({"key": KEYS, "scores": [[0.1] * 1000] * 3 + [[NAN] * 1000]}, r"1 rows have scores that are NaN .*plain"),
-        ({"key": KEYS, "top5": [[1, 2, 3, 3, 4]] * 4}, "4 rows of `top5` name a class twice"),
-        ({"key": KEYS, "top5": BEST, "pred": [7, 7, 7, 7]}, "in 4 rows `pred` is not the first of `top5`"),
-        ({"key": KEYS, "pred": [1, 2, 3, 10**15]}, "1 values of `pred` are no class numbers"),
+        ({"key": KEYS, "scores": [[0.1] * 1000] * 3 + [[NAN] * 1000]}, r"1 row with scores that are NaN .*plain"),
+        ({"key": KEYS, "top5": [[1, 2, 3, 3, 4]] * 4}, "4 rows of `top5` with the same class twice"),
+        ({"key": KEYS, "top5": BEST, "pred": [7, 7, 7, 7]}, "`pred` is not the first of `top5` in 4 rows"),
+        ({"key": KEYS, "pred": [1, 2, 3, 10**15]}, "1 value of `pred` that cannot be class numbers"),
         ({"key": KEYS, "top5": [[1, 2, 3]] * 4}, "top5 has 3 classes a row, not 5"),
         ({"key": KEYS, "top5": [[1, 2, 3, 4, 5]] * 3 + [[1]]}, "must be a list of the same length"),
         ({"key": KEYS, "label": PREDICTED}, "none of the columns `pred`, `top5` and `scores`: it has key, label"),
@@ -165,7 +169,7 @@ def test_files_are_found_by_any_name_that_a_variant_has(shards: Shards, tmp_path
         (["ffmpeg.csv"], "no predictions of the reference, pil_bilinear"),
         (
             ["notes.txt"],
-            r"no predictions in .*: \*.parquet, .* for each variant is wanted, named after it; it has notes.txt",
+            r"no predictions in .*: give \*.parquet, .* for each variant, named after it; it has notes.txt",
         ),
     ],
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipelines.errors import UsageError
-from pipelines.evaluate.predictions import read_classes
+from pipelines.evaluate.class_tables import read_classes
 from pipelines.evaluate.printed import numbers
 
 PRINTED = {
@@ -64,7 +64,7 @@ def test_single_classes_are_read_too(tmp_path: Path) -> None:
 def test_an_array_without_its_middle_is_refused(count: int, tmp_path: Path) -> None:
     with open(tmp_path / "x.csv", "w", newline="") as file:
         csv.writer(file).writerows([("key", "scores"), ("a", str(np.arange(count) / 7))])
-    with pytest.raises(UsageError, match=r"printed with `\.\.\.` in place of their middle: write them whole"):
+    with pytest.raises(UsageError, match=r"printed with `\.\.\.` in place of their middle: write them in full"):
         read_classes(tmp_path / "x.csv", ["a"])
 
 

@@ -27,7 +27,8 @@ from pipelines.evaluate.classification import Classification
 from pipelines.evaluate.report import pictures
 from pipelines.evaluate.report.looks import LOOKS
 from pipelines.evaluate.report.page import page
-from pipelines.evaluate.results import COMBINED, Results, Unscored, as_json, compare
+from pipelines.evaluate.results import COMBINED, Results, Unscored, compare
+from pipelines.evaluate.results_json import as_json
 from pipelines.shards import Shards
 from tests.pipelines.evaluate.conftest import write_predictions, wrong_in
 from tests.pipelines.evaluate.made import MODEL, PIXELS, whole

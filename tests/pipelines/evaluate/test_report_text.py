@@ -14,7 +14,8 @@ from pipelines.evaluate.advice import Advice
 from pipelines.evaluate.report import text, words
 from pipelines.evaluate.report.page import page
 from pipelines.evaluate.report.row import row
-from pipelines.evaluate.results import Results, as_json
+from pipelines.evaluate.results import Results
+from pipelines.evaluate.results_json import as_json
 from tests.pipelines.evaluate.made import MODEL, PIXELS, made, whole
 
 NOT_BOXES = {name: cost for name, cost in MODEL.items() if not name.startswith("box")}

@@ -189,7 +189,7 @@ def test_only_the_asked_variants_and_the_reference_are_scored(
 ) -> None:
     found = scored(command, noised, predictions, "--variant", "ffmpeg,pil+pil_nearest,int8")
     assert list(found["variants"]) == ["pil_bilinear", "ffmpeg", "pil_nearest"]
-    assert found["notes"][0] == "Not scored, for there are no predictions: int8."
+    assert found["notes"][0] == "Not scored, for lack of predictions: int8."
     found = scored(command, noised, predictions, "--variant", "decode")
     assert list(found["variants"]) == ["pil_bilinear", "opencv", "ffmpeg"]
     done = command("score.py", "--shards", noised, "--predictions", predictions, "--variant", "dali_gpu")
@@ -202,7 +202,7 @@ def test_what_has_no_predictions_is_said(command: Command, noised: Path, predict
     (predictions / "opencv.csv").unlink()
     found = scored(command, noised, predictions)
     assert "opencv" not in found["variants"]
-    assert found["notes"][0].startswith("Not scored, for there are no predictions: opencv, ")
+    assert found["notes"][0].startswith("Not scored, for lack of predictions: opencv, ")
 
 
 def test_samples_that_fail_in_variants_which_nobody_scores_count(
@@ -235,7 +235,9 @@ def test_other_predictions_for_the_same_pixels_are_remarked(
 ) -> None:
     write_predictions(predictions, {"opencv": wrong_in(truth, range(5, 20))})
     notes = scored(command, noised, predictions)["notes"]
-    assert any(note.startswith("opencv has the reference's pixels, but other predictions (12 lost") for note in notes)
+    assert any(
+        note.startswith("opencv has the reference's pixels, but different predictions (12 lost") for note in notes
+    )
 
 
 def test_a_wanted_example_comes_first_and_a_failed_run_changes_nothing(
@@ -332,12 +334,12 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
         ([], "the following arguments are required: --shards"),
         (["--shards", "nowhere", "--predictions", "p"], "nowhere: give the folder that generate.py wrote"),
         (["--shards", "SHARDS"], "one of the arguments --predictions --model is required"),
-        (["--shards", "SHARDS", "--predictions", "nowhere"], "nowhere is no folder"),
-        (["--shards", "SHARDS/opencv", "--predictions", "p"], "is one variant: give its dataset's folder"),
+        (["--shards", "SHARDS", "--predictions", "nowhere"], "nowhere is not a folder"),
+        (["--shards", "SHARDS/opencv", "--predictions", "p"], "is a single variant: give its dataset's folder"),
         (["--shards", "SHARDS", "--predictions", "p", "--variant", "pil_lancsoz"], "did you mean pil_lanczos"),
         (["--shards", "SHARDS", "--predictions", "p", "--mean", "1,2"], "neither one number nor three"),
         (["--shards", "SHARDS", "--predictions", "p", "--scale", "1"], "--scale is of use with --model only"),
-        (["--shards", "SHARDS", "--predictions", "p", "--workers", "1", "--threads", "2"], "give --workers alone"),
+        (["--shards", "SHARDS", "--predictions", "p", "--workers", "1", "--threads", "2"], "give only --workers"),
         (
             ["--shards", "SHARDS", "--model", "m.onnx", "--checkpoint", "c"],
             "--checkpoint is of use with --model timm:NAME or torchvision:NAME only",

@@ -341,7 +341,10 @@ def test_what_is_there_decides_what_is_made_beside_it(
     assert {"pil_bilinear", "opencv", "nv12_ascend", "ffmpeg"} <= found["variants"].keys()
     done = command("score.py", *words, "--output", tmp_path / "report", "--size", 50)
     assert done.returncode == 2
-    assert "has shards of --geometry squash --size 48, and others are asked for" in done.stderr.splitlines()[-1]
+    assert (
+        "has shards made with --geometry squash --size 48, and the command line asks for another geometry"
+        in done.stderr.splitlines()[-1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -389,7 +392,7 @@ def test_what_a_model_does_not_take_is_refused_before_shards_are_made(
         ),
         (["--variant", "ceil_mod"], "did you mean ceil_mode"),
         (["--variant", "pil_nearest+ceil_mode+floor_mode"], "names two pool methods"),
-        (["--size", "50", "--variant", "fp16"], "has shards of --geometry crop --size 48, and others are asked for"),
+        (["--size", "50", "--variant", "fp16"], "has shards made with --geometry crop --size 48, and the command line"),
         (
             ["--output", "s3://bucket/report", "--variant", "fp16"],
             "--output s3://bucket/report is a URI, and this",

@@ -126,10 +126,10 @@ def with_tar(members: list[tuple[str, bytes]], kind: bytes = tarfile.REGTYPE) ->
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (with_column("key", "../../etc/passwd"), "a key that can be none"),
-        (with_column("key", "\x1b[31m"), "a key that can be none"),
-        (with_column("shard", 7), "has a shard 7 that is none"),
-        (with_column("shard", -1), "has a shard -1 that is none"),
+        (with_column("key", "../../etc/passwd"), "an invalid key"),
+        (with_column("key", "\x1b[31m"), "an invalid key"),
+        (with_column("shard", 7), "names a shard 7, which does not exist"),
+        (with_column("shard", -1), "names a shard -1, which does not exist"),
         (with_column("error", "x" * 10_000), ""),
         (with_tar([("a.png", b"")], tarfile.SYMTYPE), "'a.png' is no regular file"),
         (with_tar([("a.png", b"")], tarfile.LNKTYPE), "'a.png' is no regular file"),

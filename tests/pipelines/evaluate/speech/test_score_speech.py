@@ -153,7 +153,7 @@ def without_one(mels: Mels) -> Mels:
 
 BROKEN: dict[str, tuple[Callable[[Mels], Any], str]] = {
     "lacking": (without_one, "lacks 1 of 6 keys"),
-    "strange": (lambda mels: {**mels, "other": mels[min(mels)]}, "keys that its shards do not"),
+    "strange": (lambda mels: {**mels, "other": mels[min(mels)]}, "has 1 key that its shards lack"),
     "bands": (lambda mels: {key: mel[:64] for key, mel in mels.items()}, "80 bands × frames is wanted"),
     "square": (lambda mels: {key: np.ones((80, 80)) for key in mels}, "it cannot be told how they lie"),
     "both ways": (lambda mels: {key: mel if key == min(mels) else mel.T for key, mel in mels.items()}, "the other way"),
