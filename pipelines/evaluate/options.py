@@ -178,7 +178,7 @@ class MatchOptions:
     std: Triple | None = option(type=_three, metavar="R,G,B")
     scale: float | None = option("dump = (pixel * scale - mean) / std; X may be 1/255", type=_fraction, metavar="X")
     channels: Literal["rgb", "bgr"] = option(default="rgb")
-    layout: Literal["hwc", "chw"] | None = option("of the dump; default: rgb, and found from the shape of .npy files")
+    layout: Literal["hwc", "chw"] | None = option("of the dump; default: rgb; the layout by .npy shapes")
 
     model: str | None = option("the model that made them, as for scoring", metavar="FILE", under="outputs")
     noise: Noise = group(Noise)

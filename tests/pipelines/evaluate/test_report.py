@@ -148,7 +148,7 @@ def test_every_stage_has_its_section_its_symbol_and_its_charts(browser: webdrive
     assert len({look.marker for look in LOOKS.values()}) == len({look.symbol for look in LOOKS.values()}) == len(LOOKS)
     labels = [chart.get_attribute("aria-label") or "" for chart in browser.find_elements(By.CSS_SELECTOR, "svg.chart")]
     assert len(set(labels)) == 5
-    assert sum(label.startswith("What is lost") for label in labels) == 2
+    assert sum(label.startswith("The loss as stages are added") for label in labels) == 2
     found: dict[str, Any] = json.loads((large / "results.json").read_text())
     residuals = browser.find_element(By.CSS_SELECTOR, 'svg[aria-label^="Difference in score against"]')
     named = [str(title.get_attribute("textContent")) for title in residuals.find_elements(By.TAG_NAME, "title")]
@@ -326,11 +326,11 @@ def test_noise_in_a_model_has_no_pictures_of_its_own(shards: Shards, truth: dict
     both = pictures.examples(results, 1, ())[0]
     assert both.variant == "ffmpeg+ceil_mode+int8"
     assert [panel.caption for panel in both.panels[:2]] == ["pil_bilinear", "ffmpeg+ceil_mode+int8"]
-    assert both.note == "Its ceil_mode+int8 cannot be seen in the pixels."
+    assert both.note == "The effect of ceil_mode+int8 is not visible in the pixels."
     alone = replace(results, lines=[line for line in results.lines if line.name == "int8"])
     (shown, *_) = pictures.examples(alone, 1, ())
     assert [panel.caption for panel in shown.panels] == ["pil_bilinear"]
-    assert shown.note == "Same pixels as the reference's: int8 is all that differs."
+    assert shown.note == "The pixels are the reference's: only int8 differs."
     assert shown.note.replace("'", "&#39;") in page(results, [shown])
     assert not pictures.examples(replace(alone, lines=[replace(alone.lines[0], unchanged=True)]), 1, ())
 

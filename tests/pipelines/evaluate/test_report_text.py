@@ -143,8 +143,8 @@ def test_a_dash_has_its_reason_and_is_no_zero(detector: Results) -> None:
     cells = {cell.column: cell for cell in row(few)}
     assert cells["precision"].text.startswith("– / ")
     assert cells["precision"].dashes == ["fp16: it overflows"]
-    assert cells["color"].dashes == ["not among the variants that were scored"]
-    assert cells["combined"].dashes == ["its steps need more predictions, which are named below"]
+    assert cells["color"].dashes == ["not among the scored variants"]
+    assert cells["combined"].dashes == ["its steps need more predictions, which are listed below"]
     assert {cell.column: cell for cell in row(made("miou", {"ffmpeg": 0.01}))}["resize"].dashes == [
         "images keep their size"
     ]
@@ -182,8 +182,10 @@ def test_the_verdict_has_the_worst_mismatch_and_what_all_of_it_costs(detector: R
     single = {name: mine for name, mine in found["variants"].items() if "+" not in name}
     worst = max(single, key=lambda name: single[name]["delta"])
     said, last = words.verdict(detector), found["combined"]
-    assert said.startswith(f"The worst mismatch, {worst}, costs {single[worst]['delta']:.2f} points of mAP (95% ")
-    assert f"All of it combined, {last['variant']}, costs {last['delta']:.2f} points (95% interval " in said
+    assert said.startswith(
+        f"The worst mismatch, {worst}, costs {single[worst]['delta']:.2f} points of mAP (unadjusted 95% "
+    )
+    assert f"Everything combined, {last['variant']}, costs {last['delta']:.2f} points (95% interval " in said
     assert "combined, int8 apart, were chosen" in text.markdown(detector)
     assert "combined were chosen" in text.markdown(whole("top1", {"ffmpeg": 0.03, "pil_nearest": 0.05}))
     # One stage alone is no combination.
@@ -205,7 +207,7 @@ def test_a_long_table_is_shortened_on_a_terminal_and_nowhere_else(detector: Resu
     there = [name for name in names if re.search(rf"^{re.escape(name)} ", shown, re.MULTILINE)]
     steps = {step.variant for step in (*detector.steps, *detector.paper_steps)}
     assert there == [name for name in names if "+" not in name or name in steps]
-    assert f"{len(names) - len(there)} more that differ in several stages are in some/where/results.csv." in shown
+    assert f"See some/where/results.csv for {len(names) - len(there)} more compositions." in shown
     assert all(f"| `{name}` |" in text.markdown(detector) for name in names)
 
 
@@ -236,9 +238,9 @@ def test_markdown_shows_what_was_written_and_no_more() -> None:
         ((), (), ""),
         (("a",), (), "less than a by more than chance"),
         (("a", "b"), (), "less than all 2 others by more than chance"),
-        (("a", "b"), ("a", "b"), "cannot be told from a, b"),
-        (("a", "b"), ("b",), "cannot be told from b; less than the other by more than chance"),
-        (("a", "b", "c"), ("b",), "cannot be told from b; less than the other 2 by more than chance"),
+        (("a", "b"), ("a", "b"), "not distinguishable from a, b"),
+        (("a", "b"), ("b",), "not distinguishable from b; less than the other by more than chance"),
+        (("a", "b", "c"), ("b",), "not distinguishable from b; less than the other 2 by more than chance"),
     ],
 )
 def test_advice_claims_no_more_than_the_tests_do(others: tuple[str, ...], alike: tuple[str, ...], said: str) -> None:
@@ -250,6 +252,6 @@ def test_a_library_has_one_line_of_advice(detector: Results) -> None:
     best = {(one["library"], one["stage"]): one for one in as_json(detector)["advice"]}
     assert shown.count("\nWith ") == len({library for library, _ in best})
     resize = best["OpenCV", "resize"]
-    (line,) = (line for line in shown.splitlines() if line.startswith("With OpenCV alone"))
+    (line,) = (line for line in shown.splitlines() if line.startswith("With only OpenCV, "))
     assert f"resize {resize['method']} {resize['delta']:.2f}" in line
     assert "resize pil_bilinear (the reference's own)" in shown
