@@ -1,4 +1,4 @@
-"""`score.py compare`: from reports to a comparison, or to a folder of them that is published."""
+"""`score.py compare`: turns reports into a comparison, or into a leaderboard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OUTPUT = "comparison"
 
 
 def compare(options: CompareOptions) -> int:
-    """Compare, publish or submit; the exit status, 0. Raises UsageError for what cannot be."""
+    """Compare, publish or submit; the exit status, 0. Raises UsageError for input that cannot be used."""
     if options.publish:
         from pipelines.evaluate.compare.board import publish, submit
 
@@ -27,7 +27,7 @@ def compare(options: CompareOptions) -> int:
     for report in reports:
         if report.folder == output:
             raise UsageError(f"--output {output} is the folder of a report: give another one")
-    from pipelines.evaluate.compare.page import page  # imports what draws, which a refusal need not wait for
+    from pipelines.evaluate.compare.page import page  # imports matplotlib, which a refusal need not wait for
 
     files = {
         "index.html": page(found, {}, ()),

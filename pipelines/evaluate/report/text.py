@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Sequence
 
 from generators.geometry import CROPPED
 from generators.registry import MODEL_STAGES
 from pipelines.evaluate.advice import Advice
 from pipelines.evaluate.report import words
+from pipelines.evaluate.report.markdown import escaped
 from pipelines.evaluate.report.row import Cell, paper, row
 from pipelines.evaluate.report.words import interval, metric, note, number, p_value, signed
 from pipelines.evaluate.results import COMBINED, Line, Results
@@ -191,11 +191,6 @@ def _compared(one: Advice) -> str:
     """The comparison with the library's other methods, in brackets."""
     found = words.compared(one)
     return f" ({escaped(found)})" if found else ""
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown shows unchanged, also in a table."""
-    return re.sub(r"([\\|<>`*_\[\]])", r"\\\1", text)
 
 
 def timm_csv(results: Results) -> str:

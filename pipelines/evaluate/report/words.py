@@ -150,8 +150,8 @@ def chosen(results: Results) -> str:
     except_int8 = ", except int8," if line.stages["precision"] == "int8" else ""
     return (
         f"The combined methods{except_int8} were chosen because each costs most of its stage on these same images. "
-        "What costs most here does so partly by chance: a stage's maximum and the combined figure tend to be larger than "
-        "what the same methods cost on other images, and the intervals do not allow for the choice."
+        "What costs most here does so partly by chance: a stage's maximum and the combined figure tend to be larger "
+        "than what the same methods cost on other images, and the intervals do not allow for the choice."
     )
 
 

@@ -128,22 +128,25 @@ def _set(field: str) -> Callable[[Report], object]:
         (_other_reference, "the reference is pil+pil_bilinear in the first, pil+pil_bicubic in the second"),
         (
             _set("images_sha256"),
-            "other images, and cannot be compared: their keys are the same, and their files differ",
+            "cannot be compared: their images differ (same keys, different files)",
         ),
-        (_set("truth_sha256"), "other ground truth"),
-        (lambda report: report["variants"]["ffmpeg"].update(delta=float("nan")), "NaN is no figure"),
+        (_set("truth_sha256"), "their ground truth differ"),
+        (lambda report: report["variants"]["ffmpeg"].update(delta=float("nan")), "NaN is not a number"),
         (lambda report: report["variants"]["ffmpeg"].pop("ci95"), "it has no 'ci95'"),
         (lambda report: report["set"].pop("truth_sha256"), "it has no 'truth_sha256'"),
         (lambda report: report.update(parameters="many"), "its parameters are 'many'"),
         (lambda report: report.update(metric="wer"), "its metric is 'wer'"),
-        (lambda report: report.update(metric="mse"), "is a report on speech, and reports on images alone"),
+        (lambda report: report.update(metric="mse"), "is a report on speech, but only reports on images"),
         (
             lambda report: report.update(tasks=report.pop("variants")),
-            "is a report on text, and reports on images alone",
+            "is a report on text, but only reports on images",
         ),
-        (_set("keys_sha256"), "outcomes.parquet has other images than the results.json beside it"),
-        (lambda report: report["variants"]["ffmpeg"].update(top1=1.0), "outcomes.parquet is not of the results.json"),
-        (older, "does not say which images it scored"),
+        (_set("keys_sha256"), "outcomes.parquet has other images than the results.json next to it"),
+        (
+            lambda report: report["variants"]["ffmpeg"].update(top1=1.0),
+            "outcomes.parquet does not belong to the results.json",
+        ),
+        (older, "does not record the scored images"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
@@ -172,7 +175,7 @@ def test_other_images_are_told_by_their_keys(
     other = edited(models, tmp_path / "other", change)
     pq.write_table(table.set_column(0, "key", [theirs]), other / "outcomes.parquet")
     assert score.main(["compare", str(models["small10"]), str(other)]) == 2
-    assert f"2 of 48 are in {models['small10']} alone (first: {keys[-2]})" in capsys.readouterr().err
+    assert f"2 of 48 are only in {models['small10']}, first {keys[-2]}" in capsys.readouterr().err
 
 
 def test_an_older_report_is_taken_where_its_predictions_have_the_keys(
@@ -185,8 +188,8 @@ def test_an_older_report_is_taken_where_its_predictions_have_the_keys(
     words = ["compare", str(models["small10"]), str(other), "--output", str(tmp_path / "out")]
     assert score.main(words) == 0
     said = capsys.readouterr().out
-    assert "small20 is of an earlier version: its images have the others' names" in said
-    assert "small20 keeps nothing of each image, and is in no paired test" in said
+    assert "small20 is of an earlier version: its images have the same names as the others'" in said
+    assert "small20 has no outcomes.parquet, and is in no paired test" in said
     assert read(tmp_path / "out")["models"]["small20"]["stages"]["resize"]["mean_ci95"] is None
     pq.write_table(keys.slice(1), other / "predictions" / "pil_bilinear.parquet")
     assert score.main(words) == 2
@@ -197,7 +200,7 @@ def test_the_same_report_is_refused_and_two_of_one_name_are_told_apart(
 ) -> None:
     one = models["small10"]
     assert score.main(["compare", str(one), str(one / "results.json")]) == 2
-    assert "have the same figures of small10: give one" in capsys.readouterr().err
+    assert "have the same figures for small10: give only one" in capsys.readouterr().err
     other = edited(models, tmp_path / "again", lambda report: report.update(model="small10"))
     assert score.main(["compare", str(one), str(other), "--output", str(tmp_path / "out")]) == 0
     assert list(read(tmp_path / "out")["models"]) == ["small10 (small10)", "small10 (again)"]
@@ -212,7 +215,7 @@ def test_a_mean_is_over_the_methods_that_all_have(models: dict[str, Path], tmp_p
     table = table_of([read_report(str(models["small10"])), read_report(str(other))])
     resize = table.rows[0].cells["resize"]
     assert (resize.methods, resize.worst.name) == (1, "pil_nearest")
-    assert [note for note in table.notes if "Resize of small10 is without opencv_area" in note]
+    assert [note for note in table.notes if "Resize of small10 leaves out opencv_area" in note]
 
 
 def test_families_are_what_names_share_or_what_is_said(models: dict[str, Path]) -> None:
@@ -222,9 +225,9 @@ def test_families_are_what_names_share_or_what_is_said(models: dict[str, Path]) 
     for words, said in (
         (["mine"], "give NAME=REPORT"),
         (["a=steady"], "two members"),
-        (["a=steady,x"], "x is none of"),
+        (["a=steady,x"], "x is not one of"),
         (["a=steady,steady"], "each member once"),
-        (["a=steady,small10", "a=steady,small20"], "two have one name"),
+        (["a=steady,small10", "a=steady,small20"], "two have the same name"),
     ):
         with pytest.raises(UsageError, match=said):
             families_of(reports, words)
