@@ -15,6 +15,7 @@ from pipelines.evaluate.compare.answer import Answer, verdict
 from pipelines.evaluate.compare.entry import Entry
 from pipelines.evaluate.report import words
 from pipelines.evaluate.report.looks import LOOKS
+from pipelines.evaluate.report.row import PAPER_TABLES
 from pipelines.evaluate.report.template import breaking, rendered
 
 _HERE = Path(__file__).parent
@@ -31,6 +32,7 @@ def page(found: Answer, links: Mapping[str, str], how: Sequence[str]) -> str:
         legend=text.legend(found),
         pairs_legend=text.pairs_legend(found),
         certainty=text.certainty,
+        paper_table=PAPER_TABLES[found.reports[0].metric][0],
         stages=list(dict.fromkeys(column.stage for column in found.table.columns)),
         bars=Markup(charts.bars(found)) if found.table.columns else None,
         relations=drawn,

@@ -16,7 +16,7 @@ from pipelines.evaluate.results import COMBINED, Line, Results
 
 DASH = "–"
 # The number of the table in the paper, and its name for the metric.
-_TABLES = {"top1": ("Table 2", "ACC"), "map": ("Table 3", "mAP"), "miou": ("Table 4", "mIoU")}
+PAPER_TABLES = {"top1": ("Table 2", "ACC"), "map": ("Table 3", "mAP"), "miou": ("Table 4", "mIoU")}
 HEADS = {
     "decode": "Decode",
     "resize": "Resize",
@@ -71,7 +71,7 @@ class Cell:
 
 def paper(results: Results) -> tuple[str, str]:
     """The paper's table, and its name for the metric."""
-    table, what = _TABLES[results.metric]
+    table, what = PAPER_TABLES[results.metric]
     return table, f"mask {what}" if results.iou_type == "segm" else what
 
 

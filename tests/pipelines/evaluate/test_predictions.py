@@ -1,4 +1,4 @@
-"""Prediction tables: every form reads alike, and one that is not whole gives no number."""
+"""Tables of predictions: every form reads the same, and an incomplete one is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipelines.evaluate.predictions import TABLES, find_predictions
 from pipelines.shards import Shards
 from pipelines.store import Disk
 
-# As COCO's and ImageNet's: leading zeros, and one that looks like a number in scientific notation.
+# Like COCO's and ImageNet's: leading zeros, and one that looks like a number in scientific notation.
 KEYS = ["000000000139", "ILSVRC2012_val_00000001", "12e5", "plain"]
 SCORES = np.random.default_rng(0).normal(size=(len(KEYS), 1000))
 BEST = [sorted(range(1000), key=lambda c, row=row: -row[c])[:5] for row in SCORES.tolist()]  # type: ignore[misc]
@@ -68,14 +68,14 @@ def test_every_form_gives_the_same_classes(suffix: str, form: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_long_tables_are_read_in_parts(suffix: str, tmp_path: Path) -> None:
+def test_long_tables_are_read_in_batches(suffix: str, tmp_path: Path) -> None:
     keys = [f"{number:012d}" for number in range(20_000)]
     classes = np.random.default_rng(1).integers(0, 1000, len(keys)).tolist()
     WRITERS[suffix](tmp_path / f"x{suffix}", {"key": keys[::-1], "pred": classes[::-1]})
     assert read_classes(tmp_path / f"x{suffix}", keys)[:, 0].tolist() == classes
 
 
-def test_an_offset_is_taken_off(tmp_path: Path) -> None:
+def test_an_offset_is_subtracted(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     parquet(path, {"key": KEYS, "top5": [[c + 1 for c in best] for best in BEST]})
     assert read_classes(path, KEYS, offset=1).tolist() == BEST
@@ -115,7 +115,7 @@ PREDICTED = [1, 2, 3, 4]
     ],
 )
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_what_cannot_be_right_is_named_with_counts(
+def test_invalid_rows_are_counted_and_refused(
     columns: dict[str, Any], message: str, suffix: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"x{suffix}"
@@ -125,7 +125,7 @@ def test_what_cannot_be_right_is_named_with_counts(
     assert "\n" not in str(error.value)
 
 
-def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
+def test_ambiguous_tables_are_refused(tmp_path: Path) -> None:
     twice = tmp_path / "x.csv"
     twice.write_text("key,pred,pred\n" + "".join(f"{key},1,2\n" for key in KEYS))
     with pytest.raises(UsageError, match="has two columns `pred`"):
@@ -142,7 +142,7 @@ def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("content", [b"", b"\x00\xff\x00", b'{"key": "a"', b"PAR1 nothing PAR1"])
-def test_a_file_that_is_no_table_is_named(suffix: str, content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_table_is_named(suffix: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"x{suffix}"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=str(path)) as error:
@@ -173,7 +173,7 @@ def test_files_are_found_by_any_name_that_a_variant_has(shards: Shards, tmp_path
         ),
     ],
 )
-def test_a_folder_that_is_not_clear_is_refused(names: list[str], message: str, shards: Shards, tmp_path: Path) -> None:
+def test_an_ambiguous_folder_is_refused(names: list[str], message: str, shards: Shards, tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).touch()
     with pytest.raises(UsageError, match=message):

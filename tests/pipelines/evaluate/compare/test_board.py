@@ -1,4 +1,4 @@
-"""The leaderboard: what is published, and what is not let in."""
+"""The leaderboard: what is published, and what is refused."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_an_edited_report_is_named_and_refused(
 
 def test_a_seed_is_any_whole_number(models: dict[str, Path], noised: Path, tmp_path: Path) -> None:
     given = edited(models, tmp_path / "seeded", lambda report: report.update(scored_with={"seed": 20_250_101}))
-    with pytest.raises(UsageError, match="--seed is of no use with imagenet"):  # and so was taken
+    with pytest.raises(UsageError, match="--seed is of no use with imagenet"):  # so the value itself was accepted
         recomputed(read_report(str(given)), str(tmp_path / "none"), str(noised), None)
 
 
@@ -187,7 +187,7 @@ def test_a_models_toml_says_what_its_predictions_were_made_with(tmp_path: Path) 
     assert (given.geometry, given.size, given.resize) == ("crop", (224,), 235)
 
 
-def test_a_name_is_text_wherever_it_stands(models: dict[str, Path], noised: Path, tmp_path: Path) -> None:
+def test_a_name_is_escaped_everywhere(models: dict[str, Path], noised: Path, tmp_path: Path) -> None:
     def renamed(report: Report) -> None:
         report["model"] = "../<script>alert(1)</script> | *net*\n---"
 

@@ -1,4 +1,4 @@
-"""Comparisons of reports: figures that are the reports' own, and refusals of what cannot be compared."""
+"""Comparisons of reports: figures agree with the reports', and reports that cannot be compared are refused."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def test_the_interval_of_a_mean_holds_it_and_narrows_with_methods(compared: Path
     assert low < stages["resize"]["mean"] < high
     worst = stages["resize"]["max_ci95"]
     assert high - low < worst[1] - worst[0]
-    assert stages["color"]["mean_ci95"] is None  # one method: its own interval stands there
+    assert stages["color"]["mean_ci95"] is None  # one method: its own interval is shown
 
 
-def test_against_a_model_that_loses_nothing_a_test_is_mcnemars(compared: Path, models: dict[str, Path]) -> None:
-    """As each report has it, by another way."""
+def test_against_a_model_that_loses_nothing_the_test_is_mcnemars(compared: Path, models: dict[str, Path]) -> None:
+    """Each report has McNemar's p, computed in another way."""
     pairs = {(pair["one"], pair["other"], pair["variant"]): pair for pair in read(compared)["pairs"]}
     for model in ("small10", "small20"):
         lines = read(models[model])["variants"]
@@ -72,9 +72,7 @@ def test_against_a_model_that_loses_nothing_a_test_is_mcnemars(compared: Path, m
     assert [pair["p_holm"] for pair in pairs.values()] == pytest.approx(list(theirs))
 
 
-def test_a_difference_of_differences_of_map_is_its_own_where_the_other_is_none(
-    coco: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_against_no_difference_a_difference_of_map_stays_itself(coco: tuple[Path, Path], tmp_path: Path) -> None:
     shards, annotations = coco
     truths = json.loads(annotations.read_text())["annotations"]
     random = np.random.default_rng(2)
@@ -162,7 +160,7 @@ def test_what_cannot_be_compared_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_other_images_are_told_by_their_keys(
+def test_different_images_are_named_by_their_keys(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = pq.read_table(models["small20"] / "outcomes.parquet")
@@ -178,7 +176,7 @@ def test_other_images_are_told_by_their_keys(
     assert f"2 of 48 are only in {models['small10']}, first {keys[-2]}" in capsys.readouterr().err
 
 
-def test_an_older_report_is_taken_where_its_predictions_have_the_keys(
+def test_an_older_report_is_accepted_if_its_predictions_have_the_keys(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = edited(models, tmp_path / "other", older)
@@ -195,7 +193,7 @@ def test_an_older_report_is_taken_where_its_predictions_have_the_keys(
     assert score.main(words) == 2
 
 
-def test_the_same_report_is_refused_and_two_of_one_name_are_told_apart(
+def test_a_repeated_report_is_refused_and_equal_names_are_made_unique(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = models["small10"]
@@ -206,7 +204,7 @@ def test_the_same_report_is_refused_and_two_of_one_name_are_told_apart(
     assert list(read(tmp_path / "out")["models"]) == ["small10 (small10)", "small10 (again)"]
 
 
-def test_a_mean_is_over_the_methods_that_all_have(models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_mean_is_over_methods_that_all_reports_have(models: dict[str, Path], tmp_path: Path) -> None:
     def without(report: Report) -> None:
         del report["variants"]["opencv_area"]
 
@@ -218,7 +216,7 @@ def test_a_mean_is_over_the_methods_that_all_have(models: dict[str, Path], tmp_p
     assert [note for note in table.notes if "Resize of small10 leaves out opencv_area" in note]
 
 
-def test_families_are_what_names_share_or_what_is_said(models: dict[str, Path]) -> None:
+def test_families_follow_names_unless_given(models: dict[str, Path]) -> None:
     reports = [read_report(str(folder)) for folder in models.values()]
     assert families_of(reports, ()) == {"small": ["small10", "small20"]}
     assert families_of(reports, [f"mine=steady,{models['small10']}/"]) == {"mine": ["steady", "small10"]}
@@ -233,8 +231,8 @@ def test_families_are_what_names_share_or_what_is_said(models: dict[str, Path]) 
             families_of(reports, words)
 
 
-def test_ranks_are_correlated_where_there_are_five(models: dict[str, Path], tmp_path: Path) -> None:
-    """Exactly opposed ranks of five models: one order in 120 is as far from chance, and its mirror."""
+def test_ranks_are_correlated_from_five_models_on(models: dict[str, Path], tmp_path: Path) -> None:
+    """Opposite ranks of five models: of 120 orderings, only this one and its mirror are as extreme."""
     reports = []
     for size in range(1, 6):
 
@@ -246,7 +244,7 @@ def test_ranks_are_correlated_where_there_are_five(models: dict[str, Path], tmp_
     relations = {one.what: one for one in relations_of(table_of(reports))}
     assert relations["parameters"].rho == pytest.approx(-1)
     assert relations["parameters"].p == pytest.approx(2 / 120)
-    assert relations["accuracy"].rho is None  # all are alike
+    assert relations["accuracy"].rho is None  # all are equal
     assert "bytes" not in relations
     assert relations_of(table_of(reports[:4]))[1].rho is None
 
@@ -272,7 +270,7 @@ def test_a_report_keeps_each_variants_hits(models: dict[str, Path], truth: dict[
         (["a", "--publish", "b", "--output", "c"], "--output is of no use"),
     ],
 )
-def test_options_that_say_nothing_together_are_refused(
+def test_options_that_contradict_each_other_are_refused(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
