@@ -1,4 +1,4 @@
-"""The keys of predictions: each sample of the shards exactly once, so that no score is of some samples only."""
+"""The keys of predictions: each sample of the shards exactly once, so that no score covers only some samples."""
 
 from __future__ import annotations
 

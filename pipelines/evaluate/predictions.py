@@ -13,7 +13,7 @@ from pipelines.errors import UsageError
 from pipelines.shards import Shards
 from pipelines.store import Place
 
-# A folder may have this beside a file for each variant: what made the predictions.
+# Besides a file for each variant, a folder may have this one: what made the predictions.
 ABOUT = "predictions.json"
 TABLES = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
 

@@ -20,7 +20,7 @@ from pipelines.evaluate.compare.again import command, preprocessing
 from pipelines.evaluate.compare.alike import check_alike
 from pipelines.evaluate.compare.answer import Answer, answer, as_csv, as_json
 from pipelines.evaluate.compare.entry import ENTRY, Entry, entry_of, published, read_entry
-from pipelines.evaluate.compare.report import RESULTS, Report, read_report, told_apart
+from pipelines.evaluate.compare.report import RESULTS, Report, read_report, with_unique_names
 from pipelines.evaluate.compare.text import markdown, terminal
 from pipelines.evaluate.options import CompareOptions
 from pipelines.evaluate.outcomes import OUTCOMES, outcomes
@@ -36,7 +36,7 @@ def publish(options: CompareOptions) -> int:
     site = _site(options)
     if (site / _REPORTS).is_dir():
         raise UsageError(f"{site} already exists: add reports to it with --submit, or give another --publish")
-    reports = told_apart([read_report(given) for given in options.reports])
+    reports = with_unique_names([read_report(given) for given in options.reports])
     check_alike(reports)
     entries = [entry_of(report, report.folder / "predictions") for report in reports]
     _write(site, entries)

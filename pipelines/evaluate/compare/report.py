@@ -239,7 +239,7 @@ def _agree(line: Line, base: NDArray[Any], values: NDArray[Any], *, is_hit: bool
     return bool(np.allclose(mine, theirs, rtol=0, atol=_NEAR))
 
 
-def told_apart(reports: Sequence[Report]) -> list[Report]:
+def with_unique_names(reports: Sequence[Report]) -> list[Report]:
     """The reports with unique names: the user's path is added to a name that several have.
 
     Raises UsageError if two are the same report.

@@ -6,7 +6,7 @@ import json
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.compare.answer import answer, as_csv, as_json
-from pipelines.evaluate.compare.report import read_report, told_apart
+from pipelines.evaluate.compare.report import read_report, with_unique_names
 from pipelines.evaluate.compare.text import markdown, terminal
 from pipelines.evaluate.options import CompareOptions
 from pipelines.files import put
@@ -21,7 +21,7 @@ def compare(options: CompareOptions) -> int:
         from pipelines.evaluate.compare.board import publish, submit
 
         return submit(options) if options.submit else publish(options)
-    reports = told_apart([read_report(given) for given in options.reports])
+    reports = with_unique_names([read_report(given) for given in options.reports])
     found = answer(reports, options.family)
     output = place_of(options.output or _OUTPUT, "--output")
     for report in reports:
