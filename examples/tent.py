@@ -39,11 +39,11 @@ from manifests.images import CLASSIFIED
 from pipelines.command import Parser, exit_status, option, options_of, positive, whole
 from pipelines.errors import UsageError
 from pipelines.evaluate.asked import asked_variants
+from pipelines.evaluate.class_tables import CLASSES
 from pipelines.evaluate.classification import labelled
 from pipelines.evaluate.model.named.built import Built
 from pipelines.evaluate.model.named.pytorch import required
 from pipelines.evaluate.model.named.timm import build
-from pipelines.evaluate.predictions import CLASSES
 from pipelines.files import replacing
 from pipelines.progress import counted, say
 from pipelines.shards import UNKNOWN_LABEL, Shards, open_shards

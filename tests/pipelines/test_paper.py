@@ -112,9 +112,12 @@ def test_shards_that_are_there_are_scored_with_the_opencv_that_they_have(monkeyp
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"reference": "pil+pil_bilinear"}, r"whose reference is pil\+pil_bilinear, and the paper's is pil-6.2.1"),
-        ({"geometry": "crop"}, "whose geometry is crop, and the paper's is squash"),
-        ({"dataset": "coco"}, "whose geometry is squash, and the paper's is keep_ratio"),
+        (
+            {"reference": "pil+pil_bilinear"},
+            r"the reference of the shards in .* is pil\+pil_bilinear, but the paper's is pil-6.2.1",
+        ),
+        ({"geometry": "crop"}, "the geometry of the shards in .* is crop, but the paper's is squash"),
+        ({"dataset": "coco"}, "the geometry of the shards in .* is squash, but the paper's is keep_ratio"),
     ],
 )
 def test_shards_that_are_not_the_paper_s_are_refused(

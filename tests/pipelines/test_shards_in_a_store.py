@@ -217,7 +217,7 @@ def test_samples_that_are_not_wanted_are_not_fetched(large: Path, proxy: BusyPro
         ("another/out", StoreError, "s3://another/out: access denied (AWS Error ACCESS_DENIED"),
         ("bucket/nowhere", UsageError, "no shards at s3://bucket/nowhere: give the folder that generate.py wrote"),
         ("bucket/small/sample/README.md", UsageError, "no shards at s3://bucket/small/sample/README.md"),
-        ("bucket/small/sample/pil_nearest", UsageError, "is one variant: give its dataset's folder"),
+        ("bucket/small/sample/pil_nearest", UsageError, "is a single variant: give its dataset's folder"),
     ],
 )
 @pytest.mark.usefixtures("small")
