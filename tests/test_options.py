@@ -154,10 +154,10 @@ def command_lines() -> dict[str, tuple[Parser, type[Any]]]:
     return {
         "generate.py": (generate._parser(), GenerateOptions),
         "score.py": (score._parser(), ScoreOptions),
-        "score.py match": (score._match_parser(), MatchOptions),
-        "score.py layers": (score._layers_parser(), LayersOptions),
-        "score.py text": (score._text_parser(), TextOptions),
-        "score.py compare": (score._compare_parser(), CompareOptions),
+        "score.py match": (score._parser("match"), MatchOptions),
+        "score.py layers": (score._parser("layers"), LayersOptions),
+        "score.py text": (score._parser("text"), TextOptions),
+        "score.py compare": (score._parser("compare"), CompareOptions),
         "verify.py": (verify._parser(), verify.Options),
         **{f"hub.py {name}": (commands[name], options) for name, options in of_hub.items()},
     }
@@ -170,7 +170,7 @@ def said(action: argparse.Action) -> str:
     """An action as a line of `KNOWN`."""
     names = [action.option_strings[0]] if action.option_strings else []
     takes = "|".join(map(str, action.choices)) if action.choices else str(action.metavar or "")
-    kind = "switch" if action.nargs == 0 else "repeatable" if type(action).__name__ == "_Another" else ""
+    kind = "switch" if action.nargs == 0 else "repeatable" if type(action).__name__ == "_Append" else ""
     given = action.default is not None and action.default is not False and action.default != ()
     default = "" if not given or action.dest == "workers" else str(action.default)
     words = [*names, takes, kind, "required" * action.required, f"= {default}" if default else ""]

@@ -52,10 +52,10 @@ def test_every_name_in_the_text_exists() -> None:
         generate._parser(),
         verify._parser(),
         score._parser(),
-        score._match_parser(),
-        score._layers_parser(),
-        score._text_parser(),
-        score._compare_parser(),
+        score._parser("match"),
+        score._parser("layers"),
+        score._parser("text"),
+        score._parser("compare"),
         *commands.values(),
     ]
     options = {option for parser in parsers for action in parser._actions for option in action.option_strings}
@@ -78,14 +78,14 @@ def test_the_commands_parse() -> None:
             given = generate._parser().parse_args(words)
             assert (given.source or given.model).startswith("/data/")
         elif words[0] == "match":
-            given = score._match_parser().parse_args(words[1:])
+            given = score._parser("match").parse_args(words[1:])
             assert given.dump or given.outputs
         elif words[0] == "layers":
-            assert score._layers_parser().parse_args(words[1:]).variants == ("int8",)
+            assert score._parser("layers").parse_args(words[1:]).variants == ("int8",)
         elif words[0] == "text":
-            assert score._text_parser().parse_args(words[1:]).variants == ("precision",)
+            assert score._parser("text").parse_args(words[1:]).variants == ("precision",)
         elif words[0] == "compare":
-            assert len(score._compare_parser().parse_args(words[1:]).reports) == 2
+            assert len(score._parser("compare").parse_args(words[1:]).reports) == 2
         elif script == "hub.py":
             assert "ORG/noised-" in str(hub._parser().parse_args(words))
         elif script == "score.py":

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines import store
+from pipelines.store import remote
 from tests.store.server import S3Server, s3_server
 
 
@@ -22,6 +22,6 @@ def s3_environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """The server's keys in this process's environment."""
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    store._connect.cache_clear()  # a connection keeps the keys that it was made with
+    remote._connect.cache_clear()  # a connection keeps the keys that it was made with
     yield
-    store._connect.cache_clear()
+    remote._connect.cache_clear()

@@ -64,7 +64,7 @@ def test_what_it_stands_for_is_not_given_beside_it(
         entry.main([*needed, "--paper", *words])
     (line,) = capsys.readouterr().err.splitlines()
     assert stopped.value.code == 2
-    assert "--paper stands in place of --variant, --reference and --geometry: leave --" in line
+    assert "--paper sets --variant, --reference and --geometry: leave --" in line
 
 
 def test_another_opencv_that_is_taken_is_said(

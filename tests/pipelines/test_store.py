@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import store
 from pipelines.errors import UsageError
-from pipelines.store import Disk, Place, Remote, StoreError, place_of
+from pipelines.store import Disk, Place, Remote, StoreError, place_of, retry
 from tests.store.server import S3Server, busy_proxy
 
 pytestmark = pytest.mark.usefixtures("s3_environment")
@@ -97,7 +96,7 @@ def test_an_object_is_written_whole(server: S3Server) -> None:
 
 
 def test_an_upload_that_fails_half_way_leaves_no_object(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PATIENCE", 0.5)
+    monkeypatch.setattr(retry, "PATIENCE", 0.5)
     with busy_proxy(server) as proxy:
         place = place_of(server.uri("bucket/half", proxy.address), "--output")
         assert isinstance(place, Remote)
@@ -122,7 +121,7 @@ def test_a_store_that_is_busy_is_asked_again(server: S3Server, capfd: pytest.Cap
 
 
 def test_a_store_that_stays_away_is_given_up(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PATIENCE", 1.0)
+    monkeypatch.setattr(retry, "PATIENCE", 1.0)
     with socket.socket() as silent:  # bound, so that no other test's server has its port, and not listening
         silent.bind(("127.0.0.1", 0))
         away = server.uri("bucket/a", f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -151,9 +150,9 @@ def test_denied_access_is_said_at_once_and_no_key_with_it(
         ("s3:///a", "--output s3:///a names no bucket: write s3://BUCKET/FOLDER"),
         (
             "s3://bucket/a?colour=red",
-            "is no URI that pyarrow.fs takes (Unexpected query parameter in S3 URI: 'colour')",
+            "is not a URI that pyarrow.fs accepts (Unexpected query parameter in S3 URI: 'colour')",
         ),
-        ("s3://KEY:topsecret@bucket/a", "--output holds credentials"),
+        ("s3://KEY:topsecret@bucket/a", "--output contains credentials"),
     ],
 )
 def test_uris_that_are_refused(text: str, message: str) -> None:

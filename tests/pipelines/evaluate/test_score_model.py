@@ -288,7 +288,7 @@ def test_what_is_for_making_shards_is_not_taken_in_silence(
 ) -> None:
     done = command("score.py", "--shards", whole / "imagenet", "--model", world / "net.onnx", *words)
     assert done.returncode == 2
-    assert f"{words[0]} is of use with --source only" in done.stderr
+    assert f"{words[0]} applies only with --source" in done.stderr
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(world: Path, command: Command, tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_what_a_model_does_not_take_is_refused_before_shards_are_made(
         (["--size", "50", "--variant", "fp16"], "has shards of --geometry crop --size 48, and others are asked for"),
         (
             ["--output", "s3://bucket/report", "--variant", "fp16"],
-            "--output s3://bucket/report is a URI, and this",
+            "--output s3://bucket/report is a URI, but this",
         ),
         (["--limit", "5", "--variant", "fp16"], "has shards of 36 images, and --source has others (5;"),
     ],
