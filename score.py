@@ -169,7 +169,7 @@ _COMMANDS = {
     ),
     "match": _Command(
         MatchOptions,
-        "Find out which variant a deployed device uses, from its tensors or its model's outputs on some of the images.",
+        "Find out which variant a device uses, from its tensors or outputs for some of the images.",
         _MATCH_EXAMPLES,
         _match_mistake,
         _match,

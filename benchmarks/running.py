@@ -141,7 +141,7 @@ def _look(driver: psutil.Process, watched: Watched) -> list[int]:
         watched.processor[process] = used = times.user + times.system
         if process == driver:
             watched.driver = max(watched.driver, resident)
-        if name.startswith("ray::_work"):
+        if name.startswith("ray::process"):
             working.append(resident)
             watched.started.setdefault(process, used)
         elif not name.startswith("ray::"):

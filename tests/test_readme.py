@@ -22,7 +22,7 @@ from manifests.schema import MOST_SHARDS
 from manifests.untrusted import LARGEST_JSON, MOST_ROWS
 from pipelines import store
 from pipelines.generate.report import variants_table
-from pipelines.work import engine
+from pipelines.work import lanes
 from tests import ROOT
 from tests.conftest import Command
 from tests.generators.foreign.at_hand import put
@@ -103,7 +103,7 @@ def test_the_job_is_a_command_of_ours() -> None:
     assert "asked again for five\nminutes" in TEXT
     assert store.PATIENCE == 5 * 60
     assert "at most five times" in TEXT
-    assert engine._ATTEMPTS == 5
+    assert lanes._ATTEMPTS == 5
 
 
 def test_the_bounds_are_those_of_the_readers() -> None:

@@ -79,7 +79,7 @@ def _explained(place: object, error: OSError) -> Exception:
     if _ABSENT.search(text):
         return UsageError(f"{place}: there is no such bucket ({_reason(error)}): create it, or name another")
     return StoreError(
-        f"{place}: the store failed ({_reason(error)}): finished shards are kept; run the same command again"
+        f"{place}: the store failed ({_reason(error)}): whole shards are kept; run the same command again"
     )
 
 

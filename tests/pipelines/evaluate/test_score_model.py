@@ -239,7 +239,7 @@ def workers_of(cluster: Mapping[str, str]) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if (
-                process.name().startswith("ray::_work")
+                process.name().startswith("ray::process")
                 and process.environ().get("RAY_AUTH_TOKEN") == cluster["RAY_AUTH_TOKEN"]
             ):
                 found.append(process)
@@ -266,7 +266,7 @@ def test_a_killed_worker_and_the_number_of_workers_make_no_difference(
         found[0].kill()
         _, said = run.communicate()
     assert run.returncode == 0, said
-    assert re.search(r"images \d+ to \d+ of shard 0 lost its worker and is made again", said)
+    assert re.search(r"images \d+ to \d+ of shard 0 lost its worker and is tried again", said)
     alone = {name: value for name, value in joined.items() if name != "RAY_ADDRESS"}
     with start(words("alone", "--workers", "1"), alone) as run:
         _, said = run.communicate()
