@@ -1,4 +1,4 @@
-"""The endpoints: what each path of the Hub and of its CDN answers, field by field as the client reads it."""
+"""The endpoints: what each path of the Hub and of its CDN answers, with the fields that the client reads."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from yaml import YAMLError
 
 from tests.hub.state import Commit, File, Hub, Need, Origin, RefusalError, Repo
 
-# A file that is longer, or binary, goes to LFS: what the client assumes of the Hub (`CommitOperationAdd._local_oid`).
+# Larger files, and binary ones, go to LFS: the client's assumption about the Hub (`CommitOperationAdd._local_oid`).
 REGULAR_BYTES = 5_000_000
-# The most files in one request that asks how to send them: the client's `PREUPLOAD_BATCH_SIZE`.
+# The most files in one preupload request: the client's `PREUPLOAD_BATCH_SIZE`.
 PREUPLOAD_FILES = 256
 REPO = "(?P<repo>[^/]+/[^/]+)"
 API = f"/api/datasets/{REPO}"
@@ -38,7 +38,7 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True)
 class Call:
-    """A request with a valid token or none. `path` is raw; `parts` are its named parts, unquoted."""
+    """A request with a valid token, or with none. `path` is raw; `parts` are its named parts, unquoted."""
 
     method: str
     path: str
@@ -77,7 +77,7 @@ def opened(hub: Hub, call: Call, need: Need = "metadata") -> Repo:
 
 
 def served(call: Call, data: bytes, headers: Mapping[str, str]) -> Reply:
-    """The bytes, or the range of them that is asked for."""
+    """The bytes, or the requested range of them."""
     headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream", **headers}
     asked = re.fullmatch(r"bytes=(\d+)-(\d*)", call.headers.get("Range") or "")
     if not asked:
@@ -97,7 +97,7 @@ def whoami(hub: Hub, call: Call) -> Reply:
 
 @route("POST", "/api/repos/create")
 def create(hub: Hub, call: Call) -> Reply:
-    """As on the Hub, a repository is public unless the request says otherwise, and is born with a commit."""
+    """As on the Hub, a repository is public unless the request says otherwise, and starts with a commit."""
     asked = call.json
     namespace = asked.get("organization") or call.user
     name = f"{namespace}/{asked['name']}"
@@ -163,7 +163,7 @@ def _metadata(card: DatasetCard) -> dict[str, Any]:
 
 @route("POST", "/api/validate-yaml")
 def validate(hub: Hub, call: Call) -> Reply:
-    """The metadata must be YAML, and its `configs` must be what `datasets` reads; none at all is a warning."""
+    """The metadata must be YAML, with `configs` that `datasets` can read; missing metadata is a warning."""
     from datasets.utils.metadata import MetadataConfigs
 
     try:
@@ -242,7 +242,7 @@ def branch(hub: Hub, call: Call) -> Reply:
 
 @route("POST DELETE", f"{API}/tag/(?P<name>[^/]+)")
 def tag(hub: Hub, call: Call) -> Reply:
-    """A tag is deleted by its name, but made at the revision that the path has there."""
+    """The path names the tag to delete, but the revision to tag."""
     repo = opened(hub, call, "write")
     if call.method == "DELETE":
         return _remove(repo.tags, call.parts["name"])
@@ -265,7 +265,7 @@ def _point(named: dict[str, Commit], name: str, commit: Commit) -> Reply:
 
 @route("POST", f"{API}/preupload/{REVISION}")
 def preupload(hub: Hub, call: Call) -> Reply:
-    """How each file is to be sent, and the hash of what is there under its name."""
+    """How to send each file, and the hash of the existing file at its path."""
     known = opened(hub, call, "write").resolve(call.parts["revision"]).files
 
     def judged(asked: dict[str, Any]) -> dict[str, Any]:
@@ -289,7 +289,7 @@ def _binary(sample: bytes) -> bool:
 
 @route("POST", f"{LFS}/batch")
 def batch(hub: Hub, call: Call) -> Reply:
-    """Where to send each object: nowhere if it is stored, one URL, or one for each part of a large one."""
+    """Where to send each object: nowhere if it is stored, otherwise one URL, or one for each part of a large object."""
     repo = opened(hub, call, "write")
 
     def upload(oid: str, size: int) -> dict[str, Any]:

@@ -45,7 +45,9 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def makes_shards(node: subprocess.Popen[bytes]) -> bool:
     with contextlib.suppress(psutil.Error):
-        return any(child.name().startswith("ray::process") for child in psutil.Process(node.pid).children(recursive=True))
+        return any(
+            child.name().startswith("ray::process") for child in psutil.Process(node.pid).children(recursive=True)
+        )
     return False
 
 
