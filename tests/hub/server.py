@@ -12,8 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import tests.hub.xet  # noqa: F401 (adds its routes)
-from tests.hub.endpoints import ROUTES, Call, Reply, reply
+import tests.hub.endpoints
+import tests.hub.lfs
+import tests.hub.xet  # noqa: F401 (these three add their routes)
+from tests.hub.calls import ROUTES, Call, Reply, reply
 from tests.hub.state import Hub, Origin, RefusalError, Request
 
 

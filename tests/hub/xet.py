@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from tests.hub.endpoints import API, REPO, REVISION, Call, Reply, opened, reply, route
+from tests.hub.calls import API, REPO, REVISION, Call, Reply, opened, reply, route
 from tests.hub.state import Hub, RefusalError
 
 # The size of a shard's header, and of each of its records.

@@ -1,4 +1,4 @@
-"""hub.py's transfers by workers: on a cluster whose nodes log in themselves, or fail to, and when a signal ends them."""
+"""hub.py's transfers by workers: on a cluster whose nodes log in themselves, or fail to, and ended by a signal."""
 
 from __future__ import annotations
 
