@@ -1,4 +1,4 @@
-"""What tests of stores share: one real S3 server, and the environment of its clients."""
+"""What tests of stores share: a real S3 server, and the environment of its clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.store.server import S3Server, s3_server
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """Who kills it starts it again."""
+    """A running server. A test that kills it must start it again."""
     with s3_server(tmp_path_factory.mktemp("s3")) as running:
         yield running
 
@@ -22,6 +22,6 @@ def s3_environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """The server's keys in this process's environment."""
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    remote._connect.cache_clear()  # a connection keeps the keys that it was made with
+    remote._connect.cache_clear()  # a connection keeps the keys that it was opened with
     yield
     remote._connect.cache_clear()
