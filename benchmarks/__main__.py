@@ -47,7 +47,7 @@ def main() -> None:
     _say("Models over shards")
     found += infer.measure(images)
     _say(f"Aims ({len(images)} images, {time.monotonic() - began:.0f} s)")
-    print(table([("what", "aim", "found", "reached"), *(figure.row for figure in found)], frozenset({1, 2})))
+    print(table([("what", "aim", "measured", "reached"), *(figure.row for figure in found)], frozenset({1, 2})))
 
 
 def _say(title: str) -> None:

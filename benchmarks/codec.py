@@ -53,7 +53,7 @@ def measure(files: Sequence[bytes]) -> None:
     ):
         pictures = [_resized(image, geometry, size) for image in some]
         rows: list[Sequence[str]] = [
-            (title, "encode, ms", "check, ms", "decode by OpenCV, ms", "by Pillow, ms", "by score.py, ms", "size / raw")
+            (f"{title}, ms", "encode", "check", "decode with OpenCV", "with Pillow", "with score.py", "size / raw")
         ]
         rows += [(name, *_figures(encoder, pictures)) for name, encoder in _ENCODERS.items()]
         print(table(rows, frozenset(range(1, 7))), end="\n\n")
@@ -68,7 +68,7 @@ def _resized(image: Pixels, geometry: str, size: tuple[int, ...]) -> Pixels:
 
 def _figures(encoder: Encoder, pictures: Sequence[Pixels]) -> tuple[str, ...]:
     written, encoding = _timed(encoder, pictures)
-    reader, name = (_npy, " by NumPy") if encoder is encode._npy else (opencv.decode, "")
+    reader, name = (_npy, " with NumPy") if encoder is encode._npy else (opencv.decode, "")
     decoded, decoding = _timed(reader, written)
     if not all(map(np.array_equal, decoded, pictures)):
         raise SystemExit("an encoder is not lossless")

@@ -44,7 +44,7 @@ def measure(images: Sequence[bytes]) -> list[running.Figure]:
     cv2.setNumThreads(1)
     found: list[running.Figure] = []
     count = max(1000, len(images))
-    rows: list[Sequence[str]] = [("by", "shard, images/s", "JPEG, images/s", "faster")]
+    rows: list[Sequence[str]] = [("reader", "shard, images/s", "JPEG, images/s", "faster")]
     own: list[Sequence[str]] = [("shard of", "score.py, ms", "verify.py, ms")]
     with running.temporary() as folder:
         source = running.lay_out(images, count, Path(folder, "source"))

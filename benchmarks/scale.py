@@ -36,7 +36,7 @@ def measure(images: Sequence[bytes], coco: Path | None, most: int = 20_000) -> l
     found: list[running.Figure] = []
     scaling: list[Sequence[str]] = [("images", "1 worker, ms each", "2 workers", "faster")]
     growth: list[Sequence[str]] = [
-        ("images", "number", "ms each", "processor ms each", "worker at most", "driver at most")
+        ("images", "number", "ms each", "processor ms each", "worker, peak", "driver, peak")
     ]
     for name, some, geometry, counts in (
         ("ImageNet, 224x224", images, "crop", (most // 100, most // 10, most)),

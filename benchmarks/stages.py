@@ -32,7 +32,7 @@ _STAGES = {
     r"header \(generators/pixels/": "header of the source",
     r"commit \(|write \(.*/output\.py|to_bytes \(": "record, and commit of files",
     r"(read|in_order|fetch)\w* \(.*/(sources/|render\.py)": "read",
-    r"make_shard \(": "all else",
+    r"make_shard \(": "everything else",
 }
 _RUNS = {"pil_lanczos": 1000, "paper": 300}
 
