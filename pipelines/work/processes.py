@@ -75,8 +75,8 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for number in delayed:
-        signal.raise_signal(number)
+    for signum in delayed:
+        signal.raise_signal(signum)
 
 
 def _begin(images: Any) -> None:
