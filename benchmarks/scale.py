@@ -35,9 +35,7 @@ def measure(images: Sequence[bytes], coco: Path | None, most: int = 20_000) -> l
     large = [path.read_bytes() for path in sorted(coco.glob("*.jpg"))] if coco else []
     found: list[running.Figure] = []
     scaling: list[Sequence[str]] = [("images", "1 worker, ms each", "2 workers", "faster")]
-    growth: list[Sequence[str]] = [
-        ("images", "number", "ms each", "processor ms each", "worker, peak", "driver, peak")
-    ]
+    growth: list[Sequence[str]] = [("images", "number", "ms each", "processor ms each", "worker, peak", "driver, peak")]
     for name, some, geometry, counts in (
         ("ImageNet, 224x224", images, "crop", (most // 100, most // 10, most)),
         ("COCO, 800x1333", large, "keep_ratio", (most // 100, most // 50)),
