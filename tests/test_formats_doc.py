@@ -15,14 +15,14 @@ from manifests.images import COLUMNS, LABEL_MAP, LABEL_MAP_SHA256, ImageRow
 from manifests.mels import TOLERANCE
 from manifests.schema import CARD, MOST_SHARDS, SUMMARY, TABLE, TIMM
 from manifests.untrusted import LARGEST_JSON, MOST_ROWS
-from pipelines import store
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.model.preprocessing import read_preprocessing
 from pipelines.evaluate.predictions import TABLES
 from pipelines.generate.croissant import CROISSANT
 from pipelines.generate.datasets import DATASETS, parse_size
 from pipelines.page.write import PAGE
-from pipelines.work import engine
+from pipelines.store import retry
+from pipelines.work import lanes
 from tests.conftest import Command, Once
 from tests.documents import blocks, commands, made, parse, read, table
 
@@ -107,9 +107,9 @@ def test_the_job_is_a_command_of_ours() -> None:
     assert given.output.startswith("s3://")
     text = " ".join(read(CLUSTERS).split())
     assert "retried for five minutes" in text
-    assert store.PATIENCE == 5 * 60
+    assert retry.PATIENCE == 5 * 60
     assert "at most five times" in text
-    assert engine._ATTEMPTS == 5
+    assert lanes._ATTEMPTS == 5
 
 
 def test_the_sizes_for_detection_are_sizes() -> None:

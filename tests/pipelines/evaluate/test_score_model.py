@@ -241,7 +241,7 @@ def workers_of(cluster: Mapping[str, str]) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if (
-                process.name().startswith("ray::_work")
+                process.name().startswith("ray::process")
                 and process.environ().get("RAY_AUTH_TOKEN") == cluster["RAY_AUTH_TOKEN"]
             ):
                 found.append(process)
@@ -268,7 +268,7 @@ def test_a_killed_worker_and_the_number_of_workers_make_no_difference(
         found[0].kill()
         _, said = run.communicate()
     assert run.returncode == 0, said
-    assert re.search(r"images \d+ to \d+ of shard 0 lost its worker and is made again", said)
+    assert re.search(r"images \d+ to \d+ of shard 0 lost its worker and is tried again", said)
     alone = {name: value for name, value in joined.items() if name != "RAY_ADDRESS"}
     with start(words("alone", "--workers", "1"), alone) as run:
         _, said = run.communicate()
@@ -290,7 +290,7 @@ def test_options_for_making_shards_are_not_ignored_silently(
 ) -> None:
     done = command("score.py", "--shards", whole / "imagenet", "--model", world / "net.onnx", *words)
     assert done.returncode == 2
-    assert f"{words[0]} is of use with --source only" in done.stderr
+    assert f"{words[0]} applies only with --source" in done.stderr
 
 
 def test_a_dry_run_prints_the_plan_and_makes_nothing(world: Path, command: Command, tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ def test_unsuitable_models_are_refused_before_shards_are_made(
         (["--size", "50", "--variant", "fp16"], "has shards made with --geometry crop --size 48, and the command line"),
         (
             ["--output", "s3://bucket/report", "--variant", "fp16"],
-            "--output s3://bucket/report is a URI, and this",
+            "--output s3://bucket/report is a URI, but this",
         ),
         (["--limit", "5", "--variant", "fp16"], "has shards of 36 images, and --source has others (5;"),
     ],

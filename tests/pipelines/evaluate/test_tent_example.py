@@ -139,7 +139,7 @@ def test_refusals_take_one_line(
 ) -> None:
     (tmp_path / "source").mkdir()
     assert run(shards, checkpoint, tmp_path) == 2
-    assert "is there already: give another --output" in capsys.readouterr().err
+    assert "already exists: give another --output" in capsys.readouterr().err
     with pytest.raises(UsageError, match="test_vit has no batch norms"):
         tent.Tent(timm.create_model("test_vit"), tent.Options("test_vit", "out"))
     with pytest.raises(SystemExit):

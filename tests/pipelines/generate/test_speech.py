@@ -312,7 +312,7 @@ def test_a_second_rendering_agrees_or_says_how_far(made: Path, source: Path, tmp
     moved(made / "speech" / "linear", tmp_path / "speech" / "linear", TOLERANCE / 2, **ELSEWHERE)
     done = command("verify.py", tmp_path, "--render", "--source", source)
     assert done.returncode == 0, done.stdout
-    assert "3 recordings rendered again with other last bits, within the 0.01 that is promised" in done.stdout
+    assert "3 recordings rendered again with different last bits, within the 0.01 promised" in done.stdout
     (differs,) = [line for line in done.stdout.splitlines() if line.startswith("this machine differs from the one")]
     assert ELSEWHERE["probe_sha256"] in differs
     assert "OK: 6 shards of 2 variants, every recording decoded and rendered again" in done.stdout

@@ -265,9 +265,9 @@ def test_a_report_keeps_each_variants_hits(models: dict[str, Path], truth: dict[
     [
         ([], "give the folders of reports, or --submit"),
         (["a", "--submit", "b"], "give the folders of reports, or --submit"),
-        (["--submit", "b", "--publish", "c"], "needs --publish, the folder that it goes into, and --shards"),
-        (["a", "--shards", "b"], "--shards is of no use"),
-        (["a", "--publish", "b", "--output", "c"], "--output is of no use"),
+        (["--submit", "b", "--publish", "c"], "needs --publish, the folder to submit to, and --shards"),
+        (["a", "--shards", "b"], "--shards has no effect without --submit"),
+        (["a", "--publish", "b", "--output", "c"], "--output has no effect with --publish"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(
@@ -284,7 +284,7 @@ def test_the_documents_commands_parse(path: str) -> None:
     text = (ROOT / path).read_text()
     commands = re.findall(r"^\S*python score\.py compare (.*)$", text, re.MULTILINE)
     assert len(commands) > 1
-    parser = score._compare_parser()
+    parser = score._parser("compare")
     for words in commands:
         given = parser.parse_args(words.split())
         assert given.reports or given.submit
