@@ -101,7 +101,7 @@ def test_no_group_has_a_draw_and_no_method_of_one_s_own_its_name() -> None:
     for group in ("all", "paper", "decode", "resize"):
         assert expand([group], BASE, known=KNOWN) == expand([group], reference())
     for token in ("mix", "mix_decode"):
-        with pytest.raises(OwnMethodError, match=f"{token} has a meaning already"):
+        with pytest.raises(OwnMethodError, match=f"{token} is already taken"):
             own_methods([f"{token}=decode:cat"])
 
 
