@@ -230,7 +230,7 @@ def test_words_are_those_of_variants() -> None:
     ("words", "reason"),
     [
         ({"decode": "pillow"}, "unknown method 'pillow'"),
-        ({"decode": "pil_box"}, "pil_box is a method of the stage resize, and not of decode"),
+        ({"decode": "pil_box"}, "pil_box is a method of the stage resize, not of decode"),
         ({"resize": ("pil_box", "fp16")}, "fp16 is a method of the stage precision"),
         ({"resize": "pil+pil_box"}, "joins methods of several stages"),
         ({"resize": "decode"}, "decode has no method of the stage resize"),
@@ -239,7 +239,7 @@ def test_words_are_those_of_variants() -> None:
         ({"decode": "dali_gpu"}, "needs a GPU: use dali"),
         ({"decode": "pil_draft"}, "shrinks the image"),
         ({"decode": "opencv_exif-4.12.0.88"}, "rotates the image"),
-        ({"resize": "sharp_lanczos3"}, "decodes and resizes in one"),
+        ({"resize": "sharp_lanczos3"}, "decodes and resizes in one step"),
     ],
 )
 def test_what_cannot_be_mixed_is_refused(words: dict[str, Any], reason: str) -> None:

@@ -92,7 +92,7 @@ def test_it_takes_part_as_any_method_does_but_not_in_the_paper_s_group() -> None
     own_base = reference("mine+my_resize", known=known)
     assert own_base.name == "my_resize"
     assert parse("pil+my_resize", own_base, known).name == "pil"
-    with pytest.raises(VariantError, match="one version of mine alone"):
+    with pytest.raises(VariantError, match="mine has only one version"):
         parse("mine-1.0", base, known)
 
 

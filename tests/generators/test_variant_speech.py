@@ -39,15 +39,15 @@ def test_groups() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pil_lanczos", "pil_lanczos is of images .the stage resize.: speech has the stages resample and stft"),
-        ("linear+pil", "pil is of images"),
-        ("decode", "decode is of images"),
-        ("paper", "paper has no methods of recordings: name resample or stft, or all"),
+        ("pil_lanczos", "pil_lanczos is for images .the stage resize.: speech has the stages resample and stft"),
+        ("linear+pil", "pil is for images"),
+        ("decode", "decode is for images"),
+        ("paper", "paper has no methods for recordings: name resample or stft, or all"),
         ("libvips", "libvips has no method for the stages resample, stft"),
         ("linear+swresample", "names two resample methods, linear and swresample"),
         ("libros_stft", "did you mean librosa_stft"),
-        ("fp16", "fp16 is noise in a model"),
-        ("soxr_hq-1.0.0", "there is one version of soxr_hq alone"),
+        ("fp16", "fp16 is noise of a model"),
+        ("soxr_hq-1.0.0", "soxr_hq has only one version"),
     ],
 )
 def test_what_is_not_of_recordings_is_refused(text: str, message: str) -> None:
@@ -57,5 +57,5 @@ def test_what_is_not_of_recordings_is_refused(text: str, message: str) -> None:
 
 @pytest.mark.parametrize("text", ["librosa_stft", "stft", "pil+soxr_vhq"])
 def test_what_is_of_recordings_is_refused_for_images(text: str) -> None:
-    with pytest.raises(VariantError, match=r"is of recordings .the stage .*.: it goes with --dataset speech alone"):
+    with pytest.raises(VariantError, match=r"is for recordings .the stage .*.: use it with --dataset speech"):
         expand([text], reference())
