@@ -1,7 +1,7 @@
-"""What becomes of a call whose process does not live: one rule for a library's process and for a program's.
+"""Retries calls whose process dies: the same rule for a library's process and for an external program.
 
-A call that ends or hangs its process twice fails with that reason, as if the library had raised it. A process that
-something else has killed costs nothing, unless it is killed again and again, which is for want of memory.
+A call that crashes or hangs its process twice fails with that reason, as if the library had raised it. A process killed
+from outside is started again; if it is killed repeatedly, memory is probably short.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Seconds that one call may take. The slowest that is known, a 179-megapixel image through Lanczos, needs a few.
+# Timeout of a call, in seconds. The slowest known, a 179-megapixel image through Lanczos, takes a few.
 PATIENCE = 120.0
-# How often a process that something else has killed is started again.
+# How often a process may be killed from outside.
 _KILLED = 3
 
 
 class Died(Exception):  # noqa: N818 - not an error yet: the call is made again
-    """A process has ended, or was ended, before it answered; says how. Empty where something else has killed it."""
+    """A process ended before it answered; the message says how, and is empty if it was killed from outside."""
 
 
 def outlive(call: Callable[[], T]) -> T:
-    """What a call returns, which may raise Died. Raises ValueError with the reason, and MemoryError."""
+    """The result of a call that may raise Died. Raises ValueError with the reason, and MemoryError."""
     deaths: list[str] = []
     while deaths.count("") < _KILLED:
         try:

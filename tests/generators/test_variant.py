@@ -159,7 +159,9 @@ def test_groups_of_libraries_hold_what_is_yet_to_be_installed_and_others_leave_i
         left_out = expand(["resize,decode"], reference())[1]
         assert set(tokens) <= left_out.keys()
     assert "TensorFlow is not installed here: --variant tensorflow installs it" in left_out["tf_area"]
-    with pytest.raises(VariantError, match="chromium_canvas cannot run here: chromium is not on this machine"):
+    with pytest.raises(
+        VariantError, match="chromium_canvas cannot run here: chromium is not installed on this machine"
+    ):
         names("chromium_canvas")
     put(tmp_path, "tensorflow-cpu-2.21.0")
     variants, left_out = expand(["all"], reference())

@@ -1,7 +1,7 @@
-"""A release that has no wheel, built from its source: what this machine lacks for it, and what it is built by.
+"""Builds a release that has no wheel from source: the packages that this machine lacks for it, and the build itself.
 
-The same compiler makes the same bytes: no debugging information, which names folders, and no optional feature, which
-would be built where its headers are by chance.
+The same compiler gives the same bytes: there is no debugging information, which contains folder names, and no optional
+feature, which would depend on the headers that happen to be installed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from generators.pixels.foreign.resolution import Release
 from generators.pixels.foreign.uv import UvError, uv
 
 _FLAGS = "-O2 -g0"
-# How a compiler, or a linker, says what is wrong.
+# How compilers and linkers report errors.
 _ERROR = re.compile(r"^\s*(\S+: (?:fatal error|error|undefined reference|cannot find)\b.*)", re.MULTILINE)
-# What uv says after the reason.
+# Prefixes of the lines that uv prints after the reason.
 _AFTER = ("hint:", "note:")
 
 
@@ -36,13 +36,13 @@ def missing(build: Build, python: Python) -> list[str]:
 
 
 def install(folder: Path, release: Release, build: Build) -> str:
-    """Build a release for the environment in a folder; what compiled it, by its own account. Raises UvError."""
+    """Build a release into the environment in a folder. Returns the compiler's version line. Raises UvError."""
     compiler = _compiler()
     settings = [f"--config-setting={setting}" for setting in build.settings(parts(release.version))]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
         constraints.write("\n".join(build.constraints))
         constraints.flush()
-        # uv's cache may hold a build by another compiler.
+        # uv's cache may contain a build by another compiler.
         words = ["--no-cache", "--no-binary", release.distribution, "--build-constraints", constraints.name, *settings]
         uv(
             *("pip", "install", "--python", str(folder), *words, *release.requirements),
@@ -57,7 +57,7 @@ def install(folder: Path, release: Release, build: Build) -> str:
 
 
 def reason(error: UvError) -> str:
-    """Why a build has failed, in one line: what the compiler says first, or else what is said last."""
+    """Why a build failed, in one line: the compiler's first error, or else the last line of output."""
     if found := _ERROR.search(error.said):
         return found[1]
     lines = [line.strip() for line in error.said.splitlines() if line.strip()]
@@ -65,7 +65,7 @@ def reason(error: UvError) -> str:
 
 
 def _compiler() -> str:
-    """The C compiler that is used; empty where there is none."""
+    """The C compiler to use; empty if there is none."""
     return next(filter(None, map(shutil.which, (os.environ.get("CC", ""), "gcc", "cc"))), "")
 
 

@@ -181,5 +181,5 @@ def test_a_user_without_a_home_is_told_of_the_cache(cache: Path, monkeypatch: py
 
     monkeypatch.setattr(Path, "expanduser", expanduser)
     assert at_hand() == {}
-    with pytest.raises(UnavailableError, match=r"no home folder .*: set SYSNOISE_CACHE to a folder"):
+    with pytest.raises(UnavailableError, match=r"no home folder .*: set SYSNOISE_CACHE to a writable folder"):
         made()

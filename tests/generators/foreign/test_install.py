@@ -72,15 +72,15 @@ def test_a_wheel_that_cannot_be_imported_is_not_used(cache: Path) -> None:
 def test_a_release_that_does_not_exist_names_its_neighbours(cache: Path) -> None:
     for version in ("0.0.2", "0.0.9", "0.0.10", "0.0.20"):
         put_wheel(cache / "wheels", "pillow", version, PILLOW)
-    assert told("0.0.9.1") == "there is no release pillow 0.0.9.1: the nearest that can be had are 0.0.9 and 0.0.10"
-    assert told("7") == "there is no release pillow 7: the nearest that can be had are 0.0.20"
+    assert told("0.0.9.1") == "there is no release pillow 0.0.9.1: the nearest available are 0.0.9 and 0.0.10"
+    assert told("7") == "there is no release pillow 7: the nearest available are 0.0.20"
 
 
 def test_neighbours_are_those_whose_requirements_can_be_had_too(cache: Path) -> None:
     for version, needed in (("0.0.1", "there"), ("0.0.2", "lacking"), ("0.0.4", "lacking"), ("0.0.5", "there")):
         put_wheel(cache / "wheels", "pillow", version, PILLOW, needs=(needed,))
     put_wheel(cache / "wheels", "there", "1.0", {"there.py": ""})
-    assert told("0.0.3").endswith(": the nearest that can be had are 0.0.1 and 0.0.5")
+    assert told("0.0.3").endswith(": the nearest available are 0.0.1 and 0.0.5")
 
 
 @pytest.mark.parametrize("tag", ["py3-none-any", "cp27-cp27m-linux_x86_64"])
@@ -94,7 +94,7 @@ def test_a_version_may_be_had_in_a_build_of_its_own(cache: Path) -> None:
     put_wheel(cache / "wheels", "numpy", "1.0", {"numpy.py": ""})
     put_wheel(cache / "wheels", "torchvision", "0.0.9+cpu", {"torchvision.py": ""})
     assert made("0.0.9", "torchvision").about.distributions == {"numpy": "1.0", "torchvision": "0.0.9+cpu"}
-    assert told("0.0.8", "torchvision").endswith("the nearest that can be had are 0.0.9")
+    assert told("0.0.8", "torchvision").endswith("the nearest available are 0.0.9")
 
 
 def test_what_has_no_wheels_is_packed_here_without_libraries_of_this_machine(cache: Path) -> None:
@@ -114,7 +114,8 @@ def test_a_python_that_has_a_wheel_and_may_not_be_downloaded_is_named(
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
     said = told("0.0.9", "opencv-python-headless")
     assert (
-        f"for a Python of this machine ({HERE.minor}); there are for Python 3.8: install it, since uv cannot (" in said
+        f"for a Python of this machine ({HERE.minor}); there are some for Python 3.8: install it, since uv cannot ("
+        in said
     )
     assert "never" in said
 
@@ -124,7 +125,9 @@ def test_without_a_network_it_is_said_how_wheels_get_here(cache: Path, monkeypat
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("UV_CACHE_DIR", str(cache / "uv"))
     said = told()
-    assert said.startswith(f"pillow 0.0.9 cannot be fetched (Failed to fetch: {REFUSING}/pillow/ (Connection refused ")
+    assert said.startswith(
+        f"pillow 0.0.9 cannot be downloaded (Failed to fetch: {REFUSING}/pillow/ (Connection refused "
+    )
     assert "pillow==0.0.9 && break; done" in said
     put_wheel(cache / "wheels", "pillow", "0.0.9", PILLOW)
     assert made().about.distributions == {"pillow": "0.0.9"}
@@ -137,7 +140,7 @@ def test_the_line_for_wheels_fetches_them(cache: Path, tmp_path: Path, monkeypat
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "mirror"))
     monkeypatch.setattr(install, "installed", lambda: [Python("3.6.0", "/nowhere/python"), HERE])
     said = told()
-    assert said.startswith("pillow 0.0.9 cannot be fetched (UV_OFFLINE is set): ")
+    assert said.startswith("pillow 0.0.9 cannot be downloaded (UV_OFFLINE is set): ")
     line = said[said.index("for v in") :].replace("pip download", f"{shlex.quote(sys.executable)} -m pip -q download")
     subprocess.run(line, shell=True, check=True, capture_output=True, text=True)
     assert made().about.distributions == {"pillow": "0.0.9"}
@@ -162,11 +165,11 @@ def program(path: Path, said: str) -> str:
     [
         (
             "error: Failed to install: numpy-1.26.4.whl\n  cause: No space left on device (os error 28)",
-            r"the disk of \S+ is full: free some of it, or set SYSNOISE_CACHE to a folder that can be written to",
+            r"the disk of \S+ is full: free some of it, or set SYSNOISE_CACHE to a writable folder",
         ),
         (
             "error: Failed to parse: `uv.toml`\n  cause: unknown field `indx`",
-            r"pillow 0\.0\.9 cannot be looked for by uv: Failed to parse: `uv.toml` \(unknown field `indx`\)",
+            r"uv cannot look for pillow 0\.0\.9: Failed to parse: `uv.toml` \(unknown field `indx`\)",
         ),
     ],
 )
