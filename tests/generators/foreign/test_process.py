@@ -227,7 +227,7 @@ def test_killed_between_two_calls(process: Process) -> None:
 
 def test_one_that_hangs_is_killed(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     process.versions()
-    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    monkeypatch.setattr(module, "TIMEOUT", 0.3)
     with pytest.raises(ValueError, match=r"^gave no answer within 0 s$"):
         process.call("hangs", b"data")
     monkeypatch.undo()

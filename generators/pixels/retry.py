@@ -12,19 +12,19 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # Timeout of a call, in seconds. The slowest known, a 179-megapixel image through Lanczos, takes a few.
-PATIENCE = 120.0
+TIMEOUT = 120.0
 # How often a process may be killed from outside.
-_KILLED = 3
+_MAX_KILLS = 3
 
 
 class Died(Exception):  # noqa: N818 - not an error yet: the call is made again
     """A process ended before it answered; the message says how, and is empty if it was killed from outside."""
 
 
-def outlive(call: Callable[[], T]) -> T:
+def retried(call: Callable[[], T]) -> T:
     """The result of a call that may raise Died. Raises ValueError with the reason, and MemoryError."""
     deaths: list[str] = []
-    while deaths.count("") < _KILLED:
+    while deaths.count("") < _MAX_KILLS:
         try:
             return call()
         except Died as died:
