@@ -1,13 +1,13 @@
-"""What follows a tensor whose height or width has changed is made to fit it, or refused by name.
+"""Adapts the nodes after a tensor whose height or width has changed, or refuses the model, naming the node.
 
-A Reshape whose constants held the old lengths takes the new ones, where it is plain which is which. A Resize whose
-result meets a tensor of another size (in an FPN, a U-Net) takes its height and width from that tensor, for all sizes of
-input. Nothing else is changed: weights of a fully connected layer, constants that are added, crops and splits that
-assume the old size are refused.
+A Reshape whose constants are the old lengths gets the new ones, if it is clear which is which. A Resize whose result
+meets a tensor of another size (in an FPN, a U-Net) takes its height and width from that tensor, at any input size.
+Nothing else is changed: the weights of a fully connected layer, and added constants, crops and splits that assume the
+old size are refused.
 
-What fits is tried with the input's own size, or where that is open with several, of those for which the model fitted
-before: it has to fit for one of them, as a network that halves its input need not take an odd one. What comes out of
-control flow and of custom operators has no known size, and is not looked into.
+Whether a model fits is tried with its own input size or, if that is open, with several for which the model was
+consistent before. One of them has to fit, since a network that halves its input need not accept an odd one. The outputs
+of control flow and custom operators have no known size, and are not checked.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ from generators.models.graph import (
 )
 from generators.models.shapes import Inference, Known, open_lengths
 
-# Lengths that models take, as multiples of 32, and one that is odd.
+# Input lengths to try: multiples of 32, and an odd one.
 _TRIED = (256, 320, 416, 480, 333)
 _BROADCASTING = frozenset(
     ("Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Mean", "Min", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum")
 ) | {"Where", "Xor"}
 _RESIZING = ("Resize", "Upsample")
-# Resize's input `sizes`.
+# The opset in which Resize got its input `sizes`.
 _SIZES_OPSET = 11
-# What stands for the end of a shape.
+# Stands for the end of a shape in a Slice.
 _LAST = 2**31 - 1
 _OPEN = (
     "the model assumes one size: export it with open height and width (dynamic axes), so that it takes its sizes from "
     "its tensors"
 )
 _POOLED = "export it with a global or adaptive pooling before them"
-_PARTED = "nothing in the model brings these branches to one size, and it cannot be used so"
+_PARTED = "nothing in the model brings these branches to one size, so it cannot be used this way"
 
 
 class Sizes:
-    """The shapes of a model's tensors before it is changed, for each size of input for which it is consistent."""
+    """The shapes of a model's tensors before it is changed, for each input size at which it is consistent."""
 
     def __init__(self, model: ir.Model) -> None:
         self.known: dict[int | None, dict[str, Known]] = {}
@@ -64,9 +64,9 @@ class Sizes:
 
 
 def fit(model: ir.Model, before: Sizes) -> list[Change]:
-    """Make what follows changed sizes fit, and say what was changed.
+    """Adapt the nodes after changed sizes, and return the changes.
 
-    Raises ModelError where it does not for any size of input that was tried.
+    Raises ModelError if the model fits at none of the input sizes tried.
     """
     changes: list[Change] = []
     refusals: list[ModelError] = []
@@ -84,7 +84,7 @@ def fit(model: ir.Model, before: Sizes) -> list[Change]:
 
 
 class _Misfit(NamedTuple):
-    """Why a node's inputs do not fit, and whether one of them may be resized to the others."""
+    """Why a node's inputs do not fit, whether one of them may be resized to match the others, and what to do."""
 
     why: str
     meeting: bool = False
@@ -92,18 +92,18 @@ class _Misfit(NamedTuple):
 
 
 class _Walk:
-    """One look at a changed model from its inputs to its outputs."""
+    """One pass over a changed model, from its inputs to its outputs."""
 
     def __init__(self, model: ir.Model, size: int | None, before: dict[str, Known], met: set[str]) -> None:
         self._model, self._before, self._met = model, before, met
         self._found = Inference(model, size)
-        # The Resize that the height and width of a tensor come from unchanged.
+        # The Resize that sets the height and width of a tensor.
         self._sources: dict[ir.Value, ir.Node] = {}
-        # What lengths that were multiplied into one have become: (40, 40) as 1681 is (41, 41).
+        # The new lengths behind a product of lengths: 1681 that was (40, 40) is now (41, 41).
         self._merged: dict[tuple[Known, int], Known] = {}
 
     def changed(self, changes: list[Change]) -> bool:
-        """Correct what does not fit; whether there is more to look at, since a node further up was changed."""
+        """Correct what does not fit; returns whether a node further up was changed, so that another pass is needed."""
         for node in list(self._model.graph):
             if node.op_type == "Reshape" and not node.domain and (change := self._fit_reshape(node)):
                 changes.append(change)
@@ -122,12 +122,12 @@ class _Walk:
         return False
 
     def _vanished(self, value: ir.Value) -> bool:
-        """Whether a tensor has no pixels left that had some before."""
+        """Whether a tensor that had pixels has none left."""
         shape, before = self._found.known(value) or (), self._before.get(value.name or "", ())
         return len(shape) > 2 and len(before) > 2 and min(before) > 0 >= min(shape)
 
     def _trace(self, node: ir.Node) -> None:
-        """Note where the height and width of a node's output come from."""
+        """Record which Resize sets the height and width of a node's output."""
         if not node.outputs:
             return
         output = node.outputs[0]
@@ -144,7 +144,7 @@ class _Walk:
                 self._sources[each] = source
 
     def _meet(self, node: ir.Node) -> Change | None:
-        """Resize one input of a node to the height and width of another, where that is what was meant."""
+        """Resize one input of a node to the height and width of another, if the model meant them to be equal."""
         inputs = [value for value in node.inputs if value is not None]
         rank = max(len(self._found.known(value) or ()) for value in inputs)
         shapes = {value: shape for value in inputs if len(shape := self._found.known(value) or ()) == rank}
@@ -179,7 +179,7 @@ class _Walk:
         for name in ("axes", "keep_aspect_ratio_policy"):
             resize.attributes.pop(name, None)
         empty = None
-        if model.opset_imports[""] < 13:  # where roi and scales are no optional inputs
+        if model.opset_imports[""] < 13:  # before which roi and scales are required
             empty = new_constant(model, np.zeros(0, np.float32), f"{base}_empty", resize)
         if len(resize.inputs) < 2 or resize.inputs[1] is None:
             replace_input(resize, 1, empty)
@@ -189,7 +189,7 @@ class _Walk:
         return Change(base, "Resize", f"takes its height and width from {like!r}")
 
     def _lengths(self, value: ir.Value, first: int, last: int, base: str, before: ir.Node) -> ir.Value:
-        """A part of a tensor's shape, as the model finds it when it runs."""
+        """A part of a tensor's shape, computed when the model runs."""
         shape = self._put("Shape", [value], f"{base}_whole", before)
         ends = [new_constant(self._model, np.array([end], np.int64), f"{base}_end", before) for end in (first, last)]
         return self._put("Slice", [shape, *ends], f"{base}_part", before)
@@ -201,7 +201,7 @@ class _Walk:
         return insert(ir.node(operator, inputs, given, name=name), name, before)
 
     def _cut(self, node: ir.Node) -> _Misfit | None:
-        """A Slice that ended with its input, and would now cut something off."""
+        """A misfit for a Slice that ended at the end of its input, and would now cut something off."""
         if node.op_type != "Slice" or node.domain:
             return None
         shape = self._found.known(node.inputs[0])
@@ -219,7 +219,7 @@ class _Walk:
         return None
 
     def _fit_reshape(self, node: ir.Node) -> Change | None:
-        """Give a Reshape the new lengths in place of the old ones among its constants."""
+        """Replace the old lengths among a Reshape's constants by the new ones."""
         source, target = node.inputs[0], node.inputs[1]
         new, numbers = self._found.known(source), self._found.array(target)
         old = self._before.get((source and source.name) or "")
@@ -247,7 +247,7 @@ class _Walk:
     def _parts(
         self, node: ir.Node, target: ir.Value, old: list[int], new: list[int], origins: dict[int, int]
     ) -> list[ir.Value | None] | None:
-        """The parts that a shape is put together from, where it is, with those replaced that do not fit."""
+        """The inputs of the Concat that makes a shape, with those replaced that do not fit; None if there is none."""
         concat, source = target.producer(), node.inputs[0]
         if concat is None or concat.op_type != "Concat" or concat.domain or source is None:
             return None
@@ -268,7 +268,7 @@ class _Walk:
         return parts
 
     def _replace(self, reshape: ir.Node, target: ir.Value) -> None:
-        """Give a Reshape another shape, and learn what that is."""
+        """Give a Reshape another shape, and infer the nodes that compute it."""
         replace_input(reshape, 1, target)
         made = _ancestors(target)
         for node in self._model.graph:
@@ -289,7 +289,7 @@ def _alike(shape: Known | None, other: Known) -> bool:
 
 
 def _ancestors(value: ir.Value) -> set[ir.Node]:
-    """The nodes that a value is made by."""
+    """The nodes that a value depends on."""
     found: set[ir.Node] = set()
     waiting = [value.producer()]
     while waiting:
@@ -312,7 +312,7 @@ def _written(shape: Sequence[int | None]) -> str:
 
 
 def _contradiction(node: ir.Node, found: Inference) -> _Misfit | None:
-    """What of a node's inputs does not fit together, as far as their shapes are known."""
+    """A conflict between a node's inputs, as far as their shapes are known."""
     shapes = [found.known(value) for value in node.inputs if value is not None]
     if node.domain or not shapes or shapes[0] is None:
         return None
@@ -346,7 +346,7 @@ def _contradiction(node: ir.Node, found: Inference) -> _Misfit | None:
 
 
 def _resolve(numbers: np.ndarray[tuple[int, ...], np.dtype[np.generic]], shape: Known, zero: bool) -> Known | None:
-    """The shape that Reshape makes of these numbers; None where they do not fit its input."""
+    """The shape that a Reshape to these numbers gives; None if they do not fit its input."""
     lengths = [int(number) for number in numbers.astype(np.int64)]
     if not zero:
         if any(length == 0 and index >= len(shape) for index, length in enumerate(lengths)):
@@ -361,10 +361,10 @@ def _resolve(numbers: np.ndarray[tuple[int, ...], np.dtype[np.generic]], shape: 
 
 
 def _follow(old: Known, made: Known, new: Known, merged: dict[tuple[Known, int], Known]) -> Known | None:
-    """What a Reshape that made one shape of another makes of a third; None where that is not plain.
+    """The result for shape `new` of a Reshape that made `made` of `old`; None if that is ambiguous.
 
-    The lengths of both sides fall into groups of equal products. In a group whose lengths change, either all are
-    multiplied into one, which is noted, or they stay as they are, or one falls apart as it was put together before.
+    The lengths of both sides are divided into groups with equal products. If the lengths of a group change, either they
+    are all multiplied into one, which is recorded; or they stay separate; or one is split as it was merged before.
     """
     if len(new) != len(old) or math.prod(old) != math.prod(made) or 0 in old:
         return None
@@ -387,7 +387,7 @@ def _follow(old: Known, made: Known, new: Known, merged: dict[tuple[Known, int],
 
 
 def _origins(old: Known, made: Known) -> dict[int, int]:
-    """Which axis of a Reshape's input each axis of its output is, of those that are one."""
+    """The input axis of each output axis of a Reshape, for those that are unchanged."""
     pairs = [(left, right) for left, right in _groups(old, made) if old[left] == made[right]]
     return {j: i for left, right in pairs for i, j in zip(_span(left), _span(right), strict=True)}
 
@@ -397,7 +397,7 @@ def _span(run: slice) -> range:
 
 
 def _groups(old: Known, made: Known) -> list[tuple[slice, slice]]:
-    """The shortest runs of lengths of both sides that have equal products, in order."""
+    """The shortest runs of lengths on both sides with equal products, in order."""
     found: list[tuple[slice, slice]] = []
     i = j = 0
     while i < len(old) and j < len(made):
@@ -406,7 +406,7 @@ def _groups(old: Known, made: Known) -> list[tuple[slice, slice]]:
         while (left := math.prod(old[first:i])) != (right := math.prod(made[second:j])):
             i, j = (i + 1, j) if left < right else (i, j + 1)
         found.append((slice(first, i), slice(second, j)))
-    # What is left are ones.
+    # Only ones can be left.
     if found:
         left_last, right_last = found.pop()
         found.append((slice(left_last.start, len(old)), slice(right_last.start, len(made))))

@@ -129,7 +129,7 @@ def test_weights_that_are_not_there_are_said_so(damage: Callable[[Path], None], 
 def test_what_is_no_model_is_said_so(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
-    with pytest.raises(ModelError, match="no ONNX model"):
+    with pytest.raises(ModelError, match="is not a readable ONNX model"):
         graph.load(path)
     with pytest.raises(ModelError, match="cannot be read"):
         graph.load(tmp_path)

@@ -144,7 +144,7 @@ def test_int8_dynamic_says_where_it_does_not_apply() -> None:
     wrong = model(
         [helper.make_node("MatMul", ["image", "w"], ["out"])], {"w": np.full((6, 2), np.inf, np.float32)}, (2, 6)
     )
-    with pytest.raises(ModelError, match=r"^w has weights that are infinite or NaN"):
+    with pytest.raises(ModelError, match=r"^w has infinite or NaN weights"):
         precision.int8_dynamic(wrong)
 
 

@@ -159,7 +159,7 @@ DOWN = helper.make_node("MaxPool", ["image"], ["down"], kernel_shape=[3, 3], str
                 helper.make_node("Concat", ["down", "mean"], ["out"], axis=1, name="join"),
             ],
             {},
-            "Concat 'join': its inputs are 1x3x9x9 and 1x3x8x8 now.*cannot be used so",
+            "Concat 'join': its inputs are 1x3x9x9 and 1x3x8x8 now.*cannot be used this way",
         ),
     ],
 )

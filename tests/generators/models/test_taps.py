@@ -127,5 +127,5 @@ def test_nodes_apart_take_what_is_given(tmp_path: Path) -> None:
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="no ONNX model"):
+    with pytest.raises(ModelError, match="is not a readable ONNX model"):
         Tapped(tmp_path / "model.onnx")
