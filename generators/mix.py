@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from generators.draw import numbers
 from generators.geometry import Box, BoxError
 from generators.registry import Image, LostError, Method, Release, Stage, UnavailableError
-from generators.variant import WITH, VariantError, is_group, of_stage
+from generators.selection import of_stage
+from generators.variant import WITH, VariantError, is_group
 
 __all__ = ["Box", "Drawn", "Mix"]
 

@@ -1,17 +1,16 @@
 """What a variant is: the token grammar, and canonical names.
 
-Parses what a user writes after `--variant`, and gives each variant its one canonical name. A group may name versions
-(`resize:pil-6.2.1`), and a variant may have `*` as a version, which stands for several. Images and recordings have
-different stages; the reference determines which a variant has. Refuses unknown tokens (suggesting the nearest), two
-methods for one stage, a decoder together with a method that decodes by itself, methods of a stage that the geometry
-leaves out or that the data does not have, model noise without a model, and a reference that is drawn.
+Parses a variant's text and gives it its one canonical name; `selection` parses groups and lists of variants. Images and
+recordings have different stages; the reference determines which a variant has. Refuses unknown tokens (suggesting the
+nearest), two methods for one stage, a decoder together with a method that decodes too, methods of a stage that the
+geometry leaves out or that the data does not have, and a reference that is drawn.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from generators.draw import DRAWN, MIX, TOKENS, Draw, drawn_from
@@ -26,7 +25,6 @@ from generators.registry import (
     Method,
     Release,
     Stage,
-    UnavailableError,
     find,
 )
 
@@ -145,9 +143,9 @@ def _split(text: str, known: Mapping[str, Method], stages: Sequence[Stage]) -> d
     for token in _spelled(text).split("+"):
         method = find(token, known)
         if method is None:
-            raise _unknown(token, text, known)
+            raise unknown_method(token, text, known)
         if method.stage not in (*stages, *MODEL_STAGES):
-            raise _of_others(token, method.stage)
+            raise of_other_data(token, method.stage)
         if method.stage in chosen:
             first = chosen[method.stage].token
             raise VariantError(
@@ -168,14 +166,15 @@ def _spelled(text: str, stages: Iterable[Stage] = DRAWN) -> str:
     return "+".join(both if token == MIX else token for token in text.split("+"))
 
 
-def _of_others(word: str, stage: Stage) -> VariantError:
+def of_other_data(word: str, stage: Stage) -> VariantError:
     """The error for a method or group of images in a variant of recordings, or the other way round."""
     if stage in AUDIO_STAGES:
         return VariantError(f"{word} is for recordings (the stage {stage}): use it with --dataset speech")
     return VariantError(f"{word} is for images (the stage {stage}): speech has the stages {' and '.join(AUDIO_STAGES)}")
 
 
-def _unknown(token: str, text: str, known: Mapping[str, Method]) -> VariantError:
+def unknown_method(token: str, text: str, known: Mapping[str, Method]) -> VariantError:
+    """The error for an unknown token in a variant's text, with a hint."""
     return VariantError(f"unknown method {token!r} in variant {text!r}: {_hint(token, known)}")
 
 
@@ -286,136 +285,3 @@ def is_whole(stages: Mapping[str, str]) -> bool:
 def is_group(word: str) -> bool:
     """Whether a word of `--variant` is a group, whose methods are left out, not refused, if they cannot run."""
     return word.strip().partition(WITH)[0] in GROUPS
-
-
-def _asks_for_library(group: str) -> bool:
-    return group.strip().partition(WITH)[0] in LIBRARY_GROUPS
-
-
-def _absent(method: Method) -> str:
-    name = method.library.group or method.token
-    return f"{method.library.name} is not installed here: --variant {name} installs it"
-
-
-def _group(text: str, base: Variant, model: bool, known: Mapping[str, Method]) -> list[str]:
-    name, *versions = text.split(WITH)
-    stages = (*base.stages, *MODEL_STAGES) if model or name in MODEL_STAGES else base.stages
-    methods = [one for one in known.values() if one.stage in stages and not isinstance(one.library, Draw)]
-    if name == MODEL:
-        tokens = [method.token for method in known.values() if method.stage in MODEL_STAGES]
-    elif name in (*STAGES, *AUDIO_STAGES):
-        if name not in stages:
-            raise _of_others(name, name)
-        tokens = [method.token for method in methods if method.stage == name]
-    elif name in LIBRARY_GROUPS:
-        tokens = [method.token for method in methods if method.library.group == name]
-    else:
-        tokens = [REFERENCE, *(method.token for method in methods if name == ALL or method.paper)]
-        if name == PAPER and len(tokens) == 1:
-            raise VariantError(f"{PAPER} has no methods for recordings: name {' or '.join(AUDIO_STAGES)}, or {ALL}")
-    if not tokens:
-        raise VariantError(f"{name} has no method for the stages {', '.join(base.stages)}")
-    if ("resize", None) in base.at and name != "resize":
-        tokens = [token for token in tokens if token == REFERENCE or known[token].stage != "resize"]
-    return _at(versions, tokens, text, known)
-
-
-def _at(versions: Sequence[str], tokens: Sequence[str], text: str, known: Mapping[str, Method]) -> list[str]:
-    """A group's tokens, with the versions that are named for their libraries: `pil-6.2.1` sets Pillow's."""
-    named: dict[str, str] = {}
-    for token in versions:
-        name, _, version = token.partition(AT)
-        if find(token, known) is None:
-            raise _unknown(token, text, known)
-        if not version:
-            raise VariantError(f"{text!r} names no version of {known[name].library.name}: write {name}{AT}VERSION")
-        if named.setdefault(known[name].library.name, version) != version:
-            raise VariantError(f"{text!r} names two versions of {known[name].library.name}: keep one of them")
-    libraries = {token: known[token].library.name for token in tokens if token != REFERENCE}
-    if unused := named.keys() - libraries.values():
-        raise VariantError(f"{text!r} has no method of {min(unused)}: leave that version out")
-    return [f"{token}{AT}{named[library]}" if (library := libraries.get(token)) in named else token for token in tokens]
-
-
-def newest(method: Method) -> Sequence[str]:
-    """The newest available release of each major version of a method's library."""
-    try:
-        return method.library.newest()
-    except UnavailableError as error:
-        raise VariantError(str(error)) from None
-
-
-def _each(text: str, known: Mapping[str, Method], versions: Callable[[Method], Sequence[str]]) -> list[str]:
-    """The variants that a word other than a group stands for: with `*` in it, one for each version."""
-    tokens = text.split("+")
-    several = [token for token in tokens if token.endswith(f"{AT}{ANY}")]
-    if not several:
-        return [text]
-    if len(several) > 1:
-        raise VariantError(f"variant {text!r} has {ANY} twice: name the version of {several[0]} or of {several[1]}")
-    name = several[0].removesuffix(ANY)
-    method = known.get(name.removesuffix(AT))
-    if method is None or not method.library.has_versions:
-        raise _unknown(several[0], text, known)
-    at = tokens.index(several[0])
-    return ["+".join([*tokens[:at], name + version, *tokens[at + 1 :]]) for version in versions(method)]
-
-
-def expand(
-    words: Iterable[str],
-    base: Variant,
-    gpu: bool | None = None,
-    *,
-    model: bool = False,
-    known: Mapping[str, Method] = METHODS,
-    versions: Callable[[Method], Sequence[str]] = newest,
-    runs: bool = True,
-) -> tuple[list[Variant], dict[str, str]]:
-    """The variants that the words of `--variant` stand for, and the methods left out of groups, with the reasons.
-
-    Words may be variants, groups or comma lists of them. A method that cannot run here is left out of a group, but
-    refused if it is named itself; a method whose library is not installed yet is also left out of groups, except its
-    library's own. `gpu` is as in `Method.problem`. `model` says whether there is a model: without one, model noise is
-    refused, and `paper` and `all` have only pixel methods. `versions` gives the versions that `*` stands for. With
-    `runs=False` nothing will be made, so methods that cannot run here are kept.
-    """
-    found: dict[str, Variant] = {}
-    skipped: dict[str, str] = {}
-    for text in (part.strip() for word in words for part in word.split(",")):
-        for member in _group(text, base, model, known) if is_group(text) else _each(text, known, versions):
-            variant = parse(member, base, known)
-            if variant.noise and not model:
-                raise VariantError(f"{text} is noise of a model or its output, not of the pixels: give --model FILE")
-            problems = [(m.token, problem) for m in variant.methods if runs and (problem := m.problem(gpu))]
-            if runs and is_group(text) and not _asks_for_library(text):
-                problems = problems or [(m.token, _absent(m)) for m in variant.methods if not m.library.ready]
-            if problems and is_group(text):
-                skipped.update(problems)
-            elif problems:
-                raise VariantError(f"{problems[0][0]} cannot run here: {problems[0][1]}")
-            else:
-                found.setdefault(variant.name, variant)
-    return list(found.values()), skipped
-
-
-def of_stage(word: str, stage: Stage, known: Mapping[str, Method] = METHODS) -> list[Method]:
-    """The methods of one stage that a word of `--variant` stands for, from the methods in `known`.
-
-    The word is a token, possibly with a version or `*`, or a group, whose methods of other stages are left out.
-    Raises VariantError if there are none.
-    """
-    if "+" in word:
-        raise VariantError(f"{word!r} joins methods of several stages: name only those of {stage}")
-    group = is_group(word)
-    found: list[Method] = []
-    for token in _group(word, reference(), True, known) if group else _each(word, known, newest):
-        method = find(token, known)
-        if method is None and token != REFERENCE:
-            raise _unknown(token, word, known)
-        if method and method.stage == stage:
-            found.append(method)
-        elif method and not group:
-            raise VariantError(f"{token} is a method of the stage {method.stage}, not of {stage}")
-    if not found:
-        raise VariantError(f"{word} has no method of the stage {stage}")
-    return found

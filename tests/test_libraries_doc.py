@@ -13,7 +13,8 @@ from PIL import Image
 
 import score
 from generators.registry import LIBRARIES, METHODS, Release, find
-from generators.variant import LIBRARY_GROUPS, expand, reference
+from generators.selection import expand
+from generators.variant import LIBRARY_GROUPS, reference
 from tests import ROOT
 from tests.generators.foreign.direct import release
 from tests.generators.profiles import cmyk, wide

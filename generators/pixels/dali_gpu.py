@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from nvidia.dali import Pipeline, backend
 
+from generators.method import MAX_BATCH, Image, LostError
 from generators.pixels import dali
-from generators.registry import MAX_BATCH, Image, LostError
 
 # More pixels than any image here has. By default, Huffman codes of images above 1,000,000 pixels are decoded on the
 # GPU, where nvJPEG reads past the end of damaged files into other memory. Intact files give the same pixels either way.

@@ -25,8 +25,8 @@ from typing import BinaryIO
 import numpy as np
 
 from generators.geometry import MAX_PIXELS
+from generators.method import Image
 from generators.pixels.retry import TIMEOUT, Died, retried
-from generators.registry import Image
 
 # The exit status of a shell whose command was ended by SIGKILL.
 _KILLED_IN_A_SHELL = 128 + signal.SIGKILL

@@ -15,7 +15,8 @@ from generators.draw import drawn_from, mixes, mixes_here, mixes_in, numbers
 from generators.mix import Mix
 from generators.own import OwnMethodError, own_methods, with_own
 from generators.registry import METHODS
-from generators.variant import VariantError, expand, in_full, parse, reference
+from generators.selection import expand
+from generators.variant import VariantError, in_full, parse, reference
 from tests.generators.test_variant import PAPER_RESIZE
 
 PAPER_DECODE = ["pil", "opencv", "ffmpeg", "dali"]

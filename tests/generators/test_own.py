@@ -12,7 +12,8 @@ import pytest
 
 from generators.own import OwnMethodError, named_in, of_program, own_methods, with_own
 from generators.registry import METHODS, Method
-from generators.variant import VariantError, expand, parse, reference
+from generators.selection import expand
+from generators.variant import VariantError, parse, reference
 
 RESIZE = "{width} {height}"
 

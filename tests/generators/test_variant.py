@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from generators.pixels import dali_gpu
 from generators.pixels.foreign import machine
 from generators.registry import AUDIO_STAGES, METHODS, PIXEL_STAGES, STAGES, Method
-from generators.variant import GROUPS, VariantError, added, changed, expand, in_full, name_of, parse, reference
+from generators.selection import expand
+from generators.variant import GROUPS, VariantError, added, changed, in_full, name_of, parse, reference
 from tests.generators.foreign.at_hand import put
 from tests.methods import APART
 

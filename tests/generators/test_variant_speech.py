@@ -1,7 +1,8 @@
 import pytest
 
 from generators.registry import AUDIO_STAGES, METHODS
-from generators.variant import VariantError, changed, expand, in_full, name_of, parse, reference
+from generators.selection import expand
+from generators.variant import VariantError, changed, in_full, name_of, parse, reference
 
 BASE = reference(stages=AUDIO_STAGES)
 RESAMPLE, STFT = ([m.token for m in METHODS.values() if m.stage == stage] for stage in AUDIO_STAGES)

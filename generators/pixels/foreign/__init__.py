@@ -16,12 +16,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from generators.geometry import MAX_PIXELS
+from generators.method import UnavailableError
 from generators.pixels.foreign import machine, npm
 from generators.pixels.foreign.environment import at_hand, environment, is_made
 from generators.pixels.foreign.needs import NEEDS
 from generators.pixels.foreign.process import Process
 from generators.pixels.foreign.releases import nearest, newest_of_each_major
-from generators.registry import UnavailableError
 
 __all__ = ["at_hand", "call", "is_ready", "nearest", "newest_of_each_major", "prepare", "problem", "versions"]
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from generators.registry import UnavailableError
+from generators.method import UnavailableError
 
 # uv's output for the system errors ENOSPC and EDQUOT.
 _FULL = ("No space left on device", "Disk quota exceeded")

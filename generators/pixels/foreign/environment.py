@@ -21,12 +21,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from generators.method import UnavailableError
 from generators.pixels.foreign import npm
 from generators.pixels.foreign.cache import environments, written
 from generators.pixels.foreign.install import install
 from generators.pixels.foreign.needs import NEEDS, parts
 from generators.pixels.foreign.resolution import Release
-from generators.registry import UnavailableError
 
 _ABOUT = "environment.json"
 # Suffixes of the compiled parts of packages: Python's and Node.js's.

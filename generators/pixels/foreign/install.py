@@ -13,13 +13,13 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from generators.method import UnavailableError
 from generators.pixels.foreign import build
 from generators.pixels.foreign.cache import wheels
 from generators.pixels.foreign.needs import NEEDS, parts
 from generators.pixels.foreign.pythons import Python, downloadable, installed
 from generators.pixels.foreign.resolution import ALONE, Release
 from generators.pixels.foreign.uv import NetworkError, UvError, refuse_offline, uv
-from generators.registry import UnavailableError
 
 
 def install(folder: Path, release: Release) -> str:

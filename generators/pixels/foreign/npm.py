@@ -20,10 +20,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from generators.method import UnavailableError
 from generators.pixels.foreign.cache import cache, environments, full, says_full, wheels, written
 from generators.pixels.foreign.needs import parts
 from generators.pixels.foreign.uv import NetworkError, UvError, refuse_offline, uv
-from generators.registry import UnavailableError
 
 # The packages that provide methods, and the first release of each that is complete without a script.
 PACKAGES: Mapping[str, tuple[int, ...]] = {"sharp": (0, 33)}

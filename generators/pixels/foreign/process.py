@@ -20,9 +20,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from generators.method import LostError
 from generators.pixels.foreign.memory import Blocks, kind_of
 from generators.pixels.retry import TIMEOUT, Died, retried
-from generators.registry import LostError
 
 # Timeout for importing a library, in seconds.
 START = 300.0

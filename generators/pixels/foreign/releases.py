@@ -10,13 +10,13 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from generators.method import UnavailableError
 from generators.pixels.foreign import npm
 from generators.pixels.foreign.environment import at_hand
 from generators.pixels.foreign.needs import parts
 from generators.pixels.foreign.pythons import Python, installed
 from generators.pixels.foreign.resolution import NO_SOLUTION, Release, public, resolve
 from generators.pixels.foreign.uv import NetworkError, UvError, refuse_offline
-from generators.registry import UnavailableError
 
 
 @functools.cache

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from generators.method import UnavailableError
 from generators.pixels.foreign.needs import NEEDS, parts
 from generators.pixels.foreign.pythons import Python
 from generators.pixels.foreign.uv import NetworkError, UvError, uv
-from generators.registry import UnavailableError
 
 # How uv's output begins if it could search but found nothing; with any other output, every search would fail.
 NO_SOLUTION = "No solution found"

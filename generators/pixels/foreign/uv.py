@@ -13,9 +13,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from generators.method import UnavailableError
 from generators.pixels.foreign.cache import cache, full, pythons, says_full, wheels
 from generators.pixels.foreign.pip import settings_for_uv
-from generators.registry import UnavailableError
 
 _NO_UV = "needs uv, which is not installed: pip install -r requirements.txt"
 # uv's output when it cannot reach what it wants to download, or is told not to.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from generators.registry import AUDIO_STAGES, METHODS, STAGES, Method, Release, find
-from generators.variant import expand, reference
+from generators.selection import expand
+from generators.variant import reference
 
 AUDIO = [method for method in METHODS.values() if method.stage in AUDIO_STAGES]
 

@@ -10,7 +10,8 @@ import pytest
 from generators.pixels.foreign import releases
 from generators.pixels.foreign.pythons import Python
 from generators.registry import UnavailableError, find
-from generators.variant import VariantError, expand, reference
+from generators.selection import expand
+from generators.variant import VariantError, reference
 from tests.generators.foreign.at_hand import put
 
 MINOR = f"{sys.version_info.major}{sys.version_info.minor}"
