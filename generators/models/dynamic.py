@@ -25,9 +25,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from generators.models import graph
 from generators.models.graph import Change, ModelError, name_of
 from generators.models.layers import layers_of, table_of, transposed, weights_of
+from generators.models.opset import raise_opset
 from generators.models.values import Names, is_language, shape_of, tensor_of
 
 # The first opset with DynamicQuantizeLinear.
@@ -52,7 +52,7 @@ def quantise(model: ir.Model) -> list[Change]:
 
     Weights are rounded one by one when they are written, so large ones stay on disk until then.
     """
-    graph.raise_opset(model, _OPSET)
+    raise_opset(model, _OPSET)
     made = changes(model)
     rewriting = _Rewriting(model)
     for node in list(_nodes(model)):

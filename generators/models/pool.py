@@ -33,7 +33,8 @@ from generators.models.graph import (
     operators,
     replace_input,
 )
-from generators.models.shapes import Axis, pool_window, refresh_shapes
+from generators.models.shapes import refresh_shapes
+from generators.models.windows import Axis, pool_window
 
 # The opsets of pools' attribute ceil_mode, and of Pad's input for the padding.
 _CEIL_MODE_OPSET = 10

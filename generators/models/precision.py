@@ -39,10 +39,11 @@ from types import MappingProxyType
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
-from generators.models import Feed, dynamic, graph, planned, quantise
+from generators.models import Feed, dynamic, planned, quantise
 from generators.models.graph import Change
 from generators.models.half import round_to_half
 from generators.models.layers import has_layers
+from generators.models.opset import raise_opset
 from generators.models.values import FLOATS, constants
 
 # The session options for `int8` models. They keep scores independent of the CPU's integer kernels, some of which
@@ -103,7 +104,7 @@ def int8(model: ir.Model, feeds: Iterable[Feed], *, per_channel: bool = True) ->
     """
     if reason(model, "int8"):
         return []
-    graph.raise_opset(model, quantise.OPSET)
+    raise_opset(model, quantise.OPSET)
     _settle(model)
     plan = planned.plan(model, per_channel=per_channel)
     quantise.quantise(model, plan, quantise.ranges(model, plan.tensors, feeds))

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from generators.models import Feed, graph
+from generators.models import Feed, files
 from generators.models.graph import ModelError, first_line
 from generators.models.layers import weights_of
 from generators.models.planned import Plan
@@ -35,7 +35,7 @@ def ranges(model: ir.Model, tensors: Collection[ir.Value], feeds: Iterable[Feed]
     names = [str(value.name) for value in tensors]
     with tempfile.TemporaryDirectory(prefix="sysnoise-") as folder:
         path = Path(folder) / "ranges.onnx"
-        graph.save(_range_model(model, names), path)
+        files.save(_range_model(model, names), path)
         found = dict(zip(names, _outward(_largest(path, len(names), feeds)), strict=True))
     for name, value in found.items():
         if not np.isfinite(value):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from generators.models import graph
+from generators.models import files
 from generators.models.values import constants
 
 # Types of shapes, axes and positions, which are not learned.
@@ -20,5 +20,5 @@ def parameters(path: Path) -> int:
     Includes a quantised model's scales and zero points, and the buffers of training frameworks (the means and variances
     of batch norms that are not folded). Raises ModelError if the model cannot be read.
     """
-    model = graph.load(path)
+    model = files.load(path)
     return sum(math.prod(t.shape.numpy()) for _, t in constants(model) if t.dtype not in _INDICES)

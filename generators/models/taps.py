@@ -15,7 +15,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from generators.models import graph
+from generators.models import files
 from generators.models.graph import name_of
 from generators.models.values import FLOATS, Names, bodies, element_types, tensor_of
 
@@ -56,7 +56,7 @@ class Tapped:
 
     def __init__(self, path: Path, of: Sequence[Tensor] | None = None) -> None:
         """Raises ModelError if the file cannot be read."""
-        self._model = graph.load(path)
+        self._model = files.load(path)
         self.tensors = _tensors(self._model) if of is None else list(of)
         self._values = ir.convenience.create_value_mapping(self._model.graph)
         names = {tensor.name for tensor in self.tensors}
@@ -87,7 +87,7 @@ class Tapped:
         """Write a model that outputs these values, in this order. Raises OSError."""
         model = self._model.clone()
         values = ir.convenience.create_value_mapping(model.graph)
-        graph.save(_only(model, [values[name] for name in names]), path)
+        files.save(_only(model, [values[name] for name in names]), path)
 
     def write_shapes(self, names: Iterable[str], path: Path) -> None:
         """Write a model that outputs the shapes of these values, in this order. Raises OSError."""
@@ -99,7 +99,7 @@ class Tapped:
             node.outputs[0].name = node.name
             model.graph.append(node)
             shapes.append(node.outputs[0])
-        graph.save(_only(model, shapes), path)
+        files.save(_only(model, shapes), path)
 
     def write_apart(self, names: Iterable[str], path: Path) -> dict[str, str]:
         """Write a model that outputs these tensors, each computed from the original's tensors that it is made of.
@@ -119,7 +119,7 @@ class Tapped:
                 model.graph.inputs.append(given[name])
             for user, index in list(made.uses()):
                 user.replace_input_with(index, given[name])
-        graph.save(_only(model, [values[self.taps[name].made] for name in names]), path)
+        files.save(_only(model, [values[self.taps[name].made] for name in names]), path)
         return {name: str(value.name) for name, value in given.items() if value in set(model.graph.inputs)}
 
     def write_behind(self, name: str, outputs: Iterable[str], path: Path) -> str:
@@ -136,7 +136,7 @@ class Tapped:
         for user, index in list(taken.uses()):
             user.replace_input_with(index, given)
         ends = [given if values[output] is taken else values[output] for output in outputs]
-        graph.save(_only(model, ends), path)
+        files.save(_only(model, ends), path)
         return str(given.name)
 
     def _node(self, tensor: str) -> ir.Node | None:

@@ -30,8 +30,8 @@ from generators.models.graph import (
     inline_functions,
     name_of,
     operators,
-    raise_opset,
 )
+from generators.models.opset import raise_opset
 from generators.models.shapes import Inference, infer, open_lengths
 
 # The first opset with coordinates, and that of Resize's last form before opset 18, which all runtimes support.

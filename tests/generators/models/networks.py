@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from generators.models import graph
+from generators.models import files
 
 Array = NDArray[Any]
 Dims = Sequence[int | str]
@@ -50,7 +50,7 @@ def model(*arguments: Any, **options: Any) -> ir.Model:
 def data(changed: ir.Model, folder: Path) -> bytes:
     """The model as it is written, after ONNX's own checks."""
     path = folder / "written.onnx"
-    graph.save(changed, path)
+    files.save(changed, path)
     onnx.checker.check_model(path, full_check=True)
     return path.read_bytes()
 

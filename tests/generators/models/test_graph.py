@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from generators.models import graph
-from generators.models.graph import ModelError
+from generators.models import files
+from generators.models.graph import Change, ModelError
+from generators.models.opset import raise_opset
 from generators.models.pool import ceil_mode, ceil_mode_average, floor_mode
 from generators.models.upsample import upsample_bilinear
 from tests.generators.models import tiny
@@ -46,12 +47,12 @@ def external(embedded: Path) -> Path:
 @pytest.mark.parametrize("name", ["embedded", "external"])
 def test_a_model_comes_back_as_it_was(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     source: Path = request.getfixturevalue(name)
-    path = tiny.saved(graph.load(source), tmp_path / "out" / "model.onnx")
+    path = tiny.saved(files.load(source), tmp_path / "out" / "model.onnx")
     assert np.array_equal(tiny.run(path, IMAGE)[0], tiny.run(source, IMAGE)[0])
     assert {node.name for node in onnx.load(path).graph.node} == {node.name for node in onnx.load(source).graph.node}
     once = {each.name: each.read_bytes() for each in path.parent.iterdir()}
     assert set(once) == ({"model.onnx"} if name == "embedded" else {"model.onnx", "model.onnx.data"})
-    tiny.saved(graph.load(path), path)
+    tiny.saved(files.load(path), path)
     assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == once
 
 
@@ -59,27 +60,27 @@ def test_weights_past_the_limit_of_protobuf_go_beside(
     embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "large.onnx"
-    tiny.saved(graph.load(embedded), path)
+    tiny.saved(files.load(embedded), path)
     assert not path.with_name("large.onnx.data").exists()
-    monkeypatch.setattr(graph, "_MOST_EMBEDDED", 1000)
-    monkeypatch.setattr(graph, "_LEAST_EXTERNAL", 64)
-    tiny.saved(graph.load(embedded), path)
+    monkeypatch.setattr(files, "_MOST_EMBEDDED", 1000)
+    monkeypatch.setattr(files, "_LEAST_EXTERNAL", 64)
+    tiny.saved(files.load(embedded), path)
     assert path.with_name("large.onnx.data").stat().st_size == sum(each.nbytes for each in WEIGHTS.values())
     assert np.array_equal(tiny.run(path, IMAGE)[0], tiny.run(embedded, IMAGE)[0])
 
 
 @pytest.mark.parametrize("name", ["embedded", "external"])
 def test_a_full_disk_leaves_what_was_there(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    model = graph.load(request.getfixturevalue(name))
+    model = files.load(request.getfixturevalue(name))
     path = tiny.saved(model, tmp_path / "out" / "model.onnx")
     before = {each.name: each.read_bytes() for each in path.parent.iterdir()}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (512, limits[1]))
         with pytest.raises(OSError, match="too large"):
-            graph.save(model, path)
+            files.save(model, path)
         with pytest.raises(OSError, match="too large"):
-            graph.save(model, tmp_path / "new" / "model.onnx")
+            files.save(model, tmp_path / "new" / "model.onnx")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == before
@@ -121,7 +122,7 @@ def linked(path: Path) -> None:
 def test_weights_that_are_not_there_are_said_so(damage: Callable[[Path], None], words: str, external: Path) -> None:
     damage(external)
     with pytest.raises(ModelError, match=words) as raised:
-        graph.load(external)
+        files.load(external)
     assert "\n" not in str(raised.value)
 
 
@@ -130,9 +131,9 @@ def test_what_is_no_model_is_said_so(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
     with pytest.raises(ModelError, match="is not a readable ONNX model"):
-        graph.load(path)
+        files.load(path)
     with pytest.raises(ModelError, match="cannot be read"):
-        graph.load(tmp_path)
+        files.load(tmp_path)
 
 
 def test_sparse_weights_are_refused(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_sparse_weights_are_refused(tmp_path: Path) -> None:
     made.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4]))
     (tmp_path / "model.onnx").write_bytes(made.SerializeToString())
     with pytest.raises(ModelError, match="dense"):
-        graph.load(tmp_path / "model.onnx")
+        files.load(tmp_path / "model.onnx")
 
 
 DAMAGED = tiny.proto(
@@ -176,14 +177,14 @@ def test_damage_is_an_error_of_one_line(tmp_path: Path, damages: list[tuple[int,
         assert "\n" not in problem(path, noise)
 
 
-def problem(path: Path, noise: Callable[[ir.Model], list[graph.Change]]) -> str:
+def problem(path: Path, noise: Callable[[ir.Model], list[Change]]) -> str:
     """What is said of a model that cannot be read or changed."""
     try:
-        model = graph.load(path)
+        model = files.load(path)
         noise(model)
     except ModelError as error:
         return str(error)
-    graph.save(model, path.with_name("out.onnx"))
+    files.save(model, path.with_name("out.onnx"))
     return ""
 
 
@@ -241,13 +242,13 @@ def test_a_raised_opset_changes_no_bit(opset: int, newer: int) -> None:
     cases = [*aged(opset), *([("if", subgraph())] if opset == 9 else [])]
     for name, made in cases:
         model = ir.serde.deserialize_model(made)
-        graph.raise_opset(model, newer)
+        raise_opset(model, newer)
         assert model.opset_imports[""] == newer
         # Optimisers know some versions of an operator and not others.
         found, expected = (tiny.run(either, IMAGE, optimised=False)[0] for either in (model, made))
         assert np.array_equal(found, expected), name
         before = model.graph
-        graph.raise_opset(model, newer - 1)
+        raise_opset(model, newer - 1)
         assert model.graph is before
 
 
@@ -259,14 +260,14 @@ def test_weights_that_had_to_be_inputs_are_none_any_more() -> None:
     for name, shape in (("weights", [32, 3, 3, 3]), ("bias", [32])):
         made.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     model = ir.serde.deserialize_model(made)
-    graph.raise_opset(model, 13)
+    raise_opset(model, 13)
     assert [value.name for value in model.graph.inputs] == ["image"]
     assert np.array_equal(tiny.run(model, IMAGE)[0], tiny.run(made, IMAGE)[0])
 
 
 def test_external_weights_stay_on_disk_while_operators_are_converted(external: Path, tmp_path: Path) -> None:
-    model = graph.load(external)
-    graph.raise_opset(model, 17)
+    model = files.load(external)
+    raise_opset(model, 17)
     assert isinstance(model.graph.initializers["weights"].const_value, ir.ExternalTensor)
     path = tiny.saved(model, tmp_path / "out.onnx")
     assert np.array_equal(tiny.run(path, IMAGE)[0], tiny.run(external, IMAGE)[0])
@@ -277,7 +278,7 @@ def test_operators_of_other_domains_stay(tmp_path: Path) -> None:
     end = helper.make_node("Relu", ["odd"], ["out"])
     model = ir.serde.deserialize_model(tiny.proto([CONV, POOL, strange, end], WEIGHTS, 11, domains=["some.where"]))
     assert [change.node for change in ceil_mode(model)] == ["pool"]
-    graph.raise_opset(model, 17)
+    raise_opset(model, 17)
     path = tiny.saved(model, tmp_path / "model.onnx")
     onnx.checker.check_model(path)
     found = onnx.load(path)
@@ -290,7 +291,7 @@ def test_what_cannot_be_converted_is_named() -> None:
     gru = helper.make_node("GRU", ["image", "weights", "weights"], ["out"])
     model = tiny.model([gru], {"weights": np.ones(3, np.float32)}, 6)
     with pytest.raises(ModelError, match=r"opset 6 to 13 \(No Adapter.* GRU\)"):
-        graph.raise_opset(model, 13)
+        raise_opset(model, 13)
 
 
 def test_functions_are_inlined() -> None:
@@ -314,8 +315,8 @@ def test_real_models_are_the_same_after_a_conversion(data: Path, tmp_path: Path)
         ("mobilenetv2_int8", (1, 3, 224, 224)),
     ):
         source = data / "models" / f"{name}.onnx"
-        model = graph.load(source)
-        graph.raise_opset(model, 17)
+        model = files.load(source)
+        raise_opset(model, 17)
         found = tiny.run(tiny.saved(model, tmp_path / source.name), tiny.pixels(*shape))
         expected = tiny.run(source, tiny.pixels(*shape))
         assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True)), name

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from generators.models import graph
+from generators.models import files
 from generators.models.graph import ModelError
 from generators.models.pool import ceil_mode, ceil_mode_average, floor_mode
 from tests.generators.models import tiny
@@ -256,7 +256,7 @@ def test_a_resize_takes_the_size_of_what_it_meets(opset: int, meet: str) -> None
 
 def test_on_real_models(data: Path, tmp_path: Path) -> None:
     def changed(name: str) -> tuple[dict[str, int], ir.Model]:
-        model = graph.load(data / "models" / f"{name}.onnx")
+        model = files.load(data / "models" / f"{name}.onnx")
         return dict(Counter(change.operator for change in ceil_mode(model))), model
 
     for name in ("squeezenet_v1.0", "squeezenet1_1_224", "yolox_nano", "efficientnet_lite0", "mobilenetv2_int8"):
@@ -270,13 +270,13 @@ def test_on_real_models(data: Path, tmp_path: Path) -> None:
     path = tiny.saved(model, tmp_path / "fastestdet.onnx")
     assert tiny.run(path, tiny.pixels(1, 3, 352, 352))[0].shape == (1, 85, 23, 23)
     with pytest.raises(ModelError, match="Concat 'Concat_230'"):
-        ceil_mode_average(graph.load(data / "models" / "fastestdet.onnx"))
+        ceil_mode_average(files.load(data / "models" / "fastestdet.onnx"))
 
 
 @pytest.mark.parametrize(("size", "same"), [(227, True), (224, False)])
 def test_floor_mode_on_squeezenet(size: int, same: bool, data: Path, tmp_path: Path) -> None:
     source = data / "models" / "squeezenet_v1.0.onnx"
-    model = graph.load(source)
+    model = files.load(source)
     model.graph.inputs[0].shape = ir.Shape(["n", 3, size, size])
     before = tiny.run(tiny.saved(model, tmp_path / "before.onnx"), tiny.pixels(1, 3, size, size) * 100)[0]
     assert [change.operator for change in floor_mode(model)] == ["MaxPool"] * 3

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
 
-from generators.models import graph, precision
+from generators.models import files, precision
 from generators.models.graph import ModelError
 from tests.generators.models.networks import (
     IMAGE,
@@ -177,13 +177,13 @@ def test_weights_may_be_external_or_among_the_inputs(tmp_path: Path, token: str)
     for name, array in constants.items():
         old.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape))
     found = []
-    for changed in (ir.from_proto(built), graph.load(outside / "m.onnx"), ir.from_proto(old)):
+    for changed in (ir.from_proto(built), files.load(outside / "m.onnx"), ir.from_proto(old)):
         assert precision.int8(changed, images(6)) if token == "int8" else getattr(precision, token)(changed)
         assert [value.name for value in changed.graph.inputs] == ["image"]
         if token == "fp16":  # none of them is read before it is written
             weights = changed.graph.initializers.values()
             assert all(isinstance(value.const_value, ir.LazyTensor) for value in weights)
-        graph.save(changed, tmp_path / "new" / "m.onnx")
+        files.save(changed, tmp_path / "new" / "m.onnx")
         found.append(run(tmp_path / "new" / "m.onnx", image, precision.SESSION_CONFIG)[0])
     np.testing.assert_array_equal(found[1], found[0])
     np.testing.assert_array_equal(found[2], found[0])
@@ -494,10 +494,10 @@ def test_real_models(data: Path, tmp_path: Path, kind: str, least: float) -> Non
     image, *pictures = [real(kind, path) for path in sorted(data.glob(folder))[:7]]
     floats = run(source, image)
     for token in ("fp16", "int8"):
-        changed = graph.load(source)
+        changed = files.load(source)
         assert precision.fp16(changed) if token == "fp16" else precision.int8(changed, pictures)
         written = tmp_path / f"{token}.onnx"
-        graph.save(changed, written)
+        files.save(changed, written)
         onnx.checker.check_model(written, full_check=True)
         outputs = run(written, image, precision.SESSION_CONFIG)
         for expected, found in zip(floats, outputs, strict=True):

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from generators.models import graph, precision
+from generators.models import files, precision
 from generators.models.graph import ModelError
 from generators.models.taps import INPUT, Tap, Tapped, Tensor
 from tests.generators.models.networks import IMAGE, Array, branches, half, images, model, proto, run, two_layers
@@ -60,7 +60,7 @@ def test_tensors_are_found_behind_their_rounding(tmp_path: Path) -> None:
     for token, noise in (("fp16", precision.fp16), ("int8", lambda made: precision.int8(made, images(4)))):
         changed = model(nodes, weights, IMAGE)
         assert noise(changed)
-        graph.save(changed, tmp_path / f"{token}.onnx")
+        files.save(changed, tmp_path / f"{token}.onnx")
         noised = Tapped(tmp_path / f"{token}.onnx", own.tensors)
         assert list(noised.taps) == list(own.taps)
         if token == "fp16":  # what is put out keeps its name, and is rounded last
@@ -110,7 +110,7 @@ def test_nodes_apart_take_what_is_given(tmp_path: Path) -> None:
     own = tapped(proto(nodes, weights, IMAGE), tmp_path)
     changed = model(nodes, weights, IMAGE)
     precision.fp16(changed)
-    graph.save(changed, tmp_path / "fp16.onnx")
+    files.save(changed, tmp_path / "fp16.onnx")
     path = tmp_path / "apart.onnx"
     taken = Tapped(tmp_path / "fp16.onnx", own.tensors).write_apart(["r1", "c1"], path)
     assert taken.keys() == {"image", "c1"}

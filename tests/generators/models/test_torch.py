@@ -16,7 +16,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from generators.models import graph
+from generators.models import files
 from generators.models.pool import ceil_mode, ceil_mode_average
 from generators.models.upsample import upsample_bilinear, upsample_bilinear_corners, upsample_nearest
 from tests.generators.models import tiny
@@ -159,7 +159,7 @@ def exported(
 def loaded(name: str, opset: int, tmp_path: Path, **given: Any) -> ir.Model:
     path = tmp_path / "source.onnx"
     path.write_bytes(exported(name, opset, **given))
-    return graph.load(path)
+    return files.load(path)
 
 
 def compare(
@@ -247,7 +247,7 @@ def test_the_newer_exporter(tmp_path: Path) -> None:
             dynamic_shapes={"images": {0: dynamic, 2: dynamic, 3: dynamic}},
         )
     (tmp_path / "source.onnx").write_bytes(program.model_proto.SerializeToString())
-    model = graph.load(tmp_path / "source.onnx")
+    model = files.load(tmp_path / "source.onnx")
     assert [change.operator for change in ceil_mode(model)] == ["MaxPool", *["Resize"] * 3]
     assert len(upsample_bilinear_corners(model)) == 3
     compare(model, tmp_path / "noised.onnx", "Pyramid", ceil=True, up="corners")

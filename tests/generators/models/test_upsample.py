@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from generators.models import graph
+from generators.models import files
 from generators.models.graph import Change, ModelError
 from generators.models.upsample import upsample_bilinear, upsample_bilinear_corners, upsample_nearest
 from tests.generators.models import tiny
@@ -137,7 +137,7 @@ def test_axes_and_antialiasing_are_understood() -> None:
 def test_on_real_models(noise: Noise, data: Path, tmp_path: Path) -> None:
     counts = {}
     for name in ("yolox_nano", "nanodet_320", "fastestdet", "squeezenet_v1.0", "efficientnet_lite0"):
-        model = graph.load(data / "models" / f"{name}.onnx")
+        model = files.load(data / "models" / f"{name}.onnx")
         counts[name] = len(noise(model))
         if counts[name]:
             path = tiny.saved(model, tmp_path / f"{name}.onnx")

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from generators.models import graph
+from generators.models import files
 
 Array = NDArray[np.float32]
 Dims = Sequence[int | str | None]
@@ -72,7 +72,7 @@ def pixels(*shape: int) -> Array:
 
 
 def saved(made: ir.Model, path: Path) -> Path:
-    graph.save(made, path)
+    files.save(made, path)
     return path
 
 
