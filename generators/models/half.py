@@ -18,6 +18,7 @@ from generators.models.exact import positional_nodes, statistics
 from generators.models.graph import Change, ModelError, name_of
 from generators.models.values import (
     FLOATS,
+    SIZES,
     Names,
     bodies,
     constants,
@@ -98,14 +99,14 @@ def _shape_nodes(model: ir.Model) -> set[ir.Node]:
     for node in model.graph.all_nodes():
         given = [value for value in node.inputs if value is not None]
         known = given and all(value in fixed or tensor_of(value) is not None for value in given)
-        if node.op_type in ("Shape", "Size") or (known and not any(bodies(node))):
+        if node.op_type in SIZES or (known and not any(bodies(node))):
             fixed.update(node.outputs)
     found: set[ir.Node] = set()
     todo = [node.inputs[i] for node in model.graph.all_nodes() for i in _operands(node, _SHAPE_OPERANDS)]
     while todo:
         value = todo.pop()
         before = value.producer() if value is not None and value in fixed else None
-        if before is not None and before not in found and before.op_type not in ("Shape", "Size"):
+        if before is not None and before not in found and before.op_type not in SIZES:
             found.add(before)
             todo.extend(before.inputs)
     return found

@@ -17,12 +17,10 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from generators.models import files
 from generators.models.graph import name_of
-from generators.models.values import FLOATS, Names, bodies, element_types, tensor_of
+from generators.models.values import FLOATS, SIZES, Names, bodies, element_types, tensor_of
 
 INPUT = "Input"
 _FLOATS = (*FLOATS, ir.DataType.FLOAT16)
-# Operators that depend on a tensor's size, not its values.
-_SIZES = ("Shape", "Size")
 # The first and last operator of a rounding.
 _ROUNDINGS = {"QuantizeLinear": "DequantizeLinear", "Cast": "Cast"}
 
@@ -151,7 +149,7 @@ def _tensors(model: ir.Model) -> list[Tensor]:
     found = {value: Tensor(str(value.name), str(value.name), INPUT) for value in inputs if types.get(value) in _FLOATS}
     for node in model.graph:
         given = list(_given(node))
-        if node.op_type in _SIZES or flowing.isdisjoint(given):
+        if node.op_type in SIZES or flowing.isdisjoint(given):
             continue
         flowing.update(node.outputs)
         before = tuple(dict.fromkeys(found[value].name for value in given if value in found))

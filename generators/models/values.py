@@ -12,7 +12,7 @@ _ANY_FLOAT = (*FLOATS, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 # The types of inputs that number tokens or mark which of them exist.
 _INDICES = (ir.DataType.INT32, ir.DataType.INT64, ir.DataType.BOOL)
 # Operators that depend on a tensor's size, not its values.
-_SIZES = ("Shape", "Size")
+SIZES = ("Shape", "Size")
 
 
 class Names:
@@ -83,7 +83,7 @@ def positional(model: ir.Model) -> set[ir.Value]:
             *node.inputs,
             *(value for body in bodies(node) for inner in body.all_nodes() for value in inner.inputs),
         )
-        if looks_up(node) or (node.op_type not in _SIZES and not flowing.isdisjoint(given)):
+        if looks_up(node) or (node.op_type not in SIZES and not flowing.isdisjoint(given)):
             flowing.update(node.outputs)
     return {value for node in model.graph for value in node.outputs}.union(inputs) - flowing
 
