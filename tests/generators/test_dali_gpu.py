@@ -1,4 +1,4 @@
-"""DALI in batches: on the CPU against DALI one at a time and, where there is a GPU, nvJPEG against Pillow."""
+"""DALI in batches: on the CPU compared with single images and, if there is a GPU, nvJPEG compared with Pillow."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_gpu_that_fails_on_a_single_pixel_is_lost(monkeypatch: pytest.MonkeyPa
 
 
 def test_versions_are_the_wheels() -> None:
-    """The libraries' own account against that of the packages that they came in."""
+    """The versions that the libraries report, compared with those of their packages."""
     found = dali_gpu.versions()
     for name in ("nvJPEG", "nvJPEG2k", "nvTIFF"):
         wheel = importlib.metadata.version(f"nvidia-{name.lower()}-cu12")
@@ -106,7 +106,7 @@ def test_without_nvjpeg_nothing_is_said_to_come_from_it(monkeypatch: pytest.Monk
 
 @pytest.mark.gpu
 def test_nvjpeg_is_near_pillow_with_interpolated_chroma(photographs: dict[str, bytes]) -> None:
-    """libjpeg-turbo's IDCT is in integers and nvJPEG's is not; chroma of half resolution is interpolated by both."""
+    """libjpeg-turbo's IDCT uses integers and nvJPEG's does not; both interpolate chroma of half resolution."""
     for key, data in photographs.items():
         assert mean(one("dali_gpu_fancy", data), one("pil", data)) < 1, key
 

@@ -1,4 +1,4 @@
-"""What is drawn for a sample: the rule, its shares, and how a variant that draws is written."""
+"""Draws of methods: the rule, its shares, and how a variant with draws is written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def drawn(key: str) -> tuple[str, str]:
 
 @given(seed=st.integers(), epoch=st.integers(), key=st.text())
 def test_the_rule_is_the_documented_one(seed: int, epoch: int, key: str) -> None:
-    """In hexadecimal digits, of which each half of a sha256 has 32."""
+    """In hexadecimal digits: each half of a sha256 has 32."""
     digits = hashlib.sha256(b"/".join(str(part).encode() for part in (seed, epoch, key))).hexdigest()
     assert numbers(seed, key, epoch) == {"decode": int(digits[:32], 16), "resize": int(digits[32:], 16)}
 
@@ -57,7 +57,7 @@ def test_every_method_has_its_share() -> None:
     assert sum(map(sum, table)) == len(keys)
     assert chisquare([sum(row) for row in table]).pvalue > 0.001
     assert chisquare([sum(column) for column in zip(*table, strict=True)]).pvalue > 0.001
-    assert chi2_contingency(table).pvalue > 0.001  # the one says nothing of the other
+    assert chi2_contingency(table).pvalue > 0.001  # the stages are independent
     other = parse("mix", BASE, with_own(mixes(6)))
     seeds = Counter((MIX.of(key).decode.token, other.of(key).decode.token) for key in keys)
     assert chi2_contingency([[seeds[a, b] for b in PAPER_DECODE] for a in PAPER_DECODE]).pvalue > 0.001

@@ -29,7 +29,7 @@ def frames(draw: st.DrawFn) -> Frame:
 @given(frames())
 def test_the_frame_holds_what_it_says(found: Frame) -> None:
     columns, rows = found.resize or found.source
-    # Cropped inside the resized image, or padded around the whole of it; never both on one axis.
+    # Either cropped inside the resized image or padded all around it; never both on one axis.
     for offset, inner, outer in ((found.crop_x, columns, found.width), (found.crop_y, rows, found.height)):
         assert (offset >= 0 and offset + outer <= inner) or (offset <= 0 and inner - offset <= outer)
     assert found.scale_x * found.source[0] == pytest.approx(columns)
@@ -43,13 +43,13 @@ def test_coordinates_come_back(found: Frame, box: list[float]) -> None:
     np.testing.assert_allclose(found.to_source(moved), boxes, atol=1e-9)
     np.testing.assert_allclose(moved[0, 0], box[0] * found.scale_x - found.crop_x)
     np.testing.assert_allclose(moved[0, 3], box[3] * found.scale_y - found.crop_y)
-    np.testing.assert_allclose(found.to_output(boxes[:, :2]), moved[:, :2])  # points are half of a box
+    np.testing.assert_allclose(found.to_output(boxes[:, :2]), moved[:, :2])  # a point is half a box
 
 
 @pytest.mark.parametrize("token", ["pil_box", "opencv_area"])
 @pytest.mark.parametrize("name", ["keep_ratio", "letterbox", "stretch"])
 def test_pixels_go_where_the_coordinates_say(token: str, name: str) -> None:
-    """A white rectangle stays where its box is mapped to, at integer scales."""
+    """A white rectangle lands where its box is mapped to, at integer scales."""
     size = {"keep_ratio": (120, 200), "letterbox": (160,), "stretch": (160, 120)}[name]
     image = np.zeros((240, 320, 3), np.uint8)
     image[40:80, 100:180] = 255
@@ -63,7 +63,7 @@ def test_pixels_go_where_the_coordinates_say(token: str, name: str) -> None:
 
 @given(SIDES, SIDES)
 def test_letterbox_is_ultralytics(width: int, height: int) -> None:
-    """LetterBox.__call__ with its defaults, for new_shape=(640, 640), in its own words."""
+    """LetterBox.__call__ with its defaults, for new_shape=(640, 640), copied closely."""
     r = min(640 / height, 640 / width)
     new_unpad = round(width * r), round(height * r)
     assume(min(new_unpad) > 0)

@@ -34,7 +34,7 @@ SIZE = (96, 64)
 
 
 def directly(data: bytes, drawn: Drawn, box: Box | None) -> Pixels:
-    """What the methods make by themselves, of a copy of the box."""
+    """The pixels of the methods themselves, from a copy of the box."""
     image = METHODS[drawn.decode].load()(data)
     if box:
         image = image[box.top : box.top + box.height, box.left : box.left + box.width].copy()
@@ -42,7 +42,7 @@ def directly(data: bytes, drawn: Drawn, box: Box | None) -> Pixels:
 
 
 def a_box(data: bytes, number: int) -> Box | None:
-    """Every third time no box, or else one that is another each time."""
+    """No box every third time, otherwise a different one each time."""
     if number % 3 == 0:
         return None
     width, height = Image.open(io.BytesIO(data)).size
@@ -135,7 +135,7 @@ def test_draws_are_the_same_on_every_machine() -> None:
 
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_shares_agree_with_the_draw(epochs: int) -> None:
-    """Chi-squared over 10,000 draws, of keys or of epochs: every method as often, and one stage whatever the other."""
+    """Chi-squared over 10,000 draws, of keys or epochs: methods are equally frequent, and the stages independent."""
     decode, resize = ("pil", "opencv", "ffmpeg"), RESIZE[:11]
     mix = Mix(decode, resize, seed=11)
     if epochs == 1:

@@ -1,4 +1,4 @@
-"""What is read after `--method`, what is refused there, and what of a program counts as its version."""
+"""Parsing `--method`, what it refuses, and what makes up a program's version."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESIZE = "{width} {height}"
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a program, a script and weights, from which commands are given."""
+    """A folder with a program, a script and weights, in which commands are given."""
     monkeypatch.chdir(tmp_path)
     for name in ("codec", "plain.sh"):
         (tmp_path / name).write_text("#!/bin/sh\ncat\n")

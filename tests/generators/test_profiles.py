@@ -1,4 +1,4 @@
-"""Embedded ICC profiles: what they are called, and decoding through them, against arithmetic and LittleCMS itself."""
+"""Embedded ICC profiles: their descriptions, and decoding through them, compared with arithmetic and LittleCMS."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def picture() -> Image.Image:
 
 
 def in_srgb(colors: NDArray[np.uint8], gamma: float) -> NDArray[np.float64]:
-    """From Adobe RGB's gamut to sRGB's (IEC 61966-2-1), clipped: matrices and curves alone."""
+    """From Adobe RGB's gamut to sRGB's (IEC 61966-2-1), clipped: only matrices and curves."""
     across = np.linalg.solve(profiles.to_xyz(profiles.SRGB), profiles.to_xyz(profiles.ADOBE))
     linear = np.clip((colors / 255) ** gamma @ across.T, 0, 1)
     return shown(linear)
 
 
 def shown(linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Linear light as sRGB has it."""
+    """Linear light encoded as sRGB."""
     return np.asarray(255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))
 
 
@@ -67,7 +67,7 @@ def test_a_wide_gamut_becomes_srgb_as_matrices_and_curves_say(picture: Image.Ima
     colors = np.asarray(picture)
     found = decode(encoded(picture, icc_profile=profiles.wide()))
     error = np.abs(found - in_srgb(colors, 2.19921875))
-    # LittleCMS's arithmetic has 15 bits, of which the steep end of sRGB's curve leaves few.
+    # LittleCMS's arithmetic has 15 bits, few of which remain at the steep end of sRGB's curve.
     assert error.max() < 4
     assert error.mean() < 0.4
     assert np.abs(found.astype(int) - colors).max() > 40
@@ -149,7 +149,7 @@ def test_damage_gives_pixels_and_a_name(picture: Image.Image, data: st.DataObjec
 
 
 def test_a_tiff_s_profile_may_be_anything(picture: Image.Image) -> None:
-    data = encoded(picture, "TIFF", tiffinfo={34675: "a text"})  # ICC.1:2010, B.4: undefined bytes
+    data = encoded(picture, "TIFF", tiffinfo={34675: "a text"})  # ICC.1:2010, B.4: should be undefined bytes
     assert named(data) == icc.UNREADABLE
     assert np.array_equal(decode(data), decode(data, "pil"))
 

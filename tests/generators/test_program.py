@@ -1,6 +1,6 @@
-"""External programs as methods: whatever one puts out, says or does costs its image at most, and leaves nothing behind.
+"""External programs as methods: whatever one outputs or does, at most its image fails, and nothing is left behind.
 
-The programs are shell scripts, so that hundreds of them take a second.
+The programs are shell scripts, so that hundreds of them take only a second.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def method(stage: str, command: str) -> Callable[..., Pixels]:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Callable[..., Callable[..., Pixels]]:
-    """A method of a stage that is these lines of sh, run in `tmp_path`."""
+    """A method of a stage made of these lines of sh, run in `tmp_path`."""
 
     def make(text: str, stage: str = "color", arguments: str = "") -> Callable[..., Pixels]:
         path = tmp_path / "program"
@@ -66,7 +66,7 @@ def test_images_go_in_and_come_out_as_they_are() -> None:
     random = np.random.default_rng(0).integers(0, 256, (375, 500, 3), np.uint8)
     made = method("color", "cat")(random[::-1, ::2])
     assert np.array_equal(made, random[::-1, ::2])
-    made[0] = 0  # a library may write on what it is given
+    made[0] = 0  # results are writable
 
 
 def test_a_resize_is_told_the_size(script: Callable[..., Callable[..., Pixels]]) -> None:
@@ -86,7 +86,7 @@ def test_the_ffmpeg_program_is_the_method_of_its_name(ffmpeg: str, photographs: 
     assert refusal(lambda: decode(photographs["chelsea"][:300])).startswith("exit status ")
 
 
-# Of PPM: what a header may be, and what no image is.
+# PPM: valid headers, and invalid images.
 
 
 def netpbm(data: bytes) -> tuple[int, int, int]:
@@ -127,7 +127,7 @@ def test_any_header_that_netpbm_allows_is_read(
 
 @hypothesis_settings(max_examples=100)
 @given(st.integers(0, 14), st.integers(0, 3), st.binary(max_size=3) | st.sampled_from([b"\n", b"0", b"#", b"1", b" "]))
-@example(10, 1, b"#c\n\n")  # by pbm(5), the end of a comment's line may not be the white space before the pixels
+@example(10, 1, b"#c\n\n")  # pbm(5) allows reading the end of a comment's line as not being the white space
 def test_whatever_else_is_no_image(place: int, removed: int, added: bytes) -> None:
     data = PPM[:place] + added + PPM[place + removed :]
     made, why = None, ""
@@ -181,7 +181,7 @@ def test_there_is_an_end_to_what_is_put_out(
     assert refusal(lambda: endless(PICTURE)) == "put out more than an image of 178,956,970 pixels has"
 
 
-# Of what a program says and how it ends.
+# A program's messages and exit statuses.
 
 
 def test_what_it_says_matters_only_where_it_fails(script: Callable[..., Callable[..., Pixels]]) -> None:
@@ -222,10 +222,10 @@ def test_who_is_killed_is_not(script: Callable[..., Callable[..., Pixels]], tmp_
 
 
 def open_files() -> set[tuple[str, str]]:
-    """The numbers of this process's open files, each with what it leads to: of those before, some may be closed."""
+    """This process's open files by number, with their targets; some that were open before may be closed."""
     found = set()
     for number in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
             found.add((number, os.readlink(f"/proc/self/fd/{number}")))
     return found
 

@@ -1,4 +1,4 @@
-"""Resize filters against the golden table, the ffmpeg program, and the official SysNoise generator."""
+"""Resize filters, compared with a table of known results, the ffmpeg program, and the official SysNoise generator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from generators.registry import METHODS
 from tests.methods import ON_CPU
 
 RESIZES = sorted(token for token, method in ON_CPU.items() if method.stage == "resize")
-# float32 6x6 with rows 255, 0, 255, 0, 255, 0, to 3x3: the three rows that come out.
+# A float32 6x6 image with rows 255, 0, 255, 0, 255, 0, resized to 3x3: the three rows of the result.
 GOLDEN = {
     "opencv_nearest": (255, 255, 255),
     "opencv_bilinear": (127.5, 127.5, 127.5),
@@ -108,9 +108,9 @@ def _compare_with_official(decoder: str, token: str, data: bytes, name: str) -> 
 
 
 def taps(source: int, target: int) -> NDArray[np.int64]:
-    """INTER_LINEAR_EXACT's weights of one axis, (target, source), in 256ths: half-pixel centres, edges repeated.
+    """INTER_LINEAR_EXACT's weights for one axis, (target, source), in 256ths: half-pixel centres, edges repeated.
 
-    As `interpolationLinear` and `ufixedpoint16` are in OpenCV's modules/imgproc/src.
+    As in `interpolationLinear` and `ufixedpoint16` of OpenCV's modules/imgproc/src.
     """
     centres = (np.arange(target) + 0.5) * (source / target) - 0.5
     left = np.floor(centres).astype(int)
@@ -125,7 +125,7 @@ def taps(source: int, target: int) -> NDArray[np.int64]:
 def test_linear_exact_is_its_fixed_point_arithmetic(size: tuple[int, int], photographs: dict[str, bytes]) -> None:
     image = METHODS["pil"].load()(photographs["chelsea"])
     columns, rows = taps(image.shape[1], size[0]), taps(image.shape[0], size[1])
-    across = np.einsum("xw,hwc->hxc", columns, image.astype(np.int64))  # 8 bits of fraction
+    across = np.einsum("xw,hwc->hxc", columns, image.astype(np.int64))  # 8 fractional bits
     expected = np.einsum("yh,hxc->yxc", rows, across) + (1 << 15) >> 16
     resized = resize("opencv_linear_exact", image, *size)
     assert np.array_equal(resized, expected)
@@ -138,7 +138,7 @@ def test_swscale_equals_the_program(token: str, ffmpeg: str, photographs: dict[s
     for key in ("chelsea", "coffee", "camera"):
         image = METHODS["pil"].load()(photographs[key])
         height, width = image.shape[:2]
-        # Debian's libswscale is older than PyAV's, which reads the chroma of odd widths in full.
+        # Debian's libswscale is older than PyAV's, which reads all chroma of odd widths.
         flags = token.partition("_")[2] + ("+full_chroma_inp" if width % 2 else "")
         words = [ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-i", "-"]
         sizes = ((384, 256), (225, 224), (700, 500))

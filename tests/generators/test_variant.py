@@ -134,7 +134,7 @@ def test_different_variants_have_different_names() -> None:
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine with nothing but what is installed beside ours."""
+    """A machine with only the project's own environment."""
     monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path))
     monkeypatch.setattr(machine, "find", lambda package: None)
 
@@ -384,7 +384,7 @@ def test_what_decodes_and_resizes_is_another_way_to_resize() -> None:
     assert added(base, "resize", SHARP) == {**base, "decode": SHARP, "resize": SHARP}
     assert added(base, "resize", "pil_box") == {**base, "resize": "pil_box"}
     assert changed({**base, "decode": "pil"}, base) == ("decode",)
-    # Where nothing is resized there is no such method, and a decoder is a decoder.
+    # Without a resize there is no such method, and a decoder is just a decoder.
     identity = reference(resizes=False).spelled_out
     assert changed({**identity, "decode": "ffmpeg"}, identity) == ("decode",)
 

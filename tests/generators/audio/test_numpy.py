@@ -1,4 +1,4 @@
-"""The plain spectrograms: against transforms and filters by definition, and the properties that follow from them."""
+"""The plain spectrograms, compared with transforms and filters by definition, and with properties that follow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.generators.audio.sounds import noise, sounds, vowel
 
 PLAIN = [token for token, method in METHODS.items() if method.module == "generators.audio.numpy"]
 SETTINGS = MelSettings.of(22_050)
-# Natural logarithms of float32: their spacing is 1e-6 at most, and float64 is behind them.
+# Natural logarithms in float32: their spacing is at most 1e-6, and they are computed in float64.
 CLOSE = 2e-6
 
 
@@ -34,7 +34,7 @@ def hertz(value: float) -> float:
 
 
 def by_definition(samples: Samples, settings: MelSettings, at: int) -> list[float]:
-    """One frame of the recipe: sums as they are written down, on indices."""
+    """One frame of the recipe: sums written out over indices."""
     n, half = settings.n_fft, settings.n_fft // 2
     last = len(samples) - 1
     frame = []
@@ -81,7 +81,7 @@ def test_a_window_is_symmetric_or_one_period() -> None:
     assert np.allclose(periodic + np.roll(periodic, 512), 1)
 
 
-# Frames of so many samples, and the fewest that there are any for.
+# The number of frames for a number of samples, and the fewest samples that give any.
 FRAMES: dict[str, tuple[Callable[[int], int], int]] = {
     token: (lambda count: 1 + count // 256, 513) for token in PLAIN
 } | {
@@ -138,14 +138,14 @@ def test_gain_is_a_constant(gain: float, seed: int) -> None:
 def test_a_deviation_is_where_it_should_be_and_nowhere_else() -> None:
     samples = noise(6000)
     reference, uncentred = made("numpy_stft", samples), made("numpy_uncentred", samples)
-    inside = slice(2, -2)  # frames that reach into no padding
+    inside = slice(2, -2)  # frames that do not reach into padding
     zeros = made("numpy_zero_padding", samples)
     assert np.array_equal(zeros[:, inside], reference[:, inside])
     assert not np.array_equal(zeros, reference)
     assert np.array_equal(uncentred, reference[:, inside])
     assert np.allclose(
         made("numpy_espnet", samples), reference, rtol=0, atol=CLOSE
-    )  # nothing is as quiet as its floors
+    )  # nothing is as quiet as the floors
     moved = made("numpy_uncentred", samples[128:])  # HiFi-GAN's frames begin half a hop later
     assert np.allclose(made("numpy_hifigan", samples)[:, inside], moved[:, :19], rtol=0, atol=1e-4)
 

@@ -1,4 +1,4 @@
-"""Recordings are read as libsndfile, librosa and the ffmpeg program read them, or refused with a reason."""
+"""Recordings are read as by libsndfile, librosa and the ffmpeg program, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from generators.audio import recording
 
 try:
     import soundfile
-except OSError as error:  # the system's libsndfile, where the wheel brings none
+except OSError as error:  # the system's libsndfile, if the wheel has none
     pytest.skip(f"soundfile cannot be imported ({error})", allow_module_level=True)
 
 
@@ -29,19 +29,19 @@ Floats = NDArray[np.float64]
 
 
 def sound(channels: int = 1, length: int = 2205, peak: float = 0.99) -> Floats:
-    """Noise of shape (n, channels), no two channels alike."""
+    """Noise of shape (n, channels); all channels differ."""
     return np.random.default_rng(channels).uniform(-peak, peak, (length, channels))
 
 
 def written(samples: Floats, subtype: str = "PCM_16", rate: int = 22050, kind: str = "WAV") -> bytes:
-    """A file as libsndfile writes it."""
+    """A file written by libsndfile."""
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format=kind, subtype=subtype)
     return buffer.getvalue()
 
 
 def librosas(data: bytes) -> NDArray[np.float32]:
-    """As `librosa.load(sr=None)` reads it: by soundfile, then its `to_mono`."""
+    """As `librosa.load(sr=None)` reads it: with soundfile, then its `to_mono`."""
     samples, _ = soundfile.read(io.BytesIO(data), dtype="float32")
     return np.asarray(np.mean(samples.T, axis=0) if samples.ndim > 1 else samples, np.float32)
 
@@ -172,7 +172,7 @@ def test_length_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_flac_that_ends_between_two_frames_is_cut() -> None:
-    """FFmpeg has nothing to complain of there."""
+    """FFmpeg has nothing to complain about there."""
     data = written(np.zeros((9000, 1)), kind="FLAC")
     ends = [at for at in range(1, len(data)) if data[at : at + 2] == b"\xff\xf8"]
     assert len(ends) > 1
@@ -204,7 +204,7 @@ def test_an_image_is_no_recording_and_a_cover_is_no_video() -> None:
     image = buffer.getvalue()
     assert "an image" in refused(image)
     data = written(sound(), kind="FLAC")
-    # RFC 9639, section 8.8; STREAMINFO comes first and has 42 bytes with what is before it.
+    # RFC 9639, section 8.8; STREAMINFO comes first, and takes 42 bytes including what precedes it.
     block = struct.pack(">II9sI5I", 3, 9, b"image/png", 0, 8, 8, 24, 0, len(image)) + image
     covered = data[:42] + b"\6" + len(block).to_bytes(3, "big") + block + data[42:]
     assert np.array_equal(recording.read(covered).samples, recording.read(data).samples)
@@ -226,7 +226,7 @@ def test_aiff_whose_writer_did_not_know_its_length_is_whole() -> None:
     data = bytearray(written(sound(), kind="AIFF"))
     at = data.index(b"COMM") + 10
     assert struct.unpack_from(">I", data, at) == (2205,)
-    struct.pack_into(">I", data, at, 0x7F000000 // 2)  # as SoX has it
+    struct.pack_into(">I", data, at, 0x7F000000 // 2)  # as SoX writes it
     assert len(recording.read(bytes(data)).samples) == 2205
 
 

@@ -1,4 +1,4 @@
-"""The resamplers: tones, lengths and what they fold back; FFmpeg's against its program."""
+"""The resamplers: tones, lengths and aliasing; FFmpeg's, compared with its program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.generators.audio.sounds import noise, sounds
 
 RESAMPLERS = [token for token, method in METHODS.items() if method.stage == "resample"]
 FILTERING = [token for token in RESAMPLERS if token != "no_resampling"]
-# The largest error of a tone of 1,000 Hz, of an amplitude of a half, a tenth of a second from either end.
+# The largest error of a 1,000 Hz tone with an amplitude of 0.5, away from a tenth of a second at either end.
 ERRORS = {
     "soxr_hq": 1e-5,
     "soxr_vhq": 1e-5,
@@ -28,7 +28,7 @@ ERRORS = {
     "dali_resample": 1e-3,
     "linear": 1e-1,
 }
-# What is left of a tone of 10,000 Hz at 16,000, root mean square, of 0.35.
+# What is left of a 10,000 Hz tone at a rate of 16,000, root mean square, of 0.35.
 LEFT = dict.fromkeys(FILTERING, 1e-3) | {"soxr_qq": 0.3, "linear": 0.4, "dali_resample": 0.4}
 
 
@@ -95,7 +95,7 @@ def test_few_samples_become_few_or_there_is_a_reason(token: str, count: int, rat
 
 @pytest.mark.parametrize(("rate", "target"), [(22_050, 16_000), (8_000, 22_050)])
 def test_swresample_equals_the_ffmpeg_program(ffmpeg: str, rate: int, target: int) -> None:
-    for samples in (np.concatenate([*sounds(rate).values()]), noise(22)):  # of a few, it loses the last
+    for samples in (np.concatenate([*sounds(rate).values()]), noise(22)):  # with few samples, it loses the last ones
         words = [ffmpeg, "-v", "error", "-f", "f32le", "-ar", str(rate), "-ac", "1", "-i", "-"]
         words += ["-ar", str(target), "-f", "f32le", "-"]
         done = subprocess.run(words, input=samples.tobytes(), capture_output=True, check=True)
@@ -108,11 +108,11 @@ def test_swresample_equals_the_ffmpeg_program(ffmpeg: str, rate: int, target: in
 
 
 def test_a_fourier_transform_goes_round() -> None:
-    """By definition: the spectrum's lower part, of as many samples as librosa has it make."""
+    """By definition: the lower part of the spectrum, with as many samples as librosa asks for."""
     samples = noise(441)
     found = made("scipy_fourier", samples, 22_050, 16_000)
     spectrum = np.fft.rfft(samples.astype(np.float64))[:161]
-    spectrum[160] = 2 * spectrum[160].real  # the highest is both a frequency and its mirror
+    spectrum[160] = 2 * spectrum[160].real  # the highest frequency coincides with its mirror
     assert np.allclose(found, np.fft.irfft(spectrum, 320) * 320 / 441, rtol=0, atol=1e-6)
 
 

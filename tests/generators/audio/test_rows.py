@@ -1,4 +1,4 @@
-"""The registry's rows of sound: each can be loaded, says what it does, and is in none of the pictures' groups."""
+"""The registry's rows for sound: each can be loaded, describes itself, and belongs to no group of images."""
 
 from __future__ import annotations
 

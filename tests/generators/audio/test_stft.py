@@ -1,4 +1,4 @@
-"""The libraries' spectrograms: each a direct call of it in its environment, and near what its documentation says."""
+"""The libraries' spectrograms: each equals a direct call in its environment, and is close to its documentation."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.generators.foreign.direct import release
 
 SETTINGS = MelSettings.of(22_050)
 LIBRARY = [token for token, method in METHODS.items() if method.stage == "stft" and not token.startswith("numpy_")]
-# Where float32 calculates and mels are not near the floor, natural logarithms differ by less.
+# Computed in float32, natural logarithms differ by less than this unless mels are near the floor.
 CLOSE = 1e-4
 
 Sounds = dict[str, Samples]
 
-# Scripts that read samples from sounds.npz, and write what a library makes of them to made.npz.
+# Scripts that read samples from sounds.npz, and write the library's results to made.npz.
 _READ = """
 import os
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
@@ -71,7 +71,7 @@ def both_rates() -> Sounds:
 
 
 def direct(library: str, script: str, given: Sounds, folder: Path) -> dict[str, LogMel]:
-    """What a script makes of sounds in the environment of a library, in one thread."""
+    """A script's results for sounds in a library's environment, in one thread."""
     found = LIBRARIES[library]
     assert isinstance(found, Release)
     python = release(library, found.version)
@@ -146,7 +146,7 @@ def test_scipy_s_has_zeros_around_and_a_frame_more() -> None:
         assert np.allclose(np.exp(found[:, :-1]), expected, rtol=CLOSE, atol=1e-7), key
 
 
-# What each says of too few samples, and how few those are.
+# The message for too few samples, and how few that is.
 FEWEST: dict[str, tuple[int, str]] = {
     "librosa_stft": (1, "there are no samples"),
     "librosa_default": (1, "there are no samples"),

@@ -37,7 +37,7 @@ def embedded(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def external(embedded: Path) -> Path:
-    """A model whose weights are in a folder of their own."""
+    """A model whose weights are in a separate folder."""
     path = embedded.with_name("external.onnx")
     (path.parent / "weights").mkdir()
     onnx.save_model(onnx.load(embedded), path, save_as_external_data=True, location="weights/a.bin", size_threshold=64)
@@ -178,7 +178,7 @@ def test_damage_is_an_error_of_one_line(tmp_path: Path, damages: list[tuple[int,
 
 
 def problem(path: Path, noise: Callable[[ir.Model], list[Change]]) -> str:
-    """What is said of a model that cannot be read or changed."""
+    """The message for a model that cannot be read or changed."""
     try:
         model = files.load(path)
         noise(model)
@@ -244,7 +244,7 @@ def test_a_raised_opset_changes_no_bit(opset: int, newer: int) -> None:
         model = ir.serde.deserialize_model(made)
         raise_opset(model, newer)
         assert model.opset_imports[""] == newer
-        # Optimisers know some versions of an operator and not others.
+        # The optimisers know only some versions of an operator.
         found, expected = (tiny.run(either, IMAGE, optimised=False)[0] for either in (model, made))
         assert np.array_equal(found, expected), name
         before = model.graph
@@ -253,7 +253,7 @@ def test_a_raised_opset_changes_no_bit(opset: int, newer: int) -> None:
 
 
 def test_weights_that_had_to_be_inputs_are_none_any_more() -> None:
-    """ONNX Runtime takes them for constants before the fourth version of ONNX's format, and for inputs since."""
+    """ONNX Runtime takes them for constants up to IR version 3, and for inputs since."""
     made = tiny.proto(
         [CONV, POOL, END], {"weights": tiny.pixels(32, 3, 3, 3), "bias": tiny.pixels(32)}, 8, ir_version=3
     )

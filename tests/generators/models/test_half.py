@@ -41,7 +41,8 @@ def test_fp16_equals_numpy_to_one_ulp_of_half(folder: Path, seed: int) -> None:
     (image,) = images(seed, 1)
     first = half(conv(half(image), half(constants["w1"])) + half(constants["b1"])[:, None, None])
     expected = half(conv(np.maximum(first, 0), half(constants["w2"])))
-    # A sum's last bit may tip a value of the first layer, and that the last one's by an ulp of the tensor's own size.
+    # The last bit of a sum may change a value of the first layer, and so one of the last by an ulp of its tensor's
+    # size.
     ulp = np.spacing(np.abs(expected).max().astype(np.float16)).astype(np.float64)
     for optimised in (True, False):
         (found,) = run(written, image, optimised=optimised)

@@ -1,4 +1,4 @@
-"""Noise in language models: against ONNX Runtime's own quantiser, ONNX's reference and NumPy in halves."""
+"""Noise in language models, compared with ONNX Runtime's own quantiser, ONNX's reference and NumPy in halves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from generators.models.graph import ModelError
 from tests.generators.models.languages import WIDTH, language, logits, texts
 from tests.generators.models.networks import data, half, images, initializers, model, run
 
-# By which ONNX Runtime's kernels for int8 weights do not saturate on CPUs without VNNI.
+# With this, ONNX Runtime's kernels for int8 weights do not saturate on CPUs without VNNI.
 EXACT = {"session.x64quantprecision": "1"}
 
 
@@ -39,7 +39,7 @@ def nodes_of(changes: Iterable[Any]) -> list[str]:
 
 
 def untied(built: onnx.ModelProto) -> onnx.ModelProto:
-    """The same with the table turned beforehand, as ONNX Runtime's quantiser needs it."""
+    """The same with the table transposed beforehand, as ONNX Runtime's quantiser needs it."""
     (table,) = (numpy_helper.to_array(one) for one in built.graph.initializer if one.name == "table")
     turned = next(node for node in built.graph.node if node.output[0] == "turned")
     built.graph.node.remove(turned)
@@ -48,7 +48,7 @@ def untied(built: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def test_int8_dynamic_is_what_onnx_runtime_makes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.ERROR)  # it advises to prepare the model
+    caplog.set_level(logging.ERROR)  # it recommends preprocessing the model
     built = untied(language())
     onnx.save(built, tmp_path / "m.onnx")
     quantize_dynamic(tmp_path / "m.onnx", tmp_path / "theirs.onnx")
@@ -73,7 +73,7 @@ def test_tied_weights_are_quantised_in_both_their_places(tmp_path: Path, gemm: b
 
 @pytest.mark.parametrize("gemm", [False, True])
 def test_int8_takes_what_is_multiplied_and_tables_of_a_language_model(tmp_path: Path, gemm: bool) -> None:
-    built = language(gemm=gemm, masked=-np.inf)  # whose mask has no range
+    built = language(gemm=gemm, masked=-np.inf)  # its mask has no range
     changes = precision.int8(ir.from_proto(built), texts(1))
     assert nodes_of(changes) == ["tokens", "places", "q", "k", "v", "scores", "mixed", "o", "head"]
     assert changes == precision.quantised(ir.from_proto(built))
@@ -140,7 +140,7 @@ def test_int8_dynamic_says_where_it_does_not_apply() -> None:
     assert precision.int8_dynamic(bare) == []
     turned = [helper.make_node("MatMul", ["w", "image"], ["out"])]
     left = model(turned, {"w": np.ones((4, 2), np.float32)}, (2, 6))
-    assert precision.int8_dynamic(left) == []  # weights on the left are no layer of ONNX Runtime's
+    assert precision.int8_dynamic(left) == []  # ONNX Runtime has no layers with weights on the left
     wrong = model(
         [helper.make_node("MatMul", ["image", "w"], ["out"])], {"w": np.full((6, 2), np.inf, np.float32)}, (2, 6)
     )
@@ -153,14 +153,14 @@ def test_fp16_masks_as_a_model_in_halves_does(tmp_path: Path, gemm: bool) -> Non
     built = language(gemm=gemm)
     written, _ = noised(built, tmp_path, precision.fp16)
     for text in texts(6):
-        text["attention_mask"][0, :1] = 0  # its first token sees nothing at all
+        text["attention_mask"][0, :1] = 0  # its first token attends to nothing
         found = logits(written, text)
         assert np.isfinite(found).all()
         np.testing.assert_allclose(found[:, 1:], logits(built, text)[:, 1:], atol=0.02)
 
 
 def test_fp16_makes_masks_by_multiplying_zero_with_the_least_half(tmp_path: Path) -> None:
-    """As GPT-2 does: with a product of 0 and minus infinity, all would be NaN."""
+    """As in GPT-2: with the product of 0 and minus infinity, everything would be NaN."""
     built = language()
     where = next(node for node in built.graph.node if node.output[0] == "mask")
     place = list(built.graph.node).index(where)
@@ -227,7 +227,7 @@ def test_positions_stay_exact_however_late(tmp_path: Path) -> None:
 
 
 def test_whole_numbers_of_images_are_no_positions() -> None:
-    """A model that is given pixels as whole numbers has layers to quantise and numbers to round."""
+    """A model whose pixels are integers has layers to quantise and numbers to round."""
     nodes = [
         helper.make_node("Cast", ["pixels"], ["image"], to=TensorProto.FLOAT),
         helper.make_node("MatMul", ["image", "w"], ["out"], name="layer"),

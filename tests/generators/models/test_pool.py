@@ -19,7 +19,7 @@ from tests.generators.models import tiny
 
 @st.composite
 def windows(draw: st.DrawFn) -> dict[str, Any]:
-    """A pool that torch takes, on one axis."""
+    """A pool on one axis, as torch allows it."""
     kernel, stride = draw(st.integers(1, 5)), draw(st.integers(2, 5))
     padding, dilation = draw(st.integers(0, kernel // 2)), draw(st.sampled_from([1, 1, 1, 2, 3]))
     length = draw(st.integers(max(1, dilation * (kernel - 1) + 1 - 2 * padding), 24))
@@ -45,7 +45,7 @@ def test_max_pools_equal_torch(drawn: dict[str, Any], opset: int, up: bool) -> N
     image = tiny.pixels(2, 3, drawn["length"], 2)
     window = [(drawn[name], other) for name, other in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1))]
     expected = torch.nn.functional.max_pool2d(torch.from_numpy(image), *window, ceil_mode=up).numpy()
-    assume(np.isfinite(expected).all())  # a dilated window may hold padding alone
+    assume(np.isfinite(expected).all())  # a dilated window may contain only padding
     model = tiny.model([pool("MaxPool", drawn, **({} if up else {"ceil_mode": 1}))], None, opset)
     gaps = drawn["stride"] + drawn["padding"] > drawn["dilation"] * (drawn["kernel"] - 1) + 1
     if up and gaps and drawn["dilation"] > 1 < drawn["kernel"]:
@@ -70,7 +70,7 @@ def test_average_pools_equal_torch(drawn: dict[str, Any], opset: int, counted: b
         torch.from_numpy(image), *window, ceil_mode=True, count_include_pad=counted
     ).numpy()
     node = pool("AveragePool", drawn, count_include_pad=int(counted))
-    if apart and counted and opset < 11:  # as torch's exporter once wrote it
+    if apart and counted and opset < 11:  # as torch's exporter used to write it
         pad = helper.make_node("Pad", ["image"], ["padded"], pads=[0, 0, padding, 0, 0, 0, padding, 0])
         node = pool("AveragePool", {**drawn, "padding": 0})
         node.input[0] = "padded"
@@ -180,7 +180,7 @@ def test_what_assumes_the_old_size_is_refused_by_name(nodes: list[Any], constant
     ],
 )
 def test_a_channel_shuffle_follows(shapes: list[list[int]], moved: list[int]) -> None:
-    """It then does what it did: with a 1x1 image of constant channels, they end up in the same places."""
+    """It does what it did before: with a 1x1 image of constant channels, they end up in the same places."""
     nodes = [DOWN, helper.make_node("Reshape", ["down", "shape0"], ["a"], name="there")]
     nodes.append(helper.make_node("Transpose", ["a"], ["b0"], perm=moved))
     for index in range(1, len(shapes)):
@@ -200,7 +200,7 @@ def test_a_channel_shuffle_follows(shapes: list[list[int]], moved: list[int]) ->
 
 
 def test_lengths_that_were_worked_out_by_rounding_down_are_taken_from_the_tensor() -> None:
-    """As torch's newer exporter writes them, from the input's."""
+    """As torch's newer exporter writes them, computed from the input's lengths."""
     nodes = [DOWN, helper.make_node("Shape", ["image"], ["all"])]
     for name in ("h", "w"):
         nodes.append(helper.make_node("Slice", ["all", f"from_{name}", f"to_{name}"], [name]))
@@ -232,7 +232,7 @@ def test_a_model_need_not_fit_for_sizes_that_cannot_be_halved() -> None:
 @pytest.mark.parametrize("opset", [9, 10, 11, 13, 18])
 @pytest.mark.parametrize("meet", ["Add", "Concat"])
 def test_a_resize_takes_the_size_of_what_it_meets(opset: int, meet: str) -> None:
-    """A pyramid that doubled its smaller level, at every size of input."""
+    """A pyramid that doubled its smaller level, at every input size."""
     conv = helper.make_node("Conv", ["down", "weights"], ["small"], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
     inputs = (
         ["small", "scales"] if opset < 11 else ["small", "", "scales"] if opset > 12 else ["small", "roi", "scales"]

@@ -1,4 +1,4 @@
-"""8 bits against NumPy and onnx's own runtime, what does not apply, and real models in both precisions."""
+"""8-bit noise compared with NumPy and onnx's own runtime, models that it does not apply to, and real models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def scale(values: Array, bits: int | None = 8) -> Array:
-    """max|x| / 127, the range rounded up to so many significant bits; in single precision."""
+    """max|x| / 127, with the range rounded up to this many significant bits; in single precision."""
     largest = np.abs(values).max()
     if bits is not None:
         step = 2.0 ** (np.floor(np.log2(largest)) + 1 - bits)
@@ -85,11 +85,11 @@ def test_int8_equals_equations_9_and_10(folder: Path, per_channel: bool, seed: i
     (image,) = images(seed + 1, 1)
     inner = fake(np.maximum(conv(fake(image, of_image), weights["w1"]) + bias, 0), of_hidden)
     expected = conv(inner, weights["w2"])
-    step = of_hidden * np.abs(weights["w2"]).max()  # what one step of one value in between makes of the output
+    step = of_hidden * np.abs(weights["w2"]).max()  # the effect of one step of one hidden value on the output
     for config, optimised in ((precision.SESSION_CONFIG, True), (None, False)):
         (found_output,) = run(written, image, config, optimised)
         assert np.abs(found_output - expected).max() <= 1.01 * step
-        # Of the values in between few stand so close to a half that they tip, and each is seen by nine outputs at most.
+        # Only a few hidden values are so close to a half that they tip, and each affects at most nine outputs.
         assert np.isclose(found_output, expected, atol=1e-4).mean() > 0.4
 
 
@@ -111,7 +111,7 @@ def test_int8_is_the_same_two_ways_and_by_a_third(tmp_path: Path) -> None:
     constants["w3"] = rng.normal(size=(4 * 5 * 4, 10)).astype(np.float32)
     nodes[-1].output[0] = "c2"
     nodes += [helper.make_node("Flatten", ["c2"], ["flat"]), helper.make_node("Gemm", ["flat", "w3"], ["out"])]
-    changed = model(nodes, constants, IMAGE, opset=21)  # from which on ONNX's reference knows a scale for each channel
+    changed = model(nodes, constants, IMAGE, opset=21)  # ONNX's reference supports scales per channel from it on
     precision.int8(changed, images(3))
     written = data(changed, tmp_path)
     reference = ReferenceEvaluator(onnx.load_from_string(written))
@@ -180,7 +180,7 @@ def test_weights_may_be_external_or_among_the_inputs(tmp_path: Path, token: str)
     for changed in (ir.from_proto(built), files.load(outside / "m.onnx"), ir.from_proto(old)):
         assert precision.int8(changed, images(6)) if token == "int8" else getattr(precision, token)(changed)
         assert [value.name for value in changed.graph.inputs] == ["image"]
-        if token == "fp16":  # none of them is read before it is written
+        if token == "fp16":  # no weights are read before they are written
             weights = changed.graph.initializers.values()
             assert all(isinstance(value.const_value, ir.LazyTensor) for value in weights)
         files.save(changed, tmp_path / "new" / "m.onnx")
@@ -190,7 +190,7 @@ def test_weights_may_be_external_or_among_the_inputs(tmp_path: Path, token: str)
 
 
 def layer(kind: str) -> tuple[list[onnx.NodeProto], dict[str, Array], tuple[int, ...], tuple[int, ...]]:
-    """Nodes, weights, the shape of the image, and how the scales of a layer's channels lie over its weights."""
+    """Nodes, weights, the shape of the image, and the shape by which channels' scales broadcast over the weights."""
     rng = np.random.default_rng(8)
 
     def weights(*shape: int) -> dict[str, Array]:
@@ -233,7 +233,7 @@ def test_int8_has_a_scale_for_each_output_channel(tmp_path: Path, kind: str) -> 
     original = constants["w"] if constants else numpy_helper.to_array(nodes[0].attribute[0].t)
     np.testing.assert_array_equal(weights, quantised(original, scales.reshape(lie)))
     assert weights.min() == -127 or weights.max() == 127
-    # The same network with weights and image that were rounded beforehand.
+    # The same network with weights and image rounded beforehand.
     of_image = found["image_scale"]
     plain = model([nodes[-1]], {"w": fake(original, scales.reshape(lie)).astype(np.float32)}, shape)
     (expected,) = run(data(plain, tmp_path), fake(calibration[0], of_image).astype(np.float32))
@@ -241,7 +241,7 @@ def test_int8_has_a_scale_for_each_output_channel(tmp_path: Path, kind: str) -> 
 
 
 def fed_by_quantised(changed: ir.Model) -> set[str]:
-    """The operators that get what a DequantizeLinear puts out."""
+    """The operators that take the output of a DequantizeLinear."""
     return {
         user.op_type
         for node in changed.graph
@@ -287,7 +287,7 @@ def test_int8_leaves_decoding_of_boxes_in_float(tmp_path: Path) -> None:
     (image,) = images(12, 1)
     (found,) = run(written, image, precision.SESSION_CONFIG)
     (expected,) = run(data(model(nodes, constants, IMAGE), tmp_path), image)
-    # Beside coordinates up to 1,000, a scale for both would leave scores no step at all.
+    # With coordinates up to 1,000, a common scale would leave scores no steps at all.
     assert np.abs(found[:, 4:] - expected[:, 4:]).max() < 0.1
 
 
@@ -439,7 +439,7 @@ def test_int8_refuses_layers_inside_control_flow_by_name() -> None:
             noise(ir.from_proto(built))
 
 
-# What does not apply
+# Models that it does not apply to
 
 
 def test_reasons(tmp_path: Path) -> None:
@@ -469,7 +469,7 @@ def test_reasons(tmp_path: Path) -> None:
 
 
 def real(kind: str, path: Path) -> Array:
-    """A photograph as a model takes it, but for the geometry."""
+    """A photograph as a model's input, in any geometry."""
     size = {"squeezenet_v1.0": 227, "efficientnet_lite0": 224, "yolox_nano": 416, "nanodet_320": 320}[kind]
     pixels = np.asarray(Image.open(path).convert("RGB").resize((size, size)), np.float32)
     prepare: dict[str, Callable[[Array], Array]] = {
@@ -483,7 +483,8 @@ def real(kind: str, path: Path) -> Array:
     return np.ascontiguousarray(prepare[kind](pixels).transpose(2, 0, 1)[None], np.float32)
 
 
-# The least correlation of any output. YOLOX-nano is known to bear this scheme badly; ONNX Runtime's own does no better.
+# The lowest correlation of any output. YOLOX-nano is known to tolerate this scheme badly; ONNX Runtime's does no
+# better.
 REAL = [("squeezenet_v1.0", 0.95), ("efficientnet_lite0", 0.98), ("yolox_nano", 0.6), ("nanodet_320", 0.9)]
 
 

@@ -15,7 +15,7 @@ from generators.models.upsample import upsample_bilinear, upsample_bilinear_corn
 from tests.generators.models import tiny
 
 Noise = Callable[[ir.Model], list[Change]]
-# The noises, what torch calls them, and how ONNX writes them.
+# The noises, torch's names for them, and ONNX's.
 METHODS: dict[Noise, tuple[dict[str, Any], dict[str, str]]] = {
     upsample_bilinear: ({"mode": "bilinear", "align_corners": False}, {"mode": "linear"}),
     upsample_bilinear_corners: (
@@ -31,7 +31,7 @@ EVERY = pytest.mark.parametrize("noise", list(METHODS))
 
 
 def resize(opset: int, scales: list[float] | None = None, sizes: list[int] | None = None, **given: Any) -> ir.Model:
-    """A model that enlarges its input by scales or to sizes."""
+    """A model that enlarges its input, by scales or to sizes."""
     constants: dict[str, Any] = {}
     if opset < 9:
         node = helper.make_node("Upsample", ["image"], ["large"], scales=scales, name="up", **given)
@@ -53,7 +53,7 @@ def resize(opset: int, scales: list[float] | None = None, sizes: list[int] | Non
 @pytest.mark.parametrize("opset", [7, 9, 10, 11, 13, 18, 19])
 @pytest.mark.parametrize("scales", [(2.0, 2.0), (1.5, 3.0), (1.0, 2.0), (2.25, 1.7)])
 def test_scales_equal_torch(noise: Noise, opset: int, scales: tuple[float, float]) -> None:
-    """torch, too, computes with the scale that it is given, not with that of the sizes."""
+    """torch also uses the given scale, not that of the sizes."""
     torch = tiny.pytorch()
     image = tiny.pixels(2, 3, 8, 13)
     words = METHODS[noise][0]
