@@ -1,4 +1,4 @@
-"""Every method makes the pixels of the table, and the table says what has changed where one does not."""
+"""Every method makes the table's pixels, and if one does not, the message says what has changed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def changed(made: Made, *tokens: str, frame: str = CROP) -> Made:
 
 
 def moved(made: Made, library: str, **versions: str) -> Made:
-    """As if a library had been another one."""
+    """As if a library had other versions."""
     return replace(made, versions={**made.versions, library: {**made.versions[library], **versions}})
 
 
@@ -90,7 +90,7 @@ def test_only_the_library_of_the_reference_is_blamed_where_that_changed(made: Ma
 def test_photographs_that_are_others_are_all_that_is_said(made: Made, table: Table) -> None:
     other = replace(changed(moved(made, "Pillow", Pillow="99"), "pil"), sources="other")
     (line,) = compare(table, other).changed
-    assert "photographs are other files" in line
+    assert "photographs' files differ" in line
     assert "→ 99" in line
 
 
@@ -99,7 +99,7 @@ def test_a_method_that_the_table_lacks_is_named(made: Made, table: Table) -> Non
         frame: {t: digest for t, digest in digests.items() if t != "dali"} for frame, digests in made.pixels.items()
     }
     for then, now in ((table, replace(made, pixels=less)), (replace(table, pixels=less), made)):
-        assert compare(then, now).changed == ["dali: in the table alone, or not in it."]
+        assert compare(then, now).changed == ["dali: only in the table, or missing from it."]
 
 
 def test_a_kind_of_cpu_that_is_not_known_may_differ_until_it_is_added(made: Made, table: Table) -> None:

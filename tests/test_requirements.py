@@ -1,4 +1,4 @@
-"""What is pinned, what is declared, and for which Pythons."""
+"""Which versions are pinned and declared, and for which Pythons."""
 
 from __future__ import annotations
 

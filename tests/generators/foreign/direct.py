@@ -1,7 +1,7 @@
-"""What a release makes when it is called directly, as its documentation says, by a script in its own environment.
+"""The pixels of a release called directly, following its documentation, by a script in its own environment.
 
-A script for each library, in the API that all its releases have. It takes a job as JSON on standard input and tells
-for each token and picture `[height, width, sha256 of the pixels]`. It has nothing in common with the programs.
+There is a script for each library, in the API that all its releases have. It takes a job as JSON on standard input and
+returns `[height, width, sha256 of the pixels]` for each token and picture. It shares nothing with the programs.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Told = dict[str, dict[str, list[Any]]]
 
 @dataclass(frozen=True)
 class Job:
-    """Files to decode and pixels to be given (by key: path, or height, width and path); what to make of all of them.
+    """Files to decode, pixels to use as they are (by key: a path, or height, width and path), and what to make of them.
 
-    `resized` is a width and height, also of the corner that is converted; with `crop` only the middle of what was
-    resized is told of. In `keep`, decoded pixels are left.
+    `resized` is a width and height, also of the corner that is colour-converted; with `crop`, only the middle of the
+    resized image is digested. Decoded pixels are written to `keep`.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -38,9 +38,9 @@ class Job:
 
 
 def start(library: str, version: str, job: Job, script: str | None = None) -> subprocess.Popen[str]:
-    """A script that is at work, by default the library's; `finish` waits for it.
+    """Start a script, by default the library's; `finish` waits for it.
 
-    Skips the test where the release cannot be had.
+    Skips the test if the release is not available.
     """
     python = release(library, version)
     process = subprocess.Popen(
@@ -58,7 +58,7 @@ def start(library: str, version: str, job: Job, script: str | None = None) -> su
 
 
 def finish(process: subprocess.Popen[str]) -> Told:
-    """What the script has told, by token and key."""
+    """A script's digests, by token and key."""
     told, errors = process.communicate()
     assert process.returncode == 0, errors
     found: Told = json.loads(told.splitlines()[-1])
@@ -115,7 +115,7 @@ def show(token, key, image):
     tell(token, key, image.shape[0], image.shape[1], image.tobytes())
 """
 
-# PREFIX is what the tokens begin with.
+# PREFIX begins the tokens.
 _PILLOW = """
 from PIL import Image
 

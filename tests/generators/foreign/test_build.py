@@ -1,4 +1,4 @@
-"""A release without a wheel is built from its source, and resizes as its wheel does."""
+"""A release without a wheel is built from source, and resizes like its wheel."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _process(of: Environment) -> Process:
 
 @pytest.fixture
 def built(tmp_path: Path) -> Iterator[Process]:
-    """Pillow 6.2.1 with Python 3.11 alone, for which it has no wheel."""
+    """Pillow 6.2.1 with Python 3.11 only, for which it has no wheel."""
     python = next((python for python in installed() if python.minor == "3.11"), None)
     if python is None:
         pytest.skip("no Python 3.11 on this machine to build with")
@@ -69,13 +69,13 @@ def test_a_build_resizes_as_the_wheel_does(built: Process, photographs: dict[str
     wheel = _process(of_wheel)
     box_changed = False
     for data in photographs.values():
-        image = pillow.decode(data)  # not its own: Debian's libjpeg is not the wheel's
+        image = pillow.decode(data)  # not the build's own: Debian's libjpeg is not the wheel's
         for name in ("BOX", "LANCZOS"):
             expected = wheel.call("resize", image, 256, 256, filter=name)
             np.testing.assert_array_equal(built.call("resize", image, 256, 256, filter=name), expected)
         box = wheel.call("resize", image, 256, 256, filter="BOX")
         box_changed |= not np.array_equal(box, pillow.resize(image, 256, 256, filter="BOX"))
-    assert box_changed  # it is the old release's
+    assert box_changed  # so it is the old release
     wheel.close()
 
 

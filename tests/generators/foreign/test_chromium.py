@@ -30,7 +30,7 @@ from tests.generators.foreign.test_programs import Pixels, awkward, call, encode
 PROGRAMS = Path(foreign.__file__).with_name("programs")
 SERVE = [str(PROGRAMS / "serve.py"), "chromium"]
 
-# Draws an image on a canvas, and that on another one, and tells the size and the sha256 of the pixels of both.
+# Draws an image on a canvas and the canvas on another one, and returns the size and sha256 of both.
 DIRECT = """
 const [paths, width, height, done] = arguments;
 
@@ -75,7 +75,7 @@ def _installed() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
-    """Of another display: small, and of twice the resolution."""
+    """A browser with another display: small, and with twice the resolution."""
     driver = shutil.which("chromedriver")
     if driver is None:
         pytest.skip("chromedriver is not installed: apt-get install chromium-driver")
@@ -95,7 +95,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def direct(browser: webdriver.Chrome, folder: Path, names: Iterable[str], width: int, height: int) -> list[Any]:
-    """What a page draws: for each file of a folder, what is told of it at its own size and resized."""
+    """A page's pixels: for each file of a folder, digests at its own size and resized."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever).start()
         try:
@@ -109,7 +109,7 @@ def direct(browser: webdriver.Chrome, folder: Path, names: Iterable[str], width:
 
 
 def ours(data: bytes, width: int, height: int) -> list[Any]:
-    """What the methods make, told in the same way; turned as the file's EXIF says, since a canvas does so."""
+    """Our methods' pixels in the same form, rotated by the file's EXIF as a canvas does."""
     image = turned(call("chromium", data), Image.open(io.BytesIO(data)).getexif().get(0x0112, 1))
     return [tell(image), tell(call("chromium_canvas", image, width, height))]
 
@@ -218,7 +218,7 @@ def test_every_odd_file_gives_pixels_or_a_reason(data: Path) -> None:
 
 
 def serving() -> psutil.Process:
-    """The process that feeds this one's browser."""
+    """The process that drives this one's browser."""
     call("chromium_canvas", np.zeros((1, 1, 3), np.uint8), 1, 1)
     (found,) = (child for child in psutil.Process().children() if child.cmdline()[3:5] == SERVE)
     return found
@@ -230,7 +230,7 @@ def test_a_browser_that_loses_a_part_costs_nothing(part: str, photographs: Mappi
     lost = [process for process, own in running(serving()) if own[0] != "sh" and any(w.startswith(part) for w in own)]
     assert lost
     for process in lost:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended with one of the others
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended with one of the others
             process.kill()
     assert np.array_equal(call("chromium", photographs["chelsea"]), image)
 
@@ -248,10 +248,10 @@ def test_nothing_is_left_when_its_process_is_killed() -> None:
 
 
 def running(process: psutil.Process) -> Iterator[tuple[psutil.Process, list[str]]]:
-    """What a process has started and what that has, with their command lines."""
+    """A process's descendants, with their command lines."""
     for child in process.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if words := child.cmdline():  # a process that has ended has none
+            if words := child.cmdline():  # empty for a process that has ended
                 yield child, words
 
 

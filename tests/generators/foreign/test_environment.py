@@ -1,4 +1,4 @@
-"""An environment is made once and whole, whatever happens meanwhile, and its digest tells what was installed."""
+"""An environment is made once and completely, whatever happens meanwhile, and its digest covers what was installed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def packages(found: Environment) -> Path:
 
 
 def start(**variables: object) -> subprocess.Popen[str]:
-    """Another run that wants the same environment."""
+    """Another run that needs the same environment."""
     surroundings = {**os.environ, **{name: str(value) for name, value in variables.items()}}
     pipe = subprocess.PIPE
     return subprocess.Popen(
@@ -141,7 +141,7 @@ def test_two_runs_at_once_make_it_once(cache: Path, tmp_path: Path) -> None:
     wait, count = tmp_path / "wait", tmp_path / "count"
     os.mkfifo(wait)
     first = start(SYSNOISE_WAIT=wait, SYSNOISE_COUNT=count)
-    with wait.open("w"):  # opened when the first run is in the middle
+    with wait.open("w"):  # opened while the first run is busy
         second = start(SYSNOISE_COUNT=count)
     for run in (first, second):
         said, wrong = run.communicate()
@@ -154,7 +154,7 @@ def test_what_a_killed_run_has_left_is_removed(cache: Path, tmp_path: Path) -> N
     wait = tmp_path / "wait"
     os.mkfifo(wait)
     killed = start(SYSNOISE_WAIT=wait)
-    with wait.open("w"):  # what it has started goes on
+    with wait.open("w"):  # the process that it started goes on
         killed.kill()
         killed.communicate()
         left = set(os.listdir(cache / "environments"))
@@ -176,7 +176,7 @@ def test_a_user_without_a_home_is_told_of_the_cache(cache: Path, monkeypatch: py
     monkeypatch.delenv("SYSNOISE_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
 
-    def expanduser(path: Path) -> Path:  # as where there is no HOME, and no line in passwd
+    def expanduser(path: Path) -> Path:  # as without HOME and a line in passwd
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", expanduser)

@@ -1,4 +1,4 @@
-"""Where a release is looked for, and what is said where it cannot be had: one line, with what to do."""
+"""Where a release comes from, and the message if it is not available: one line, with what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def made(version: str = "0.0.9", distribution: str = "pillow") -> Environment:
 
 
 def told(version: str = "0.0.9", distribution: str = "pillow") -> str:
-    """What is said where a release cannot be had: one line."""
+    """The one-line message for a release that is not available."""
     with pytest.raises(UnavailableError) as failure:
         made(version, distribution)
     said = str(failure.value)
@@ -90,7 +90,7 @@ def test_a_version_is_written_as_the_release_is(tag: str, cache: Path) -> None:
 
 
 def test_a_version_may_be_had_in_a_build_of_its_own(cache: Path) -> None:
-    """As PyTorch's are where uv is told which (UV_TORCH_BACKEND)."""
+    """As PyTorch's are if uv is told so (UV_TORCH_BACKEND)."""
     put_wheel(cache / "wheels", "numpy", "1.0", {"numpy.py": ""})
     put_wheel(cache / "wheels", "torchvision", "0.0.9+cpu", {"torchvision.py": ""})
     assert made("0.0.9", "torchvision").about.distributions == {"numpy": "1.0", "torchvision": "0.0.9+cpu"}
@@ -154,7 +154,7 @@ def test_without_uv_it_is_said_what_to_install(cache: Path, monkeypatch: pytest.
 
 
 def program(path: Path, said: str) -> str:
-    """A program that fails as uv does: it says so on its standard error."""
+    """A program that fails like uv, with this on its standard error."""
     path.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit 2\n")
     path.chmod(0o755)
     return str(path)
@@ -182,7 +182,7 @@ def test_what_uv_says_is_passed_on_in_a_line(
 
 @pytest.fixture
 def only_pip(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """pip's configuration file, where neither pip nor uv is set up otherwise."""
+    """pip's configuration file, when neither pip nor uv is configured otherwise."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_")) or name == "SSL_CERT_FILE"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

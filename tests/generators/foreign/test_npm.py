@@ -1,4 +1,4 @@
-"""A release of an npm package: from an index of a test's own to an environment, and what is said where it cannot be."""
+"""A release of an npm package: from a test's own index to an environment, and the messages if that fails."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from generators.pixels.foreign.environment import Environment, environment, is_m
 from generators.registry import UnavailableError
 from tests.conftest import Once
 
-# What sharp's part for one kind of machine is, and what loads it.
+# A stand-in for sharp: a compiled part for one kind of machine, and the script that loads it.
 FILES = {"index.js": "module.exports = 1", "lib/part.node": "a library"}
 
 
 class Index:
-    """A registry on the loopback interface; releases are put into it."""
+    """A registry on the loopback interface, into which tests put releases."""
 
     def __init__(self) -> None:
         self.refuses = False
@@ -69,7 +69,7 @@ class Index:
         self._versions[version] = {**own, "dist": {"tarball": self.address + path, "integrity": f"sha512-{digest}"}}
 
     def close(self) -> None:
-        """Nobody answers any more."""
+        """Stop answering."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -83,7 +83,7 @@ class Index:
 
 @pytest.fixture(scope="session")
 def wheel(once: Once) -> Path:
-    """Node.js and npm, from where this machine has its packages."""
+    """Node.js and npm, from this machine's package source."""
 
     def make(folder: Path) -> None:
         npm._wheel(folder)
@@ -96,11 +96,11 @@ def wheel(once: Once) -> Path:
 
 @pytest.fixture
 def index(tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    """An index, an empty cache, and no setting of npm's but where the index is."""
+    """An index, an empty cache, and no npm settings besides the index."""
     made = Index()
     _use(made, tmp_path, monkeypatch)
     monkeypatch.setattr(npm, "_wheel", lambda folder: wheel)
-    monkeypatch.setattr(shutil, "copy2", os.link)  # 120 MB, again and again
+    monkeypatch.setattr(shutil, "copy2", os.link)  # the copies would be 120 MB each
     with closing(made):
         yield made
     environment.cache_clear()
@@ -122,7 +122,7 @@ def made(version: str = "1.0.0") -> Environment:
 
 
 def told(version: str = "1.0.0") -> str:
-    """What is said where a release cannot be had: one line without addresses."""
+    """The one-line message, without addresses, for a release that is not available."""
     with pytest.raises(UnavailableError) as failure:
         made(version)
     said = str(failure.value)
@@ -218,7 +218,7 @@ def test_the_newest_release_of_each_minor_version(index: Index) -> None:
 
 
 def program(path: Path, said: str) -> Path:
-    """A Node.js that fails as npm does: it says so on its standard error."""
+    """A Node.js that fails like npm, with this on its standard error."""
     path.parent.mkdir(parents=True)
     path.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit 1\n")
     path.chmod(0o755)

@@ -1,4 +1,4 @@
-"""A process that calls a library for this one: its answers, its faults, its death, and the memory between the two."""
+"""A process that calls a library for this one: its answers, faults and death, and the memory between the two."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests import ROOT
 
 PROGRAMS = ROOT / "generators" / "pixels" / "foreign" / "programs"
 
-# A library whose functions do what a test asks for.
+# A library whose functions do what tests ask for.
 LIBRARY = '''
 import array, os, signal, sys, time
 
@@ -79,7 +79,7 @@ def versions():
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[[str], Process]:
-    """A process of a library that the test has written."""
+    """A process with a library that the test has written."""
     shutil.copy(PROGRAMS / "serve.py", tmp_path)
 
     def start(library: str = LIBRARY) -> Process:
@@ -97,12 +97,12 @@ def process(program: Callable[[str], Process]) -> Iterator[Process]:
 
 
 def children() -> list[psutil.Process]:
-    """The processes of libraries that tests here have written: others may have left theirs at work."""
+    """The processes of the tests' own libraries; other tests may have left theirs running."""
     return [one for one in psutil.Process().children() if " library " in " ".join(one.cmdline())]
 
 
 def child() -> psutil.Process:
-    """The process that is running."""
+    """The running process."""
     (found,) = children()
     return found
 
@@ -167,7 +167,7 @@ def test_memory_is_used_again_and_large_blocks_are_given_back(process: Process) 
     for first in range(50):
         process.call("noise", b"data", 4, 4, first)
     assert blocks() == before
-    large = process.call("chatty", bytes(2**24 + 1))  # the block of what was given is too large to keep
+    large = process.call("chatty", bytes(2**24 + 1))  # the argument's block is too large to keep
     del large
     process.call("noise", b"data", 1, 1, 0)
     gc.collect()
@@ -291,7 +291,7 @@ def test_a_python_that_does_not_start(tmp_path: Path) -> None:
 
 
 def test_it_dies_with_its_parent(tmp_path: Path) -> None:
-    """Also in the middle of a call that never returns."""
+    """Even during a call that never returns."""
     shutil.copy(PROGRAMS / "serve.py", tmp_path)
     (tmp_path / "library.py").write_text(LIBRARY)
     code = f"""

@@ -1,4 +1,4 @@
-"""The programs: each release's pixels are those of a direct call, and whatever a file is, its process lives on."""
+"""The programs: each release's pixels are those of a direct call, and its process survives any file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.generators.foreign.direct import Job, finish, release, start
 
 Pixels = NDArray[np.uint8]
 
-# The paper's, those that it is most often asked for, and the oldest whose API is another one.
+# The paper's versions, those asked for most often, and the oldest with a different API.
 RELEASES = (
     ("Pillow", "5.4.1"),
     ("Pillow", "6.2.1"),
@@ -62,14 +62,14 @@ def tell(image: Pixels) -> list[Any]:
 
 
 def squash(image: Pixels, token: str) -> Pixels:
-    """Resized to 256×256, the middle 224×224 of it: the geometry `squash`."""
+    """Resized to 256×256 and cropped to the middle 224×224: the geometry `squash`."""
     target = frame("squash", image.shape[1], image.shape[0], (224,))
     assert target.resize is not None
     return target.cut(call(token, image, *target.resize))
 
 
 def outcome(token: str, data: bytes) -> Pixels | str:
-    """The pixels, or the reason why there are none, which is one line."""
+    """The pixels, or the one-line reason why there are none."""
     try:
         image = call(token, data, *((2,) if METHODS[plain(token)].shrinks else ()))
     except Exception as error:  # in this process, any of the library's own
@@ -89,7 +89,7 @@ def outcome(token: str, data: bytes) -> Pixels | str:
 
 @pytest.fixture(scope="module")
 def files(photographs: Mapping[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The sample photographs as files, and one of them with a profile."""
+    """The sample photographs as files, one of them with a profile."""
     folder = tmp_path_factory.mktemp("photographs")
     wide = encoded(Image.open(io.BytesIO(photographs["coffee"])), icc_profile=profiles.wide())
     held = {**photographs, "wide": wide}
@@ -143,7 +143,7 @@ def test_pillow_simd_is_a_direct_call_of_it(photographs: dict[str, bytes], tmp_p
     direct = start(library.name, library.version, Job(pixels=given, tokens=tokens))
     found = {token: {key: tell(call(token, image, 256, 256)) for key, image in images.items()} for token in tokens}
     assert found == finish(direct)
-    # Nearly Pillow's: the same filters, in arithmetic of fewer bits.
+    # Nearly Pillow's: the same filters with fewer bits.
     for token in tokens:
         theirs = call(token.replace("simd", "pil"), images["coffee"], 256, 171).astype(int)
         difference = np.abs(call(token, images["coffee"], 256, 171) - theirs)
@@ -155,7 +155,7 @@ def test_pillow_simd_is_a_direct_call_of_it(photographs: dict[str, bytes], tmp_p
 
 
 def awkward(photograph: bytes) -> dict[str, bytes]:
-    """Files that are not plain photographs, or are no pictures at all."""
+    """Files that are not plain photographs, or not images at all."""
     picture = Image.open(io.BytesIO(photograph)).convert("RGB")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -196,7 +196,7 @@ def test_every_odd_file_gives_pixels_or_a_reason(token: str, data: Path, photogr
 
 
 def alive(token: str, files: list[bytes], good: bytes) -> None:
-    """Files are decoded by one process, which then decodes as before; they decode alike whatever came before them."""
+    """Check that one process decodes all files and then still works; files decode alike whatever came before them."""
     _available(token)
     expected = outcome(token, good)
     processes = _children()
@@ -262,7 +262,7 @@ def test_squash_is_each_pillow_s_own_on_all_shared_images(data: Path) -> None:
 
 
 def test_squash_is_the_official_generator_s_pixels(data: Path, tmp_path: Path) -> None:
-    """All of its 22 combinations, with the releases whose filters are most like those that it pins."""
+    """All 22 combinations, with the releases whose filters are closest to the versions that it pins."""
     images = {path.stem: path for path in sorted((data / "imagenet" / "flat").iterdir())[:30]}
     versions = {"Pillow": "12.3.0", "OpenCV": "4.5.5.64"}
     resizes = [method for method in METHODS.values() if method.stage == "resize" and method.paper]

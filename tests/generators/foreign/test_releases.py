@@ -20,7 +20,7 @@ ANY_PYTHON, THIS_PYTHON, ANOTHER_PYTHON = "py3-none-any", f"cp{MINOR}-none-any",
 
 @pytest.fixture(autouse=True)
 def one_python(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This Python alone, and nothing known from before."""
+    """Only this Python, and empty caches."""
     monkeypatch.setattr(
         releases, "installed", lambda: [Python(".".join(map(str, sys.version_info[:3])), sys.executable)]
     )
@@ -32,7 +32,7 @@ def one_python(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Index:
-    """A folder as an index of wheels that hold nothing."""
+    """A folder as an index of empty wheels."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -56,7 +56,7 @@ class Index:
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
-    """The one index that uv looks in, beside a cache that is empty."""
+    """uv's only index, with an empty cache."""
     for name in ("UV_INDEX", "UV_FIND_LINKS", "UV_EXTRA_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("UV_DEFAULT_INDEX", (tmp_path / "simple").as_uri())
@@ -73,7 +73,7 @@ def unreachable(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_of_each_major_version_the_newest_is_taken_that_has_a_wheel_here(index: Index) -> None:
-    index.add("pillow", "0.0.0", ANY_PYTHON)  # holds the name
+    index.add("pillow", "0.0.0", ANY_PYTHON)  # reserves the name
     index.add("pillow", "1.9.0", ANY_PYTHON)
     index.add("pillow", "1.10.0", THIS_PYTHON)
     index.add("pillow", "2.0.0", ANOTHER_PYTHON)

@@ -1,4 +1,4 @@
-"""sharp: its pixels are those of a direct call by a script of the test's own, and no file ends or hangs its process."""
+"""sharp: its pixels are those of a direct call by the test's own script, and no file ends or hangs its process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHARP = LIBRARIES["sharp"]
 assert isinstance(SHARP, Release)
 VERSION = SHARP.version
 
-# Reads a job, `[[path, width, height], ...]`, and tells the sha256 of the pixels of each.
+# Reads a job, `[[path, width, height], ...]`, and returns the sha256 of each result.
 _DIRECT = """
 const { createHash } = require("crypto");
 const sharp = require(process.argv[1] + "/sharp");
@@ -45,7 +45,7 @@ const job = JSON.parse(require("fs").readFileSync(0));
 })();
 """
 
-# Stands for sharp: it does what the name of its kernel says. Its calls are in threads, as sharp's are.
+# Replaces sharp: it does what the name of its kernel says. Its calls run in threads, as sharp's do.
 _STUB = """
 const fs = require("node:fs");
 const does = {
@@ -70,7 +70,7 @@ module.exports.versions = { sharp: "1.0", vips: "8.0" };
 
 @pytest.fixture(scope="module")
 def made() -> Environment:
-    """The environment of the release."""
+    """The release's environment."""
     try:
         return environment("sharp", VERSION)
     except UnavailableError as error:
@@ -84,7 +84,7 @@ def call(made: Environment) -> Callable[..., NDArray[np.uint8]]:
 
 
 def direct(made: Environment, job: list[tuple[Path, int, int]]) -> subprocess.Popen[str]:
-    """A script that is at work."""
+    """A running script."""
     process = subprocess.Popen(
         [str(made.node), "-e", _DIRECT, str(made.packages)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -144,7 +144,7 @@ def test_it_is_a_direct_call_on_all_shared_images(made: Environment, call: Any, 
 
 
 def test_a_jpeg_is_shrunk_while_it_is_decoded_and_a_png_is_not(call: Any, photographs: Mapping[str, bytes]) -> None:
-    """What it makes of a PNG is Pillow's filter of the same name but for rounding; of a JPEG, further from that."""
+    """For a PNG, it nearly equals Pillow's filter of the same name; for a JPEG, it is further off."""
     picture = opened(photographs["rocket"]).convert("RGB")
     picture.info.clear()  # its profile
     jpeg = encoded(picture, quality=95)
@@ -156,7 +156,7 @@ def test_a_jpeg_is_shrunk_while_it_is_decoded_and_a_png_is_not(call: Any, photog
 
 
 def test_an_embedded_profile_is_applied(call: Any, photographs: Mapping[str, bytes]) -> None:
-    """As LittleCMS does it for Pillow, but for rounding."""
+    """As LittleCMS does it for Pillow, up to rounding."""
     picture = opened(photographs["rocket"])
     profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.info["icc_profile"]))
     converted = ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"))
@@ -253,7 +253,7 @@ def test_every_odd_file_gives_pixels_or_a_reason(call: Any, data: Path, photogra
 
 
 def pid() -> int:
-    """Of the process that the method has."""
+    """The id of the method's process."""
     return ours().pid
 
 
@@ -267,7 +267,7 @@ def ours() -> psutil.Process:
 def _words(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()[1:]
-    except psutil.ZombieProcess:  # of another test, and waited for later
+    except psutil.ZombieProcess:  # another test's, which is waited for later
         return []
 
 
@@ -294,7 +294,7 @@ def start(node: Path, modules: Path, most: int = 1000) -> Process:
 
 @pytest.fixture
 def stub(made: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
-    """A process of what stands for sharp."""
+    """A process with the replacement of sharp."""
     (tmp_path / "sharp").mkdir()
     (tmp_path / "sharp" / "index.js").write_text(_STUB)
     os.mkfifo(tmp_path / "wait")
@@ -324,7 +324,7 @@ def test_a_package_that_does_not_load(made: Environment, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("busy", [True, False])
 def test_it_dies_with_its_parent(busy: bool, stub: Process, made: Environment, tmp_path: Path) -> None:
-    """In the middle of a call that never returns, and where another process still has its standard input."""
+    """During a call that never returns, and if another process still has its standard input."""
     code = f"""
 import os, subprocess, sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -342,7 +342,7 @@ else:
     parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert parent.stdout
     started = psutil.Process(int(parent.stdout.readline()))
-    with (tmp_path / "wait").open("w"):  # opened when it is in the middle
+    with (tmp_path / "wait").open("w"):  # opened while it is busy
         parent.send_signal(signal.SIGKILL)
         gone, _ = psutil.wait_procs([started], timeout=20)
         assert gone

@@ -1,4 +1,4 @@
-"""scikit-image: its methods are direct calls of it, and do what it says that they do."""
+"""scikit-image: its methods equal direct calls of it, and its documentation is right about them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Values = NDArray[np.float64]
 VERSION = version("scikit-image")
 RESIZES = [method.token for method in resizes("scikit-image")]
 
-# As the others', but for 1x1, before which a Gaussian takes seconds.
+# The usual sizes without 1x1, for which the Gaussian takes seconds.
 SIZES = ((256, 256), (301, 17), (20, 15), (500, 700))
 
-# With antialiasing as it is by default, where a side becomes shorter.
+# With antialiasing by default if a side shrinks.
 SCRIPT = """
 import numpy as np
 from PIL import Image
@@ -74,8 +74,8 @@ def test_antialiasing_is_a_gaussian_before_that(photographs: dict[str, bytes]) -
 
 
 def shortened(image: Values, size: int) -> Values:
-    """Rows between those that a Gaussian has smoothed: of a standard deviation of half of what the scale exceeds 1 by,
-    cut off at four of them, in a picture that goes on beyond its outermost rows as in a mirror.
+    """Rows interpolated from rows smoothed by a Gaussian. Its standard deviation is half of the scale minus 1, and it
+    is cut off at four of these; the picture is mirrored beyond its outermost rows.
     """
     scale = len(image) / size
     sigma = max((scale - 1) / 2, 1e-9)

@@ -1,4 +1,4 @@
-"""TensorFlow: its methods are direct calls of it, and whatever a file is, it gives pixels or a reason."""
+"""TensorFlow: its methods equal direct calls of it, and any file gives pixels or a reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Values = NDArray[np.float64]
 VERSION = version("TensorFlow")
 RESIZES = [method.token for method in resizes("TensorFlow")]
 
-# As its documentation has it, in tensors to the end. Of TensorFlow 1's resize, the function that its users called.
+# As in its documentation, with tensors throughout. TensorFlow 1's resize is the function that its users called.
 SCRIPT = """
 import tensorflow as tf
 
@@ -73,7 +73,7 @@ def test_every_method_is_a_direct_call_on_all_shared_images(data: Path) -> None:
 
 
 def fast(files: Mapping[str, Path]) -> Told:
-    """What `tf` makes of files, as a direct call tells it."""
+    """Digests of `tf`'s pixels in the form of a direct call."""
     return {"tf": {key: tell(call("tf", path.read_bytes())) for key, path in files.items()}}
 
 
@@ -113,7 +113,7 @@ def test_the_first_resize_takes_pixels_from_their_place_times_the_scale(images: 
 
 
 def shortened(image: Values, size: int) -> Values:
-    """Rows between the two that are where a row's number times the scale is."""
+    """Rows interpolated between the two nearest to a row's index times the scale."""
     places = np.arange(size) * (len(image) / size)
     above = places.astype(int)
     share = (places - above)[:, None, None]

@@ -1,4 +1,4 @@
-"""torchvision: its methods are direct calls of it, and whatever a file is, it gives pixels or a reason."""
+"""torchvision: its methods equal direct calls of it, and any file gives pixels or a reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.generators.foreign.test_programs import alive, awkward, call, encoded
 VERSION = version("torchvision")
 RESIZES = [method.token for method in resizes("torchvision")]
 
-# The classes of its transforms v2, as its documentation composes them, after the decoder for JPEGs alone.
+# The classes of its transforms v2, composed as in its documentation, after the decoder that only reads JPEGs.
 SCRIPT = """
 import torch
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
@@ -64,7 +64,7 @@ def _available() -> None:
 
 @pytest.mark.usefixtures("_available")
 def test_decoding_and_antialiasing_are_pillow_s(photographs: dict[str, bytes]) -> None:
-    """A step beside it where its weights are of fewer bits."""
+    """They differ by a step where its weights have fewer bits."""
     for key, encoded_image in photographs.items():
         image = call("pil", encoded_image)
         assert np.array_equal(call("torchvision", encoded_image), image), key

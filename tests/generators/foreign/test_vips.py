@@ -1,4 +1,4 @@
-"""libvips: its methods are direct calls of it, and whatever a file is, it gives pixels or a reason."""
+"""libvips: its methods equal direct calls of it, and any file gives pixels or a reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERSION = version("libvips")
 RESIZES = [method.token for method in resizes("libvips")]
 SHRINKS = (1, 2, 4, 8)
 
-# Files, and what was decoded of them as an image in memory; each scale is said as its documentation does.
+# Decodes files and resizes the decoded images in memory, with scales computed as in its documentation.
 SCRIPT = """
 os.environ["VIPS_CONCURRENCY"] = "1"
 import pyvips
@@ -40,7 +40,7 @@ for key, path in job["files"].items():
 
 
 def shrunk(files: dict[str, Path]) -> Told:
-    """What `vips_shrink` makes of files, as far as there is a pixel left."""
+    """Digests of `vips_shrink`'s pixels, as long as any pixel is left."""
     found: Told = {}
     for key, path in files.items():
         with Image.open(path) as image:
