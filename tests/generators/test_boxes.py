@@ -51,7 +51,7 @@ def test_each_box_is_noised_by_itself(
         assert height == pytest.approx(max(one[3] - one[1] + counted, 0), abs=1e-4)
 
 
-def test_noise_of_both_ends_is_none_for_whole_boxes() -> None:
+def test_decoding_and_sides_cancel_for_whole_boxes() -> None:
     """What decoding subtracts is added again in sides: United-Perception is consistent with itself."""
     box = np.array([[3, 4, 13, 24]], np.float32)
     everywhere = noise(1, everywhere=True)
@@ -59,7 +59,7 @@ def test_noise_of_both_ends_is_none_for_whole_boxes() -> None:
     assert noise(1).sides(noise(1).decoded(box)).tolist() == [[9, 19]]
 
 
-def test_a_box_less_than_a_pixel_wide_has_no_side_below_nothing() -> None:
+def test_sides_are_never_negative() -> None:
     thin = np.array([[5, 5, 5.25, 9]], np.float32)
     assert noise(1).sides(noise(1).decoded(thin)).tolist() == [[0, 3]]
 

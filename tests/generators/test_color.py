@@ -81,7 +81,7 @@ def share(mine: NDArray[Any], theirs: NDArray[Any]) -> float:
     return float((mine != theirs).mean())
 
 
-def test_what_nv12_ascend_shares_with_the_equations(colors: NDArray[np.uint8]) -> None:
+def test_nv12_ascend_differs_from_the_equations_by_at_most_one(colors: NDArray[np.uint8]) -> None:
     printed = np.rint(colors @ EQUATION_5.T) + OFFSET
     integer = (colors.astype(int) @ np.array(ascend._INTEGER_FORWARD).T + 128 >> 8) + OFFSET
     assert np.abs(integer - printed).max() == 1
@@ -89,7 +89,7 @@ def test_what_nv12_ascend_shares_with_the_equations(colors: NDArray[np.uint8]) -
     assert [share(integer[..., k], printed[..., k]) for k in range(3)] == pytest.approx([0.088, 0.157, 0.13], abs=0.003)
 
 
-def test_yuv444_float_is_equations_5_and_6(colors: NDArray[np.uint8]) -> None:
+def test_yuv444_float_equals_equations_5_and_6(colors: NDArray[np.uint8]) -> None:
     yuv = np.rint(colors @ EQUATION_5.T)  # equation 6 subtracts 16 and 128 again
     back = np.clip(np.rint(yuv @ EQUATION_6.T), 0, 255)
     noised = color("yuv444_float", colors)
@@ -141,13 +141,13 @@ def test_odd_sizes_keep_their_shape(token: str, shape: tuple[int, int], photogra
 
 
 @pytest.mark.parametrize("token", SUBSAMPLED)
-def test_all_ways_through_nv12_are_near_one_another(token: str, photograph: NDArray[np.uint8]) -> None:
+def test_all_nv12_round_trips_are_close_to_one_another(token: str, photograph: NDArray[np.uint8]) -> None:
     ascend = color("nv12_ascend", photograph).astype(int)
     assert np.abs(color(token, photograph) - ascend).mean() < 3
     assert np.abs(color(token, photograph).astype(int) - photograph).mean() > 0.5
 
 
-def test_float_444_rounds_and_nothing_else(photograph: NDArray[np.uint8]) -> None:
+def test_yuv444_float_only_rounds(photograph: NDArray[np.uint8]) -> None:
     difference = np.abs(color("yuv444_float", photograph).astype(int) - photograph)
     assert 0 < difference.mean() < 1
     assert difference.max() <= 3
@@ -190,7 +190,7 @@ def misread(image: NDArray[np.uint8], way: Yuv) -> NDArray[np.float64]:
     # swscale's conversion back from 4:2:0 is two steps too dark; from 4:4:4, all but a few values are exact.
     [("nv12_bt709", 2.1, 5), ("yuv_601_as_709", 0.05, 4), ("yuv_limited_as_full", 0.05, 3)],
 )
-def test_matrices_and_ranges_are_those_of_the_recommendations(
+def test_matrices_and_ranges_follow_the_recommendations(
     token: str, mean: float, most: int, colors: NDArray[np.uint8]
 ) -> None:
     patches = colors.repeat(8, axis=0).repeat(8, axis=1) if token.startswith("nv12") else colors
@@ -204,7 +204,7 @@ def test_matrices_and_ranges_are_those_of_the_recommendations(
     assert all(np.abs(middles - misread(colors, other)).max() > 15 for other in others)
 
 
-def test_what_the_mistakes_do_to_gray_and_to_primaries() -> None:
+def test_effect_of_the_mistakes_on_gray_and_primaries() -> None:
     grays = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     assert np.abs(color("yuv_601_as_709", grays).astype(int) - grays).max() == 1  # of 256 grays, Y has 220
     assert plain("yuv_601_as_709", (255, 255, 255)) == [255, 255, 255]
@@ -244,7 +244,7 @@ def by_the_program(ffmpeg: str, token: str, image: NDArray[np.uint8]) -> bytes:
 
 
 @pytest.mark.parametrize("token", SCALES)
-def test_swscale_s_equal_the_program(ffmpeg: str, token: str, photograph: NDArray[np.uint8]) -> None:
+def test_swscale_methods_equal_the_program(ffmpeg: str, token: str, photograph: NDArray[np.uint8]) -> None:
     assert color(token, photograph).tobytes() == by_the_program(ffmpeg, token, photograph)
 
 

@@ -85,7 +85,7 @@ def test_fast_idct_is_noise(photographs: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_orientation_is_ignored_by_all_but_one(orientation: int, photograph: Image.Image) -> None:
+def test_only_one_decoder_applies_orientation(orientation: int, photograph: Image.Image) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     plain, turned = encoded(photograph, quality=95), encoded(photograph, quality=95, exif=exif)
@@ -107,7 +107,7 @@ def test_orientation_is_ignored_by_all_but_one(orientation: int, photograph: Ima
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
-def test_a_senseless_orientation_counts_as_none(value: int, photograph: Image.Image) -> None:
+def test_an_invalid_orientation_is_ignored(value: int, photograph: Image.Image) -> None:
     exif = Image.Exif()
     exif[0x0112] = value
     found = pillow.header(encoded(photograph, exif=exif))
@@ -155,7 +155,7 @@ def test_16_bit_gray_is_scaled_or_refused_never_clipped(token: str) -> None:
 
 @pytest.mark.parametrize("token", DECODERS)
 @pytest.mark.parametrize("data", [b"\xff\xd8\xff", b"<html>not found</html>", b"\x89PNG\r\n\x1a\n" + bytes(40)])
-def test_what_is_no_image_raises(token: str, data: bytes, photographs: dict[str, bytes]) -> None:
+def test_data_other_than_images_raises(token: str, data: bytes, photographs: dict[str, bytes]) -> None:
     with pytest.raises(Exception, match=r"\S"):
         decode(token, data)
     whole = photographs["rocket"]  # the decoder still works
@@ -200,13 +200,13 @@ def test_ffmpeg_equals_the_program_on_odd_files(ffmpeg: str, data: Path) -> None
         assert found == expected, path.name
 
 
-def test_shrinking_is_what_pillow_and_opencv_do_for_the_same_target(photographs: dict[str, bytes]) -> None:
+def test_shrinking_equals_pillow_and_opencv_for_the_same_target(photographs: dict[str, bytes]) -> None:
     for key, image in photographs.items():
         for size in (224, 100, 64, 24):
             _compare_shrunk(image, frame("crop", *Image.open(io.BytesIO(image)).size, (size,)), key)
 
 
-def test_shrinking_is_what_pillow_and_opencv_do_on_real_images(data: Path) -> None:
+def test_shrinking_equals_pillow_and_opencv_on_real_images(data: Path) -> None:
     shrunk = 0
     for path in sorted((data / "imagenet").rglob("*.JPEG")):
         image = path.read_bytes()
@@ -231,6 +231,6 @@ def _compare_shrunk(data: bytes, target: Frame, name: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["pil_draft", "opencv_reduced"])
-def test_what_is_no_jpeg_is_shrunk_or_not_as_its_library_does(token: str, photograph: Image.Image) -> None:
+def test_other_formats_than_jpeg_are_shrunk_only_by_opencv(token: str, photograph: Image.Image) -> None:
     image = METHODS[token].load()(encoded(photograph, "PNG"), 2)
     assert image.shape == ((203, 301, 3) if token == "pil_draft" else (101, 150, 3))

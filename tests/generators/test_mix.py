@@ -51,7 +51,7 @@ def a_box(data: bytes, number: int) -> Box | None:
 
 
 @pytest.mark.parametrize("epoch", range(2))
-def test_pixels_are_the_methods_own(photographs: dict[str, bytes], epoch: int) -> None:
+def test_pixels_equal_the_methods(photographs: dict[str, bytes], epoch: int) -> None:
     mix = Mix(DECODE, RESIZE, seed=3)
     for number, (key, data) in enumerate(photographs.items(), epoch):
         box = a_box(data, number)
@@ -68,7 +68,7 @@ def test_every_resize_method_takes_a_box(photographs: dict[str, bytes]) -> None:
         np.testing.assert_array_equal(made, directly(data, Drawn(decode, resize), box), f"{decode}+{resize}")
 
 
-def test_a_box_is_cut_out_first_as_the_libraries_do_it(photographs: dict[str, bytes]) -> None:
+def test_a_box_is_cropped_first_as_by_the_libraries(photographs: dict[str, bytes]) -> None:
     data = photographs["chelsea"]
     top, left, height, width = box = Box(20, 40, 200, 250)
     picture = Image.open(io.BytesIO(data)).convert("RGB")
@@ -82,7 +82,7 @@ def test_a_box_is_cut_out_first_as_the_libraries_do_it(photographs: dict[str, by
     np.testing.assert_array_equal(Mix("opencv", "opencv_area")(data, SIZE, key="", box=box), resized)
 
 
-def test_pixels_are_the_methods_own_on_all_shared_images(data: Path) -> None:
+def test_pixels_equal_the_methods_on_all_shared_images(data: Path) -> None:
     folders = ("imagenet/tree/*", "imagenet/flat", "coco/val2017")
     files = [path for folder in folders for path in sorted(data.glob(f"{folder}/*.[Jj]*"))]
     mix = Mix(DECODE, RESIZE, seed=5)
@@ -102,7 +102,7 @@ def test_pixels_are_the_methods_own_on_all_shared_images(data: Path) -> None:
     assert failed < len(files) / 20
 
 
-def test_an_epoch_is_the_same_again_and_not_the_next_one(photographs: dict[str, bytes]) -> None:
+def test_an_epoch_is_repeatable_and_differs_from_the_next(photographs: dict[str, bytes]) -> None:
     def pixels(mix: Mix, epoch: int) -> list[bytes]:
         return [mix(data, 32, key=key, epoch=epoch).tobytes() for key, data in photographs.items()]
 
@@ -114,7 +114,7 @@ def test_an_epoch_is_the_same_again_and_not_the_next_one(photographs: dict[str, 
 
 @settings(max_examples=25)
 @given(st.text(), st.integers(), st.integers())
-def test_draws_depend_on_seed_epoch_and_key_alone(key: str, epoch: int, seed: int) -> None:
+def test_draws_depend_only_on_seed_epoch_and_key(key: str, epoch: int, seed: int) -> None:
     mix, again = Mix(DECODE, RESIZE, seed), Mix(DECODE, RESIZE, seed)
     again.draw("another", 7)
     assert mix.draw(key, epoch) == again.draw(key, epoch)
@@ -134,7 +134,7 @@ def test_draws_are_the_same_on_every_machine() -> None:
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
-def test_shares_agree_with_the_draw(epochs: int) -> None:
+def test_shares_are_equal_and_stages_independent(epochs: int) -> None:
     """Chi-squared over 10,000 draws, of keys or epochs: methods are equally frequent, and the stages independent."""
     decode, resize = ("pil", "opencv", "ffmpeg"), RESIZE[:11]
     mix = Mix(decode, resize, seed=11)
@@ -189,7 +189,7 @@ def test_workers_make_the_same_pixels(photographs: dict[str, bytes], tmp_path: P
 
 
 @pytest.mark.parametrize("resize", ["pil_box", "opencv_area", "ffmpeg_area", "dali_linear"])
-def test_whole_numbers_of_numpy_are_whole_numbers(photographs: dict[str, bytes], resize: str) -> None:
+def test_numpy_integers_are_accepted(photographs: dict[str, bytes], resize: str) -> None:
     mix, data = Mix("pil", resize), photographs["coffee"]
     top, left, height, width, side = np.array([5, 6, 70, 80, 32])
     expected = mix(data, 32, key="key", box=Box(5, 6, 70, 80))
@@ -216,7 +216,7 @@ def test_a_library_in_its_own_environment(photographs: dict[str, bytes]) -> None
     assert mix.resize == tuple(f"vips_{name}" for name in ("nearest", "linear", "cubic", "mitchell", "lanczos3"))
 
 
-def test_words_are_those_of_variants() -> None:
+def test_words_are_those_of_variant() -> None:
     paper = [token for token, method in METHODS.items() if method.paper and method.stage in ("decode", "resize")]
     mix = Mix("paper", "paper")
     assert [*mix.decode, *mix.resize] == paper
@@ -242,7 +242,7 @@ def test_words_are_those_of_variants() -> None:
         ({"resize": "sharp_lanczos3"}, "decodes and resizes in one step"),
     ],
 )
-def test_what_cannot_be_mixed_is_refused(words: dict[str, Any], reason: str) -> None:
+def test_methods_that_cannot_be_mixed_are_refused(words: dict[str, Any], reason: str) -> None:
     with pytest.raises(VariantError, match=re.escape(reason)) as refused:
         Mix(**words)
     assert "\n" not in str(refused.value)
@@ -250,7 +250,7 @@ def test_what_cannot_be_mixed_is_refused(words: dict[str, Any], reason: str) -> 
 
 @pytest.mark.parametrize("decode", ["pil", "opencv", "ffmpeg", "dali"])
 @pytest.mark.parametrize("resize", ["pil_box", "opencv_area"])
-def test_what_fails_is_one_line_that_names_the_image(photographs: dict[str, bytes], decode: str, resize: str) -> None:
+def test_errors_are_one_line_that_names_the_image(photographs: dict[str, bytes], decode: str, resize: str) -> None:
     mix, data = Mix(decode, resize), photographs["coffee"]
     for encoded in (b"", b"no image", data[:200]):
         with pytest.raises(ValueError, match=r"\Akey: .+\Z"):

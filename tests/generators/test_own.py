@@ -67,19 +67,19 @@ def sha256(path: Path) -> str:
         ("mine=decode:codec", r"write ./codec"),
     ],
 )
-def test_what_makes_no_method_is_refused(here: Path, text: str, why: str) -> None:
+def test_invalid_methods_are_refused(here: Path, text: str, why: str) -> None:
     with pytest.raises(OwnMethodError) as caught:
         own_methods([text])
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_token_is_given_once() -> None:
+def test_a_token_can_be_given_only_once() -> None:
     with pytest.raises(OwnMethodError, match="mine is given twice"):
         own_methods(["mine=decode:cat", "mine=color:cat"])
 
 
-def test_it_takes_part_as_any_method_does_but_not_in_the_paper_s_group() -> None:
+def test_a_custom_method_is_in_all_groups_but_the_paper_s() -> None:
     known = with_own(own_methods(["mine=decode:cat", f"my_resize=resize:cat {RESIZE}", "x2=color:cat"]))
     base = reference(known=known)
     assert parse("x2+mine", base, known).name == "mine+x2"
@@ -97,7 +97,7 @@ def test_it_takes_part_as_any_method_does_but_not_in_the_paper_s_group() -> None
         parse("mine-1.0", base, known)
 
 
-def test_its_version_is_that_of_its_files_and_names_no_folder(here: Path) -> None:
+def test_its_version_covers_its_files_and_names_no_folder(here: Path) -> None:
     weights = here / "models" / "weights.bin"
     versions = one(f"mine=decode:./codec --fast --weights={weights} plain.sh models /nowhere/cache").library.versions()
     assert versions == {
@@ -111,7 +111,7 @@ def test_its_version_is_that_of_its_files_and_names_no_folder(here: Path) -> Non
     assert of_program("mine", {**versions, **one("mine2=color:cat").library.versions(), "Pillow": "1"}) == versions
 
 
-def test_files_of_one_name_are_told_apart(here: Path) -> None:
+def test_files_with_the_same_name_are_distinguished(here: Path) -> None:
     (here / "weights.bin").write_bytes(b"")
     both = one("mine=decode:./codec models/weights.bin weights.bin").library.versions()["mine/weights.bin"]
     assert sha256(here / "weights.bin").removeprefix("sha256:") in both
@@ -119,7 +119,7 @@ def test_files_of_one_name_are_told_apart(here: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["codec", "models/weights.bin"])
-def test_a_program_that_has_changed_is_another(here: Path, name: str) -> None:
+def test_a_changed_program_is_refused(here: Path, name: str) -> None:
     method = pickle.loads(pickle.dumps(one("mine=decode:./codec models/weights.bin")))
     before = method.library.versions()
     assert method.problem() is None
@@ -136,7 +136,7 @@ def test_a_program_that_has_changed_is_another(here: Path, name: str) -> None:
     assert method.library.versions() == before
 
 
-def test_a_provenance_tells_whose_program_it_was() -> None:
+def test_a_provenance_identifies_custom_methods() -> None:
     known = named_in(
         [*one("mine=color:cat").library.versions(), "Pillow", "OpenCV/libjpeg", "a=b", "pil=decode", "=", "a=b=c"]
     )
@@ -148,7 +148,7 @@ def test_a_provenance_tells_whose_program_it_was() -> None:
     assert [v.name for v in expand(["mine"], base, known=with_own(known.values()), runs=False)[0]] == ["mine"]
 
 
-def test_no_token_of_ours_can_be_taken() -> None:
+def test_registered_tokens_cannot_be_taken() -> None:
     for token in METHODS:
         with pytest.raises(OwnMethodError):
             own_methods([f"{token}=decode:cat"])

@@ -68,7 +68,7 @@ def names(word: str, base: str = "pil+pil_bilinear", *, resizes: bool = True) ->
     return [variant.name for variant in expand([word], reference(base, resizes=resizes))[0]]
 
 
-def test_the_registry_holds_the_documented_tokens() -> None:
+def test_the_registry_has_the_documented_tokens() -> None:
     by_stage = {stage: [token for token, method in METHODS.items() if method.stage == stage] for stage in STAGES}
     assert {stage: sorted(found) for stage, found in by_stage.items()} == {
         **MODEL,
@@ -153,7 +153,7 @@ def test_groups() -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_groups_of_libraries_hold_what_is_yet_to_be_installed_and_others_leave_it_out(tmp_path: Path) -> None:
+def test_only_groups_of_libraries_include_missing_ones(tmp_path: Path) -> None:
     for group, tokens in BY_LIBRARY.items():
         if group != "browser":
             assert sorted(names(group)) == sorted(tokens)
@@ -181,7 +181,7 @@ def test_groups_of_libraries_hold_what_is_yet_to_be_installed_and_others_leave_i
         ("PIL", "unknown method 'PIL'"),
     ],
 )
-def test_what_is_no_variant_is_refused_in_one_line(text: str, message: str) -> None:
+def test_invalid_variants_are_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(VariantError, match=message) as caught:
         parse(text, reference())
     assert "\n" not in str(caught.value)
@@ -218,13 +218,13 @@ def test_a_star_stands_for_several_versions() -> None:
         ("paper-*", r"unknown method 'paper-\*'"),
     ],
 )
-def test_a_star_that_stands_for_nothing_is_refused_in_one_line(text: str, message: str) -> None:
+def test_an_invalid_star_is_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(VariantError, match=message) as caught:
         expand([text], reference(), model=True, versions=versions("1.0"))
     assert "\n" not in str(caught.value)
 
 
-def test_a_reference_is_one_version() -> None:
+def test_a_reference_has_one_version() -> None:
     with pytest.raises(VariantError, match="several versions, which only --variant takes"):
         reference("pil_box-*")
 
@@ -259,13 +259,13 @@ def test_a_group_may_name_versions() -> None:
         ("pil_box:pil-6.2.1", "unknown method"),
     ],
 )
-def test_versions_that_suit_no_group_are_refused_in_one_line(text: str, message: str) -> None:
+def test_versions_that_fit_no_group_are_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(VariantError, match=message) as caught:
         expand([text], reference(), model=True)
     assert "\n" not in str(caught.value)
 
 
-def test_what_cannot_run_is_left_out_of_a_group_with_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_methods_that_cannot_run_are_left_out_of_groups_with_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "generators.pixels.dali", raising=False)
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
     found, skipped = expand(["decode:opencv-4.5.5.64"], reference(), gpu=True)
@@ -273,14 +273,14 @@ def test_what_cannot_run_is_left_out_of_a_group_with_versions(monkeypatch: pytes
     assert {"dali", "dali_fast"} <= skipped.keys()
 
 
-def test_a_resize_is_refused_where_nothing_is_resized() -> None:
+def test_a_resize_is_refused_with_the_identity_geometry() -> None:
     with pytest.raises(VariantError, match="identity geometry does not resize"):
         names("pil_box", resizes=False)
     with pytest.raises(VariantError, match="identity geometry does not resize"):
         names("resize", resizes=False)
 
 
-def test_a_library_that_is_not_installed_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "generators.pixels.dali", raising=False)
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
     with pytest.raises(VariantError, match=r"DALI cannot be imported .*: pip install nvidia-dali"):
@@ -292,7 +292,7 @@ def with_model(word: str) -> list[str]:
     return [variant.name for variant in expand([word], reference(), model=True)[0]]
 
 
-def test_with_a_model_the_groups_hold_its_noise() -> None:
+def test_with_a_model_groups_include_its_noise() -> None:
     noise = ["ceil_mode", "upsample_bilinear", "fp16", "int8", "box_offset"]
     assert with_model("paper") == [*names("paper"), *noise]
     assert sorted(with_model("model")) == sorted(token for tokens in MODEL.values() for token in tokens)
@@ -301,12 +301,12 @@ def test_with_a_model_the_groups_hold_its_noise() -> None:
 
 
 @pytest.mark.parametrize("text", ["ceil_mode", "model", "boxes", "opencv+int8"])
-def test_noise_in_a_model_is_refused_where_there_is_none(text: str) -> None:
+def test_model_noise_is_refused_without_a_model(text: str) -> None:
     with pytest.raises(VariantError, match="give --model FILE"):
         names(text)
 
 
-def test_a_reference_has_the_model_as_it_is() -> None:
+def test_a_reference_has_no_model_noise() -> None:
     with pytest.raises(VariantError, match="fp16 cannot be in a reference"):
         reference("opencv+fp16")
 
@@ -348,7 +348,7 @@ def test_with_a_gpu_somewhere_its_methods_are_in_the_groups(monkeypatch: pytest.
         expand(["dali_gpu"], reference(), gpu=False)
 
 
-def test_a_gpu_s_method_names_one_that_runs_on_the_cpu() -> None:
+def test_gpu_methods_name_a_cpu_method_instead() -> None:
     for method in METHODS.values():
         assert method.gpu == bool(method.instead)
         if method.gpu:
@@ -358,7 +358,7 @@ def test_a_gpu_s_method_names_one_that_runs_on_the_cpu() -> None:
 SHARP = "sharp_lanczos3"
 
 
-def test_a_method_that_decodes_and_resizes_is_both_and_named_once() -> None:
+def test_a_method_that_decodes_and_resizes_is_named_once() -> None:
     base = reference()
     for text, name in (
         (SHARP, SHARP),
@@ -377,7 +377,7 @@ def test_a_method_that_decodes_and_resizes_is_both_and_named_once() -> None:
         assert name_of(stages, base.spelled_out) == variant.name
 
 
-def test_what_decodes_and_resizes_is_another_way_to_resize() -> None:
+def test_a_method_that_decodes_and_resizes_counts_as_a_resize() -> None:
     base = reference("opencv+opencv_area").spelled_out
     stages = parse(f"{SHARP}+nv12_ascend", reference("opencv+opencv_area")).spelled_out
     assert changed(stages, base) == ("resize", "color")
@@ -397,13 +397,13 @@ def test_what_decodes_and_resizes_is_another_way_to_resize() -> None:
         (f"pil_box+{SHARP}", f"names two resize methods, pil_box and {SHARP}"),
     ],
 )
-def test_a_decoder_beside_what_decodes_itself_is_refused(text: str, said: str) -> None:
+def test_a_second_decoder_is_refused(text: str, said: str) -> None:
     with pytest.raises(VariantError, match=re.escape(said)) as at:
         parse(text, reference())
     assert "\n" not in str(at.value)
 
 
-def test_what_decodes_and_resizes_is_no_reference_and_is_not_there_without_resizing() -> None:
+def test_a_method_that_decodes_and_resizes_is_refused_as_reference_and_without_a_resize() -> None:
     with pytest.raises(VariantError, match=f"^{SHARP} decodes and resizes in one step, .*: choose another reference$"):
         reference(SHARP)
     assert reference(SHARP, resizes=False) == reference(resizes=False)

@@ -12,7 +12,7 @@ def names(word: str) -> list[str]:
     return [variant.name for variant in expand([word], BASE)[0]]
 
 
-def test_the_reference_is_what_librosa_loads_and_tacotron_2_makes_of_it() -> None:
+def test_the_reference_combines_librosa_s_resampler_and_tacotron_2_s_stft() -> None:
     assert (BASE.name, BASE.spelled_out) == ("numpy_stft", {"resample": "soxr_hq", "stft": "numpy_stft"})
     other = reference("swresample", stages=AUDIO_STAGES)
     assert (other.name, in_full(other.spelled_out)) == ("numpy_stft", "swresample+numpy_stft")
@@ -20,7 +20,7 @@ def test_the_reference_is_what_librosa_loads_and_tacotron_2_makes_of_it() -> Non
 
 @pytest.mark.parametrize("resample", RESAMPLE)
 @pytest.mark.parametrize("stft", STFT)
-def test_names_are_canonical_and_lead_back(resample: str, stft: str) -> None:
+def test_names_are_canonical_and_parse_to_the_same_variant(resample: str, stft: str) -> None:
     variant = parse(f"{stft}+{resample}", BASE)
     own = [token for token in (resample, stft) if token not in ("soxr_hq", "numpy_stft")]
     assert variant.name == ("+".join(own) or "numpy_stft")
@@ -51,12 +51,12 @@ def test_groups() -> None:
         ("soxr_hq-1.0.0", "soxr_hq has only one version"),
     ],
 )
-def test_what_is_not_of_recordings_is_refused(text: str, message: str) -> None:
+def test_image_methods_are_refused_for_recordings(text: str, message: str) -> None:
     with pytest.raises(VariantError, match=message):
         expand([text], BASE)
 
 
 @pytest.mark.parametrize("text", ["librosa_stft", "stft", "pil+soxr_vhq"])
-def test_what_is_of_recordings_is_refused_for_images(text: str) -> None:
+def test_recording_methods_are_refused_for_images(text: str) -> None:
     with pytest.raises(VariantError, match=r"is for recordings .the stage .*.: use it with --dataset speech"):
         expand([text], reference())

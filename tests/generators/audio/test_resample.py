@@ -42,7 +42,7 @@ def made(token: str, samples: Samples, rate: int, target: int) -> Samples:
 
 @pytest.mark.parametrize("token", FILTERING)
 @pytest.mark.parametrize(("rate", "target"), [(22_050, 16_000), (44_100, 22_050), (8_000, 22_050), (48_000, 16_000)])
-def test_a_tone_stays_as_it_is(token: str, rate: int, target: int) -> None:
+def test_a_tone_is_preserved(token: str, rate: int, target: int) -> None:
     found = made(token, tone(1000, rate // 2, rate), rate, target)
     assert found.dtype == np.float32
     assert abs(len(found) - target / 2) < 2
@@ -51,20 +51,20 @@ def test_a_tone_stays_as_it_is(token: str, rate: int, target: int) -> None:
 
 
 @pytest.mark.parametrize("token", FILTERING)
-def test_what_the_target_cannot_hold_is_filtered_or_folded_back(token: str) -> None:
+def test_frequencies_above_the_target_s_limit_are_filtered_or_alias(token: str) -> None:
     found = made(token, tone(10_000, 11_025, 22_050), 22_050, 16_000)[1600:-1600]
     left = float(np.sqrt(np.mean(found.astype(np.float64) ** 2)))
     assert (left < 1e-3) == (LEFT[token] == 1e-3)
     assert left < LEFT[token]
 
 
-def test_left_out_a_tone_becomes_another() -> None:
+def test_without_resampling_a_tone_changes_pitch() -> None:
     found = made("no_resampling", tone(1000, 4000, 22_050), 22_050, 16_000)
     assert np.allclose(found, tone(1000 * 16_000 / 22_050, 4000, 16_000), atol=1e-5)
 
 
 @pytest.mark.parametrize("token", RESAMPLERS)
-def test_at_the_same_rate_samples_are_given_back_as_they_are(token: str) -> None:
+def test_at_the_same_rate_samples_are_unchanged(token: str) -> None:
     for count in (1, 511, 4000):
         samples = noise(count)
         assert np.array_equal(made(token, samples, 22_050, 22_050), samples)
@@ -77,7 +77,7 @@ def test_at_the_same_rate_samples_are_given_back_as_they_are(token: str) -> None
     rate=st.sampled_from([8_000, 11_025, 44_100, 48_000, 768_000]),
     target=st.sampled_from([16_000, 22_050]),
 )
-def test_few_samples_become_few_or_there_is_a_reason(token: str, count: int, rate: int, target: int) -> None:
+def test_few_samples_give_few_or_a_reason(token: str, count: int, rate: int, target: int) -> None:
     samples = noise(count)
     samples.flags.writeable = False
     expected = count if token == "no_resampling" else count * target / rate
@@ -107,7 +107,7 @@ def test_swresample_equals_the_ffmpeg_program(ffmpeg: str, rate: int, target: in
                 made("swresample", samples, rate, target)
 
 
-def test_a_fourier_transform_goes_round() -> None:
+def test_the_fourier_method_is_periodic() -> None:
     """By definition: the lower part of the spectrum, with as many samples as librosa asks for."""
     samples = noise(441)
     found = made("scipy_fourier", samples, 22_050, 16_000)

@@ -62,7 +62,7 @@ def built(tmp_path: Path) -> Iterator[Process]:
     process.close()
 
 
-def test_a_build_resizes_as_the_wheel_does(built: Process, photographs: dict[str, bytes]) -> None:
+def test_a_build_resizes_like_the_wheel(built: Process, photographs: dict[str, bytes]) -> None:
     of_wheel = environment("pillow", RELEASE)
     if of_wheel.about.built:
         pytest.skip(f"no Python on this machine that Pillow {RELEASE} has a wheel for")
@@ -79,7 +79,7 @@ def test_a_build_resizes_as_the_wheel_does(built: Process, photographs: dict[str
     wheel.close()
 
 
-def test_what_a_build_lacks_is_named_by_its_packages(
+def test_missing_build_requirements_are_named_by_package(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lacking = replace(

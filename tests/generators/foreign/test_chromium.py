@@ -120,7 +120,7 @@ def turned(image: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(ImageOps.exif_transpose(picture))
 
 
-def test_both_methods_are_what_a_page_draws(
+def test_both_methods_equal_a_page_s_drawing(
     browser: webdriver.Chrome, photographs: Mapping[str, bytes], tmp_path: Path
 ) -> None:
     files = {**photographs, **awkward(photographs["chelsea"])}
@@ -133,7 +133,7 @@ def test_both_methods_are_what_a_page_draws(
         assert found == direct(browser, tmp_path, names, width, height)
 
 
-def test_both_methods_are_what_a_page_draws_of_real_images(browser: webdriver.Chrome, data: Path) -> None:
+def test_both_methods_equal_a_page_s_drawing_of_real_images(browser: webdriver.Chrome, data: Path) -> None:
     folder = data / "imagenet"
     names = [str(path.relative_to(folder)) for path in (*folder.glob("flat/*"), *folder.glob("tree/*/*"))]
     assert len(names) == 367
@@ -180,14 +180,14 @@ def display_p3() -> bytes:
     return bytes(profile)
 
 
-def test_what_is_not_whole_or_not_an_image_is_refused(photographs: Mapping[str, bytes]) -> None:
+def test_truncated_files_and_files_other_than_images_are_refused(photographs: Mapping[str, bytes]) -> None:
     whole = photographs["chelsea"]
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect width="8" height="8"/></svg>'
     for data in (whole[: len(whole) // 2], whole[:200], svg, b'<?xml version="1.0"?>' + svg, b"text"):
         assert outcome("chromium", data) == "The source image could not be decoded."
 
 
-def test_the_first_frame_of_a_moving_image_is_taken() -> None:
+def test_the_first_frame_of_an_animation_is_taken() -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue", "lime")]
     for kind in ("GIF", "WEBP", "PNG"):
         data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=20, lossless=True)
@@ -195,7 +195,7 @@ def test_the_first_frame_of_a_moving_image_is_taken() -> None:
 
 
 @pytest.mark.parametrize("size", [(65536, 1), (1, 65536)])
-def test_what_no_canvas_can_be_is_refused(size: tuple[int, int]) -> None:
+def test_sizes_beyond_a_canvas_are_refused(size: tuple[int, int]) -> None:
     width, height = size
     reason = f"a canvas cannot have {width}x{height} pixels"
     image = np.zeros((height, width, 3), np.uint8)
@@ -225,7 +225,7 @@ def serving() -> psutil.Process:
 
 
 @pytest.mark.parametrize("part", ["--type=renderer", "--utility-sub-type=network", "--type=gpu-process", "--headless"])
-def test_a_browser_that_loses_a_part_costs_nothing(part: str, photographs: Mapping[str, bytes]) -> None:
+def test_a_browser_that_loses_a_part_is_restarted(part: str, photographs: Mapping[str, bytes]) -> None:
     image = call("chromium", photographs["chelsea"])
     lost = [process for process, own in running(serving()) if own[0] != "sh" and any(w.startswith(part) for w in own)]
     assert lost
@@ -255,7 +255,7 @@ def running(process: psutil.Process) -> Iterator[tuple[psutil.Process, list[str]
                 yield child, words
 
 
-def test_nobody_but_the_page_is_let_in() -> None:
+def test_only_the_page_can_connect() -> None:
     assert [connection.status for connection in serving().net_connections("inet")] == [psutil.CONN_ESTABLISHED]
     key = runpy.run_path(str(PROGRAMS / "chromium.py"))["_key"]
     here, there = socket.socketpair()

@@ -44,7 +44,7 @@ def start(**variables: object) -> subprocess.Popen[str]:
     )
 
 
-def test_it_is_made_once_and_says_what_was_installed(cache: Path) -> None:
+def test_it_is_made_once_and_records_what_was_installed(cache: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.0.9", PILLOW)
     assert not is_made("pillow", "0.0.9")
     found = made()
@@ -62,7 +62,7 @@ def test_it_is_made_once_and_says_what_was_installed(cache: Path) -> None:
     assert made() == found
 
 
-def test_those_at_hand_are_sorted_as_versions(cache: Path) -> None:
+def test_existing_releases_are_sorted_as_versions(cache: Path) -> None:
     assert at_hand() == {}
     for version in ("0.0.9", "0.0.10"):
         put_wheel(cache / "wheels", "pillow", version, PILLOW)
@@ -73,7 +73,7 @@ def test_those_at_hand_are_sorted_as_versions(cache: Path) -> None:
     assert at_hand() == {"pillow": ["0.0.9", "0.0.10"]}
 
 
-def test_the_digest_is_of_what_is_imported_and_of_nothing_else(
+def test_the_digest_covers_exactly_what_is_imported(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = []
@@ -111,7 +111,7 @@ def _cut_library(found: Environment) -> None:
 @pytest.mark.parametrize(
     "damage", [_remove_python, _cut_description, _older_description, _remove_package, _cut_library]
 )
-def test_a_damaged_one_is_made_anew(damage: Callable[[Environment], None], cache: Path) -> None:
+def test_a_damaged_one_is_made_again(damage: Callable[[Environment], None], cache: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.0.9", PILLOW)
     before = made()
     damage(before)
@@ -120,13 +120,13 @@ def test_a_damaged_one_is_made_anew(damage: Callable[[Environment], None], cache
     assert is_made("pillow", "0.0.9")
 
 
-def test_compiled_files_are_no_damage(cache: Path) -> None:
+def test_bytecode_is_not_damage(cache: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.0.9", PILLOW)
     compileall.compile_dir(packages(made()), quiet=1)
     assert is_made("pillow", "0.0.9")
 
 
-def test_what_is_imported_is_compiled_when_it_is_made_and_need_not_stay(cache: Path) -> None:
+def test_bytecode_is_written_when_it_is_made_and_need_not_stay(cache: Path) -> None:
     files = {"PIL/__init__.py": "", "PIL/Image.py": "import beside", "beside.py": ""}
     put_wheel(cache / "wheels", "pillow", "0.0.9", files)
     found = packages(made())
@@ -149,7 +149,7 @@ def test_two_runs_at_once_make_it_once(cache: Path, tmp_path: Path) -> None:
     assert count.read_text() == "imported\n"
 
 
-def test_what_a_killed_run_has_left_is_removed(cache: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_removed(cache: Path, tmp_path: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.0.9", PILLOW)
     wait = tmp_path / "wait"
     os.mkfifo(wait)
@@ -172,7 +172,7 @@ def test_a_cache_that_cannot_be_written_is_named(folder: str, cache: Path, monke
         made()
 
 
-def test_a_user_without_a_home_is_told_of_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_the_cache_variable_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SYSNOISE_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
 

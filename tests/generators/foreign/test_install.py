@@ -46,7 +46,7 @@ def test_the_pythons_of_this_machine_are_found() -> None:
     assert order[-1] >= (3, 7)
 
 
-def test_the_newest_python_that_has_a_wheel_is_taken(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_python_with_a_wheel_is_taken(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     newer = Python("3.99.0", "/nowhere/python")
     asked = []
 
@@ -76,7 +76,7 @@ def test_a_release_that_does_not_exist_names_its_neighbours(cache: Path) -> None
     assert told("7") == "there is no release pillow 7: the nearest available are 0.0.20"
 
 
-def test_neighbours_are_those_whose_requirements_can_be_had_too(cache: Path) -> None:
+def test_neighbours_have_available_requirements(cache: Path) -> None:
     for version, needed in (("0.0.1", "there"), ("0.0.2", "lacking"), ("0.0.4", "lacking"), ("0.0.5", "there")):
         put_wheel(cache / "wheels", "pillow", version, PILLOW, needs=(needed,))
     put_wheel(cache / "wheels", "there", "1.0", {"there.py": ""})
@@ -84,12 +84,12 @@ def test_neighbours_are_those_whose_requirements_can_be_had_too(cache: Path) -> 
 
 
 @pytest.mark.parametrize("tag", ["py3-none-any", "cp27-cp27m-linux_x86_64"])
-def test_a_version_is_written_as_the_release_is(tag: str, cache: Path) -> None:
+def test_a_version_must_be_spelled_like_the_release(tag: str, cache: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.5.0", PILLOW, tag)
     assert told("0.5") == "pillow 0.5 is spelled 0.5.0 by its makers: write that"
 
 
-def test_a_version_may_be_had_in_a_build_of_its_own(cache: Path) -> None:
+def test_a_version_may_have_a_local_build(cache: Path) -> None:
     """As PyTorch's are if uv is told so (UV_TORCH_BACKEND)."""
     put_wheel(cache / "wheels", "numpy", "1.0", {"numpy.py": ""})
     put_wheel(cache / "wheels", "torchvision", "0.0.9+cpu", {"torchvision.py": ""})
@@ -97,7 +97,7 @@ def test_a_version_may_be_had_in_a_build_of_its_own(cache: Path) -> None:
     assert told("0.0.8", "torchvision").endswith("the nearest available are 0.0.9")
 
 
-def test_what_has_no_wheels_is_packed_here_without_libraries_of_this_machine(cache: Path) -> None:
+def test_requirements_without_wheels_are_built_without_this_machine_s_libraries(cache: Path) -> None:
     put_wheel(cache / "wheels", "pyvips-binary", "8.0.1", {"_libvips.py": ""})
     put_source(cache / "wheels", "pyvips", "3.2.0", {"pyvips.py": "asked = PKG_CONFIG"})
     found = made("8.0.1", "pyvips-binary")
@@ -105,7 +105,7 @@ def test_what_has_no_wheels_is_packed_here_without_libraries_of_this_machine(cac
     assert (found.packages / "pyvips.py").read_text() == "asked = 'false'"
 
 
-def test_a_python_that_has_a_wheel_and_may_not_be_downloaded_is_named(
+def test_a_python_with_a_wheel_that_may_not_be_downloaded_is_named(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_wheel(cache / "wheels", "opencv-python-headless", "0.0.9", {"cv2.py": ""}, "cp38-none-any")
@@ -120,7 +120,7 @@ def test_a_python_that_has_a_wheel_and_may_not_be_downloaded_is_named(
     assert "never" in said
 
 
-def test_without_a_network_it_is_said_how_wheels_get_here(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_message_downloads_wheels(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", REFUSING)
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("UV_CACHE_DIR", str(cache / "uv"))
@@ -133,7 +133,7 @@ def test_without_a_network_it_is_said_how_wheels_get_here(cache: Path, monkeypat
     assert made().about.distributions == {"pillow": "0.0.9"}
 
 
-def test_the_line_for_wheels_fetches_them(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_s_command_downloads_wheels(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_wheel(tmp_path / "mirror", "pillow", "0.0.9", PILLOW, f"cp{HERE.minor.replace('.', '')}-none-any")
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -146,7 +146,7 @@ def test_the_line_for_wheels_fetches_them(cache: Path, tmp_path: Path, monkeypat
     assert made().about.distributions == {"pillow": "0.0.9"}
 
 
-def test_without_uv_it_is_said_what_to_install(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_uv_is_reported(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("SYSNOISE_CACHE", str(cache))
     monkeypatch.setitem(sys.modules, "uv", None)
@@ -173,7 +173,7 @@ def program(path: Path, said: str) -> str:
         ),
     ],
 )
-def test_what_uv_says_is_passed_on_in_a_line(
+def test_uv_s_errors_are_reported_in_one_line(
     said: str, expected: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uv, "_program", lambda: program(tmp_path / "uv", said))
@@ -193,15 +193,13 @@ def only_pip(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return tmp_path / "pip.conf"
 
 
-def test_packages_are_looked_for_where_pip_looks(
-    only_pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_packages_come_from_pip_s_sources(only_pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_wheel(tmp_path / "mirror", "pillow", "0.0.9", PILLOW)
     only_pip.write_text(f"[global]\nno-index = true\nfind-links = {tmp_path / 'gone'}\n  {tmp_path / 'mirror'}\n")
     assert made().about.distributions == {"pillow": "0.0.9"}
 
 
-def test_pips_settings_are_said_in_uvs_words(only_pip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_s_settings_are_translated_for_uv(only_pip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only_pip.write_text(
         f"[global]\nindex-url = {REFUSING}/global\ncert = /global.pem\n[install]\ncert = /install.pem\n"
     )
@@ -216,7 +214,7 @@ def test_pips_settings_are_said_in_uvs_words(only_pip: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("where", ["variable", "file"])
-def test_what_uv_has_been_told_itself_is_left_alone(
+def test_uv_s_own_settings_take_precedence(
     where: str, only_pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only_pip.write_text(f"[global]\nindex-url = {REFUSING}\n")

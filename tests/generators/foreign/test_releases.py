@@ -72,7 +72,7 @@ def unreachable(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-def test_of_each_major_version_the_newest_is_taken_that_has_a_wheel_here(index: Index) -> None:
+def test_the_newest_release_with_a_wheel_of_each_major_version(index: Index) -> None:
     index.add("pillow", "0.0.0", ANY_PYTHON)  # reserves the name
     index.add("pillow", "1.9.0", ANY_PYTHON)
     index.add("pillow", "1.10.0", THIS_PYTHON)
@@ -100,14 +100,14 @@ def test_the_nearest_release_is_the_one_itself_or_the_first_later_one(index: Ind
         releases.nearest("pillow", "3")
 
 
-def test_a_version_is_told_without_its_build(index: Index) -> None:
+def test_a_version_is_reported_without_its_local_part(index: Index) -> None:
     index.add("torchvision", "0.9.0+cpu", ANY_PYTHON)
     index.add("numpy", "1.26.4", ANY_PYTHON)
     assert releases.newest_of_each_major("torchvision") == ("0.9.0",)
     assert releases.nearest("torchvision", "0.8.0") == "0.9.0"
 
 
-def test_what_a_release_needs_beside_it_must_be_had_for_the_same_python(index: Index) -> None:
+def test_requirements_must_be_available_for_the_same_python(index: Index) -> None:
     for version in ("3.4.0.1", "4.5.5.64", "4.10.0.84", "5.0.0.93"):
         index.add("opencv-python-headless", version, ANY_PYTHON)
     index.add("numpy", "2.2.6", ANY_PYTHON)  # OpenCV before 4.10 was built for NumPy 1
@@ -116,7 +116,7 @@ def test_what_a_release_needs_beside_it_must_be_had_for_the_same_python(index: I
     assert releases.nearest("opencv-python-headless", "4.1.1.26") == "4.10.0.84"
 
 
-def test_without_an_index_what_is_at_hand_is_named(unreachable: None, tmp_path: Path) -> None:
+def test_without_an_index_installed_releases_are_named(unreachable: None, tmp_path: Path) -> None:
     put(tmp_path / "cache", "pillow-12.3.0", "pillow-6.2.1")
     with pytest.raises(VariantError) as caught:
         expand(["pil_box-*"], reference())
@@ -126,7 +126,7 @@ def test_without_an_index_what_is_at_hand_is_named(unreachable: None, tmp_path: 
     assert "\n" not in message
 
 
-def test_without_an_index_the_nearest_is_one_at_hand(unreachable: None, tmp_path: Path) -> None:
+def test_without_an_index_the_nearest_is_an_installed_one(unreachable: None, tmp_path: Path) -> None:
     put(
         tmp_path / "cache", *(f"opencv-python-headless-{version}" for version in ("4.10.0.84", "4.5.5.64", "3.4.18.65"))
     )
@@ -136,7 +136,7 @@ def test_without_an_index_the_nearest_is_one_at_hand(unreachable: None, tmp_path
         releases.nearest("opencv-python-headless", "5.0.0.93")
 
 
-def test_the_index_of_everybody_has_them() -> None:
+def test_the_public_index_has_them() -> None:
     try:
         found = releases.newest_of_each_major("pillow")
     except UnavailableError as error:

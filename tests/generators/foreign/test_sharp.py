@@ -119,7 +119,9 @@ def opened(data: bytes) -> Image.Image:
 SIZES = ((256, 256), (255, 170), (1, 1), (3000, 20), (41, 700), (1100, 1000))
 
 
-def test_it_is_a_direct_call(made: Environment, call: Any, photographs: Mapping[str, bytes], tmp_path: Path) -> None:
+def test_it_equals_a_direct_call(
+    made: Environment, call: Any, photographs: Mapping[str, bytes], tmp_path: Path
+) -> None:
     job = []
     for index, (key, data) in enumerate(photographs.items()):
         (tmp_path / key).write_bytes(data)
@@ -130,7 +132,7 @@ def test_it_is_a_direct_call(made: Environment, call: Any, photographs: Mapping[
     assert [sha256(image) for image in found] == told(script)
 
 
-def test_it_is_a_direct_call_on_all_shared_images(made: Environment, call: Any, data: Path) -> None:
+def test_it_equals_a_direct_call_on_all_shared_images(made: Environment, call: Any, data: Path) -> None:
     job = []
     for path in sorted((data / "imagenet").rglob("*.JPEG")):
         with Image.open(path) as picture:
@@ -167,7 +169,7 @@ def test_an_embedded_profile_is_applied(call: Any, photographs: Mapping[str, byt
     assert np.abs(np.asarray(picture).astype(int) - np.asarray(converted)).mean() > 4
 
 
-def test_what_is_no_plain_photograph(call: Any, photographs: Mapping[str, bytes]) -> None:
+def test_files_other_than_plain_photographs(call: Any, photographs: Mapping[str, bytes]) -> None:
     picture = opened(photographs["chelsea"]).convert("RGB")
     plain = call(encoded(picture), 100, 80)
     gray = call(encoded(picture.convert("L")), 100, 80)
@@ -183,7 +185,7 @@ def test_what_is_no_plain_photograph(call: Any, photographs: Mapping[str, bytes]
     assert (call(moving, 20, 20) == (255, 0, 0)).all()
 
 
-def test_alpha_is_dropped_and_what_is_transparent_has_no_part_in_what_is_not(call: Any) -> None:
+def test_alpha_is_dropped_and_transparent_pixels_do_not_bleed(call: Any) -> None:
     picture = Image.new("RGBA", (40, 40), (10, 200, 30, 255))
     picture.paste((255, 0, 0, 0), (0, 0, 20, 40))
     half = Image.new("RGBA", (40, 40), (10, 200, 30, 128))
@@ -204,7 +206,7 @@ _SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image hre
         (b"P6 1 1 255 abc", "Input buffer contains unsupported image format"),
     ],
 )
-def test_what_is_no_image_of_pixels_is_refused(file: bytes, said: str, call: Any) -> None:
+def test_files_other_than_images_of_pixels_are_refused(file: bytes, said: str, call: Any) -> None:
     with pytest.raises(ValueError, match=f"^{said}$"):
         call(file, 9, 9)
 
@@ -271,13 +273,13 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
-def test_killed_in_the_middle_costs_nothing(call: Any, photographs: Mapping[str, bytes]) -> None:
+def test_a_kill_during_a_call_is_retried(call: Any, photographs: Mapping[str, bytes]) -> None:
     expected = call(photographs["chelsea"], 64, 48)
     ours().kill()
     assert np.array_equal(call(photographs["chelsea"], 64, 48), expected)
 
 
-def test_want_of_memory_is_told_from_a_file_s_fault(call: Any, photographs: Mapping[str, bytes]) -> None:
+def test_too_little_memory_is_distinguished_from_a_bad_file(call: Any, photographs: Mapping[str, bytes]) -> None:
     expected = call(photographs["chelsea"], 64, 48)
     dot = encoded(Image.new("RGB", (1, 1)), "PNG")
     process = ours()
@@ -304,7 +306,7 @@ def stub(made: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     process.close()
 
 
-def test_what_a_library_says_and_prints(stub: Process) -> None:
+def test_a_library_s_errors_and_output(stub: Process) -> None:
     assert stub.versions() == {"sharp": "1.0", "sharp/libvips": "8.0"}
     for _ in range(2):
         assert stub.call("resize", b"data", 1, 1, kernel="chatty").tolist() == [[[114, 103, 98]]]

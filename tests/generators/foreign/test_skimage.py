@@ -40,13 +40,13 @@ for key, path in job["files"].items():
 """
 
 
-def test_every_method_is_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
+def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
     files = put(photographs, tmp_path)
     direct = start("scikit-image", VERSION, Job(files), f"SIZES = {SIZES}\n{SCRIPT}")
     assert told("pil", RESIZES, files, SIZES) == finish(direct)
 
 
-def test_every_method_is_a_direct_call_on_all_shared_images(data: Path) -> None:
+def test_every_method_equals_a_direct_call_on_all_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("scikit-image", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
     assert told("pil", RESIZES, files, SIZES[:1]) == finish(direct)
@@ -58,7 +58,7 @@ def _available() -> None:
 
 
 @pytest.mark.usefixtures("_available")
-def test_without_antialiasing_it_is_opencv_s_linear_to_within_a_step(photographs: dict[str, bytes]) -> None:
+def test_without_antialiasing_it_equals_opencv_s_linear_to_within_a_step(photographs: dict[str, bytes]) -> None:
     for key, data in photographs.items():
         image = call("pil", data)
         ours, theirs = (call(f"{library}_bilinear", image, 224, 171) for library in ("skimage", "opencv"))

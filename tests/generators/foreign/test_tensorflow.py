@@ -60,13 +60,13 @@ for key, path in job["files"].items():
 """
 
 
-def test_every_method_is_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
+def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
     files = put(photographs, tmp_path)
     direct = start("TensorFlow", VERSION, Job(files), f"SIZES = {SIZES}\n{SCRIPT}")
     assert fast(files) | told("tf_accurate", RESIZES, files, SIZES) == finish(direct)
 
 
-def test_every_method_is_a_direct_call_on_all_shared_images(data: Path) -> None:
+def test_every_method_equals_a_direct_call_on_all_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("TensorFlow", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
     assert fast(files) | told("tf_accurate", RESIZES, files, SIZES[:1]) == finish(direct)
@@ -88,7 +88,7 @@ def images(photographs: dict[str, bytes]) -> list[Pixels]:
 
 
 @pytest.mark.usefixtures("_available")
-def test_the_accurate_decoder_is_pillow_s_and_the_default_is_not(photographs: dict[str, bytes]) -> None:
+def test_the_accurate_decoder_equals_pillow_s_and_the_default_does_not(photographs: dict[str, bytes]) -> None:
     for key, data in photographs.items():
         image = call("pil", data)
         assert np.array_equal(call("tf_accurate", data), image), key
@@ -140,7 +140,7 @@ def test_awkward_files_give_what_pillow_gives_or_a_reason(photographs: dict[str,
 
 
 @pytest.mark.usefixtures("_available")
-def test_a_jpeg_that_lacks_its_last_marker_alone_is_refused(photographs: dict[str, bytes]) -> None:
+def test_a_jpeg_that_lacks_only_its_last_marker_is_refused(photographs: dict[str, bytes]) -> None:
     data = photographs["chelsea"]
     assert data.endswith(b"\xff\xd9")
     assert isinstance(outcome("tf", data[:-2]), str)
@@ -154,7 +154,7 @@ def test_pngs_of_16_bits_lose_the_lower_8(photographs: dict[str, bytes]) -> None
 
 
 @pytest.mark.usefixtures("_available")
-def test_one_frame_is_a_picture_and_more_are_none(photographs: dict[str, bytes]) -> None:
+def test_only_single_frames_are_decoded(photographs: dict[str, bytes]) -> None:
     picture = Image.open(io.BytesIO(photographs["chelsea"]))
     frames = [picture, picture.rotate(180)]
     for kind in ("GIF", "WEBP"):

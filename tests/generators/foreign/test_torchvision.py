@@ -45,13 +45,13 @@ for key, path in job["files"].items():
 """
 
 
-def test_every_method_is_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
+def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
     files = put(photographs, tmp_path)
     direct = start("torchvision", VERSION, Job(files), f"SIZES = {SIZES}\n{SCRIPT}")
     assert told("torchvision", RESIZES, files, SIZES) == finish(direct)
 
 
-def test_every_method_is_a_direct_call_on_all_shared_images(data: Path) -> None:
+def test_every_method_equals_a_direct_call_on_all_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("torchvision", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
     assert told("torchvision", RESIZES, files, SIZES[:1]) == finish(direct)
@@ -63,7 +63,7 @@ def _available() -> None:
 
 
 @pytest.mark.usefixtures("_available")
-def test_decoding_and_antialiasing_are_pillow_s(photographs: dict[str, bytes]) -> None:
+def test_decoding_and_antialiasing_are_close_to_pillow(photographs: dict[str, bytes]) -> None:
     """They differ by a step where its weights have fewer bits."""
     for key, encoded_image in photographs.items():
         image = call("pil", encoded_image)

@@ -45,7 +45,7 @@ def external(embedded: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["embedded", "external"])
-def test_a_model_comes_back_as_it_was(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_model_survives_a_round_trip(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     source: Path = request.getfixturevalue(name)
     path = tiny.saved(files.load(source), tmp_path / "out" / "model.onnx")
     assert np.array_equal(tiny.run(path, IMAGE)[0], tiny.run(source, IMAGE)[0])
@@ -56,7 +56,7 @@ def test_a_model_comes_back_as_it_was(name: str, tmp_path: Path, request: pytest
     assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == once
 
 
-def test_weights_past_the_limit_of_protobuf_go_beside(
+def test_weights_beyond_protobuf_s_limit_become_external(
     embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "large.onnx"
@@ -70,7 +70,7 @@ def test_weights_past_the_limit_of_protobuf_go_beside(
 
 
 @pytest.mark.parametrize("name", ["embedded", "external"])
-def test_a_full_disk_leaves_what_was_there(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_full_disk_leaves_the_old_file(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     model = files.load(request.getfixturevalue(name))
     path = tiny.saved(model, tmp_path / "out" / "model.onnx")
     before = {each.name: each.read_bytes() for each in path.parent.iterdir()}
@@ -119,7 +119,7 @@ def linked(path: Path) -> None:
         (linked, "copy them"),
     ],
 )
-def test_weights_that_are_not_there_are_said_so(damage: Callable[[Path], None], words: str, external: Path) -> None:
+def test_missing_weights_are_reported(damage: Callable[[Path], None], words: str, external: Path) -> None:
     damage(external)
     with pytest.raises(ModelError, match=words) as raised:
         files.load(external)
@@ -127,7 +127,7 @@ def test_weights_that_are_not_there_are_said_so(damage: Callable[[Path], None], 
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n" * 9, b"TFL3" * 99, os.urandom(999), b"\x08\x08"])
-def test_what_is_no_model_is_said_so(data: bytes, tmp_path: Path) -> None:
+def test_files_other_than_models_are_refused(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
     with pytest.raises(ModelError, match="is not a readable ONNX model"):
@@ -252,7 +252,7 @@ def test_a_raised_opset_changes_no_bit(opset: int, newer: int) -> None:
         assert model.graph is before
 
 
-def test_weights_that_had_to_be_inputs_are_none_any_more() -> None:
+def test_weights_that_had_to_be_inputs_no_longer_are() -> None:
     """ONNX Runtime takes them for constants up to IR version 3, and for inputs since."""
     made = tiny.proto(
         [CONV, POOL, END], {"weights": tiny.pixels(32, 3, 3, 3), "bias": tiny.pixels(32)}, 8, ir_version=3
@@ -273,7 +273,7 @@ def test_external_weights_stay_on_disk_while_operators_are_converted(external: P
     assert np.array_equal(tiny.run(path, IMAGE)[0], tiny.run(external, IMAGE)[0])
 
 
-def test_operators_of_other_domains_stay(tmp_path: Path) -> None:
+def test_operators_of_other_domains_are_kept(tmp_path: Path) -> None:
     strange = helper.make_node("Strange", ["pool"], ["odd"], domain="some.where", name="odd", strength=2)
     end = helper.make_node("Relu", ["odd"], ["out"])
     model = ir.serde.deserialize_model(tiny.proto([CONV, POOL, strange, end], WEIGHTS, 11, domains=["some.where"]))
@@ -287,7 +287,7 @@ def test_operators_of_other_domains_stay(tmp_path: Path) -> None:
     assert (node.op_type, node.attribute[0].i) == ("Strange", 2)
 
 
-def test_what_cannot_be_converted_is_named() -> None:
+def test_operators_that_cannot_be_converted_are_named() -> None:
     gru = helper.make_node("GRU", ["image", "weights", "weights"], ["out"])
     model = tiny.model([gru], {"weights": np.ones(3, np.float32)}, 6)
     with pytest.raises(ModelError, match=r"opset 6 to 13 \(No Adapter.* GRU\)"):

@@ -69,7 +69,7 @@ def test_fp16_overflows_and_underflows_as_a_device_does(tmp_path: Path, optimise
     assert found[0, 5] == 0
 
 
-def test_fp16_leaves_what_shapes_are_computed_from(tmp_path: Path) -> None:
+def test_fp16_leaves_shape_computations_alone(tmp_path: Path) -> None:
     scales = np.array([1, 1, 4 / 3, 4 / 3], np.float32)
     nodes = [
         helper.make_node("Resize", ["image", "", "scales"], ["fixed"], mode="nearest"),
@@ -137,7 +137,7 @@ def test_fp16_refuses_an_operator_of_unknown_type_by_name() -> None:
         precision.fp16(ir.from_proto(built))
 
 
-def test_fp16_treats_double_precision_alike(tmp_path: Path) -> None:
+def test_fp16_treats_double_precision_the_same(tmp_path: Path) -> None:
     built = proto([helper.make_node("Mul", ["image", "third"], ["out"])], {"third": np.array(1 / 3)}, (3,))
     for value in (built.graph.input[0], built.graph.output[0]):
         value.type.tensor_type.elem_type = TensorProto.DOUBLE

@@ -91,7 +91,7 @@ def test_average_pools_equal_torch(drawn: dict[str, Any], opset: int, counted: b
         {},
     ],
 )
-def test_what_has_no_mode_to_change_is_left(attributes: dict[str, Any]) -> None:
+def test_pools_without_a_mode_to_change_are_left_alone(attributes: dict[str, Any]) -> None:
     model = tiny.model([helper.make_node("MaxPool", ["image"], ["out"], kernel_shape=[3, 3], **attributes)])
     before = ir.serde.serialize_model(model).SerializeToString()
     assert ceil_mode(model) == []
@@ -99,7 +99,7 @@ def test_what_has_no_mode_to_change_is_left(attributes: dict[str, Any]) -> None:
     assert ir.serde.serialize_model(model).SerializeToString() == before
 
 
-def test_indices_that_are_used_are_refused() -> None:
+def test_pools_whose_indices_are_used_are_refused() -> None:
     nodes = [
         helper.make_node("MaxPool", ["image"], ["pool", "indices"], kernel_shape=[2, 2], strides=[2, 2], name="down"),
         helper.make_node("MaxUnpool", ["pool", "indices"], ["out"], kernel_shape=[2, 2], strides=[2, 2]),
@@ -163,7 +163,9 @@ DOWN = helper.make_node("MaxPool", ["image"], ["down"], kernel_shape=[3, 3], str
         ),
     ],
 )
-def test_what_assumes_the_old_size_is_refused_by_name(nodes: list[Any], constants: dict[str, Any], words: str) -> None:
+def test_nodes_that_assume_the_old_size_are_refused_by_name(
+    nodes: list[Any], constants: dict[str, Any], words: str
+) -> None:
     model = tiny.model(nodes, constants, image=(1, 3, 16, 16))
     with pytest.raises(ModelError, match=words) as raised:
         ceil_mode(model)
@@ -179,7 +181,7 @@ def test_what_assumes_the_old_size_is_refused_by_name(nodes: list[Any], constant
         ([[1, 6, 64], [1, 6, 8, 8]], [0, 1, 2]),
     ],
 )
-def test_a_channel_shuffle_follows(shapes: list[list[int]], moved: list[int]) -> None:
+def test_a_channel_shuffle_is_adapted(shapes: list[list[int]], moved: list[int]) -> None:
     """It does what it did before: with a 1x1 image of constant channels, they end up in the same places."""
     nodes = [DOWN, helper.make_node("Reshape", ["down", "shape0"], ["a"], name="there")]
     nodes.append(helper.make_node("Transpose", ["a"], ["b0"], perm=moved))
@@ -199,7 +201,7 @@ def test_a_channel_shuffle_follows(shapes: list[list[int]], moved: list[int]) ->
     assert np.array_equal(after, np.broadcast_to(after[:, :, :1, :1], after.shape))
 
 
-def test_lengths_that_were_worked_out_by_rounding_down_are_taken_from_the_tensor() -> None:
+def test_lengths_computed_by_rounding_down_are_replaced() -> None:
     """As torch's newer exporter writes them, computed from the input's lengths."""
     nodes = [DOWN, helper.make_node("Shape", ["image"], ["all"])]
     for name in ("h", "w"):
@@ -218,7 +220,7 @@ def test_lengths_that_were_worked_out_by_rounding_down_are_taken_from_the_tensor
         assert found.shape == (1, 3, 2, height // 2 + 1, width // 2 + 1)
 
 
-def test_a_model_need_not_fit_for_sizes_that_cannot_be_halved() -> None:
+def test_a_model_need_not_fit_sizes_that_cannot_be_halved() -> None:
     nodes = [
         helper.make_node("MaxPool", ["image"], ["largest"], kernel_shape=[2, 2], strides=[2, 2], name="down"),
         helper.make_node("AveragePool", ["image"], ["mean"], kernel_shape=[2, 2], strides=[2, 2]),
@@ -231,7 +233,7 @@ def test_a_model_need_not_fit_for_sizes_that_cannot_be_halved() -> None:
 
 @pytest.mark.parametrize("opset", [9, 10, 11, 13, 18])
 @pytest.mark.parametrize("meet", ["Add", "Concat"])
-def test_a_resize_takes_the_size_of_what_it_meets(opset: int, meet: str) -> None:
+def test_a_resize_takes_the_size_of_the_tensor_it_meets(opset: int, meet: str) -> None:
     """A pyramid that doubled its smaller level, at every input size."""
     conv = helper.make_node("Conv", ["down", "weights"], ["small"], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
     inputs = (

@@ -105,7 +105,7 @@ def test_int8_ranges_are_rounded_up_by_less_than_a_step(tmp_path: Path) -> None:
     assert np.abs(fake(everything, found) - fake(everything, exact)).max() <= found
 
 
-def test_int8_is_the_same_two_ways_and_by_a_third(tmp_path: Path) -> None:
+def test_int8_gives_the_same_with_and_without_optimisations_and_in_onnx_s_reference(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     constants, nodes = two_layers(3)
     constants["w3"] = rng.normal(size=(4 * 5 * 4, 10)).astype(np.float32)
@@ -124,7 +124,7 @@ def test_int8_is_the_same_two_ways_and_by_a_third(tmp_path: Path) -> None:
         assert np.abs(found - third).max() <= 2 * step
 
 
-def test_int8_does_not_depend_on_order_and_is_the_same_twice(tmp_path: Path) -> None:
+def test_int8_is_repeatable_in_any_order(tmp_path: Path) -> None:
     constants, nodes = two_layers(1)
     calibration = images(1, 9)
 
@@ -140,7 +140,7 @@ def test_int8_does_not_depend_on_order_and_is_the_same_twice(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
-def test_int8_raises_the_opset_where_it_must(tmp_path: Path, per_channel: bool) -> None:
+def test_int8_raises_the_opset_if_needed(tmp_path: Path, per_channel: bool) -> None:
     constants, nodes = two_layers(2)
     nodes[1:2] = [
         helper.make_node("Relu", ["c1"], ["relu"]),
@@ -317,7 +317,7 @@ def test_int8_does_not_follow_boxes_into_a_second_stage() -> None:
     assert [change.node for change in precision.quantised(model(nodes, constants, IMAGE))] == ["features", "out"]
 
 
-def test_int8_takes_a_residual_but_not_what_it_is_added_to(tmp_path: Path) -> None:
+def test_int8_quantises_a_residual_but_not_the_layer_s_output(tmp_path: Path) -> None:
     rng = np.random.default_rng(14)
     constants: dict[str, Array] = {
         f"w{i}": rng.normal(scale=0.3, size=(3, 3, 1, 1)).astype(np.float32) for i in range(3)
@@ -342,7 +342,7 @@ def test_int8_takes_a_residual_but_not_what_it_is_added_to(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("opset", "axes", "pools"), [(13, [2, 3], True), (18, [-2, -1], True), (18, [1], False)])
-def test_int8_takes_a_mean_for_pooling_where_it_is(opset: int, axes: list[int], pools: bool) -> None:
+def test_int8_quantises_means_that_pool(opset: int, axes: list[int], pools: bool) -> None:
     constants, nodes = two_layers(24)
     mean = helper.make_node("ReduceMean", ["c1"], ["r1"], name="mean")
     if opset < 18:
@@ -356,7 +356,7 @@ def test_int8_takes_a_mean_for_pooling_where_it_is(opset: int, axes: list[int], 
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_int8_leaves_branches_as_they_are(tmp_path: Path, sign: int) -> None:
+def test_int8_leaves_branches_alone(tmp_path: Path, sign: int) -> None:
     weights = np.random.default_rng(25).normal(size=(5, 5)).astype(np.float32)
     built = branches({name: np.array(1, np.float32) for name in ("two", "zero", "third")})
     built.graph.node.append(helper.make_node("MatMul", ["double", "w"], ["last"]))
@@ -402,7 +402,7 @@ def test_int8_refuses_a_tensor_that_is_not_finite(operator: str, factor: float) 
         precision.int8(model(nodes, constants, IMAGE), images(21))
 
 
-def test_int8_leaves_nothing_behind_and_says_nothing(
+def test_int8_leaves_no_files_and_no_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -415,7 +415,7 @@ def test_int8_leaves_nothing_behind_and_says_nothing(
     assert not caplog.records
 
 
-def test_int8_refuses_what_it_cannot_calibrate_with() -> None:
+def test_int8_refuses_unusable_calibration_inputs() -> None:
     constants, nodes = two_layers(22)
     with pytest.raises(ModelError, match="there are none: give --calibration N"):
         precision.int8(model(nodes, constants, IMAGE), [])

@@ -25,7 +25,7 @@ def tapped(made: onnx.ModelProto, folder: Path) -> Tapped:
     return Tapped(saved(made, folder / "model.onnx"))
 
 
-def test_sizes_and_constants_are_no_tensors(tmp_path: Path) -> None:
+def test_sizes_and_constants_do_not_count_as_tensors(tmp_path: Path) -> None:
     """A Reshape to a size computed in floats, and weights that are concatenated."""
     nodes = [
         helper.make_node("Shape", ["image"], ["shape"]),
@@ -46,13 +46,13 @@ def test_sizes_and_constants_are_no_tensors(tmp_path: Path) -> None:
     assert found.outputs == ["out"]
 
 
-def test_what_a_body_takes_goes_into_its_node(tmp_path: Path) -> None:
+def test_a_body_s_inputs_count_as_its_node_s(tmp_path: Path) -> None:
     weights = {"two": np.array(2, np.float32), "zero": np.array(0, np.float32), "third": np.array(1 / 3, np.float32)}
     found = {tensor.name: tensor for tensor in tapped(branches(weights), tmp_path).tensors}
     assert found["chosen"].inputs == ("double",)
 
 
-def test_tensors_are_found_behind_their_rounding(tmp_path: Path) -> None:
+def test_tensors_are_found_after_their_rounding(tmp_path: Path) -> None:
     weights, nodes = two_layers(4)
     own = tapped(proto(nodes, weights, IMAGE), tmp_path)
     assert [tensor.weights for tensor in own.tensors] == [(), (1,), (), (1,)]
@@ -105,7 +105,7 @@ def test_models_of_any_inputs_and_outputs_are_written(tmp_path: Path) -> None:
     assert plain == onnx.load(tmp_path / "model.onnx")
 
 
-def test_nodes_apart_take_what_is_given(tmp_path: Path) -> None:
+def test_separated_nodes_take_given_tensors(tmp_path: Path) -> None:
     weights, nodes = two_layers(2)
     own = tapped(proto(nodes, weights, IMAGE), tmp_path)
     changed = model(nodes, weights, IMAGE)
@@ -125,7 +125,7 @@ def test_nodes_apart_take_what_is_given(tmp_path: Path) -> None:
     assert not np.array_equal(conv, half(conv))
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_files_other_than_models_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="is not a readable ONNX model"):
         Tapped(tmp_path / "model.onnx")

@@ -223,9 +223,7 @@ def test_both_together(opset: int, tmp_path: Path) -> None:
     ("name", "size", "followed"),
     [("Pyramid", (64, 96), 3), ("Pyramid", (75, 107), 1), ("DeepLab", (64, 96), 1), ("DeepLab", (75, 107), 1)],
 )
-def test_sizes_that_were_fixed_follow(
-    name: str, size: tuple[int, int], followed: int, opset: int, tmp_path: Path
-) -> None:
+def test_fixed_sizes_are_adapted(name: str, size: tuple[int, int], followed: int, opset: int, tmp_path: Path) -> None:
     """An export for one input size, with the sizes of all levels as constants."""
     height, width = size
     model = loaded(name, opset, tmp_path, height=height, width=width, fixed=True)

@@ -81,7 +81,7 @@ def test_sizes_equal_torch(noise: Noise, opset: int, old: tuple[int, int], new: 
 
 @EVERY
 @pytest.mark.parametrize("opset", [7, 9, 10, 11, 13, 19])
-def test_the_method_that_a_model_has_is_no_noise(noise: Noise, opset: int) -> None:
+def test_a_method_that_a_model_already_has_changes_nothing(noise: Noise, opset: int) -> None:
     attributes: Any = METHODS[noise][1]
     if opset < 11:
         if noise is not upsample_nearest:
@@ -96,7 +96,7 @@ def test_the_method_that_a_model_has_is_no_noise(noise: Noise, opset: int) -> No
     assert noise(once) == []
 
 
-def test_both_names_of_half_pixels_are_one() -> None:
+def test_both_names_of_half_pixel_are_the_same() -> None:
     model = resize(13, scales=[1.0, 1.0, 2.0, 2.0], mode="linear", coordinate_transformation_mode="pytorch_half_pixel")
     assert upsample_bilinear(model) == []
     assert upsample_bilinear_corners(model) == [
@@ -106,7 +106,7 @@ def test_both_names_of_half_pixels_are_one() -> None:
 
 @EVERY
 @pytest.mark.parametrize("scales", [[1, 1, 0.5, 0.5], [1, 1, 2, 0.5], [1, 1, 1, 1]])
-def test_what_does_not_enlarge_is_left(noise: Noise, scales: list[float]) -> None:
+def test_nodes_that_do_not_enlarge_are_left_alone(noise: Noise, scales: list[float]) -> None:
     model = resize(13, scales=scales, mode="cubic")
     if scales == [1, 1, 1, 1]:
         model = resize(13, sizes=[2, 3, 8, 8], mode="cubic")
@@ -114,7 +114,7 @@ def test_what_does_not_enlarge_is_left(noise: Noise, scales: list[float]) -> Non
     assert noise(model) == []
 
 
-def test_parts_of_an_image_are_refused() -> None:
+def test_crops_are_refused() -> None:
     model = resize(13, scales=[1.0, 1.0, 2.0, 2.0], mode="linear", coordinate_transformation_mode="tf_crop_and_resize")
     with pytest.raises(ModelError, match="Resize 'up' cuts out a part"):
         upsample_nearest(model)
