@@ -78,11 +78,11 @@ def mixes_in(libraries: Mapping[str, str]) -> tuple[Method, ...]:
     """The draws among a provenance's libraries; the methods that they drew from need not be able to run here."""
     found = []
     for stage, token in TOKENS.items():
-        if said := _VERSION.fullmatch(libraries.get(token, "")):
-            methods = [METHODS.get(name) for name in said[2].split()]
+        if match := _VERSION.fullmatch(libraries.get(token, "")):
+            methods = [METHODS.get(name) for name in match[2].split()]
             known = [method for method in methods if method and method.stage == stage]
             if known and len(known) == len(methods):
-                found.append(_mix(stage, known, int(said[1])))
+                found.append(_mix(stage, known, int(match[1])))
     return tuple(found)
 
 

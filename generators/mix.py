@@ -109,8 +109,8 @@ class Mix:
         except BoxError as error:
             raise ValueError(f"{key}: {error}") from None
         except Exception as error:  # every library has exceptions of its own
-            said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise ValueError(f"{key}: {working}: {said.strip()}") from error
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise ValueError(f"{key}: {working}: {reason.strip()}") from error
 
 
 def _in_one(decode: Method, resize: Method) -> Call | None:

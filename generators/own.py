@@ -117,8 +117,8 @@ def _is_free(token: str) -> bool:
 
 
 def _own_method(text: str) -> Method:
-    token, equals, said = text.partition("=")
-    stage, colon, command = said.partition(":")
+    token, equals, definition = text.partition("=")
+    stage, colon, command = definition.partition(":")
     if not (equals and colon and command.strip()):
         raise OwnMethodError(f"{text!r} is not TOKEN=STAGE:PROGRAM, as in mine=decode:./decode")
     if not _TOKEN.fullmatch(token):

@@ -41,7 +41,7 @@ _HEADER = re.compile(
 _LONGEST_HEADER = 2**16
 _MOST_BYTES = _LONGEST_HEADER + 3 * MAX_PIXELS
 # How many bytes of the end of stderr are kept, and characters of its last line shown.
-_SAID, _SHOWN = 4096, 200
+_KEPT, _SHOWN = 4096, 200
 
 
 def decode(words: Sequence[str], folder: str, data: bytes) -> Image:
@@ -107,11 +107,11 @@ def _run_once(words: Sequence[str], folder: str, given: Sequence[bytes | memoryv
             stdin.write(part)
         stdin.seek(0)
         with _started(words, folder, stdin, stdout) as process:
-            said = _wait(process)
+            stderr_end = _wait(process)
         size = os.fstat(stdout.fileno()).st_size
         if size >= _MOST_BYTES:
             raise ValueError(f"put out more than an image of {MAX_PIXELS:,} pixels has")
-        _check(process.returncode, _last_line(said, words))
+        _check(process.returncode, _last_line(stderr_end, words))
         if not size:
             raise ValueError("put out nothing")
         return mmap.mmap(stdout.fileno(), size, access=mmap.ACCESS_COPY)
@@ -123,7 +123,7 @@ def _memory() -> BinaryIO:
 
 
 @functools.cache
-def _mortal() -> tuple[str, ...]:
+def _die_with_parent() -> tuple[str, ...]:
     """The command prefix that makes a program die with this process: setpriv (of util-linux), if it is installed.
 
     In Python this takes code between fork and exec, which is not safe with threads.
@@ -137,7 +137,12 @@ def _started(words: Sequence[str], folder: str, stdin: BinaryIO, stdout: BinaryI
     """A running program, in its own process group, of which nothing survives the context."""
     try:
         process = subprocess.Popen(
-            [*_mortal(), *words], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, cwd=folder, start_new_session=True
+            [*_die_with_parent(), *words],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            start_new_session=True,
         )
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.ENOMEM):
@@ -158,7 +163,7 @@ def _wait(process: subprocess.Popen[bytes]) -> bytes:
     """The end of a program's stderr, once it has ended. Raises Died on a timeout."""
     assert process.stderr
     stderr = process.stderr.fileno()
-    said = b""
+    stderr_end = b""
     until = time.monotonic() + TIMEOUT
     poll = select.poll()
     ended = os.pidfd_open(process.pid)
@@ -169,19 +174,19 @@ def _wait(process: subprocess.Popen[bytes]) -> bytes:
             events = dict(poll.poll(left * 1000))
             if stderr in events:
                 more = os.read(stderr, 2**16)  # a pipe holds no more
-                said = (said + more)[-_SAID:]
+                stderr_end = (stderr_end + more)[-_KEPT:]
                 if not more:
                     poll.unregister(stderr)
             if ended in events:
-                return said
+                return stderr_end
         raise Died(f"gave no answer within {TIMEOUT:.0f} s")
     finally:
         os.close(ended)
 
 
-def _check(status: int, said: str) -> None:
+def _check(status: int, message: str) -> None:
     """Raises Died or ValueError for an exit status other than 0."""
-    more = f": {said}" if said else ""
+    more = f": {message}" if message else ""
     if status in (-signal.SIGKILL, _KILLED_IN_A_SHELL):
         raise Died("")
     if status < 0:
@@ -190,9 +195,9 @@ def _check(status: int, said: str) -> None:
         raise ValueError(f"exit status {status}{more}")
 
 
-def _last_line(said: bytes, words: Sequence[str]) -> str:
+def _last_line(stderr_end: bytes, words: Sequence[str]) -> str:
     """The last line on stderr, without addresses and folders, which differ between runs and machines."""
-    lines = [line.strip() for line in said.decode(errors="replace").splitlines()]
+    lines = [line.strip() for line in stderr_end.decode(errors="replace").splitlines()]
     line = next((line for line in reversed(lines) if line), "")
     for word in words:
         if os.path.isabs(word):

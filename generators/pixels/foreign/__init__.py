@@ -46,9 +46,9 @@ def versions(program: str, distribution: str, version: str) -> dict[str, str]:
         return found
     about = environment(distribution, version).about
     library = next(iter(found)).partition("/")[0]
-    beside = {name: of for name, of in about.distributions.items() if _is_told(distribution, name)}
-    told = {"Python": about.python, **beside, "sha256": about.sha256, "built": about.built}
-    return {**{f"{library}/{name}": of for name, of in told.items() if of}, **found}
+    affecting = {name: of for name, of in about.distributions.items() if _affects_pixels(distribution, name)}
+    details = {"Python": about.python, **affecting, "sha256": about.sha256, "built": about.built}
+    return {**{f"{library}/{name}": of for name, of in details.items() if of}, **found}
 
 
 def is_ready(distribution: str, version: str) -> bool:
@@ -69,10 +69,10 @@ def problem(distribution: str, version: str) -> str | None:
     return None if version else machine.problem(distribution)
 
 
-def _is_told(distribution: str, name: str) -> bool:
+def _affects_pixels(distribution: str, name: str) -> bool:
     """Whether a distribution that was installed with a release belongs in its versions."""
-    tells = NEEDS[distribution].tells if distribution in NEEDS else ()
-    return name != distribution and (tells is None or name in tells)
+    affecting = NEEDS[distribution].affecting if distribution in NEEDS else ()
+    return name != distribution and (affecting is None or name in affecting)
 
 
 @functools.cache

@@ -30,7 +30,7 @@ def missing(build: Build, python: Python) -> list[str]:
     programs = [package for program, package in build.programs.items() if not shutil.which(program)]
     if not _compiler():
         return ["gcc", "libc6-dev", *build.headers.values(), *programs]
-    include = _said(python.path, "-c", "import sysconfig; print(sysconfig.get_path('include'))")
+    include = _output(python.path, "-c", "import sysconfig; print(sysconfig.get_path('include'))")
     headers = {"stdio.h": "libc6-dev", "Python.h": f"python{python.minor}-dev", **build.headers}
     return [package for header, package in headers.items() if not _has(header, include)] + programs
 
@@ -49,18 +49,18 @@ def install(folder: Path, release: Release, build: Build) -> str:
             environment={
                 "CC": compiler,
                 "CFLAGS": f"{os.environ.get('CFLAGS', '')} {_FLAGS}",
-                "LDFLAGS": f"{os.environ.get('LDFLAGS', '')} -L/usr/lib/{_said(compiler, '-print-multiarch')}",
+                "LDFLAGS": f"{os.environ.get('LDFLAGS', '')} -L/usr/lib/{_output(compiler, '-print-multiarch')}",
                 "MAX_CONCURRENCY": str(os.cpu_count()),  # for Pillow, which compiles one file at a time otherwise
             },
         )
-    return _said(compiler, "--version").splitlines()[0]
+    return _output(compiler, "--version").splitlines()[0]
 
 
 def reason(error: UvError) -> str:
     """Why a build failed, in one line: the compiler's first error, or else the last line of output."""
-    if found := _ERROR.search(error.said):
+    if found := _ERROR.search(error.output):
         return found[1]
-    lines = [line.strip() for line in error.said.splitlines() if line.strip()]
+    lines = [line.strip() for line in error.output.splitlines() if line.strip()]
     return next((line for line in reversed(lines) if not line.startswith(_AFTER)), str(error))
 
 
@@ -75,5 +75,5 @@ def _has(header: str, include: str) -> bool:
     return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
-def _said(*words: str) -> str:
+def _output(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()

@@ -60,6 +60,6 @@ def full() -> UnavailableError:
     return UnavailableError(f"the disk of {cache()} is full: free some of it, or {_INSTEAD}")
 
 
-def says_full(said: str) -> bool:
+def reports_full(output: str) -> bool:
     """Whether a failed program reports a full disk."""
-    return any(sentence in said for sentence in _FULL)
+    return any(message in output for message in _FULL)

@@ -151,10 +151,10 @@ def _make(folder: Path, release: Release) -> None:
 def _describe(folder: Path, release: Release, built: str) -> About:
     (packages,) = folder.glob("lib/python*/site-packages")
     found = {each.metadata["Name"].lower(): each for each in importlib.metadata.distributions(path=[str(packages)])}
-    tells = NEEDS[release.distribution].tells
+    affecting = NEEDS[release.distribution].affecting
     files = {}
     for name, each in found.items():
-        decides = tells is None or re.sub("[-_.]+", "-", name) in (release.distribution, *tells)
+        decides = affecting is None or re.sub("[-_.]+", "-", name) in (release.distribution, *affecting)
         files.update(dict.fromkeys(_imported(each), decides))
     distributions = {name: each.version for name, each in found.items()}
     return _about(packages, files, distributions, packages.parent.name.removeprefix("python"), built)

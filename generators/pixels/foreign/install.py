@@ -130,8 +130,8 @@ def _unreachable(release: Release, pythons: Sequence[Python], error: NetworkErro
     packed = [each for each in release.requirements if each.partition("==")[0] in sources]
     ready = [each for each in (*release.requirements, *itertools.chain(*sources.values())) if each not in packed]
     fetch = f"pip download --only-binary :all: --python-version $v --dest {place} {shlex.join(ready)}"
-    beside = f"; pip download --no-deps --no-binary :all: --dest {place} {shlex.join(packed)}" if packed else ""
+    and_pack = f"; pip download --no-deps --no-binary :all: --dest {place} {shlex.join(packed)}" if packed else ""
     return UnavailableError(
         f"{release} cannot be downloaded ({error}): try again with a network, or elsewhere and copy the files: "
-        f"for v in {minors}; do {fetch} && break; done{beside}"
+        f"for v in {minors}; do {fetch} && break; done{and_pack}"
     )

@@ -32,15 +32,15 @@ class Needs:
     """A distribution's module, the requirements to install with a version of it, and its build; None if only wheels are
     used.
 
-    `tells` are the distributions among them that affect pixels: a set lists their versions, and the digest of what was
-    installed covers them and the release. None means all. `sources` are those in pure Python that have no wheels, with
-    what each is built with.
+    `affecting` are the distributions among them that affect pixels: a set lists their versions, and the digest of what
+    was installed covers them and the release. None means all. `sources` are those in pure Python that have no wheels,
+    with what each is built with.
     """
 
     module: str
-    beside: Callable[[Parts], tuple[str, ...]]
+    extras: Callable[[Parts], tuple[str, ...]]
     build: Build | None = None
-    tells: tuple[str, ...] | None = None
+    affecting: tuple[str, ...] | None = None
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
 
@@ -124,18 +124,20 @@ NEEDS: Mapping[str, Needs] = MappingProxyType(
         "opencv-python-headless": Needs("cv2", lambda version: _numpy(version, _OPENCV_NUMPY_2)),
         "av": Needs("av", lambda version: ("numpy",), _AV),
         "nvidia-dali-cuda120": Needs("nvidia.dali", lambda version: _numpy(version, _DALI_NUMPY_2)),
-        "tensorflow-cpu": Needs("tensorflow", _tensorflow, tells=("numpy",)),
-        "torchvision": Needs("torchvision", lambda version: _numpy(version, _TORCHVISION_NUMPY_2), tells=("torch",)),
+        "tensorflow-cpu": Needs("tensorflow", _tensorflow, affecting=("numpy",)),
+        "torchvision": Needs(
+            "torchvision", lambda version: _numpy(version, _TORCHVISION_NUMPY_2), affecting=("torch",)
+        ),
         "pyvips-binary": Needs(
             "pyvips",
             lambda version: (_PYVIPS,),
-            tells=("pyvips",),
+            affecting=("pyvips",),
             sources={"pyvips": ("setuptools", "cffi", "pkgconfig")},
         ),
         "pillow-simd": Needs("PIL.Image", lambda version: (), _SIMD),
-        "librosa": Needs("librosa", _librosa, tells=("numpy", "scipy")),
+        "librosa": Needs("librosa", _librosa, affecting=("numpy", "scipy")),
         "scikit-image": Needs(
-            "skimage.transform", lambda version: _numpy(version, _SKIMAGE_NUMPY_2), tells=("numpy", "scipy")
+            "skimage.transform", lambda version: _numpy(version, _SKIMAGE_NUMPY_2), affecting=("numpy", "scipy")
         ),
     }
 )

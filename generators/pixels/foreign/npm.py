@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from generators.method import UnavailableError
-from generators.pixels.foreign.cache import cache, environments, full, says_full, wheels, written
+from generators.pixels.foreign.cache import cache, environments, full, reports_full, wheels, written
 from generators.pixels.foreign.needs import parts
 from generators.pixels.foreign.uv import NetworkError, UvError, refuse_offline, uv
 
@@ -36,7 +36,7 @@ _UNREACHABLE = re.compile(
 )
 # npm's message for a release that needs a later Node.js.
 _ENGINE = re.compile(r'Required: \{"node":"([^"]+)"')
-_SAID = re.compile(r"^npm error (?!code |syscall |errno |path )(.*\S)", re.MULTILINE)
+_ERROR = re.compile(r"^npm error (?!code |syscall |errno |path )(.*\S)", re.MULTILINE)
 _ADDRESS = re.compile(r"\w+://\S+")
 _TRY = "try { require(process.argv[1]) } catch (error) { console.error(error.message); process.exit(1) }"
 # The heading of sharp's advice, after the reason.
@@ -167,7 +167,7 @@ def _npm(wheel: Path, *words: str) -> str:
     )
     if done.returncode == 0:
         return done.stdout
-    if says_full(done.stderr) or "code ENOSPC" in done.stderr or "code EDQUOT" in done.stderr:
+    if reports_full(done.stderr) or "code ENOSPC" in done.stderr or "code EDQUOT" in done.stderr:
         raise full()
     if unreachable := _UNREACHABLE.search(done.stderr):
         how = "try again with a network, or copy its environment here"
@@ -175,14 +175,14 @@ def _npm(wheel: Path, *words: str) -> str:
     raise NpmError(_reason(done.stderr))
 
 
-def _reason(said: str) -> str:
+def _reason(stderr: str) -> str:
     """Why npm failed, in one line without addresses."""
-    if "code ETARGET" in said or "code E404" in said:
+    if "code ETARGET" in stderr or "code E404" in stderr:
         return "npm finds no such release"
-    if engine := _ENGINE.search(said):
+    if engine := _ENGINE.search(stderr):
         return f"it needs Node.js {engine[1]}, and only {_NODE} is available"
-    first = _SAID.search(said)
-    return _ADDRESS.sub("its registry", first[1] if first else " ".join(said.split()) or "npm has failed")
+    first = _ERROR.search(stderr)
+    return _ADDRESS.sub("its registry", first[1] if first else " ".join(stderr.split()) or "npm has failed")
 
 
 def _hindrance(folder: Path, package: str) -> str:

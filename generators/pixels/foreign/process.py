@@ -87,8 +87,8 @@ class _Running:
     def __init__(self, command: Sequence[str]) -> None:
         self._blocks = Blocks()
         self._read = b""
-        with tempfile.TemporaryFile() as said:
-            self._process = _open(command, said)
+        with tempfile.TemporaryFile() as stderr:
+            self._process = _open(command, stderr)
             self._end = weakref.finalize(self, _end, self._process)  # also if this object is dropped
             assert self._process.stdin
             assert self._process.stdout
@@ -97,8 +97,8 @@ class _Running:
                 hello = self._answer(START)
             except Died as ended:
                 self.kill()
-                said.seek(0)
-                lines = said.read().decode(errors="replace").strip().splitlines()
+                stderr.seek(0)
+                lines = stderr.read().decode(errors="replace").strip().splitlines()
                 raise StartError(lines[-1] if lines else str(ended) or "it was killed") from None
         if "error" in hello:
             self.kill()
@@ -144,7 +144,7 @@ class _Running:
         try:
             self._stdin.write(json.dumps(request, default=asdict).encode() + b"\n")
         except BrokenPipeError:
-            raise Died(self._how()) from None
+            raise Died(self._ending()) from None
 
     def _answer(self, timeout: float) -> dict[str, Any]:
         """The next line that the process writes. Raises Died."""
@@ -156,13 +156,13 @@ class _Running:
                 raise Died(f"gave no answer within {timeout:.0f} s")
             more = self._stdout.read(65536)
             if not more:
-                raise Died(self._how())
+                raise Died(self._ending())
             self._read += more
         line, _, self._read = self._read.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _how(self) -> str:
+    def _ending(self) -> str:
         """How the process ended; empty if it was killed from outside."""
         status = self._process.wait()
         if status == -signal.SIGKILL:
@@ -170,9 +170,9 @@ class _Running:
         return f"ended its process ({signal.Signals(-status).name if status < 0 else f'exit status {status}'})"
 
 
-def _open(command: Sequence[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
+def _open(command: Sequence[str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, bufsize=0)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0)
     except OSError as error:
         raise StartError(f"{command[0]}: {error.strerror}") from None
 

@@ -91,7 +91,7 @@ def _first_from(distribution: str, version: str, python: Python) -> Iterator[str
 def _is_complete(distribution: str, version: str, python: Python) -> bool:
     """Whether everything installed with a release is available for the same Python."""
     release = Release(distribution, version)
-    return not release.beside or bool(release.wheels(python, [python]))
+    return not release.extras or bool(release.wheels(python, [python]))
 
 
 def _one(python: Python, requirement: str, *options: str) -> str:
@@ -99,7 +99,7 @@ def _one(python: Python, requirement: str, *options: str) -> str:
     try:
         (found,) = resolve(python, requirement, options=("--no-deps", "--prerelease", "disallow", *options)).values()
     except UvError as error:
-        if isinstance(error, NetworkError) or NO_SOLUTION not in error.said:
+        if isinstance(error, NetworkError) or NO_SOLUTION not in error.output:
             raise
         return ""
     return public(found)

@@ -35,14 +35,14 @@ class Release:
         return f"{self.distribution} {self.version}"
 
     @property
-    def beside(self) -> tuple[str, ...]:
+    def extras(self) -> tuple[str, ...]:
         """The requirements to install with it."""
-        return NEEDS[self.distribution].beside(parts(self.version))
+        return NEEDS[self.distribution].extras(parts(self.version))
 
     @property
     def requirements(self) -> tuple[str, ...]:
         """All requirements."""
-        return f"{self.distribution}=={self.version}", *self.beside
+        return f"{self.distribution}=={self.version}", *self.extras
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -100,15 +100,15 @@ class Release:
 
     def _refuse(self, error: UvError, pythons: Sequence[Python]) -> None:
         """Raises UnavailableError, unless only wheels are missing."""
-        if NO_SOLUTION not in error.said:
+        if NO_SOLUTION not in error.output:
             raise UnavailableError(f"uv cannot look for {self}: {error}") from None
-        if f"{self.distribution} was not found" in error.said:
+        if f"{self.distribution} was not found" in error.output:
             raise UnavailableError(f"{self} is not in uv's package sources: {error}") from None
-        if f"there is no version of {self.distribution}==" in error.said:
+        if f"there is no version of {self.distribution}==" in error.output:
             nearest = self.nearest(pythons)
             instead = f": the nearest available are {nearest}" if nearest else ""
             raise UnavailableError(f"there is no release {self}{instead}") from None
-        if found := re.search(rf"{self.distribution}==(\S+) has no", error.said):
+        if found := re.search(rf"{self.distribution}==(\S+) has no", error.output):
             self._check_spelling(found[1])
 
     def _check_spelling(self, version: str) -> None:

@@ -14,33 +14,33 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from generators.method import UnavailableError
-from generators.pixels.foreign.cache import cache, full, pythons, says_full, wheels
+from generators.pixels.foreign.cache import cache, full, pythons, reports_full, wheels
 from generators.pixels.foreign.pip import settings_for_uv
 
 _NO_UV = "needs uv, which is not installed: pip install -r requirements.txt"
-# uv's output when it cannot reach what it wants to download, or is told not to.
+# uv's output when it cannot reach what it wants to download, or is messages not to.
 _UNREACHABLE = re.compile(
     r"error sending request|[Ff]ailed to (fetch|download)|network was disabled|timed out|error decoding response"
 )
 
 
 class UvError(Exception):
-    """uv failed; `said` is its full output."""
+    """uv failed; `output` is its full output."""
 
-    def __init__(self, said: str) -> None:
-        super().__init__(said)
-        self.said = said
+    def __init__(self, output: str) -> None:
+        super().__init__(output)
+        self.output = output
 
     def __str__(self) -> str:
         """uv's first error and its deepest cause, in one line."""
-        lines = [line.strip() for line in self.said.splitlines() if line.strip()]
-        told = [
+        lines = [line.strip() for line in self.output.splitlines() if line.strip()]
+        messages = [
             line.partition(": ")[2].rstrip(".") for line in lines if line.startswith(("error: ", "cause: ", "hint: "))
         ]
-        told = [line for line in told if not line.startswith("Request failed after")] or [
-            self.said.strip() or "uv has failed"
+        messages = [line for line in messages if not line.startswith("Request failed after")] or [
+            self.output.strip() or "uv has failed"
         ]
-        return f"{told[0]} ({told[-1]})" if told[1:] else told[0]
+        return f"{messages[0]} ({messages[-1]})" if messages[1:] else messages[0]
 
 
 class NetworkError(UvError):
@@ -63,7 +63,7 @@ def uv(*words: str, offline: bool = False, given: str = "", environment: Mapping
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, env=surroundings)
     if done.returncode == 0:
         return done.stdout
-    if says_full(done.stderr):
+    if reports_full(done.stderr):
         raise full()
     raise (NetworkError if _UNREACHABLE.search(done.stderr) else UvError)(done.stderr)
 

@@ -93,8 +93,8 @@ def resize(image: Given, width: int, height: int) -> Made:
 def versions() -> dict[str, str]:
     """The version that the browser reports, including its vendor's."""
     _browser()
-    told = subprocess.run([sys.argv[4], "--version"], capture_output=True, text=True, check=True).stdout
-    return {"Chromium": re.sub(r"^\D*", "", told).strip()}
+    output = subprocess.run([sys.argv[4], "--version"], capture_output=True, text=True, check=True).stdout
+    return {"Chromium": re.sub(r"^\D*", "", output).strip()}
 
 
 def _without_exif(data: memoryview) -> bytes:

@@ -120,8 +120,8 @@ def _range(frame: Any) -> dict[str, int]:
 
     Releases before 12.1 do not expose it, and take 12-bit and YCCK JPEGs for limited range.
     """
-    told = hasattr(frame, "color_range") and frame.format.name.startswith("yuv")
-    return {"src_color_range": frame.color_range} if told else {}
+    known = hasattr(frame, "color_range") and frame.format.name.startswith("yuv")
+    return {"src_color_range": frame.color_range} if known else {}
 
 
 def _picture(image: Given) -> Any:

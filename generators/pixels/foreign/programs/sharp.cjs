@@ -72,8 +72,8 @@ function load() {
 
 function versions(sharp) {
   const { sharp: own, vips, mozjpeg, jpeg } = sharp.versions;
-  const told = { sharp: own, "sharp/libvips": vips, "sharp/mozjpeg": mozjpeg, "sharp/libjpeg": jpeg };
-  return Object.fromEntries(Object.entries(told).filter(([, version]) => version));
+  const found = { sharp: own, "sharp/libvips": vips, "sharp/mozjpeg": mozjpeg, "sharp/libjpeg": jpeg };
+  return Object.fromEntries(Object.entries(found).filter(([, version]) => version));
 }
 
 function failure(error) {
