@@ -17,7 +17,7 @@ from generators.own import OwnMethodError, own_methods, with_own
 from generators.registry import METHODS
 from generators.selection import expand
 from generators.variant import VariantError, in_full, parse, reference
-from tests.generators.test_variant import PAPER_RESIZE
+from tests.generators.documented import PAPER_RESIZE
 
 PAPER_DECODE = ["pil", "opencv", "ffmpeg", "dali"]
 KNOWN = with_own(mixes(5))

@@ -193,7 +193,8 @@ def test_numpy_integers_are_accepted(photographs: dict[str, bytes], resize: str)
     mix, data = Mix("pil", resize), photographs["coffee"]
     top, left, height, width, side = np.array([5, 6, 70, 80, 32])
     expected = mix(data, 32, key="key", box=Box(5, 6, 70, 80))
-    for size in (side, (side, side), np.array([32, 32])):
+    sizes: list[Any] = [side, (side, side), np.array([32, 32])]
+    for size in sizes:
         np.testing.assert_array_equal(mix(data, size, key="key", box=Box(top, left, height, width)), expected)
 
 

@@ -1,7 +1,10 @@
-// Runs in a Node.js process: calls sharp on behalf of its parent. // //     node sharp.cjs PARENT MOST_PIXELS MODULES
-// // It has the protocol of serve.py (see there): requests are lines of JSON on standard input, answers on standard
-output, // and images are passed in the parent's memory, `/proc/PARENT/fd/N`. `MODULES` is the folder that contains
-sharp.
+// Runs in a Node.js process: calls sharp on behalf of its parent.
+//
+//     node sharp.cjs PARENT MOST_PIXELS MODULES
+//
+// It has the protocol of serve.py (see there): requests are lines of JSON on standard input, answers on standard
+// output, and images are passed in the parent's memory, `/proc/PARENT/fd/N`. `MODULES` is the folder that contains
+// sharp.
 "use strict";
 
 const fs = require("node:fs");
@@ -44,13 +47,13 @@ function forget(number) {
 }
 
 const calls = (sharp) => ({
-  // `sharp(data).resize(width, height, {fit: "fill", kernel})`, as 8-bit RGB. A JPEG is shrunk while it is decoded //
-  (`fastShrinkOnLoad`, sharp's default): by 2, 4 or 8 if it becomes at most a third, a fifth or a ninth of its size; a
-  // WebP, to the target size. Images that grow are interpolated by libvips (bicubic), whatever the kernel. Pixels are
+  // `sharp(data).resize(width, height, {fit: "fill", kernel})`, as 8-bit RGB. A JPEG is shrunk while it is decoded
+  // (`fastShrinkOnLoad`, sharp's default): by 2, 4 or 8 if it becomes at most a third, a fifth or a ninth of its size;
+  // a WebP, to the target size. Images that grow are interpolated by libvips (bicubic), whatever the kernel. Pixels are
   // converted to sRGB by the embedded profile (CMYK without one, by a profile of libvips); 16 bits become 8, and gray
-  // becomes three equal channels; of an animation, the first frame is taken; EXIF orientation is not applied. sharp //
-  always multiplies pixels by alpha before a resize, so that transparent ones do not affect others; alpha is then //
-  dropped. libjpeg's warnings are errors, as is a truncated file (`failOn`, by default "warning").
+  // becomes three equal channels; of an animation, the first frame is taken; EXIF orientation is not applied. sharp
+  // always multiplies pixels by alpha before a resize, so that transparent ones do not affect others; alpha is then
+  // dropped. libjpeg's warnings are errors, as is a truncated file (`failOn`, by default "warning").
   async resize(data, [width, height], { kernel }) {
     const image = sharp(data, { limitInputPixels: Number(mostPixels) }).resize(width, height, { fit: "fill", kernel });
     const made = await image.removeAlpha().raw().toBuffer({ resolveWithObject: true });
