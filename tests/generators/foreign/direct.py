@@ -18,7 +18,7 @@ import pytest
 from generators.pixels.foreign.environment import environment
 from generators.registry import LIBRARIES, UnavailableError
 
-Told = dict[str, dict[str, list[Any]]]
+Digests = dict[str, dict[str, list[Any]]]
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ def start(library: str, version: str, job: Job, script: str | None = None) -> su
     return process
 
 
-def finish(process: subprocess.Popen[str]) -> Told:
+def finish(process: subprocess.Popen[str]) -> Digests:
     """A script's digests, by token and key."""
-    told, errors = process.communicate()
+    output, errors = process.communicate()
     assert process.returncode == 0, errors
-    found: Told = json.loads(told.splitlines()[-1])
+    found: Digests = json.loads(output.splitlines()[-1])
     return found
 
 
@@ -82,13 +82,13 @@ _BEFORE = """
 import hashlib, json, os, sys
 
 job = json.load(sys.stdin)
-told = {}
+reported = {}
 columns, rows = job["resized"]
 top = int(round((rows - job["crop"]) / 2.0))
 left = int(round((columns - job["crop"]) / 2.0))
 
-def tell(token, key, height, width, data):
-    told.setdefault(token, {})[key] = [height, width, hashlib.sha256(data).hexdigest()]
+def report(token, key, height, width, data):
+    reported.setdefault(token, {})[key] = [height, width, hashlib.sha256(data).hexdigest()]
 
 def keep(key, data):
     if job["keep"]:
@@ -105,14 +105,14 @@ def asked(methods):
 """
 
 _AFTER = """
-print(json.dumps(told))
+print(json.dumps(reported))
 """
 
 _ARRAYS = """
 import numpy as np
 
 def show(token, key, image):
-    tell(token, key, image.shape[0], image.shape[1], image.tobytes())
+    report(token, key, image.shape[0], image.shape[1], image.tobytes())
 """
 
 # PREFIX begins the tokens.
@@ -123,7 +123,7 @@ NAMES = ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")
 FILTERS = {"PREFIX_" + name.lower(): getattr(Image, name) for name in NAMES}
 
 def show(token, key, picture):
-    tell(token, key, picture.size[1], picture.size[0], picture.tobytes())
+    report(token, key, picture.size[1], picture.size[0], picture.tobytes())
 
 def resizes(key, picture):
     for token, kind in asked(FILTERS):
@@ -160,7 +160,7 @@ for key, path in job["files"].items():
     if profile:
         kinds = io.BytesIO(profile), ImageCms.createProfile("sRGB"), "RGB", "RGB"
         picture = ImageCms.applyTransform(picture, ImageCms.buildTransform(*kinds))
-    tell("pil_srgb", key, picture.size[1], picture.size[0], picture.tobytes())
+    report("pil_srgb", key, picture.size[1], picture.size[0], picture.tobytes())
 """,
     "OpenCV": _ARRAYS
     + """

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from generators.registry import LIBRARIES, Method, Release
-from tests.generators.foreign.direct import Told
-from tests.generators.foreign.test_programs import call, encoded, methods, tell
+from tests.generators.foreign.direct import Digests
+from tests.generators.foreign.test_programs import call, digest, encoded, methods
 
 # Width and height: the usual size, one for each way of being awkward, and a larger one.
 SIZES = ((256, 256), (301, 17), (1, 1), (500, 700))
@@ -44,13 +44,15 @@ def put(photographs: Mapping[str, bytes], folder: Path) -> dict[str, Path]:
     return files
 
 
-def told(decoder: str, resizers: Sequence[str], files: Mapping[str, Path], sizes: Iterable[tuple[int, int]]) -> Told:
+def digests(
+    decoder: str, resizers: Sequence[str], files: Mapping[str, Path], sizes: Iterable[tuple[int, int]]
+) -> Digests:
     """Digests of our methods' pixels, in the form of a direct call: the size follows the token."""
-    found: Told = {}
+    found: Digests = {}
     for key, path in files.items():
         image = call(decoder, path.read_bytes())
-        found.setdefault(decoder, {})[key] = tell(image)
+        found.setdefault(decoder, {})[key] = digest(image)
         for width, height in sizes:
             for token in resizers:
-                found.setdefault(f"{token} {width}x{height}", {})[key] = tell(call(token, image, width, height))
+                found.setdefault(f"{token} {width}x{height}", {})[key] = digest(call(token, image, width, height))
     return found

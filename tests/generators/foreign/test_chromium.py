@@ -25,7 +25,7 @@ from selenium.webdriver.chrome.service import Service
 
 from generators.pixels import foreign
 from generators.registry import LIBRARIES
-from tests.generators.foreign.test_programs import Pixels, awkward, call, encoded, outcome, tell
+from tests.generators.foreign.test_programs import Pixels, awkward, call, digest, encoded, outcome
 
 PROGRAMS = Path(foreign.__file__).with_name("programs")
 SERVE = [str(PROGRAMS / "serve.py"), "chromium"]
@@ -59,9 +59,9 @@ async function drawn(path) {
 }
 
 (async () => {
-  const told = [];
-  for (const path of paths) told.push(await drawn(path));
-  return told;
+  const found = [];
+  for (const path of paths) found.push(await drawn(path));
+  return found;
 })().then(done, (error) => done(String(error)));
 """
 
@@ -111,7 +111,7 @@ def direct(browser: webdriver.Chrome, folder: Path, names: Iterable[str], width:
 def ours(data: bytes, width: int, height: int) -> list[Any]:
     """Our methods' pixels in the same form, rotated by the file's EXIF as a canvas does."""
     image = turned(call("chromium", data), Image.open(io.BytesIO(data)).getexif().get(0x0112, 1))
-    return [tell(image), tell(call("chromium_canvas", image, width, height))]
+    return [digest(image), digest(call("chromium_canvas", image, width, height))]
 
 
 def turned(image: Pixels, orientation: int) -> Pixels:
@@ -138,9 +138,9 @@ def test_both_methods_equal_a_page_s_drawing_of_real_images(browser: webdriver.C
     names = [str(path.relative_to(folder)) for path in (*folder.glob("flat/*"), *folder.glob("tree/*/*"))]
     assert len(names) == 367
     with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(direct, browser, folder, names, 256, 256)
+        drawn = pool.submit(direct, browser, folder, names, 256, 256)
         found = [ours((folder / name).read_bytes(), 256, 256) for name in names]
-    different = [name for name, mine, theirs in zip(names, found, told.result(), strict=True) if mine != theirs]
+    different = [name for name, mine, theirs in zip(names, found, drawn.result(), strict=True) if mine != theirs]
     assert not different
 
 

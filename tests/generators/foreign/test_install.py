@@ -26,7 +26,7 @@ def made(version: str = "0.0.9", distribution: str = "pillow") -> Environment:
     return environment(distribution, version)
 
 
-def told(version: str = "0.0.9", distribution: str = "pillow") -> str:
+def message(version: str = "0.0.9", distribution: str = "pillow") -> str:
     """The one-line message for a release that is not available."""
     with pytest.raises(UnavailableError) as failure:
         made(version, distribution)
@@ -66,27 +66,27 @@ def test_the_newest_python_with_a_wheel_is_taken(cache: Path, monkeypatch: pytes
 def test_a_wheel_that_cannot_be_imported_is_not_used(cache: Path) -> None:
     put_wheel(cache / "wheels", "opencv-python-headless", "0.0.9", {"cv2.py": "import lacking"})
     put_wheel(cache / "wheels", "numpy", "1.0", {"numpy.py": ""})
-    assert "has no wheels for a Python of this machine" in told("0.0.9", "opencv-python-headless")
+    assert "has no wheels for a Python of this machine" in message("0.0.9", "opencv-python-headless")
 
 
 def test_a_release_that_does_not_exist_names_its_neighbours(cache: Path) -> None:
     for version in ("0.0.2", "0.0.9", "0.0.10", "0.0.20"):
         put_wheel(cache / "wheels", "pillow", version, PILLOW)
-    assert told("0.0.9.1") == "there is no release pillow 0.0.9.1: the nearest available are 0.0.9 and 0.0.10"
-    assert told("7") == "there is no release pillow 7: the nearest available are 0.0.20"
+    assert message("0.0.9.1") == "there is no release pillow 0.0.9.1: the nearest available are 0.0.9 and 0.0.10"
+    assert message("7") == "there is no release pillow 7: the nearest available are 0.0.20"
 
 
 def test_neighbours_have_available_requirements(cache: Path) -> None:
     for version, needed in (("0.0.1", "there"), ("0.0.2", "lacking"), ("0.0.4", "lacking"), ("0.0.5", "there")):
         put_wheel(cache / "wheels", "pillow", version, PILLOW, needs=(needed,))
     put_wheel(cache / "wheels", "there", "1.0", {"there.py": ""})
-    assert told("0.0.3").endswith(": the nearest available are 0.0.1 and 0.0.5")
+    assert message("0.0.3").endswith(": the nearest available are 0.0.1 and 0.0.5")
 
 
 @pytest.mark.parametrize("tag", ["py3-none-any", "cp27-cp27m-linux_x86_64"])
 def test_a_version_must_be_spelled_like_the_release(tag: str, cache: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.5.0", PILLOW, tag)
-    assert told("0.5") == "pillow 0.5 is spelled 0.5.0 by its makers: write that"
+    assert message("0.5") == "pillow 0.5 is spelled 0.5.0 by its makers: write that"
 
 
 def test_a_version_may_have_a_local_build(cache: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_version_may_have_a_local_build(cache: Path) -> None:
     put_wheel(cache / "wheels", "numpy", "1.0", {"numpy.py": ""})
     put_wheel(cache / "wheels", "torchvision", "0.0.9+cpu", {"torchvision.py": ""})
     assert made("0.0.9", "torchvision").about.distributions == {"numpy": "1.0", "torchvision": "0.0.9+cpu"}
-    assert told("0.0.8", "torchvision").endswith("the nearest available are 0.0.9")
+    assert message("0.0.8", "torchvision").endswith("the nearest available are 0.0.9")
 
 
 def test_requirements_without_wheels_are_built_without_this_machine_s_libraries(cache: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_python_with_a_wheel_that_may_not_be_downloaded_is_named(
     put_wheel(cache / "wheels", "numpy", "1.0", {"numpy.py": ""})
     monkeypatch.setattr(install, "downloadable", lambda: [Python("3.9.25"), Python("3.8.20")])
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
-    said = told("0.0.9", "opencv-python-headless")
+    said = message("0.0.9", "opencv-python-headless")
     assert (
         f"for a Python of this machine ({HERE.minor}); there are some for Python 3.8: install it, since uv cannot ("
         in said
@@ -124,7 +124,7 @@ def test_without_a_network_the_message_downloads_wheels(cache: Path, monkeypatch
     monkeypatch.setenv("UV_DEFAULT_INDEX", REFUSING)
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("UV_CACHE_DIR", str(cache / "uv"))
-    said = told()
+    said = message()
     assert said.startswith(
         f"pillow 0.0.9 cannot be downloaded (Failed to fetch: {REFUSING}/pillow/ (Connection refused "
     )
@@ -139,7 +139,7 @@ def test_the_message_s_command_downloads_wheels(cache: Path, tmp_path: Path, mon
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "mirror"))
     monkeypatch.setattr(install, "installed", lambda: [Python("3.6.0", "/nowhere/python"), HERE])
-    said = told()
+    said = message()
     assert said.startswith("pillow 0.0.9 cannot be downloaded (UV_OFFLINE is set): ")
     line = said[said.index("for v in") :].replace("pip download", f"{shlex.quote(sys.executable)} -m pip -q download")
     subprocess.run(line, shell=True, check=True, capture_output=True, text=True)
@@ -150,7 +150,7 @@ def test_missing_uv_is_reported(cache: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.undo()
     monkeypatch.setenv("SYSNOISE_CACHE", str(cache))
     monkeypatch.setitem(sys.modules, "uv", None)
-    assert told() == "needs uv, which is not installed: pip install -r requirements.txt"
+    assert message() == "needs uv, which is not installed: pip install -r requirements.txt"
 
 
 def program(path: Path, said: str) -> str:
@@ -177,7 +177,7 @@ def test_uv_s_errors_are_reported_in_one_line(
     said: str, expected: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uv, "_program", lambda: program(tmp_path / "uv", said))
-    assert re.fullmatch(expected, told())
+    assert re.fullmatch(expected, message())
 
 
 @pytest.fixture

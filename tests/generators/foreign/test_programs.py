@@ -57,7 +57,7 @@ def call(token: str, *arguments: Any) -> Pixels:
     return image
 
 
-def tell(image: Pixels) -> list[Any]:
+def digest(image: Pixels) -> list[Any]:
     return [*image.shape[:2], hashlib.sha256(image.tobytes()).hexdigest()]
 
 
@@ -108,8 +108,8 @@ def test_every_method_of_a_release_equals_a_direct_call(library: str, version: s
         shrink = 2 if min(image.shape[:2]) >= 512 else 1
         arguments = {"decode": (data,), "resize": (image, 256, 256), "color": (image[:256, :256],)}
         for method in methods(library):
-            told = (data, shrink) if method.shrinks else arguments[method.stage]
-            found[method.token][key] = tell(call(f"{method.token}-{version}", *told))
+            others = (data, shrink) if method.shrinks else arguments[method.stage]
+            found[method.token][key] = digest(call(f"{method.token}-{version}", *others))
     assert found == finish(direct)
 
 
@@ -141,7 +141,7 @@ def test_pillow_simd_equals_a_direct_call(photographs: dict[str, bytes], tmp_pat
     given = {key: (image.shape[0], image.shape[1], tmp_path / key) for key, image in images.items()}
     tokens = tuple(method.token for method in methods(library.name))
     direct = start(library.name, library.version, Job(pixels=given, tokens=tokens))
-    found = {token: {key: tell(call(token, image, 256, 256)) for key, image in images.items()} for token in tokens}
+    found = {token: {key: digest(call(token, image, 256, 256)) for key, image in images.items()} for token in tokens}
     assert found == finish(direct)
     # Nearly Pillow's: the same filters with fewer bits.
     for token in tokens:
@@ -255,9 +255,9 @@ def test_squash_equals_each_pillow_on_all_shared_images(data: Path) -> None:
         encoded = path.read_bytes()
         for version, tokens in asked.items():
             image = call(f"pil-{version}", encoded)
-            found[version].setdefault("pil", {})[key] = tell(image)
+            found[version].setdefault("pil", {})[key] = digest(image)
             for token in tokens:
-                found[version].setdefault(token, {})[key] = tell(squash(image, f"{token}-{version}"))
+                found[version].setdefault(token, {})[key] = digest(squash(image, f"{token}-{version}"))
     assert {version: finish(process) for version, process in direct.items()} == found
 
 
@@ -274,16 +274,18 @@ def test_squash_equals_the_official_generator(data: Path, tmp_path: Path) -> Non
     for library, version in versions.items():
         folder = tmp_path / library
         folder.mkdir()
-        told = finish(start(library, version, Job(images, tokens=tokens, crop=224, keep=folder)))
+        digests = finish(start(library, version, Job(images, tokens=tokens, crop=224, keep=folder)))
         token = DECODES[library]
-        direct[library, library] = told
-        kept[library] = {key: (height, width, folder / key) for key, (height, width, _) in told[token].items()}
+        direct[library, library] = digests
+        kept[library] = {key: (height, width, folder / key) for key, (height, width, _) in digests[token].items()}
         decoded[library] = {key: call(f"{token}-{version}", path.read_bytes()) for key, path in images.items()}
-        assert {key: tell(image) for key, image in decoded[library].items()} == told[token]
+        assert {key: digest(image) for key, image in decoded[library].items()} == digests[token]
     for decoder, resizer in (("Pillow", "OpenCV"), ("OpenCV", "Pillow")):
         direct[decoder, resizer] = finish(start(resizer, versions[resizer], Job(pixels=kept[decoder], crop=224)))
     for decoder, pictures in decoded.items():
         for method in resizes:
             library = method.library.name
-            found = {key: tell(squash(image, f"{method.token}-{versions[library]}")) for key, image in pictures.items()}
+            found = {
+                key: digest(squash(image, f"{method.token}-{versions[library]}")) for key, image in pictures.items()
+            }
             assert found == direct[decoder, library][method.token]

@@ -36,12 +36,12 @@ const { createHash } = require("crypto");
 const sharp = require(process.argv[1] + "/sharp");
 const job = JSON.parse(require("fs").readFileSync(0));
 (async () => {
-  const told = [];
+  const digests = [];
   for (const [file, width, height] of job) {
     const pixels = await sharp(file).resize({ width, height, fit: "fill", kernel: "lanczos3" }).raw().toBuffer();
-    told.push(createHash("sha256").update(pixels).digest("hex"));
+    digests.push(createHash("sha256").update(pixels).digest("hex"));
   }
-  console.log(JSON.stringify(told));
+  console.log(JSON.stringify(digests));
 })();
 """
 
@@ -95,7 +95,7 @@ def direct(made: Environment, job: list[tuple[Path, int, int]]) -> subprocess.Po
     return process
 
 
-def told(process: subprocess.Popen[str]) -> list[str]:
+def output(process: subprocess.Popen[str]) -> list[str]:
     out, _ = process.communicate()
     assert process.returncode == 0
     found: list[str] = json.loads(out)
@@ -129,7 +129,7 @@ def test_it_equals_a_direct_call(
     script = direct(made, job)
     found = [call(path.read_bytes(), width, height) for path, width, height in job]
     assert [image.shape for image in found] == [(height, width, 3) for _, width, height in job]
-    assert [sha256(image) for image in found] == told(script)
+    assert [sha256(image) for image in found] == output(script)
 
 
 def test_it_equals_a_direct_call_on_all_shared_images(made: Environment, call: Any, data: Path) -> None:
@@ -142,7 +142,7 @@ def test_it_equals_a_direct_call_on_all_shared_images(made: Environment, call: A
     script = direct(made, job)
     found = [sha256(call(path.read_bytes(), *size)) for path, *size in job]
     assert len(found) == 367
-    assert found == told(script)
+    assert found == output(script)
 
 
 def test_a_jpeg_is_shrunk_while_it_is_decoded_and_a_png_is_not(call: Any, photographs: Mapping[str, bytes]) -> None:

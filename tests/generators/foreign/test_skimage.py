@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.generators.foreign.direct import Job, finish, release, start
-from tests.generators.foreign.suited import photographs_of, put, resizes, told, version
+from tests.generators.foreign.suited import digests, photographs_of, put, resizes, version
 from tests.generators.foreign.test_programs import call
 
 Values = NDArray[np.float64]
@@ -28,7 +28,7 @@ from skimage.transform import resize
 from skimage.util import img_as_ubyte
 
 def show(token, key, image):
-    tell(token, key, image.shape[0], image.shape[1], image.tobytes())
+    report(token, key, image.shape[0], image.shape[1], image.tobytes())
 
 for key, path in job["files"].items():
     image = np.array(Image.open(path).convert("RGB"))
@@ -43,13 +43,13 @@ for key, path in job["files"].items():
 def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
     files = put(photographs, tmp_path)
     direct = start("scikit-image", VERSION, Job(files), f"SIZES = {SIZES}\n{SCRIPT}")
-    assert told("pil", RESIZES, files, SIZES) == finish(direct)
+    assert digests("pil", RESIZES, files, SIZES) == finish(direct)
 
 
 def test_every_method_equals_a_direct_call_on_all_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("scikit-image", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
-    assert told("pil", RESIZES, files, SIZES[:1]) == finish(direct)
+    assert digests("pil", RESIZES, files, SIZES[:1]) == finish(direct)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.generators.foreign.direct import Job, Told, finish, release, start
-from tests.generators.foreign.suited import SIZES, photographs_of, put, resizes, told, version
-from tests.generators.foreign.test_programs import Pixels, alive, awkward, call, encoded, outcome, tell
+from tests.generators.foreign.direct import Digests, Job, finish, release, start
+from tests.generators.foreign.suited import SIZES, digests, photographs_of, put, resizes, version
+from tests.generators.foreign.test_programs import Pixels, alive, awkward, call, digest, encoded, outcome
 
 Values = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ def show(token, key, image):
     image = tf.reshape(image, tf.shape(image)[-3:])  # a WebP is a batch of frames
     if image.dtype != tf.uint8:
         image = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
-    tell(token, key, image.shape[0], image.shape[1], image.numpy().tobytes())
+    report(token, key, image.shape[0], image.shape[1], image.numpy().tobytes())
 
 for key, path in job["files"].items():
     data = tf.io.read_file(path)
@@ -63,18 +63,18 @@ for key, path in job["files"].items():
 def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
     files = put(photographs, tmp_path)
     direct = start("TensorFlow", VERSION, Job(files), f"SIZES = {SIZES}\n{SCRIPT}")
-    assert fast(files) | told("tf_accurate", RESIZES, files, SIZES) == finish(direct)
+    assert fast(files) | digests("tf_accurate", RESIZES, files, SIZES) == finish(direct)
 
 
 def test_every_method_equals_a_direct_call_on_all_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("TensorFlow", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
-    assert fast(files) | told("tf_accurate", RESIZES, files, SIZES[:1]) == finish(direct)
+    assert fast(files) | digests("tf_accurate", RESIZES, files, SIZES[:1]) == finish(direct)
 
 
-def fast(files: Mapping[str, Path]) -> Told:
+def fast(files: Mapping[str, Path]) -> Digests:
     """Digests of `tf`'s pixels in the form of a direct call."""
-    return {"tf": {key: tell(call("tf", path.read_bytes())) for key, path in files.items()}}
+    return {"tf": {key: digest(call("tf", path.read_bytes())) for key, path in files.items()}}
 
 
 @pytest.fixture
@@ -168,9 +168,9 @@ def test_every_odd_file_gives_what_a_direct_call_gives_or_a_reason(data: Path, p
     odd = {path.name: path for path in sorted((data / "odd").iterdir()) if path.suffix != ".tsv"}
     direct = start("TensorFlow", VERSION, Job(odd), f"SIZES = []\n{SCRIPT}")
     files = {key: path.read_bytes() for key, path in odd.items()}
-    found: Told = {"tf": {}, "tf_accurate": {}}
+    found: Digests = {"tf": {}, "tf_accurate": {}}
     for token, pixels in found.items():
         alive(token, list(files.values()), photographs["chelsea"])
         outcomes = {key: outcome(token, data) for key, data in files.items()}
-        pixels.update({key: tell(image) for key, image in outcomes.items() if not isinstance(image, str)})
+        pixels.update({key: digest(image) for key, image in outcomes.items() if not isinstance(image, str)})
     assert found == finish(direct)

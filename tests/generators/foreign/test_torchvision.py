@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.generators.foreign.direct import Job, finish, release, start
-from tests.generators.foreign.suited import SIZES, photographs_of, put, resizes, told, version
+from tests.generators.foreign.suited import SIZES, digests, photographs_of, put, resizes, version
 from tests.generators.foreign.test_programs import alive, awkward, call, encoded, outcome
 
 VERSION = version("torchvision")
@@ -34,7 +34,7 @@ def resizes(width, height):
     }
 
 def show(token, key, image):
-    tell(token, key, image.shape[1], image.shape[2], image.permute(1, 2, 0).contiguous().numpy().tobytes())
+    report(token, key, image.shape[1], image.shape[2], image.permute(1, 2, 0).contiguous().numpy().tobytes())
 
 for key, path in job["files"].items():
     image = decode_jpeg(read_file(path), mode=ImageReadMode.RGB)
@@ -48,13 +48,13 @@ for key, path in job["files"].items():
 def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
     files = put(photographs, tmp_path)
     direct = start("torchvision", VERSION, Job(files), f"SIZES = {SIZES}\n{SCRIPT}")
-    assert told("torchvision", RESIZES, files, SIZES) == finish(direct)
+    assert digests("torchvision", RESIZES, files, SIZES) == finish(direct)
 
 
 def test_every_method_equals_a_direct_call_on_all_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("torchvision", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
-    assert told("torchvision", RESIZES, files, SIZES[:1]) == finish(direct)
+    assert digests("torchvision", RESIZES, files, SIZES[:1]) == finish(direct)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.generators.foreign.direct import Job, Told, finish, release, start
-from tests.generators.foreign.suited import SIZES, photographs_of, put, resizes, told, version
-from tests.generators.foreign.test_programs import alive, awkward, call, encoded, outcome, tell
+from tests.generators.foreign.direct import Digests, Job, finish, release, start
+from tests.generators.foreign.suited import SIZES, digests, photographs_of, put, resizes, version
+from tests.generators.foreign.test_programs import alive, awkward, call, digest, encoded, outcome
 
 VERSION = version("libvips")
 RESIZES = [method.token for method in resizes("libvips")]
@@ -23,7 +23,7 @@ import pyvips
 
 def show(token, key, image):
     assert (image.bands, image.format) == (3, "uchar")
-    tell(token, key, image.height, image.width, image.write_to_memory())
+    report(token, key, image.height, image.width, image.write_to_memory())
 
 for key, path in job["files"].items():
     image = pyvips.Image.new_from_file(path).colourspace("srgb").copy_memory()
@@ -39,15 +39,15 @@ for key, path in job["files"].items():
 """
 
 
-def shrunk(files: dict[str, Path]) -> Told:
+def shrunk(files: dict[str, Path]) -> Digests:
     """Digests of `vips_shrink`'s pixels, as long as any pixel is left."""
-    found: Told = {}
+    found: Digests = {}
     for key, path in files.items():
         with Image.open(path) as image:
             least = min(image.size)
         for shrink in SHRINKS:
             if shrink <= least:
-                found.setdefault(f"vips_shrink {shrink}", {})[key] = tell(
+                found.setdefault(f"vips_shrink {shrink}", {})[key] = digest(
                     call("vips_shrink", path.read_bytes(), shrink)
                 )
     return found
@@ -56,14 +56,14 @@ def shrunk(files: dict[str, Path]) -> Told:
 def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
     files = put(photographs, tmp_path)
     direct = start("libvips", VERSION, Job(files), f"SIZES = {SIZES}\n{SCRIPT}")
-    found = told("vips", RESIZES, files, SIZES)
+    found = digests("vips", RESIZES, files, SIZES)
     assert {**found, **shrunk(files)} == finish(direct)
 
 
 def test_every_method_equals_a_direct_call_on_all_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("libvips", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
-    assert {**told("vips", RESIZES, files, SIZES[:1]), **shrunk(files)} == finish(direct)
+    assert {**digests("vips", RESIZES, files, SIZES[:1]), **shrunk(files)} == finish(direct)
 
 
 @pytest.fixture
