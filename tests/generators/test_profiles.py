@@ -131,6 +131,7 @@ def test_transparency_is_dropped_and_a_palette_is_rgb(picture: Image.Image) -> N
         ("RGB", b"no profile"),
         ("RGB", profiles.write("mntr", "RGB ", "XYZ ", {"desc": profiles.described("No curves")})),
         ("RGB", profiles.write("mntr", "Lab ", "XYZ ", {"desc": profiles.described("Another space")})),
+        ("RGB", profiles.wide().replace(b"RGB ", b"\xffGB ", 1)),
     ],
 )
 def test_a_profile_that_does_not_fit_is_ignored(mode: str, profile: bytes, picture: Image.Image) -> None:
