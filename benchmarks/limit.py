@@ -31,7 +31,8 @@ from PIL import Image
 from benchmarks import running
 from generators.geometry import Frame, frame
 from generators.registry import Method
-from generators.variant import Variant, expand, reference
+from generators.selection import expand
+from generators.variant import Variant, reference
 from manifests.residual import residual
 from pipelines.generate import png
 from pipelines.text import table

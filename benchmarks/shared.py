@@ -14,7 +14,8 @@ import time
 from collections.abc import Sequence
 
 from benchmarks import running
-from generators.variant import Variant, expand, reference
+from generators.selection import expand
+from generators.variant import Variant, reference
 from pipelines.generate.given import Rendered
 from pipelines.generate.render import Renderer
 from pipelines.generate.sources import Sample

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from generators.registry import AT, Method
-from generators.variant import Variant, VariantError, expand, is_group
+from generators.selection import expand
+from generators.variant import Variant, VariantError, is_group
 from pipelines.errors import UsageError
 from pipelines.shards import Shards
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from generators.boxes import NONE
 from generators.registry import Method
-from generators.variant import Variant, VariantError, changed, expand, is_group, newest, parse
+from generators.selection import expand, newest
+from generators.variant import Variant, VariantError, changed, is_group, parse
 from pipelines.errors import UsageError
 from pipelines.evaluate.asked import versions_in
 from pipelines.evaluate.making import ImageMaker

@@ -54,7 +54,7 @@ def _hurry(isolate: types.ModuleType) -> None:
 
 
 def _hurry_process(process: types.ModuleType) -> None:
-    vars(process)["PATIENCE"] = 2.0
+    vars(process)["TIMEOUT"] = 2.0
 
 
 def _describe(provenance: types.ModuleType) -> None:

@@ -229,7 +229,7 @@ def test_what_is_of_speech_is_refused_for_images_and_the_other_way(speech: Path,
             score(Options(shards=str(images), predictions="p", **given))  # type: ignore[arg-type]  # one of the two
     with pytest.raises(UsageError, match="layers needs images"):
         layers(LayersOptions(shards=str(speech), model="m.onnx", variants=("int8",)))
-    with pytest.raises(UsageError, match="pil_lanczos is of images"):
+    with pytest.raises(UsageError, match="pil_lanczos is for images"):
         score(Options(shards=str(speech), predictions="p", variants=("pil_lanczos",)))
 
 
