@@ -1,12 +1,12 @@
 """The files that describe shards: a record for each shard, and a manifest for each variant.
 
-Owns their names and columns, and the bytes of a *record*: JSON beside its tar, written last, so that its presence means
-that the shard is whole. It carries the shard's rows and the full configuration and provenance; the *manifests*
-(`manifest.json`, `manifest.parquet`, `_info.json`) are derived from records. Nothing here knows the time, the host or
-the number of workers.
+Owns their names and columns, and the bytes of a *record*: JSON next to its tar, written last, so that its presence
+means that the shard is whole. It carries the shard's rows and the full configuration and provenance. The *manifests*
+(`manifest.json`, `manifest.parquet`, `_info.json`) are derived from records. Nothing here depends on the time, the host
+or the number of workers.
 
-What is read may come from anybody. It is a record or a summary only where every field is of its kind, every name that
-becomes a file's leads nowhere else, and the parts agree.
+Files may come from anyone. One is accepted as a record or summary only if every field has its type, every name that
+becomes a file name stays inside the folder, and the parts agree with one another.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ TABLE = "manifest.parquet"
 SUMMARY = "manifest.json"
 TIMM = "_info.json"
 CARD = "README.md"
-# How the card, which is written elsewhere, lists a variant; a JSON string follows.
+# How the card, which is written elsewhere, lists a variant: a JSON string follows.
 CARD_ENTRY = "- config_name: "
-# A hundred million samples, a thousand in each: what lists more is held to be no honest list.
+# A hundred million samples at a thousand a shard: a longer list is not taken to be honest.
 MOST_SHARDS = 100_000
 
 
 class ManifestError(ValueError):
-    """A manifest or record cannot be read as what it should be; the message names the file."""
+    """A manifest or record cannot be read as one; the message names the file."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides a variant's bytes: configuration, provenance and its methods, all as plain JSON values."""
+    """What decides a variant's bytes: its methods, configuration and provenance, all as plain JSON values."""
 
     name: str
     variant: dict[str, str]
@@ -59,7 +59,7 @@ class Recipe:
 
     @property
     def kind(self) -> Kind:
-        """What its samples are made into."""
+        """The kind of result that its samples are made into."""
         return kind_of(str(self.config["dataset"]))
 
     @property
@@ -68,13 +68,13 @@ class Recipe:
 
     @property
     def is_probed(self) -> bool:
-        """Whether it says what was made of the probe pictures; one of an earlier version has a digest of the code."""
+        """Whether it has a digest of the probe pictures; recipes of earlier versions have one of the code instead."""
         return "probe_sha256" in self.provenance
 
     def shared_with(self, other: Recipe) -> Recipe:
-        """What of it must agree with the recipe of another variant, or one of another version, beside it.
+        """The part that must agree with the recipe of another variant, or of another version, in the same folder.
 
-        Everything but the methods, and what one of the two alone went through or tells.
+        That is everything except the methods, and what only one of the two used or records.
         """
         provenance = {key: value for key, value in self.provenance.items() if key in other.provenance}
         libraries = {key: of for key, of in provenance["libraries"].items() if key in other.provenance["libraries"]}
@@ -85,7 +85,7 @@ class Recipe:
         return Recipe("", {}, self.config, {**provenance, "libraries": libraries})
 
     def differences(self, other: Recipe) -> list[str]:
-        """Where two recipes differ, as `config.size: 224 → 160`; empty when they are the same."""
+        """Where two recipes differ, as `config.size: 224 → 160`; empty if they are equal."""
         return [
             f"{path}: {json.dumps(mine)} → {json.dumps(theirs)}"
             for path, mine, theirs in differences("", asdict(self), asdict(other))
@@ -131,17 +131,15 @@ _SUMMARY = {
 
 
 def _expect_recipe(recipe: dict[str, Any], where: str) -> Kind:
-    """The kind of a recipe, or of a summary with its fields.
+    """The kind of a recipe, or of a summary, which has a recipe's fields.
 
-    Raises TypeError where it would read or show what it must not.
+    Raises TypeError for values that must not be read or shown.
     """
     kind = kind_of(recipe["config"]["dataset"])
     expect(recipe["variant"], dict.fromkeys(kind.stages, NAME), "variant")
     expect(recipe["config"], kind.config, "config")
     if recipe["config"].get("split", VALIDATION) not in SPLITS:
-        raise TypeError(
-            f"config.split is {reprlib.repr(recipe['config']['split'])}, and not one of {', '.join(SPLITS)}"
-        )
+        raise TypeError(f"config.split is {reprlib.repr(recipe['config']['split'])}, not one of {', '.join(SPLITS)}")
     if len(recipe["variant"]) > len(kind.stages):
         raise TypeError(f"{where} has a variant of {len(recipe['variant']):,} stages")
     for name, version in recipe["provenance"]["libraries"].items():
@@ -151,7 +149,7 @@ def _expect_recipe(recipe: dict[str, Any], where: str) -> Kind:
 
 
 def parse_summary(data: bytes, source: str) -> dict[str, Any]:
-    """Parse a `manifest.json`; `source` names it in the ManifestError that damage raises."""
+    """Parse a `manifest.json`. Raises ManifestError, which names it as `source`, if it is damaged."""
     try:
         found: dict[str, Any] = parse_description(data)
         expect(found, _SUMMARY, "it")
@@ -163,7 +161,7 @@ def parse_summary(data: bytes, source: str) -> dict[str, Any]:
         split = split_of(found["config"])
         names = [f"{shard_name(index, len(shards), split)}.tar" for index in range(len(shards))]
         if [shard["name"] for shard in shards] != names:
-            raise ValueError("it does not list its shards by their names")
+            raise ValueError("its shards are not listed by their names")
         figures = [residual[name] is not None for name in kind.summary if name != "compared"]
         agree = all(figures) if residual["compared"] else not any(figures)
         agree &= all(sum(shard[name] for shard in shards) == total for name, total in totals.items())
@@ -186,36 +184,34 @@ def _text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-# What a column of this type holds, as JSON has it.
+# Whether a JSON value fits a column of this type.
 _KINDS = {pa.string(): _text, pa.int32(): _whole, pa.float64(): _number}
 
 
 def _check_rows(rows: Sequence[Row], kind: Kind) -> None:
-    """Raises TypeError where a row does not hold what it should."""
+    """Raises TypeError for the first row with an invalid value."""
     for row in rows:
         for column in kind.columns:
             value = getattr(row, column.name)
             if not (column.nullable if value is None else _KINDS[column.type](value)):
                 what = f"{column.name} of {reprlib.repr(row.key)} is {reprlib.repr(value)}"
-                raise TypeError(f"{what}, not a {column.type}")
+                raise TypeError(f"{what}, not {column.type}")
         shown = (getattr(row, name) or "" for name in kind.shown)
         long = len(row.key.encode()) > kind.longest_key
         if long or not is_key(row.key) or any(map(UNFIT.search, shown)) or not isinstance(row.extra, dict):
-            raise TypeError(
-                f"the sample {row.key!a} is none: its key, its path, its profile or its extra is not of the kind"
-            )
+            raise TypeError(f"the sample {row.key!a} is invalid in its key, path, profile or extra")
         made = row.status == "ok"
         if row.status not in ("ok", "failed") or bool(SHA256.fullmatch(getattr(row, kind.digest))) != made:
             raise TypeError(f"{row.key} is neither made, with a {kind.digest}, nor failed")
     if len({row.key for row in rows}) != len(rows):
-        raise TypeError("a key is there twice")
+        raise TypeError("it has the same key twice")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """One whole shard of one variant by its columns, as a record's file holds it: nothing is made for a single row.
+    """One whole shard of one variant as columns, the way a record's file stores it: no objects are made for rows.
 
-    `cells` has a list for each field of a row, without the column that came later where no row has a value in it.
+    `cells` has a list for each field of a row, without the kind's `later` column if no row has a value for it.
     """
 
     shard: int
@@ -231,7 +227,7 @@ class Columns:
 
     @property
     def samples(self) -> int:
-        """The number of samples in the tar: failed rows have none."""
+        """The number of samples in the tar, which has none for failed rows."""
         return self.cells["status"].count("ok")
 
     @property
@@ -240,7 +236,7 @@ class Columns:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of a table of its rows."""
+        """The columns of a table of these rows."""
         kind = self.recipe.kind
         return kind.columns if kind.later in self.cells else kind.first_columns
 
@@ -250,7 +246,6 @@ class Columns:
 
     @functools.cached_property
     def data(self) -> bytes:
-        """The bytes of the record's file."""
         return canonical_json(
             {
                 "shard": self.shard,
@@ -265,25 +260,25 @@ class Columns:
 
     @property
     def sha256(self) -> str:
-        """The digest of the record's file."""
+        """sha256 of the record's file."""
         return hashlib.sha256(self.data).hexdigest()
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> Columns:
-        """Parse a record; `source` names it in the ManifestError that damage raises."""
+        """Parse a record. Raises ManifestError, which names it as `source`, if it is damaged."""
         try:
             value = parse_description(data)
             expect(value, _RECORD, "it")
             kind = _expect_recipe(value["recipe"], "it")
             if value["recipe"].keys() != _SHAPE.keys():
-                raise TypeError("its recipe has other parts")
+                raise TypeError("its recipe has unexpected fields")
             rows = value["rows"]
             cells = {name: rows[name] for name in kind.fields if name in rows or name != kind.later}
             if any(type(column) is not list or len(column) > MOST_ROWS for column in cells.values()):
-                raise TypeError(f"its rows are no lists of at most {MOST_ROWS:,}")
+                raise TypeError(f"its rows are not lists of at most {MOST_ROWS:,}")
             if len(set(map(len, cells.values()))) > 1:
-                raise ValueError("its columns are not of one length")
-            if all(cell is None for cell in cells.get(kind.later, ("",))):  # which is not written at all
+                raise ValueError("its columns differ in length")
+            if all(cell is None for cell in cells.get(kind.later, ("",))):  # an empty column is never written
                 raise ValueError("its parts contradict one another")
             record = cls(
                 shard=value["shard"],
@@ -303,7 +298,7 @@ class Columns:
 
     @classmethod
     def read(cls, place: Place) -> Columns:
-        """Read a record. Raises ManifestError where it is damaged, and OSError where it cannot be read."""
+        """Read a record. Raises ManifestError if it is damaged, and OSError if it cannot be read."""
         try:
             data = place.read(LARGEST_JSON)
         except ValueError as error:
@@ -332,7 +327,7 @@ class Record:
 
     @property
     def samples(self) -> int:
-        """The number of samples in the tar: failed rows have none."""
+        """The number of samples in the tar, which has none for failed rows."""
         return sum(row.status == "ok" for row in self.rows)
 
     @property
@@ -348,12 +343,12 @@ class Record:
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> Record:
-        """Parse a record; `source` names it in the ManifestError that damage raises."""
+        """Parse a record. Raises ManifestError, which names it as `source`, if it is damaged."""
         return cls._of(Columns.from_bytes(data, source))
 
     @classmethod
     def read(cls, place: Place) -> Record:
-        """Read a record. Raises ManifestError where it is damaged, and OSError where it cannot be read."""
+        """Read a record. Raises ManifestError if it is damaged, and OSError if it cannot be read."""
         return cls._of(Columns.read(place))
 
     @classmethod

@@ -1,8 +1,8 @@
-"""Readers for files from other people's hands: bounded in memory, and with one kind of error for all that can be wrong.
+"""Readers for files from other people: bounded in memory, with one kind of error for everything that can be wrong.
 
-Python's own readers take what they read at its word. A tar's header may ask for gigabytes, lead back to itself or
-follow another without end; JSON may nest deeper than the interpreter can follow; Parquet unpacks to any size. What
-does is refused here.
+Python's own readers trust what they read. A tar's header may ask for gigabytes, point back to itself or continue in
+other headers forever; JSON may nest deeper than the interpreter can recurse; Parquet may unpack to any size. All of
+that is refused here.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-# Bytes: twice what a record of 100,000 rows or the summary of 100,000 shards has.
+# Bytes: twice the record of 100,000 rows or the summary of 100,000 shards.
 LARGEST_JSON = 2**26
 # Levels of lists and objects; a summary has five.
 _DEEPEST = 16
 _LARGEST = 2**63
-# Bytes of a shard's member: an npy of as many pixels as are decoded at all has half of it.
+# Bytes of a shard's member: twice an npy with as many pixels as are decoded at all.
 LARGEST_MEMBER = 2**30
-# Rows of a table's row group, which are one shard's; bytes that a column of them unpacks to; bytes of a text in them.
+# Rows of a table's row group, which are one shard's; bytes that one of their columns unpacks to; bytes of one text.
 MOST_ROWS = 100_000
 _LARGEST_CHUNK = 2**28
 LONGEST_TEXT = 2**13
 
-# Bytes of what stands before a member's own header. Paths have 4,096 at most, extended attributes some thousands.
+# Bytes of the extended headers before a member's own. Paths have 4,096 at most, extended attributes some thousands.
 _LONGEST_EXTENSION = 2**18
 _EXTENSIONS = (
     tarfile.XHDTYPE,
@@ -41,14 +41,14 @@ _EXTENSIONS = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-# Keywords that hold for all members that follow; every extended header copies them.
+# Keywords that apply to all members that follow; every extended header copies them.
 _MOST_GLOBALS = 100
 _FILE_END = 2**63
 _BLOCK = 2**20
 
 
 def read_at_most(file: BinaryIO, most: int) -> bytes:
-    """The rest of a file. Raises ValueError where it has more than `most` bytes, having read little more."""
+    """The rest of a file. Raises ValueError, having read little more, if that is longer than `most` bytes."""
     parts, size = [], 0
     while part := file.read(_BLOCK):
         parts.append(part)
@@ -59,16 +59,16 @@ def read_at_most(file: BinaryIO, most: int) -> bytes:
 
 
 def read_file(path: Path, most: int) -> bytes:
-    """A whole file. Raises OSError, and ValueError where it is no regular file or has more than `most` bytes."""
+    """A whole file. Raises OSError, and ValueError if it is not a regular file or has more than `most` bytes."""
     if path.exists() and not path.is_file():
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     with open(path, "rb") as file:
         return read_at_most(file, most)
 
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Without garbage collection, which looks at all of a large file again and again while it is read."""
+    """Disables garbage collection, which would scan a large value again and again while it is read."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -79,7 +79,7 @@ def uncollected() -> Iterator[None]:
 
 
 def parse_json(data: bytes | str) -> Any:
-    """The value of a JSON text. Raises ValueError for anything else: NaN and infinities, and nesting without end."""
+    """The value of a JSON text. Raises ValueError for anything else, such as NaN, infinities and endless nesting."""
     try:
         return json.loads(data, parse_constant=_refuse_constant)
     except RecursionError:
@@ -87,14 +87,14 @@ def parse_json(data: bytes | str) -> Any:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"it holds {name}, which is not JSON")
+    raise ValueError(f"it contains {name}, which is not JSON")
 
 
 def parse_description(data: bytes) -> Any:
-    """The value of a small JSON text that can be written again as it is, and shown.
+    """The value of a small JSON text that can be printed, and written again unchanged.
 
-    Raises ValueError for what `parse_json` refuses, and for a name given twice, a number of more than 64 bits, text
-    that is no Unicode, many levels, and very many bytes.
+    Raises ValueError for what `parse_json` refuses, and for duplicate keys, numbers of more than 64 bits, text that is
+    not valid Unicode, deep nesting and very large files.
     """
     if len(data) > LARGEST_JSON:
         raise ValueError(f"it has more than {LARGEST_JSON:,} bytes")
@@ -113,17 +113,17 @@ def parse_description(data: bytes) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("it gives a name twice")
+        raise ValueError("it has the same key twice")
     return found
 
 
 def _inside(value: Any) -> Iterable[Any]:
-    """What a value holds, one level down. Raises ValueError for a text or number that cannot be written again."""
+    """A value's items, one level down. Raises ValueError for a text or number that cannot be written again."""
     if isinstance(value, str):
         value.encode()  # raises for half of a surrogate pair
     elif isinstance(value, (int, float)):
         if not -_LARGEST <= value < _LARGEST:
-            raise ValueError("it holds a number of more than 64 bits")
+            raise ValueError("it contains a number of more than 64 bits")
     elif isinstance(value, dict):
         return (*value, *value.values())
     elif isinstance(value, list):
@@ -132,7 +132,7 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def _is_flat(values: list[Any]) -> bool:
-    """Whether a list holds nothing but texts, or nothing but numbers, all of which may be: a long one is a column."""
+    """Whether a list has only valid texts, or only valid numbers: a long list is a column."""
     kinds = set(map(type, values))
     if kinds == {str}:
         "".join(values).encode()  # raises as above
@@ -141,10 +141,10 @@ def _is_flat(values: list[Any]) -> bool:
 
 
 def read_groups(file: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
-    """The columns of a Parquet file that a schema names, a row group at a time.
+    """The columns of a Parquet file that a schema names, one row group at a time.
 
-    Raises ValueError where the file is not of that schema, and where a row group has more rows or a longer text than
-    a shard's rows have, or unpacks to more. A text that is repeated is unpacked once.
+    Raises ValueError if the file lacks one of them, or if a row group has more rows or longer text than a shard can
+    have, or unpacks to too much. Repeated text is unpacked once.
     """
     texts = [field.name for field in schema if field.type == pa.string()]
     try:
@@ -159,7 +159,7 @@ def read_groups(file: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
                             raise ValueError(f"a text in {name} has more than {LONGEST_TEXT:,} bytes")
                 yield table.cast(schema)
     except (pa.ArrowException, OSError, OverflowError) as error:
-        if getattr(error, "errno", None):  # Arrow's own errors, of damaged data, have none
+        if getattr(error, "errno", None):  # Arrow's own errors, about damaged data, have none
             raise
         raise ValueError(str(error)) from None
 
@@ -175,18 +175,17 @@ def _check_columns(held: pa.Schema, schema: pa.Schema) -> None:
 
 def _check_group(group: pq.RowGroupMetaData) -> None:
     if not 0 <= group.num_rows <= MOST_ROWS:
-        raise ValueError(f"a row group of {group.num_rows:,} rows")
+        raise ValueError(f"it has a row group of {group.num_rows:,} rows")
     for number in range(group.num_columns):
         if not 0 <= group.column(number).total_uncompressed_size <= _LARGEST_CHUNK:
-            raise ValueError(f"a column of {group.column(number).total_uncompressed_size:,} bytes")
+            raise ValueError(f"it has a column of {group.column(number).total_uncompressed_size:,} bytes")
 
 
 class Tar(tarfile.TarFile):
-    """An uncompressed tar to be read, by members alone. Raises tarfile.ReadError for whatever is wrong with a header.
+    """A reader for uncompressed tars, by member. Raises tarfile.ReadError for anything wrong with a header.
 
-    Refuses what an honest tar of images does not have, and what would be read wrongly: sparse members, whose bytes do
-    not lie in one piece, and headers that are damaged, which tarfile takes for the end. Members are forgotten as the
-    next one is read.
+    Refuses what an honest tar of images does not have and tarfile reads wrongly: sparse members, whose bytes are not
+    contiguous, and damaged headers, which tarfile takes for the end. A member is forgotten when the next one is read.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -198,11 +197,11 @@ class Tar(tarfile.TarFile):
         return self._plain() or self._any()
 
     def _plain(self) -> tarfile.TarInfo | None:
-        """The next member, where its header is one of a shard's own tar: read at a tenth of what any header takes."""
+        """The next member if its header is one that shards have, read ten times faster than tarfile does."""
         assert self.fileobj
-        if self.firstmember is not None or self.pax_headers:  # it was read already; or they say more of it
+        if self.firstmember is not None or self.pax_headers:  # already read, or extended by global headers
             return None
-        # From the byte before it, where tarfile begins too, so that a store is not asked twice.
+        # Start one byte early, as tarfile does, so that a remote store is not asked twice.
         start = max(0, self.offset - 1)
         self.fileobj.seek(start)
         member = _plain_member(self.fileobj.read(self.offset - start + tarfile.BLOCKSIZE)[self.offset - start :])
@@ -227,15 +226,15 @@ class Tar(tarfile.TarFile):
         return member
 
     def skip_to(self, offset: int) -> None:
-        """Go on with the member whose first header lies there."""
+        """Continue with the member whose first header is at `offset`."""
         self.firstmember, self.offset = None, offset
 
     def content(self, member: tarfile.TarInfo) -> bytes:
         """A regular member's bytes."""
         if not member.isreg():
-            raise tarfile.ReadError(f"{member.name!a} is no regular file")
-        if member.size > min(LARGEST_MEMBER, self._end - member.offset_data):  # before memory is taken for it
-            raise tarfile.ReadError(f"{member.name!a} has {member.size:,} bytes, or the tar ends in it")
+            raise tarfile.ReadError(f"{member.name!a} is not a regular file")
+        if member.size > min(LARGEST_MEMBER, self._end - member.offset_data):  # before memory is allocated for it
+            raise tarfile.ReadError(f"{member.name!a} has {member.size:,} bytes: too many, or the tar ends before them")
         assert self.fileobj
         self.fileobj.seek(member.offset_data)
         return self.fileobj.read(member.size)
@@ -247,7 +246,7 @@ class Tar(tarfile.TarFile):
             raise tarfile.ReadError(f"a damaged header at byte {self.offset:,}")
 
 
-# What a shard's tar has for a header, of which name, size and checksum differ: where those lie (POSIX.1-1988, ustar).
+# The header of a shard's tar, in which only name, size and checksum vary: their positions (POSIX.1-1988, ustar).
 _NAME, _SIZE, _SUM = slice(0, 100), slice(124, 136), slice(148, 156)
 _BETWEEN = (slice(100, 124), slice(136, 148), slice(156, 512))
 _EMPTY = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
@@ -257,7 +256,7 @@ _SUM_OF_CONSTANT = sum(map(sum, _CONSTANT)) + len(_EMPTY[_SUM]) * ord(" ")
 
 
 def _plain_member(header: bytes) -> tarfile.TarInfo | None:
-    """A regular file as a shard's tar has it, mode 0644 and all else 0 or empty; None for any other header."""
+    """The member of a header as shards have it: a regular file, mode 0644, all else 0 or empty. None for any other."""
     if len(header) != tarfile.BLOCKSIZE or [header[part] for part in _BETWEEN] != _CONSTANT:
         return None
     name, size = header[_NAME].rstrip(tarfile.NUL), header[_SIZE]
@@ -267,14 +266,14 @@ def _plain_member(header: bytes) -> tarfile.TarInfo | None:
     try:
         member = _Header(name.decode())
         member.size = int(size[:-1], 8)
-    except ValueError:  # digits of another base, or a name that is no UTF-8
+    except ValueError:  # digits that are not octal, or a name that is not UTF-8
         return None
     member.chksum = total
     return member
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header, or one that says more of the next."""
+    """A member's header, or one that extends the next."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
@@ -291,11 +290,11 @@ class _Header(tarfile.TarInfo):
         if not header.offset_data <= tarfile_.offset < _FILE_END:
             raise tarfile.ReadError(f"a member of {header.size:,} bytes")
         if len(tarfile_.pax_headers) > _MOST_GLOBALS:
-            raise tarfile.ReadError("its global headers have no end")
+            raise tarfile.ReadError("its global headers never end")
         return header
 
     def _refuse_sparse(self, *_: object) -> NoReturn:
-        raise tarfile.ReadError("it has sparse members, so make it again without --sparse")
+        raise tarfile.ReadError("it has sparse members: make it again without --sparse")
 
-    # tarfile's names for what reads the maps of sparse members in extended headers; a map may be of any length.
+    # tarfile's methods for the maps of sparse members in extended headers; a map may be of any length.
     _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse

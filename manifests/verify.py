@@ -1,8 +1,8 @@
-"""Whether shards are what their manifests say. Reads every byte, decodes every image, writes nothing.
+"""Checks that shards are what their manifests say. Reads every byte, decodes every result, writes nothing.
 
-Each finding is a `Problem`: a place and what is wrong with it. Records, tars and manifests are checked against one
-another, so that an edit of any one of them is found: a tar against its record's hash and rows, and the manifests
-against those derived anew from the records.
+Each finding is a `Problem`: a place and what is wrong there. Records, tars and manifests are checked against one
+another, so that an edit of any of them is found: a tar against its record's hash and rows, and the manifests against
+those derived again from the records.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ from manifests.shape import NAME
 from manifests.splits import is_of_shard, is_record, shard_name
 from manifests.untrusted import LARGEST_JSON, Tar, parse_description
 
-# Bytes of a card: room for thousands of variants.
+# Bytes of a card: enough for thousands of variants.
 _LARGEST_CARD = 2**24
-# Values that are told of one file that differs, and characters of each.
+# How many differences of one file are reported, and characters of each value.
 _MOST_DIFFERENCES, _SHOWN = 1000, 200
 # An output has datasets, and a dataset has variants.
 _LEVELS = 3
-# What is stored losslessly, by the names that Pillow has for its formats: others run programs, as EPS does.
+# Lossless formats by Pillow's names. No others are opened, since some, such as EPS, run programs.
 _FORMATS = {"png": ("PNG",), "webp": ("WEBP",)}
 
 
 class Problem(NamedTuple):
     """One thing that is wrong: the file (and the sample in it), and what is wrong with it.
 
-    `promised` is what may be so: values that differ by no more than they may on another kind of machine.
+    `promised` marks a difference that is within what is promised for another kind of machine.
     """
 
     where: str
@@ -68,7 +68,7 @@ class Problem(NamedTuple):
 
 
 def variant_folders(place: P) -> list[P]:
-    """The variants at `place`, which is a variant's folder itself, a dataset's, or an output's."""
+    """The variants' folders at `place`, which is one itself, a dataset's folder, or an output folder."""
     level = [place]
     for _ in range(_LEVELS):
         found = [folder for folder in level if any(map(_is_variants, folder.files()))]
@@ -79,37 +79,37 @@ def variant_folders(place: P) -> list[P]:
 
 
 def _is_variants(name: str) -> bool:
-    """Whether a file of this name makes its folder a variant's."""
+    """Whether a file with this name makes its folder a variant's."""
     return is_of_shard(name) or name in (SUMMARY, TABLE, TIMM)
 
 
 def records_in(folder: P) -> list[P]:
-    """What lies where a variant's records do, in order."""
+    """The files named like a variant's records, in order."""
     return [folder / name for name in folder.files() if is_record(name)]
 
 
 def check_card(root: Place) -> Iterator[Problem]:
-    """Whether every variant that a dataset's card lists has its folder."""
+    """Check that every variant listed in a dataset's card has a folder with shards."""
     card = root / CARD
     try:
         lines = card.read(_LARGEST_CARD).splitlines()
         entry = CARD_ENTRY.encode()
         names = [parse_description(line.removeprefix(entry)) for line in lines if line.startswith(entry)]
         if odd := [name for name in names if not isinstance(name, str) or not NAME.fullmatch(name)]:
-            raise ValueError(f"{reprlib.repr(odd[0])} is no name of a variant")
+            raise ValueError(f"{reprlib.repr(odd[0])} is not a variant's name")
     except FileNotFoundError:
         return
     except (ValueError, OSError) as error:
         yield Problem(str(card), f"is damaged ({error}); the same generate.py command writes it again")
         return
-    there = set(root.folders())
+    existing = set(root.folders())
     for name in names:
-        if name not in there or not any(map(is_of_shard, (root / name).files())):
-            yield Problem(str(root / name), f"missing variant: {CARD} lists it, but it has no shard")
+        if name not in existing or not any(map(is_of_shard, (root / name).files())):
+            yield Problem(str(root / name), f"missing variant: {CARD} lists it, but it has no shards")
 
 
 def records_of(folder: P) -> tuple[list[P], list[Problem]]:
-    """The records of a variant that can be read, and the problems of those that cannot."""
+    """The readable records of a variant, and the problems of the others."""
     good, problems = [], []
     for place, found in _records(folder):
         if isinstance(found, Problem):
@@ -120,7 +120,7 @@ def records_of(folder: P) -> tuple[list[P], list[Problem]]:
 
 
 def _records(folder: P) -> Iterator[tuple[P, Record | Problem]]:
-    """The records of a variant, one at a time, or why one cannot be read."""
+    """A variant's records, one at a time, each read or with the reason why it cannot be."""
     for place in records_in(folder):
         try:
             record = Record.read(place)
@@ -132,7 +132,7 @@ def _records(folder: P) -> Iterator[tuple[P, Record | Problem]]:
 
 
 def check_folder(folder: Place) -> list[Problem]:
-    """All that can be checked of a variant without opening its tars."""
+    """Everything about a variant that can be checked without opening its tars."""
     return list(_check_folder(folder))
 
 
@@ -161,9 +161,9 @@ def _check_folder(folder: Place) -> Iterator[Problem]:
 
 
 def _check_set(folder: P, first: Record | None, files: Collection[str]) -> Iterator[Problem]:
-    """Whether the shards are all there, as many as the first record says, and nothing else lies beside them."""
+    """Check that all shards that the first record counts exist, and no other files."""
     if not first:
-        yield Problem(str(folder), "no record of any shard")
+        yield Problem(str(folder), "has no record of any shard")
         return
     expected = {shard_name(index, first.shards, first.recipe.split) for index in range(first.shards)}
     for name in sorted(expected):
@@ -174,11 +174,11 @@ def _check_set(folder: P, first: Record | None, files: Collection[str]) -> Itera
     allowed = {f"{name}{suffix}" for name in expected for suffix in (".tar", ".json")} | {TABLE, SUMMARY, TIMM}
     for name in folder.names():
         if name not in allowed and not is_litter(name):
-            yield Problem(str(folder / name), "extra file: no part of this variant")
+            yield Problem(str(folder / name), "extra file: not part of this variant")
 
 
 def _check_manifests(folder: P, records: Sequence[P]) -> Iterator[Problem]:
-    """The three manifest files against what the records say they should be."""
+    """Check the three manifest files against those derived from the records."""
     derived = derive(read_records(records))
     for name, data in derived.files.items():
         path = folder / name
@@ -192,10 +192,10 @@ def _check_manifests(folder: P, records: Sequence[P]) -> Iterator[Problem]:
             yield Problem(str(path), f"is not {'Parquet' if name == TABLE else 'JSON'} ({str(error).splitlines()[0]})")
             continue
         yield from found
-        # Another pyarrow writes the same values in other bytes.
+        # Another pyarrow writes the same values as different bytes.
         alike = name != TABLE or derived.summary["provenance"]["libraries"].get("pyarrow") == pa.__version__
         if not found and alike:
-            yield Problem(str(path), "was rewritten: same values, other bytes")
+            yield Problem(str(path), "was rewritten: same values, different bytes")
 
 
 def _compare_json(path: Place, held: bytes, derived: bytes) -> Iterator[Problem]:
@@ -210,7 +210,7 @@ def _compare_tables(path: Place, held: bytes, derived: bytes) -> Iterator[Proble
 
 
 def check_tar(place: Place) -> list[Problem]:
-    """A shard's tar against the record at `place`: its hash, its members, and every image's pixels."""
+    """Check a shard's tar against the record at `place`: its hash, its members, and every result's values."""
     steps = tar_steps(place)
     while True:
         try:
@@ -221,14 +221,14 @@ def check_tar(place: Place) -> list[Problem]:
 
 
 def tar_steps(place: Place) -> Generator[int, None, list[Problem]]:
-    """As `check_tar`, yielding 1 for each image that has been checked."""
+    """`check_tar` as a generator that yields 1 for each sample checked."""
     try:
         record = Record.read(place)
     except (ManifestError, OSError):
-        return []  # check_folder names it
+        return []  # check_folder reports it
     path = place.parent / f"{place.name.removesuffix('.json')}.tar"
     if not path.is_file():
-        return []  # check_folder names it
+        return []  # check_folder reports it
     with path.open() as opened:
         file = HashedFile(opened)
         members: list[Problem] = []
@@ -246,7 +246,7 @@ def tar_steps(place: Place) -> Generator[int, None, list[Problem]]:
 
 
 def _check_members(path: Place, file: BinaryIO, record: Record) -> Iterator[list[Problem]]:
-    """What is wrong with each sample in turn, and at last with the tar's end."""
+    """What is wrong with each sample in turn, and finally with the end of the tar."""
     try:
         with Tar(file) as tar:
             for row in record.rows:
@@ -279,7 +279,7 @@ def _check_sample(path: Place, tar: Tar, row: Row, config: Mapping[str, Any]) ->
 
 
 def _check_result(data: bytes, row: Row, extension: str, config: Mapping[str, Any]) -> str | None:
-    """What is wrong with a member that is no text; None if nothing is."""
+    """What is wrong with a binary member; None if nothing is."""
     try:
         if extension == MEL:
             return _check_mel(decode_mel(data), row)
@@ -294,7 +294,7 @@ def _check_result(data: bytes, row: Row, extension: str, config: Mapping[str, An
 def _check_label_map(classes: NDArray[np.uint8], row: Row) -> str | None:
     held = row.member()
     if classes.shape != (held["height"], held["width"]):
-        return f"is of shape {classes.shape}, but the row says {held['width']}x{held['height']}"
+        return f"has the shape {classes.shape}, but the row says {held['width']}x{held['height']}"
     if hashlib.sha256(np.ascontiguousarray(classes).data).hexdigest() != held[LABEL_MAP_SHA256]:
         return f"its classes are not those of the row's {LABEL_MAP_SHA256}"
     return None
@@ -326,7 +326,7 @@ def decode_mel(data: bytes) -> NDArray[np.float32]:
 
 
 def decode(data: bytes, image_format: str) -> NDArray[np.uint8]:
-    """A shard's image as RGB uint8 of shape (height, width, 3): npy by NumPy, such PNG by ISA-L, others by Pillow."""
+    """A shard's image as RGB uint8 of shape (height, width, 3). NumPy reads npy, ISA-L most PNGs, Pillow the rest."""
     extension = extension_of(image_format)
     if extension == "png" and (pixels := png.read(data)) is not None:
         return pixels

@@ -12,7 +12,7 @@ from generators.registry import Method
 from manifests.mels import TOLERANCE
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem, records_in, records_of, variant_folders
-from pipelines.check import check, dataset_of, found, show
+from pipelines.check import check, found, item_in, show
 from pipelines.errors import UsageError
 from pipelines.generate.compare import (
     Again,
@@ -26,7 +26,6 @@ from pipelines.generate.compare import (
 )
 from pipelines.generate.config import describe, methods_of
 from pipelines.generate.sources.find import Found, find
-from pipelines.generate.told import told
 from pipelines.options import Cluster, Inputs
 from pipelines.store import Place
 from pipelines.work import Work
@@ -50,7 +49,7 @@ def verify(place: Place, render: bool, inputs: Inputs, cluster: Cluster, methods
             samples = sum(len(one.samples) for one in pieces)
             if pieces:
                 work = Work(_render, folders[0], lambda one: str(one.record))
-                problems += found(work, pieces, ray, samples, folders[0], "rendered again", gpu)
+                problems += found(work, pieces, ray, samples, folders, "rendered again", gpu)
     return _report(problems, folders, shards, render, own)
 
 
@@ -99,14 +98,14 @@ def _report(
             _say_what_differs(folders, methods)
         print(f"FAILED: {len(problems):,} problem{'s' if len(problems) != 1 else ''} in {what}")
         return 1
-    sample = told(dataset_of(folders[0])).sample
+    item = item_in(folders)
     if near:
         print(
-            f"{len(near):,} {sample}{'s' if len(near) != 1 else ''} rendered again with other last bits, within the "
+            f"{len(near):,} {item}{'s' if len(near) != 1 else ''} rendered again with other last bits, within the "
             f"{TOLERANCE:g} that is promised between kinds of machines (first: {near[0]})"
         )
         _say_what_differs(folders, methods)
-    print(f"OK: {what}, every {sample} decoded and {'rendered again' if rendered else 'checked'}")
+    print(f"OK: {what}, every {item} decoded and {'rendered again' if rendered else 'checked'}")
     return 0
 
 

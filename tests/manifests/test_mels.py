@@ -1,4 +1,4 @@
-"""Sets of mel spectrograms: what is written is read, and what is not what it should be is refused or found by name."""
+"""Sets of mel spectrograms: what is written can be read, and damage is refused, or found and named."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from manifests.verify import check_folder, check_tar
 from pipelines.generate.tar import TarWriter
 from pipelines.store import Disk
 from tests.conftest import Command
-from tests.fuzzing import HOSTILE
+from tests.fuzzing import HOSTILE, make
 
 Mel = NDArray[np.float32]
 
@@ -43,13 +43,13 @@ RECIPE = Recipe(
     },
     {"libraries": {"NumPy": "2"}, "cpu": {"architecture": "x86_64"}, "probe_sha256": "0" * 64},
 )
-# Of each recording, the frames that it has, and those of the reference's: one is longer, one shorter.
+# The frames of each recording and of its reference: one is longer, one shorter.
 FRAMES = [(7, 7), (9, 8), (5, 6), (6, 6)]
 NAMES = ["validation-00000-of-00002", "validation-00001-of-00002"]
 
 
 def mels(seed: int) -> tuple[list[Mel], list[Mel]]:
-    """Spectrograms of a variant, and of the reference; of the last recording both have the same."""
+    """Spectrograms of a variant and of the reference, which agree on the last recording."""
     chance = np.random.default_rng(seed)
     made, base = (
         [chance.normal(-4, 3, (80, frames)).astype(np.float32) for frames in lengths]
@@ -86,7 +86,7 @@ def npy(mel: NDArray[Any]) -> bytes:
 
 
 def write(folder: Path, change: Callable[[dict[str, bytes]], object] = dict) -> list[Record]:
-    """A variant of four recordings in two shards, of which `change` alters the members before the tars are written."""
+    """A variant of four recordings in two shards; `change` alters the members before the tars are written."""
     made, base = mels(0)
     rows = [row(number, *pair) for number, pair in enumerate(zip(made, base, strict=True))]
     records = []
@@ -114,7 +114,7 @@ def problems(folder: Path) -> list[str]:
     return [str(problem) for problem in found]
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_a_set_survives_a_round_trip(tmp_path: Path) -> None:
     records = write(tmp_path)
     assert [Record.read(Disk(str(tmp_path / f"{name}.json"))) for name in NAMES] == records
     table = pq.read_table(tmp_path / TABLE)
@@ -129,8 +129,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert problems(tmp_path) == []
 
 
-def test_a_summary_s_residuals_are_those_of_all_values() -> None:
-    """Of a recording that failed, and of one that has nothing to be compared with, there are none."""
+def test_the_summarys_residuals_cover_all_values() -> None:
+    """A recording that failed, or that cannot be compared, contributes none."""
     made, base = mels(1)
     rows = [row(number, *pair) for number, pair in enumerate(zip(made, base, strict=True))]
     rows.append(row(4, made[0], None))
@@ -148,7 +148,7 @@ def test_a_summary_s_residuals_are_those_of_all_values() -> None:
     }
 
 
-def test_variants_are_degenerate_where_all_values_and_lengths_agree() -> None:
+def test_variants_are_degenerate_if_all_values_and_lengths_agree() -> None:
     made, _ = mels(2)
 
     def degenerate(*pairs: tuple[Mel, Mel]) -> object:
@@ -165,22 +165,22 @@ def test_variants_are_degenerate_where_all_values_and_lengths_agree() -> None:
 @pytest.mark.parametrize(
     ("column", "cell", "message"),
     [
-        ("text", None, "text of 'LJ001-0000' is None, not a string"),
-        ("text", ["a"], r"text of 'LJ001-0000' is \['a'\], not a string"),
-        ("source_rate", 22050.5, "source_rate of 'LJ001-0000' is 22050.5, not a int32"),
-        ("source_samples", 2**31, "source_samples of 'LJ001-0000' is 2147483648, not a int32"),
-        ("frames", None, "frames of 'LJ001-0000' is None, not a int32"),
-        ("bands", True, "bands of 'LJ001-0000' is True, not a int32"),
-        ("residual_mse", "0.5", "residual_mse of 'LJ001-0000' is '0.5', not a double"),
-        ("residual_frames", 0.5, "residual_frames of 'LJ001-0000' is 0.5, not a int32"),
+        ("text", None, "text of 'LJ001-0000' is None, not string"),
+        ("text", ["a"], r"text of 'LJ001-0000' is \['a'\], not string"),
+        ("source_rate", 22050.5, "source_rate of 'LJ001-0000' is 22050.5, not int32"),
+        ("source_samples", 2**31, "source_samples of 'LJ001-0000' is 2147483648, not int32"),
+        ("frames", None, "frames of 'LJ001-0000' is None, not int32"),
+        ("bands", True, "bands of 'LJ001-0000' is True, not int32"),
+        ("residual_mse", "0.5", "residual_mse of 'LJ001-0000' is '0.5', not double"),
+        ("residual_frames", 0.5, "residual_frames of 'LJ001-0000' is 0.5, not int32"),
         ("mel_sha256", "", "LJ001-0000 is neither made, with a mel_sha256, nor failed"),
         ("mel_sha256", "A" * 64, "LJ001-0000 is neither made, with a mel_sha256, nor failed"),
         ("status", "failed", "LJ001-0000 is neither made, with a mel_sha256, nor failed"),
-        ("key", "LJ001-0001", "a key is there twice"),
-        ("key", "../LJ001", "the sample '../LJ001' is none"),
-        ("key", "k" * 93, "the sample 'k+' is none"),  # with .mel.npy, more than a tar's header holds
-        ("source_path", "a\x1b[31m.wav", "the sample 'LJ001-0000' is none"),
-        ("extra", [], "the sample 'LJ001-0000' is none"),
+        ("key", "LJ001-0001", "it has the same key twice"),
+        ("key", "../LJ001", "the sample '../LJ001' is invalid"),
+        ("key", "k" * 93, "the sample 'k+' is invalid"),  # with .mel.npy, more than fits into a tar's header
+        ("source_path", "a\x1b[31m.wav", "the sample 'LJ001-0000' is invalid"),
+        ("extra", [], "the sample 'LJ001-0000' is invalid"),
     ],
 )
 def test_a_damaged_cell_is_refused_by_name(column: str, cell: object, message: str, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_damaged_cell_is_refused_by_name(column: str, cell: object, message: s
         Record.from_bytes(canonical_json(value), "record")
 
 
-def test_the_longest_key_that_a_tar_holds_is_one(tmp_path: Path) -> None:
+def test_the_longest_key_fits_into_a_tar_and_a_longer_one_does_not(tmp_path: Path) -> None:
     first, _ = write(tmp_path)
     key = "k" * MELS.longest_key
     record = replace(first, rows=(replace(first.rows[0], key=key), *first.rows[1:]))
@@ -261,8 +261,8 @@ def test_a_summary_of_another_shape_is_refused(
         parse_summary(json.dumps(value).encode(), SUMMARY)
 
 
-def test_what_is_plain_by_columns_is_right_by_rows(tmp_path: Path) -> None:
-    """Whatever is put in place of a cell; and an ordinary record is plain, so that what is fast is what happens."""
+def test_cells_that_pass_by_column_are_valid_by_row(tmp_path: Path) -> None:
+    """Whatever replaces a cell; and an ordinary record passes, so the fast path is the one that is usually taken."""
     columns = write(tmp_path)[0].by_column
     assert are_plain(columns.cells, columns.schema, MELS)
     plain = 0
@@ -272,7 +272,7 @@ def test_what_is_plain_by_columns_is_right_by_rows(tmp_path: Path) -> None:
             if are_plain(cells, columns.schema, MELS):
                 schema._check_rows(MELS.rows(cells), MELS)
                 plain += 1
-    assert plain  # a hostile text is what some speaker may say
+    assert plain  # a hostile text is a valid transcript
 
 
 FIRST = "LJ001-0000"
@@ -319,18 +319,27 @@ def values(change: Callable[[Mel], NDArray[Any]]) -> Callable[[dict[str, bytes]]
     ],
 )
 def test_an_altered_member_is_found(change: Callable[[dict[str, bytes]], object], finding: str, tmp_path: Path) -> None:
-    """In tars that have the hash of their records."""
+    """Even if the tars have the hashes in their records."""
     write(tmp_path, change)
     (problem,) = problems(tmp_path)
     assert re.search(finding, problem), problem
 
 
-def test_who_checks_a_set_is_told_of_recordings(tmp_path: Path, command: Command) -> None:
-    """Whatever its folder is called."""
+def test_verify_counts_spectrograms(tmp_path: Path, command: Command) -> None:
+    """Whatever the set's folder is called."""
     write(tmp_path)
     checked = command("verify.py", tmp_path)
-    assert checked.stdout == "OK: 2 shards of 1 variant, every recording decoded and checked\n"
-    assert checked.stderr.startswith("4 of 4 recordings checked, ")
+    assert checked.stdout == "OK: 2 shards of 1 variant, every spectrogram decoded and checked\n"
+    assert checked.stderr.startswith("4 of 4 spectrograms checked, ")
+
+
+def test_verify_counts_samples_if_there_are_sets_of_both_kinds(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "speech" / "scipy_poly").mkdir(parents=True)
+    write(tmp_path / "speech" / "scipy_poly")
+    make(tmp_path, "pil_lanczos")
+    checked = command("verify.py", tmp_path)
+    assert re.fullmatch(r"OK: \d+ shards of \d variants, every sample decoded and checked\n", checked.stdout)
+    assert re.search(r"(\d+) of \1 samples checked, [\d.]+ samples/s, ", checked.stderr)
 
 
 def test_an_altered_table_is_found_by_its_cell(tmp_path: Path) -> None:

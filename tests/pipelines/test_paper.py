@@ -72,7 +72,7 @@ def test_another_opencv_that_is_taken_is_said(
 ) -> None:
     monkeypatch.setattr(Library, "nearest", lambda library, version: "4.5.5.64")
     assert paper(options("--paper")).variants == ("paper:pil-6.2.1:opencv-4.5.5.64",)
-    assert "OpenCV 4.1.1.26 cannot be had here: 4.5.5.64 is taken" in capsys.readouterr().err
+    assert "OpenCV 4.1.1.26 is not available here: using 4.5.5.64" in capsys.readouterr().err
 
 
 def test_an_opencv_that_cannot_be_had_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

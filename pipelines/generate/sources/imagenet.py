@@ -1,8 +1,8 @@
-"""ImageNet images, of the validation or the training split, in the layouts that people have them in.
+"""ImageNet images, of the validation or the training split, in the layouts in common use.
 
-A tree of class folders, a tar of one or of each class, a flat folder with a `name label` list, the official tar with
-such a list or the devkit's ground truth, Parquet as on the Hub, and WebDataset tars. The layout is found by looking;
-what cannot be told apart is refused with a line that says what is needed.
+A tree of class folders, one tar or one for each class, a flat folder with a `name label` list, the official tar with
+such a list or the devkit's ground truth, Parquet as on the Hub, and WebDataset tars. The layout is detected; what is
+ambiguous is refused with a line that says what is needed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from manifests.splits import VALIDATION
+from manifests.splits import TRAIN, VALIDATION
 from pipelines.errors import UsageError
 from pipelines.generate.sources.base import (
     BROKEN,
@@ -27,6 +27,7 @@ from pipelines.generate.sources.base import (
     Names,
     Sample,
     Source,
+    counted,
     is_image,
     key_of,
     some,
@@ -40,19 +41,19 @@ from pipelines.generate.sources.reading import Spread, here, read_files
 from pipelines.generate.sources.splits import Archives, find_archives
 from pipelines.generate.sources.tars import list_tars
 from pipelines.generate.sources.tree import TreeSource
-from pipelines.generate.sources.tree_tar import TreeTarSource, holds_classes
+from pipelines.generate.sources.tree_tar import TreeTarSource, class_in, holds_classes
 from pipelines.store import Place
 
-# What is kept of a `json` member that states a label.
+# The text kept from a `json` member that states a label.
 _LABEL = re.compile(rb"-?\d{1,3}")
-# What a key has in place of what parts a path, and ends a key.
+# Replaces characters in a key that separate folders or end a key.
 _FLAT = str.maketrans("/.", "__")
 # An image file's name, size and place.
 _File = tuple[str, int, tuple[object, ...]]
 
 
 def open_imagenet(root: Place, labels: Place | None, split: str = VALIDATION) -> Source:
-    """The source of a split at `root`, in whichever layout it is. Raises UsageError where there is none."""
+    """The source of a split at `root`, in whichever layout it has. Raises UsageError if there is none."""
     single = root.is_file()
     if not single and _has_classes(root, labels):
         _no_labels(labels, "the class folders name the labels")
@@ -64,7 +65,9 @@ def open_imagenet(root: Place, labels: Place | None, split: str = VALIDATION) ->
     if kind == ".tar":
         if labels:
             return TarSource(files, read_labels(labels), notes)
-        return TreeTarSource(files, notes) if holds_classes(files[0]) else WebDatasetSource(files, notes)
+        if holds_classes(files[0]):
+            return TreeTarSource(files, (*notes, *_taken_split(files, split)))
+        return WebDatasetSource(files, notes)
     if kind == ".arrow":
         raise UsageError(arrow_as_parquet(root if single else files[0].parent))
     if single:
@@ -75,16 +78,24 @@ def open_imagenet(root: Place, labels: Place | None, split: str = VALIDATION) ->
 
 
 def _has_classes(root: Place, labels: Place | None) -> bool:
-    """Whether a folder is read for its class folders.
+    """Whether a folder is to be read as class folders.
 
-    Synsets say so by their names. Numbers name many things: they must hold images, and not stand beside some that
-    have labels.
+    Synsets are recognised by name. Numbers can mean many things: such folders must contain images, and not be next to
+    images that have labels.
     """
     names = class_names(root.folders())
     if any(map(is_synset, names)):
         return True
     tree = TreeSource(root)
     return any(tree.look_into(name).samples for name in names) and not (labels and any(_images(root)))
+
+
+def _taken_split(files: Sequence[Place], split: str) -> list[str]:
+    """A note if there is one tar for each class, since their names do not say which split they are of."""
+    if not all(class_in(file.name) for file in files):
+        return []
+    other = TRAIN if split == VALIDATION else VALIDATION
+    return [f"the tars of {files[0].parent} name no split: read as {split} (for the other, give --split {other})"]
 
 
 def _no_labels(labels: Place | None, why: str) -> None:
@@ -100,13 +111,13 @@ def _open_folder(root: Place, labels: Place | None, split: str) -> Source:
         )
     if labels is None:
         if class_names([root.name]):
-            raise UsageError(f"{root} is a class folder itself: give the folder that holds it as --source")
-        raise UsageError(f"{root} is a flat folder, which says nothing of labels: give a `name label` list by --labels")
+            raise UsageError(f"{root} is itself a class folder: give its parent folder as --source")
+        raise UsageError(f"{root} is a flat folder without labels: give a `name label` list with --labels")
     return FlatSource(root, read_labels(labels))
 
 
 def _images(folder: Place) -> Iterator[_File]:
-    """The images in a folder, and the links in place of images that lead nowhere."""
+    """The images in a folder, and the broken links with an image's name."""
     inside = folder.contents()
     yield from ((name, size, (name,)) for name, size in inside.files.items() if is_image(name))
     yield from ((name, 0, BROKEN) for name in inside.broken if is_image(name))
@@ -128,9 +139,9 @@ class FlatSource:
 
 
 def _labelled(files: Iterable[_File], labels: LabelList) -> Listing:
-    """Samples for files (name, size, place), and for the names that are listed but not there.
+    """Samples for files (name, size, place), and for the listed names that have none.
 
-    Raises UsageError where the list has a label for none of the files.
+    Raises UsageError if the list labels none of the files.
     """
     notes: list[str] = []
     return Listing(_label_all(files, labels, notes), notes)
@@ -150,18 +161,19 @@ def _label_all(files: Iterable[_File], labels: LabelList, notes: list[str]) -> I
             unknown.add(name)
         yield Sample(key, UNKNOWN_LABEL if label is None else label, name, size, place)
     if unknown.count == found:
-        raise UsageError(f"{labels.path} has a label for none of the {found:,} images: is it the right list?")
+        raise UsageError(f"{labels.path} has a label for none of the {counted(found, 'image')}: is it the right list?")
     yield from (Sample(key, label, key, 0, ()) for key, label in absent.items())
     if len(labels.by_number) > found:
-        notes.append(f"{labels.path} has {len(labels.by_number):,} labels, the source {found:,} images")
+        listed = counted(len(labels.by_number), "label")
+        notes.append(f"{labels.path} has {listed}, but the source has {counted(found, 'image')}")
     if absent:
-        notes.append(f"{labels.path} lists {Names(absent)} that the source does not have: counted as failed")
+        notes.append(f"{labels.path} lists {Names(absent)} missing from the source: counted as failed")
     if unknown:
         notes.append(f"{labels.path} has no label for {unknown}: labelled {UNKNOWN_LABEL}")
 
 
 def _spelled(key: str, labels: LabelList) -> str:
-    """A key as the list has it: Macs store an accented letter as two characters, and lists hold it as one."""
+    """A key as the list spells it: Macs store an accented letter as two characters, but lists have it as one."""
     forms = [key] if key.isascii() else [key, *(unicodedata.normalize(form, key) for form in ("NFC", "NFD"))]
     return next((form for form in forms if labels.label(form) is not None), key)
 
@@ -186,7 +198,7 @@ class TarSource:
         for member in members:
             if member.suffix == ".cls":
                 raise UsageError(
-                    f"--labels {self.labels.path} is not needed, since {file} holds .cls members: leave it out"
+                    f"--labels {self.labels.path} is not needed, since {file} has .cls members: leave it out"
                 )
             if member.suffix in IMAGE_SUFFIXES:
                 found.append((os.path.basename(member.name), member.size, member.place))
@@ -198,7 +210,7 @@ class TarSource:
 
 @dataclass(frozen=True)
 class WebDatasetSource:
-    """WebDataset tars with an image and a `cls` member for each key; in a tar without any, a `json` member's label."""
+    """WebDataset tars with an image and a `cls` member for each key, or a labelled `json` if a tar has no `cls`."""
 
     files: tuple[Place, ...]
     notes: tuple[str, ...] = ()
@@ -221,7 +233,7 @@ class WebDatasetSource:
                 yield sample
         if unknown and not labels:
             raise UsageError(
-                f"{self.files[0]} holds no labels: give a `name label` list or the devkit's ground truth by --labels"
+                f"{self.files[0]} has no labels: give a `name label` list or the devkit's ground truth with --labels"
             )
         if unknown:
             notes.append(f"no label for {unknown}: labelled {UNKNOWN_LABEL}")
@@ -233,7 +245,7 @@ class WebDatasetSource:
 
 
 def _tar(file: Place, members: Iterable[Member]) -> _Tar:
-    """What a tar of WebDataset's holds, by its members."""
+    """The samples of a WebDataset tar, from its members."""
     images: dict[str, Member] = {}
     labels: dict[str, int] = {}
     described: dict[str, Member] = {}
@@ -279,15 +291,15 @@ def _described(file: Place, members: Mapping[str, Member]) -> dict[str, int]:
 
 
 def _first_choice(file: Place, key: str, *members: Member) -> tuple[Member, Member]:
-    """Two images of a key, the one that is the sample's first. Raises UsageError where that cannot be told."""
+    """Two images with the same key, the preferred one first. Raises UsageError if neither is preferred."""
     one, other = sorted(members, key=lambda member: member.suffix not in COMMON_SUFFIXES)
     if (one.suffix in COMMON_SUFFIXES) == (other.suffix in COMMON_SUFFIXES):
-        raise UsageError(f"{file} holds two images for the key {key}: {members[0].name}, {members[1].name}")
+        raise UsageError(f"{file} has two images for the key {key}: {members[0].name}, {members[1].name}")
     return one, other
 
 
 class _Tar(NamedTuple):
-    """What a tar holds: its samples, how many labels, and the images that belong to no sample."""
+    """The content of a tar: its samples, its number of labels, and the images that belong to no sample."""
 
     samples: list[Sample]
     labels: int
@@ -298,4 +310,4 @@ def _label(file: Place, member: Member) -> int:
     text = member.text.decode("ascii", "replace").strip()
     if re.fullmatch(r"-?\d{1,4}", text) and UNKNOWN_LABEL <= int(text) < CLASSES:
         return int(text)
-    raise UsageError(f"{file}: {member.name} holds {text!r}, not a label from 0 to {CLASSES - 1}")
+    raise UsageError(f"{file}: {member.name} is {text!r}, not a label from 0 to {CLASSES - 1}")

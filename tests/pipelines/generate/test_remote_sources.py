@@ -1,4 +1,4 @@
-"""Sources in a real S3 server: every layout is the same set as on a disk, read with few requests, and lost with it."""
+"""Sources in a real S3 server: every layout is the same set as on a disk, read with few requests, and fails as one."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ pytestmark = pytest.mark.usefixtures("s3_environment")
 
 @pytest.fixture(autouse=True, scope="module")
 def listings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is kept of tars is kept here."""
+    """A cache of tars' listings for this module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SYSNOISE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
-# Noise of this many pixels a side: files of some 10 to 60 kB.
+# Noise with sides of this many pixels: files of some 10 to 60 kB.
 SIDES = {"a 1": 100, "b": 160, "c+ü": 130, "d": 200, "e": 110, "f": 250}
 LABELS = dict(zip(SIDES, (0, 65, 65, 999, 970, 0), strict=True))
 SYNSETS = {0: "n01440764", 65: "n01751748", 970: "n09193705", 999: "n15075141"}
@@ -172,7 +172,7 @@ def tar(path: Path, members: list[tuple[str, bytes]]) -> None:
 
 
 class Both:
-    """A layout on a disk, and the same in the server, at whichever address."""
+    """A layout on a disk, and the same in the server, at either address."""
 
     def __init__(self, layout: str, server: S3Server, root: Path) -> None:
         make, self.dataset = LAYOUTS[layout]
@@ -200,7 +200,7 @@ def both(request: pytest.FixtureRequest, server: S3Server, tmp_path_factory: pyt
 
 
 def test_every_layout_is_the_same_set_in_a_store(both: Both, server: S3Server) -> None:
-    """Samples, bytes, label maps, notes and what manifests say of the source: all as on the disk."""
+    """Samples, bytes, label maps, notes and the manifest's description of the source equal those on the disk."""
     local, remote = both.local, both.remote()
     assert list(remote.samples) == list(local.samples)
     assert describe(remote) == describe(local)
@@ -240,14 +240,14 @@ def test_shards_and_manifests_are_the_same_byte_for_byte(server: S3Server, tmp_p
     assert made[0] == made[1]
 
 
-# Requests for all six images. A tar or zip whose members follow one another in another order than the samples is the
-# worst case: a GET for each. Arrow opens a file by a HEAD.
+# Requests for all six images. The worst case is a tar or zip with its members in another order than the samples: a GET
+# for each. Arrow opens a file with a HEAD.
 ASKED = {
     "imagenet-tree": {"HEAD": 6, "GET": 6},
     "imagenet-flat": {"HEAD": 6, "GET": 6},
     "imagenet-tar": {"HEAD": 1, "GET": 6},
     "imagenet-webdataset": {"HEAD": 2, "GET": 2},
-    "imagenet-parquet": {"HEAD": 2, "GET": 2 + 2},  # footers, and what lies before them
+    "imagenet-parquet": {"HEAD": 2, "GET": 2 + 2},  # footers, and the rest
     "coco-folder": {"HEAD": 6, "GET": 6},
     "coco-zip": {"HEAD": 2, "GET": 3 + 6},  # the zip's directory takes three
     "cityscapes": {"HEAD": 6, "GET": 6},
@@ -256,13 +256,13 @@ ASKED = {
 }
 
 
-def test_how_often_a_store_is_asked(both: Both, server: S3Server) -> None:
+def test_the_number_of_requests(both: Both, server: S3Server) -> None:
     with busy_proxy(server) as proxy:
         found = both.remote(proxy.address)
         asked = [request.split() for request in proxy.requests]
         assert not [path for method, path in asked if method == "HEAD" and path.endswith((".JPEG", ".jpg", ".png"))]
         counted = list[Counter[str]]()
-        while len(counted) < 3 and ASKED[found.source.kind] not in counted:  # the SDK asks twice where answers are slow
+        while len(counted) < 3 and ASKED[found.source.kind] not in counted:  # the SDK repeats slow requests
             proxy.requests.clear()
             list(found.source.read(found.samples))
             counted.append(Counter(request.split()[0] for request in proxy.requests))
@@ -270,20 +270,20 @@ def test_how_often_a_store_is_asked(both: Both, server: S3Server) -> None:
 
 
 @pytest.mark.parametrize("layout", ["tree", "webdataset", "parquet", "coco-zip"])
-def test_an_object_that_goes_away_blames_no_sample(layout: str, server: S3Server, tmp_path: Path) -> None:
+def test_an_object_that_disappears_is_not_a_samples_fault(layout: str, server: S3Server, tmp_path: Path) -> None:
     both = Both(layout, server, tmp_path)
     found = both.remote()
     place_of(server.uri(both.bucket), "--source").remove()
-    with pytest.raises(SourceError, match="cannot be read any more"):
+    with pytest.raises(SourceError, match="can no longer be read"):
         list(found.source.read(found.samples))
 
 
 def no_connection(*args: object) -> None:
-    """As a store that is down answers; the AWS SDK itself would try for seconds before it says so."""
+    """Fails like a store that is down, for which the AWS SDK itself would retry for seconds."""
     raise OSError("When reading: AWS Error NETWORK_CONNECTION during GetObject operation: curlCode: 7")
 
 
-def test_a_store_that_goes_away_blames_no_sample(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_goes_down_is_not_a_samples_fault(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
     found = both.remote()
     whole = list(found.source.read(found.samples))
     with monkeypatch.context() as patch:
@@ -304,7 +304,7 @@ def test_a_store_that_is_busy_loses_nothing(server: S3Server, tmp_path: Path) ->
         assert proxy.refused == 40
 
 
-def test_labels_and_annotations_that_are_not_there(server: S3Server, tmp_path: Path) -> None:
+def test_missing_labels_and_annotations(server: S3Server, tmp_path: Path) -> None:
     inputs = Both("flat", server, tmp_path)
     uri = server.uri(inputs.bucket)
     none = uri.replace("?", "/none.txt?", 1)
@@ -320,7 +320,7 @@ ANYWHERE = Remote("s3://bucket/folder")
 
 
 def test_reading_ahead_keeps_order_and_is_bounded() -> None:
-    """Never more than a few are fetched and not yet taken, and fewer where they are large."""
+    """Only a few results are fetched in advance, and fewer if they are large."""
     fetched: list[int] = []
 
     def fetch(item: int) -> int:
@@ -336,15 +336,15 @@ def test_reading_ahead_keeps_order_and_is_bounded() -> None:
         assert seen == list(range(200))
 
 
-def test_on_a_disk_nothing_is_read_ahead() -> None:
+def test_nothing_is_read_ahead_from_a_disk() -> None:
     fetched: list[int] = []
     results = in_order(Disk("/"), range(9), fetched.append)
     next(results)
     assert fetched == [0]
 
 
-def test_reading_ahead_that_is_given_up_ends_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Ctrl-C does, while the store does not answer: nothing waits out the store's five minutes."""
+def test_abandoned_read_ahead_ends_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after Ctrl-C while the store does not answer: nothing waits for the store's five minutes."""
     before = set(threading.enumerate())
     with monkeypatch.context() as patch:
         patch.setattr(store, "_connect", no_connection)
@@ -355,7 +355,7 @@ def test_reading_ahead_that_is_given_up_ends_its_threads(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("where", ["disk", "s3"])
-def test_pieces_are_the_file_s_bytes(where: str, server: S3Server, tmp_path: Path) -> None:
+def test_pieces_have_the_files_bytes(where: str, server: S3Server, tmp_path: Path) -> None:
     """Near, far, overlapping, backwards, empty, large and beyond the end."""
     data = np.random.default_rng(1).bytes(9_000_000)
     (tmp_path / "file").write_bytes(data)
