@@ -49,7 +49,7 @@ from manifests.untrusted import LARGEST_JSON, Tar, parse_description, read_group
 from manifests.verify import decode, decode_label_map, decode_mel, variant_folders
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import size_from_json
-from pipelines.generate.sources.imagenet import FlatSource, TarSource
+from pipelines.generate.sources.labelled import FlatSource, TarSource
 from pipelines.generate.sources.spoken import SpokenSource
 from pipelines.generate.target import words as geometry_words
 from pipelines.store import BLOCK, Disk, Place

@@ -37,9 +37,10 @@ _CODE = (
         f"generators/{name}"
         for name in ("audio", "draw.py", "geometry.py", "own.py", "pixels", "registry.py", "variant.py")
     ),
-    *(f"manifests/{name}.py" for name in ("canonical", "derive", "images", "mels", "residual", "row", "schema")),
-    *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "pictures", "plan", "png", "render")),
-    *(f"pipelines/generate/{name}.py" for name in ("parts", "shard", "tar")),
+    *(f"manifests/{name}.py" for name in ("canonical", "derive", "images", "mels", "residual", "row")),
+    "manifests/schema",
+    *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "encoder", "pictures", "plan", "png")),
+    *(f"pipelines/generate/{name}.py" for name in ("parts", "render", "shard", "tar")),
     *(f"pipelines/generate/machines/{name}.py" for name in ("pictures", "probe")),
     *(f"pipelines/generate/{name}" for name in ("sources", "speech")),
 )
@@ -66,7 +67,7 @@ class Config(ABC):
 
     @property
     def draws(self) -> tuple[Method, ...]:
-        """The methods that are drawn anew for each sample."""
+        """The methods from which one is drawn for each sample."""
         return ()
 
     @property
@@ -105,7 +106,7 @@ class Config(ABC):
         """The versions of the libraries that write and check results."""
 
     def needs_gpu(self, variant: Variant) -> bool:
-        """Whether a variant, or the reference that is rendered beside it, needs a GPU."""
+        """Whether a variant, or the reference that is rendered with it, needs a GPU."""
         return variant.gpu or self.base.gpu
 
     def libraries(self, variant: Variant) -> list[Library]:

@@ -11,9 +11,7 @@ run's log is kept next to the variants and is not part of the set.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import shutil
 import tempfile
 import threading
 import uuid
@@ -26,14 +24,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from filelock import FileLock, Timeout
-
-from generators.draw import TOKENS
 from manifests.derive import Part, descriptions, part_of, write_table
 from manifests.schema import SUMMARY, TABLE, Columns, Recipe, parse_summary
-from manifests.splits import VALIDATION, is_record, shard_name
+from manifests.splits import VALIDATION, shard_name
 from manifests.untrusted import LARGEST_JSON
 from pipelines.errors import RunError, UsageError
+from pipelines.generate import disk
+from pipelines.generate.conflicts import conflict
 from pipelines.generate.sources.reading import Chore, Spread, here
 from pipelines.progress import say
 from pipelines.store import Disk, Place, Remote, StoreError, abandoned
@@ -118,7 +115,7 @@ class Output:
             yield
         except OSError as error:
             where = tempfile.gettempdir() if isinstance(self.root, Remote) else self.root
-            raise _cannot_write(str(where), error) from None
+            raise disk.cannot_write(str(where), error) from None
 
     def is_seen(self) -> bool:
         """Whether this machine sees the folder made by the run's driver. Every machine sees an object store."""
@@ -139,34 +136,8 @@ class Output:
                 raise
             own._forget()
             return
-        run = Path(self.root.path, _RUN)
-        try:
-            run.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(run / "lock", timeout=0)
-            lock.acquire()
-        except Timeout:
-            raise UsageError(
-                f"another run is writing to {self.root}: wait for it, or choose another --output"
-            ) from None
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise _cannot_write(str(self.root), error) from None
-            raise UsageError(f"cannot write to {self.root} ({error.strerror}): choose another --output") from None
-        try:
-            with own.writing():
-                for left in run.iterdir():
-                    if left.is_dir():
-                        _take_away(left)
-                    elif left.name != Path(lock.lock_file).name:
-                        left.unlink()
-                own._own.make()
+        with disk.hold(Path(self.root.path, _RUN), own.run, str(self.root)):
             yield own
-        finally:
-            _take_away(Path(own._own.path))
-            with contextlib.suppress(OSError):
-                os.unlink(lock.lock_file)
-                run.rmdir()
-            lock.release()
 
     @contextlib.contextmanager
     def reading(self, part: str) -> Iterator[None]:
@@ -202,38 +173,6 @@ class Output:
         finally:
             abandoned.reset(before)
 
-    def recorded(self) -> dict[str, Recipe]:
-        """The recipes of all variants that have at least one readable record, by name."""
-        here = [name for name in self.root.folders() if not name.startswith(".")]
-        return {name: recipe for name in here if (recipe := self._recipe_in(name))}
-
-    def continued(
-        self,
-        recipes: Mapping[str, Recipe],
-        recorded: Mapping[str, Recipe],
-        shards: int,
-        overwrite: bool,
-        spread: Spread = here,
-    ) -> dict[str, Recipe]:
-        """The recipes to continue with. A variant that an earlier version has finished keeps its own.
-
-        Raises UsageError if such a variant is unfinished, since nothing shows whether the same bytes would be made now.
-        """
-        found = dict(recipes)
-        for name, new in recipes.items():
-            old = recorded.get(name, new)
-            if old.is_probed or self._conflict(name, old, recipes):
-                continue
-            if len(self.done(name, shards, old, spread)) == shards:
-                found[name] = old
-            elif not overwrite:
-                raise UsageError(
-                    f"{self.folder(name)} was begun by an earlier version, which did not record the pixels that it "
-                    "makes of the built-in pictures: finish it with that version, use --overwrite to make it again, "
-                    "or choose another --output"
-                )
-        return found
-
     def begin(
         self,
         recipes: Mapping[str, Recipe],
@@ -248,11 +187,11 @@ class Output:
         which those that are not in `recipes` would be made now.
         """
         now = {**beside, **recipes}
-        conflicts = {name: why for name, old in recorded.items() if (why := self._conflict(name, old, now))}
-        for name, conflict in conflicts.items():
+        conflicts = {name: why for name, old in recorded.items() if (why := conflict(name, old, now))}
+        for name, why in conflicts.items():
             if not overwrite or name not in recipes:
                 way = "use --overwrite to make it again" if name in recipes else "delete that folder"
-                raise UsageError(f"{conflict}: {way}, or choose another --output")
+                raise UsageError(f"{self.folder(name)} {why}: {way}, or choose another --output")
         for name in recipes.keys() & self.root.files().keys():
             raise UsageError(
                 f"{self.folder(name)} is a file, but a folder is needed: move it, or choose another --output"
@@ -261,33 +200,6 @@ class Output:
             self.folder(name).remove()
         for name in recipes:
             self.folder(name).make()
-
-    def _conflict(self, name: str, old: Recipe, now: Mapping[str, Recipe]) -> str | None:
-        """Why the variant in `name` conflicts with those to be made; None if it does not.
-
-        The same variant must have the same recipe; another variant, the same configuration and the same versions of the
-        libraries that both use. For a variant of an earlier version, only what both record is compared.
-        """
-        for new in [now[name]] if name in now else now.values():
-            if new.name == name and new.is_probed == old.is_probed:
-                differences = old.differences(new)
-            else:
-                differences = old.shared_with(new).differences(new.shared_with(old))
-            if differences:
-                # The probe pictures' digest is the least informative: it changes with any version of a library.
-                first = min(differences, key=lambda difference: difference.startswith("provenance.probe_sha256"))
-                more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-                return f"{self.folder(name)} was made with another {_what(first)}, {first}{more}"
-        return None
-
-    def _recipe_in(self, name: str) -> Recipe | None:
-        folder = self.folder(name)
-        for file in folder.files():
-            if is_record(file):
-                record = _readable(folder / file)
-                if record:
-                    return record.recipe
-        return None
 
     def log(self, line: bytes) -> None:
         """Append a line to the log next to the set; in an object store, write it as a separate object."""
@@ -340,13 +252,6 @@ class Output:
         return summary
 
 
-def _take_away(folder: Path) -> None:
-    """Remove a folder that workers may still write to. It is renamed first, so that they do not find it."""
-    with contextlib.suppress(OSError):
-        folder = folder.rename(folder.with_name(uuid.uuid4().hex))
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def _seconds(recipe: Recipe, shards: int) -> float:
     """About how long it takes to read one of a variant's records."""
     return _ROW * int(recipe.config["source"]["samples"]) / shards
@@ -360,14 +265,14 @@ def _record_of(tar: str) -> str:
 def _whole(output: Output, recipe: Recipe, shards: int, held: tuple[int, int]) -> str:
     """The digest of a shard's record, given the size of its tar and its number; empty if the shard is not whole."""
     size, shard = held
-    record = _readable(output.record(recipe.name, shard, shards))
+    record = readable(output.record(recipe.name, shard, shards))
     return record.sha256 if record and record.recipe == recipe and record.tar_bytes == size else ""
 
 
 def _part(output: Output, recipe: Recipe, shards: int, shard: int) -> Part:
     """A shard's part of its variant's manifest. Raises RunError if its record is not the one that was written."""
     place = output.record(recipe.name, shard, shards)
-    record = _readable(place)
+    record = readable(place)
     if not record:
         raise RunError(f"{place} no longer exists, or was damaged since: run the same command again")
     if record.recipe != recipe:
@@ -375,30 +280,9 @@ def _part(output: Output, recipe: Recipe, shards: int, shard: int) -> Part:
     return part_of(record)
 
 
-def _readable(place: Place) -> Columns | None:
+def readable(place: Place) -> Columns | None:
     """A record; None if it does not exist or is damaged, in which case its shard is made again."""
     try:
         return Columns.from_bytes(place.read(LARGEST_JSON), str(place))
     except (FileNotFoundError, ValueError):
         return None
-
-
-def _what(difference: str) -> str:
-    if difference.startswith("config.source"):
-        return "source"
-    if difference.startswith(tuple(f"provenance.libraries.{token}: " for token in TOKENS.values())):
-        return "draw"
-    if difference.startswith("provenance.libraries"):
-        return "build of a library" if "/sha256: " in difference else "library version"
-    if difference.startswith("provenance.probe_sha256"):
-        return "kind of machine or code, which makes different pixels of the built-in pictures"
-    return "kind of machine" if difference.startswith("provenance") else "configuration"
-
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-
-
-def _cannot_write(where: str, error: OSError) -> RunError:
-    if error.errno in _NO_ROOM:
-        return RunError(f"no space left at {where}: whole shards are kept; make room and run the same command again")
-    return RunError(f"cannot write to {where} ({error.strerror or error}): whole shards are kept")

@@ -16,21 +16,19 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL.Image import DecompressionBombError
 
 from generators.geometry import MAX_PIXELS, Frame, Size, frame
-from generators.pixels.pillow import Header, header, resize_label_map
+from generators.pixels.pillow import Header, header
 from generators.registry import MAX_BATCH, Method
 from generators.variant import Variant
 from manifests.images import LABEL_MAP, LABEL_MAP_SHA256, ImageRow, extension_of
 from manifests.residual import Residual, residual
 from pipelines.generate.calls import EMPTY, Call, Caller, Failure, Pixels, decode, make_batch
-from pipelines.generate.encode import encode, encode_label_map
+from pipelines.generate.encoder import Encoder
 from pipelines.generate.given import Given, Rendered
 from pipelines.generate.pictures import Picture, Pictures, Same
 from pipelines.generate.sources import Missing, Sample
-from pipelines.generate.sources.cityscapes import IGNORED
 
 
 class _Result(NamedTuple):
@@ -163,7 +161,7 @@ class Renderer:
         variants = [variant.of(sample.key) for variant in self.variants]
         results = self._results(work, variants)
         base = results[self.reference.name].output
-        encoder = _Encoder(self.image_format, classes, work.caller)
+        encoder = Encoder(self.image_format, classes, work.caller)
         residuals: dict[Same, Residual | None] = {}
         digest = "" if isinstance(data, Missing) else hashlib.sha256(data).hexdigest()
         for variant, made_by in zip(self.variants, variants, strict=True):
@@ -285,50 +283,6 @@ class _Work:
         if not isinstance(self.known, Header) or self.known is _BOMB or not self.known.width * self.known.height:
             return None
         return self.known.width, self.known.height
-
-
-class _Encoded(NamedTuple):
-    image: bytes
-    label_map: bytes | None
-    label_map_sha256: str
-
-
-class _Encoder:
-    """Encodes one sample's outputs, each picture once: methods often agree in every pixel."""
-
-    def __init__(self, image_format: str, classes: NDArray[np.uint8] | None, caller: Caller) -> None:
-        self._format = image_format
-        self._caller = caller
-        self._classes = classes
-        self._images: dict[Same, bytes] = {}
-        self._label_maps: dict[Frame, tuple[bytes, str]] = {}
-
-    def encode(self, output: Picture) -> _Encoded | Failure:
-        if output.same not in self._images:
-            encoded = self._caller.attempt(self._format, lambda: encode(output.pixels, self._format))
-            if isinstance(encoded, Failure):
-                return encoded
-            self._images[output.same] = encoded
-        try:
-            label_map = None if self._classes is None else self._label_map(self._classes, output.frame)
-        except ValueError as error:
-            return Failure(str(error))
-        return _Encoded(self._images[output.same], *(label_map or (None, "")))
-
-    def _label_map(self, classes: NDArray[np.uint8], target: Frame) -> tuple[bytes, str]:
-        if target not in self._label_maps:
-            framed = _frame_classes(classes, target)
-            self._label_maps[target] = encode_label_map(framed), hashlib.sha256(framed.data).hexdigest()
-        return self._label_maps[target]
-
-
-def _frame_classes(classes: NDArray[np.uint8], target: Frame) -> NDArray[np.uint8]:
-    """A label map in the output frame: nearest neighbour, padded with the ignored class."""
-    height, width = classes.shape
-    if (width, height) != target.source:
-        raise ValueError(f"source: the label map is {width}x{height}, the image {target.source[0]}x{target.source[1]}")
-    resized = resize_label_map(classes, *target.resize) if target.resize else classes
-    return target.cut(resized, padding=IGNORED)
 
 
 def _row(output: Picture, compared: Residual | None, fields: Mapping[str, Any]) -> ImageRow:

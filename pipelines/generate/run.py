@@ -25,7 +25,7 @@ from manifests.images import COLUMNS
 from manifests.schema import CARD, MOST_SHARDS, TABLE
 from manifests.untrusted import MOST_ROWS, read_groups
 from pipelines.errors import RunError, UsageError
-from pipelines.generate import frames, report
+from pipelines.generate import existing, frames, report
 from pipelines.generate.aim import Aim, aim_of
 from pipelines.generate.card import alike, card, read_summaries
 from pipelines.generate.config import Config, methods_of
@@ -115,7 +115,7 @@ def _make(
     releases = prepare(method for variant in (config.base, *variants) for method in variant.methods)
     if options.dataset == "cityscapes":
         _check_png({one.decode for variant in (config.base, *variants) for one in variant.each})
-    recorded = output.recorded()
+    recorded = existing.recorded(output)
     beside = neighbours(config, variants, recorded)
     check = partial(_check_nodes, Job(config, found.source, output), found, releases)
     machines = Machines(config, (*variants, *beside), recorded, ray, check)
@@ -124,7 +124,7 @@ def _make(
     with output.writing():
         spread = over(ray)
         asked = {variant.name: made[variant.name] for variant in variants}
-        recipes = output.continued(asked, recorded, shards, options.overwrite, spread)
+        recipes = existing.continued(output, asked, recorded, shards, options.overwrite, spread)
         output.begin(recipes, options.overwrite, recorded, {variant.name: made[variant.name] for variant in beside})
         done = {name: output.done(name, shards, recipe, spread) for name, recipe in recipes.items()}
         job = Job(config, found.source, output, recipes, methods=machines.methods)

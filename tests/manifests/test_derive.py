@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests import derive as derived
-from manifests import schema
 from manifests.derive import Part, part_of, write_table
 from manifests.images import COLUMNS, IMAGES, ImageRow
 from manifests.plain import are_plain
 from manifests.residuals import exact_sum, to_float
 from manifests.schema import Columns, Recipe, Record
+from manifests.schema.record import check_rows
 from tests.fuzzing import HOSTILE, fuzz
 from tests.rows import image_rows
 
@@ -130,7 +130,7 @@ def test_cells_that_pass_by_column_are_valid_by_row(records: list[Record], data:
         data.draw(st.sampled_from(sorted(cells.items())))[1][-1] = data.draw(odd)
     found = replace(records[0].by_column, cells=cells)
     if are_plain(cells, found.schema, IMAGES):
-        schema._check_rows(found.rows, IMAGES)
+        check_rows(found.rows, IMAGES)
 
 
 def test_ordinary_rows_are_plain() -> None:

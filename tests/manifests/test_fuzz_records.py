@@ -104,7 +104,7 @@ def test_sizes_are_bounded(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None
         Record.from_bytes(many(data, 100_001), RECORD)
     with pytest.raises(ManifestError, match=r"shards is 1000000000"):
         Record.from_bytes(data.replace(b'"shards":2', b'"shards":1000000000'), RECORD)
-    monkeypatch.setattr("manifests.schema.LARGEST_JSON", len(data) - 1)
+    monkeypatch.setattr("manifests.schema.record.LARGEST_JSON", len(data) - 1)
     with pytest.raises(ManifestError, match=r"it has more than [\d,]+ bytes"):
         Record.read(Disk(str(whole / RECORD)))
 

@@ -1,117 +1,29 @@
-"""Sets of mel spectrograms: what is written can be read, and damage is refused, or found and named."""
+"""Records and manifests of mel spectrograms: what is written can be read, and damage is refused."""
 
 from __future__ import annotations
 
 import copy
 import io
 import json
-import pickle
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from numpy.typing import NDArray
 
-from manifests import schema
 from manifests.canonical import canonical_json
 from manifests.derive import derive
-from manifests.mels import COLUMNS, MELS, MelRow, mel_sha256
+from manifests.mels import COLUMNS, MELS
 from manifests.plain import are_plain
-from manifests.residual import mel_residual
-from manifests.schema import SUMMARY, TABLE, ManifestError, Recipe, Record, parse_summary
-from manifests.verify import check_folder, check_tar
+from manifests.schema import SUMMARY, TABLE, ManifestError, Record, parse_summary
+from manifests.schema.record import check_rows
 from pipelines.generate.tar import TarWriter
 from pipelines.store import Disk
-from tests.conftest import Command
-from tests.fuzzing import HOSTILE, make
-
-Mel = NDArray[np.float32]
-
-RECIPE = Recipe(
-    "scipy_poly",
-    {"resample": "scipy_poly", "stft": "numpy_stft"},
-    {
-        **{"dataset": "speech", "reference": "soxr_hq+numpy_stft", "samples_per_shard": 2},
-        "source": {"kind": "ljspeech", "samples": 4, "sha256": "0" * 64},
-        "mel": {"rate": 22050, "n_fft": 1024, "hop": 256, "window": 1024, "bands": 80, "low": 0.0, "high": 8000.0},
-    },
-    {"libraries": {"NumPy": "2"}, "cpu": {"architecture": "x86_64"}, "probe_sha256": "0" * 64},
-)
-# The frames of each recording and of its reference: one is longer, one shorter.
-FRAMES = [(7, 7), (9, 8), (5, 6), (6, 6)]
-NAMES = ["validation-00000-of-00002", "validation-00001-of-00002"]
-
-
-def mels(seed: int) -> tuple[list[Mel], list[Mel]]:
-    """Spectrograms of a variant and of the reference, which agree on the last recording."""
-    chance = np.random.default_rng(seed)
-    made, base = (
-        [chance.normal(-4, 3, (80, frames)).astype(np.float32) for frames in lengths]
-        for lengths in zip(*FRAMES, strict=True)
-    )
-    return [*made[:-1], base[-1]], base
-
-
-def row(number: int, mel: Mel, reference: Mel | None) -> MelRow:
-    found = None if reference is None else mel_residual(mel, reference)
-    return MelRow(
-        key=f"LJ001-{number:04d}",
-        shard=number // 2,
-        text=f"“Printing”, in\tthe only\nsense {number} – Zoë",
-        source_path=f"wavs/LJ001-{number:04d}.wav",
-        source_sha256=f"{number:064x}",
-        source_rate=22050,
-        source_channels=1,
-        source_samples=256 * mel.shape[1],
-        bands=mel.shape[0],
-        frames=mel.shape[1],
-        mel_sha256=mel_sha256(mel),
-        residual_mse=found.mse if found else None,
-        residual_max_abs=found.max_abs if found else None,
-        residual_frames=found.frames if found else None,
-        extra={"speaker": 3},
-    )
-
-
-def npy(mel: NDArray[Any]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, mel)
-    return file.getvalue()
-
-
-def write(folder: Path, change: Callable[[dict[str, bytes]], object] = dict) -> list[Record]:
-    """A variant of four recordings in two shards; `change` alters the members before the tars are written."""
-    made, base = mels(0)
-    rows = [row(number, *pair) for number, pair in enumerate(zip(made, base, strict=True))]
-    records = []
-    for shard, name in enumerate(NAMES):
-        members: dict[str, bytes] = {}
-        for one, mel in list(zip(rows, made, strict=True))[2 * shard : 2 * shard + 2]:
-            texts = {extension: text or b"" for extension, text in one.members(RECIPE.config).items()}
-            members |= {f"{one.key}.{extension}": data for extension, data in {**texts, "mel.npy": npy(mel)}.items()}
-        change(members)
-        with open(folder / f"{name}.tar", "wb") as file:
-            tar = TarWriter(file)
-            for member, data in members.items():
-                tar.add(member, data)
-            tar.close()
-        records.append(Record(shard, 2, tar.size, tar.sha256, RECIPE, tuple(rows[2 * shard : 2 * shard + 2])))
-        (folder / f"{name}.json").write_bytes(records[-1].to_bytes())
-    for name, data in derive(records).files.items():
-        (folder / name).write_bytes(data)
-    return records
-
-
-def problems(folder: Path) -> list[str]:
-    place = Disk(str(folder))
-    found = [*check_folder(place), *(problem for name in NAMES for problem in check_tar(place / f"{name}.json"))]
-    return [str(problem) for problem in found]
+from tests.fuzzing import HOSTILE
+from tests.manifests.mel_sets import FRAMES, NAMES, RECIPE, Mel, mels, problems, row, write
 
 
 def test_a_set_survives_a_round_trip(tmp_path: Path) -> None:
@@ -270,83 +182,6 @@ def test_cells_that_pass_by_column_are_valid_by_row(tmp_path: Path) -> None:
         for odd in [*HOSTILE, True, 2**31, 1.5, "a.b", "A" * 64, "\u0301" * 60]:
             cells = {**columns.cells, name: [columns.cells[name][0], copy.deepcopy(odd)]}
             if are_plain(cells, columns.schema, MELS):
-                schema._check_rows(MELS.rows(cells), MELS)
+                check_rows(MELS.rows(cells), MELS)
                 plain += 1
     assert plain  # a hostile text is a valid transcript
-
-
-FIRST = "LJ001-0000"
-
-
-def altered(extension: str, change: Callable[[bytes], bytes]) -> Callable[[dict[str, bytes]], object]:
-    def alter(members: dict[str, bytes]) -> None:
-        if (name := f"{FIRST}.{extension}") in members:
-            members[name] = change(members[name])
-
-    return alter
-
-
-def moved_to_the_end(members: dict[str, bytes]) -> None:
-    if (name := f"{FIRST}.txt") in members:
-        members[name] = members.pop(name)
-
-
-def one_more(members: dict[str, bytes]) -> None:
-    if f"{FIRST}.txt" in members:
-        members["zebra.txt"] = b""
-
-
-def values(change: Callable[[Mel], NDArray[Any]]) -> Callable[[dict[str, bytes]], object]:
-    return altered("mel.npy", lambda data: npy(change(np.load(io.BytesIO(data)))))
-
-
-@pytest.mark.parametrize(
-    ("change", "finding"),
-    [
-        (values(lambda mel: np.nextafter(mel, np.float32(99))), "mel.npy: its values are not those of the row's"),
-        (values(lambda mel: mel[:, :-1]), "mel.npy: has 80 bands and 6 frames, but the row says 80 and 7"),
-        (values(lambda mel: mel.T), "mel.npy: has 7 bands and 80 frames, but the row says 80 and 7"),
-        (values(lambda mel: mel.astype(np.float64)), "mel.npy: cannot be decoded .it is float64 of shape"),
-        (values(lambda mel: mel.astype(">f4")), "mel.npy: cannot be decoded .it is >f4 of shape"),
-        (values(lambda mel: mel[None]), r"mel.npy: cannot be decoded .it is float32 of shape \(1, 80, 7\)"),
-        (altered("mel.npy", lambda data: data[:-4]), "mel.npy: cannot be decoded"),
-        (altered("mel.npy", lambda data: pickle.dumps(data)), "mel.npy: cannot be decoded"),
-        (altered("txt", lambda text: text.upper()), "txt: is not what the row says"),
-        (altered("json", lambda text: text.replace(b"22050", b"16000")), "json: is not what the row says"),
-        (lambda members: members.pop(f"{FIRST}.txt", None), "expected LJ001-0000.txt, found LJ001-0000.json"),
-        (moved_to_the_end, "expected LJ001-0000.txt, found LJ001-0000.json"),
-        (one_more, "zebra.txt: extra member"),
-    ],
-)
-def test_an_altered_member_is_found(change: Callable[[dict[str, bytes]], object], finding: str, tmp_path: Path) -> None:
-    """Even if the tars have the hashes in their records."""
-    write(tmp_path, change)
-    (problem,) = problems(tmp_path)
-    assert re.search(finding, problem), problem
-
-
-def test_verify_counts_spectrograms(tmp_path: Path, command: Command) -> None:
-    """Whatever the set's folder is called."""
-    write(tmp_path)
-    checked = command("verify.py", tmp_path)
-    assert checked.stdout == "OK: 2 shards of 1 variant, every spectrogram decoded and checked\n"
-    assert checked.stderr.startswith("4 of 4 spectrograms checked, ")
-
-
-def test_verify_counts_samples_if_there_are_sets_of_both_kinds(tmp_path: Path, command: Command) -> None:
-    (tmp_path / "speech" / "scipy_poly").mkdir(parents=True)
-    write(tmp_path / "speech" / "scipy_poly")
-    make(tmp_path, "pil_lanczos")
-    checked = command("verify.py", tmp_path)
-    assert re.fullmatch(r"OK: \d+ shards of \d variants, every sample decoded and checked\n", checked.stdout)
-    assert re.search(r"(\d+) of \1 samples checked, [\d.]+ samples/s, ", checked.stderr)
-
-
-def test_an_altered_table_is_found_by_its_cell(tmp_path: Path) -> None:
-    write(tmp_path)
-    table = pq.read_table(tmp_path / TABLE)
-    texts = ["something else", *table["text"].to_pylist()[1:]]
-    at = table.schema.get_field_index("text")
-    pq.write_table(table.set_column(at, table.schema.field(at), pa.array(texts)), tmp_path / TABLE)
-    (problem,) = problems(tmp_path)
-    assert f"{TABLE}, LJ001-0000: text is something else, but the record says “Printing”" in problem

@@ -13,8 +13,9 @@ from pipelines.generate.sources.base import Missing, Sample, Source
 from pipelines.generate.sources.catalogue import Catalogue
 from pipelines.generate.sources.cityscapes import open_cityscapes
 from pipelines.generate.sources.coco import open_coco
-from pipelines.generate.sources.imagenet import TarSource, WebDatasetSource, open_imagenet
+from pipelines.generate.sources.imagenet import open_imagenet
 from pipelines.generate.sources.kinds import RECORDINGS, held_at
+from pipelines.generate.sources.labelled import TarSource
 from pipelines.generate.sources.parquet import ParquetSource
 from pipelines.generate.sources.pointers import LARGEST_POINTER, WHAT_TO_DO, is_pointer, refuse_pointers
 from pipelines.generate.sources.reading import Spread, here
@@ -23,6 +24,7 @@ from pipelines.generate.sources.speech import open_speech
 from pipelines.generate.sources.speech_tars import SpeechTars
 from pipelines.generate.sources.spoken import SpokenSource
 from pipelines.generate.sources.tree_tar import TreeTarSource
+from pipelines.generate.sources.webdataset import WebDatasetSource
 from pipelines.generate.wording import wording
 from pipelines.options import Inputs
 from pipelines.progress import TICK, say

@@ -63,7 +63,7 @@ def texts_beside(stems: Sequence[str], files: Mapping[str, File], read: Reader) 
     wanted = [file for file in own if file]
     for file, most in (*((each, LARGEST_TEXTS) for each in lists), *((each, _LONGEST_TEXT) for each in wanted)):
         if file.size > most:
-            raise UsageError(f"{file.path} has {file.size:,} bytes, but such a text has at most {most:,}: move it")
+            raise UsageError(f"{file.path} has {file.size:,} bytes, but a transcript has at most {most:,}: move it")
     contents = read([*lists, *wanted])
     listed: dict[str, str] = {}
     for file in lists:

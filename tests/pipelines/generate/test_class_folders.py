@@ -2,68 +2,23 @@
 
 from __future__ import annotations
 
-import io
-import os
 import random
-import tarfile
 import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from manifests.row import is_key
-from pipelines.errors import UsageError
 from pipelines.generate.sources import Missing, Sample
 from pipelines.generate.sources.base import is_litter, key_of
 from pipelines.generate.sources.catalogue import Catalogue
 from pipelines.generate.sources.classes import label_of, longer_keys
-from pipelines.generate.sources.find import Found, find
-from pipelines.generate.sources.labels import label_by_synset
-from pipelines.options import Inputs
-from tests.fuzzing import tar_of
+from tests.pipelines.generate.trees import LITTER, READ, SYNSETS, contents, found, packed, picture, put, refused
 
 Form = Literal["NFC", "NFD"]
-SYNSETS = list(label_by_synset())
-READ = ("JPEG", "jpg", "png", "webp", "bmp", "jfif", "jpe", "tif", "tiff")
-LITTER = (".DS_Store", "._a.jpg", "Thumbs.db", "desktop.ini", "DESKTOP.INI", "__MACOSX/a.jpg", "__MACOSX/._a.jpg")
-
-
-def picture(seed: int, suffix: str) -> bytes:
-    """A small image in the format named by a suffix; each seed gives another."""
-    buffer = io.BytesIO()
-    pixels = Image.frombytes("RGB", (5, 4), random.Random(seed).randbytes(60))
-    pixels.save(buffer, Image.registered_extensions()[f".{suffix.lower()}"])
-    return buffer.getvalue()
-
-
-def put(root: Path, files: dict[str, bytes]) -> Path:
-    for name, data in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
-    return root
-
-
-def found(source: Path, labels: Path | None = None) -> Found:
-    return find("imagenet", Inputs(str(source), str(labels) if labels else None, None), None)
-
-
-def contents(source: Path, labels: Path | None = None) -> dict[str, tuple[int, bytes | Missing]]:
-    """Label and bytes of every sample, by key."""
-    got = found(source, labels)
-    read = got.source.read(got.samples)
-    return {sample.key: (sample.label, data) for sample, data in zip(got.samples, read, strict=True)}
-
-
-def refused(source: Path, labels: Path | None = None) -> str:
-    with pytest.raises(UsageError) as caught:
-        found(source, labels)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -164,27 +119,6 @@ def test_numbered_folders_next_to_labelled_images_are_not_classes(tmp_path: Path
 wraps = st.lists(st.sampled_from(["val", "imagenet", "Data", "2012", "a b.c", "é"]), min_size=1, max_size=4)
 
 
-def test_one_tar_for_each_class_is_a_tree_of_classes(tmp_path: Path) -> None:
-    """As unpacked from the official tar of the training images; an image's name occurs in two classes."""
-    files = {f"{name}/{stem}.JPEG": picture(place, "jpg") for place, name in enumerate(SYNSETS[:3]) for stem in "ab"}
-    put(tmp_path / "tree", files)
-    tars = {}
-    for name in SYNSETS[:3]:
-        members = [(path.removeprefix(f"{name}/"), data) for path, data in files.items() if path.startswith(name)]
-        tars[f"{name}.tar"] = tar_of(members)
-    assert contents(put(tmp_path / "tars", tars)) == contents(tmp_path / "tree")
-    note = f"the tars of {tmp_path / 'tars'} name no split: read as validation (for the other, give --split train)"
-    assert note in found(tmp_path / "tars").notes
-    assert "read as train (" in find("imagenet", Inputs(str(tmp_path / "tars")), None, split="train").notes[0]
-    assert not [note for note in found(tmp_path / "tree").notes if "split" in note]
-    one = contents(tmp_path / "tars" / f"{SYNSETS[1]}.tar")
-    assert one == {stem: (1, files[f"{SYNSETS[1]}/{stem}.JPEG"]) for stem in "ab"}
-    put(tmp_path, {"official.tar": tar_of([*tars.items()])})
-    assert "official.tar has a tar for each class: unpack it" in refused(tmp_path / "official.tar")
-    labelled = tar_of([("a.jpg", b"1"), ("a.cls", b"5")])
-    assert contents(put(tmp_path / "shards", {f"{SYNSETS[0]}.tar": labelled})) == {"a": (5, b"1")}
-
-
 insides = st.sampled_from(["n01440764/a.jpg", "0/a.jpg", "a.parquet", "a.tar", "n01440764/images/a.jpg"])
 
 
@@ -236,52 +170,6 @@ def test_archives_next_to_class_folders_are_reported(tmp_path: Path) -> None:
     put(tmp_path, {"n01440764/a.jpg": b"a", **files})
     assert contents(tmp_path) == {"a": (0, b"a")}
     assert "ILSVRC2012_img_val.tar, a.parquet, devkit.tar.gz: only the folders are read" in found(tmp_path).notes[0]
-
-
-def packed(path: Path, root: Path, mode: str = "w", arcname: str = "val") -> Path:
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload] # modes are drawn
-        archive.add(root, arcname)
-    return path
-
-
-@pytest.mark.parametrize("arcname", [".", "val", "./ILSVRC/Data/val", "a b/é.d"])
-@pytest.mark.parametrize("names", [SYNSETS[:3], ["0", "10", "999"]])
-def test_a_tar_of_class_folders_equals_the_folders(arcname: str, names: Sequence[str], tmp_path: Path) -> None:
-    files = {f"{name}/x{i}.{READ[i]}": picture(i, READ[i]) for name in names for i in range(3)}
-    files |= {f"{names[0]}/one.{suffix}": picture(9, suffix) for suffix in ("bmp",)}
-    root = put(tmp_path / "tree", {**files, **{f"{names[0]}/{litter}": b"Mac" for litter in LITTER}})
-    tar = packed(tmp_path / "val.tar", root, arcname=arcname)
-    assert contents(tar) == contents(root)
-    assert len(contents(tar)) == 10
-    assert found(tar).notes == found(root).notes
-
-
-def test_tars_that_are_not_one_set_of_class_folders(tmp_path: Path) -> None:
-    both = put(tmp_path / "both", {f"{split}/n01440764/{split}.jpg": b"" for split in ("train", "val")})
-    assert "more than one place (., ./train" not in (message := refused(packed(tmp_path / "a.tar", both, arcname=".")))
-    assert "more than one place (./train, ./val)" in message
-    shard = put(tmp_path / "shard", {f"n01440764/{n}.{e}": b"5" for n in "ab" for e in ("jpg", "cls")})
-    assert {key: label for key, (label, _) in contents(packed(tmp_path / "b.tar", shard, arcname="x")).items()} == {
-        "x_n01440764_a": 5,
-        "x_n01440764_b": 5,
-    }
-    linked = put(tmp_path / "linked", {"n01440764/a.jpg": b"a"})
-    (linked / "n01440764" / "b.jpg").symlink_to("a.jpg")
-    os.link(linked / "n01440764" / "a.jpg", linked / "n01440764" / "c.jpg")
-    links = [data for _, data in contents(packed(tmp_path / "c.tar", linked)).values() if isinstance(data, Missing)]
-    assert len(links) == 2
-    assert all("--dereference" in link.reason for link in links)
-
-
-@pytest.mark.parametrize(
-    ("mode", "name"), [("w:gz", "v.tar.gz"), ("w:xz", "v.txz"), ("w:bz2", "v.tar"), ("w:gz", "v.tar")]
-)
-def test_compressed_tars_say_how_to_unpack(mode: str, name: str, tmp_path: Path) -> None:
-    tar = packed(tmp_path / "given" / name, put(tmp_path / "given", {"n01440764/a.jpg": b""}) / "n01440764", mode)
-    assert f"{tar} is compressed: unpack it (tar -xf {name} -C FOLDER)" in refused(tar)
-    (tmp_path / "given" / "n01440764" / "a.jpg").unlink()
-    (tmp_path / "given" / "n01440764").rmdir()
-    assert f"{tar} is compressed" in refused(tmp_path / "given")
 
 
 def test_litter_is_recognised_by_any_part_of_a_path() -> None:

@@ -209,7 +209,7 @@ def test_a_corpus_is_the_same_in_a_folder_and_in_a_tar(corpus: str, tmp_path: Pa
     [
         ({"a.txt": LATIN}, "a.txt is not UTF-8"),
         ({"a.txt": LFS}, "a.txt is a Git LFS pointer"),
-        ({"a.txt": b"x" * 70_000}, "a.txt has 70,000 bytes, but such a text has at most 65,536"),
+        ({"a.txt": b"x" * 70_000}, "a.txt has 70,000 bytes, but a transcript has at most 65,536"),
         ({"a.txt": "é" * 4_200}, "a.wav has 8,400 bytes, but a table's has at most 8,192"),
         ({"a.json": '{"text": "x"'}, "a.json: "),
         ({"b.trans.txt": "a one\na two"}, "b.trans.txt, line 2: 'a' is listed twice"),

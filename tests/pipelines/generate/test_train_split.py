@@ -26,6 +26,7 @@ from pipelines.evaluate.shards import open_shards
 from pipelines.generate.card import card
 from pipelines.generate.compare import Again, config_of, render_again
 from pipelines.generate.config import ImageConfig, describe
+from pipelines.generate.existing import recorded
 from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
@@ -136,7 +137,7 @@ def test_a_set_has_one_split(made: Path, mixed: Path, config: ImageConfig) -> No
     assert "validation-00000-of-00002.tar: extra file" in " ".join(map(str, check_folder(Disk(str(mixed)))))
     other = replace(config, split="validation")
     with Output(Disk(str(made))).locked() as output, pytest.raises(UsageError, match=r'config.split: "train" → null'):
-        output.begin({"pil_bilinear": recipe_here(other, other.base)}, False, output.recorded())
+        output.begin({"pil_bilinear": recipe_here(other, other.base)}, False, recorded(output))
 
 
 def test_an_unknown_split_is_refused(mixed: Path) -> None:
