@@ -24,16 +24,16 @@ class Options:
     """The options of a run. None means the default of the dataset or the machine."""
 
     variants: tuple[str, ...] = option(
-        "what to make: repeatable, accepts comma lists and groups; 'pil_box-*' means several versions",
+        "what to make: repeatable; comma lists and groups; 'pil_box-*': several versions",
         default=(),
         flag="--variant",
         metavar="VARIANT",
         under="variants",
     )
-    seed: int | None = option("for the draws of mix_decode and mix_resize; default: 0", type=whole, metavar="N")
+    seed: int | None = option("for what mix_decode and mix_resize draw; default: 0", type=whole, metavar="N")
     reference: str = option(f"default: {DEFAULT_REFERENCE}; speech: {DEFAULT_OF_SPEECH}", default="", metavar="VARIANT")
     paper: bool = paper_option()
-    methods: tuple[str, ...] = method_option("add your own program as a method; repeatable")
+    methods: tuple[str, ...] = method_option("your own program as a method; repeatable")
     list_variants: bool = option("show every method, and whether it can run here", default=False)
     dataset: str = dataset_option("default: %(default)s, which is built in", "sample")
     inputs: Inputs = group(Inputs)
