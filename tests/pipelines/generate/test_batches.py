@@ -206,10 +206,10 @@ def test_a_lethal_call_is_left_out_of_its_batch(photographs: dict[str, bytes], b
 
 
 def test_reporting_every_call_turns_batches_off(photographs: dict[str, bytes], batches: Batches) -> None:
-    told: list[Call] = []
-    found = rendered(renderer(ON_GPU, tell=told.append), given({**photographs}))
+    reported: list[Call] = []
+    found = rendered(renderer(ON_GPU, tell=reported.append), given({**photographs}))
     assert {size for _, size in batches} == {1}
-    assert {Call(key, token) for key in photographs for token in (DECODE.token, RESIZE.token)} <= set(told)
+    assert {Call(key, token) for key in photographs for token in (DECODE.token, RESIZE.token)} <= set(reported)
     assert found == rendered(renderer(ON_GPU), given({**photographs}))
 
 
@@ -222,8 +222,8 @@ def failing(error: Exception) -> Callable[..., Any]:
 
 def test_a_lost_gpu_ends_the_process(photographs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dali_gpu, "decode", failing(LostError("the GPU fails on everything")))
-    told: list[Call] = []
-    for tell in (None, told.append):  # in a batch, and one at a time
+    reported: list[Call] = []
+    for tell in (None, reported.append):  # in a batch, and one at a time
         with pytest.raises(SystemExit, match="decode_in_batches: the GPU fails on everything"):
             rendered(renderer([on_gpu(DECODE)], tell=tell), given({**photographs}))
 

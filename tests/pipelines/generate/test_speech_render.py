@@ -91,14 +91,14 @@ def test_a_lack_of_memory_is_not_the_recordings_fault() -> None:
 
 
 def test_calls_are_reported_and_lethal_ones_not_made() -> None:
-    told: list[Call | None] = []
+    reported: list[Call | None] = []
     one = given()[0]
     lethal = {Call(one.sample.key, "odd"): "ended the process (SIGSEGV)"}
-    (rows,) = render([one], ["odd", "swresample"], known(odd=refuses), lethal=lethal, tell=told.append)
+    (rows,) = render([one], ["odd", "swresample"], known(odd=refuses), lethal=lethal, tell=reported.append)
     assert rows[0].error == "odd: ended the process (SIGSEGV)"
-    calls = [call.token for call in told if call]
+    calls = [call.token for call in reported if call]
     assert calls == ["source", "linear", "numpy_stft", "swresample", "numpy_stft"]
-    assert told[1::2] == [None] * len(calls)
+    assert reported[1::2] == [None] * len(calls)
 
 
 def test_identical_samples_are_transformed_once() -> None:
