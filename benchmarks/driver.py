@@ -28,10 +28,10 @@ from manifests.schema import Recipe, Record
 from manifests.splits import shard_name
 from pipelines.generate.output import Output
 from pipelines.generate.plan import shard_count
-from pipelines.generate.sources.imagenet import WebDatasetSource
 from pipelines.generate.sources.kept import pack, unpack
 from pipelines.generate.sources.members import Member, members_of
 from pipelines.generate.sources.reading import Chore, Result, Work
+from pipelines.generate.sources.webdataset import WebDatasetSource
 from pipelines.store import Disk
 from pipelines.text import table
 

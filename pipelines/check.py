@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from manifests.untrusted import LARGEST_JSON
 from manifests.verify import Problem, check_card, check_folder, records_in, tar_steps
 from pipelines.errors import SHARE, SysNoiseError
 from pipelines.generate.datasets import DATASETS
+from pipelines.generate.wording import wording
 from pipelines.progress import counted
 from pipelines.store import Place
 from pipelines.text import one_line
@@ -42,7 +43,7 @@ def check(folders: Sequence[Place], ray: Ray) -> list[Problem]:
     tars = [_Tar(record) for folder in folders for record in records_in(folder)]
     pieces: list[_Folder | _Tar] = [*map(_Folder, folders), *tars]
     work = Work(_check, folders[0], lambda piece: str(piece.place))
-    return problems + problems_in(pieces, work, ray, samples_in(folders), folders[0], "checked")
+    return problems + problems_in(pieces, work, ray, samples_in(folders), folders, "checked")
 
 
 def samples_in(folders: Sequence[Place]) -> int | None:
@@ -61,6 +62,13 @@ def dataset_of(folder: Place) -> str:
     return "sample"
 
 
+def item_in(folders: Iterable[Place]) -> str:
+    """What these variants' shards contain: `image`, `spectrogram`, or `sample` if there are both."""
+    one_of_each_set = {folder.parent: folder for folder in folders}
+    items = {wording(dataset_of(folder)).item for folder in one_of_each_set.values()}
+    return items.pop() if len(items) == 1 else "sample"
+
+
 def _summary(folder: Place) -> dict[str, Any]:
     return parse_summary((folder / SUMMARY).read(LARGEST_JSON), SUMMARY)
 
@@ -70,19 +78,19 @@ def problems_in(
     work: Work[Piece, Place, list[Problem]],
     ray: Ray,
     samples: int | None,
-    folder: Place,
+    folders: Sequence[Place],
     done: str,
     gpu: bool = False,
 ) -> list[Problem]:
     """The problems that `work` finds in the pieces, in the pieces' order.
 
-    Progress is shown as how many of `samples` are `done` ("checked"); the dataset of `folder` says what a sample is
-    called.
+    Progress is shown as how many of the samples in `folders` are `done` ("checked").
     """
     of: dict[int, list[Problem]] = {}
-    words = DATASETS[dataset_of(folder)]
+    item = item_in(folders)
+    unit = "img" if item == "image" else f"{item}s"
     with (
-        counted(samples, words.unit, f"{words.noun} {done}") as advance,
+        counted(samples, unit, f"{item}s {done}") as advance,
         contextlib.closing(crew.each(work, pieces, ray, _problem_here, gpu)) as steps,
     ):
         for step in steps:

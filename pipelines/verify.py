@@ -12,7 +12,7 @@ from generators.registry import Method
 from manifests.mels import TOLERANCE
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem, records_in, records_of, variant_folders
-from pipelines.check import check, dataset_of, problems_in, show
+from pipelines.check import check, item_in, problems_in, show
 from pipelines.errors import UsageError
 from pipelines.generate.compare import (
     Again,
@@ -26,7 +26,6 @@ from pipelines.generate.compare import (
 )
 from pipelines.generate.config import describe, methods_of
 from pipelines.generate.sources.find import Found, find
-from pipelines.generate.told import told
 from pipelines.options import Cluster, Inputs
 from pipelines.store import Place
 from pipelines.text import number_of
@@ -51,7 +50,7 @@ def verify(place: Place, render: bool, inputs: Inputs, cluster: Cluster, methods
             samples = sum(len(one.samples) for one in pieces)
             if pieces:
                 work = Work(_render, folders[0], lambda one: str(one.record))
-                problems += problems_in(pieces, work, ray, samples, folders[0], "rendered again", gpu)
+                problems += problems_in(pieces, work, ray, samples, folders, "rendered again", gpu)
     return _report(problems, folders, shards, render, own)
 
 
@@ -100,14 +99,14 @@ def _report(
             _print_differences(folders, methods)
         print(f"FAILED: {number_of(len(problems), 'problem')} in {checked}")
         return 1
-    sample = told(dataset_of(folders[0])).sample
+    item = item_in(folders)
     if near:
         print(
-            f"{number_of(len(near), sample)} rendered again with different last bits, within the {TOLERANCE:g} "
+            f"{number_of(len(near), item)} rendered again with different last bits, within the {TOLERANCE:g} "
             f"promised between kinds of machines (first: {near[0]})"
         )
         _print_differences(folders, methods)
-    print(f"OK: {checked}, every {sample} decoded and {'rendered again' if rendered else 'checked'}")
+    print(f"OK: {checked}, every {item} decoded and {'rendered again' if rendered else 'checked'}")
     return 0
 
 

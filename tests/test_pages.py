@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from generators.registry import METHODS, STAGES, find
-from generators.variant import DEFAULT_REFERENCE, LIBRARY_GROUPS, expand, reference
+from generators.selection import expand
+from generators.variant import DEFAULT_REFERENCE, LIBRARY_GROUPS, reference
 from pipelines.generate.config import base_of_speech
 from tests import ROOT
 from tests.documents import PAGES, README, THEIRS, blocks, commands, options, parse, prose, read, tables

@@ -15,7 +15,7 @@ from generators.variant import in_full
 from manifests.schema import CARD_ENTRY, TABLE
 from manifests.splits import split_of
 from pipelines.generate.card import CITATION, TERMS, alike, variants_table
-from pipelines.generate.told import told
+from pipelines.generate.wording import wording
 from pipelines.hub.look import DIFFERENCES, RESIDUALS
 from pipelines.page.write import PAGE
 from pipelines.text import size
@@ -77,7 +77,7 @@ def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool, shown: Colle
     first = summaries[0]
     config, name = first["config"], next(str(s["name"]) for s in summaries[::-1])
     dataset = config["dataset"]
-    words = told(dataset)
+    words = wording(dataset)
     total = sum(int(summary["totals"]["bytes"]) for summary in summaries)
     yield from (f"# SysNoise shards: {dataset}", "")
     what = words.made_of(str(dataset), split_of(config))

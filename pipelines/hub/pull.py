@@ -24,7 +24,7 @@ from pipelines.files import move, put, put_file
 from pipelines.generate.card import card, read_summaries
 from pipelines.generate.croissant import CROISSANT, croissant, parts_in
 from pipelines.generate.datasets import DATASETS
-from pipelines.generate.told import told
+from pipelines.generate.wording import wording
 from pipelines.hub.arriving import arriving
 from pipelines.hub.client import MOST_TRANSFERS, Repo, quiet
 from pipelines.hub.options import PullOptions
@@ -90,7 +90,7 @@ def _root(repo: Repo, found: Sequence[Published], output: Place) -> Place:
         if published.dataset != found[0].dataset:
             raise ContradictionError(f"{repo.name} has {published.dataset} and {found[0].dataset}: nothing is used")
         if not published.has_pixels:
-            result = told(published.dataset).result
+            result = wording(published.dataset).result
             raise UsageError(f"{repo.name} has manifests of {published.name}, but no {result}: use hub.py rebuild")
         _check_place(root / published.name, published)
     return root

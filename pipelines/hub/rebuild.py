@@ -23,7 +23,7 @@ from pipelines.generate.config import describe, methods_of
 from pipelines.generate.options import Options
 from pipelines.generate.run import generate
 from pipelines.generate.sources.find import find
-from pipelines.generate.told import told
+from pipelines.generate.wording import wording
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import RebuildOptions
 from pipelines.hub.published import Published, choose, fetch_manifests
@@ -89,7 +89,8 @@ def _compare(published: Published, output: Place, methods: tuple[Method, ...]) -
         pairs = zip(read_records(made), published.records(), strict=True)
         tars = all(mine.tar_sha256 == theirs.tar_sha256 for mine, theirs in pairs)
         bytes_too = "the tars are byte for byte the same" if tars else "the tars differ in other members"
-        print(f"{published.name}: every {told(published.dataset).one} agrees, in all {samples:,} samples; {bytes_too}.")
+        one = wording(published.dataset).one
+        print(f"{published.name}: every {one} agrees, in all {samples:,} samples; {bytes_too}.")
         return 0
     print(f"{published.name}: {len(differences):,} of {samples:,} samples differ:")
     for difference in differences[:_SHOWN]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from manifests.splits import split_of
 from pipelines.evaluate.report.looks import ALL_LOOKS
 from pipelines.evaluate.report.template import breaking, rendered
-from pipelines.generate.told import told
+from pipelines.generate.wording import wording
 from pipelines.page.apart import Apart
 from pipelines.page.colours import coloured, colours, ink_on
 from pipelines.page.details import STEPS, Detail
@@ -80,7 +80,7 @@ def html(page: Page) -> bytes:
     """The page, in UTF-8."""
     of = page.set
     summary = of.variants[0].summary
-    words = told(of.shards.dataset)
+    words = wording(of.shards.dataset)
     samples = sum(summary["totals"][name] for name in ("samples", "failed"))
     scale = Scale.of(page.figures.distributions.values())
     order = by_similarity(page.apart.distances)

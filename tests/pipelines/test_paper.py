@@ -72,7 +72,7 @@ def test_flags_that_it_sets_are_refused_with_it(
 def test_a_different_opencv_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(Library, "nearest", lambda library, version: "4.5.5.64")
     assert paper(options("--paper")).variants == ("paper:pil-6.2.1:opencv-4.5.5.64",)
-    assert "OpenCV 4.1.1.26 cannot be had here: 4.5.5.64 is taken" in capsys.readouterr().err
+    assert "OpenCV 4.1.1.26 is not available here: using 4.5.5.64" in capsys.readouterr().err
 
 
 def test_an_unavailable_opencv_gives_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What tests of runs share: a Ray cluster that they join, since each start of one takes seconds."""
+"""A Ray cluster shared by tests of runs, since starting one takes seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FAULTS = ROOT / "tests" / "faults"
 
 @pytest.fixture(scope="session")
 def faulty(photographs: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One node with two CPUs and what Ray takes for a GPU, on which the methods of `faults` harm some images."""
+    """A node with two CPUs and what Ray takes for a GPU, on which the methods in `faults` harm some images."""
     digests = {key: hashlib.sha256(data).hexdigest() for key, data in photographs.items()}
     variables = {
         "PYTHONPATH": str(FAULTS),

@@ -37,7 +37,7 @@ def test_datasets_reads_what_was_pushed_and_a_pull_is_whole(hub: Hub, user: User
     assert [config["config_name"] for config in card.data.to_dict()["configs"]] == list(SPOKEN)
     assert "80 bands of 0 to 8000 Hz × frames, natural logarithm; 22,050 Hz" in card.text
     assert "| `numpy_htk` | soxr_hq | numpy_htk | 6 | 0 |" in card.text
-    assert "made by a program" in card.text
+    assert "synthetic" in card.text
     assert "image" not in card.text
     rows = {name: pq.read_table(root / name / "manifest.parquet").to_pylist() for name in SPOKEN}
     expected = {

@@ -131,8 +131,8 @@ def with_tar(members: list[tuple[str, bytes]], kind: bytes = tarfile.REGTYPE) ->
         (with_column("shard", 7), "names a shard 7, which does not exist"),
         (with_column("shard", -1), "names a shard -1, which does not exist"),
         (with_column("error", "x" * 10_000), ""),
-        (with_tar([("a.png", b"")], tarfile.SYMTYPE), "'a.png' is no regular file"),
-        (with_tar([("a.png", b"")], tarfile.LNKTYPE), "'a.png' is no regular file"),
+        (with_tar([("a.png", b"")], tarfile.SYMTYPE), "'a.png' is not a regular file"),
+        (with_tar([("a.png", b"")], tarfile.LNKTYPE), "'a.png' is not a regular file"),
         (with_tar([("../../a.png", b"x"), ("a.png", b"")]), "the image of a cannot be read"),
     ],
 )
