@@ -34,6 +34,7 @@ from pipelines.generate.run import make
 from pipelines.generate.sources.find import Found, find
 from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
+from pipelines.page.write import write_page
 from pipelines.progress import say
 from pipelines.shards import Shards, dataset_in
 from pipelines.store import Place, place_of
@@ -116,6 +117,7 @@ class Maker(ABC):
         except UsageError as error:
             raise UsageError(f"the shards cannot be made as generate.py makes them: {error}") from None
         assert made is not None  # no dry run was asked for
+        write_page(made.root)
         for summary in made.summaries:
             if failed := summary["totals"]["failed"]:
                 where = f"{made.root}/{summary['name']}/manifest.parquet"

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
-from pipelines.evaluate.results import COMBINED, Results
+from pipelines.evaluate.results import Results
 from pipelines.store import Place
+from pipelines.style.stages import COMBINED
 from pipelines.text import first_line
 
 OUTCOMES = "outcomes.parquet"

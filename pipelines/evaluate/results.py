@@ -21,8 +21,7 @@ from pipelines.evaluate.statistics import holm
 from pipelines.evaluate.steps import Step, in_paper_order, worst_first, worst_of
 from pipelines.evaluate.task import Score, Task
 from pipelines.shards import Shards
-
-COMBINED = "combined"
+from pipelines.style.stages import COMBINED
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pipelines.evaluate.compare.relations import Relation, relations_of
 from pipelines.evaluate.compare.report import Report
 from pipelines.evaluate.compare.table import Cell, Row, Table, table_of
 from pipelines.evaluate.report.words import number, p_equals
-from pipelines.evaluate.results import COMBINED
+from pipelines.style.stages import COMBINED
 from pipelines.text import number_of
 
 

@@ -16,7 +16,7 @@ from pipelines.evaluate.compare.relations import Relation
 from pipelines.evaluate.compare.table import Cell, Column, Row
 from pipelines.evaluate.report.drawing import COLORS, INK, MUTED, drawing
 from pipelines.evaluate.report.words import number, signed
-from pipelines.evaluate.results import COMBINED
+from pipelines.style.stages import COMBINED
 
 Point = tuple[float, float]
 

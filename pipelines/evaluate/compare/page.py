@@ -14,9 +14,9 @@ from pipelines.evaluate.compare import charts, text
 from pipelines.evaluate.compare.answer import Answer, verdict
 from pipelines.evaluate.compare.entry import Entry
 from pipelines.evaluate.report import words
-from pipelines.evaluate.report.looks import LOOKS
 from pipelines.evaluate.report.row import PAPER_TABLES
-from pipelines.evaluate.report.template import breaking, rendered
+from pipelines.style.stages import LOOKS
+from pipelines.style.template import breaking, rendered
 
 _HERE = Path(__file__).parent
 _SCRIPT = (_HERE / "table.js").read_text(encoding="utf-8")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pipelines.evaluate.compare.paired import lost, of_hits, of_resamples
 from pipelines.evaluate.compare.report import Line, Report
 from pipelines.evaluate.outcomes import OUTCOMES
-from pipelines.evaluate.results import COMBINED
 from pipelines.evaluate.statistics import Comparison, holm
+from pipelines.style.stages import COMBINED
 
 
 @dataclass(frozen=True)

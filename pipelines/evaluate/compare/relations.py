@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.evaluate.compare.report import Report
 from pipelines.evaluate.compare.table import Table
-from pipelines.evaluate.results import COMBINED
+from pipelines.style.stages import COMBINED
 
 # With fewer models, no ordering of ranks is rarer than 5%.
 _FEWEST = 5

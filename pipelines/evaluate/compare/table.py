@@ -16,8 +16,8 @@ from pipelines.evaluate.compare.paired import lost, mean_interval
 from pipelines.evaluate.compare.report import Line, Report
 from pipelines.evaluate.report.row import DASH, HEADS, NOT_SCORED, PAIR
 from pipelines.evaluate.report.words import number
-from pipelines.evaluate.results import COMBINED
 from pipelines.evaluate.statistics import CONFIDENCE
+from pipelines.style.stages import COMBINED
 
 Interval = tuple[float, float]
 

@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 
 from generators.registry import PIXEL_STAGES
 from pipelines.evaluate.report.drawing import COLORS, MUTED, PAPER, drawing
-from pipelines.evaluate.report.looks import ALL_LOOKS
 from pipelines.evaluate.report.words import Compared, metric, number, p_value, signed
-from pipelines.evaluate.results import COMBINED, Line, Results
+from pipelines.evaluate.results import Line, Results
 from pipelines.evaluate.steps import Step
+from pipelines.style.stages import ALL_LOOKS, COMBINED
 
 # Inches for a row with a one-line label, and for each further line.
 _ROW, _FURTHER_LINE = 0.235, 0.155

@@ -17,7 +17,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.evaluate.report.looks import ALL_LOOKS
+from pipelines.style.stages import ALL_LOOKS
 
 # The placeholder for each CSS variable; nothing is drawn in another colour.
 COLORS: Mapping[str, str] = MappingProxyType(

@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 from generators.registry import PIXEL_STAGES, STAGES
 from pipelines.evaluate.report import charts, words
-from pipelines.evaluate.report.looks import LOOKS
 from pipelines.evaluate.report.pictures import Example
 from pipelines.evaluate.report.row import paper, row
-from pipelines.evaluate.report.template import breaking, rendered
-from pipelines.evaluate.results import COMBINED, Line, Results
+from pipelines.evaluate.results import Line, Results
+from pipelines.style.stages import COMBINED, LOOKS
+from pipelines.style.template import breaking, rendered
 
 # Published differences of the same kind, to put the table in proportion: torchvision's and timm's own figures.
 PUBLISHED = (

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from generators.registry import find
 from generators.variant import NONE
 from pipelines.evaluate.report.words import interval, note, number, p_equals
-from pipelines.evaluate.results import COMBINED, Line, Results
+from pipelines.evaluate.results import Line, Results
+from pipelines.style.stages import COMBINED
 
 DASH = "–"
 # The number of the table in the paper, and its name for the metric.

@@ -13,8 +13,9 @@ from pipelines.evaluate.report import words
 from pipelines.evaluate.report.markdown import escaped
 from pipelines.evaluate.report.row import Cell, paper, row
 from pipelines.evaluate.report.words import interval, metric, note, number, p_value, signed
-from pipelines.evaluate.results import COMBINED, Line, Results
+from pipelines.evaluate.results import Line, Results
 from pipelines.generate.config import size_from_json
+from pipelines.style.stages import COMBINED
 from pipelines.text import entry, number_of, table
 
 # timm's validate.py and results/results-imagenet.csv.

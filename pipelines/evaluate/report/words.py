@@ -8,9 +8,10 @@ from typing import Protocol
 
 from generators.geometry import CROPPED
 from pipelines.evaluate.advice import Advice
-from pipelines.evaluate.results import COMBINED, Line, Results
+from pipelines.evaluate.results import Line, Results
 from pipelines.evaluate.steps import Step
 from pipelines.generate.config import size_from_json
+from pipelines.style.stages import COMBINED
 from pipelines.text import number_of
 
 # Display names of figures, by their names in results.json.

@@ -25,11 +25,11 @@ from generators.registry import STAGES
 from generators.variant import parse
 from pipelines.evaluate.classification import Classification
 from pipelines.evaluate.report import pictures
-from pipelines.evaluate.report.looks import LOOKS
 from pipelines.evaluate.report.page import page
-from pipelines.evaluate.results import COMBINED, Results, Unscored, compare
+from pipelines.evaluate.results import Results, Unscored, compare
 from pipelines.evaluate.results_json import as_json
 from pipelines.shards import Shards
+from pipelines.style.stages import COMBINED, LOOKS
 from tests.pipelines.evaluate.conftest import write_predictions, wrong_in
 from tests.pipelines.evaluate.made import MODEL, PIXELS, whole
 from tests.steps import result_of

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from pipelines.evaluate.results import COMBINED
+# What takes the place of a stage for a variant that differs in several.
+COMBINED = "combined"
 
 
 class Look(NamedTuple):
