@@ -52,5 +52,5 @@ def _beginnings(shards: NDArray[np.int32], count: int) -> NDArray[np.int64]:
 
 
 def _spaced(length: int, count: int) -> NDArray[np.int64]:
-    """At most `count` places among so many, from the first to the last, at equal distances."""
+    """At most `count` of `length` places, evenly spaced from the first to the last."""
     return np.unique(np.linspace(0, max(length - 1, 0), min(count, length)).round().astype(np.int64))

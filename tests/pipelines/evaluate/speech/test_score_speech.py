@@ -225,7 +225,7 @@ def test_options_of_images_are_refused(flag: str, speech: Path) -> None:
 def test_what_is_of_speech_is_refused_for_images_and_the_other_way(speech: Path, tmp_path: Path) -> None:
     images = fuzzing.make(tmp_path)
     for given, flag in (({"against": "variant"}, "--against"), ({"ids": "ids.jsonl"}, "--ids")):
-        with pytest.raises(UsageError, match=f"^{flag} is of no use with sample shards"):
+        with pytest.raises(UsageError, match=f"^{flag} does not apply to sample shards"):
             score(Options(shards=str(images), predictions="p", **given))  # type: ignore[arg-type]  # one of the two
     with pytest.raises(UsageError, match="layers needs images"):
         layers(LayersOptions(shards=str(speech), model="m.onnx", variants=("int8",)))
