@@ -100,6 +100,6 @@ def _keys(place: Place) -> list[str] | None:
 
 def _unproved(report: Report) -> Iterator[str]:
     yield (
-        f"{report.name} was made by an earlier version: its images have the same names as the others', but may be different "
-        f"files; {_AGAIN}."
+        f"{report.name} was made by an earlier version: its images have the same names as the others', but may be "
+        f"different files; {_AGAIN}."
     )
