@@ -153,7 +153,7 @@ Command = Callable[..., Done]
 
 @pytest.fixture(scope="session")
 def joined() -> Iterator[dict[str, str]]:
-    """An environment in which generate.py joins a Ray of two CPUs, since to start one of its own takes it seconds."""
+    """An environment in which generate.py joins a true Ray of two CPUs, since to start one of its own takes seconds."""
     with cluster("--num-cpus=2") as made:
         yield {**made.environment, "RAY_ADDRESS": made.address}
 
@@ -167,11 +167,11 @@ def forks() -> Iterator[Forks]:
 
 
 @pytest.fixture(scope="session")
-def generate(joined: dict[str, str], forks: Forks) -> Command:
-    """Run generate.py on the Ray that tests share: `generate("--variant", ...)`. It must end with `status`."""
+def generate(forks: Forks) -> Command:
+    """Run generate.py with a worker that is forked: `generate("--variant", ...)`. It must end with `status`."""
 
     def run(*words: object, cwd: Path = ROOT, status: int = 0) -> Done:
-        done = _run(forks, ["generate.py", *words], cwd, joined)
+        done = _run(forks, ["generate.py", *words], cwd, _here())
         assert done.returncode == status, done.stderr
         return done
 
@@ -186,15 +186,19 @@ def spoken(once: Once, generate: Command) -> Path:
 
 
 @pytest.fixture
-def command(tmp_path: Path, request: pytest.FixtureRequest, forks: Forks) -> Command:
+def command(tmp_path: Path, forks: Forks) -> Command:
     """Run an entry of the checkout as a user would: `command("verify.py", ...)`; what renders, as `generate` does."""
 
     def run(script: str, *words: object, cwd: Path = tmp_path) -> Done:
         rendering = script == "generate.py" or "--source" in words
-        environment = request.getfixturevalue("joined") if rendering else os.environ
-        return _run(forks, [script, *words], cwd, environment)
+        return _run(forks, [script, *words], cwd, _here() if rendering else os.environ)
 
     return run
+
+
+def _here() -> dict[str, str]:
+    """An environment in which a cluster is joined that is none of Ray's."""
+    return {**os.environ, "RAY_ADDRESS": "here"}
 
 
 def _run(forks: Forks, words: Sequence[object], cwd: Path, environment: Mapping[str, str]) -> Done:
