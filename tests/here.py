@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
@@ -38,7 +38,7 @@ class _Worker:
                 os._exit(0)
         theirs.close()
 
-    def steps(self, do: Callable[..., Any], *words: Any) -> Iterator[Any]:
+    def steps(self, do: Callable[..., Any], *words: Any) -> Generator[Any, None, Any]:
         """What a generator yields, or a function gives, there. Raises what it raises."""
         self._pipe.send_bytes(cloudpickle.dumps((do, words)))
         while True:
@@ -146,7 +146,7 @@ class _Engine:
             on_cpus.finished(piece, workers or _NODE.count)
             yield Finished(piece, result)
 
-    def _piece(self, work: Work[Any, Any, Any], piece: Any) -> Iterator[Progress]:
+    def _piece(self, work: Work[Any, Any, Any], piece: Any) -> Generator[Progress, None, Any]:
         steps = self.worker.steps(work.do, piece, work.job, False)
         while True:
             try:
