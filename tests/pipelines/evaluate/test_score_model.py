@@ -324,9 +324,12 @@ def test_predictions_of_noised_models_made_elsewhere_are_scored_as_well(
 
 
 def test_what_is_there_decides_what_is_made_beside_it(
-    world: Path, generate: Command, command: Command, tmp_path: Path
+    world: Path, generate: Command, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of another geometry than the dataset's own, without the reference, where a model states no more than a size."""
+    # Decoders in environments of their own would take most of the time, and are left out: there is no index.
+    monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UV_DEFAULT_INDEX", tmp_path.as_uri())
     source = ["--dataset", "imagenet", "--source", world / "source", "--labels", world / "labels.txt"]
     generate("--variant", "opencv", *source, "--geometry", "squash", "--size", SIZE, "--output", tmp_path)
     model = tmp_path / "net.onnx"
