@@ -54,7 +54,41 @@ _LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+# What `make check` leaves out: tests that have one of these start processes or read many files, and files that import
+# large libraries, start processes by themselves, or take more than moments.
+STARTING = frozenset({"browser", "data", "faulty", "ffmpeg", "forks", "hub", "joined"})
+SLOW = (
+    "generators/foreign/test_*.py",
+    "generators/models/test_torch.py",
+    "pipelines/evaluate/model/test_named.py",
+    "pipelines/evaluate/model/readers/test_upsampling.py",
+    "pipelines/evaluate/test_tent_example.py",
+    "pipelines/evaluate/text/test_exported.py",
+    "pipelines/generate/test_cluster.py",
+    "pipelines/hub/test_*.py",
+    "pipelines/work/test_*.py",
+    "test_codec_example.py",
+    "test_image.py",
+    "test_mix_examples.py",
+    "test_timm.py",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only tests that take moments")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files that are left out are not even imported; None leaves the others to pytest."""
+    left_out = config.getoption("--fast") and any(collection_path.match(f"tests/{pattern}") for pattern in SLOW)
+    return left_out or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        starting = {item for item in items if STARTING.intersection(getattr(item, "fixturenames", ()))}
+        config.hook.pytest_deselected(items=list(starting))
+        items[:] = [item for item in items if item not in starting]
     places = {ROOT / "tests" / name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
