@@ -15,7 +15,8 @@ sample: .venv/installed
 	$(BIN)/python generate.py --variant pil_lanczos
 
 check: TESTS = --fast --numprocesses 2
-test test-all: TESTS = --numprocesses 4
+test: TESTS = --numprocesses 4
+test-all: TESTS = --numprocesses 4
 test-all: export SYSNOISE_ALL = 1
 check test test-all: .venv/installed-dev
 	$(BIN)/ruff check .
