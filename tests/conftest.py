@@ -185,7 +185,7 @@ Done = subprocess.CompletedProcess[str]
 Command = Callable[..., Done]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def joined() -> Iterator[dict[str, str]]:
     """An environment in which generate.py joins a true Ray of two CPUs, since to start one of its own takes seconds."""
     with cluster("--num-cpus=2") as made:
