@@ -54,7 +54,41 @@ _LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+# What `make check` leaves out: tests that have one of these start processes or read many files, and files that import
+# large libraries, start processes by themselves, or take more than moments.
+STARTING = frozenset({"browser", "data", "faulty", "ffmpeg", "forks", "hub", "joined"})
+SLOW = (
+    "generators/foreign/test_*.py",
+    "generators/models/test_torch.py",
+    "pipelines/evaluate/model/test_named.py",
+    "pipelines/evaluate/model/readers/test_upsampling.py",
+    "pipelines/evaluate/test_tent_example.py",
+    "pipelines/evaluate/text/test_exported.py",
+    "pipelines/generate/test_cluster.py",
+    "pipelines/hub/test_*.py",
+    "pipelines/work/test_*.py",
+    "test_codec_example.py",
+    "test_image.py",
+    "test_mix_examples.py",
+    "test_timm.py",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only tests that take moments")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files that are left out are not even imported; None leaves the others to pytest."""
+    left_out = config.getoption("--fast") and any(collection_path.match(f"tests/{pattern}") for pattern in SLOW)
+    return left_out or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        starting = {item for item in items if STARTING.intersection(getattr(item, "fixturenames", ()))}
+        config.hook.pytest_deselected(items=list(starting))
+        items[:] = [item for item in items if item not in starting]
     places = {ROOT / "tests" / name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
@@ -151,9 +185,9 @@ Done = subprocess.CompletedProcess[str]
 Command = Callable[..., Done]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def joined() -> Iterator[dict[str, str]]:
-    """An environment in which generate.py joins a Ray of two CPUs, since starting its own takes seconds."""
+    """An environment in which generate.py joins a real Ray of two CPUs, since starting its own takes seconds."""
     with cluster("--num-cpus=2") as made:
         yield {**made.environment, "RAY_ADDRESS": made.address}
 
@@ -167,11 +201,11 @@ def forks() -> Iterator[Forks]:
 
 
 @pytest.fixture(scope="session")
-def generate(joined: dict[str, str], forks: Forks) -> Command:
-    """Run generate.py on the Ray that tests share: `generate("--variant", ...)`. It must exit with `status`."""
+def generate(forks: Forks) -> Command:
+    """Run generate.py with a forked worker: `generate("--variant", ...)`. It must exit with `status`."""
 
     def run(*words: object, cwd: Path = ROOT, status: int = 0) -> Done:
-        done = _run(forks, ["generate.py", *words], cwd, joined)
+        done = _run(forks, ["generate.py", *words], cwd, _here())
         assert done.returncode == status, done.stderr
         return done
 
@@ -186,15 +220,19 @@ def spoken(once: Once, generate: Command) -> Path:
 
 
 @pytest.fixture
-def command(tmp_path: Path, request: pytest.FixtureRequest, forks: Forks) -> Command:
-    """Run an entry as a user would: `command("verify.py", ...)`. Commands that render run on the shared Ray."""
+def command(tmp_path: Path, forks: Forks) -> Command:
+    """Run an entry as a user would: `command("verify.py", ...)`. Commands that render do so as `generate` does."""
 
     def run(script: str, *words: object, cwd: Path = tmp_path) -> Done:
         rendering = script == "generate.py" or "--source" in words
-        environment = request.getfixturevalue("joined") if rendering else os.environ
-        return _run(forks, [script, *words], cwd, environment)
+        return _run(forks, [script, *words], cwd, _here() if rendering else os.environ)
 
     return run
+
+
+def _here() -> dict[str, str]:
+    """An environment in which a cluster is joined that is none of Ray's."""
+    return {**os.environ, "RAY_ADDRESS": "here"}
 
 
 def _run(forks: Forks, words: Sequence[object], cwd: Path, environment: Mapping[str, str]) -> Done:
