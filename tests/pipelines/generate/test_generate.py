@@ -61,7 +61,7 @@ def run(output: Path, *more: str, variant: str = VARIANTS, environment: Mapping[
 
 def test_the_layout_is_the_promised_one(made: Path) -> None:
     shards = [f"validation-{index:05d}-of-00005{suffix}" for index in range(5) for suffix in (".json", ".tar")]
-    expected = {"sample/README.md", "sample/croissant.json"} | {
+    expected = {"sample/README.md", "sample/croissant.json", "sample/index.html"} | {
         f"sample/{variant}/{name}"
         for variant in VARIANTS.split(",")
         for name in (*shards, "manifest.json", "manifest.parquet", "_info.json")
@@ -300,7 +300,7 @@ def test_overwrite_replaces_what_another_configuration_made(made: Path, tmp_path
     found = files(tmp_path)
     expected = files(made)
     for path in found:
-        if path not in ("sample/README.md", "sample/croissant.json"):
+        if path not in ("sample/README.md", "sample/croissant.json", "sample/index.html"):
             assert found[path] == expected[path]
 
 
