@@ -50,7 +50,7 @@ def _through_profile(picture: Image.Image) -> Image.Image | None:
             return None
         given = picture if picture.mode == mode else picture.convert(mode)
         return ImageCms.profileToProfile(given, profile, _SRGB, outputMode="RGB")
-    except (OSError, ImageCms.PyCMSError):
+    except (OSError, ImageCms.PyCMSError, UnicodeDecodeError):  # the last of a colour space that is no ASCII
         return None
 
 

@@ -148,6 +148,12 @@ def test_damage_gives_pixels_and_a_name(picture: Image.Image, data: st.DataObjec
     assert named(file).isprintable()
 
 
+def test_a_colour_space_that_is_no_text_is_damage(picture: Image.Image) -> None:
+    whole = profiles.wide()
+    data = encoded(picture, icc_profile=whole[:16] + b"\xff" + whole[17:])
+    assert np.array_equal(decode(data), decode(data, "pil"))
+
+
 def test_a_tiff_s_profile_may_be_anything(picture: Image.Image) -> None:
     data = encoded(picture, "TIFF", tiffinfo={34675: "a text"})  # ICC.1:2010, B.4: undefined bytes
     assert named(data) == icc.UNREADABLE

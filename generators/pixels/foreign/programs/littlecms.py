@@ -47,5 +47,5 @@ def _through_profile(picture: Any) -> Any:
             return None
         given = picture if picture.mode == mode else picture.convert(mode)
         return ImageCms.profileToProfile(given, profile, _SRGB, outputMode="RGB")
-    except (OSError, ImageCms.PyCMSError):
+    except (OSError, ImageCms.PyCMSError, UnicodeDecodeError):  # the last of a colour space that is no ASCII
         return None
