@@ -118,7 +118,8 @@ def test_the_number_of_requests_for_each_shard(server: S3Server, expected: dict[
     }
     assert kinds == {**uploads, ("HEAD", "json"): shards, ("GET", "json"): shards}
     assert page == {"HEAD": 8, "GET": 8}  # four shards of each of two variants
-    assert len(asked) - kinds.total() < 40  # manifests, the card and listings, which do not grow with shards
+    rest = len(asked) - kinds.total() - sum(page.values())
+    assert rest < 100  # manifests, the card, the page and listings, which do not grow with shards
 
 
 @pytest.mark.usefixtures("s3_environment")
