@@ -54,8 +54,8 @@ _LONGEST = (
 )
 
 
-# What `make check` leaves out: tests that have one of these start processes or read many files, and files that import
-# large libraries, start processes by themselves, or take more than moments.
+# `make check` leaves out tests that use one of these fixtures, which start processes or read many files, and test files
+# that import large libraries, start processes themselves, or take more than a few seconds.
 STARTING = frozenset({"browser", "data", "faulty", "ffmpeg", "forks", "hub", "joined"})
 SLOW = (
     "generators/audio/test_*.py",
@@ -94,11 +94,11 @@ SLOW = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fast", action="store_true", help="only tests that take moments")
+    parser.addoption("--fast", action="store_true", help="run only fast tests")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Files that are left out are not even imported; None leaves the others to pytest."""
+    """Skip the import of files that are left out; None leaves the others to pytest."""
     left_out = config.getoption("--fast") and any(collection_path.match(f"tests/{pattern}") for pattern in SLOW)
     return left_out or None
 
@@ -250,7 +250,7 @@ def command(tmp_path: Path, forks: Forks) -> Command:
 
 
 def _here() -> dict[str, str]:
-    """An environment in which a cluster is joined that is none of Ray's."""
+    """An environment that names the stand-in for a cluster."""
     return {**os.environ, "RAY_ADDRESS": "here"}
 
 

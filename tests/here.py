@@ -1,7 +1,7 @@
-"""Runs without Ray, in a fork of a process of tests: its pieces are done by one worker that is forked as well.
+"""A stand-in for Ray and for the process pool: one forked worker does a run's pieces.
 
-To start Ray's workers, or a pool's, is most of what a short run takes. The worker is what theirs are: a process that
-knows nothing of its run but what it is sent, pickled as Ray does it, and whose libraries' words go nowhere.
+Starting Ray's workers, or a pool's, takes most of the time of a short run. Like theirs, this worker is a process that
+knows only what it is sent, pickled as Ray pickles it, and whose output is discarded.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pipelines.errors import RunError, SysNoiseError, UsageError
 from pipelines.text import first_line
 from pipelines.work import Finished, Progress, Supply, Work, engine, processes
 
-# What --address and RAY_ADDRESS may say, for a cluster of one node with two CPUs; another address is a true cluster's.
+# The address, in --address or RAY_ADDRESS, of a cluster of one node with two CPUs. Other addresses are real clusters'.
 HERE = "here"
 _NODE = engine.Node("here", "127.0.0.1", 2)
 _REPLACED = ("start", "stop", "gpus", "nodes", "this_node", "check_nodes", "ask_nodes", "run")
 
 
 class _Worker:
-    """The process, which ends with the one that has started it."""
+    """The process, which ends with the one that started it."""
 
     def __init__(self) -> None:
         self._pipe, theirs = Pipe()
@@ -39,7 +39,7 @@ class _Worker:
         theirs.close()
 
     def steps(self, do: Callable[..., Any], *words: Any) -> Generator[Any, None, Any]:
-        """What a generator yields, or a function gives, there. Raises what it raises."""
+        """Run a generator, or call a function, in the worker; yields, returns and raises what it does."""
         self._pipe.send_bytes(cloudpickle.dumps((do, words)))
         while True:
             kind, said = cloudpickle.loads(self._pipe.recv_bytes())
@@ -50,7 +50,7 @@ class _Worker:
             yield said
 
     def call(self, do: Callable[..., Any], *words: Any) -> Any:
-        """What a function gives there."""
+        """Call a function in the worker."""
         steps = self.steps(do, *words)
         try:
             next(steps)
@@ -79,7 +79,7 @@ def _serve(pipe: Connection) -> None:
 
 
 def _sent(pipe: Connection, steps: Iterator[Any]) -> Any:
-    """Send what a generator yields; what it returns."""
+    """Send everything that a generator yields. Returns its return value."""
     while True:
         try:
             said = next(steps)
@@ -89,7 +89,7 @@ def _sent(pipe: Connection, steps: Iterator[Any]) -> Any:
 
 
 class _Engine:
-    """The functions of `engine`, by the worker."""
+    """The functions of `engine`, done by the worker."""
 
     def __init__(self, worker: _Worker) -> None:
         self.worker = worker
@@ -157,14 +157,14 @@ class _Engine:
     def in_turn(
         self, work: Work[Any, Any, Any], pieces: Sequence[Any], workers: int, tick: float
     ) -> Iterator[Finished[Any, Any] | Progress | None]:
-        """As `processes.run`, which raises what the work does."""
+        """As `processes.run`, which does not wrap exceptions."""
         for piece in pieces:
             result = yield from self._piece(work, piece)
             yield Finished(piece, result)
 
 
 def install() -> None:
-    """Have what runs in this process do without Ray and without a pool."""
+    """Replace Ray and the process pool in this process."""
     here = _Engine(_Worker())
     vars(engine).update({name: getattr(here, name) for name in _REPLACED})
     vars(processes)["run"] = here.in_turn

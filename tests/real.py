@@ -1,4 +1,4 @@
-"""Which of the real photographs libraries are compared on."""
+"""The real photographs on which libraries are compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, JpegImagePlugin
 
-# Of photographs alike in all that a decoder or a filter asks for, every how many are taken.
+# Of photographs of one kind, every eighth is taken.
 _EVERY = 8
 
 
@@ -20,7 +20,7 @@ def photographs_of(data: Path) -> dict[str, Path]:
 
 
 def kind(path: Path) -> tuple[object, ...]:
-    """What tells files apart to a library: colours, subsampling, scans, profile and orientation."""
+    """What makes a difference to a library: colours, subsampling, scans, profile and orientation."""
     with Image.open(path) as image:
         sampling = JpegImagePlugin.get_sampling(image) if image.format == "JPEG" else None
         orientation = image.getexif().get(0x0112)
