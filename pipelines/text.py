@@ -24,6 +24,11 @@ def table(rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) ->
     )
 
 
+def number_of(count: int, noun: str) -> str:
+    """A count with its noun: `1 shard`, `1,234 shards`."""
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
 def size(count: int) -> str:
     """A number of bytes for people: `1.6 MB`."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
