@@ -8,7 +8,7 @@ from pipelines.evaluate.text.results import REFERENCE, Line, Results, TaskResult
 
 
 def as_json(results: Results) -> dict[str, Any]:
-    """The content of `results.json`: each task has what an image report has for its dataset. Figures, perplexities aside,
+    """The content of `results.json`: a task has what an image report has for its dataset. Figures, perplexities aside,
     are in percent, and their differences in points.
     """
     return {
