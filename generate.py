@@ -38,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (options.variants or options.paper or options.list_variants):
         parser.error("what to make? Give --variant, as in --variant pil_lanczos; see --list-variants")
     if not options.model and (name := next((n for n, value in vars(options.noise).items() if value is not None), None)):
-        parser.error(f"--{name} is of use with --model only")
+        parser.error(f"--{name} applies only with --model")
     if options.model and options.seed is not None:
         parser.error("--seed is of mix_decode and mix_resize, which no model has: leave it out")
     if options.noise.checkpoint and not is_named(options.model):
-        parser.error("--checkpoint is of use with --model timm:NAME or torchvision:NAME only")
+        parser.error("--checkpoint applies only with --model timm:NAME or torchvision:NAME")
 
     def work() -> int:  # imports what is not needed to say what is wrong with the arguments
         if options.list_variants:

@@ -1,4 +1,4 @@
-"""What is pinned, what is declared, and for which Pythons."""
+"""Which versions are pinned and declared, and for which Pythons."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pins() -> Iterator[Requirement]:
             yield Requirement(line)
 
 
-def test_what_makes_pixels_has_one_version_on_every_python() -> None:
+def test_pixel_libraries_have_one_version_on_every_python() -> None:
     made_by = {method.library.distribution for method in HERE.values() if method.stage in PIXEL_STAGES}
     found = {pin.name: pin for pin in pins() if "python_version" not in str(pin.marker)}
     assert made_by <= found.keys()

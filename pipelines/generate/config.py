@@ -35,7 +35,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _CODE = (
     *(
         f"generators/{name}"
-        for name in ("audio", "draw.py", "geometry.py", "own.py", "pixels", "registry.py", "variant.py")
+        for name in ("audio", "draw.py", "geometry.py", "method.py", "own.py", "pixels", "registry.py", "variant.py")
     ),
     *(f"manifests/{name}.py" for name in ("canonical", "derive", "images", "mels", "residual", "row", "schema")),
     *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "pictures", "plan", "png", "render")),

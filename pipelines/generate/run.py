@@ -20,7 +20,8 @@ from PIL import Image
 from generators.draw import mixes_here
 from generators.own import with_own
 from generators.registry import Method
-from generators.variant import Variant, VariantError, expand
+from generators.selection import expand
+from generators.variant import Variant, VariantError
 from manifests.images import COLUMNS
 from manifests.schema import CARD, MOST_SHARDS, TABLE
 from manifests.untrusted import MOST_ROWS, read_groups

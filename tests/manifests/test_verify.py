@@ -250,7 +250,7 @@ def test_the_first_problems_are_shown_and_the_rest_counted(folder: Path, command
     [
         (["nowhere"], "nowhere: give the folder that generate.py wrote to"),
         (["ftp://host/out"], "PATH ftp://host/out: give a path, or a URI that begins with s3://"),
-        (["WHOLE", "--source", "x"], "--source, --labels, --annotations and --method are of use with --render only"),
+        (["WHOLE", "--source", "x"], "--source, --labels, --annotations and --method apply only with --render"),
         (["WHOLE", "--render", "--source", "x"], "--source is of no use with --dataset sample"),
         (["WHOLE", "--workers", "0"], "'0' is not a whole number above 0"),
     ],

@@ -20,7 +20,7 @@ def rows(output: Path, variant: str) -> dict[str, str]:
 def test_what_ends_a_worker_is_named_and_the_rest_survives(faulty: Cluster, tmp_path: Path) -> None:
     done = faulty.run("--variant", "aborts,resize_aborts,pil_lanczos", "--samples-per-shard", 4, "--output", tmp_path)
     assert done.returncode == 1, done.stderr
-    assert "lost its worker and is made again" in done.stderr
+    assert "lost its worker and is tried again" in done.stderr
     assert "Traceback" not in done.stderr
     decoded = rows(tmp_path, "aborts")
     assert {key: error for key, error in decoded.items() if error} == {
@@ -73,7 +73,7 @@ def test_what_happens_once_is_made_good(variant: str, faulty: Cluster, tmp_path:
     (Path(faulty.environment["FAULTY_MARKS"]) / variant).unlink(missing_ok=True)
     done = faulty.run("--variant", variant, "--limit", 1, "--shard-timeout", 4, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("lost its worker and is made again") == 1
+    assert done.stderr.count("lost its worker and is tried again") == 1
 
 
 def test_gpu_methods_run_beside_others_where_ray_gives_them_a_gpu(faulty: Cluster, tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_kill_9_of_a_worker_is_made_good(
     killed = 0
     for child in psutil.Process(running.pid).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if child.name().startswith("ray::_work"):
+            if child.name().startswith("ray::process"):
                 child.send_signal(signal.SIGKILL)
                 killed += 1
     assert killed

@@ -27,7 +27,7 @@ from pipelines.generate.options import Options
 from pipelines.generate.sources.find import Found, find
 from pipelines.options import Cluster, Inputs
 from pipelines.store import Disk
-from pipelines.work import engine
+from pipelines.work import engine, nodes
 from pipelines.work.cluster import Ray
 from tests import ROOT
 from tests.conftest import Command
@@ -90,9 +90,9 @@ def test_a_cluster_is_asked_for_the_gpu_that_a_variant_or_the_reference_needs(
 
 
 def test_a_gpu_that_ray_does_not_see_is_not_waited_for(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "gpus", lambda: 0)
+    monkeypatch.setattr(nodes, "gpus", lambda: 0)
     config = configured(found)
-    with pytest.raises(RunError, match="CUDA shows a GPU but Ray, which asks NVML, none"):
+    with pytest.raises(RunError, match="CUDA sees a GPU, but Ray, which asks NVML, does not"):
         engine.ask_gpu(made_here, config, [parse("dali_gpu", config.base)])
 
 

@@ -164,7 +164,7 @@ def test_another_program_is_not_mixed_in(
     words = asked(made, *other_program(tmp_path, folder), variants="bumped")
     assert "was made with another library version" in refused(capsys, generate_entry.main(words))
     words = asked(made, "--method", "pil=decode:cat", variants="pil")
-    assert "--method: pil has a meaning already" in refused(capsys, generate_entry.main(words))
+    assert "--method: pil is already taken" in refused(capsys, generate_entry.main(words))
 
 
 def test_a_machine_with_another_program_says_so(tmp_path: Path, folder: Path) -> None:

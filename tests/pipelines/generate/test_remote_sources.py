@@ -20,7 +20,6 @@ import pytest
 from PIL import Image
 
 from generators.variant import parse
-from pipelines import store
 from pipelines.errors import SourceError, UsageError
 from pipelines.generate.config import ImageConfig, describe
 from pipelines.generate.machines.kinds import recipe_here
@@ -31,7 +30,7 @@ from pipelines.generate.sources import Missing, Segmented
 from pipelines.generate.sources.find import Found, find
 from pipelines.generate.sources.reading import Piece, in_order, read_pieces
 from pipelines.options import Inputs
-from pipelines.store import Disk, Remote, StoreError, place_of
+from pipelines.store import Disk, Remote, StoreError, place_of, remote, retry
 from tests.steps import result_of
 from tests.store.server import S3Server, busy_proxy
 
@@ -287,9 +286,9 @@ def test_a_store_that_goes_away_blames_no_sample(both: Both, monkeypatch: pytest
     found = both.remote()
     whole = list(found.source.read(found.samples))
     with monkeypatch.context() as patch:
-        patch.setattr(store, "PATIENCE", 0.1)
-        patch.setattr(store, "_LONGEST_WAIT", 0.02)
-        patch.setattr(store, "_connect", no_connection)
+        patch.setattr(retry, "PATIENCE", 0.1)
+        patch.setattr(retry, "_LONGEST_WAIT", 0.02)
+        patch.setattr(remote, "_connect", no_connection)
         with pytest.raises(StoreError, match=rf"s3://{both.bucket}/.*: the store failed \(AWS Error NETWORK"):
             list(found.source.read(found.samples))
     assert list(found.source.read(found.samples)) == whole
@@ -347,7 +346,7 @@ def test_reading_ahead_that_is_given_up_ends_its_threads(monkeypatch: pytest.Mon
     """As Ctrl-C does, while the store does not answer: nothing waits out the store's five minutes."""
     before = set(threading.enumerate())
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_connect", no_connection)
+        patch.setattr(remote, "_connect", no_connection)
         results = in_order(ANYWHERE, range(9), lambda item: ANYWHERE.read(100) if item else b"first")
         assert next(results) == b"first"
         results.close()

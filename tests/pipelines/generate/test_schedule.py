@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from generators.variant import Variant, expand, reference
+from generators.selection import expand
+from generators.variant import Variant, reference
 from pipelines.generate.plan import plan
 from pipelines.generate.schedule import Lane, Piece, Schedule
 from pipelines.generate.shard import Join, Task

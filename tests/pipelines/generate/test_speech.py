@@ -312,7 +312,7 @@ def test_a_second_rendering_agrees_or_says_how_far(made: Path, source: Path, tmp
     moved(made / "speech" / "linear", tmp_path / "speech" / "linear", TOLERANCE / 2, **ELSEWHERE)
     done = command("verify.py", tmp_path, "--render", "--source", source)
     assert done.returncode == 0, done.stdout
-    assert "3 recordings rendered again with other last bits, within the 0.01 that is promised" in done.stdout
+    assert "3 recordings rendered again with different last bits, within the 0.01 promised" in done.stdout
     (differs,) = [line for line in done.stdout.splitlines() if line.startswith("this machine differs from the one")]
     assert ELSEWHERE["probe_sha256"] in differs
     assert "OK: 6 shards of 2 variants, every recording decoded and rendered again" in done.stdout
@@ -345,18 +345,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, by
         ("--method mine=decode:cat", "--method is of images"),
         ("--model model.onnx", "leave it out, or --dataset speech"),
         ("--sample-rate 8000", "there is no recipe for 8,000 Hz: those for 22,050 and 16,000 Hz are published"),
-        ("--reference pil", "--reference: pil is of images"),
+        ("--reference pil", "--reference: pil is for images"),
         (
             "--variant pil_lanczos",
-            "pil_lanczos is of images (the stage resize): speech has the stages resample and stft",
+            "pil_lanczos is for images (the stage resize): speech has the stages resample and stft",
         ),
         ("--variant linear+soxr_vhq", "names two resample methods, linear and soxr_vhq: keep one of them"),
-        ("--variant paper", "paper has no methods of recordings: name resample or stft, or all"),
-        ("--variant fp16", "fp16 is noise in a model"),
+        ("--variant paper", "paper has no methods for recordings: name resample or stft, or all"),
+        ("--variant fp16", "fp16 is noise of a model"),
         ("--source {pictures}", "holds images, no recordings: give --dataset imagenet, coco or cityscapes"),
         ("--dataset sample --sample-rate 16000", "--sample-rate is of use with --dataset speech only"),
-        ("--dataset sample", "linear is of recordings (the stage resample): it goes with --dataset speech alone"),
-        ("--dataset imagenet --variant librosa_stft", "librosa_stft is of recordings (the stage stft)"),
+        ("--dataset sample", "linear is for recordings (the stage resample): use it with --dataset speech"),
+        ("--dataset imagenet --variant librosa_stft", "librosa_stft is for recordings (the stage stft)"),
         ("--dataset imagenet --variant pil", "holds recordings, no images: give --dataset speech"),
     ],
 )

@@ -32,7 +32,7 @@ from pipelines.generate.sources.find import Found, find
 from pipelines.options import Inputs
 from pipelines.shards import open_shards
 from pipelines.store import Disk
-from tests.generators.test_variant import PAPER_RESIZE
+from tests.generators.documented import PAPER_RESIZE
 from tests.pipelines.evaluate.conftest import write_predictions, wrong_in
 from tests.steps import result_of
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.page.figures import Failure
+from pipelines.page import chosen
+from pipelines.page.figures import MOST_SAMPLES, Failure
 from pipelines.page.html import LARGEST, html
 from pipelines.page.write import page_of, write_page
 from pipelines.shards import open_shards
 from pipelines.store import Disk
 from tests.conftest import Command
+from tests.documents import read
 
 
 @pytest.fixture
@@ -95,3 +97,12 @@ def test_names_cannot_write_into_the_page(copied: Path) -> None:
     evil = "</script><script>alert(1)</script>"
     changed = replace(page.figures, failures=[Failure(evil, 1, evil, (evil,))])
     assert evil.encode() not in html(page._replace(figures=changed))
+
+
+def test_the_docs_give_the_page_s_numbers() -> None:
+    text = " ".join(read("docs/page.md").split())
+    assert f"below {LARGEST / 1e6:g} MB" in text
+    assert f"at most {chosen._MOST}, evenly spaced" in text
+    assert ("eight images" in text, chosen.SHOWN) == (True, 8)
+    assert ("beginnings of four shards" in text, chosen._SHARDS_IN_STORE) == (True, 4)
+    assert ("ten million" in text, MOST_SAMPLES) == (True, 10_000_000)
