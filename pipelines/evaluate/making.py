@@ -203,4 +203,9 @@ def dataset_at(options: Options) -> tuple[str, Place]:
         if len(names) > 1 or not names <= DATASETS.keys():
             raise UsageError("--source needs --dataset as well: what are the images of?")
         (dataset,) = names
+    elif place.name != dataset and (place.name in DATASETS or place in folders):
+        raise UsageError(
+            f"--dataset {dataset}, but --shards {place} is a folder of {place.name}: leave out --dataset, or give "
+            f"--shards {place.parent / dataset}"
+        )
     return dataset, place if place.name == dataset else place / dataset

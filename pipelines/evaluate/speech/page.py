@@ -1,4 +1,4 @@
-"""`report.html`: one file that needs no network and runs no script."""
+"""`report.html`: one file that needs no network and no script."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def page(results: Results) -> str:
 
 
 def _sections(results: Results) -> list[tuple[str, list[Line]]]:
-    """The lines of the table by stage, in order."""
+    """The lines of the table, by stage."""
     stages = (*STAGES, COMBINED)
     return [(stage, lines) for stage in stages if (lines := [line for line in results.lines if line.stage == stage])]
 
 
 def _charts(results: Results) -> Iterator[tuple[str, Markup]]:
-    """A chart for each stage, as their differences are of other sizes. matplotlib escapes what it writes."""
+    """A chart for each stage, since the sizes of differences vary by stage. matplotlib escapes what it writes."""
     for stage, lines in _sections(results):
         title = LOOKS_OF_SPEECH[stage].title
         label = f"{title}: differences in MSE with their 95% intervals"
@@ -53,7 +53,7 @@ def _charts(results: Results) -> Iterator[tuple[str, Markup]]:
 
 
 def _provenance(results: Results) -> dict[str, Any]:
-    """What made the mels: configuration, and the versions of all libraries that any variant went through."""
+    """What made the mels: the configuration's digest, and the versions of all libraries that made any variant."""
     versions: dict[str, str] = {}
     for line in (results.reference, *results.lines):
         versions |= results.shards.variants[line.name].summary["provenance"]["libraries"]

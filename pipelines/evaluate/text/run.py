@@ -53,7 +53,7 @@ def text(options: TextOptions) -> int:
     try:
         results = _results(options, output)
     except KeyboardInterrupt:
-        raise RunError("stopped: finished work is kept; run the same command again to continue") from None
+        raise RunError("stopped: finished parts are kept, and the same command continues") from None
     _write(output, results)
     print(terminal(results, str(output / _PAGE)))
     return 0
