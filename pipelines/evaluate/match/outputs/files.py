@@ -71,8 +71,8 @@ def _folder(folder: Path, known: Collection[str]) -> Given:
         outputs = [_output_of(path) for path in paths]
         if len(paths) > 1 and (len(set(outputs)) < len(paths) or "" in outputs):
             raise UsageError(
-                f"{paths[0].name} and {paths[1].name} in {folder} are both for {key}: keep one of them, or, for a model "
-                f"with several outputs, name them {key}.OUTPUT.npy"
+                f"{paths[0].name} and {paths[1].name} in {folder} are both for {key}: keep one of them or, if they are "
+                f"different outputs of the model, name them {key}.OUTPUT.npy"
             )
     taken = {path for paths in by_key.values() for path in paths}
 
