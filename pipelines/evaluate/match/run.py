@@ -12,6 +12,7 @@ from pipelines.evaluate.match.answer import answer
 from pipelines.evaluate.match.dump import Files, Look, Undo, find_files, look, spread
 from pipelines.evaluate.match.measure import Group, Measured, groups_of, measure
 from pipelines.evaluate.match.rank import rank
+from pipelines.evaluate.match.words import skipped
 from pipelines.evaluate.options import MatchOptions
 from pipelines.shards import Samples, Shards, open_shards
 from pipelines.store import place_of
@@ -23,7 +24,6 @@ _SWAPPED = 0.5
 # The mean distance from integers above which values were not rounded: float16 with ImageNet's normalisation causes
 # 0.03, no rounding 0.25.
 _OFF_INTEGERS = 0.1
-_NAMED = 3
 # More images would take longer and not change the answer.
 _MOST = 500
 # The decoder that rotates images as their EXIF says.
@@ -99,9 +99,7 @@ def _count_notes(
     files: Files, shared: Sequence[str], keys: Sequence[str], fitting: Sequence[str], samples: Samples
 ) -> Iterator[str]:
     if files.others:
-        names = ", ".join(files.others[:_NAMED])
-        more = ", …" if len(files.others) > _NAMED else ""
-        yield f"skipped {number_of(len(files.others), 'file')} not named by a key of the shards ({names}{more})"
+        yield skipped(files.others, "file")
     if failed := len(files.by_key) - len(shared):
         yield f"left out {number_of(failed, 'file')}: the sample failed in a variant of the shards"
     if len(keys) < len(shared):

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from generators.registry import METHODS, PIXEL_STAGES, Release, find
 from generators.variant import ALL, LIBRARY_GROUPS, changed
 from pipelines.evaluate.match.rank import RESAMPLES
+from pipelines.text import number_of
 
-# How many names a table's cell has.
+# How many names a note and a table's cell have.
 _NAMED = 3
 # The verb for what a device does at a stage.
 _DOES = {
@@ -68,6 +69,12 @@ def either(names: Sequence[str]) -> str:
     """Names as a, b or c."""
     *most, last = names
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def skipped(names: Sequence[str], noun: str) -> str:
+    """A note on parts of a dump that belong to no sample, by their names."""
+    more = ", …" if len(names) > _NAMED else ""
+    return f"skipped {number_of(len(names), noun)} not named by a key of the shards ({', '.join(names[:_NAMED])}{more})"
 
 
 def percent(share: float) -> str:

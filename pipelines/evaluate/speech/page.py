@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
 from pipelines.evaluate.report import words as figures
 from pipelines.evaluate.report.charts import intervals
 from pipelines.evaluate.report.looks import LOOKS_OF_SPEECH
+from pipelines.evaluate.report.provenance import provenance
 from pipelines.evaluate.report.template import breaking, rendered
 from pipelines.evaluate.results import COMBINED
 from pipelines.evaluate.speech import words
@@ -32,7 +32,7 @@ def page(results: Results) -> str:
         "row": words.row(results),
         "sections": _sections(results),
         "charts": list(_charts(results)),
-        "provenance": _provenance(results),
+        "provenance": provenance(results.shards, [line.name for line in (results.reference, *results.lines)]),
         "looks": LOOKS_OF_SPEECH,
     }
     return rendered(Path(__file__).with_name("page.html"), filters, given)
@@ -50,14 +50,3 @@ def _charts(results: Results) -> Iterator[tuple[str, Markup]]:
         title = LOOKS_OF_SPEECH[stage].title
         label = f"{title}: differences in MSE with their 95% intervals"
         yield title, Markup(intervals(lines, lines, label, "Δ MSE (right: worse)", words.number))
-
-
-def _provenance(results: Results) -> dict[str, Any]:
-    """What made the mels: the configuration's digest, and the versions of all libraries that made any variant."""
-    versions: dict[str, str] = {}
-    for line in (results.reference, *results.lines):
-        versions |= results.shards.variants[line.name].summary["provenance"]["libraries"]
-    return {
-        "configuration": results.shards.reference.summary["config_sha256"],
-        "libraries": sorted(versions.items(), key=lambda item: item[0].lower()),
-    }

@@ -17,7 +17,7 @@ from pipelines.progress import say
 
 
 def cached(path: Path, made_by: Mapping[str, Any], make: Callable[[], Answers]) -> Answers:
-    """The answers in a file, or new ones if it has none made by the same. Reports whether old answers are reused.
+    """The answers in a file if `made_by` is the same, else new ones. Reports whether old answers are reused.
 
     `made_by` is everything that determines the answers, as plain JSON values. Raises RunError if the file cannot be
     written.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Common names of a token that is used only to begin texts.
 _BEGINNINGS = ("<s>", "<bos>", "[BOS]", "<BOS>", "<|begin_of_text|>", "<|startoftext|>", "<|bos|>")
 # The files next to transformers' tokenizers; the first that names a token wins.
-_BESIDE = ("tokenizer_config.json", "special_tokens_map.json")
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 # transformers writes 1e30 for a tokenizer without a longest text.
 _ENDLESS = 10**9
 # How many texts are tokenised at a time, to save memory.
@@ -117,15 +117,15 @@ def read_tokens(path: Path, begin: int | None = None) -> Tokens:
     unclear or wrong.
     """
     tokenizer, content = _tokenizer(path)
-    beside = _beside(path)
-    named = [_id(path, tokenizer, beside.get(name)) for name in ("bos_token", "eos_token")]
-    head, described = _head(path, tokenizer, beside, named[0], begin)
+    settings = _settings(path)
+    named = [_id(path, tokenizer, settings.get(name)) for name in ("bos_token", "eos_token")]
+    head, described = _head(path, tokenizer, settings, named[0], begin)
     prefix = next((token for token in (*head, *named) if token is not None), None)
-    longest = beside.get("model_max_length")
-    settings = json.dumps([list(head), prefix]).encode()
+    longest = settings.get("model_max_length")
+    decided = json.dumps([list(head), prefix]).encode()
     return Tokens(
         path=path,
-        sha256=hashlib.sha256(content + settings).hexdigest(),
+        sha256=hashlib.sha256(content + decided).hexdigest(),
         head=head,
         prefix=prefix,
         beginning="" if prefix is None else tokenizer.decode([prefix], skip_special_tokens=False),
@@ -153,18 +153,18 @@ def _tokenizer(path: Path) -> tuple[tokenizers.Tokenizer, bytes]:
     return tokenizer, content
 
 
-def _beside(path: Path) -> Mapping[str, Any]:
+def _settings(path: Path) -> Mapping[str, Any]:
     """The settings in the files next to a tokenizer."""
     found: dict[str, Any] = {}
-    for name in reversed(_BESIDE):
-        beside = path.with_name(name)
-        if not beside.is_file():
+    for name in reversed(_SETTINGS):
+        file = path.with_name(name)
+        if not file.is_file():
             continue
         try:
-            values = parse_json(beside.read_bytes())
+            values = parse_json(file.read_bytes())
             found |= {key: value for key, value in values.items() if value is not None}
         except (OSError, ValueError, AttributeError) as error:
-            raise UsageError(f"{beside} cannot be read ({first_line(error)})") from None
+            raise UsageError(f"{file} cannot be read ({first_line(error)})") from None
     return found
 
 
@@ -183,7 +183,7 @@ def _id(path: Path, tokenizer: tokenizers.Tokenizer, token: object) -> int | Non
 
 
 def _head(
-    path: Path, tokenizer: tokenizers.Tokenizer, beside: Mapping[str, Any], named: int | None, begin: int | None
+    path: Path, tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any], named: int | None, begin: int | None
 ) -> tuple[tuple[int, ...], str]:
     """The tokens that begin a text, and a description that names what decided them."""
     if begin is not None:
@@ -191,13 +191,13 @@ def _head(
             raise UsageError(f"--bos {begin}: {path} has no token with that id")
         given = () if begin == NO_BOS else (begin,)
         return given, _described(tokenizer, given, "--bos")
-    adds = beside.get("add_bos_token")
+    adds = settings.get("add_bos_token")
     if isinstance(adds, bool) and (named is not None or not adds):
         stated = (named,) if adds and named is not None else ()
         return stated, _described(tokenizer, stated, "tokenizer_config.json")
     head = _processed(path, tokenizer)
     likely = next((name for name in _BEGINNINGS if tokenizer.token_to_id(name) is not None), None)
-    if not head and likely is not None and not beside:
+    if not head and likely is not None and not settings:
         raise UsageError(
             f"{path} does not say what texts begin with, and there is no tokenizer_config.json next to it: give --bos "
             f"{tokenizer.token_to_id(likely)} if the model was trained on texts that begin with {likely}, or --bos none"

@@ -21,6 +21,7 @@ from pipelines.evaluate.match.outputs.rank import Place, is_near, rank
 from pipelines.evaluate.match.outputs.search import FEW, search
 from pipelines.evaluate.match.outputs.trials import Trials, Tried
 from pipelines.evaluate.match.outputs.values import Arrays, Boxes, boxes_of_array
+from pipelines.evaluate.match.words import skipped
 from pipelines.evaluate.model.calibration import by_hash, calibration
 from pipelines.evaluate.model.geometry import check_geometry
 from pipelines.evaluate.model.inputs import Inputs, fitting
@@ -37,7 +38,6 @@ from pipelines.text import number_of
 
 # More images would take longer and not change the answer.
 _MOST = 64
-_NAMED = 3
 _OUTPUT = "report"  # score.py's default, where it keeps noised models, too
 
 
@@ -181,9 +181,7 @@ def _notes(
     given: Given, shared: Sequence[str], keys: Sequence[str], trials: Trials, comparison: Comparison
 ) -> Iterator[str]:
     if given.others:
-        names = ", ".join(given.others[:_NAMED])
-        more = ", …" if len(given.others) > _NAMED else ""
-        yield f"skipped {number_of(len(given.others), 'output')} not named by a key of the shards ({names}{more})"
+        yield skipped(given.others, "output")
     if failed := len(given.keys) - len(shared):
         yield f"left out {number_of(failed, 'image')}: the sample failed in a variant of the shards"
     if len(keys) < len(shared):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.match.dump import spread
+from pipelines.evaluate.match.words import skipped
 from pipelines.evaluate.options import MatchOptions
 from pipelines.evaluate.speech.arrays import Arrays, Spectrograms, open_arrays
 from pipelines.evaluate.speech.match.answer import answer
@@ -16,7 +17,6 @@ from pipelines.evaluate.speech.match.rank import Ranking, rank
 from pipelines.shards import Shards
 from pipelines.text import number_of
 
-_NAMED = 3
 # More recordings would take longer and not change the answer.
 _MOST = 200
 # How many recordings decide how to read a dump, and which composition to guess.
@@ -91,9 +91,7 @@ def _notes(
         yield "the dump was read as frames × bands"
     known = set(shards.reference.table("key")["key"].to_pylist())
     if others := [key for key in arrays.keys if key not in known]:
-        more = ", …" if len(others) > _NAMED else ""
-        named = f"{', '.join(others[:_NAMED])}{more}"
-        yield f"skipped {number_of(len(others), 'array')} whose key is not in the set ({named})"
+        yield skipped(others, "array")
     if failed := len(known & set(arrays.keys)) - len(keys):
         yield f"left out {number_of(failed, 'recording')} that failed in a variant of the set"
     if len(compared) < len(keys):

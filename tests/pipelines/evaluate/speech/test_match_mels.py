@@ -110,7 +110,7 @@ def test_a_folder_with_names_as_devices_write_them_is_read(
     assert match(MatchOptions(shards=str(speech), dump=dump)) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("Your device matches `numpy_htk` exactly: every value of 2 recordings.")
-    assert "skipped 1 array whose key is not in the set (stranger)" in printed
+    assert "skipped 1 array not named by a key of the shards (stranger)" in printed
     assert "These are few recordings" in printed
 
 

@@ -58,11 +58,11 @@ def facts(model: Any, rows: dict[str, Any]) -> dict[str, Any]:
 
 def _of_task(found: Any, name: str) -> dict[str, Any]:
     samples = sorted(found["samples"][name], key=lambda sample: sample["doc_id"])
-    said = [[answer[0] for answer in sample["resps"]] for sample in samples]
+    responses = [[answer[0] for answer in sample["resps"]] for sample in samples]
     results = {key.partition(",")[0]: value for key, value in found["results"][name].items()}
     return {
-        "loglikelihoods": [[float(log) for log, _ in each] for each in said],
-        "greedy": [[bool(greedy) for _, greedy in each] for each in said],
+        "loglikelihoods": [[float(log) for log, _ in each] for each in responses],
+        "greedy": [[bool(greedy) for _, greedy in each] for each in responses],
         "acc": [bool(sample["acc"]) for sample in samples],
         "acc_norm": [bool(sample["acc_norm"]) for sample in samples] if "acc_norm" in results else None,
         "perplexity": results.get("perplexity"),
