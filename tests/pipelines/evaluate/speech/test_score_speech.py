@@ -234,8 +234,14 @@ def test_a_dataset_that_is_not_that_of_the_shards_is_refused(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"--dataset speech, but .*sample has shards of sample: leave out --dataset"):
         score(replace(given, predictions="p"))
     autoencoder(tmp_path / "ae.onnx")
-    for shards in (images, tmp_path / "imagenet"):  # one that exists, and one still to be made
-        with pytest.raises(UsageError, match=rf"--dataset speech, but --shards {shards} is a folder of {shards.name}"):
+    mine = tmp_path / "mine"
+    shutil.copytree(images, mine)
+    for shards, words in (
+        (images, "is for sample: leave out --dataset, or give"),
+        (tmp_path / "imagenet", "is for imagenet: leave out --dataset, or give"),  # still to be made
+        (mine, "has another name: give"),
+    ):
+        with pytest.raises(UsageError, match=rf"--dataset speech, but --shards {shards} {words} --shards .*/speech$"):
             score(replace(given, shards=str(shards), model=str(tmp_path / "ae.onnx")))
 
 
