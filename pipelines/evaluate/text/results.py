@@ -200,7 +200,7 @@ def _in_percent(shares: Comparison) -> Comparison:
 
 
 def _perplexity(answers: Mapping[str, Answers], bootstrap: Bootstrap) -> Figure:
-    """The perplexity of the questions' continuations, with a paired bootstrap over questions."""
+    """The perplexity of the questions' continuations, with a paired bootstrap; a single question has no interval."""
     base = answers[REFERENCE]
     theirs = _logs(base)
     count = len(theirs)
@@ -209,7 +209,12 @@ def _perplexity(answers: Mapping[str, Answers], bootstrap: Bootstrap) -> Figure:
         if name != REFERENCE:
             both = np.stack([theirs, _logs(own)], axis=1)
             value, other = _perplexities(both, np.ones((1, count)))[0]
-            compared = paired_bootstrap(float(other - value), bootstrap.values(partial(_rise, both), count))
+            delta = float(other - value)
+            compared = (
+                Comparison(delta, delta, delta, 1.0)
+                if count == 1
+                else paired_bootstrap(delta, bootstrap.values(partial(_rise, both), count))
+            )
             lines.append(_line(name, float(other), compared, None, _same(own, base)))
     assert base.perplexity is not None
     return Figure(PERPLEXITY, base.perplexity, lines)

@@ -110,6 +110,16 @@ def test_perplexity_is_compared_on_the_same_questions(asked: list[TaskAnswers], 
         assert line.lost is None
 
 
+def test_a_single_question_shows_nothing_beyond_chance() -> None:
+    own = questions("lambada", 1, 1, ("acc", "perplexity"))
+    hits = np.array([True])
+    answered = {name: answers(own, hits, logs=np.array([log])) for name, log in (("fp32", -1.0), ("int8", -2.0))}
+    (task,) = compare("net", [TaskAnswers(own, answered)], Bootstrap(99, 0)).tasks
+    accuracy, perplexity = task.figures
+    assert [line.p for line in (*accuracy.lines, *perplexity.lines)] == [1.0, 1.0]
+    assert perplexity.lines[0].delta == pytest.approx(np.exp(2) - np.exp(1))
+
+
 def test_figures_at_chance_level_are_reported(results: Results) -> None:
     winogrande = as_json(results)["tasks"]["winogrande"]
     assert (winogrande["chance"], winogrande["at_chance"]) == ({"acc": 50.0}, ["acc"])
