@@ -20,8 +20,8 @@ from pipelines.evaluate.speech.arrays import Spectrograms, open_arrays
 from pipelines.evaluate.speech.distance import Distances, distances, mels
 from pipelines.evaluate.speech.doubt import doubt
 from pipelines.evaluate.speech.given import Scored, of_predictions
-from pipelines.evaluate.speech.of_model import OfModel
 from pipelines.evaluate.speech.results import Results, as_json, compare
+from pipelines.evaluate.speech.scored_model import ScoredModel
 from pipelines.evaluate.speech.suited import check_suited
 from pipelines.evaluate.statistics import Bootstrap, enough_resamples
 from pipelines.files import put
@@ -59,7 +59,7 @@ def _of_predictions(options: Options) -> Results:
 
 def _of_model(options: Options) -> Results | None:
     """The results of a model; None for a dry run."""
-    model = OfModel(options)
+    model = ScoredModel(options)
     if options.dry_run:
         print(model.plan())
         return None

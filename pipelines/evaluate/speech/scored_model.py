@@ -46,7 +46,7 @@ class _Found(NamedTuple):
     reasons: dict[str, str]
 
 
-class OfModel:
+class ScoredModel:
     """A model, with the spectrograms, noised models and predictions that scoring it needs.
 
     Raises UsageError for input that can be refused before anything is made.
