@@ -67,7 +67,7 @@ SLOW = (
     "pipelines/evaluate/model/test_named.py",
     "pipelines/evaluate/model/test_real_models.py",
     "pipelines/evaluate/test_advice.py",
-    "pipelines/evaluate/test_fuzz_shards.py",
+    "pipelines/shards/test_fuzz_shards.py",
     "pipelines/evaluate/test_score_model.py",
     "pipelines/evaluate/test_statistics.py",
     "pipelines/evaluate/test_tent_example.py",

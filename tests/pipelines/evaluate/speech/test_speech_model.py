@@ -24,6 +24,7 @@ from pipelines.evaluate.speech.model import SpeechModel
 from pipelines.evaluate.speech.signature import Gives, Value, gives, takes
 from pipelines.generate import options as generate
 from pipelines.options import Inputs, Noise, Target
+from pipelines.store import Disk
 from tests.pipelines.evaluate.speech.conftest import REFERENCE, make, mels_of
 from tests.pipelines.evaluate.speech.models import BANDS, acoustic, autoencoder, save, vocoder
 
@@ -238,7 +239,7 @@ def test_missing_variants_are_made_from_the_source(
         tokens, rate = options.variants[1:], options.target.sample_rate
         assert rate
         make(Path(options.output), options.inputs, tokens, rate, per_shard=4, limit=options.limit)
-        return SimpleNamespace(summaries=[], root=options.output)
+        return SimpleNamespace(summaries=[], root=Disk(options.output) / "speech")
 
     monkeypatch.setattr(making, "make", made)
     model, root = autoencoder(tmp_path / "ae.onnx"), tmp_path / "out" / "speech"
