@@ -37,9 +37,9 @@ def options(*words: str) -> Options:
     return options_of(generate_entry._parser().parse_args(words), Options)
 
 
-def score_options(*words: str) -> ScoreOptions:
-    parser = score_entry._parser()
-    return options_of(parser.parse_args(["--shards", "out/imagenet", "--model", "m.onnx", *words]), ScoreOptions)
+def score_options(*words: str, dataset: str = "imagenet") -> ScoreOptions:
+    given = ["--shards", f"out/{dataset}", "--model", "m.onnx", *words]
+    return options_of(score_entry._parser().parse_args(given), ScoreOptions)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,8 @@ def test_it_stands_for_a_longer_command_line(dataset: str, geometry: str, neares
     beside = ("--dataset", dataset, "--source", "val", "--limit", "5", "--output", "there")
     long = [geometry if word == "squash" else word for word in LONG]
     assert paper(options("--paper", *beside)) == options(*long, *beside)
-    assert scoring.paper(score_options("--paper", *beside)) == score_options(*long, *beside)
+    found = scoring.paper(score_options("--paper", *beside, dataset=dataset))
+    assert found == score_options(*long, *beside, dataset=dataset)
 
 
 @pytest.mark.parametrize("entry", [generate_entry, score_entry])
