@@ -21,7 +21,7 @@ from pathlib import Path
 # Not huggingface_hub, which reads its environment when it is imported.
 _IMPORTS = (
     *("matplotlib.figure", "pyarrow.parquet", "scipy.stats", "sklearn.metrics"),
-    *("pipelines.work.engine", "pipelines.evaluate.run", "pipelines.generate.run", "pipelines.verify"),
+    *("pipelines.work.engine", "pipelines.evaluate.run", "pipelines.run", "pipelines.verify.run"),
 )
 # The variables that Python reads when it starts, or these libraries when they are imported.
 _READ = ("LANG", "LC_", "MPL", "OMP_", "OPENBLAS_", "PYTHON", "RAY_")

@@ -12,7 +12,6 @@ from manifests.schema import SUMMARY
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import variant_folders
 from pipelines.errors import RunError, UsageError
-from pipelines.files import put
 from pipelines.page import chosen
 from pipelines.page.apart import measure
 from pipelines.page.details import Details
@@ -22,6 +21,7 @@ from pipelines.page.opened import opened
 from pipelines.progress import say
 from pipelines.shards import Shards, open_shards
 from pipelines.store import Place
+from pipelines.store.files import put
 
 PAGE = "index.html"
 

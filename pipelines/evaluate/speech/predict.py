@@ -24,9 +24,9 @@ from pipelines.evaluate.model.kept import Kept, open_kept
 from pipelines.evaluate.speech.ids import Ids
 from pipelines.evaluate.speech.kept import Arrays
 from pipelines.evaluate.speech.model import SpeechModel
-from pipelines.files import replacing
 from pipelines.progress import Advance, counted
 from pipelines.shards import Shards
+from pipelines.store.files import replacing
 
 # Recordings in a piece, which are lost together where a run is killed.
 _PIECE = 64

@@ -24,10 +24,10 @@ from pipelines.evaluate.speech.of_model import OfModel
 from pipelines.evaluate.speech.results import Results, as_json, compare
 from pipelines.evaluate.speech.suited import check_suited
 from pipelines.evaluate.statistics import Bootstrap, enough_resamples
-from pipelines.files import put
 from pipelines.progress import Advance, counted, say
 from pipelines.shards import Shards
 from pipelines.store import Place, path_of, place_of
+from pipelines.store.files import put
 from pipelines.work.cluster import Ray
 
 # Recordings of the reference by which it is seen whether predictions are what they should be.

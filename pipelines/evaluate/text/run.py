@@ -29,10 +29,10 @@ from pipelines.evaluate.text.question import Questions
 from pipelines.evaluate.text.results import PERPLEXITY, REFERENCE, Asked, Results, as_json, compare
 from pipelines.evaluate.text.terminal import terminal
 from pipelines.evaluate.text.tokens import read_tokens
-from pipelines.files import replacing
 from pipelines.options import cpus
 from pipelines.progress import say
 from pipelines.store import path_of
+from pipelines.store.files import replacing
 
 _TOKENIZER, _PAGE = "tokenizer.json", "report.html"
 

@@ -25,10 +25,10 @@ from pipelines.generate.sources.speech_tars import SpeechTars
 from pipelines.generate.sources.spoken import SpokenSource
 from pipelines.generate.sources.tree_tar import TreeTarSource
 from pipelines.generate.sources.webdataset import WebDatasetSource
-from pipelines.generate.wording import wording
 from pipelines.options import Inputs
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
+from pipelines.wording import wording
 
 _ARCHIVES = (TarSource, WebDatasetSource, TreeTarSource, ParquetSource, SpeechTars)
 
