@@ -18,8 +18,9 @@ from generators.pixels import dali_gpu
 from generators.variant import parse
 from manifests import provenance
 from manifests.schema import Recipe, Record
+from pipelines import run
 from pipelines.errors import RunError, UsageError
-from pipelines.generate import compare, run
+from pipelines.generate import compare
 from pipelines.generate.config import ImageConfig, base_variant, describe
 from pipelines.generate.machines.kinds import _recipe, made_here, recipe_here
 from pipelines.generate.machines.probe import Probe
