@@ -11,6 +11,7 @@ from manifests.canonical import digest
 from manifests.schema import SUMMARY
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import variant_folders
+from pipelines import style
 from pipelines.errors import RunError, UsageError
 from pipelines.page import chosen
 from pipelines.page.apart import measure
@@ -77,8 +78,8 @@ def _stamp(shards: Shards, pictures: bool) -> str:
 
 @cache
 def _code() -> str:
-    here = Path(__file__).parent
-    files = sorted(path for path in here.iterdir() if path.suffix in (".py", ".html", ".js"))
+    packages = (Path(__file__).parent, Path(style.__file__).parent)
+    files = (path for package in packages for path in sorted(package.iterdir()) if path.is_file())
     return digest([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
 
 
