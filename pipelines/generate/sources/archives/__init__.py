@@ -22,7 +22,7 @@ class Kind(Protocol):
     NAME: str
 
     def open_files(self, files: tuple[Place, ...], labels: Place | None, split: str, notes: tuple[str, ...]) -> Source:
-        """The source of a split's files, whose list of labels may be given. Raises UsageError if it does not apply."""
+        """The source of a split's files and a list of labels, if given. Raises UsageError for a list that is unfit."""
 
 
 _NAMES = sorted(module.name for module in pkgutil.iter_modules(__path__))
@@ -30,4 +30,4 @@ _MODULES = [cast("Kind", importlib.import_module(f"{__name__}.{name}")) for name
 # By suffix.
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.SUFFIX: kind for kind in _MODULES})
 # For messages: `.parquet or .tar`.
-SUFFIXES = " or ".join(KINDS)
+SUFFIXES = " or ".join(", ".join(KINDS).rsplit(", ", 1))
