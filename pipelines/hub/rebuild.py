@@ -18,7 +18,7 @@ from manifests.row import Row
 from manifests.schema import Record
 from manifests.verify import records_of
 from pipelines.errors import UsageError
-from pipelines.generate.compare import check_methods, check_source, config_of, explain, seed_of
+from pipelines.generate.again import check_methods, check_source, config_of, explain, seed_of
 from pipelines.generate.config import describe, methods_of
 from pipelines.generate.options import Options
 from pipelines.generate.sources.find import find

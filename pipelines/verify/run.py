@@ -13,7 +13,7 @@ from manifests.mels import TOLERANCE
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem, records_in, records_of, variant_folders
 from pipelines.errors import UsageError
-from pipelines.generate.compare import (
+from pipelines.generate.again import (
     Again,
     check_gpu,
     check_methods,
