@@ -1,4 +1,6 @@
 # make sample: install, and render the built-in photographs. make test: install, and run every check.
+# make check: install, and run lint, types and the fast tests, in under a minute. make test-all: make test on every file of
+# the real data, where make test takes some of each kind.
 # make pythons: check the pixels on every supported Python; uv downloads those that are missing.
 # make bench: install, and measure speed, on the images in SOURCE (class folders) and COCO (a folder) if given.
 PYTHON ?= python3
@@ -7,17 +9,21 @@ QUIETLY := install --quiet --disable-pip-version-check
 # uv installs in a quarter of pip's time, from pip's configured index. If uv fails, pip is used.
 BY_UV := $(BIN)/python generators/pixels/foreign/pip.py pip install --quiet --python $(BIN)/python
 
-.PHONY: sample test pythons bench clean
+.PHONY: sample check test test-all pythons bench clean
 
 sample: .venv/installed
 	$(BIN)/python generate.py --variant pil_lanczos
 
-test: .venv/installed-dev
+check: TESTS = --fast --numprocesses 2
+test: TESTS = --numprocesses 4
+test-all: TESTS = --numprocesses 4
+test-all: export SYSNOISE_ALL = 1
+check test test-all: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@echo "mypy and pytest: what mypy finds is shown at the end"
 	@log=$$(mktemp); $(BIN)/mypy > $$log 2>&1 & types=$$!; \
-		$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+		$(BIN)/pytest $(TESTS) --dist loadfile --no-loadscope-reorder; tests=$$?; \
 		wait $$types; types=$$?; cat $$log; rm $$log; exit $$((types + tests))
 
 pythons: .venv/installed

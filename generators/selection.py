@@ -61,6 +61,8 @@ def expand(
         for member in _group(text, base, model, known) if is_group(text) else _each(text, known, versions):
             variant = parse(member, base, known)
             if variant.noise and not model:
+                if base.methods[0].stage in AUDIO_STAGES:
+                    raise VariantError(f"{text} is noise of a model: for a speech model, score.py --model makes it")
                 raise VariantError(f"{text} is noise of a model or its output, not of the pixels: give --model FILE")
             problems = [(m.token, problem) for m in variant.methods if runs and (problem := m.problem(gpu))]
             if runs and is_group(text) and not _asks_for_library(text):

@@ -54,7 +54,60 @@ _LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+# `make check` leaves out tests that use one of these fixtures, which start processes or read many files, and test files
+# that import large libraries, start processes themselves, or take more than a few seconds.
+STARTING = frozenset({"browser", "data", "faulty", "ffmpeg", "forks", "hub", "joined"})
+SLOW = (
+    "generators/audio/test_*.py",
+    "generators/foreign/test_*.py",
+    "generators/models/test_*.py",
+    "manifests/test_fuzz_records.py",
+    "pipelines/evaluate/model/heads/test_map.py",
+    "pipelines/evaluate/model/readers/test_upsampling.py",
+    "pipelines/evaluate/model/test_named.py",
+    "pipelines/evaluate/model/test_real_models.py",
+    "pipelines/evaluate/test_advice.py",
+    "pipelines/shards/test_fuzz_shards.py",
+    "pipelines/evaluate/test_score_model.py",
+    "pipelines/evaluate/test_statistics.py",
+    "pipelines/evaluate/test_tent_example.py",
+    "pipelines/evaluate/text/test_exported.py",
+    "pipelines/generate/test_bad_input.py",
+    "pipelines/generate/test_cluster.py",
+    "pipelines/generate/test_faults.py",
+    "pipelines/generate/test_fuzz_sources.py",
+    "pipelines/generate/test_jobs.py",
+    "pipelines/generate/test_object_store.py",
+    "pipelines/generate/test_remote_sources.py",
+    "pipelines/hub/test_*.py",
+    "pipelines/test_shards_in_a_store.py",
+    "pipelines/test_store.py",
+    "pipelines/work/test_*.py",
+    "test_codec_example.py",
+    "test_hub_server.py",
+    "test_image.py",
+    "test_libraries_doc.py",
+    "test_mix_examples.py",
+    "test_readme.py",
+    "test_timm.py",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="run only fast tests")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Skip the import of files that are left out; None leaves the others to pytest."""
+    left_out = config.getoption("--fast") and any(collection_path.match(f"tests/{pattern}") for pattern in SLOW)
+    return left_out or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        starting = {item for item in items if STARTING.intersection(getattr(item, "fixturenames", ()))}
+        config.hook.pytest_deselected(items=list(starting))
+        items[:] = [item for item in items if item not in starting]
     places = {ROOT / "tests" / name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
@@ -151,9 +204,9 @@ Done = subprocess.CompletedProcess[str]
 Command = Callable[..., Done]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def joined() -> Iterator[dict[str, str]]:
-    """An environment in which generate.py joins a Ray of two CPUs, since starting its own takes seconds."""
+    """An environment in which generate.py joins a real Ray of two CPUs, since starting its own takes seconds."""
     with cluster("--num-cpus=2") as made:
         yield {**made.environment, "RAY_ADDRESS": made.address}
 
@@ -167,11 +220,11 @@ def forks() -> Iterator[Forks]:
 
 
 @pytest.fixture(scope="session")
-def generate(joined: dict[str, str], forks: Forks) -> Command:
-    """Run generate.py on the Ray that tests share: `generate("--variant", ...)`. It must exit with `status`."""
+def generate(forks: Forks) -> Command:
+    """Run generate.py with a forked worker: `generate("--variant", ...)`. It must exit with `status`."""
 
     def run(*words: object, cwd: Path = ROOT, status: int = 0) -> Done:
-        done = _run(forks, ["generate.py", *words], cwd, joined)
+        done = _run(forks, ["generate.py", *words], cwd, _here())
         assert done.returncode == status, done.stderr
         return done
 
@@ -186,15 +239,19 @@ def spoken(once: Once, generate: Command) -> Path:
 
 
 @pytest.fixture
-def command(tmp_path: Path, request: pytest.FixtureRequest, forks: Forks) -> Command:
-    """Run an entry as a user would: `command("verify.py", ...)`. Commands that render run on the shared Ray."""
+def command(tmp_path: Path, forks: Forks) -> Command:
+    """Run an entry as a user would: `command("verify.py", ...)`. Commands that render do so as `generate` does."""
 
     def run(script: str, *words: object, cwd: Path = tmp_path) -> Done:
         rendering = script == "generate.py" or "--source" in words
-        environment = request.getfixturevalue("joined") if rendering else os.environ
-        return _run(forks, [script, *words], cwd, environment)
+        return _run(forks, [script, *words], cwd, _here() if rendering else os.environ)
 
     return run
+
+
+def _here() -> dict[str, str]:
+    """An environment that names the stand-in for a cluster."""
+    return {**os.environ, "RAY_ADDRESS": "here"}
 
 
 def _run(forks: Forks, words: Sequence[object], cwd: Path, environment: Mapping[str, str]) -> Done:

@@ -1,6 +1,7 @@
 """Runs commands as forks of a process that has already imported their modules: imports are most of a short command.
 
 Each command has its own process, with its own arguments, folder, environment and streams, as if it had been started.
+Its workers are forked as well (`here`), unless it joins a cluster.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from pathlib import Path
 # Not huggingface_hub, which reads its environment when it is imported.
 _IMPORTS = (
     *("matplotlib.figure", "pyarrow.parquet", "scipy.stats", "sklearn.metrics"),
-    *("pipelines.work.engine", "pipelines.evaluate.run", "pipelines.run", "pipelines.verify.run"),
+    *("pipelines.evaluate.run", "pipelines.run", "pipelines.verify.run", "tests.here"),
 )
 # The variables that Python reads when it starts, or these libraries when they are imported.
 _READ = ("LANG", "LC_", "MPL", "OMP_", "OPENBLAS_", "PYTHON", "RAY_")
+_READ_LATER = ("RAY_ADDRESS",)
 
 
 class Forks:
@@ -46,7 +48,9 @@ class Forks:
         return subprocess.CompletedProcess(words, status, stdout, stderr)
 
     def _server(self, environment: Mapping[str, str]) -> subprocess.Popen[str]:
-        read = frozenset((name, value) for name, value in environment.items() if name.startswith(_READ))
+        read = frozenset(
+            (name, value) for name, value in environment.items() if name.startswith(_READ) and name not in _READ_LATER
+        )
         if read not in self._servers:
             self._servers[read] = subprocess.Popen(
                 [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -95,6 +99,7 @@ def _run(
         os.close(file)
     sys.argv = list(words)
     sys.path[0] = str(Path(words[0]).parent)
+    importlib.import_module("tests.here").install()
     runpy.run_path(words[0], run_name="__main__")
 
 

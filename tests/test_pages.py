@@ -52,6 +52,7 @@ HELD = {
     "docs/scale.md": Held("test_scale.py", tables=2),
     "docs/score.md": Held("test_formats_doc.py", tables=1),
     "docs/speech.md": Held("test_speech_doc.py", tables=3, recipes=3),
+    "docs/tests.md": Held("test_contributing.py", tables=5),
     "docs/text.md": Held("test_text_doc.py", tables=1),
     "docs/variants.md": Held("test_variants_doc.py", tables=6),
     "docs/versions.md": Held("test_versions_doc.py", tables=3, recipes=2),

@@ -205,4 +205,7 @@ def dataset_at(options: Options) -> tuple[str, Place]:
         if len(names) > 1 or not names <= DATASETS.keys():
             raise UsageError("--source needs --dataset as well: what are the images of?")
         (dataset,) = names
+    elif place.name != dataset and (place.name in DATASETS or place in folders):
+        other = f"is for {place.name}: leave out --dataset, or" if place.name in DATASETS else "has another name:"
+        raise UsageError(f"--dataset {dataset}, but --shards {place} {other} give --shards {place.parent / dataset}")
     return dataset, place if place.name == dataset else place / dataset

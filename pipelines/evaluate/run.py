@@ -159,7 +159,7 @@ def _check_suited(options: Options, dataset: str) -> None:
     }
     for flag, (value, datasets) in suited.items():
         if value is not None and dataset not in datasets:
-            raise UsageError(f"{flag} is of no use with {dataset} shards: leave it out")
+            raise UsageError(f"{flag} does not apply to {dataset} shards: leave it out")
     if dataset == "coco" and options.inputs.annotations is None:
         raise UsageError("COCO shards need --annotations FILE: give the one that they were made with")
 

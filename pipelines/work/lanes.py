@@ -179,7 +179,7 @@ class Gpus(Lane):
 
 
 def next_report(stream: ray.ObjectRefGenerator[Any], name: str) -> int | Ended | Lost | UnfitError:
-    """The next report on the piece called `name`. Raises RunError if retrying it is of no use."""
+    """The next report on the piece called `name`. Raises RunError if retrying cannot help."""
     try:
         report: int | Ended = ray.get(next(stream))
         return report

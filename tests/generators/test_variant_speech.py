@@ -47,7 +47,7 @@ def test_groups() -> None:
         ("libvips", "libvips has no method for the stages resample, stft"),
         ("linear+swresample", "names two resample methods, linear and swresample"),
         ("libros_stft", "did you mean librosa_stft"),
-        ("fp16", "fp16 is noise of a model"),
+        ("fp16", "fp16 is noise of a model: for a speech model, score.py --model makes it"),
         ("soxr_hq-1.0.0", "soxr_hq has only one version"),
     ],
 )

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from manifests.canonical import canonical_json
+from tests import ROOT
 from tests.conftest import Command
 
 
@@ -234,6 +237,17 @@ def test_rendering_again_passes_on_this_machine(whole: Path, command: Command) -
     checked = command("verify.py", whole, "--render")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert checked.stdout == "OK: 10 shards of 2 variants, every image decoded and rendered again\n"
+
+
+def test_several_processes_find_what_one_finds(folder: Path, command: Command) -> None:
+    for name in ("validation-00001-of-00005.tar", "validation-00003-of-00005.tar"):
+        data = bytearray((folder / name).read_bytes())
+        data[600] ^= 1
+        (folder / name).write_bytes(data)
+    words = [sys.executable, "verify.py", str(folder), "--workers", "2"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == command("verify.py", folder).stdout
 
 
 def test_the_first_problems_are_shown_and_the_rest_counted(folder: Path, command: Command) -> None:

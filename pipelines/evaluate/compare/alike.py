@@ -63,7 +63,7 @@ def _check_images(one: Report, other: Report) -> None:
     if known is None or known != _keys_sha256(other):
         silent = other if not other.set else one
         raise UsageError(
-            f"{silent.given} is of an earlier version, which does not record the scored images, and cannot be "
+            f"{silent.given} was made by an earlier version, which does not record the scored images, and cannot be "
             f"compared: {_AGAIN}"
         )
 
@@ -100,6 +100,6 @@ def _keys(place: Place) -> list[str] | None:
 
 def _unproved(report: Report) -> Iterator[str]:
     yield (
-        f"{report.name} is of an earlier version: its images have the same names as the others', but may be different "
-        f"files; {_AGAIN}."
+        f"{report.name} was made by an earlier version: its images have the same names as the others', but may be "
+        f"different files; {_AGAIN}."
     )

@@ -64,8 +64,8 @@ def entry_of(report: Report, predictions: Place) -> Entry:
     """A report's row, unchecked. Raises UsageError if it does not record its images, or keeps no outcomes."""
     if not report.set or report.outcomes is None:
         raise UsageError(
-            f"{report.given} is of an earlier version, and cannot be published: score it again with the same command, "
-            "which reuses its predictions"
+            f"{report.given} was made by an earlier version, and cannot be published: score it again with the same "
+            "command, which reuses its predictions"
         )
     outcomes = (report.folder / OUTCOMES).read(LARGEST_JSON)
     results = published({**report.raw, "model": report.name})

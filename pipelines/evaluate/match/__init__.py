@@ -1,7 +1,7 @@
-"""Which variant a deployed device has: its own pixels, ranked against the shards, or what its model put out.
+"""Finds out which variant a deployed device uses, from its pixels or from its model's outputs.
 
-Of pixels, `dump` reads what the device made, `measure` compares it with the variants, `rank` decides, `answer` says it;
-`outputs` does the same for outputs.
+For pixels, `dump` reads the device's files, `measure` compares them with the variants, `rank` decides, and `answer`
+words the result; `outputs` does the same for outputs.
 """
 
 from pipelines.evaluate.match.run import match

@@ -1,6 +1,6 @@
-"""How far a dump lies from every variant, image by image. Reads one image of each variant at a time.
+"""How far a dump is from every variant, image by image. One image of each variant is in memory at a time.
 
-Variants whose pixels are the same on all images that are compared are one group, and are read once.
+Variants with the same pixels on all compared images form a group, which is read once.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from pipelines.shards import Shards
 
 Pixels = NDArray[np.uint8]
 Sizes = dict[str, tuple[int, int]]
-# What an image of another size than the variant's counts as: the largest difference that there is.
+# The difference of an image whose size is not the variant's: the largest possible.
 OTHER_SIZE = 255
-# Values for each product of the Gram matrix, which is rounded to float32's seven digits.
+# Values in each partial product of the Gram matrix, since float32 has only seven digits.
 _CHUNK = 2**16
 
 
 @dataclass(frozen=True)
 class Group:
-    """Variants with the same pixels on the images compared, in the shards' order, and their sizes by key."""
+    """Variants with the same pixels on the compared images, in the shards' order, and their sizes by key."""
 
     names: tuple[str, ...]
     sizes: Sizes
 
 
 def groups_of(shards: Shards, keys: Sequence[str]) -> list[Group]:
-    """All variants, those with the same pixel hashes on these keys together; the reference's group is first."""
+    """All variants, grouped by equal pixel hashes on these keys; the reference's group is first."""
     found: dict[tuple[str, ...], tuple[list[str], Sizes]] = {}
     for name, variant in shards.variants.items():
         table = variant.table("key", "pixel_sha256", "width", "height")
@@ -53,9 +53,9 @@ def groups_of(shards: Shards, keys: Sequence[str]) -> list[Group]:
 class Measured:
     """Differences of the dump from each group, 0 to 255: arrays of shape (images, groups).
 
-    `gram` holds, for each image, the dot products of the residuals (pixels minus the reference's) of all groups and, in
+    `gram` has, for each image, the dot products of the residuals (pixels minus the reference's) of all groups and, in
     the last row and column, of the dump: (images, groups + 1, groups + 1). `swapped` and `straight` are the mean
-    absolute difference from the reference, with the dump's red and blue swapped and as it is.
+    absolute differences from the reference with and without the dump's red and blue swapped.
     """
 
     groups: tuple[Group, ...]
@@ -68,7 +68,7 @@ class Measured:
 
     @property
     def same(self) -> NDArray[np.bool_]:
-        """Whether every pixel of an image is the group's."""
+        """Whether every pixel of an image is the group's: (images, groups)."""
         same: NDArray[np.bool_] = self.peak == 0
         return same
 

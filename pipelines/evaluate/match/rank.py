@@ -1,7 +1,7 @@
-"""Which variant a dump is, and how sure that is: pure numbers, no files.
+"""Which variant a dump matches, and how sure that is: pure arithmetic, no files.
 
-Variants are ranked by the mean over images of the mean absolute difference. A composition that is not in the shards is
-guessed: its residual is nearly the sum of its stages' residuals.
+Variants are ranked by the mean absolute difference, averaged over images. Compositions that the shards lack are
+guessed: their residual is nearly the sum of their stages' residuals.
 """
 
 from __future__ import annotations
@@ -20,23 +20,27 @@ from pipelines.evaluate.statistics import Bootstrap
 from pipelines.shards import Shards
 
 RESAMPLES = 2000
-# Mean absolute difference, 0 to 255, up to which a dump is near a variant, whatever else is near: it may be the same
-# method in another version, or by another library. Versions of Pillow's filters are 0.16 apart at most (the box
-# filter of 6.2.1 and of 13.0.0, on 20 ImageNet crops), and torchvision's bilinear without antialiasing is 0.16 to
-# 0.20 from those of four other libraries (40 crops).
+# The mean absolute difference, 0 to 255, up to which a dump is always near a variant: it may be the same method in
+# another version, or of another library. Versions of Pillow's filters differ by at most 0.16 (the box filter of 6.2.1
+# and of 13.0.0, on 20 ImageNet crops), and torchvision's bilinear without antialiasing differs by 0.16 to 0.20 from
+# those of four other libraries (40 crops).
 NEAR = 0.25
-# The part of the nearest variant's squared error that a sum must take away to be named. On 50 ImageNet crops the sum
-# of a true composition of methods that are in the shards took away 0.59 to 0.90 (with opencv_nearest, or ffmpeg under
-# NV12 alone, less than 0.3: these are tried, not named). A composition of other methods reached 0.77 by a sum that
-# looks like it: what is named is a possibility, to be made and matched again.
+# The share of the nearest variant's squared error that a sum must remove to be named. On 50 ImageNet crops the sum for
+# a true composition of methods in the shards removed 0.59 to 0.90 (with opencv_nearest, or only ffmpeg under NV12, less
+# than 0.3: these are suggested, not named). For a composition of other methods a similar sum reached 0.77, so that what
+# is named is only a possibility, to be made and matched again.
 _EXPLAINS = 0.55
-# Sums within this factor of the best fit cannot be told apart by prediction: true ones were within 1.1.
+# Sums within this factor of the best fit are equally likely: true ones were within 1.1.
 _AS_GOOD = 1.25
-_TRIED = 4
+_SUGGESTED = 4
 
 
 class Place(NamedTuple):
-    """One group of variants in the ranking; distances in steps of 0 to 255, `first` the share of resamples."""
+    """One group of variants in the ranking; distances are from 0 to 255.
+
+    `same` counts images with equal pixels. `nearest` is the share of images, and `first` that of resamples, in which it
+    is the nearest.
+    """
 
     group: int
     names: tuple[str, ...]
@@ -48,10 +52,10 @@ class Place(NamedTuple):
 
 
 class Guess(NamedTuple):
-    """Sums of single-stage variants that are not in the shards and fit a dump about as well as anything, best first.
+    """Sums of single-stage variants that the shards lack and that fit a dump about as well as the best, best first.
 
-    Each is the variants' names. `explained` is the part of the squared error left by the nearest variant that the best
-    sum takes away (below 0: it adds to it); `first` is the share of resamples in which that sum fits best of all.
+    Each is a tuple of variant names. `explained` is the share of the nearest variant's squared error that the best sum
+    removes (negative if it adds to it); `first` is the share of resamples in which that sum fits best of all.
     """
 
     sums: tuple[tuple[str, ...], ...]
@@ -60,7 +64,7 @@ class Guess(NamedTuple):
 
     @property
     def likely(self) -> bool:
-        """Whether the best sum can be named as what the dump is."""
+        """Whether the best sum is good enough to be named."""
         return self.explained >= _EXPLAINS
 
 
@@ -79,7 +83,7 @@ def rank(shards: Shards, measured: Measured, seed: int) -> Ranking:
     mean = measured.mean.mean(axis=0)
     firsts, nearest = shares(measured.mean, resamples), shares(measured.mean, np.eye(len(measured.keys)))
     same = measured.same.sum(axis=0)
-    # Equal pixels come first where means are equal too, and then the shards' order.
+    # Ties are broken by the number of equal images, and then by the shards' order.
     order = sorted(range(len(mean)), key=lambda group: (mean[group], -same[group], group))
     places = [
         Place(
@@ -99,7 +103,7 @@ def rank(shards: Shards, measured: Measured, seed: int) -> Ranking:
 
 
 def shares(costs: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """In which share of the weightings each column of `costs` is least; equals share."""
+    """The share of weightings in which each column of `costs` is the lowest; ties are split."""
     totals = weights @ costs
     least = totals <= totals.min(axis=1, keepdims=True) * (1 + 1e-9) + 1e-9
     share: NDArray[np.float64] = (least / least.sum(axis=1, keepdims=True)).mean(axis=0)
@@ -113,18 +117,18 @@ def _near(shards: Shards, measured: Measured, places: Sequence[Place]) -> tuple[
     squares = np.diag(gram)
     first = places[0].group
     between = squares + squares[first] - 2 * gram[first]
-    # Other versions of its methods are so near to the first that nothing but a version would be near beside them.
+    # Other versions of the first one's methods are so near to it that no dump would count as near.
     own = _methods(shards, places[0])
     others = [place.group for place in places[1:] if _methods(shards, place).isdisjoint(own)]
     others = others or [place.group for place in places[1:]]
     neighbour = min(others, key=lambda group: float(between[group]))
-    # No less than equal: variants may differ in nothing but the size of images, of which the Gram matrix does not know.
+    # Equality counts: variants may differ only in the size of images, which the Gram matrix does not show.
     near = places[0].mean <= NEAR or bool(between[-1] <= between[neighbour])
     return near, measured.groups[neighbour].names[0]
 
 
 def _methods(shards: Shards, place: Place) -> set[tuple[str, ...]]:
-    """The methods of a place's variants, a tuple for each, whatever the version."""
+    """The methods of a place's variants, a tuple for each, without versions."""
     return {tuple(map(plain, shards.variants[name].stages.values())) for name in place.names}
 
 
@@ -135,22 +139,24 @@ def _guess(shards: Shards, measured: Measured, resamples: NDArray[np.float64]) -
     alone = np.stack([_squared_error(measured, (group,)) for group in range(len(measured.groups))], axis=1)
     added = np.stack([_squared_error(measured, groups) for groups in sums], axis=1)
     left, total = float(alone.sum(axis=0).min()), added.sum(axis=0)
-    if left == 0:  # all that differs is the size of images
+    if left == 0:  # only the size of images differs
         return None
     order = [index for index in np.argsort(total, kind="stable") if total[index] <= _AS_GOOD * min(left, total.min())]
     if not order:
         return None
-    names = [tuple(measured.groups[group].names[0] for group in sums[index]) for index in order[:_TRIED]]
+    names = [tuple(measured.groups[group].names[0] for group in sums[index]) for index in order[:_SUGGESTED]]
     first = shares(np.concatenate([added, alone], axis=1), resamples)
     return Guess(tuple(names), 1 - float(total[order[0]]) / left, float(first[order[0]]))
 
 
 def _sums(shards: Shards, measured: Measured) -> list[tuple[int, ...]]:
-    """The groups of single-stage variants that can be added up, a stage each, to what is not in the shards.
+    """The sets of single-stage groups, a stage each, whose sum is a composition that the shards lack.
 
-    What decodes itself has no decoder beside it.
+    A resize method that decodes by itself is not combined with a decoder.
     """
-    there = {tuple(sorted(v.stages[stage] for stage in shards.changed_stages(n))) for n, v in shards.variants.items()}
+    existing = {
+        tuple(sorted(v.stages[stage] for stage in shards.changed_stages(n))) for n, v in shards.variants.items()
+    }
     by_stage: list[list[int | None]] = []
     for stage in PIXEL_STAGES:
         alone = [g for g, group in enumerate(measured.groups) if shards.changed_stages(group.names[0]) == (stage,)]
@@ -162,7 +168,7 @@ def _sums(shards: Shards, measured: Measured) -> list[tuple[int, ...]]:
         if decode is None or resize not in whole
     ]
     tokens = [tuple(sorted(measured.groups[group].names[0] for group in groups)) for groups in sums]
-    return [groups for groups, own in zip(sums, tokens, strict=True) if len(groups) > 1 and own not in there]
+    return [groups for groups, own in zip(sums, tokens, strict=True) if len(groups) > 1 and own not in existing]
 
 
 def _squared_error(measured: Measured, groups: Sequence[int]) -> NDArray[np.float64]:

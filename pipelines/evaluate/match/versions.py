@@ -1,7 +1,7 @@
-"""Which version of a library a device has: what its pixels say of that, and what else to make to learn it.
+"""Which version of a library a device has, as far as its pixels show, and which versions to make to find out.
 
-Says something only where versions are concerned: where shards have a method in some version, or a variant is so near
-that it may be the device's method in another one.
+Versions are mentioned only if the shards have a method in some version, or a variant is so near that it may be the
+device's method in another version.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _DOES = {"decode": "decode", "resize": "resize", "color": "convert"}
 
 
 def which_version(shards: Shards, names: Sequence[str]) -> str | None:
-    """A line on the versions of variants with the same pixels; None where versions are not concerned."""
+    """A line on the versions of variants with the same pixels; None if no versions are involved."""
     parts = [part for stage in PIXEL_STAGES if (part := _at_stage(shards, names, stage))]
     return f"Which version: {'; '.join(parts)}." if parts else None
 
 
 def others_to_make(shards: Shards, name: str) -> Iterator[str]:
-    """Words of `--variant` for what a device that is near to a variant may have instead: other versions.
+    """Words of `--variant` for other versions, which a device that is near a variant may have instead.
 
-    That is the variant with all of its methods in the version that one of them has, and its method in all versions.
+    They are the variant with all of its methods in the version of one of them, and its method in all versions.
     """
     stages = shards.variants[name].stages
     first = next(iter(shards.changed_stages(name)), None)
@@ -42,28 +42,28 @@ def others_to_make(shards: Shards, name: str) -> Iterator[str]:
 
 
 def _at_stage(shards: Shards, names: Sequence[str], stage: str) -> str | None:
-    """What the versions at a stage are, where the variants have one method there in versions that are known."""
+    """The versions at a stage, in words; None unless the variants share a method that the shards have in versions."""
     tokens = {shards.variants[name].stages[stage] for name in names}
     methods = {plain(token) for token in tokens}
-    concerned = {v.stages[stage] for v in shards.variants.values() if plain(v.stages[stage]) in methods} - methods
-    if len(methods) > 1 or not concerned:
+    versioned = {v.stages[stage] for v in shards.variants.values() if plain(v.stages[stage]) in methods} - methods
+    if len(methods) > 1 or not versioned:
         return None
     found = find(next(iter(methods)))
     versions = {version: None for name in _by_version(shards, names, stage) if (version := _version(name, stage))}
     if found is None or not versions:
         return None
     what = f"{found.library.name} {either(list(versions))}"
-    return f"{what} {_DOES[stage]}s so" if len(versions) == 1 else f"{what}, which {_DOES[stage]} alike here"
+    return f"{what} {_DOES[stage]}s like this" if len(versions) == 1 else f"{what}, which {_DOES[stage]} alike here"
 
 
 def _by_version(shards: Shards, names: Sequence[str], stage: str) -> list[FinishedVariant]:
-    """The variants in the order of their versions at a stage."""
+    """The variants, ordered by version at a stage."""
     variants = [shards.variants[name] for name in names]
     return sorted(variants, key=lambda variant: order(f"{plain(variant.stages[stage])}{AT}{_version(variant, stage)}"))
 
 
 def _version(variant: FinishedVariant, stage: str) -> str:
-    """The version that a variant's method has at a stage; of the installed library, as it was; empty if not known."""
+    """The version of a variant's method at a stage; for an installed library, the one recorded; empty if unknown."""
     token = variant.stages[stage]
     method = find(token)
     if method is None:
@@ -74,7 +74,7 @@ def _version(variant: FinishedVariant, stage: str) -> str:
 
 
 def _in_version(token: str, release: Release) -> str:
-    """A token in the version of a release, where its library is that of the release."""
+    """A token in the version of a release; unchanged if its library is another."""
     method = find(plain(token))
     if method is None or not method.library.has_versions or method.library.distribution != release.distribution:
         return token

@@ -1,4 +1,4 @@
-"""How answers say what both kinds of matching have to say."""
+"""Wording that the answers from pixels, outputs and mels share."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from generators.registry import METHODS, PIXEL_STAGES, Release, find
 from generators.variant import ALL, LIBRARY_GROUPS, changed
 from pipelines.evaluate.match.rank import RESAMPLES
+from pipelines.text import number_of
 
-# What a device does at a stage before the model.
-# Names in a cell of a table.
+# How many names a note and a table's cell have.
 _NAMED = 3
+# The verb for what a device does at a stage.
 _DOES = {
     "decode": "decodes",
     "resize": "resizes",
@@ -18,24 +19,24 @@ _DOES = {
     "resample": "resamples",
     "stft": "makes mels",
 }
-# Below this many images, resampling them says little.
+# Below this many images, a bootstrap means little.
 FEW = 10
 
 
 def sure(images: int, share: float, event: str, more: str = "") -> str:
-    """How sure it is that an `event`, which is in a `share` of resamples, is no accident of the images."""
+    """How sure it is that an `event`, true in a `share` of resamples, does not depend on the choice of images."""
     if images == 1:
-        return "How sure: one image cannot say: dump 10 or more."
+        return f"How sure: unknown from a single image: dump {FEW} or more."
     few = f" These are few images: dump {FEW} or more." if images < FEW else ""
     return (
-        f"How sure: among the variants here, {event} in {percent(share)} of {RESAMPLES:,} resamples of the {images} "
-        f"images{more}. A method that is not here could be nearer.{few}"
+        f"How sure: among these variants, {event} in {percent(share)} of {RESAMPLES:,} resamples of the {images} "
+        f"images{more}. A method that is not among them could be nearer.{few}"
     )
 
 
 def like(variants: Iterable[Mapping[str, str]], reference: Mapping[str, str]) -> str:
-    """What variants do otherwise than the reference, whose tokens are given by stage, as a user of libraries would say
-    it: `resizes like torchvision (bilinear, not antialiased)`. Several are those that cannot be told apart.
+    """How variants differ from the reference, by their tokens at each stage, in terms of libraries: `resizes like
+    torchvision (bilinear, not antialiased)`. Several variants are alternatives that cannot be distinguished.
     """
     found: dict[str, dict[str, None]] = {}
     for stages in variants:
@@ -46,11 +47,11 @@ def like(variants: Iterable[Mapping[str, str]], reference: Mapping[str, str]) ->
     return " and ".join(f"{_DOES[stage]} like {either(list(libraries))}" for stage, libraries in found.items())
 
 
-def more_of(stage: str | None, there: Iterable[Mapping[str, str]]) -> list[str]:
-    """The words of `--variant` that make the methods of a stage (of all, without one) which no variant has that is
-    there: first those that are installed, then the libraries that may have to be.
+def more_of(stage: str | None, existing: Iterable[Mapping[str, str]]) -> list[str]:
+    """The words of `--variant` for the methods of a stage (None: of all stages) that no existing variant has: first
+    those that are installed, then the groups of libraries that are installed on demand.
     """
-    known = {token for variant in there for token in variant.values()}
+    known = {token for variant in existing for token in variant.values()}
     stages = [stage] if stage else PIXEL_STAGES
     lacking = [m for m in METHODS.values() if m.stage in stages and m.token not in known and not m.gpu]
     if any(not isinstance(method.library, Release) for method in lacking):
@@ -70,17 +71,18 @@ def either(names: Sequence[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def counted(images: int) -> str:
-    """A number of images in words."""
-    return f"{images:,} image{'s' if images != 1 else ''}"
+def skipped(names: Sequence[str], noun: str) -> str:
+    """A note on parts of a dump that belong to no sample, by their names."""
+    more = ", …" if len(names) > _NAMED else ""
+    return f"skipped {number_of(len(names), noun)} not named by a key of the shards ({', '.join(names[:_NAMED])}{more})"
 
 
 def percent(share: float) -> str:
-    """A share as percent that says 100% or 0% only where it is all or nothing."""
+    """A share as percent, 100% or 0% only if it is exactly that."""
     return f"{share:.0%}" if share in (0, 1) else f"{min(max(share, 0.001), 0.999):.1%}"
 
 
 def some_of(names: Sequence[str]) -> str:
-    """Variants that are alike, for a table: the first of them, and how many more there are."""
+    """Names of equal variants for a table: the first few, and the number of others."""
     more = len(names) - _NAMED
     return " = ".join([*names[:_NAMED], *([f"{more} more"] if more > 0 else [])])

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from generators.registry import PIXEL_STAGES, STAGES
 from pipelines.evaluate.report import charts, words
 from pipelines.evaluate.report.pictures import Example
+from pipelines.evaluate.report.provenance import provenance
 from pipelines.evaluate.report.row import paper, row
 from pipelines.evaluate.results import Line, Results
 from pipelines.style.stages import COMBINED, LOOKS
@@ -56,7 +57,7 @@ def page(results: Results, examples: Sequence[Example]) -> str:
         "advice_note": words.ADVICE,
         "not_applicable": words.not_applicable(results),
         "left_out": words.left_out(results),
-        "provenance": _provenance(results),
+        "provenance": provenance(results.shards, [line.name for line in (results.reference, *results.lines)]),
         "published": PUBLISHED if results.metric == "top1" else (),
     }
     return rendered(Path(__file__).with_name("page.html"), filters, given)
@@ -96,15 +97,4 @@ def _advice(results: Results) -> dict[str, dict[str, dict[str, Any]]]:
             for one in found
         }
         for library, found in words.advice(results).items()
-    }
-
-
-def _provenance(results: Results) -> dict[str, Any]:
-    """What made the shards: the configuration, and the versions of all libraries of any variant."""
-    versions: dict[str, str] = {}
-    for line in (results.reference, *results.lines):
-        versions |= results.shards.variants[line.name].summary["provenance"]["libraries"]
-    return {
-        "configuration": results.shards.reference.summary["config_sha256"],
-        "libraries": sorted(versions.items(), key=lambda item: item[0].lower()),
     }

@@ -149,7 +149,7 @@ def _paper_markdown(results: Results) -> Iterator[str]:
 
 
 def _cell_markdown(cell: Cell) -> str:
-    return "<br>".join([cell.text, *(f"`{name}`: {escaped(', '.join(said))}" for name, said in cell.scored)])
+    return "<br>".join([cell.text, *(f"`{name}`: {escaped(', '.join(lines))}" for name, lines in cell.scored)])
 
 
 def _table_markdown(results: Results) -> Iterator[str]:

@@ -1,5 +1,5 @@
-"""Scoring what speech models make of mel spectrograms, and telling by its own which operators a device has.
+"""Scores speech models on mel spectrograms, and finds out which operators a device uses from its own.
 
-`arrays` reads spectrograms that somebody else has made, `model` and `predict` make a model's; `distance` compares them
-with the set's, `results` says what that means, and `match` ranks a device's.
+`arrays` reads spectrograms made elsewhere, `model` and `predict` make a model's; `distance` compares them with the
+set's, `results` computes the figures, and `match` ranks the variants for a device.
 """

@@ -1,6 +1,6 @@
-"""Which variants of a set of speech are to be scored: of spectrograms, of a model's precision, or of both.
+"""Which variants of a set of speech to score: of spectrograms, of a model's precision, or both.
 
-Refuses other noise in a model by name; of groups it is left out with the reason.
+Other model noise is refused if it is named, and left out of groups with the reason.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from generators.selection import expand
 from generators.variant import Variant, VariantError, is_group
 from pipelines.errors import UsageError
 
-_OTHERS = "it is noise of models of images: speech has the stage precision alone"
+_OTHERS = "it is noise of image models: for speech, the only noise of models is precision"
 
 
 def asked(
     words: Iterable[str], base: Variant, known: Mapping[str, Method], versions: Callable[[Method], Sequence[str]]
 ) -> tuple[dict[str, Variant], set[str], dict[str, str]]:
-    """The variants that words of `--variant` stand for by name, without the reference; the names of those that are
-    named one by one; and why some of groups cannot be scored. Raises UsageError for what is named and cannot be.
+    """The variants that `--variant` asks for by name, without the reference; the names of those that it names directly
+    rather than through a group; and why others in groups cannot be scored. Raises UsageError for a variant that is
+    named and cannot be scored.
     """
     words = [part for word in words for part in word.split(",")]
     expanded = partial(expand, base=base, model=True, known=known, versions=versions, runs=False)

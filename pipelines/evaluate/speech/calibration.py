@@ -1,4 +1,4 @@
-"""What the ranges of int8 are found on: the reference's spectrograms, or ids, of the first recordings."""
+"""The calibration data of int8: the reference's spectrograms, or ids, of the first recordings."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from pipelines.evaluate.model.noised import Images
 from pipelines.evaluate.speech.predict import Recordings
 from pipelines.evaluate.speech.signature import Array, Takes
 from pipelines.options import CALIBRATION
+from pipelines.text import number_of
 
 
 def calibration(recordings: Recordings, plain: Cell, takes: Takes, count: int | None) -> Images:
-    """`count` recordings, or at most `CALIBRATION`, as a model takes them. Raises UsageError where there are fewer."""
+    """The first `count` recordings (default: at most `CALIBRATION`) as a model's inputs.
+
+    Raises UsageError if there are fewer than `count`.
+    """
     table = recordings.shards.reference.table("key", "status", "mel_sha256")
-    there = table.filter(pc.equal(table["status"], "ok")).slice(0, count or CALIBRATION)
-    if len(there) < (count or 1):
+    used = table.filter(pc.equal(table["status"], "ok")).slice(0, count or CALIBRATION)
+    if len(used) < (count or 1):
         raise UsageError(
-            f"--calibration {count or CALIBRATION} needs more recordings than the {len(there):,} there are"
+            f"--calibration {count or CALIBRATION} needs more than the set's {number_of(len(used), 'recording')}"
         )
-    digests = dict(zip(there["key"].to_pylist(), there["mel_sha256"].to_pylist(), strict=True))
+    digests = dict(zip(used["key"].to_pylist(), used["mel_sha256"].to_pylist(), strict=True))
 
     def feeds() -> Iterator[Mapping[str, Array]]:
         given = (one for piece in recordings.pieces(plain) for one in recordings.of(plain, piece))

@@ -1,6 +1,6 @@
-"""How far spectrograms are from the set's, recording by recording.
+"""How far predicted spectrograms are from the set's, recording by recording.
 
-Where one is longer, the frames that both have are compared. Refuses one that lacks more than a tenth of the set's.
+If one is longer, the frames that both have are compared. Refuses predictions that lack more than a tenth of the frames.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from manifests.residual import mel_residual
 from pipelines.errors import UsageError
 from pipelines.evaluate.speech.arrays import Mel, Spectrograms
 from pipelines.shards import Shards
+from pipelines.text import number_of
 
-# What a spectrogram may lack, as a share of the set's frames; and frames that padding alone may cost.
+# The share of the set's frames that a spectrogram may lack, and how many frames it may always lack, due to padding.
 _LACKING, _PADDING = 0.1, 4
 
 
 @dataclass(frozen=True)
 class Distances:
-    """Of each recording, in the order of keys: the mean square difference (float64), and how many frames more the
-    prediction has than the set (int64).
+    """For each recording, in the order of keys: the mean square difference (float64), and the number of frames by which
+    the prediction is longer than the set's (int64).
     """
 
     errors: NDArray[np.float64]
@@ -31,12 +32,12 @@ class Distances:
 
     @property
     def mse(self) -> float:
-        """The mean over recordings, each of which counts the same."""
+        """The mean over recordings, which all count the same."""
         return float(self.errors.mean())
 
     @property
     def other_length(self) -> int:
-        """How many recordings have more frames than the set's, or fewer."""
+        """How many predictions have more or fewer frames than the set's."""
         return int(np.count_nonzero(self.frames))
 
 
@@ -49,7 +50,7 @@ def mels(shards: Shards, variant: str, keys: Sequence[str]) -> Iterator[tuple[st
 def distances(
     shards: Shards, truth: str, keys: Sequence[str], predicted: Spectrograms, advance: Callable[[], None]
 ) -> Distances:
-    """Compare predictions with the spectrograms of the variant `truth`. Raises UsageError where one is too short."""
+    """Compare predictions with the spectrograms of the variant `truth`. Raises UsageError if one is too short."""
     errors, frames = [], []
     for key, mel in mels(shards, truth, keys):
         error, more = distance(predicted.called(key), predicted.mel(key), mel)
@@ -60,13 +61,16 @@ def distances(
 
 
 def distance(called: str, predicted: Mel, mel: NDArray[np.float32]) -> tuple[float, int]:
-    """The mean square difference, and how many frames more are predicted. Raises UsageError where it is too short."""
+    """The mean square difference, and by how many frames the prediction is longer.
+
+    Raises UsageError if it is too short; `called` names it in the message.
+    """
     lacking = mel.shape[1] - predicted.shape[1]
     if lacking > max(_LACKING * mel.shape[1], _PADDING) or not predicted.shape[1]:
         raise UsageError(
-            f"{called} has {predicted.shape[1]:,} frames where the set has {mel.shape[1]:,}"
-            ": more than a tenth is missing"
+            f"{called} has {number_of(predicted.shape[1], 'frame')}, and the set has {mel.shape[1]:,}: predict whole "
+            "recordings"
         )
     found = mel_residual(predicted, mel)
-    assert found is not None  # both have frames, and as many bands
+    assert found is not None  # both have frames, and the same bands
     return found.mse, found.frames

@@ -1,6 +1,6 @@
-"""Predictions that are no natural logarithms, or of something else: found by what they would be nearer to.
+"""Recognises predictions that are not natural logarithms, or not of this set.
 
-A doubt is one line for the user, empty where there is none.
+A doubt is one line for the user, or empty.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.evaluate.speech.arrays import Mel
 
-# What a logarithm is to be multiplied by to be a natural one. Of powers, which are squares, dB are 10 log10.
+# The factors that turn other logarithms into natural ones. Decibels of powers, which are squares, are 10 log10.
 SCALES: Mapping[str, float] = MappingProxyType(
     {
         "log10": math.log(10),
@@ -22,12 +22,12 @@ SCALES: Mapping[str, float] = MappingProxyType(
         "dB (10 log10)": math.log(10) / 10,
     }
 )
-# Another reading is named where it leaves no more than this part of the error.
+# Another scale is suggested if it leaves less than this share of the error.
 _EXPLAINS = 0.25
 
 
 def doubt(pairs: Iterable[tuple[Mel, NDArray[np.float32]]]) -> str:
-    """Why predictions cannot be believed, by some of the reference's: each with the set's spectrogram."""
+    """Why the predictions look wrong, from some of the reference's, each with the set's spectrogram."""
     errors, variances = [], []
     for predicted, mel in pairs:
         both = min(predicted.shape[1], mel.shape[1])
@@ -38,12 +38,13 @@ def doubt(pairs: Iterable[tuple[Mel, NDArray[np.float32]]]) -> str:
     name, least = min(zip(SCALES, others, strict=True), key=lambda pair: pair[1])
     if least < _EXPLAINS * error:
         return (
-            f"The reference's MSE is {error:.3g}; were its predictions {name}, it would be {least:.3g}: give them as "
-            f"natural logarithms, {SCALES[name]:.4g} times what they are."
+            f"The reference's MSE is {error:.3g}, and would be {least:.3g} if its predictions were {name}: give them "
+            f"as natural logarithms, multiplied by {SCALES[name]:.4g}."
         )
     if error > float(np.mean(variances)):
         return (
-            f"The reference's MSE is {error:.3g}, more than that of each band's mean ({np.mean(variances):.3g}): its "
-            "predictions are of something else, or normalised; the set has natural logarithms of magnitudes."
+            f"The reference's MSE is {error:.3g}, more than that of predicting each band's mean "
+            f"({np.mean(variances):.3g}): its predictions are of other recordings, or normalised; the set has natural "
+            "logarithms of magnitudes."
         )
     return ""

@@ -1,4 +1,6 @@
-"""Predictions of mels that were made elsewhere: which file or folder is whose, and what each is compared with."""
+"""Predictions of mels that were made elsewhere: which file or folder is for which variant, and what each is compared
+with.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipelines.errors import UsageError
 from pipelines.evaluate.asked import asked_variants
 from pipelines.evaluate.fetched import fetched
 from pipelines.evaluate.options import Options
@@ -20,8 +23,8 @@ from pipelines.store import Place, place_of
 
 @dataclass(frozen=True)
 class Scored:
-    """Predictions on this machine by the variant that they are of, among `shards`; what they are compared with; why
-    some variants have none; and `notes` for the user.
+    """Predictions on this machine, by variant of `shards`; what they are compared with; why some variants have none;
+    and `notes` for the user.
     """
 
     shards: Shards
@@ -33,9 +36,14 @@ class Scored:
 
 @contextlib.contextmanager
 def of_predictions(options: Options) -> Iterator[Scored]:
-    """Predictions that were made elsewhere, while the block runs. Raises UsageError where some are nobody's."""
+    """Predictions that were made elsewhere, while the block runs. Raises UsageError for those of no variant."""
     assert options.predictions is not None
     everything = open_shards(place_of(options.shards, "--shards"))
+    if not everything.speech:
+        raise UsageError(
+            f"--dataset {options.dataset}, but {everything.root} has shards of {everything.dataset}: leave out "
+            "--dataset, or give --shards another folder"
+        )
     for note in everything.notes:
         say(note)
     asked, named = asked_variants(everything, options.variants)
@@ -44,32 +52,32 @@ def of_predictions(options: Options) -> Iterator[Scored]:
     wanted = everything.only([variant.name for variant in asked]) if options.variants else everything
     with _on_disk({name: place for name, place in places.items() if name in wanted.variants}) as paths:
         found = _scored(wanted, paths, options.against or "reference")
-        # Noise in the model that is named and has no file is among no shards.
+        # A named variant with model noise is in no shards, so that it must be looked up by itself.
         lacking = [v.name for v in named if v.name not in found.paths and v.name not in wanted.variants]
         yield replace(found, notes=[*found.notes, *_not_scored(lacking)])
 
 
 def _scored(wanted: Shards, paths: Mapping[str, Path], against: Against) -> Scored:
-    """The variants that have predictions. Those of the reference alone stand for all where each is compared with its
-    own mels, since what knows nothing of mels predicts the same for all.
+    """The variants that have predictions. If variants are compared with their own mels and only the reference has
+    predictions, these stand for all: a model that never sees mels predicts the same for every variant.
     """
     base = wanted.reference.name
     lacking = [name for name in wanted.variants if name not in paths]
     if not lacking:
         return Scored(wanted, paths, against, {}, [])
     if against == "variant" and list(paths) == [base]:
-        note = f"There are predictions of {base} alone: they are compared with the mels of every variant."
+        note = f"Only {base} has predictions: they are compared with the mels of every variant."
         return Scored(wanted, dict.fromkeys(wanted.variants, paths[base]), against, {}, [note])
     return Scored(wanted.only(paths), paths, against, {}, _not_scored(lacking))
 
 
 def _not_scored(names: Sequence[str]) -> list[str]:
-    return [f"Not scored, for there are no predictions: {', '.join(names)}."] if names else []
+    return [f"Not scored, for lack of predictions: {', '.join(names)}."] if names else []
 
 
 @contextlib.contextmanager
 def _on_disk(places: Mapping[str, Place]) -> Iterator[Mapping[str, Path]]:
-    """Each variant's `.npz`, or its folder, as a path while the block runs; in the order of variants."""
+    """Each variant's `.npz` or folder as a local path while the block runs, in the order of variants."""
     files = {name: place for name, place in places.items() if place.suffix == ZIP and not place.is_dir()}
     folders = {name: place for name, place in places.items() if name not in files}
     with fetched(files, folders=False) as there, fetched(folders, folders=True) as more:

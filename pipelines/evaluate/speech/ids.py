@@ -1,6 +1,6 @@
-"""What an acoustic model is given of each recording: ids of characters or phonemes, by key.
+"""The input of an acoustic model for each recording: ids of characters or phonemes, by key.
 
-Refuses recordings that have none, or have them twice, and what is no list of whole numbers.
+Refuses recordings without ids or with two lists of them, and lists that are not integers.
 """
 
 from __future__ import annotations
@@ -18,39 +18,43 @@ from numpy.typing import NDArray
 from pipelines.errors import UsageError
 from pipelines.evaluate.speech.arrays import DAMAGED
 from pipelines.store import Place
-from pipelines.text import first_line
+from pipelines.text import first_line, number_of
 
 _LARGEST = 2**31
-_MOST = 2**31 - 1  # some models take int32
+_MOST = 2**31 - 1  # since some models take int32
 _HOW = 'JSON lines {"key": …, "ids": […]}, or an .npz of arrays by key'
 
 
 @dataclass(frozen=True)
 class Ids:
-    """Ids (length,) by key, and the digest of the file that has them."""
+    """Ids (length,) by key, and the digest of their file."""
 
     by_key: Mapping[str, NDArray[np.int64]]
     sha256: str
 
 
 def read_ids(place: Place, keys: Sequence[str]) -> Ids:
-    """The ids of these recordings. Raises UsageError where some have none, or the file is none of ids."""
+    """The ids of these recordings. Raises UsageError if some have none, or the file is not in either format."""
     try:
         data = place.read(_LARGEST)
     except FileNotFoundError:
-        raise UsageError(f"--ids {place} is no file: give {_HOW}") from None
+        raise UsageError(f"--ids {place} is not a file: give {_HOW}") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"--ids {place} cannot be read ({first_line(error)})") from None
     try:
         rows = list(_of_arrays(data) if data[:2] == b"PK" else _of_lines(data))
-    except DAMAGED as error:  # of lines too: lists may lie in each other too deep to be read
+    except DAMAGED as error:  # RuntimeError also if JSON lists are nested too deeply
         raise UsageError(f"--ids {place}: {first_line(error)}; give {_HOW}") from None
     found = dict(rows)
     if len(found) < len(rows):
         names = [key for key, _ in rows]
-        raise UsageError(f"--ids {place} has {next(k for k in found if names.count(k) > 1)} more than once")
+        twice = next(key for key in found if names.count(key) > 1)
+        raise UsageError(f"--ids {place} has {twice} more than once: keep one of them")
     if lacking := [key for key in keys if key not in found]:
-        raise UsageError(f"--ids {place} lacks {len(lacking):,} of {len(keys):,} recordings (first: {lacking[0]})")
+        raise UsageError(
+            f"--ids {place} lacks {len(lacking):,} of {number_of(len(keys), 'recording')} (first: {lacking[0]}): add "
+            "their ids"
+        )
     return Ids({key: found[key] for key in keys}, hashlib.sha256(data).hexdigest())
 
 
@@ -75,5 +79,5 @@ def _of_lines(data: bytes) -> Iterator[tuple[str, NDArray[np.int64]]]:
 def _checked(key: str, ids: Any) -> NDArray[np.int64]:
     values = np.asarray(ids)
     if values.dtype.kind not in "iu" or values.ndim != 1 or not len(values) or np.abs(values).max() > _MOST:
-        raise ValueError(f"{key} has no list of whole numbers of 32 bits")
+        raise ValueError(f"{key} has no list of 32-bit integers")
     return values.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Making the spectrograms that a scoring lacks: at the rate of those that are there, or the one that is asked for."""
+"""Makes the spectrograms that scoring needs and the set lacks, at the set's sample rate or the one asked for."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class SpeechMaker(Maker):
 
     @cached_property
     def base(self) -> Variant:
-        choose_mel(self._options.target)  # which refuses what is of images
+        choose_mel(self._options.target)  # refuses options for images
         return base_of_speech(self._reference, self.known)
 
     @property
     def settings(self) -> MelSettings:
-        """The settings of what is made."""
+        """The settings of the spectrograms to make."""
         return choose_mel(self._target)
 
     @property
@@ -41,8 +41,8 @@ class SpeechMaker(Maker):
         have, asked = shards.config["mel"]["rate"], self._options.target.sample_rate
         if asked not in (None, have):
             raise UsageError(
-                f"{shards.root} has spectrograms of {have:,} Hz, and --sample-rate {asked} is asked for: leave that "
-                "out, or give --shards another folder"
+                f"{shards.root} has spectrograms for {have:,} Hz, not --sample-rate {asked}: leave that out, or give "
+                "--shards another folder"
             )
 
     def _asked_reference(self, text: str, shards: Shards) -> Variant:

@@ -1,7 +1,6 @@
 """A speech model in ONNX Runtime, on a CPU: mels or ids of one recording in, a spectrogram or a waveform out.
 
-Each run keeps to one thread, and as many runs as there are workers go on at a time, so that sums are made in one order
-whatever their number.
+Each run uses one thread, and each worker has a run, so that sums are added in the same order for any number of workers.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from pipelines.text import first_line
 
 
 class SpeechModel:
-    """A model that is ready to run, in as many threads at a time as call it; a set's spectrograms have so many `bands`.
+    """A model that is ready to run, from any number of threads; `bands` is that of the set's spectrograms.
 
-    Raises UsageError where its file is no model, or takes what no recording gives.
+    Raises UsageError if the file is not a model, or takes inputs that a recording does not give.
     """
 
     def __init__(self, model: Noised, bands: int) -> None:
@@ -26,23 +25,23 @@ class SpeechModel:
         self._session, self._running = cpu_session(model.path, model.config)
         self.takes = takes(self.name, [_value(one) for one in self._session.get_inputs()], bands)
 
-    def told(self, values: Array) -> Gives:
-        """What is read of its outputs, by those for a first recording. Raises UsageError as `run` does."""
+    def gives(self, values: Array) -> Gives:
+        """Which output to read and how, from the outputs for a first recording. Raises UsageError as `run` does."""
         return gives(self.name, self._outputs(values, None), self._bands)
 
     def run(self, values: Array, read: Gives) -> Array:
         """A spectrogram (bands, frames) or samples (n,), float64, for a spectrogram (bands, frames) or ids (length,).
 
-        Raises UsageError where the model fails, or gives what is no finite number.
+        Raises UsageError if the model fails, or its output is empty.
         """
         (output,) = self._outputs(values, [read.name]).values()
         found = read.read(output)
         if not found.size:
-            raise UsageError(f"{self.name} gives an empty {read.name}")
+            raise UsageError(f"{self.name} returns an empty {read.name}")
         return found
 
     def stop(self) -> None:
-        """End what is running in other threads; nothing can be run any more."""
+        """Abort runs in other threads; the model cannot be used any more."""
         self._running.terminate = True
 
     def _outputs(self, values: Array, names: list[str] | None) -> dict[str, Array]:
@@ -50,7 +49,7 @@ class SpeechModel:
         names = names or [one.name for one in self._session.get_outputs()]
         try:
             return dict(zip(names, self._session.run(names, feed, self._running), strict=True))
-        except Exception as error:  # onnxruntime's errors have no class of their own in common
+        except Exception as error:  # ONNX Runtime's errors share no base class
             shapes = ", ".join(f"{name} {'×'.join(map(str, array.shape))}" for name, array in feed.items())
             raise UsageError(f"{self.name} failed on {shapes} ({first_line(error)})") from None
 

@@ -1,8 +1,8 @@
-"""Runs a speech model over recordings, and keeps what it gives as spectrograms, one file a variant.
+"""Runs a speech model over recordings, and keeps its outputs as spectrograms, one file for each variant.
 
-A waveform becomes a spectrogram by the reference's own operator. Recordings are predicted in pieces, each of which is
-put in place whole: after a kill, the same command goes on. A noised model that fails, or gives what is no finite
-number, costs its own predictions alone.
+The reference's own operator turns a waveform into a spectrogram. Recordings are predicted in pieces, which are written
+atomically: after a kill, the same command continues. If a noised model fails or returns NaN or infinity, only its own
+predictions are lost.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.model.cells import Cell
 from pipelines.evaluate.model.kept import Kept, open_kept
 from pipelines.evaluate.speech.ids import Ids
-from pipelines.evaluate.speech.kept import Arrays
 from pipelines.evaluate.speech.model import SpeechModel
+from pipelines.evaluate.speech.npz import Arrays
 from pipelines.progress import Advance, counted
 from pipelines.shards import Shards
 from pipelines.store.files import replacing
+from pipelines.text import number_of
 
-# Recordings in a piece, which are lost together where a run is killed.
+# Recordings in a piece, the work that can be lost if a run is killed.
 _PIECE = 64
 
 Array = NDArray[Any]
@@ -37,7 +38,7 @@ Given = Iterator[tuple[str, Array]]
 
 @dataclass(frozen=True)
 class Piece:
-    """The recordings at places `first` to `stop` (not with it) of a shard of the reference's."""
+    """The recordings `first` to `stop` (exclusive) of a shard."""
 
     shard: int
     first: int
@@ -45,13 +46,13 @@ class Piece:
 
     @property
     def place(self) -> str:
-        """A name that sorts as recordings do."""
+        """A name that sorts in the order of recordings."""
         return f"{self.shard:05d}-{self.first:05d}-{self.stop:05d}"
 
 
 @dataclass(frozen=True)
 class Recordings:
-    """What models are given: each cell's own spectrograms or, where there are `ids`, those of its recordings."""
+    """The inputs of models: each cell's own spectrograms or, if there are `ids`, those of its recordings."""
 
     shards: Shards
     ids: Ids | None
@@ -70,31 +71,31 @@ class Recordings:
         ]
 
     def of(self, cell: Cell, piece: Piece) -> Given:
-        """The key of each recording in a piece, and what a model is given of it."""
+        """The key of each recording in a piece, and the model's input for it."""
         for stored in self.shards.of_shard(cell.variant, piece.shard, range(piece.first, piece.stop)):
             yield stored.key, self.ids.by_key[stored.key] if self.ids else self.shards.mel(stored)
 
     def first(self, cell: Cell) -> Array:
-        """What a model is given first. Raises UsageError where there is nothing."""
+        """The model's input for the first recording. Raises UsageError if there is none."""
         for piece in self.pieces(cell):
             return next(self.of(cell, piece))[1]
         raise UsageError(f"{cell.variant.folder} has no recordings")
 
 
 class Predictor:
-    """Predicts cells, in so many threads. `gives` says what is read of the model's outputs."""
+    """Predicts cells, in several threads. `gives` says which output of the model is read, and how."""
 
     def __init__(self, recordings: Recordings, plain: Cell, threads: int) -> None:
-        """`plain` is the reference through the model as it is. Raises UsageError where that gives nothing to read."""
+        """`plain` is the reference with the unchanged model. Raises UsageError if none of its outputs can be read."""
         self._recordings, self._plain, self._threads = recordings, plain, threads
         self._settings = recordings.settings
         self._stft = recordings.shards.base.method("stft")
-        self.gives = SpeechModel(plain.model, self._settings.bands).told(recordings.first(plain))
+        self.gives = SpeechModel(plain.model, self._settings.bands).gives(recordings.first(plain))
 
     def predict(self, cells: Sequence[Cell], folder: Path, runtime: Mapping[str, str]) -> dict[str, str]:
-        """Predict what a folder does not have yet; why some cells have no predictions, by name.
+        """Predict the cells that a folder lacks; returns why some have no predictions, by name.
 
-        Raises UsageError where the reference has none, and where the folder holds another model's.
+        Raises UsageError if the reference cannot be predicted, or the folder has predictions of another model.
         """
         reasons: dict[str, str] = {}
         with open_kept(folder, Arrays(), self._made_by(runtime), [cell.name for cell in cells]) as kept:
@@ -126,7 +127,7 @@ class Predictor:
         }
 
     def _keep(self, kept: Kept, cell: Cell, cells: Sequence[Cell], advance: Advance) -> None:
-        """Predict a cell, or give it the predictions of one that cannot differ."""
+        """Predict a cell, or copy the predictions of one that must be the same."""
         pieces = self._recordings.pieces(cell)
         twin = next((one for one in cells if one.key == cell.key and one is not cell and kept.has(one)), None)
         if twin is not None:
@@ -148,13 +149,13 @@ class Predictor:
             return list(rows)
 
     def _row(self, model: SpeechModel, key: str, values: Array) -> tuple[str, Array]:
-        """The spectrogram that a model gives of a recording. Raises UsageError where it is none."""
+        """A model's spectrogram for a recording. Raises UsageError if it is not finite or the waveform has none."""
         found = model.run(values, self.gives)
         if bad := int(np.count_nonzero(~np.isfinite(found))):
-            raise UsageError(f"{model.name} gives {bad:,} values that are NaN or infinite for {key}")
+            raise UsageError(f"{model.name} returns NaN or infinity in {number_of(bad, 'value')} for {key}")
         if self.gives.what == "mels":
             return key, found
         try:
             return key, self._stft.load_audio()(found.astype(np.float32), self._settings)
         except ValueError as error:
-            raise UsageError(f"{model.name} gives a waveform of {key} that has no spectrogram ({error})") from None
+            raise UsageError(f"{model.name} returns a waveform for {key} that has no spectrogram ({error})") from None

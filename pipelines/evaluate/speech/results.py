@@ -1,7 +1,7 @@
-"""From distances to what they mean: what each variant costs, and whether that is more than chance.
+"""What each variant costs, and whether that is more than chance.
 
-Owns the arithmetic of the report and nothing of its looks. A figure is the mean over recordings of the mean square
-difference of natural logarithms; Δ = variant − reference, so that a loss is positive, as it is for images.
+Owns the arithmetic of the report, but not its presentation. A figure is the mean over recordings of the mean square
+difference of natural logarithms; Δ = variant − reference, so that a loss is positive, as for images.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pipelines.evaluate.speech.distance import Distances
 from pipelines.evaluate.statistics import Bootstrap, Comparison, holm, paired_bootstrap
 from pipelines.shards import Shards
 
-# The stages that there are of speech, in order.
+# The stages of speech, in order.
 STAGES = (*AUDIO_STAGES, "precision")
-# Whose spectrograms predictions are compared with.
+# Which spectrograms predictions are compared with.
 Against = Literal["reference", "variant"]
 
 
@@ -31,10 +31,10 @@ Against = Literal["reference", "variant"]
 class Line:
     """One variant in the table.
 
-    `stages` are those of speech, and `changed` those at which it differs from the reference; `degenerate` where its
-    spectrograms are the reference's on every recording, and no model is noised; `unchanged` where every distance is
-    the reference's. `other_length` counts the recordings whose prediction has another number of frames than the set.
-    `residual_mse` is the distance of its spectrograms from the reference's, None where nothing could be compared.
+    `stages` has its method for each stage, and `changed` the stages at which it differs from the reference.
+    `degenerate` says that it has no model noise and the reference's spectrograms on every recording; `unchanged`, that
+    every distance is the reference's. `other_length` counts the predictions with more or fewer frames than the set's.
+    `residual_mse` is the distance of its spectrograms from the reference's, None if nothing could be compared.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Line:
 
     @property
     def stage(self) -> str:
-        """The stage that it belongs to in the table; `combined` where it differs in several."""
+        """The stage under which the table lists it; `combined` if it differs at several."""
         return stage_of(self.changed)
 
     @property
     def same(self) -> bool:
-        """Whether it changes nothing: no spectrogram, or no prediction where the noise is in the model."""
+        """Whether it changes no spectrogram or, if it is only model noise, no prediction."""
         return self.degenerate or (self.unchanged and not set(self.changed) & set(AUDIO_STAGES))
 
     @property
@@ -68,10 +68,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Results:
-    """All that a report says.
+    """Everything in a report.
 
-    `taken` says how predictions were read, and what they were compared with; `not_applicable` has the reason for each
-    variant that has no score; `doubt` says why no figure can be believed, and is empty where they can.
+    `taken` says how predictions were read; `not_applicable` has the reason for each variant without a score; `doubt`
+    says why the figures look wrong, and is empty if they do not.
     """
 
     model: str
@@ -90,7 +90,7 @@ class Results:
 
 
 def compare(model: str, shards: Shards, against: Against, found: Mapping[str, Distances], draw: Bootstrap) -> Results:
-    """Put the distances of all variants together, the reference's among them; p-values are corrected for the table."""
+    """Compare the distances of all variants with the reference's; p-values are corrected for the table."""
     base = shards.reference.name
     theirs = found[base]
     lines = [_line(shards, name, own, theirs, draw) for name, own in found.items() if name != base]
@@ -131,7 +131,7 @@ def _line(shards: Shards, name: str, own: Distances, theirs: Distances, draw: Bo
 
 
 def _compared(theirs: NDArray[np.float64], own: NDArray[np.float64], draw: Bootstrap) -> Comparison:
-    """What the variant costs, with a paired bootstrap over recordings. A single one says nothing of others."""
+    """What the variant costs, with a paired bootstrap over recordings; a single one has no interval."""
     differences = own - theirs
     delta = float(own.mean() - theirs.mean())
     if len(differences) == 1 or not differences.any():
@@ -148,8 +148,8 @@ def _contradictions(lines: Sequence[Line]) -> Iterator[str]:
     for line in lines:
         if line.degenerate and not line.unchanged:
             yield (
-                f"{line.name} has the reference's spectrograms, but other predictions (Δ {line.delta:.3g}): they are "
-                "of something else, or the model is not deterministic."
+                f"{line.name} has the reference's spectrograms, but its predictions differ (Δ {line.delta:.3g}): they "
+                "were made from something else, or the model is not deterministic."
             )
 
 
@@ -163,7 +163,7 @@ def _alike(shards: Shards, names: Sequence[str]) -> list[list[str]]:
 
 
 def as_json(results: Results) -> dict[str, Any]:
-    """What `results.json` holds. Figures are mean squares of differences of natural logarithms."""
+    """The content of `results.json`."""
     shards = results.shards
     return {
         "model": results.model,

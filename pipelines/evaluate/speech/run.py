@@ -1,6 +1,6 @@
-"""A whole scoring of speech, from options to a finished report: what `score.py` does with a set of spectrograms.
+"""`score.py` on a set of spectrograms, from parsed options to a finished report.
 
-What can be refused is refused before a model runs, and no report is written before all is known.
+Bad input is refused before a model runs if possible, and the report is written last.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pipelines.evaluate.speech.arrays import Spectrograms, open_arrays
 from pipelines.evaluate.speech.distance import Distances, distances, mels
 from pipelines.evaluate.speech.doubt import doubt
 from pipelines.evaluate.speech.given import Scored, of_predictions
-from pipelines.evaluate.speech.of_model import OfModel
 from pipelines.evaluate.speech.results import Results, as_json, compare
+from pipelines.evaluate.speech.scored_model import ScoredModel
 from pipelines.evaluate.speech.suited import check_suited
 from pipelines.evaluate.statistics import Bootstrap, enough_resamples
 from pipelines.progress import Advance, counted, say
@@ -30,21 +30,21 @@ from pipelines.store import Place, path_of, place_of
 from pipelines.store.files import put
 from pipelines.work.cluster import Ray
 
-# Recordings of the reference by which it is seen whether predictions are what they should be.
-_LOOKED_AT = 32
+# How many of the reference's recordings are checked for predictions that look wrong.
+_CHECKED = 32
 
 
 def score_speech(options: Options) -> int:
-    """Score a model or its predictions on a set of speech, and write the report; the exit status."""
+    """Score a model or its predictions on a set of speech, and write the report; returns exit status 0."""
     check_suited(options)
-    if options.model is not None:  # what is made of it lies beside the report
+    if options.model is not None:  # noised models and predictions are kept next to the report
         path_of(options.model, "--model")
         path_of(options.output, "--output")
     output = place_of(options.output, "--output")
     try:
         results = _of_model(options) if options.model is not None else _of_predictions(options)
     except KeyboardInterrupt:
-        raise RunError("stopped: what is whole is kept, and the same command continues") from None
+        raise RunError("stopped: finished parts are kept, and the same command continues") from None
     if results is None:
         return 0
     _write(output, results)
@@ -58,8 +58,8 @@ def _of_predictions(options: Options) -> Results:
 
 
 def _of_model(options: Options) -> Results | None:
-    """The results of a model; None for the plan alone."""
-    model = OfModel(options)
+    """The results of a model; None for a dry run."""
+    model = ScoredModel(options)
     if options.dry_run:
         print(model.plan())
         return None
@@ -72,32 +72,34 @@ def _results(options: Options, scored: Scored) -> Results:
     shards = scored.shards
     keys = shards.shared_keys()
     if not keys:
-        raise UsageError(f"{shards.root} has no recording that is there in every variant: there is nothing to score")
+        raise UsageError(
+            f"{shards.root} has no recording that every variant has: leave out variants in which recordings failed"
+        )
     found, reasons, taken = dict[str, Distances](), dict(scored.reasons), list(scored.notes)
     with counted(len(scored.paths) * len(keys), "rec", "recordings compared") as advance:
         for name, path in scored.paths.items():
             try:
                 found[name], turned = _distances(scored, name, path, keys, advance)
             except UsageError as error:
-                # Predictions that somebody has made are theirs to mend; what a model gives for a variant is a finding.
+                # Bad predictions made elsewhere are the user's to fix; a model that fails for a variant is a finding.
                 if options.model is None or name == shards.reference.name:
                     raise
                 reasons[name] = str(error)
                 continue
             if turned and options.model is None:
-                taken.append(f"{path} has frames × bands, and is read so.")
-    name, looked_at = shards.reference.name, keys[:_LOOKED_AT]
+                taken.append(f"{path} is read as frames × bands.")
+    name = shards.reference.name
     draw = Bootstrap(options.resamples or enough_resamples(len(found) - 1), options.seed or 0)
     return replace(
         compare(_name(options), shards.only(found), scored.against, found, draw),
         taken=list(dict.fromkeys(taken)),
         not_applicable=reasons,
-        doubt=_doubt(shards, scored.paths[name], looked_at),
+        doubt=_doubt(shards, scored.paths[name], keys[:_CHECKED]),
     )
 
 
 def _distances(scored: Scored, name: str, path: Path, keys: Sequence[str], advance: Advance) -> tuple[Distances, bool]:
-    """A variant's distances, and whether its predictions lie as frames × bands."""
+    """A variant's distances, and whether its predictions are frames × bands."""
     shards = scored.shards
     truth = name if scored.against == "variant" else shards.reference.name
     with open_arrays(path) as arrays:
@@ -109,7 +111,7 @@ def _distances(scored: Scored, name: str, path: Path, keys: Sequence[str], advan
 
 
 def _doubt(shards: Shards, path: Path, keys: Sequence[str]) -> str:
-    """Why the reference's predictions cannot be believed."""
+    """Why the reference's predictions look wrong; empty if they do not."""
     with open_arrays(path) as arrays:
         predicted = Spectrograms(arrays, keys, shards.config["mel"]["bands"])
         return doubt((predicted.mel(key), mel) for key, mel in mels(shards, shards.reference.name, keys))
@@ -122,8 +124,8 @@ def _name(options: Options) -> str:
 
 
 def _write(output: Place, results: Results) -> None:
-    """Put the report's files in place, when all of them are made."""
-    from pipelines.evaluate.speech.page import page  # imports what draws, which a refusal need not wait for
+    """Write the report's files, once all of them are made."""
+    from pipelines.evaluate.speech.page import page  # imports matplotlib, for which a refusal need not wait
 
     files = {
         "report.html": page(results),

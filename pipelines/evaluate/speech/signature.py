@@ -1,7 +1,7 @@
-"""What a speech model takes and puts out, told by its ONNX signature: mels or ids in, mels or a waveform out.
+"""The inputs and outputs of a speech model, from its ONNX signature: mels or ids in, mels or a waveform out.
 
-Owns how arrays are laid out for it, batch by batch of one recording. Refuses any input besides these and their lengths,
-by name; and lengths that are fixed, since recordings have many.
+Owns the layout of its arrays; a batch is one recording. Refuses, by name, any inputs other than these and their
+lengths, and inputs of fixed length, since recordings vary.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _FLOATS: Mapping[str, Any] = {
     "tensor(double)": np.float64,
 }
 _WHOLE: Mapping[str, Any] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-# How inputs end that say how long the others are: input_lengths, mel_lengths, text_lengths.
+# The suffix of inputs with the lengths of others: input_lengths, mel_lengths, text_lengths.
 _LENGTHS = "lengths"
 
 
 class Value(NamedTuple):
-    """An input or output as ONNX Runtime lists it: an open length has a name, or None."""
+    """An input or output as ONNX Runtime lists it: a dynamic dimension is a name, or None."""
 
     name: str
     type: str
@@ -39,8 +39,8 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class Takes:
-    """What a model takes: `mels`, (1, bands, frames) or, `turned`, (1, frames, bands); or `ids`, (1, length) or, where
-    it takes no batch, (length,). `lengths` are inputs that say how many frames or ids there are.
+    """What a model takes: `mels`, (1, bands, frames) or, if `turned`, (1, frames, bands); or `ids`, (1, length) or,
+    without a batch dimension, (length,). `lengths` are inputs for the number of frames or ids.
     """
 
     what: Literal["mels", "ids"]
@@ -60,7 +60,7 @@ class Takes:
 
 
 def takes(model: str, inputs: Sequence[Value], bands: int) -> Takes:
-    """Raises UsageError, naming the input, where a model takes anything else."""
+    """What a model with these inputs takes. Raises UsageError, naming the input, if that is anything else."""
     lengths = [one for one in inputs if one.name.endswith(_LENGTHS) and one.type in _WHOLE and len(one.shape) <= 1]
     others = [one for one in inputs if one not in lengths]
     mels = [one for one in others if one.type in _FLOATS and len(one.shape) == 3 and bands in one.shape[1:]]
@@ -69,12 +69,13 @@ def takes(model: str, inputs: Sequence[Value], bands: int) -> Takes:
     strange = next((one for one in others if one is not main), None)
     if main is None or strange is not None:
         raise UsageError(
-            f"{model} takes {strange or 'nothing'}: inputs can be mels (float, 1×{bands}×frames or 1×frames×{bands}), "
-            f"or ids (whole numbers, 1×length), and their {_LENGTHS} (named so): export it so"
+            f"{model} takes {strange or 'nothing'}: export it with mels (float, 1×{bands}×frames or 1×frames×{bands}) "
+            f"or ids (integers, 1×length) as its input, and optionally their lengths, named *{_LENGTHS}"
         )
     if main in mels and main.shape[1] == main.shape[2]:
         raise UsageError(
-            f"{model} takes {main}, which can be read in two ways: export it with an open number of frames"
+            f"{model} takes {main}, which can be bands × frames or frames × bands: export it with a dynamic number of "
+            "frames"
         )
     turned = main in mels and main.shape[2] == bands
     _check_open(model, main, main.shape[1 if turned else -1])
@@ -82,17 +83,17 @@ def takes(model: str, inputs: Sequence[Value], bands: int) -> Takes:
 
 
 def _check_open(model: str, main: Value, length: int | str | None) -> None:
-    """Raises UsageError where a recording of any length cannot be fed by itself."""
+    """Raises UsageError if the model cannot be fed one recording of any length."""
     batch = main.shape[0] if len(main.shape) > 1 else 1
     if isinstance(batch, int) and batch > 1:
-        raise UsageError(f"{model} takes {batch} recordings at a time ({main}): export it with a batch of 1, or open")
+        raise UsageError(f"{model} takes {batch} recordings at a time ({main}): export it with a batch of 1")
     if isinstance(length, int) and length > 0:
-        raise UsageError(f"{model} takes {length} of a recording alone ({main}): export it with that length open")
+        raise UsageError(f"{model} takes a fixed length of {length} ({main}): export it with a dynamic length")
 
 
 @dataclass(frozen=True)
 class Gives:
-    """What of a model's outputs is read: `mels`, `turned` where they are frames × bands, or a `waveform`."""
+    """Which output of a model is read, and as what: `mels`, `turned` if they are frames × bands, or a `waveform`."""
 
     what: Literal["mels", "waveform"]
     name: str
@@ -111,15 +112,15 @@ class Gives:
     def described(self) -> str:
         """How it is read, for people."""
         if self.what == "waveform":
-            return "a waveform, of which the reference's operator makes mels"
-        lies = "frames × bands" if self.turned else "bands × frames"
+            return "a waveform, which the reference's operator turns into mels"
+        layout = "frames × bands" if self.turned else "bands × frames"
         others = f": it is the last such output, after {', '.join(self.others)}" if self.others else ""
-        return f"mels ({lies}){others}"
+        return f"mels ({layout}){others}"
 
 
 def gives(model: str, outputs: Mapping[str, Array], bands: int) -> Gives:
-    """What is read of the outputs for one recording: the last mels, as what refines others comes behind them; without
-    mels, the waveform. Raises UsageError where there is neither.
+    """Which output to read, from those for one recording: the last mels, since refined mels follow rough ones; without
+    mels, the waveform. Raises UsageError if there is neither.
     """
     floats = {name: values for name, values in outputs.items() if np.issubdtype(values.dtype, np.floating)}
     mels = [
@@ -131,8 +132,8 @@ def gives(model: str, outputs: Mapping[str, Array], bands: int) -> Gives:
         shape = _unbatched(floats[mels[-1]].shape)
         if shape[0] == shape[1]:
             raise UsageError(
-                f"{model} puts out {mels[-1]} of {shape[0]}×{shape[1]}, of which it cannot be told how it lies: put a "
-                "recording of another length first"
+                f"{model} returns {mels[-1]} of {shape[0]}×{shape[1]}, which can be bands × frames or frames × bands: "
+                "put a recording of another length first"
             )
         return Gives("mels", mels[-1], mels[:-1], turned=shape[1] == bands)
     waves = [name for name, values in floats.items() if values.size == max(values.shape, default=0) > 1]
@@ -141,8 +142,8 @@ def gives(model: str, outputs: Mapping[str, Array], bands: int) -> Gives:
             f"{name} {values.dtype} {'×'.join(map(str, values.shape))}" for name, values in outputs.items()
         )
         raise UsageError(
-            f"{model} puts out {listed}: neither one waveform nor mels of {bands} bands; predict with it yourself, and "
-            "give --predictions"
+            f"{model} returns {listed}, neither one waveform nor mels of {bands} bands: run it yourself, and give "
+            "--predictions"
         )
     return Gives("waveform", waves[0], ())
 

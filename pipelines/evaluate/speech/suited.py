@@ -1,4 +1,4 @@
-"""Which options go with sets of speech: those of images are refused by name, before anything is read."""
+"""Which options apply to sets of speech: options for images are refused by name before anything is read."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.options import Options, Stated
 from pipelines.options import is_named
 
-# Samples that a report of images shows where nothing else is asked for.
+# The default of --examples, the number of samples that a report on images shows.
 _EXAMPLES = 6
 
 
 def check_suited(options: Options) -> None:
-    """Raises UsageError for the first option that means nothing for speech."""
+    """Raises UsageError for the first option that does not apply to speech."""
     flag = next((f"--{name.replace('_', '-')}" for name, value in _of_images(options) if value), None)
     if flag:
-        raise UsageError(f"{flag} is of images: leave it out with a set of speech")
+        raise UsageError(f"{flag} is for images: leave it out with a set of speech")
     if is_named(options.model):
-        raise UsageError(f"--model {options.model} is a model of images: give an ONNX file that takes mels or ids")
+        raise UsageError(f"--model {options.model} is an image model: give an ONNX file that takes mels or ids")
     if options.ids is not None and options.model is None:
-        raise UsageError("--ids is of use with --model only: predictions are taken as they are")
+        raise UsageError("--ids applies only to --model: leave it out with --predictions")
 
 
 def _of_images(options: Options) -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,7 @@ _COLUMNS = ("n", "mse", "delta", "ci95_low", "ci95_high", "p", "p_holm", "degene
 
 
 def terminal(results: Results, folder: str) -> str:
-    """What is printed when the scoring is done."""
+    """The text printed at the end of a run."""
     lines = [f"{words.subject(results)}; reference {results.reference.name}", ""]
     lines += [table([_HEAD, *_rows(results)], frozenset(range(1, len(_HEAD) - 1))), "", _LEGEND, ""]
     if shown := [cell for cell in words.row(results) if cell.line]:
@@ -30,7 +30,7 @@ def terminal(results: Results, folder: str) -> str:
 
 
 _LEGEND = (
-    "MSE: mean square difference of natural logarithms, the mean over recordings. Δ = variant − reference: a loss is "
+    "MSE: mean square difference of natural logarithms, averaged over recordings. Δ = variant − reference: a loss is "
     "positive.\nmels' own MSE: how far the variant's mels are from the reference's."
 )
 
@@ -49,7 +49,7 @@ def _rows(results: Results) -> Iterator[Sequence[str]]:
 
 
 def markdown(results: Results) -> str:
-    """`report.md`: the model's row, the table of all variants, and what is to be known of them."""
+    """`report.md`: the model's row, the table of all variants, and remarks."""
     cells = words.row(results)
     figures = [cell.text if cell.line is None else f"{cell.text}<br>{_certain(cell.line)}" for cell in cells]
     lines = [f"**{escaped(results.doubt)}**", ""] if results.doubt else []

@@ -1,4 +1,4 @@
-"""What all forms of the report on speech say alike: figures as text, and the sentences about them."""
+"""Wording that all forms of the report on speech share: figures as text, and sentences about them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import NamedTuple
 from pipelines.evaluate.report.words import Compared, p_equals
 from pipelines.evaluate.speech.results import Line, Results
 from pipelines.style.stages import COMBINED
+from pipelines.text import number_of
 
 DASH = "–"
-# The heads of the row, by stage.
+# The heads of the model's row, by stage.
 HEADS: Mapping[str, str] = MappingProxyType(
     {"resample": "Resampling", "stft": "STFT operator", "fp16": "FP16", "int8": "INT8"}
 )
-# Below this, four digits after the point would hide what differs.
+# Below this, four decimals would show too little of a figure.
 _SMALL = 5e-4
-# Variants that a line names.
+# How many variants a line names.
 _NAMED = 6
 _NOT_SCORED = "not among the variants that were scored"
 
 
 class Cell(NamedTuple):
-    """A cell of the row: its head, its figure, the variant that its interval is of; or why there is a dash."""
+    """A cell of the model's row: head, figure, the variant whose interval it shows, or the reason for a dash."""
 
     column: str
     head: str
@@ -34,7 +35,7 @@ class Cell(NamedTuple):
 
 
 def number(value: float) -> str:
-    """A figure: `0.1324`, or `4.4e−06` where that would be nothing."""
+    """A figure: `0.1324`, or `4.4e−06` if it is small."""
     text = f"{value:.4f}" if abs(value) >= _SMALL or not value else f"{value:.1e}"
     return text.replace("-", "−")
 
@@ -50,7 +51,7 @@ def interval(line: Compared) -> str:
 
 
 def note(line: Line) -> str:
-    """What to know of a line, in a word or two."""
+    """A remark on a line, in a few words."""
     if line.degenerate:
         return "same mels"
     if line.unchanged:
@@ -61,19 +62,19 @@ def note(line: Line) -> str:
 def subject(results: Results) -> str:
     """What was scored on what: `hifigan on speech, 12 recordings, 80 bands, 22,050 Hz`."""
     mel = results.shards.reference.summary["mel"]
-    count = "1 recording" if results.count == 1 else f"{results.count:,} recordings"
-    return f"{results.model} on {results.shards.dataset}, {count}, {mel['bands']} bands, {mel['rate']:,} Hz"
+    count, bands = number_of(results.count, "recording"), number_of(mel["bands"], "band")
+    return f"{results.model} on {results.shards.dataset}, {count}, {bands}, {mel['rate']:,} Hz"
 
 
 def against(results: Results) -> str:
     """What predictions were compared with."""
     if results.against == "variant":
-        return "Predictions are compared with the mels of their variant: how far the model is from what it is to be."
-    return "Predictions are compared with the reference's mels, whatever the variant that they were made from."
+        return "Predictions are compared with the mels of their own variant, which the model should have predicted."
+    return "Predictions of all variants are compared with the reference's mels."
 
 
 def row(results: Results) -> list[Cell]:
-    """The row of the model: the mean (and maximum) of each stage of mels, then each precision."""
+    """The model's row: the mean (and maximum) of each stage of mels, then each precision."""
     cells = [_stage(results, stage) for stage in ("resample", "stft")]
     return cells + [_one(results, token) for token in ("fp16", "int8")]
 
@@ -102,7 +103,7 @@ def verdict(results: Results) -> str:
     """The main findings: the worst single mismatch, and how many differ by more than chance."""
     tested = [line for line in results.lines if not line.same]
     if not results.lines:
-        return "The reference alone was scored: there is nothing to compare."
+        return "Only the reference was scored: there is nothing to compare."
     if not tested:
         return "No variant changes anything: there is nothing to compare."
     worst = max([line for line in tested if line.stage != COMBINED] or tested, key=lambda line: line.delta)
@@ -111,7 +112,7 @@ def verdict(results: Results) -> str:
     p = f"p {p_equals(worst.p)}; corrected for the table, p {p_equals(worst.p_holm)}"
     cost = (
         f"The worst mismatch, {worst.name}, raises the MSE by {number(worst.delta)} from "
-        f"{number(results.reference.mse)} (95% interval for it alone {interval(worst)}; {p})."
+        f"{number(results.reference.mse)} (its own 95% interval {interval(worst)}; {p})."
     )
     return f"{cost} {_significant(results, sum(line.significant for line in tested))}"
 
@@ -120,23 +121,23 @@ def _significant(results: Results, found: int) -> str:
     if found:
         count = "1 variant differs" if found == 1 else f"{found} variants differ"
         return f"{count} from the reference by more than chance."
-    return f"None of the differences can be told from chance on {results.count:,} recordings."
+    return f"No difference is more than chance on {number_of(results.count, 'recording')}."
 
 
 def remarks(results: Results) -> Iterator[str]:
-    """Lines about how predictions were read, what was left out and what is alike."""
+    """Lines about how predictions were read, what was left out and which variants have the same mels."""
     yield against(results)
     yield from results.taken
     yield from _other_lengths(results)
     if results.left_out:
-        yield f"Left out: {results.left_out:,} recordings that failed in some variant."
+        yield f"Left out: {number_of(results.left_out, 'recording')} that failed in some variant."
     for names in results.alike:
         yield f"Same mels on every recording (degenerate): {', '.join(names)}."
     resampled = [line for line in results.lines if line.stage == "resample"]
     if resampled and all(line.degenerate for line in resampled):
-        yield "The recordings have the mels' rate already: no method of resampling does anything."
+        yield "The recordings already have the mels' sample rate, so that resampling changes nothing."
     if results.count == 1:
-        yield "A single recording says nothing of others: there are no intervals."
+        yield "A single recording says nothing about others, so that there are no intervals."
     yield from results.notes
 
 
@@ -149,11 +150,11 @@ def _other_lengths(results: Results) -> Iterator[str]:
     where = (
         few if len(counts) <= _NAMED else f"up to {max(counts.values()):,} in {len(counts)} of {len(lines)} variants"
     )
-    yield f"Recordings with more frames predicted than mels have, or fewer, are compared over what both have: {where}."
+    yield f"If a prediction has more or fewer frames than the mels, the frames that both have are compared: {where}."
 
 
 def joined(reasons: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The variants that have no score, joined where the reason is the same, and the reason."""
+    """The variants without a score, joined if they have the same reason, and the reason."""
     found: dict[str, list[str]] = defaultdict(list)
     for name, reason in reasons.items():
         found[reason].append(name)

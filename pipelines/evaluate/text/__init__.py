@@ -1,1 +1,1 @@
-"""What noise inside a language model costs, on the four tasks that the paper's Table 5 has."""
+"""What noise inside a language model costs, on the four tasks of the paper's Table 5."""

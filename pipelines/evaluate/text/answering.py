@@ -1,4 +1,4 @@
-"""A model's answers to the questions of a task: the whole way from texts to what they are worth."""
+"""How a model answers a task's questions: from texts to scored answers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from manifests.provenance import code_sha256
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.weights import model_sha256
 from pipelines.evaluate.text.answers import Answers, answers_of
+from pipelines.evaluate.text.cache import cached
 from pipelines.evaluate.text.causal import CausalModel, versions
-from pipelines.evaluate.text.kept import kept
 from pipelines.evaluate.text.likelihood import likelihoods, rows_of, taken
 from pipelines.evaluate.text.longest import longest_of
 from pipelines.evaluate.text.question import Questions
 from pipelines.evaluate.text.tokens import Encoded, Tokens
 from pipelines.progress import counted, say
+from pipelines.text import number_of
 
 _ROOT = Path(__file__).resolve().parents[3]
-# The code that decides what is asked and what answers are worth.
+# The code that decides what is asked and how answers are scored.
 _CODE = tuple(
     f"pipelines/evaluate/text/{name}"
     for name in ("answering.py", "answers.py", "causal.py", "feeds.py", "likelihood.py", "tokens.py")
@@ -30,9 +31,9 @@ _CODE = tuple(
 
 @dataclass(frozen=True)
 class Asking:
-    """How a model is asked: by what tokens, by so many runs at a time, with no more than `batch` rows in each (None: as
-    memory allows), with entries of ONNX Runtime's session configuration, and in texts of no more than `longest` tokens
-    (None: as what lies beside the model says).
+    """How a model is asked: with a tokenizer, in `workers` runs at a time of at most `batch` rows (None: as many as
+    memory allows), and in texts of at most `longest` tokens (None: as the files next to the model say). `config` has
+    entries of ONNX Runtime's session configuration.
     """
 
     tokens: Tokens
@@ -42,15 +43,14 @@ class Asking:
     longest: int | None = None
 
 
-def answer(questions: Questions, model: Path, asking: Asking, keep: Path) -> Answers:
-    """The answers of a model's file, kept in the file `keep`; what there is to say is said.
+def answer(questions: Questions, model: Path, asking: Asking, cache: Path) -> Answers:
+    """The model's answers, cached in the file `cache`. Reports questions left out and texts truncated.
 
-    A question with an answer of more tokens than the model takes has none: lm-evaluation-harness stops there.
-
-    Raises UsageError where the model cannot be run, or is not the tokenizer's.
+    A question is left out if one of its answers has more tokens than the model takes: lm-evaluation-harness stops
+    there. Raises UsageError if the model cannot be run, or was not trained with this tokenizer.
     """
     longest = longest_of(model, asking.tokens) if asking.longest is None else asking.longest
-    return kept(keep, _made_by(questions, model, asking, longest), lambda: _ask(questions, model, asking, longest))
+    return cached(cache, _made_by(questions, model, asking, longest), lambda: _ask(questions, model, asking, longest))
 
 
 def _made_by(questions: Questions, model: Path, asking: Asking, longest: int) -> dict[str, Any]:
@@ -72,11 +72,14 @@ def _ask(questions: Questions, path: Path, asking: Asking, longest: int) -> Answ
     asked = questions.only(fitting)
     texts = list(itertools.chain(*fitting.values()))
     cut = sum(len(one.context) + len(one.continuation) > longest + 1 for one in texts)
-    for line in _said(questions, len(fitting), cut, f"the {longest:,} tokens that {model.name} takes"):
+    for line in _notes(questions, len(fitting), cut, f"the {number_of(longest, 'token')} that {model.name} takes"):
         say(line)
     if not texts:
-        raise UsageError(f"{model.name} takes {longest:,} tokens, which no answer of {questions.task} fits in")
-    with counted(len(texts), "text", f"texts read by {model.name}") as advance:
+        raise UsageError(
+            f"{model.name} takes {number_of(longest, 'token')}, and every question of {questions.task} has a longer "
+            "answer: give a model that takes longer texts"
+        )
+    with counted(len(texts), "text", f"texts scored by {model.name}") as advance:
         found = likelihoods(
             model,
             rows_of(texts, longest),
@@ -88,19 +91,19 @@ def _ask(questions: Questions, path: Path, asking: Asking, longest: int) -> Answ
     return answers_of(asked, [list(itertools.islice(each, len(one.requests))) for one in asked.asked], cut)
 
 
-def _said(questions: Questions, fitting: int, cut: int, most: str) -> Iterator[str]:
-    """What there is to say of questions that do not fit into `most`."""
+def _notes(questions: Questions, fitting: int, cut: int, limit: str) -> Iterator[str]:
+    """What happens to questions and texts that exceed `limit`."""
     if left_out := len(questions.asked) - fitting:
         yield (
-            f"{left_out:,} of {len(questions.asked):,} questions of {questions.task} are left out: one of their "
-            f"answers alone is longer than {most}"
+            f"left out {left_out:,} of {number_of(len(questions.asked), 'question')} of {questions.task}, with an "
+            f"answer longer than {limit}"
         )
     if cut:
-        yield f"{cut:,} texts of {questions.task} are longer than {most}, and lose their beginning"
+        yield f"truncated the start of {number_of(cut, 'text')} of {questions.task} longer than {limit}"
 
 
 def _most(model: CausalModel, encoded: Sequence[Encoded], longest: int) -> int:
-    """How many tokens a model takes, of those that it is said to, tried with the longest text."""
+    """How many tokens a model takes, up to the stated `longest`; tried with the longest text."""
     if model.feeds.length:
         return min(longest, model.feeds.length)
     texts = ([*one.context, *one.continuation] for one in encoded)
@@ -110,13 +113,13 @@ def _most(model: CausalModel, encoded: Sequence[Encoded], longest: int) -> int:
 
 
 def _encoded(questions: Questions, model: CausalModel, tokens: Tokens) -> dict[str, list[Encoded]]:
-    """The tokens of each question's requests, by its key. Raises UsageError where the model does not know one."""
+    """Each question's tokenised requests, by its key. Raises UsageError if a token is not in the model's vocabulary."""
     pairs = tokens.pairs([request for question in questions.asked for request in question.requests])
     largest = max(tokens.size - 1, *(max(*one.context, *one.continuation) for one in pairs))
     if largest >= model.vocabulary:
         raise UsageError(
-            f"{tokens.path} has tokens up to {largest:,}, and {model.name} knows {model.vocabulary:,} of them: give "
-            "the tokenizer that the model was trained with"
+            f"{tokens.path} has token ids up to {largest:,}, but the vocabulary of {model.name} has "
+            f"{model.vocabulary:,}: give the tokenizer that the model was trained with"
         )
     each = iter(pairs)
     return {question.key: list(itertools.islice(each, len(question.requests))) for question in questions.asked}

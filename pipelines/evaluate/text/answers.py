@@ -1,7 +1,4 @@
-"""Answers: what a model told of each question of a task, and what that is worth, as lm-evaluation-harness has it.
-
-Refuses likelihoods that are no numbers.
-"""
+"""A model's answers to a task's questions, scored as lm-evaluation-harness does."""
 
 from __future__ import annotations
 
@@ -18,8 +15,8 @@ from pipelines.evaluate.text.question import Questions
 
 
 class Likelihood(NamedTuple):
-    """How likely a continuation is: the sum of its tokens' natural log-likelihoods; and whether each of them is the
-    likeliest of all tokens at its place.
+    """How likely a continuation is: the sum of its tokens' natural log-likelihoods, and whether greedy decoding would
+    give it.
     """
 
     log: float
@@ -30,11 +27,11 @@ class Likelihood(NamedTuple):
 class Answers:
     """A model's answers to `n` questions, in their order.
 
-    `loglikelihoods` and `greedy` have a value for each request of each question. `chosen` (int64) is the place of the
+    `loglikelihoods` and `greedy` have a value for each request of each question. `chosen` (int64) is the index of the
     likeliest choice, `acc` (bool) whether it is right, `acc_norm` the same for likelihoods divided by the choices'
-    lengths; all of shape (n,). Of LAMBADA `acc` is whether each token of the last word is the likeliest, and
-    `perplexity` that of the last words. What a task does not have is None (`Questions.metrics`). `cut` requests were
-    longer than the model takes, and lost the beginning of their context.
+    lengths; all of shape (n,). For LAMBADA, `acc` is whether greedy decoding gives the last word, and `perplexity` is
+    that of the last words. Metrics that a task lacks (`Questions.metrics`) are None. `cut` requests were longer than
+    the model takes, so that the start of their context was truncated.
     """
 
     task: str
@@ -48,7 +45,7 @@ class Answers:
     cut: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, from which `from_json` makes the same."""
+        """As plain JSON values, which `from_json` reads."""
         return {
             "task": self.task,
             "keys": list(self.keys),
@@ -63,7 +60,7 @@ class Answers:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Answers:
-        """Raises KeyError, TypeError or ValueError where the values are not those of answers."""
+        """Raises KeyError, TypeError or ValueError if the values are not answers."""
         norm = values["acc_norm"]
         found = cls(
             task=str(values["task"]),
@@ -80,16 +77,16 @@ class Answers:
         if {(len(found.loglikelihoods),), (len(found.greedy),), *(array.shape for array in arrays)} != {
             (len(found.keys),)
         }:
-            raise ValueError("the answers are of several lengths")
+            raise ValueError("the answers have different lengths")
         return found
 
 
 def answers_of(questions: Questions, likelihoods: Sequence[Sequence[Likelihood]], cut: int) -> Answers:
-    """What the likelihoods of each question's requests, in order, are worth; `cut` of these were cut.
+    """Score the likelihoods of each question's requests, in order; `cut` requests were truncated.
 
-    As lm-evaluation-harness 0.4.13 has it (`ConfigurableTask.process_results` and `metrics.perplexity`): of equal
-    likelihoods the first is chosen, and `acc_norm` divides by a choice's length in characters, which older versions
-    and its documents call bytes.
+    As in lm-evaluation-harness 0.4.13 (`ConfigurableTask.process_results` and `metrics.perplexity`): the first of
+    equal likelihoods is chosen, and `acc_norm` divides by a choice's length in characters, which older versions and
+    the documentation call bytes.
     """
     logs = [np.array([one.log for one in row], np.float64) for row in likelihoods]
     gold = np.array([question.gold for question in questions.asked], np.int64)
@@ -109,11 +106,11 @@ def answers_of(questions: Questions, likelihoods: Sequence[Sequence[Likelihood]]
 
 
 def _perplexity(logs: Sequence[NDArray[np.float64]]) -> float:
-    """Of last words; the largest number there is where it would be larger."""
+    """The perplexity of the last words, capped at the largest float."""
     return math.exp(min(-float(np.mean(np.concatenate(logs))), math.log(sys.float_info.max)))
 
 
 def _by_length(questions: Questions, logs: Sequence[NDArray[np.float64]]) -> NDArray[np.int64]:
-    """The likeliest choice of each question for its length."""
+    """The choice of each question with the highest log-likelihood per character."""
     lengths = [np.array([len(choice) for choice in question.choices]) for question in questions.asked]
     return np.array([np.argmax(row / length) for row, length in zip(logs, lengths, strict=True)], np.int64)

@@ -1,4 +1,4 @@
-"""Which noise a command line asks for in a language model: of the precision stage, since text has no other."""
+"""Which noise a command line asks for in a language model: only the precision stage applies to text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ STAGE = "precision"
 
 
 def asked_noise(words: Sequence[str]) -> tuple[list[Method], set[str]]:
-    """The methods that the words of `--variant` stand for, and the tokens that are named one by one, not by a group.
+    """The methods that `--variant` asks for, and the tokens that it names directly rather than through a group.
 
-    `reference` is always scored, and adds nothing. Raises UsageError for noise of another stage.
+    `reference` is always scored and adds nothing. Raises UsageError for noise of another stage.
     """
     found: dict[str, Method] = {}
     named: set[str] = set()
@@ -41,6 +41,6 @@ def _method(word: str) -> Method:
     own = [method for method in methods if method not in base.methods]
     if len(own) != 1 or own[0].stage != STAGE:
         raise UsageError(
-            f"--variant {word}: text has no other noise than {STAGE}: give {STAGE}, {PAPER} or {', '.join(_of_stage())}"
+            f"--variant {word}: text has only {STAGE} noise: give {STAGE}, {PAPER} or {', '.join(_of_stage())}"
         )
     return own[0]

@@ -1,17 +1,17 @@
-"""What `--bos` takes. Imports nothing that takes time: --help needs it."""
+"""The values of `--bos`. Imports nothing slow, since --help needs it."""
 
 from __future__ import annotations
 
 import argparse
 
-# What `--bos none` says.
+# The value of `--bos none`.
 NO_BOS = -1
 
 
 def bos(text: str) -> int:
-    """A token's id, or `none`."""
+    """Parse a token id, or `none`."""
     if text == "none":
         return NO_BOS
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a token's id nor none")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a token id nor none")
     return int(text)

@@ -1,7 +1,7 @@
-"""What `int8` takes the ranges of a language model from: the first questions of each task, in turn.
+"""The texts on which `int8` calibrates a language model: the first questions of each task, in turn.
 
-Of a question, it is the text with its first choice; which choice is right has no part in it. Each text is run alone,
-since what fills up shorter ones would have a range of its own.
+Each text is a question with its first choice, whether that is right or not. Texts run one at a time, since padding
+would affect the ranges.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipelines.evaluate.text.tokens import Tokens
 
 
 def calibration(asked: Sequence[Questions], tokens: Tokens, longest: int, model: CausalModel, count: int) -> Images:
-    """The first `count` texts as a model takes them, of no more than `longest` tokens, and what is written of them."""
+    """The first `count` texts as the model's inputs, of at most `longest` tokens, and the facts recorded about them."""
     chosen = list(itertools.islice(_in_turn(asked), count))
     encoded = tokens.pairs([question.requests[0] for _, question in chosen])
     whole = [row.tokens for row in rows_of(encoded, longest)]
@@ -39,7 +39,7 @@ def calibration(asked: Sequence[Questions], tokens: Tokens, longest: int, model:
 
 
 def _in_turn(asked: Sequence[Questions]) -> Iterator[tuple[str, Question]]:
-    """The tasks' first questions, their second ones, and so on, each with its task's name."""
+    """The tasks' first questions, then their second ones, and so on, each with its task's name."""
     for row in itertools.zip_longest(*([(own.task, question) for question in own.asked] for own in asked)):
         yield from filter(None, row)
 

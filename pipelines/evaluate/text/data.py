@@ -1,8 +1,8 @@
-"""Files of questions, read as they are downloaded: JSON lines, a JSON list, Parquet, each gzipped as well, or a folder
-with the parts of one split.
+"""Reads files of questions as they are downloaded: JSON lines, a JSON list or Parquet, gzipped or not, or a folder with
+the parts of one split.
 
-What a file is, is told by its first bytes. Refuses, in one line, rows that are no questions of the task, each with its
-place, and files of which too much would be held in memory.
+The first bytes of a file decide its format. Refuses rows that are not questions of the task, naming the row, and files
+that are too large to hold in memory.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from pipelines.evaluate.text.tasks import TASKS, task_of
 from pipelines.store import Place, place_of
 from pipelines.text import first_line
 
-# Bytes of a file, unpacked: HellaSwag's 40,000 questions for training have 47 MB as JSON lines.
+# Bytes of a file, unpacked: HellaSwag's 40,000 training questions take 47 MB as JSON lines.
 _LARGEST = 2**30
 _SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".gz")
-# What the Hub adds to the name of a split's parts: `validation-00000-of-00002.parquet`.
+# The Hub's suffix for the parts of a split: `validation-00000-of-00002.parquet`.
 _PART = re.compile(r"-\d+(?:-of-(\d+))?(?=\.)")
 
 
 class _Placed(NamedTuple):
-    """A row, and what to call the place where it is."""
+    """A row, and where it is, for messages."""
 
     where: str
     row: Row
@@ -42,7 +42,7 @@ class _Placed(NamedTuple):
 def read_questions(task: str, data: str) -> Questions:
     """The questions of a task (one of `TASKS`) in a file, or in a folder of one split's parts; a path or URI.
 
-    Raises UsageError where there are none, and for the first row that is none.
+    Raises UsageError if there are none, and for the first row that is not a question.
     """
     rows = [placed for place in _files(place_of(data, "--data")) for placed in _rows(place)]
     if not rows:
@@ -53,14 +53,14 @@ def read_questions(task: str, data: str) -> Questions:
 
 
 def _form_of(task: str, first: _Placed) -> Form:
-    """The form of a task that a file's first row has."""
+    """The form of the task that matches a file's first row."""
     forms = task_of(task).FORMS
     fitting = [form for form in forms if set(form.fields) <= set(first.row)]
     if not any(_reads(form, first.row) for form in fitting):
         other = next((name for name in TASKS if any(_reads(form, first.row) for form in task_of(name).FORMS)), None)
         if other is not None:
             raise UsageError(
-                f"{first.where} is no question of {task}, but looks like one of {other}: give --task {other}"
+                f"{first.where} is not a question of {task}, but looks like one of {other}: give --task {other}"
             )
     if fitting:
         return fitting[0]
@@ -74,7 +74,7 @@ def _form_of(task: str, first: _Placed) -> Form:
 
 
 def _reads(form: Form, row: Row) -> bool:
-    """Whether a row is one of a form's, were its answer told."""
+    """Whether a row has this form, apart from its label."""
     try:
         form.read(row)
     except UnlabelledError:
@@ -92,38 +92,40 @@ def _asked(form: Form, placed: _Placed) -> Asked:
     except RowError as error:
         raise UsageError(f"{placed.where}: {error}") from None
     except KeyError as error:
-        raise UsageError(f"{placed.where} lacks {error.args[0]}, which rows before it have") from None
+        raise UsageError(f"{placed.where} lacks {error.args[0]}, which the first row has: repair that row") from None
 
 
 def _files(place: Place) -> list[Place]:
-    """The files that a place is, in order."""
+    """The file itself, or the files in a folder, in order."""
     if place.is_file():
         return [place]
     if not place.is_dir():
-        raise UsageError(f"--data {place} is not there: give a file of questions")
+        raise UsageError(f"--data {place} does not exist: give a file of questions")
     names = [name for name in place.files() if name.lower().endswith(_SUFFIXES) and not name.startswith(".")]
     splits = {_PART.sub("", name) for name in names}
     if len(splits) != 1:
         seen = (
-            f"holds {', '.join(sorted(splits))}: give one of them" if splits else "holds no Parquet and no JSON lines"
+            f"contains {', '.join(sorted(splits))}: give one of them"
+            if splits
+            else "contains neither Parquet nor JSON lines: give a file of questions"
         )
         raise UsageError(f"--data {place} {seen}")
     stated = {int(found[1]) for name in names if (found := _PART.search(name)) and found[1]}
     if stated and stated != {len(names)}:
         raise UsageError(
-            f"--data {place} has {len(names)} of the {max(stated)} parts of {splits.pop()}: get the others"
+            f"--data {place} has {len(names)} of the {max(stated)} parts of {splits.pop()}: download the others"
         )
     return [place / name for name in sorted(names)]
 
 
 def _rows(place: Place) -> Iterator[_Placed]:
-    """The rows of a file; of what lm-evaluation-harness logs of its samples, what it was given."""
+    """The rows of a file; if it is a log of samples by lm-evaluation-harness, the documents in it."""
     try:
         with place.open() as file:
             content = _unpacked(read_at_most(file, _LARGEST))
         for where, row in _parsed(content):
             if not isinstance(row, dict):
-                raise ValueError(f"{where} is no object of named fields")
+                raise ValueError(f"{where} is not an object with named fields")
             logged = row.get("doc")
             yield _Placed(f"{place}, {where}", logged if isinstance(logged, dict) and "doc_id" in row else row)
     except (OSError, ValueError, zlib.error, pa.ArrowException) as error:
@@ -134,23 +136,21 @@ def _unpacked(content: bytes) -> bytes:
     if not content.startswith(b"\x1f\x8b"):
         return content
     try:
-        with io.BufferedReader(
-            gzip.GzipFile(fileobj=io.BytesIO(content))
-        ) as file:  # of all members, where there are several
+        with io.BufferedReader(gzip.GzipFile(fileobj=io.BytesIO(content))) as file:  # reads all gzip members
             return read_at_most(file, _LARGEST)
     except EOFError:
-        raise ValueError("its gzip ends too early") from None
+        raise ValueError("its gzip data is truncated") from None
 
 
 def _parsed(content: bytes) -> Iterable[tuple[str, object]]:
-    """Where each row is, and what it is."""
+    """Each row, after where it is."""
     if content.startswith(b"PAR1"):
         table = pq.read_table(io.BytesIO(content))
         return ((f"row {number}", row) for number, row in enumerate(table.to_pylist(), 1))
     text = content.decode("utf-8-sig")
     if text.lstrip().startswith("["):
         return ((f"row {number}", row) for number, row in enumerate(parse_json(text), 1))
-    lines = enumerate(text.split("\n"), 1)  # and no others: a text may hold U+2028
+    lines = enumerate(text.split("\n"), 1)  # not splitlines(): a text may contain U+2028
     return ((f"line {number}", _parsed_line(number, line)) for number, line in lines if line.strip())
 
 
@@ -158,4 +158,4 @@ def _parsed_line(number: int, line: str) -> object:
     try:
         return parse_json(line)
     except ValueError as error:
-        raise ValueError(f"line {number} is no JSON: {first_line(error)}") from None
+        raise ValueError(f"line {number} is not JSON: {first_line(error)}") from None

@@ -1,8 +1,8 @@
-"""Models in folders of transformers, as `--model hf:FOLDER`: `NAME.onnx`, and `NAME.json` beside it: how it came to be.
+"""Exports transformers folders (`--model hf:FOLDER`) to `NAME.onnx`, with `NAME.json` recording what it was made from.
 
-A folder becomes an ONNX file once: (batch, length) int64 `input_ids`, `attention_mask` and, where the network takes
-them, `position_ids` in, float32 `logits` (batch, length, vocabulary) out, without a cache. It is compared with PyTorch
-before it is kept. Nothing is fetched, and no code of a folder's own is run. Refuses an export that is not the model.
+A folder is exported once. Inputs: (batch, length) int64 `input_ids`, `attention_mask` and, if the network takes them,
+`position_ids`. Output: float32 `logits` (batch, length, vocabulary). There is no cache. Nothing is downloaded, and no
+code in the folder is run. Refuses an export whose logits differ from PyTorch's.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from pipelines.text import first_line
 HF = "hf:"
 _NEEDS = Needs("--model hf:FOLDER", "pip install -r requirements-timm.txt")
 _ROOT = Path(__file__).resolve().parents[3]
-# The code that decides an export's bytes.
+# The code that determines an export's bytes.
 _CODE = (
     "generators/models/graph.py",
     "pipelines/evaluate/model/named/program.py",
     "pipelines/evaluate/text/exported.py",
 )
-# What decides a network and its weights, of all that may lie in a folder.
+# The files in a folder that determine the network and its weights.
 _CONFIG, _WEIGHTS = "config.json", ("*.safetensors", "pytorch_model*.bin")
 _LIBRARIES = ("onnx", "onnx-ir", "onnxscript", "torch", "transformers")
 _INPUTS = ("input_ids", "attention_mask", "position_ids")
-# How far an export may be from the network, as a share of its largest logit.
+# How much an export's logits may differ from the network's, as a share of the largest.
 TOLERANCE = 1e-4
-# Tokens of the rows on which the two are compared.
+# The lengths, in tokens, of the rows on which the two are compared.
 _LENGTHS = (12, 7, 1)
 _BLOCK = 1 << 20
-# Tensors that are lacking, of which a message has the names.
+# How many missing tensors a message names.
 _NAMED = 3
 
 
 class _Network(NamedTuple):
-    """A network in evaluation mode, the first of `_INPUTS` that it takes, and how many tokens it knows."""
+    """A network in evaluation mode, which of `_INPUTS` it takes, and the size of its vocabulary."""
 
     module: Any
     inputs: tuple[str, ...]
@@ -57,10 +57,10 @@ class _Network(NamedTuple):
 
 
 def exported(source: Path, output: Path) -> Path:
-    """The file in `output` that a folder (`folder_of`) is exported to, made where it is not there.
+    """The ONNX file in `output` for a folder (`folder_of`), exported if it does not exist.
 
-    Raises UsageError where the folder has no such model, a library is missing or it cannot be exported, and RunError
-    where the export differs or cannot be written.
+    Raises UsageError if the folder has no causal language model, a library is missing or the export fails, and
+    RunError if the export differs from the network or cannot be written.
     """
     path = output / f"{source.resolve().name}.onnx"
     facts = {
@@ -72,17 +72,20 @@ def exported(source: Path, output: Path) -> Path:
     about = _about(path, facts) or _make(source, path, facts)
     checked = about["checked"]
     say(
-        f"{HF}{source} is {path}, which differs from PyTorch by {checked['largest_difference']:.1g} at most, of logits "
-        f"up to {checked['largest_logit']:.3g}"
+        f"{HF}{source} is exported to {path}, whose logits (up to {checked['largest_logit']:.3g}) differ from "
+        f"PyTorch's by at most {checked['largest_difference']:.1g}"
     )
     return path
 
 
 def folder_of(model: str) -> Path:
-    """The folder that `hf:FOLDER` is. Raises UsageError where there is no network with its weights in it."""
+    """The folder named by `hf:FOLDER`. Raises UsageError if it has no network with its weights."""
     source = Path(model.removeprefix(HF))
     if not source.is_dir():
-        raise UsageError(f"--model {model} is no folder: give one that save_pretrained wrote, or a clone of the Hub's")
+        raise UsageError(
+            f"--model {model} is not a folder: give one that save_pretrained wrote, or a clone of a repository on the "
+            "Hub"
+        )
     if not (source / _CONFIG).is_file() or not _weights(source):
         lacking = " or ".join(_WEIGHTS) if (source / _CONFIG).is_file() else _CONFIG
         raise UsageError(f"--model {model} has no {lacking}: give a folder that save_pretrained wrote")
@@ -94,7 +97,7 @@ def _weights(source: Path) -> list[Path]:
 
 
 def _digest(source: Path) -> str:
-    """Of a folder's configuration and weights."""
+    """The SHA-256 of a folder's configuration and weights."""
     digest = hashlib.sha256()
     for path in (source / _CONFIG, *_weights(source)):
         digest.update(path.name.encode() + b"\n")
@@ -114,11 +117,11 @@ def _make(source: Path, path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     try:
         write(f"{HF}{source}", _bare(torch, network), inputs, "logits", ("batch", "length"), path, _NEEDS)
     except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror or error}); nothing is left of it") from None
+        raise RunError(f"{path} cannot be written ({error.strerror or error}); no partial file is left") from None
     try:
         checked = _compare(source, network, path)
     except (RunError, UsageError):
-        path.unlink()  # nobody is to take it for the model
+        path.unlink()  # so that nobody takes it for the model
         raise
     about = {**facts, "checked": checked, "sha256": model_sha256(path)}
     with replacing(path.with_suffix(".json")) as partial:
@@ -141,15 +144,15 @@ def _load(source: Path) -> _Network:
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-    except Exception as error:  # of damaged files, of other kinds of models, of code that is not transformers' own
+    except Exception as error:  # damaged files, other kinds of models and custom code raise all kinds of errors
         raise UsageError(
-            f"--model {HF}{source} is no causal language model that transformers {transformers.__version__} can load "
-            f"({first_line(error)})"
+            f"--model {HF}{source} is not a causal language model that transformers {transformers.__version__} can "
+            f"load ({first_line(error)})"
         ) from None
     if lacking := sorted(loaded["missing_keys"]):
         raise UsageError(
             f"--model {HF}{source} lacks weights of a {type(module).__name__} ({', '.join(lacking[:_NAMED])}), which "
-            "transformers would make up: give the whole folder of a causal language model"
+            "transformers would initialise at random: give the whole folder of a causal language model"
         )
     module.train(False)
     known = inspect.signature(module.forward).parameters
@@ -157,9 +160,9 @@ def _load(source: Path) -> _Network:
 
 
 def _bare(torch: Any, network: _Network) -> Any:
-    """The network as tensors in, logits out; the exporter wants each of its inputs by name."""
+    """The network as tensors in, logits out; the exporter needs each input by name."""
 
-    class Bare(torch.nn.Module):  # type: ignore[misc] # torch is imported where it is needed
+    class Bare(torch.nn.Module):  # type: ignore[misc] # torch is imported only when it is needed
         def __init__(self) -> None:
             super().__init__()
             self.module = network.module
@@ -173,7 +176,7 @@ def _bare(torch: Any, network: _Network) -> Any:
 
 
 def _values(torch: Any, name: str, ids: Any, lengths: list[int]) -> Any:
-    """An input for rows of tokens that are filled up on the right."""
+    """An input for rows of tokens that are padded on the right."""
     places = torch.arange(ids.shape[1]).expand(ids.shape).contiguous()
     if name == "attention_mask":
         return (places < torch.tensor(lengths)[:, None]).long()
@@ -181,9 +184,9 @@ def _values(torch: Any, name: str, ids: Any, lengths: list[int]) -> Any:
 
 
 def _compare(source: Path, network: _Network, path: Path) -> dict[str, float]:
-    """How far an export is from its network, which is given each row alone and nothing but its tokens.
+    """How much an export's logits for a padded batch differ from the network's for each row by itself.
 
-    Raises RunError where it is further than `TOLERANCE`.
+    Raises RunError if they differ by more than `TOLERANCE`.
     """
     from pipelines.evaluate.text.causal import CausalModel
 
@@ -197,16 +200,16 @@ def _compare(source: Path, network: _Network, path: Path) -> dict[str, float]:
             expected = network.module(torch.tensor([row])).logits[0].numpy()
             difference = max(difference, float(np.abs(own[: len(row)] - expected).max()))
             largest = max(largest, float(np.abs(expected).max()))
-    if not difference <= TOLERANCE * largest:  # nor where one of them is no number
+    if not difference <= TOLERANCE * largest:  # also if one of them is NaN
         raise RunError(
-            f"the ONNX export of {HF}{source} is not the model: its logits, of {largest:.3g} at most, differ by "
+            f"the ONNX export of {HF}{source} is not the model: its logits (up to {largest:.3g}) differ by "
             f"{difference:.3g}; export it yourself"
         )
     return {"largest_difference": difference, "largest_logit": largest}
 
 
 def _about(path: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What is written of an export that is there, whole and made as `facts` say; None if it is not."""
+    """What was recorded about an existing export, if it is whole and made from these `facts`; else None."""
     try:
         about: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         expected = {**facts, "checked": dict(about["checked"]), "sha256": model_sha256(path)}

@@ -1,7 +1,7 @@
-"""What a causal model is fed: its inputs, told by their names and shapes, and rows of tokens as arrays for them.
+"""The inputs of a causal model, recognised by name and shape, and the arrays that feed them from rows of tokens.
 
-Rows are filled up on the right, where a causal model does not look: what is masked there is masked for order's sake.
-A cache is fed empty. Refuses, by name, inputs that rows of tokens do not give.
+Rows are padded on the right, where a causal model does not look, so that masking the padding is only a formality. A
+cache is fed empty. Refuses, by name, inputs that cannot be made from tokens.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pipelines.errors import UsageError
 Array = NDArray[Any]
 Shape = Sequence[int | str | None]
 
-# bfloat16 has no type of NumPy's: two bytes that only ONNX Runtime can read.
+# NumPy has no bfloat16: its arrays are uint16, two bytes that only ONNX Runtime can read.
 BFLOAT16 = "tensor(bfloat16)"
 _INTEGERS: Mapping[str, Any] = MappingProxyType({"tensor(int64)": np.int64, "tensor(int32)": np.int32})
 _FLOATS: Mapping[str, Any] = MappingProxyType(
     {"tensor(float)": np.float32, "tensor(float16)": np.float16, BFLOAT16: np.uint16}
 )
 _MASKS: Mapping[str, Any] = MappingProxyType({**_INTEGERS, **_FLOATS, "tensor(bool)": np.bool_})
-# What exports are told besides: not to look for a cache, and to put out the logits of all places (0 is all).
+# Switches of some exports: do not use the cache; return the logits of all positions (0 means all).
 _SETTINGS: Mapping[str, Any] = MappingProxyType(
     {"use_cache_branch": np.zeros(1, np.bool_), "num_logits_to_keep": np.zeros((), np.int64)}
 )
@@ -35,7 +35,7 @@ _CACHES = ("past_key_values.", "past_key_values_", "past.", "past_key_", "past_v
 
 
 class Value(Protocol):
-    """An input or output, as ONNX Runtime lists it; a length that is no number is open."""
+    """An input or output, as ONNX Runtime lists it; a dimension that is not a number is dynamic."""
 
     name: str
     type: str
@@ -44,7 +44,7 @@ class Value(Protocol):
 
 @dataclass(frozen=True)
 class _Cache:
-    """An input for what earlier texts left; a length of None is the batch's, one of 0 that of these texts."""
+    """A cache of earlier tokens; in `shape`, None stands for the batch, and 0 for the number of earlier tokens."""
 
     name: str
     type: str
@@ -53,8 +53,8 @@ class _Cache:
 
 @dataclass(frozen=True)
 class Feeds:
-    """How a model's inputs are fed. `batch` and `length` are the rows, and the tokens of each, that it always takes;
-    None where these are open. `bfloat16` has the names of the inputs whose arrays are such, as uint16.
+    """How a model's inputs are fed. `batch` and `length` are the numbers of rows and of tokens per row if they are
+    fixed, None if they are dynamic. `bfloat16` names the inputs of that type, whose arrays are uint16.
     """
 
     model: str
@@ -71,12 +71,12 @@ class Feeds:
         return frozenset(cache.name for cache in self.caches if cache.type == BFLOAT16)
 
     def of(self, rows: Sequence[Sequence[int]]) -> dict[str, Array]:
-        """The arrays for rows of tokens, none of them empty: the tokens, of shape (batch, length), and all others."""
+        """The arrays for all inputs, by name; the tokens have shape (batch, length). No row may be empty."""
         batch = self.batch or len(rows)
         length = self.length or max(map(len, rows))
         tokens, mask = np.zeros((batch, length), np.int64), np.zeros((batch, length), np.int64)
         for place in range(batch):
-            row = rows[min(place, len(rows) - 1)]  # a fixed batch is filled up with its last one
+            row = rows[min(place, len(rows) - 1)]  # the last row repeats to fill a fixed batch
             tokens[place, : len(row)], mask[place, : len(row)] = row, 1
         fed = {self.ids[0]: tokens.astype(self.ids[1]), **self.settings}
         if self.mask:
@@ -90,7 +90,7 @@ class Feeds:
 
 
 def feeds_of(model: str, inputs: Sequence[Value]) -> Feeds:
-    """How a model with these inputs is fed. Raises UsageError, which names the first that cannot be."""
+    """How to feed a model with these inputs. Raises UsageError, naming the first that cannot be fed."""
     by_name = {one.name: one for one in inputs}
     ids = by_name.pop(_IDS, None) or _only(model, by_name)
     if len(ids.shape) != 2 or ids.type not in _INTEGERS or ids.shape[1] == 1:
@@ -103,7 +103,7 @@ def feeds_of(model: str, inputs: Sequence[Value]) -> Feeds:
 
 
 def _only(model: str, by_name: dict[str, Value]) -> Value:
-    """The one input of a model that calls it otherwise."""
+    """The only input of a model, whatever its name."""
     if len(by_name) == 1:
         return by_name.popitem()[1]
     raise UsageError(
@@ -112,7 +112,7 @@ def _only(model: str, by_name: dict[str, Value]) -> Value:
 
 
 def _with(feeds: Feeds, one: Value, batch: int | str | None) -> Feeds:
-    """The same, and one input more; `batch` is what the model calls the length of its batch."""
+    """These feeds with one more input; `batch` is the model's name for its batch dimension."""
     if one.name == _MASK and len(one.shape) == 2 and one.type in _MASKS and one.type != BFLOAT16:
         return replace(feeds, mask=(one.name, _MASKS[one.type]))
     if one.name == _POSITIONS and len(one.shape) == 2 and one.type in _INTEGERS:
@@ -125,11 +125,11 @@ def _with(feeds: Feeds, one: Value, batch: int | str | None) -> Feeds:
 
 
 def _cache(feeds: Feeds, one: Value, batch: int | str | None) -> _Cache:
-    """A cache's input: its first length is the batch's, one more is open, and that is of what came before."""
+    """A cache input: its first dimension is the batch, and one more is dynamic, the number of earlier tokens."""
     first, *others = one.shape
     is_open = [not isinstance(each, int) or each < 0 for each in others]
     if (first != batch and isinstance(first, str) and isinstance(batch, str)) or is_open.count(True) != 1:
-        raise _strange(feeds.model, one, "a cache of (batch, …) with one more open length, which can be left empty")
+        raise _strange(feeds.model, one, "a cache of (batch, …) with one more dynamic dimension, to be left empty")
     lengths = (0 if free or not isinstance(each, int) else each for free, each in zip(is_open, others, strict=True))
     return _Cache(one.name, one.type, (None, *lengths))
 

@@ -1,7 +1,7 @@
-"""How likely continuations are: tokens through a causal model, some rows at a time, as lm-evaluation-harness does.
+"""How likely continuations are: runs tokens through a causal model in batches, as lm-evaluation-harness does.
 
-Owns what a row is (all tokens but the last; of one that is too long, the end) and which rows are run together: rows of
-about one length, with logits of no more than so many bytes. Refuses likelihoods that are no numbers.
+Owns what a row is (all tokens but the last, truncated at the start if there are too many) and which rows run together:
+rows of similar length, up to a limit on the size of their logits. Refuses likelihoods that are NaN or infinite.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from pipelines.evaluate.text.answers import Likelihood
 from pipelines.evaluate.text.causal import CausalModel, FeedError
 from pipelines.evaluate.text.tokens import Encoded
 
-# Tokens that are run together where nobody says how many texts are: more are no faster on a CPU (SmolLM2-135M on
-# HellaSwag is half as fast with 512), and one text has more most often.
+# Tokens per run by default: more are no faster on a CPU (SmolLM2-135M on HellaSwag is half as fast with 512), and most
+# texts have more by themselves.
 _TOKENS = 64
-# Bytes of logits, as float32, that a run of more than one text has at most; as many runs as there are workers go on.
+# The most bytes of float32 logits in a run of several texts; each worker has a run.
 _LOGITS = 2**28
 _FLOAT = 4
 
 
 class Row(NamedTuple):
-    """What is run for a request, and the tokens after each of its last ones that are asked for."""
+    """The tokens to run for a request, and the continuation, whose tokens follow each of the last of these."""
 
     tokens: Sequence[int]
     continuation: Sequence[int]
 
 
 def rows_of(encoded: Sequence[Encoded], longest: int) -> list[Row]:
-    """The rows for these requests, of no more than `longest` tokens: what is too long loses its beginning.
+    """The rows for these requests, truncated at the start to at most `longest` tokens.
 
-    As lm-evaluation-harness 0.4.13 has it (`HFLM._loglikelihood_tokens`). No continuation may be longer.
+    As in lm-evaluation-harness 0.4.13 (`HFLM._loglikelihood_tokens`). No continuation may be longer.
     """
     return [Row([*one.context, *one.continuation][-(longest + 1) : -1], one.continuation) for one in encoded]
 
 
 def taken(model: CausalModel, row: Sequence[int]) -> int:
-    """How many of these tokens a model takes: the most that it does not fail on.
+    """The longest prefix of these tokens, by its length, on which a model does not fail.
 
-    Raises FeedError where it fails on any number.
+    Raises FeedError if it fails on a single token.
     """
     if _takes(model, row):
         return len(row)
-    low, high = 1, len(row)  # it takes `low` and fails on `high`
+    low, high = 1, len(row)  # the model takes `low` and fails on `high`
     model.run([row[:low]])
     while high - low > 1:
         middle = (low + high) // 2
@@ -68,10 +68,10 @@ def _takes(model: CausalModel, row: Sequence[int]) -> bool:
 def likelihoods(
     model: CausalModel, rows: Sequence[Row], batch: int | None, workers: int, advance: Callable[[int], None]
 ) -> list[Likelihood]:
-    """How likely each row's continuation is; no more than `batch` rows are run together, and `workers` such at a time.
+    """How likely each row's continuation is; a run has at most `batch` rows, and `workers` runs go on at a time.
 
-    `advance` is told how many more rows are done. Raises UsageError where the model fails, and where a likelihood is no
-    number.
+    `advance` is called with the number of rows just done. Raises UsageError if the model fails, or a likelihood is NaN
+    or infinite.
     """
     found: list[Likelihood | None] = [None] * len(rows)
     together = _together(model, [len(row.tokens) for row in rows], batch)
@@ -89,7 +89,7 @@ def likelihoods(
 
 
 def _together(model: CausalModel, lengths: Sequence[int], batch: int | None) -> Iterator[list[int]]:
-    """The places of the rows that are run together, the longest first: what takes too much memory is known at once."""
+    """The indices of the rows to run together, the longest first, so that running out of memory shows at once."""
     most = 1 if model.alone else batch or len(lengths)
     places: list[int] = []
     for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
@@ -104,15 +104,13 @@ def _together(model: CausalModel, lengths: Sequence[int], batch: int | None) -> 
 
 
 def _likelihood(model: CausalModel, row: Row, logits: NDArray[Any]) -> Likelihood:
-    """Of a row's continuation, by the logits (length, vocabulary) of it and what fills it up."""
+    """How likely a row's continuation is, from its logits (length, vocabulary), with or without padding."""
     end = len(row.tokens)
     asked = logits[end - len(row.continuation) : end].astype(np.float64)
     highest = asked.max(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):  # of what is infinite; it is refused below
+    with np.errstate(invalid="ignore"):  # infinite logits are refused below
         sums = np.log(np.exp(asked - highest).sum(axis=1)) + highest[:, 0]
     log = float((asked[np.arange(len(asked)), row.continuation] - sums).sum())
     if not np.isfinite(log):
-        raise UsageError(
-            f"{model.name} puts out logits that are no numbers (NaN or infinite): what it answers means nothing"
-        )
+        raise UsageError(f"{model.name} returns logits that are NaN or infinite: its answers mean nothing")
     return Likelihood(log, bool((asked.argmax(axis=1) == row.continuation).all()))

@@ -1,5 +1,5 @@
-"""How many tokens a model takes, as it is written beside it: `config.json` and the tokenizer's own, as
-lm-evaluation-harness 0.4.13 reads them (`resolve_max_length`).
+"""How many tokens a model takes, from `config.json` and the tokenizer's configuration, as lm-evaluation-harness 0.4.13
+reads them (`resolve_max_length`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.text.tokens import Tokens
 from pipelines.text import first_line
 
-# The names that transformers' configurations have for it, in the order in which they are asked.
+# The names for it in transformers' configurations, in the order of precedence.
 _NAMES = ("n_positions", "max_position_embeddings", "n_ctx")
-# The harness's, where nothing says.
+# The harness's default.
 _DEFAULT = 2048
 
 
 def longest_of(model: Path, tokens: Tokens) -> int:
-    """The most tokens that a model takes, by what lies beside it or its tokenizer.
+    """The most tokens that a model takes, from the files next to it or to its tokenizer.
 
-    Raises UsageError where a configuration cannot be read.
+    Raises UsageError if a configuration cannot be read.
     """
     for path in _configurations(model, tokens.path):
         values = _read(path)
@@ -35,7 +35,7 @@ def longest_of(model: Path, tokens: Tokens) -> int:
 
 
 def _configurations(model: Path, tokenizer: Path) -> Iterator[Path]:
-    """Beside a model, above the folder `onnx` that the Hub's models lie in, or beside the tokenizer."""
+    """Next to the model, above the folder `onnx` in which the Hub keeps models, and next to the tokenizer."""
     above = [model.parent.parent] if model.parent.name == "onnx" else []
     for folder in (model.parent, *above, tokenizer.parent):
         if (folder / "config.json").is_file():

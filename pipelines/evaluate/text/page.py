@@ -1,4 +1,4 @@
-"""`report.html`: one file that needs no network and runs no script."""
+"""`report.html`: one file that needs no network and no script."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pipelines.evaluate.text import words
 from pipelines.evaluate.text.results import REFERENCE, Results
 from pipelines.style.stages import LOOKS
 from pipelines.style.template import rendered
+from pipelines.text import number_of
 
-# Of each task, questions whose answer flipped.
+# How many questions whose answer flipped are shown for each task.
 _SHOWN = 3
 
 
@@ -30,6 +31,7 @@ def page(results: Results) -> str:
         "results": results,
         "reference": REFERENCE,
         "words": words,
+        "number_of": number_of,
         "columns": words.columns(results),
         "dashes": list(words.dashes(results)),
         "at_chance": words.at_chance(results),
@@ -41,11 +43,11 @@ def page(results: Results) -> str:
 
 
 def _charts(results: Results) -> Iterator[tuple[str, Markup]]:
-    """The charts that have anything to show, each with its caption. matplotlib escapes what it writes."""
+    """The charts that are not empty, each with its caption. matplotlib escapes what it writes."""
     if lines := words.points(results):
         chart = intervals(lines, lines, "Differences in accuracy with their 95% intervals", "Δ, points (right: worse)")
-        yield "Accuracies against the reference's, with 95% intervals.", Markup(chart)
+        yield "Differences in accuracy from the reference, with 95% intervals.", Markup(chart)
     if lines := words.perplexities(results):
         label = "Differences in perplexity with their 95% intervals"
         chart = intervals(lines, lines, label, "Δ perplexity (right: worse)")
-        yield "Perplexities against the reference's, with 95% intervals.", Markup(chart)
+        yield "Differences in perplexity from the reference, with 95% intervals.", Markup(chart)

@@ -1,4 +1,4 @@
-"""Questions: what a language model is asked, and how the answer is told. Knows no task, no file and no model."""
+"""Questions for a language model, and their answers. Knows nothing of tasks, files or models."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import NamedTuple
 
 
 class Request(NamedTuple):
-    """What is asked of a model: how likely the continuation is after the context."""
+    """Asks a model how likely a continuation is after a context."""
 
     context: str
     continuation: str
 
 
 class Question(NamedTuple):
-    """A row of a task: a request for each choice, in order; one alone where a word is to be told greedily.
+    """A row of a task: a request for each choice, in order; a single one if a word is to be predicted greedily.
 
-    `gold` is the right one's place among them. `choices` are the answers as they are read, and as long as what
-    `acc_norm` divides by: the continuations without what joins them to a context, or the two sentences' beginnings of
-    WinoGrande. `key` is the row's place in its file (`000000`, …).
+    `gold` is the index of the right choice. `choices` are the answers, by whose length `acc_norm` divides: the
+    continuations without the delimiter after the context, or WinoGrande's two sentence beginnings. `key` is the row's
+    number in its file (`000000`, …).
     """
 
     key: str
@@ -34,8 +34,8 @@ class Question(NamedTuple):
 class Questions:
     """The questions of one task, in the order of their file.
 
-    `metrics` are what answers to them are worth: `acc`, and with it `acc_norm` or `perplexity` where the task has such.
-    `protocol` says in a few words whose prompts they have.
+    `metrics` are `acc` and, if the task has it, `acc_norm` or `perplexity`. `protocol` says in a few words whose
+    prompts these are.
     """
 
     task: str
@@ -44,11 +44,11 @@ class Questions:
     asked: Sequence[Question]
 
     def first(self, count: int | None) -> Questions:
-        """The first `count` of them; all where that is None."""
+        """The first `count` of them; all if that is None."""
         return self if count is None else replace(self, asked=self.asked[:count])
 
     def only(self, keys: Collection[str]) -> Questions:
-        """Those of these keys, in their order."""
+        """Those with these keys, in their order."""
         return replace(self, asked=[question for question in self.asked if question.key in keys])
 
     @property
@@ -57,6 +57,6 @@ class Questions:
 
     @property
     def sha256(self) -> str:
-        """Of all that decides answers to them: two runs with the same one can be compared question by question."""
+        """Of everything that determines the answers: runs with the same digest can be compared question by question."""
         rows = [[self.task], *self.asked]
         return hashlib.sha256(json.dumps(rows, ensure_ascii=True).encode()).hexdigest()

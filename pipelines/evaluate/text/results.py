@@ -1,8 +1,8 @@
-"""From answers to what they mean: what each variant costs on each task, and whether that is more than chance.
+"""What each variant costs on each task, and whether that is more than chance.
 
-Owns the arithmetic of the report and nothing of its looks. Accuracies are percent and their differences points,
-Δ = reference − variant; of a perplexity, which is better where it is lower, Δ = variant − reference: a loss is always
-positive. Refuses answers to other questions than the reference's.
+Owns the arithmetic of the report, but not its presentation. Accuracies are in percent and their differences in points,
+Δ = reference − variant. A lower perplexity is better, so there Δ = variant − reference: a loss is always positive.
+Refuses variants whose answers are to different questions than the reference's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,10 @@ from pipelines.evaluate.statistics import (
 from pipelines.evaluate.text.answers import Answers
 from pipelines.evaluate.text.question import Questions
 
-# What the model as it is is called: Table 5 of the paper has it so.
+# The name of the unchanged model, as in Table 5 of the paper.
 REFERENCE = "fp32"
 PERPLEXITY = "perplexity"
-# The natural logarithm of the largest perplexity that is told, as in answers.
+# The natural logarithm of the largest perplexity, as in answers.py.
 _MOST = math.log(sys.float_info.max)
 
 Hits = NDArray[np.bool_]
@@ -39,10 +39,10 @@ Hits = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Line:
-    """What one variant has of a figure, against the reference.
+    """One variant's value of a figure, compared with the reference's.
 
-    `lost` and `gained` count the questions that are right in the reference alone and in the variant alone; None of a
-    perplexity, which no question has right. `degenerate` where every likelihood is the reference's, bit for bit.
+    `lost` and `gained` count the questions that only the reference and only the variant has right; None for a
+    perplexity. `degenerate` says that every likelihood is the reference's, bit for bit.
     """
 
     name: str
@@ -64,10 +64,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of a task, `acc`, `acc_norm` or `perplexity`: the reference's value, and the variants' beside it.
+    """One figure of a task, `acc`, `acc_norm` or `perplexity`: the reference's value and a line for each variant.
 
-    `ci95` is the interval of the reference's share itself, and `chance` the share that guessing has right, both in
-    percent; None where there is no guessing.
+    `ci95` is the interval of the reference's own accuracy, and `chance` the accuracy of guessing, both in percent;
+    None for a perplexity, and `chance` also if there are no choices to guess among.
     """
 
     name: str
@@ -78,16 +78,16 @@ class Figure:
 
     @property
     def at_chance(self) -> bool:
-        """Whether nothing shows that the reference does better than guessing."""
+        """Whether the reference may be no better than guessing."""
         return self.chance is not None and self.ci95 is not None and self.ci95[0] <= self.chance
 
     def line(self, variant: str) -> Line | None:
-        """A variant's line, where it has one."""
+        """A variant's line, or None."""
         return next((line for line in self.lines if line.name == variant), None)
 
 
 class Flip(NamedTuple):
-    """A question whose answer flipped: what was chosen, right or wrong, by the reference and by each variant."""
+    """A question whose answer flipped: what the reference and each variant chose, and whether it was right."""
 
     key: str
     right: Mapping[str, bool]
@@ -96,7 +96,7 @@ class Flip(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskResults:
-    """A task: its questions, its figures, `acc` first, and the questions that flipped, the worst first."""
+    """A task: its questions, its figures (`acc` first), and the questions that flipped (the worst first)."""
 
     questions: Questions
     figures: Sequence[Figure]
@@ -113,10 +113,10 @@ class TaskResults:
 
 @dataclass(frozen=True)
 class Results:
-    """All that a report says.
+    """Everything in a report.
 
-    `variants` are those that were scored, without the reference, and `not_applicable` has the reason for each that was
-    not. `made_by` is what decides the answers: digests and versions, by what they are of.
+    `variants` are those that were scored, without the reference; `not_applicable` has the reason for each that was not.
+    `made_by` has the digests and versions that determine the answers, by name.
     """
 
     model: str
@@ -127,15 +127,15 @@ class Results:
     made_by: Mapping[str, str] = field(default_factory=dict)
 
 
-class Asked(NamedTuple):
+class TaskAnswers(NamedTuple):
     """A task's questions, and the answers of the reference and of each variant, by name, to all or some of them."""
 
     questions: Questions
     answers: Mapping[str, Answers]
 
 
-def compare(model: str, asked: Sequence[Asked], bootstrap: Bootstrap) -> Results:
-    """Put the answers of all tasks together; p-values are corrected for all that is compared."""
+def compare(model: str, asked: Sequence[TaskAnswers], bootstrap: Bootstrap) -> Results:
+    """Compare the answers of all tasks; p-values are corrected for all comparisons."""
     tasks = [
         TaskResults(
             one.questions.only(one.answers[REFERENCE].keys),
@@ -160,19 +160,20 @@ def compare(model: str, asked: Sequence[Asked], bootstrap: Bootstrap) -> Results
 
 
 def _figures(answers: Mapping[str, Answers], bootstrap: Bootstrap) -> Iterator[Figure]:
-    """The figures of a task that its answers have."""
+    """The figures of a task."""
     base = answers[REFERENCE]
     for own in answers.values():
         if own.keys != base.keys:
-            raise ValueError("answers to other questions than the reference's cannot be compared")
-    yield _shares("acc", {name: own.acc for name, own in answers.items()}, answers)
+            raise ValueError("answers to different questions than the reference's cannot be compared")
+    yield _accuracy("acc", {name: own.acc for name, own in answers.items()}, answers)
     if base.acc_norm is not None:
-        yield _shares("acc_norm", {n: own.acc_norm for n, own in answers.items() if own.acc_norm is not None}, answers)
+        hits = {name: own.acc_norm for name, own in answers.items() if own.acc_norm is not None}
+        yield _accuracy("acc_norm", hits, answers)
     if base.perplexity is not None:
         yield _perplexity(answers, bootstrap)
 
 
-def _shares(name: str, hits: Mapping[str, Hits], answers: Mapping[str, Answers]) -> Figure:
+def _accuracy(name: str, hits: Mapping[str, Hits], answers: Mapping[str, Answers]) -> Figure:
     base = answers[REFERENCE]
     theirs = hits[REFERENCE]
     count = len(theirs)
@@ -199,7 +200,7 @@ def _in_percent(shares: Comparison) -> Comparison:
 
 
 def _perplexity(answers: Mapping[str, Answers], bootstrap: Bootstrap) -> Figure:
-    """The perplexity of each question's one continuation, with a paired bootstrap over questions."""
+    """The perplexity of the questions' continuations, with a paired bootstrap; a single question has no interval."""
     base = answers[REFERENCE]
     theirs = _logs(base)
     count = len(theirs)
@@ -208,7 +209,12 @@ def _perplexity(answers: Mapping[str, Answers], bootstrap: Bootstrap) -> Figure:
         if name != REFERENCE:
             both = np.stack([theirs, _logs(own)], axis=1)
             value, other = _perplexities(both, np.ones((1, count)))[0]
-            compared = paired_bootstrap(float(other - value), bootstrap.values(partial(_rise, both), count))
+            delta = float(other - value)
+            compared = (
+                Comparison(delta, delta, delta, 1.0)
+                if count == 1
+                else paired_bootstrap(delta, bootstrap.values(partial(_rise, both), count))
+            )
             lines.append(_line(name, float(other), compared, None, _same(own, base)))
     assert base.perplexity is not None
     return Figure(PERPLEXITY, base.perplexity, lines)
@@ -219,14 +225,14 @@ def _logs(answers: Answers) -> NDArray[np.float64]:
 
 
 def _perplexities(logs: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of log-likelihoods of shape (questions, models), each question weighted: shape (resamples, models)."""
+    """Perplexities (resamples, models) from log-likelihoods (questions, models) and weights (resamples, questions)."""
     means = (weights @ logs) / weights.sum(axis=1, keepdims=True)
     found: NDArray[np.float64] = np.exp(np.minimum(-means, _MOST))
     return found
 
 
 def _rise(logs: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By how much the second model's perplexity is above the first's."""
+    """The second model's perplexity minus the first's, for each resample."""
     found: NDArray[np.float64] = np.diff(_perplexities(logs, weights), axis=1)[:, 0]
     return found
 
@@ -242,7 +248,7 @@ def _line(name: str, value: float, compared: Comparison, flips: tuple[int, int] 
 
 
 def _flips(answers: Mapping[str, Answers]) -> Iterator[Flip]:
-    """The questions whose answer is right in some and wrong in others, those first that the most variants lose."""
+    """The questions that some models have right and others wrong; those that the most variants lose come first."""
     base = answers[REFERENCE]
     hits = np.stack([own.acc for own in answers.values()])
     places = np.flatnonzero(hits.any(axis=0) & ~hits.all(axis=0))
@@ -253,58 +259,3 @@ def _flips(answers: Mapping[str, Answers]) -> Iterator[Flip]:
             {name: bool(own.acc[place]) for name, own in answers.items()},
             {name: int(own.chosen[place]) for name, own in answers.items()},
         )
-
-
-def as_json(results: Results) -> dict[str, Any]:
-    """What `results.json` holds: for each task what an image report has for its dataset. Figures are percent but for
-    perplexities, differences points of percent.
-    """
-    return {
-        "model": results.model,
-        "reference": REFERENCE,
-        "unit": "percent",
-        "tasks": {task.name: _task_json(task, results) for task in results.tasks},
-        "not_applicable": dict(results.not_applicable),
-        "notes": list(results.notes),
-        "made_by": dict(results.made_by),
-    }
-
-
-def _task_json(task: TaskResults, results: Results) -> dict[str, Any]:
-    first, *_ = task.figures
-    return {
-        "metric": first.name,
-        "protocol": task.questions.protocol,
-        "n": task.count,
-        "questions_sha256": task.questions.sha256,
-        "chance": {figure.name: figure.chance for figure in task.figures if figure.chance is not None},
-        "at_chance": [figure.name for figure in task.figures if figure.at_chance],
-        "variants": {
-            REFERENCE: {"n": task.count, **{figure.name: figure.reference for figure in task.figures}},
-            **{name: _variant_json(task, name) for name in results.variants},
-        },
-    }
-
-
-def _variant_json(task: TaskResults, variant: str) -> dict[str, Any]:
-    """The figures, and how the first compares; the others' comparisons stand below their names and `_compared`."""
-    first, *others = task.figures
-    pairs = [(figure, line) for figure in task.figures if (line := figure.line(variant))]
-    main = next((line for figure, line in pairs if figure is first), None)
-    return {
-        "n": task.count,
-        **{figure.name: line.value for figure, line in pairs},
-        **(_compared_json(main) | {"degenerate": main.degenerate} if main else {}),
-        **{f"{figure.name}_compared": _compared_json(line) for figure, line in pairs if figure in others},
-    }
-
-
-def _compared_json(line: Line) -> dict[str, Any]:
-    flips = {} if line.lost is None else {"lost": line.lost, "gained": line.gained}
-    return {
-        "delta": line.delta,
-        "ci95": list(line.ci95),
-        "p": line.p,
-        "p_holm": line.p_holm,
-        **flips,
-    }

@@ -1,6 +1,6 @@
-"""Rows of a task's file: the fields that they have, and the forms in which people have them.
+"""Rows of a task's file: how their fields are read, and the forms in which a task is published.
 
-Refuses fields that hold something else, and rows without a label, which test splits have.
+Refuses fields of another kind, and rows without a label, as in test splits.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ HARNESS = "lm-evaluation-harness 0.4.13"
 
 
 class RowError(ValueError):
-    """A row is no question; the message says why, in a few words that follow its place."""
+    """A row is not a question; the message says why, in a few words to follow the row's place."""
 
 
 class UnlabelledError(RowError):
-    """A row's right answer is not told."""
+    """A row has no label."""
 
 
 class Asked(NamedTuple):
-    """What a row asks: as a `Question`, without its place."""
+    """The content of a row: a `Question` without its key."""
 
     requests: tuple[Request, ...]
     gold: int
@@ -31,9 +31,9 @@ class Asked(NamedTuple):
 
 
 class Form(NamedTuple):
-    """A way in which files have a task: the fields that tell it, whose prompts are made of it, and how.
+    """A form in which a task is published: its fields, whose prompts it gives, and how a row is read.
 
-    `read` raises RowError for a row whose fields do not hold what they should.
+    `read` raises RowError for a row whose fields are not as they should be.
     """
 
     fields: tuple[str, ...]
@@ -42,7 +42,7 @@ class Form(NamedTuple):
 
 
 def among(context: str, delimiter: str, choices: tuple[str, ...], gold: int) -> Asked:
-    """A question after which one of some choices follows."""
+    """A question whose choices all follow the same context."""
     return Asked(tuple(Request(context, delimiter + choice) for choice in choices), gold, choices)
 
 
@@ -50,12 +50,12 @@ def text(row: Row, name: str) -> str:
     """A field of text that is not blank."""
     value = row[name]
     if not isinstance(value, str) or not value.strip():
-        raise RowError(f"`{name}` is {_shown(value)}, not a text")
+        raise RowError(f"`{name}` is {_shown(value)}, not text")
     return value
 
 
 def texts(row: Row, name: str, count: int) -> tuple[str, ...]:
-    """A field of so many texts, none of them blank."""
+    """A field with `count` texts, none of them blank."""
     values = row[name]
     if not isinstance(values, list) or len(values) != count:
         raise RowError(f"`{name}` is {_shown(values)}, not a list of {count} texts")
@@ -63,10 +63,10 @@ def texts(row: Row, name: str, count: int) -> tuple[str, ...]:
 
 
 def label(row: Row, name: str, count: int, first: int = 0) -> int:
-    """A field that says which of `count` choices is right, numbered from `first`, as a number or written; from 0."""
+    """The index, from 0, of the right one of `count` choices; the field numbers them from `first`, as int or text."""
     value = row[name]
     if value in ("", "-1", -1, None):
-        raise UnlabelledError(f"`{name}` is {_shown(value)}: a test split, whose answers are not told")
+        raise UnlabelledError(f"`{name}` is {_shown(value)}: a test split, which has no answers")
     if isinstance(value, (bool, float)) or str(value) not in map(str, range(first, first + count)):
         raise RowError(f"`{name}` is {_shown(value)}, not one of {first} to {first + count - 1}")
     return int(value) - first

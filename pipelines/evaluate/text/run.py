@@ -1,6 +1,6 @@
-"""A whole run on text, from options to a finished report: what `score.py text` does once its arguments are read.
+"""`score.py text`, from parsed options to a finished report.
 
-What can be refused is refused before a model runs, and no report is written before all is known.
+Bad input is refused before a model runs if possible, and the report is written last.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ from pipelines.evaluate.text.data import read_questions
 from pipelines.evaluate.text.exported import HF, exported, folder_of
 from pipelines.evaluate.text.longest import longest_of
 from pipelines.evaluate.text.question import Questions
-from pipelines.evaluate.text.results import PERPLEXITY, REFERENCE, Asked, Results, as_json, compare
+from pipelines.evaluate.text.results import PERPLEXITY, REFERENCE, Results, TaskAnswers, compare
+from pipelines.evaluate.text.results_json import as_json
 from pipelines.evaluate.text.terminal import terminal
 from pipelines.evaluate.text.tokens import read_tokens
 from pipelines.options import cpus
 from pipelines.progress import say
 from pipelines.store import path_of
 from pipelines.store.files import replacing
+from pipelines.text import number_of
 
 _TOKENIZER, _PAGE = "tokenizer.json", "report.html"
 
 
 class _Scored(NamedTuple):
-    """What was answered, by variant and task, by which models, and why other variants have no answers."""
+    """The answers by variant and task, the digests of the models, and why other variants have no answers."""
 
     answers: dict[str, dict[str, Answers]]
     digests: dict[str, str]
@@ -46,12 +48,12 @@ class _Scored(NamedTuple):
 
 
 def text(options: TextOptions) -> int:
-    """Ask a model and its noised copies the questions of each task, and write the report; the exit status, 0."""
+    """Ask a model and its noised copies the questions of each task and write the report; returns exit status 0."""
     output = path_of(options.output, "--output")
     try:
         results = _results(options, output)
     except KeyboardInterrupt:
-        raise RunError("stopped: what is whole is kept, and the same command continues") from None
+        raise RunError("stopped: finished parts are kept, and the same command continues") from None
     _write(output, results)
     print(terminal(results, str(output / _PAGE)))
     return 0
@@ -63,7 +65,7 @@ def _results(options: TextOptions, output: Path) -> Results:
     tokenizer = _tokenizer(options, source)
     asked = list(_questions(options))
     tokens = read_tokens(tokenizer, options.bos)
-    say(tokens.said)
+    say(tokens.described)
     model = exported(source, output / "models") if source.is_dir() else source
     _check_applies(model, [method for method in methods if method.token in named])
     longest = longest_of(source / model.name if source.is_dir() else model, tokens)
@@ -75,36 +77,36 @@ def _results(options: TextOptions, output: Path) -> Results:
     models = NoisedModels(model, output / "models" / model.stem, texts)
     asking = Asking(tokens, options.workers or cpus(), options.batch, longest=longest)
     scored = _scored(asked, models, methods, asking, output / "answers")
-    answers = [Asked(own, {name: each[own.task] for name, each in scored.answers.items()}) for own in asked]
+    answers = [TaskAnswers(own, {name: each[own.task] for name, each in scored.answers.items()}) for own in asked]
     bootstrap = _bootstrap(options, [name for one in asked for name in one.metrics], len(scored.answers) - 1)
     calibrated = [method.token for method in methods if method.calibrated and method.token in scored.answers]
     return replace(
         compare(_name(options, source), answers, bootstrap),
         not_applicable=scored.reasons,
         notes=list(_notes(answers, count, calibrated)),
-        made_by={**scored.digests, "tokenizer, sha256": tokens.sha256, "tokens": tokens.said, **versions()},
+        made_by={**scored.digests, "tokenizer, sha256": tokens.sha256, "tokens": tokens.described, **versions()},
     )
 
 
 def _source(options: TextOptions) -> Path:
-    """The model's file, or the folder of transformers that it is exported from."""
+    """The model's file, or the transformers folder that it is exported from."""
     if options.model.startswith(HF):
         return folder_of(options.model)
     model = path_of(options.model, "--model")
     if not model.is_file():
-        hint = f"a folder of transformers is {HF}{model}" if model.is_dir() else f"give an ONNX file or {HF}FOLDER"
-        raise UsageError(f"--model {model} is no file: {hint}")
+        hint = f"give a transformers folder as {HF}{model}" if model.is_dir() else f"give an ONNX file or {HF}FOLDER"
+        raise UsageError(f"--model {model} is not a file: {hint}")
     return model
 
 
 def _tokenizer(options: TextOptions, source: Path) -> Path:
-    """The tokenizer's file: the one that is given, or that beside the model."""
+    """The tokenizer's file: the given one, or the one next to the model."""
     if options.tokenizer is not None:
         return options.tokenizer
     found = (source if source.is_dir() else source.parent) / _TOKENIZER
     if not found.is_file():
-        raise UsageError(f"there is no {found}: give --tokenizer FILE, that which the model was trained with")
-    say(f"the tokenizer is {found}")
+        raise UsageError(f"{found} does not exist: give --tokenizer FILE, the one that the model was trained with")
+    say(f"using the tokenizer {found}")
     return found
 
 
@@ -115,7 +117,7 @@ def _questions(options: TextOptions) -> Iterator[Questions]:
     for task, data in zip(options.tasks, options.data, strict=True):
         found = read_questions(task, data)
         if options.limit is not None and options.limit > len(found.asked):
-            say(f"{data} has {len(found.asked):,} questions, fewer than --limit {options.limit}")
+            say(f"{data} has only {number_of(len(found.asked), 'question')}, fewer than --limit {options.limit}")
         yield found.first(options.limit)
 
 
@@ -125,7 +127,7 @@ def _name(options: TextOptions, source: Path) -> str:
 
 
 def _check_applies(model: Path, methods: Sequence[Method]) -> None:
-    """Raises UsageError for the first of the methods that does not apply to a model."""
+    """Raises UsageError for the first method that does not apply to the model."""
     for method in methods:
         try:
             nodes_changed(model, (method,))
@@ -136,7 +138,7 @@ def _check_applies(model: Path, methods: Sequence[Method]) -> None:
 def _scored(
     asked: Sequence[Questions], models: NoisedModels, methods: Sequence[Method], asking: Asking, folder: Path
 ) -> _Scored:
-    """What the model answers, and then, one after the other, its noised copies, which are made where they lack."""
+    """Ask the model, and then each noised copy, which is made if it does not exist."""
 
     def ask(name: str, copy: Noised) -> None:
         alike = replace(asking, config=copy.config)
@@ -148,37 +150,41 @@ def _scored(
     for method in methods:
         try:
             ask(method.token, models.noised((method,)))
-        except (DoesNotApplyError, UsageError) as error:  # of a model that the noise has broken
+        except (DoesNotApplyError, UsageError) as error:  # UsageError: noise has broken the model
             found.reasons[method.token] = str(error)
             say(f"not scored: {method.token}: {error}")
     return found
 
 
 def _bootstrap(options: TextOptions, figures: Sequence[str], variants: int) -> Bootstrap:
-    """How perplexities are resampled, where these figures of so many variants are compared."""
+    """How perplexities are resampled if these figures of all variants are compared."""
     comparisons = len(figures) * variants
     resamples = options.resamples or enough_resamples(comparisons)
     if PERPLEXITY in figures and not are_enough(resamples, comparisons):
         say(
-            f"{resamples:,} resamples are too few for perplexities to differ by more than chance in {comparisons} tests"
+            f"{number_of(resamples, 'resample')}: too few for any perplexity to differ by more than chance in "
+            f"{number_of(comparisons, 'test')}"
         )
     return Bootstrap(resamples, options.seed)
 
 
-def _notes(asked: Sequence[Asked], count: int, calibrated: Sequence[str]) -> Iterator[str]:
+def _notes(asked: Sequence[TaskAnswers], count: int, calibrated: Sequence[str]) -> Iterator[str]:
     if calibrated:
         count = min(count, sum(len(one.questions.asked) for one in asked))
-        yield f"The ranges of {' and '.join(calibrated)} are of {count:,} of these same texts."
+        yield f"{' and '.join(calibrated)} were calibrated on {count:,} of these same texts."
     for questions, answers in asked:
         if left_out := len(questions.asked) - len(answers[REFERENCE].keys):
-            yield f"{questions.task}: {left_out:,} questions with an answer longer than the model takes are left out."
+            yield (
+                f"{questions.task}: left out {number_of(left_out, 'question')} with an answer longer than the model "
+                "takes."
+            )
         if cut := answers[REFERENCE].cut:
-            yield f"{questions.task}: {cut:,} texts are longer than what the model takes, and lose their beginning."
+            yield f"{questions.task}: truncated the start of {number_of(cut, 'text')} longer than the model takes."
 
 
 def _write(output: Path, results: Results) -> None:
-    """Put the report's files in place, when all of them are made."""
-    from pipelines.evaluate.text.page import page  # imports what draws, which a refusal need not wait for
+    """Write the report's files, once all of them are made."""
+    from pipelines.evaluate.text.page import page  # imports matplotlib, for which a refusal need not wait
 
     files = {
         _PAGE: page(results),

@@ -1,4 +1,4 @@
-"""The results as the terminal shows them: the paper's row for each task, every figure, and the findings."""
+"""The results on the terminal: the paper's row for each task, every figure, and the findings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEAD = ("task", "figure", "variant", "value", "Δ", "95% interval", "p", "p (Ho
 
 
 def terminal(results: Results, page: str) -> str:
-    """What is printed when the scoring is done; `page` is where the report is."""
+    """The text printed at the end of a run; `page` is where the report is."""
     lines = [words.subject(results), "", _paper(results), ""]
     if results.variants:
         rows = [_HEAD, *(row for task in results.tasks for row in _rows(task))]
@@ -26,7 +26,7 @@ def terminal(results: Results, page: str) -> str:
 
 
 def _paper(results: Results) -> str:
-    """Table 5 of the paper: FP32's accuracy of each task, and what it loses."""
+    """Table 5 of the paper: FP32's accuracy on each task, and the loss of each variant."""
     columns = words.columns(results)
     rows = [["task", f"{REFERENCE.upper()} (ACC)", *map(words.head, columns)]]
     for task in results.tasks:
@@ -44,7 +44,7 @@ def _rows(task: TaskResults) -> Iterator[Sequence[str]]:
 
 
 def _alone(task: TaskResults) -> str:
-    """The reference's figures, where nothing else was scored."""
+    """The reference's figures, for a report without variants."""
     return f"{task.name}: {', '.join(map(_figure, task.figures))}"
 
 

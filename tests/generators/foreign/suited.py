@@ -27,11 +27,6 @@ def resizes(library: str) -> list[Method]:
     return [method for method in methods(library) if method.stage == "resize"]
 
 
-def photographs_of(data: Path) -> dict[str, Path]:
-    """All ImageNet files among the real images."""
-    return {path.stem: path for path in sorted((data / "imagenet").rglob("*.JPEG"))}
-
-
 def put(photographs: Mapping[str, bytes], folder: Path) -> dict[str, Path]:
     """The photographs as files, with corners of one of them: a pixel, a column and a strip."""
     picture = call("pil", photographs["chelsea"])

@@ -26,6 +26,7 @@ from selenium.webdriver.chrome.service import Service
 from generators.pixels import foreign
 from generators.registry import LIBRARIES
 from tests.generators.foreign.test_programs import Pixels, awkward, call, digest, encoded, outcome
+from tests.real import photographs_of
 
 PROGRAMS = Path(foreign.__file__).with_name("programs")
 SERVE = [str(PROGRAMS / "serve.py"), "chromium"]
@@ -135,8 +136,7 @@ def test_both_methods_equal_a_page_s_drawing(
 
 def test_both_methods_equal_a_page_s_drawing_of_real_images(browser: webdriver.Chrome, data: Path) -> None:
     folder = data / "imagenet"
-    names = [str(path.relative_to(folder)) for path in (*folder.glob("flat/*"), *folder.glob("tree/*/*"))]
-    assert len(names) == 367
+    names = [str(path.relative_to(folder)) for path in photographs_of(data).values()]
     with ThreadPoolExecutor(1) as pool:
         drawn = pool.submit(direct, browser, folder, names, 256, 256)
         found = [ours((folder / name).read_bytes(), 256, 256) for name in names]

@@ -23,6 +23,7 @@ from generators.registry import LIBRARIES, METHODS, Method, Release, find, plain
 from tests.fuzzing import changed_bytes, fuzz
 from tests.generators import profiles
 from tests.generators.foreign.direct import Job, finish, release, start
+from tests.real import photographs_of
 
 Pixels = NDArray[np.uint8]
 
@@ -243,8 +244,8 @@ def test_rows_of_odd_width_do_not_depend_on_what_was_called_before(photographs: 
             assert np.array_equal(call(token, image, *size), expected), token
 
 
-def test_squash_equals_each_pillow_on_all_shared_images(data: Path) -> None:
-    images = {path.stem: path for path in sorted((data / "imagenet").rglob("*.JPEG"))}
+def test_squash_equals_each_pillow_on_shared_images(data: Path) -> None:
+    images = photographs_of(data)
     filters = tuple(method.token for method in methods("Pillow") if method.stage == "resize")
     asked = {"12.3.0": filters, "13.0.0": filters, "6.2.1": ("pil_box",)}
     direct = {

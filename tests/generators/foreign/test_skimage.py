@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.generators.foreign.direct import Job, finish, release, start
-from tests.generators.foreign.suited import digests, photographs_of, put, resizes, version
+from tests.generators.foreign.suited import digests, put, resizes, version
 from tests.generators.foreign.test_programs import call
+from tests.real import photographs_of
 
 Values = NDArray[np.float64]
 
@@ -46,7 +47,7 @@ def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_pa
     assert digests("pil", RESIZES, files, SIZES) == finish(direct)
 
 
-def test_every_method_equals_a_direct_call_on_all_shared_images(data: Path) -> None:
+def test_every_method_equals_a_direct_call_on_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("scikit-image", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
     assert digests("pil", RESIZES, files, SIZES[:1]) == finish(direct)

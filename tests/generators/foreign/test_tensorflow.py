@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.generators.foreign.direct import Digests, Job, finish, release, start
-from tests.generators.foreign.suited import SIZES, digests, photographs_of, put, resizes, version
+from tests.generators.foreign.suited import SIZES, digests, put, resizes, version
 from tests.generators.foreign.test_programs import Pixels, alive, awkward, call, digest, encoded, outcome
+from tests.real import photographs_of
 
 Values = NDArray[np.float64]
 
@@ -66,7 +67,7 @@ def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_pa
     assert fast(files) | digests("tf_accurate", RESIZES, files, SIZES) == finish(direct)
 
 
-def test_every_method_equals_a_direct_call_on_all_shared_images(data: Path) -> None:
+def test_every_method_equals_a_direct_call_on_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("TensorFlow", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
     assert fast(files) | digests("tf_accurate", RESIZES, files, SIZES[:1]) == finish(direct)

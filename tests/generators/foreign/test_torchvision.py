@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from tests.generators.foreign.direct import Job, finish, release, start
-from tests.generators.foreign.suited import SIZES, digests, photographs_of, put, resizes, version
+from tests.generators.foreign.suited import SIZES, digests, put, resizes, version
 from tests.generators.foreign.test_programs import alive, awkward, call, encoded, outcome
+from tests.real import photographs_of
 
 VERSION = version("torchvision")
 RESIZES = [method.token for method in resizes("torchvision")]
@@ -51,7 +52,7 @@ def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_pa
     assert digests("torchvision", RESIZES, files, SIZES) == finish(direct)
 
 
-def test_every_method_equals_a_direct_call_on_all_shared_images(data: Path) -> None:
+def test_every_method_equals_a_direct_call_on_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("torchvision", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
     assert digests("torchvision", RESIZES, files, SIZES[:1]) == finish(direct)

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from tests.generators.foreign.direct import Digests, Job, finish, release, start
-from tests.generators.foreign.suited import SIZES, digests, photographs_of, put, resizes, version
+from tests.generators.foreign.suited import SIZES, digests, put, resizes, version
 from tests.generators.foreign.test_programs import alive, awkward, call, digest, encoded, outcome
+from tests.real import photographs_of
 
 VERSION = version("libvips")
 RESIZES = [method.token for method in resizes("libvips")]
@@ -60,7 +61,7 @@ def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_pa
     assert {**found, **shrunk(files)} == finish(direct)
 
 
-def test_every_method_equals_a_direct_call_on_all_shared_images(data: Path) -> None:
+def test_every_method_equals_a_direct_call_on_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("libvips", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
     assert {**digests("vips", RESIZES, files, SIZES[:1]), **shrunk(files)} == finish(direct)

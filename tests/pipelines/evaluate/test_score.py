@@ -352,17 +352,17 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
             "timn:x is not a file: give an ONNX or TFLite file, timm:NAME or",
         ),
         (["--shards", "SHARDS", "--model", "m.onnx", "--boxes", "shard"], "--boxes applies only with --predictions"),
-        (["--shards", "SHARDS", "--predictions", "p", "--boxes", "shard"], "--boxes is of no use with imagenet shards"),
+        (["--shards", "SHARDS", "--predictions", "p", "--boxes", "shard"], "--boxes does not apply to imagenet shards"),
         (
             ["--shards", "SHARDS", "--model", "m.onnx", "--iou-type", "segm"],
             "--iou-type applies only with --predictions",
         ),
-        (["--shards", "SHARDS", "--predictions", "p", "--iou-type", "segm"], "--iou-type is of no use with imagenet"),
+        (["--shards", "SHARDS", "--predictions", "p", "--iou-type", "segm"], "--iou-type does not apply to imagenet"),
         (
             ["--shards", "SHARDS", "--predictions", "p", "--annotations", "a"],
-            "--annotations is of no use with imagenet",
+            "--annotations does not apply to imagenet",
         ),
-        (["--shards", "SHARDS", "--predictions", "p", "--resamples", "9"], "--resamples is of no use with imagenet"),
+        (["--shards", "SHARDS", "--predictions", "p", "--resamples", "9"], "--resamples does not apply to imagenet"),
     ],
 )
 def test_mistakes_get_one_line(

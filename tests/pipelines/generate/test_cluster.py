@@ -35,11 +35,10 @@ def nodes() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def expected(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> dict[str, bytes]:
     """The output of a local run."""
     output = tmp_path_factory.mktemp("expected")
-    words = [sys.executable, "generate.py", *LONG, "--output", str(output)]
-    subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+    generate(*LONG, "--output", output)
     return files(output)
 
 

@@ -15,6 +15,8 @@ from pipelines.generate.config import _CODE
 from tests import ROOT
 from tests.ray_cluster import RAY, Cluster, wait_for
 
+DASHBOARD = True  # to which jobs are submitted
+
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -221,7 +221,8 @@ def test_a_limited_run_makes_the_first_shard_and_a_full_run_replaces_it(
     assert "another source, config.source.samples: 3 → 7" in refusal(words, capsys)
     generate(*words, "--overwrite", status=1)
     found, expected = files(tmp_path), files(made)
-    assert {path for path in found if found[path] != expected[path]} == {"speech/README.md", "speech/croissant.json"}
+    described = {f"speech/{name}" for name in ("README.md", "croissant.json", "index.html")}
+    assert {path for path in found if found[path] != expected[path]} == described
 
 
 def test_damage_is_found(made: Path, tmp_path: Path, command: Command) -> None:
@@ -352,7 +353,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, by
         ),
         ("--variant linear+soxr_vhq", "names two resample methods, linear and soxr_vhq: keep one of them"),
         ("--variant paper", "paper has no methods for recordings: name resample or stft, or all"),
-        ("--variant fp16", "fp16 is noise in a model"),
+        ("--variant fp16", "fp16 is noise of a model"),
         ("--source {pictures}", "has images, not recordings: give --dataset imagenet, coco or cityscapes"),
         ("--dataset sample --sample-rate 16000", "--sample-rate applies only to --dataset speech"),
         ("--dataset sample", "linear is for recordings (the stage resample): use it with --dataset speech"),

@@ -1,8 +1,8 @@
-"""Which variant a deployed device has, where it shows only what its model put out: outputs, ranked against those of the
-model on every variant here.
+"""Finds out which variant a deployed device uses from its model's outputs, compared with those of the model on every
+variant.
 
-`files` finds what the device put out and `values` reads it, `compare` says how far a candidate's outputs are from it,
-`trials` runs candidates, `search` chooses which, `rank` decides, `answer` says it.
+`files` finds the device's outputs and `values` reads them, `compare` defines how far a candidate's outputs are from
+them, `trials` runs candidates, `search` chooses them, `rank` decides, and `answer` words the result.
 """
 
 from pipelines.evaluate.match.outputs.run import match_outputs

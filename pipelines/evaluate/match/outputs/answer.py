@@ -1,4 +1,4 @@
-"""What a person reads of outputs: the verdict in words, how sure it is, the ranking, and what to do next."""
+"""The answer from outputs, for people: the verdict in words, how sure it is, the ranking, and what to do next."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from generators.variant import ALL
 from pipelines.evaluate.match.outputs.compare import Comparison
 from pipelines.evaluate.match.outputs.rank import Place
 from pipelines.evaluate.match.versions import which_version
-from pipelines.evaluate.match.words import counted, like, listed, more_of, percent, sure
+from pipelines.evaluate.match.words import like, listed, more_of, percent, sure
 from pipelines.shards import Shards
-from pipelines.text import table
+from pipelines.text import number_of, table
 
 _SHOWN = 10
-# Names of what is tied, in a sentence and in a table.
+# How many tied names a sentence and a table's cell have.
 _NAMED, _IN_TABLE = 3, 2
 
 
 class Ranked(NamedTuple):
-    """All that there is to say: the places on `images` images, `total` of what was tried, and whether the first is
-    near. `scoring` is how the model is named on a command line.
+    """The ranking on `images` images, of `total` candidates, and whether the first is near. `scoring` has score.py's
+    options for the model.
     """
 
     shards: Shards
@@ -55,38 +55,33 @@ def answer(ranked: Ranked) -> str:
         verdict = _nearest(ranked, first)
     else:
         verdict = _far(ranked, first)
-    *said, following = verdict
-    return "\n".join([*said, "", _table(ranked), "", following])
+    *lines, next_step = verdict
+    return "\n".join([*lines, "", _table(ranked), "", next_step])
 
 
 def _matching(ranked: Ranked, first: Place) -> Iterator[str]:
     what = "box" if ranked.comparison.decoded else "value"
-    if first.equal == ranked.images:
-        yield (
-            f"Your device puts out what the model does on {_named(ranked, first)}, exactly: every {what} of "
-            f"{counted(ranked.images)}."
-        )
-    else:
-        yield (
-            f"Your device puts out what the model does on {_named(ranked, first)}, but for the rounding of another "
-            f"runtime: every {what} of {counted(ranked.images)}."
-        )
+    how = "exactly" if first.equal == ranked.images else "within another runtime's rounding"
+    yield (
+        f"Your device's outputs are the model's on {_named(ranked, first)}, {how}: every {what} of "
+        f"{number_of(ranked.images, 'image')}."
+    )
     yield from _twins(ranked, first)
     if ranked.is_reference:
         yield f"No stage differs from the reference (`{ranked.shards.reference.name}`)."
     else:
         yield _stage_line(ranked, first)
-        if said := _like(ranked, first):
-            yield f"It {said}."
+        if how := _like(ranked, first):
+            yield f"It {how}."
     pixels = [name for candidate in first.candidates for name in candidate.pixels]
     if version := which_version(ranked.shards, pixels):
         yield version
     yield from _others(ranked, first)
     if ranked.is_reference:
-        yield "Next: nothing before the outputs differs; if accuracy drops, look behind them (labels, thresholds)."
+        yield "Next: nothing before the outputs differs; if accuracy drops, look after them (labels, thresholds)."
     else:
         name = ranked.names(first)[0]
-        yield f"Next: score it; what the model loses there is what this device costs:\n  {_score(ranked, name)}"
+        yield f"Next: score it; the model's loss there is what this device costs:\n  {_score(ranked, name)}"
 
 
 def _others(ranked: Ranked, first: Place) -> Iterator[str]:
@@ -95,48 +90,48 @@ def _others(ranked: Ranked, first: Place) -> Iterator[str]:
     exact = first.equal == ranked.images
     alike = [] if exact else [ranked.names(place)[0] for place in others if place.close == ranked.images]
     if alike:
-        yield f"{listed(alike[:_NAMED])}{_more(alike)} would do as well: they are told apart by no more than that."
+        yield f"{listed(alike[:_NAMED])}{_more(alike)} fit as well: such rounding could hide the difference."
         yield sure(ranked.images, first.first, f"`{ranked.names(first)[0]}` came first")
     elif others:
-        telling = ranked.images - max(place.equal if exact else place.close for place in others)
-        which = "every image" if telling == ranked.images else f"{counted(telling)} or more"
+        different = ranked.images - max(place.equal if exact else place.close for place in others)
+        which = "every image" if different == ranked.images else f"{number_of(different, 'image')} or more"
         yield f"Sure: everything else that was tried differs {'' if exact else 'by more '}in {which}."
 
 
 def _nearest(ranked: Ranked, first: Place) -> Iterator[str]:
     name = ranked.names(first)[0]
     others = ranked.places[1:]
-    following = f"; next: `{ranked.names(others[0])[0]}`, {others[0].mean:.3g}" if others else ""
+    second = f"; next: `{ranked.names(others[0])[0]}`, {others[0].mean:.3g}" if others else ""
     yield (
-        f"Nearest: {_named(ranked, first)} ({_head(ranked)} {first.mean:.3g}{following}). Nothing that was tried puts "
-        "out the same."
+        f"Nearest: {_named(ranked, first)} ({_head(ranked)} {first.mean:.3g}{second}). Nothing that was tried gives "
+        "the same outputs."
     )
     yield from _twins(ranked, first)
     yield _stage_line(ranked, first)
     yield _sure(ranked, first)
     hint = ""
     if any(method.calibrated for method in first.candidates[0].model):
-        hint = " A device's int8 has ranges of its own, and is not met exactly."
+        hint = " A device's int8 has its own ranges, and cannot be matched exactly."
     pixels = ranked.stage(first)
-    there = [variant.stages for variant in ranked.shards.variants.values()]
-    missing = more_of(pixels if pixels in PIXEL_STAGES else None, there) or more_of(None, there) or [ALL]
+    existing = [variant.stages for variant in ranked.shards.variants.values()]
+    missing = more_of(pixels if pixels in PIXEL_STAGES else None, existing) or more_of(None, existing) or [ALL]
     yield (
-        f"Next: make what else its pixels may be and match again; until something puts out the same, `{name}` is a "
-        f"stand-in.{hint}\n  {ranked.shards.command(missing)}"
+        f"Next: make more variants and match again; until one gives the same outputs, `{name}` is a stand-in.{hint}\n"
+        f"  {ranked.shards.command(missing)}"
     )
 
 
 def _far(ranked: Ranked, first: Place) -> Iterator[str]:
     yield (
-        f"Nothing is near: even the nearest, {_named(ranked, first)} ({_head(ranked)} {first.mean:.3g}), is farther "
-        "from the device than most of what was tried is from it."
+        f"Nothing is near: the nearest, {_named(ranked, first)} ({_head(ranked)} {first.mean:.3g}), is farther from "
+        "the device than from most of the other candidates."
     )
     yield from _twins(ranked, first)
-    yield "Which stage differs first cannot be said: something else differs more than the variants and noise do."
+    yield "The first stage that differs is unknown: something else differs more than the variants and noise do."
     yield _sure(ranked, first)
-    said = "boxes in source pixels (or --boxes shard)" if ranked.comparison.decoded else "neither scaled nor moved"
+    units = "boxes in source pixels (or --boxes shard)" if ranked.comparison.decoded else "neither scaled nor shifted"
     yield (
-        f"Next: check that these are the outputs of this model for these files, {said}, and that\n"
+        f"Next: check that these are the outputs of this model for these files, {units}, and that\n"
         f"its preprocessing and the shards' geometry ({ranked.shards.config['geometry']}) are the device's. Then make "
         "more methods:\n"
         f"  {ranked.shards.command(more_of(None, (v.stages for v in ranked.shards.variants.values())) or [ALL])}"
@@ -158,13 +153,13 @@ def _like(ranked: Ranked, place: Place) -> str:
 def _stage_line(ranked: Ranked, first: Place) -> str:
     start = f"First stage that differs from the reference (`{ranked.shards.reference.name}`)"
     if ranked.is_reference:
-        return f"{start}: cannot be said, as the reference itself is the nearest."
+        return f"{start}: unknown, as the reference itself is the nearest."
     found = dict.fromkeys(stages[0] for one in first.candidates if (stages := one.stages(ranked.shards)))
     return f"{start}: {' or '.join(found)}."
 
 
 def _twins(ranked: Ranked, place: Place) -> Iterator[str]:
-    """A line on what cannot be told apart here, where there is such."""
+    """A line on candidates with the same outputs, if there are several."""
     names = ranked.names(place)
     if len(names) == 1:
         return
@@ -172,7 +167,7 @@ def _twins(ranked: Ranked, place: Place) -> Iterator[str]:
     if len({one.noise for one in place.candidates}) == 1 and len({v.pixels_sha256 for v in variants}) == 1:
         where = "they have the same pixels on all samples of the shards"
     else:
-        where = "they put out the same on these images"
+        where = "they give the same outputs on these images"
     yield f"{listed(names[:_NAMED])}{_more(names)} are tied: {where}."
 
 

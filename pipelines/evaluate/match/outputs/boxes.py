@@ -1,9 +1,9 @@
-"""Detections in source pixels: two sets of boxes, paired so that they overlap most.
+"""Compares detections in source pixels: two sets of boxes, paired so that they overlap most.
 
-The distance is 1 − the intersection of the two sets over their union, where a box weighs its score: a pair has its IoU
-times the lower of its scores in common, and only boxes of one category are paired. It is 0 for the same boxes alone,
-and 1 where nothing overlaps; a box of little score matters little. What the model finds below the lowest score that
-the device shows is left out, as the device has a threshold of its own, and so is what is beyond an image's 100 best.
+The distance is 1 − the intersection of the two sets over their union, with each box weighted by its score: a pair
+shares its IoU times the lower of its scores, and only boxes of the same category are paired. It is 0 only for the same
+boxes, and 1 if nothing overlaps; boxes with low scores matter little. The model's boxes below the lowest score that the
+device shows are left out, since the device has its own threshold, and so are all but an image's 100 best.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from pipelines.evaluate.model.inputs import Image
 from pipelines.evaluate.model.readers import Reader
 from pipelines.evaluate.model.runtimes import Outputs
 
-# What COCO's evaluation looks at (pycocotools, `maxDets`).
+# The boxes per image that COCO's evaluation considers (pycocotools, `maxDets`).
 _MOST = 100
-# The digits in which results are written here: pixels, and scores.
+# The precision with which score.py writes results: pixels, and scores.
 _DIGITS = (1e-3, 1e-6)
-# What another runtime's rounding may move: 1e-5 of 2,000 pixels, and a score by ten times that.
+# How much another runtime's rounding may change: 1e-5 of 2,000 pixels, and a score by 1e-4.
 _ROUNDING = (2e-2, 1e-4)
-# A box is found again where one of its category overlaps it by so much, as in VOC.
+# The IoU from which a box counts as found by another of its category, as in VOC.
 _FOUND = 0.5
 
 
 class Detections:
-    """Compares boxes; made from the device's by key, and what reads the model's outputs."""
+    """Compares boxes: the device's, by key, with those that a reader decodes from the model's outputs."""
 
     decoded = True
     heads = ("distance", "max |Δ| px", "boxes found")
-    unit = "distance: 1 − the overlap of the device's boxes and the variant's, each weighing its score (0: the same)."
+    unit = "distance: 1 − the overlap of the device's and the variant's boxes, weighted by score (0: the same)."
 
     def __init__(self, theirs: Mapping[str, Boxes], reader: Reader, notes: Sequence[str] = ()) -> None:
         self._reader = reader
@@ -87,7 +87,7 @@ def _corners(boxes: NDArray[Any]) -> NDArray[Any]:
 
 
 def _overlaps(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
-    """Intersection over union of each box with each; 0 for those of two categories, 1 for the same without area."""
+    """IoU of every pair of boxes; 0 for different categories, 1 for equal boxes without area."""
     first, second = _corners(one)[:, None], _corners(other)[None]
     sides = (np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])).clip(0)
     shared = sides.prod(axis=-1)

@@ -1,7 +1,7 @@
-"""How far what a model put out for an image is from what the device did: a distance that is 0 for the same alone.
+"""How far a model's outputs for an image are from the device's: a distance that is 0 only for equal outputs.
 
-A device computes with kernels of its own, whose sums differ in their last bits: outputs may be equal, or equal but for
-such rounding, which is told apart.
+A device's kernels may round differently in the last bits, so that outputs can be equal, close (up to such rounding), or
+different.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from generators.boxes import BoxNoise
 from pipelines.evaluate.model.inputs import Image
 from pipelines.evaluate.model.runtimes import Outputs
 
-# What there is of one image, to be compared: the outputs that the device shows, or one array of boxes.
+# The outputs to compare for one image: those that the device shows, or one array of boxes.
 Answer = tuple[NDArray[np.generic], ...]
 
 
 class Apart(NamedTuple):
-    """How far two answers are from one another.
+    """How far two answers are apart.
 
-    `mean` is the distance, `peak` the largest difference, of boxes among those that are found again. `equal`: the same
-    in the digits that the device gave; `close`: no farther than another runtime's rounding. `agrees` says whether the
-    best class is the same, or which share of the device's boxes is found again; None where it means nothing.
+    `mean` is the distance, `peak` the largest difference (for boxes: among those found). `equal`: the same in the
+    digits that the device gave; `close`: within another runtime's rounding. `agrees` is whether the best class is the
+    same, or the share of the device's boxes that is found; None for outputs of other kinds.
     """
 
     mean: float
@@ -36,20 +36,20 @@ class Apart(NamedTuple):
 
 
 class Comparison(Protocol):
-    """The device's answers, and what reads a model's outputs as such."""
+    """The device's answers, and how a model's outputs are compared with them."""
 
     theirs: Mapping[str, Answer]
-    # Lines for the user on how they were read.
+    # Lines for the user on how the device's files were read.
     notes: Sequence[str]
-    # Whether box noise can show.
+    # Whether outputs are boxes, which show box noise.
     decoded: bool
-    # The heads of the columns of `mean`, `peak` and `agrees`, the last of which may be empty.
+    # The heads of the columns of `mean`, `peak` and `agrees`; the last may be empty.
     heads: tuple[str, str, str]
-    # A line on what the distance is; may be empty.
+    # A line that defines the distance; may be empty.
     unit: str
 
     def answers(self, outputs: Outputs, images: Sequence[Image], noises: Sequence[BoxNoise]) -> list[list[Answer]]:
-        """What a model put out for these images, for each kind of box noise; in any thread."""
+        """A model's answers for these images, for each kind of box noise. Thread-safe."""
         ...
 
     def apart(self, theirs: Answer, mine: Answer) -> Apart:
@@ -58,5 +58,5 @@ class Comparison(Protocol):
 
 
 def of_image(output: NDArray[np.generic], index: int, count: int) -> NDArray[np.generic]:
-    """One image's part of an output, which for a single image may lack the axis of the batch."""
+    """One image's part of an output, which for a single image may lack the batch axis."""
     return output[index] if output.ndim and len(output) == count else output

@@ -1,9 +1,9 @@
-"""Where the device's outputs lie: a file for each image, named by key, or one for all.
+"""Finds the device's outputs: a file for each image, named by key, or one file for all.
 
-For each image: `KEY.npy`, `KEY.json` or `KEY.csv`; of a model with several outputs `KEY.OUTPUT.npy` each, or one
+For each image: `KEY.npy`, `KEY.json` or `KEY.csv`; for a model with several outputs, a `KEY.OUTPUT.npy` for each or one
 `KEY.npz`. For all: a CSV with a column `key`, a JSON object by key or a COCO results list, or an npz with an array for
-each key. An image that a list has no box of may not have been looked at, and is left out. Refuses files that could be
-read in two ways: two for one image, several that are for all.
+each key. Images without boxes in a list are left out, since the device may not have seen them. Refuses ambiguous files:
+two for one image, or several for all.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pipelines.evaluate.match.outputs import values
 from pipelines.evaluate.match.outputs.values import SUFFIXES, Value
 from pipelines.text import first_line
 
-# A name such as x.JPEG.npy is of x.
+# Suffixes that a key may keep: x.JPEG.npy is for x.
 _IMAGES = ("jpeg", "jpg", "png")
 
 
 class Given(NamedTuple):
-    """The keys of the shards that a device's outputs have, in order, what else was there, and what reads some.
+    """The sorted keys for which a device has outputs, the names of other contents, and a function that reads some keys.
 
-    `numbered`: keys were told by the number in them, as image ids of COCO results.
+    `numbered`: keys were found by their number, from the image ids of COCO results.
     """
 
     keys: list[str]
@@ -37,19 +37,19 @@ class Given(NamedTuple):
 
 
 def find_outputs(path: Path, known: Collection[str]) -> Given:
-    """The device's outputs at `path` for the `known` keys. Raises UsageError where there are none."""
+    """The device's outputs at `path` for the `known` keys. Raises UsageError if there are none."""
     if path.is_file():
         found = _for_all(path, known)
     elif path.is_dir():
         found = _folder(path, known)
     else:
-        raise UsageError(f"{path} is neither a folder nor a file: give the one that holds the device's outputs")
+        raise UsageError(f"{path} is neither a folder nor a file: give the one with the device's outputs")
     if not found.keys:
-        there = f"has {found.others[0]}" if found.others else "is empty"
+        contents = f"has {found.others[0]}" if found.others else "is empty"
         example = min(known, default="none at all")
         raise UsageError(
-            f"nothing in {path} is named by a key of the shards: it {there}, where the shards have keys as {example} "
-            "(the source file's name without its ending)"
+            f"nothing in {path} is named by a key of the shards: it {contents}, but keys are like {example} (the "
+            "source file's name without its suffix)"
         )
     return found
 
@@ -59,10 +59,10 @@ def _folder(folder: Path, known: Collection[str]) -> Given:
     usable = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not usable:
         found = f"it has {files[0].name}" if files else "it is empty"
-        raise UsageError(f"no {', '.join(SUFFIXES)} file in {folder} ({found}): write outputs as one of these")
+        raise UsageError(f"no {', '.join(SUFFIXES)} file in {folder} ({found}): write outputs in one of these formats")
     by_key: dict[str, list[Path]] = defaultdict(list)
     for path in usable:
-        # A key never has a dot.
+        # Keys have no dot.
         if (key := path.name.partition(".")[0]) in known:
             by_key[key].append(path)
     if not by_key and len(usable) == 1:
@@ -71,8 +71,8 @@ def _folder(folder: Path, known: Collection[str]) -> Given:
         outputs = [_output_of(path) for path in paths]
         if len(paths) > 1 and (len(set(outputs)) < len(paths) or "" in outputs):
             raise UsageError(
-                f"{paths[0].name} and {paths[1].name} in {folder} are both for {key}: keep one of them, or name them "
-                f"{key}.OUTPUT.npy after the model's outputs"
+                f"{paths[0].name} and {paths[1].name} in {folder} are both for {key}: keep one of them or, if they are "
+                f"different outputs of the model, name them {key}.OUTPUT.npy"
             )
     taken = {path for paths in by_key.values() for path in paths}
 
@@ -83,7 +83,7 @@ def _folder(folder: Path, known: Collection[str]) -> Given:
 
 
 def _output_of(path: Path) -> str:
-    """The output that a file names, as `logits` in `KEY.logits.npy`; none for other kinds of files."""
+    """The output in a file's name, `logits` in `KEY.logits.npy`; empty if there is none."""
     if path.suffix.lower() != ".npy":
         return ""
     name = path.name.partition(".")[2][: -len(path.suffix)].rstrip(".")
@@ -107,12 +107,14 @@ def _for_all(path: Path, known: Collection[str]) -> Given:
         ".npz": _archive,
     }
     if path.suffix.lower() not in readers:
-        raise UsageError(f"{path} is for no key of the shards: name files by key, or write one .csv, .json or .npz")
+        raise UsageError(
+            f"{path} is not named by a key of the shards: name files by key, or write one .csv, .json or .npz"
+        )
     return readers[path.suffix.lower()](path, known)
 
 
 def _given(path: Path, found: Mapping[str, Any], known: Collection[str], read: Callable[[str, Any], Value]) -> Given:
-    """What one file holds by key, of which only what is asked for is read."""
+    """The contents of one file by key; only keys that are asked for are parsed."""
     return Given(
         sorted(key for key in found if key in known),
         [f"{key} in {path.name}" for key in found if key not in known],
@@ -123,7 +125,7 @@ def _given(path: Path, found: Mapping[str, Any], known: Collection[str], read: C
 def _table(path: Path, known: Collection[str]) -> Given:
     header, *rows = values.rows_of(path) or [[]]
     if "key" not in header:
-        raise UsageError(f"{path} is named by no key, and has no column `key`: it has {', '.join(header[:5])}")
+        raise UsageError(f"{path} is not named by a key, and has no column `key`: it has {', '.join(header[:5])}")
     column = header.index("key")
     if wrong := next((number for number, row in enumerate(rows, 2) if row and len(row) != len(header)), None):
         raise UsageError(f"{path}, line {wrong}: not the {len(header)} columns of its header")
@@ -136,12 +138,12 @@ def _table(path: Path, known: Collection[str]) -> Given:
         return _given(path, by_key, known, lambda where, own: values.boxes_of_rows(names, own, where))
     if names != [str(number) for number in range(len(names))]:
         raise UsageError(
-            f"{path} has the columns {', '.join(header[:5])}: besides `key`, a column for each class is wanted, named "
-            "0, 1, …, or those of boxes"
+            f"{path} has the columns {', '.join(header[:5])}: it needs `key` and a column for each class, named 0, 1, "
+            "…, or the columns of boxes"
         )
     twice = next((key for key, own in by_key.items() if len(own) > 1), None)
     if twice is not None:
-        raise UsageError(f"{path} has {twice} more than once")
+        raise UsageError(f"{path} has {twice} more than once: keep one row")
     return _given(path, by_key, known, lambda where, own: {"": values.of_text(own[0], where)})
 
 
@@ -151,7 +153,7 @@ def _object(path: Path, known: Collection[str]) -> Given:
         return _given(path, found, known, lambda where, own: values.of_json(own, where))
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise UsageError(f"{path} is neither an object by key nor a COCO results list")
-    # COCO's files are named by the image's number.
+    # COCO's keys are image numbers.
     keys = {int(key): key for key in known if re.fullmatch("[0-9]+", key)}
     by_key: dict[str, list[dict[str, Any]]] = defaultdict(list)
     numbered = False

@@ -1,8 +1,8 @@
-"""Outputs as they leave the model, value by value: logits, probabilities, or a detector's head before it is decoded.
+"""Compares raw outputs value by value: logits, probabilities, or a detector's head before it is decoded.
 
-A device that shows probabilities where the model has logits, or the reverse, is met by the softmax of the logits; one
-that leaves out the classes before ImageNet's (`class_offset`), by leaving out the model's. Refuses outputs that the
-model does not have, and whole numbers where it has floats: their scale is the device's alone.
+If the device shows probabilities and the model logits, or the reverse, the softmax of the logits is compared. If the
+device leaves out the classes before ImageNet's (`class_offset`), the model's are left out too. Refuses outputs that the
+model does not have, and integers if the model has floats, since only the device knows their scale.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pipelines.evaluate.match.outputs.values import Arrays
 from pipelines.evaluate.model.inputs import Image
 from pipelines.evaluate.model.runtimes import Outputs
 
-# Of an image's largest value: ONNX Runtime's own optimisations move a YOLOX's outputs by 4e-6 of it, classifiers' by
-# 4e-7; half precision moves them by 5e-4.
+# Rounding by another runtime, as a share of an image's largest value: ONNX Runtime's own optimisations change a YOLOX's
+# outputs by 4e-6, classifiers' by 4e-7; half precision changes them by 5e-4.
 _ROUNDING = 1e-5
-# How far from 0 to 1, and their sum from 1, probabilities may be: an 8-bit softmax has steps of 1/256.
+# How far probabilities may be outside 0 to 1, and their sum from 1: an 8-bit softmax has steps of 1/256.
 _SLACK, _SUM = 1e-3, 0.05
 
 Shape = tuple[int, ...]
 
 
 class Numbers:
-    """Compares arrays; made from the device's by key, and the model's outputs for one image."""
+    """Compares arrays: the device's, by key, with the model's, whose outputs for one image give names and shapes."""
 
     decoded = False
 
@@ -71,7 +71,7 @@ class Numbers:
     def apart(self, theirs: Answer, mine: Answer) -> Apart:
         means, peaks, equal, close = [], [], True, True
         for device, model, scale in zip(theirs, mine, self._scales, strict=True):
-            with np.errstate(over="ignore"):  # what a half cannot hold is not equal
+            with np.errstate(over="ignore"):  # values that overflow float16 are not equal
                 same = bool((model.astype(device.dtype) == device).all())
             equal &= same
             difference = np.abs(device.astype(np.float32) - (device if same else model).astype(np.float32))
@@ -98,8 +98,8 @@ class Numbers:
             shape = first[wanted].squeeze().shape
             if found is None or found.shape != shape or len(arrays) != len(first):
                 raise UsageError(
-                    f"the device's outputs for {key} are {_spoken(arrays)}, and other images' {_spoken(first)}: write "
-                    "them alike"
+                    f"the device's outputs for {key} are {_described(arrays)}, and other images' {_described(first)}: "
+                    "write the same for all"
                 )
             if found.dtype.kind in "ui" and own[name].dtype.kind == "f":
                 raise UsageError(
@@ -113,11 +113,11 @@ class Numbers:
 def _output(
     written: str, array: NDArray[np.generic], own: Mapping[str, NDArray[np.generic]], offset: int, key: str, count: int
 ) -> str:
-    """The model's output that the device's array is. Raises UsageError where none, or several, can be."""
+    """The model's output that the device's array shows. Raises UsageError unless there is exactly one."""
     shape = array.squeeze().shape
     fitting = [name for name, output in own.items() if shape in (output.shape, _shorter(output.shape, offset))]
     named = [name for name in own if written in (name, name.replace("/", "_").replace(":", "_"))]
-    # A single array may be called anything.
+    # A single array may have any name.
     found = [name for name in fitting if name in named] if named or count > 1 else fitting
     if len(found) == 1:
         return found[0]
@@ -127,11 +127,11 @@ def _output(
         raise UsageError(
             f"{what} could be any of the model's {', '.join(found)}: name files KEY.OUTPUT.npy, or arrays in KEY.npz"
         )
-    raise UsageError(f"{what} is none of the model's outputs for one image: {have}")
+    raise UsageError(f"{what} is none of the model's outputs for one image: dump one of {have}")
 
 
 def _shorter(shape: Shape, offset: int) -> Shape | None:
-    """A shape of classes without those before ImageNet's."""
+    """The shape without the classes before ImageNet's; None if there are none."""
     return (shape[0] - offset,) if offset and len(shape) == 1 else None
 
 
@@ -147,7 +147,7 @@ def _notes(offset: int, soft: Sequence[tuple[bool, bool]]) -> list[str]:
 
 
 def _are_probabilities(arrays: Sequence[NDArray[np.generic]]) -> bool:
-    """Whether these are each a share for each of several classes."""
+    """Whether each array has probabilities of several classes."""
     return all(
         array.ndim == 1
         and array.size > 1
@@ -164,7 +164,7 @@ def _softmax(logits: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.asarray(values / values.sum(), np.float32)
 
 
-def _spoken(arrays: Arrays) -> str:
+def _described(arrays: Arrays) -> str:
     return ", ".join(f"{name} {_times(array.shape)}".strip() for name, array in arrays.items())
 
 

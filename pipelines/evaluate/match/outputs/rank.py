@@ -1,4 +1,4 @@
-"""Which candidate the device is, and how sure that is: pure numbers, no files."""
+"""Which candidate the device matches, and how sure that is: pure arithmetic, no files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pipelines.evaluate.statistics import Bootstrap
 
 
 class Place(NamedTuple):
-    """Candidates that put out the same on all images compared, the nearest to the device first.
+    """Candidates with the same outputs on all compared images.
 
-    `equal` and `close` count images, as `Apart` has them; `agrees` is a mean, None where it means nothing. `nearest` is
-    the share of images on which it is the nearest, `first` that of resamples.
+    `equal` and `close` count images for which `Apart` has these; `agrees` is a mean, or None. `nearest` is the share of
+    images, and `first` that of resamples, in which it is the nearest.
     """
 
     candidates: tuple[Candidate, ...]
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 def rank(tried: Sequence[Tried], seed: int) -> list[Place]:
-    """The candidates by their mean distance; deterministic for a seed. Equal ones are in the order they are given."""
+    """The candidates by their mean distance; deterministic for a seed. Ties keep the given order."""
     by_digest: dict[bytes, list[Tried]] = {}
     for one in tried:
         by_digest.setdefault(one.digest, []).append(one)
@@ -60,9 +60,9 @@ def _place(own: Sequence[Tried], nearest: float, first: float) -> Place:
 
 
 def is_near(distance: float, others: Sequence[Tried]) -> bool:
-    """Whether the device is no farther from the first place than half of the `others` are, by their distance to it.
+    """Whether the device is no farther from the first place than the median of the `others`.
 
-    What is farther differs by more than the variants and noise that were tried do.
+    A device that is farther differs by more than the variants and noise that were tried.
     """
     between: NDArray[np.float64] = np.array([one.mean for one in others if one.mean > 0])
     return bool(len(between) and distance <= np.median(between))

@@ -1,4 +1,4 @@
-"""`score.py match --outputs`: from what the device put out, the model and the shards to the answer on the terminal."""
+"""`score.py match --outputs`, from a device's outputs, the model and the shards to the printed answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipelines.evaluate.match.outputs.rank import Place, is_near, rank
 from pipelines.evaluate.match.outputs.search import FEW, search
 from pipelines.evaluate.match.outputs.trials import Trials, Tried
 from pipelines.evaluate.match.outputs.values import Arrays, Boxes, boxes_of_array
-from pipelines.evaluate.match.words import counted
+from pipelines.evaluate.match.words import skipped
 from pipelines.evaluate.model.calibration import by_hash, calibration
 from pipelines.evaluate.model.geometry import check_geometry
 from pipelines.evaluate.model.inputs import Inputs, fitting
@@ -34,15 +34,15 @@ from pipelines.evaluate.options import MatchOptions
 from pipelines.options import cpus
 from pipelines.shards import Shards, check_images, open_shards
 from pipelines.store import path_of, place_of
+from pipelines.text import number_of
 
-# More images would take longer and tell no more.
+# More images would take longer and not change the answer.
 _MOST = 64
-_NAMED = 3
-_OUTPUT = "report"  # where score.py keeps noised models too
+_OUTPUT = "report"  # score.py's default, where it keeps noised models, too
 
 
 class _Opened(NamedTuple):
-    """The model, and what it puts out for the first image as it is."""
+    """The model, and its outputs for the first image without noise."""
 
     path: Path
     preprocessing: Preprocessing
@@ -52,18 +52,17 @@ class _Opened(NamedTuple):
 
 
 def match_outputs(options: MatchOptions) -> int:
-    """Print which variant the device is; the exit status, 0. Raises UsageError for what cannot be compared."""
+    """Print which variant the device matches; returns exit status 0. Raises UsageError for bad input."""
     assert options.outputs is not None
     shards = open_shards(place_of(options.shards, "--shards"))
     check_images(shards, "--outputs")
     known = shards.reference.table("key")["key"].to_pylist()
     given = find_outputs(options.outputs, frozenset(known))
-    there = frozenset(shards.samples().keys)
-    shared = [key for key in given.keys if key in there]
+    succeeded = frozenset(shards.samples().keys)
+    shared = [key for key in given.keys if key in succeeded]
     if not shared:
-        raise UsageError(f"{options.outputs} holds only samples that failed in some variant: give others")
-    # In order of the draw: the first of them are tried first.
-    keys = by_hash(shared)[:_MOST]
+        raise UsageError(f"{options.outputs} has only samples that failed in some variant: give others")
+    keys = by_hash(shared)[:_MOST]  # a random order, whose first keys are tried first
     opened = _opened(options, shards, keys[0])
     comparison = _comparison(options, shards, given, keys, opened)
     keys = [key for key in keys if key in comparison.theirs]
@@ -80,7 +79,7 @@ def match_outputs(options: MatchOptions) -> int:
 
 
 def _scoring(options: MatchOptions, shards: Shards) -> str:
-    """What scoring the model would be told of it."""
+    """score.py's options for the model."""
     stated = options.noise.preprocessing
     words = ["--model", str(options.model), *(["--preprocessing", stated] if stated else [])]
     return shlex.join(words) + (" --annotations …" if shards.dataset == "coco" else "")
@@ -113,10 +112,12 @@ def _comparison(
     if any(isinstance(value, dict) for value in values.values()):
         arrays = {key: value for key, value in values.items() if isinstance(value, dict)}
         if len(arrays) < len(values):
-            raise UsageError(f"{options.outputs} has boxes for some images and arrays for others: write them alike")
+            raise UsageError(
+                f"{options.outputs} has boxes for some images and arrays for others: write the same for all"
+            )
         if not _are_detections(shards, arrays, opened.outputs):
             if options.boxes:
-                raise UsageError("--boxes is of use with boxes only: these are outputs as they leave the model")
+                raise UsageError("--boxes applies only to boxes, and these are raw outputs of the model: leave it out")
             return Numbers(arrays, opened.outputs, opened.preprocessing.class_offset)
         values = {key: boxes_of_array(array, key) for key, own in arrays.items() for array in own.values()}
         notes.append("the device's rows of six are read as x1, y1, x2, y2, score and class, counted from 0")
@@ -128,7 +129,7 @@ def _comparison(
 
 
 def _are_detections(shards: Shards, arrays: Mapping[str, Arrays], outputs: Outputs) -> bool:
-    """Whether arrays are of boxes: one an image, in rows of six, as no output of the model is."""
+    """Whether arrays are boxes: one per image, in rows of six, unlike any output of the model."""
     shapes = [of_image(output, 0, 1).squeeze().shape for output in outputs.values()]
     return shards.dataset == "coco" and all(
         len(own) == 1 and array.ndim and array.shape[-1] == 6 and array.squeeze().shape not in shapes
@@ -138,24 +139,24 @@ def _are_detections(shards: Shards, arrays: Mapping[str, Arrays], outputs: Outpu
 
 
 def _in_source(options: MatchOptions, shards: Shards, given: Given, boxes: Mapping[str, Boxes]) -> Mapping[str, Boxes]:
-    """Boxes in source pixels, of the images that the annotations know. Raises UsageError where there are none."""
+    """Boxes in source pixels, of annotated images. Raises UsageError if there are none."""
     found = {}
     for stored in shards.stored(shards.reference.name, frozenset(boxes)):
         info = shards.info(stored)
         if given.numbered and info["image_id"] != int(stored.key):
             raise UsageError(
-                f"{options.outputs}: image {int(stored.key)} is {stored.key} by its name and another by the "
-                "annotations: give each result its `key` in place of image_id"
+                f"{options.outputs}: image {int(stored.key)} is {stored.key} by its name, and another image by the "
+                "annotations: give each result its `key` instead of image_id"
             )
         if info["image_id"] >= 0:
             found[stored.key] = _moved(boxes[stored.key], info) if options.boxes == "shard" else boxes[stored.key]
     if not found:
-        raise UsageError(f"{options.outputs} has only images that the annotations of {shards.root} do not know")
+        raise UsageError(f"{options.outputs} has only images without annotations in {shards.root}: give others")
     return found
 
 
 def _moved(boxes: Boxes, info: Mapping[str, Any]) -> Boxes:
-    """Boxes of a shard's image in pixels of its source: (output + crop) / scale."""
+    """Boxes in a shard's pixels moved to those of the source: (output + crop) / scale."""
     scale = np.array([info["scale_x"], info["scale_y"]] * 2)
     crop = np.array([info["crop_x"], info["crop_y"], 0, 0])
     return np.concatenate([(boxes[:, :4] + crop) / scale, boxes[:, 4:]], axis=1)
@@ -180,13 +181,9 @@ def _notes(
     given: Given, shared: Sequence[str], keys: Sequence[str], trials: Trials, comparison: Comparison
 ) -> Iterator[str]:
     if given.others:
-        names = ", ".join(given.others[:_NAMED])
-        more = ", …" if len(given.others) > _NAMED else ""
-        count = len(given.others)
-        belong = "belongs" if count == 1 else "belong"
-        yield f"{count:,} of what the device put out {belong} to no sample of the shards ({names}{more})"
+        yield skipped(given.others, "output")
     if failed := len(given.keys) - len(shared):
-        yield f"{counted(failed)} left out: the sample failed in a variant of the shards"
+        yield f"left out {number_of(failed, 'image')}: the sample failed in a variant of the shards"
     if len(keys) < len(shared):
         yield f"{len(keys):,} of {len(shared):,} images were compared, drawn by a hash of the key"
     by_reason: dict[str, list[str]] = {}

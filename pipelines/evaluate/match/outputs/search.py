@@ -1,9 +1,9 @@
-"""Which candidates are tried: on a few images first, and the nearest of them on all.
+"""Chooses which candidates to try: on a few images first, and the nearest of them on all.
 
-Pixels and box noise cost little, and every model that is tried meets them all. Models cost more, `int8` above all,
-which has to be made: the model as it is comes first, then noise of one stage, then compositions of what came nearest,
-until outputs are the device's own or no noise brings them nearer. Errors of different stages hardly cancel out, so that
-each right stage brings a model nearer to a device that has it.
+Pixels and box noise are cheap, so each model is tried with all of them. Models are expensive, above all `int8`, which
+must be made. The unchanged model is tried first, then noise of one stage, then compositions of the nearest, until the
+outputs are the device's or no noise brings them nearer. Errors of different stages rarely cancel out, so that each
+right stage brings a model nearer to the device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from generators.registry import MODEL_STAGES, Method
 from pipelines.evaluate.match.outputs.trials import Candidate, Trials, Tried, name_of
 from pipelines.progress import say
 
-# What is the device's own is so on every image: few are enough to know it, and to leave out what is far.
+# The right candidate fits every image, so that few are enough to find it, and to exclude those that are far.
 FEW = 8
 # How many models are extended by a stage at a time, and how many candidates are tried on all images.
 _BEAM = 3
@@ -32,10 +32,10 @@ class Found(NamedTuple):
 
 
 def search(trials: Trials, pixels: Sequence[tuple[str, ...]], noises: Sequence[Method], keys: Sequence[str]) -> Found:
-    """The candidates that come nearest on all `keys`, of which the first few are tried first; the reference is one.
+    """The candidates that come nearest on all `keys`, and the reference; the first few keys are tried first.
 
-    `pixels` has the names of variants, those with the same pixels together and the reference's first; `noises` all
-    methods in the model and behind it that can be tried.
+    `pixels` has the names of variants, grouped by equal pixels, the reference's group first; `noises` has all methods
+    of model and box noise to try.
     """
     few = keys[:FEW]
     tried = _tried(trials, pixels, noises, few)
@@ -43,7 +43,7 @@ def search(trials: Trials, pixels: Sequence[tuple[str, ...]], noises: Sequence[M
         return Found(tried, len(tried))
     reference = Candidate(pixels[0])
     nearest = sorted(tried, key=lambda one: one.mean)
-    # What is equal on a few images may differ on others.
+    # Candidates that are equal on a few images may differ on others.
     kept = [one.candidate for place, one in enumerate(nearest) if place < _KEPT or one.equal]
     return Found(trials.measure(dict.fromkeys([*kept, reference]), keys), len(tried))
 
@@ -67,7 +67,7 @@ def _tried(
         best = nearest
         chosen = _nearest(tried, extended)
         extended.update(chosen)
-        # What does not apply alone does not in a composition.
+        # Noise that does not apply by itself does not apply in a composition.
         methods = [m for m in noises if m.stage != "boxes" and m.token not in trials.reasons]
         wanted = [more for model in chosen for more in _extensions(model, methods) if more not in seen]
         if wanted:
@@ -78,7 +78,7 @@ def _tried(
 
 
 def _unchanged(tried: Sequence[Tried], wave: Sequence[Tried]) -> set[Methods]:
-    """The models of a wave that put out just what one before them did on all pixels: there is nothing to compose."""
+    """The models of a wave with the same outputs on all pixels as an earlier one: composing them adds nothing."""
 
     def outputs(some: Sequence[Tried]) -> dict[Methods, tuple[bytes, ...]]:
         found: dict[Methods, list[bytes]] = {}
@@ -91,7 +91,7 @@ def _unchanged(tried: Sequence[Tried], wave: Sequence[Tried]) -> set[Methods]:
 
 
 def _nearest(tried: Sequence[Tried], extended: set[Methods]) -> list[Methods]:
-    """The models that came nearest with any pixels, of those that have not been extended."""
+    """The models that came nearest with any pixels, among those that have not been extended."""
     best: dict[Methods, float] = {}
     for one in tried:
         model = one.candidate.model
@@ -101,7 +101,7 @@ def _nearest(tried: Sequence[Tried], extended: set[Methods]) -> list[Methods]:
 
 
 def _extensions(model: Methods, methods: Sequence[Method]) -> Iterator[Methods]:
-    """The same with noise of one stage more, in order of stages."""
+    """The model with noise of one more stage, in order of stages."""
     taken = {method.stage for method in model}
     for method in methods:
         if method.stage not in taken:

@@ -1,7 +1,7 @@
-"""Runs candidates on a few images, and says how far what comes out is from what the device put out.
+"""Runs candidates on images, and measures how far their outputs are from the device's.
 
-Pixels are read once for all models that are loaded together. Nothing is kept but distances, and a digest by which
-candidates that put out the same are known. A noised model that fails, or gives what are no numbers, is left out.
+Pixels are read once for all models that are loaded together. Only distances are kept, and a digest that identifies
+candidates with the same outputs. Noised models that fail, or return NaN or infinity, are left out.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from pipelines.evaluate.model.weights import model_files
 from pipelines.progress import Advance, counted
 from pipelines.shards import Shards, Stored
 
-# Bytes of the models that are loaded together, unless one alone has more.
+# The most bytes of models that are loaded together; a larger model is loaded by itself.
 _LOADED = 2**31
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The pixels of some variants, which are the same on the images compared, and noise in the model and behind it."""
+    """Variants with the same pixels on the compared images, with noise in the model and box noise."""
 
     pixels: tuple[str, ...]
     model: tuple[Method, ...] = ()
@@ -45,19 +45,18 @@ class Candidate:
 
     @property
     def noise(self) -> tuple[Method, ...]:
-        """The methods in the model and behind it, in order of stages."""
+        """The methods of model and box noise, in order of stages."""
         return (*self.model, self.boxes) if self.boxes else self.model
 
     def named(self, shards: Shards) -> tuple[str, ...]:
-        """Its variants' names, one for each of its pixels."""
+        """Its names as variants, one for each of its pixels."""
         tokens = [method.token for method in self.noise]
         reference = shards.reference.name
-        return tuple(
-            "+".join([*([] if name == reference and tokens else [name]), *tokens]) for name in self.pixels
-        )  # the reference's own token is dropped from a composition
+        # A composition drops the reference's own token.
+        return tuple("+".join([*([] if name == reference and tokens else [name]), *tokens]) for name in self.pixels)
 
     def stages(self, shards: Shards) -> tuple[str, ...]:
-        """The stages at which it differs from the reference, in order; its first pixels stand for all."""
+        """The stages at which it differs from the reference, in order; those of its first pixels."""
         return (*shards.changed_stages(self.pixels[0]), *(method.stage for method in self.noise))
 
 
@@ -74,12 +73,12 @@ class Tried(NamedTuple):
 
     @property
     def equal(self) -> bool:
-        """Whether it puts out what the device did, in all images."""
+        """Whether its outputs equal the device's on all images."""
         return all(one.equal for one in self.apart)
 
 
 class _Model(NamedTuple):
-    """A model that is loaded, and the candidates that it is run for, by their pixels."""
+    """A loaded model, and the candidates that need it, by their pixels."""
 
     name: str
     session: Session
@@ -90,7 +89,7 @@ _Found = list[tuple[Candidate, str, Answer]]
 
 
 class Trials:
-    """What runs candidates; `reasons` says why a noised model, by name, could not be run."""
+    """Runs candidates; `reasons` says why noised models could not be run, by name."""
 
     def __init__(
         self,
@@ -106,10 +105,10 @@ class Trials:
         self._preprocessing, self._threads = preprocessing, threads
         self._noised: dict[tuple[Method, ...], Noised] = {}
         self.reasons: dict[str, str] = {}
-        cv2.setNumThreads(1)  # there is a thread for each CPU already
+        cv2.setNumThreads(1)  # every CPU has a thread already
 
     def applies(self, methods: tuple[Method, ...]) -> bool:
-        """Whether there is a model with this noise, which is made where it is not there; if not, the reason is kept."""
+        """Whether this noise applies to the model; makes the noised model if needed, or records the reason."""
         try:
             self._model(methods)
         except (DoesNotApplyError, UsageError) as error:
@@ -120,10 +119,10 @@ class Trials:
     def measure(
         self, candidates: Iterable[Candidate], keys: Collection[str], theirs: Mapping[str, Answer] | None = None
     ) -> list[Tried]:
-        """How far each candidate is from `theirs`, which is the device's, on these images.
+        """How far each candidate is from `theirs` (default: the device's answers) on these images.
 
-        Those that failed are left out. Raises RunError where pixels cannot be read, and UsageError where the model as
-        it is fails.
+        Candidates that failed are left out. Raises RunError if pixels cannot be read, and UsageError if the unchanged
+        model fails.
         """
         theirs = self.comparison.theirs if theirs is None else theirs
         apart: dict[Candidate, list[Apart]] = defaultdict(list)
@@ -135,7 +134,7 @@ class Trials:
         return [Tried(c, tuple(found), digests[c].digest()) for c, found in apart.items() if not self._failed(c)]
 
     def answers(self, candidate: Candidate, keys: Collection[str]) -> dict[str, Answer]:
-        """What a candidate puts out for these images."""
+        """A candidate's answers for these images."""
         return {key: answer for _, key, answer in self._answers([candidate], keys)}
 
     def _failed(self, candidate: Candidate) -> bool:
@@ -154,7 +153,7 @@ class Trials:
     def _through(
         self, pixels: tuple[str, ...], models: Sequence[_Model], keys: Collection[str], advance: Advance
     ) -> Iterator[tuple[Candidate, str, Answer]]:
-        """One reading of some pixels, through every model that they are wanted for."""
+        """Reads some pixels once, and runs every model that needs them."""
 
         def work(stored: Sequence[Stored]) -> tuple[int, _Found]:
             batch = self._inputs.batch(len(stored))
@@ -179,7 +178,7 @@ class Trials:
             raise RunError(f"{self._shards.variants[pixels[0]].folder} lacks images of its manifest: run verify.py")
 
     def _run(self, model: _Model, pixels: tuple[str, ...], batch: Any, images: Sequence[Image]) -> _Found:
-        """What a model puts out for a batch, for each of its candidates; in any thread."""
+        """A model's answers for a batch, for each of its candidates. Thread-safe."""
         if model.name in self.reasons:
             return []
         candidates = model.candidates[pixels]
@@ -201,7 +200,7 @@ class Trials:
         ]
 
     def _loads(self, candidates: Iterable[Candidate]) -> Iterator[list[Candidate]]:
-        """The candidates of models that are loaded together."""
+        """The candidates, split by which models are loaded together."""
         by_model: dict[tuple[Method, ...], list[Candidate]] = defaultdict(list)
         for candidate in candidates:
             by_model[candidate.model].append(candidate)
@@ -235,7 +234,7 @@ class Trials:
 
 
 def name_of(methods: Iterable[Method]) -> str:
-    """What a model with this noise is called; empty as it is."""
+    """A name for this noise; empty for none."""
     return "+".join(method.token for method in methods)
 
 

@@ -1,7 +1,6 @@
-"""What a device put out for one image, as files hold it: arrays by the name of the output, or boxes.
+"""Reads a device's outputs for one image from its files: arrays by the name of the output, or boxes.
 
-Refuses, with one line each, what is neither: objects, whole numbers that still have a scale, NaN and infinity, boxes
-that say one thing and hold another. A pickle is never loaded.
+Refuses objects, NaN and infinity, and boxes with impossible values. Never loads a pickle.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from numpy.typing import NDArray
 from pipelines.errors import UsageError
 from pipelines.evaluate.match.dump import read_npy
 from pipelines.evaluate.model.heads.categories import CATEGORIES
-from pipelines.text import first_line
+from pipelines.text import first_line, number_of
 
 T = TypeVar("T")
-# By the output's name, which is empty where the file says none; numbers of text are float32.
+# By the output's name, which is empty if the file has none; numbers from text are float32.
 Arrays = dict[str, NDArray[np.generic]]
 # x, y, width, height, score, COCO category: shape (n, 6).
 Boxes = NDArray[np.float64]
@@ -29,8 +28,8 @@ Value = Arrays | Boxes
 SUFFIXES = (".npy", ".npz", ".json", ".csv")
 _CORNERS, _SIDES = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "height")
 _COLUMNS = "x1,y1,x2,y2 (or x,y,width,height), score and category_id (or class, counted from 0)"
-_MOST = 1 << 28  # bytes of a text that is read whole
-# What rounding may add to a score.
+_MOST = 1 << 28  # bytes of a text file, which is read as a whole
+# How far rounding may lift a score above 1.
 _SLACK = 1e-3
 
 
@@ -46,7 +45,7 @@ def of_npz(path: Path) -> Arrays:
         with path.open("rb") as file:
             start = file.read(2)
         if start != b"PK":
-            pickled = "a pickle, which is never loaded" if start[:1] == b"\x80" else "no npz file"
+            pickled = "a pickle, which is never loaded" if start[:1] == b"\x80" else "not an npz file"
             raise UsageError(f"{path} is {pickled}: write it with np.savez(path, name=array)")
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
@@ -55,18 +54,18 @@ def of_npz(path: Path) -> Arrays:
 
 
 def of_csv(path: Path) -> Value:
-    """One image's CSV: a row or a column of numbers, or boxes under a header. Raises UsageError."""
+    """One image's CSV: a row or a column of numbers, or boxes with a header. Raises UsageError."""
     rows = [row for row in rows_of(path) if row]
     if not rows:
-        raise UsageError(f"{path} is empty")
+        raise UsageError(f"{path} is empty: write it again")
     if "score" in rows[0]:
         return boxes_of_rows(rows[0], rows[1:], str(path))
     if len(rows[0]) > 1 and len(rows) > 1 and rows[0] == [str(number) for number in range(len(rows[0]))]:
         rows = rows[1:]  # a header of class numbers
     if len(rows) > 1 and len(rows[0]) > 1:
         raise UsageError(
-            f"{path} has {len(rows)} rows of {len(rows[0])}: one row or column of scores is wanted, or boxes under a "
-            f"header of {_COLUMNS}"
+            f"{path} has {len(rows)} rows of {len(rows[0])}: write one row or column of scores, or boxes with a header "
+            f"of {_COLUMNS}"
         )
     return {"": of_text([cell for row in rows for cell in row], str(path))}
 
@@ -95,7 +94,7 @@ def boxes_of_results(results: Sequence[Mapping[str, Any]], where: str) -> Boxes:
 
 
 def boxes_of_rows(header: Sequence[str], rows: Sequence[Sequence[str]], where: str) -> Boxes:
-    """Boxes under a header that names their columns. Raises UsageError."""
+    """Boxes from rows and the header that names their columns. Raises UsageError."""
     names = [name.strip() for name in header]
     table = np.array([of_text(row, where) for row in rows], np.float64).reshape(-1, len(names))
     columns = dict(zip(names, table.T, strict=True))
@@ -108,7 +107,7 @@ def boxes_of_rows(header: Sequence[str], rows: Sequence[Sequence[str]], where: s
 
 
 def boxes_of_array(array: NDArray[np.generic], where: str) -> Boxes:
-    """Rows of x1, y1, x2, y2, score and class, as detectors have them behind suppression. Raises UsageError."""
+    """Boxes from rows of x1, y1, x2, y2, score and class, as detectors return them after NMS. Raises UsageError."""
     rows = array.astype(np.float64).reshape(-1, 6)
     return _boxes(rows[:, :4], rows[:, 4], rows[:, 5], where, sides=False, ids=False)
 
@@ -125,23 +124,23 @@ def rows_of(path: Path) -> list[list[str]]:
 
 
 def check_size(path: Path) -> None:
-    """Raises UsageError for a text that is too large to be read whole."""
+    """Raises UsageError for a text file that is too large to read as a whole."""
     if path.stat().st_size > _MOST:
         raise UsageError(f"{path} has more than {_MOST >> 20} MB: give outputs for fewer images, or as npy files")
 
 
 def of_text(cells: Sequence[str], where: str) -> NDArray[np.generic]:
-    """Numbers of text. Raises UsageError."""
+    """Numbers from text. Raises UsageError."""
     try:
         return _numbers(np.array([float(cell) for cell in cells]), where)
     except ValueError:
-        raise UsageError(f"{where} holds {', '.join(cells)[:60]!r}, which are not all numbers") from None
+        raise UsageError(f"{where} has {', '.join(cells)[:60]!r}, which are not all numbers") from None
 
 
 def _of_list(found: object, where: str) -> NDArray[np.generic]:
     try:
         array = np.array(found)
-    except ValueError:  # lists of several lengths
+    except ValueError:  # lists of different lengths
         array = np.array(None)
     if array.dtype.kind not in "uif" or not array.size:
         raise UsageError(f"{where} must be a list of numbers, or of boxes as COCO results have them")
@@ -158,15 +157,16 @@ def _opened(path: Path, read: Callable[[Path], T]) -> T:
 
 
 def _numbers(array: NDArray[Any], where: str) -> NDArray[np.generic]:
-    """An array of finite numbers: whole ones as they are, float16 too, others as float32."""
+    """An array of finite numbers: integers and float16 unchanged, others as float32."""
     if array.dtype.kind not in "uif":
-        raise UsageError(f"{where} holds {array.dtype}, not numbers")
-    if not array.size and array.shape[-1:] != (6,):  # as no boxes are
+        raise UsageError(f"{where} has dtype {array.dtype}, not real numbers")
+    if not array.size and array.shape[-1:] != (6,):  # (0, 6) is a set of no boxes
         raise UsageError(f"{where} is empty")
     if array.dtype.kind in "ui":
         return array
     if not np.isfinite(array).all():
-        raise UsageError(f"{where} holds {np.count_nonzero(~np.isfinite(array)):,} values that are NaN or infinite")
+        bad = number_of(int(np.count_nonzero(~np.isfinite(array))), "value")
+        raise UsageError(f"{where} has NaN or infinity in {bad}")
     return array if array.dtype == np.float16 else array.astype(np.float32)
 
 
@@ -185,8 +185,8 @@ def _boxes(
         places = np.rint(labels)
         if (places != labels).any() or ((labels < 0) | (labels >= len(CATEGORIES))).any():
             raise UsageError(
-                f"{where} has a class that is none of 0 to {len(CATEGORIES) - 1}: write COCO results as JSON, or a CSV "
-                "with the column category_id"
+                f"{where} has a class outside 0 to {len(CATEGORIES) - 1}: write COCO results as JSON, or a CSV with "
+                "the column category_id"
             )
         labels = np.array(CATEGORIES, np.float64)[places.astype(np.int64)]
     return _checked(np.concatenate([corners, scores[:, None], labels[:, None]], axis=1), where)
@@ -196,7 +196,7 @@ def _checked(boxes: Boxes, where: str) -> Boxes:
     if not np.isfinite(boxes).all():
         raise UsageError(f"{where} has boxes or scores that are NaN or infinite")
     if (boxes[:, 2:4] < 0).any():
-        raise UsageError(f"{where} has boxes that end before they begin: are they x, y, width, height, or corners?")
+        raise UsageError(f"{where} has boxes of negative width or height: are they x, y, width, height, or corners?")
     if ((boxes[:, 4] < 0) | (boxes[:, 4] > 1 + _SLACK)).any():
-        raise UsageError(f"{where} has scores that are not 0 to 1")
+        raise UsageError(f"{where} has scores outside 0 to 1")
     return boxes

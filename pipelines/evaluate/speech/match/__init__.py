@@ -1,7 +1,7 @@
-"""Which variant of a set of speech a device has: its own mel spectrograms, ranked against the set's.
+"""Finds out which variant of a set of speech a device uses, from mel spectrograms that it dumped.
 
-`dump` reads what the device made and how it is to be read, `measure` compares it with the variants, `rank` decides,
-`answer` says it.
+`dump` finds out the format of the dump, `measure` compares it with the variants, `rank` decides, and `answer` words the
+result.
 """
 
 from pipelines.evaluate.speech.match.run import match_mels

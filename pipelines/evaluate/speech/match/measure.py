@@ -1,6 +1,6 @@
-"""How far a dump lies from every variant, recording by recording. One recording of each variant is in memory at a time.
+"""How far a dump is from every variant, recording by recording. One recording of each variant is in memory at a time.
 
-Variants with the same spectrograms on all recordings that are compared are one group, and are read once.
+Variants with the same spectrograms on all compared recordings form a group, which is read once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Mels = list[NDArray[np.float32]]
 
 
 def groups_of(shards: Shards, keys: Sequence[str]) -> list[tuple[str, ...]]:
-    """The variants, those with the same spectrograms of these recordings together; the reference's group is first."""
+    """The variants, grouped by equal spectrograms of these recordings; the reference's group is first."""
     found: dict[tuple[str, ...], list[str]] = {}
     for name, variant in shards.variants.items():
         table = variant.table("key", "mel_sha256")
@@ -50,8 +50,8 @@ def side_by_side(shards: Shards, groups: Sequence[tuple[str, ...]], keys: Sequen
 class Measured:
     """Differences of the dump from each group, in natural-logarithm units: arrays of shape (recordings, groups).
 
-    `frames` is how many the dump has more than the group; `same` where every value is the group's; `shifted` where the
-    dump's first frame is another one of the set's, so that each lacks frames of the other.
+    `frames` is by how many frames the dump is longer than the group; `same` says that every value is the group's;
+    `shifted` says that the dump's first frame is not the set's, so that each lacks frames of the other.
     """
 
     groups: Sequence[tuple[str, ...]]
@@ -90,9 +90,9 @@ def sums(
     reading: Reading,
     most: int,
 ) -> NDArray[np.float64]:
-    """The mean distance of a dump from the reference plus the residuals of each pair of groups, on `most` recordings.
+    """The mean distance of a dump from the reference plus the residuals of each pair of groups.
 
-    The first group is the reference's.
+    The first group is the reference's, and the first `most` recordings are used.
     """
     total, keys = np.zeros(len(pairs)), measured.keys[:most]
     for key, mels in side_by_side(shards, measured.groups, keys):

@@ -1,7 +1,7 @@
-"""Which variant a dump is, and how sure that is: pure numbers, no files.
+"""Which variant a dump matches, and how sure that is: pure arithmetic, no files.
 
-Variants are ranked by the mean over recordings of the mean absolute difference. Of those that are equally near, one
-with as many frames as the dump has comes first.
+Variants are ranked by the mean absolute difference, averaged over recordings. Of equally near variants, one with as
+many frames as the dump comes first.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from pipelines.evaluate.match.rank import RESAMPLES, shares
 from pipelines.evaluate.speech.match.measure import Measured
 from pipelines.evaluate.statistics import CONFIDENCE, Bootstrap
 
-# Mean absolute difference up to which a dump is near a variant, whatever else is: that of 8 bits over the 12 units that
-# log-mels of speech span is 0.012, and of half precision 0.001.
+# The mean absolute difference up to which a dump is always near a variant. Log-mels of speech span 12 units: rounding
+# to 8 bits causes 0.012, half precision 0.001.
 _NEAR = 0.05
-# The first is near as well where it is less than this part of the next one's distance.
+# The first is also near if its distance is less than this share of the next one's.
 _CLEARLY = 0.5
 
 
 class Place(NamedTuple):
     """One group of variants in the ranking.
 
-    `mean` and `peak` are distances in natural-logarithm units; `more` how many frames the dump has more, where that is
-    the same on all recordings, and `other` on how many it is not 0; `first` is the share of resamples in which the
-    group is nearest, and `behind` that in which it is farther than the first of all; `whole` says whether all
+    `mean` and `peak` are distances in natural-logarithm units. `more` is by how many frames the dump is longer, None if
+    that varies, and `other` on how many recordings the lengths differ. `first` is the share of resamples in which the
+    group is nearest, and `behind` the share in which it is farther than the one ranked first. `whole` says whether all
     frames of both were compared.
     """
 
@@ -44,17 +44,17 @@ class Place(NamedTuple):
 
     @property
     def alike(self) -> bool:
-        """Whether it differs by no more than another kind of CPU may, over the frames that both have."""
+        """Whether it differs by no more than another kind of CPU may, in the frames that both have."""
         return self.peak <= TOLERANCE
 
     @property
     def within(self) -> bool:
-        """Whether both have the same frames as well."""
+        """Whether it is alike and has the same frames."""
         return self.alike and self.whole
 
 
 class Ranking(NamedTuple):
-    """The groups by distance; `tied` are those that cannot be told from the first, `near` says whether it is near."""
+    """The groups by distance; `tied` are those that may be as near as the first; `near` says if the first is near."""
 
     places: list[Place]
     tied: list[Place]
@@ -62,12 +62,12 @@ class Ranking(NamedTuple):
 
     @property
     def exact(self) -> bool:
-        """Whether every value of every recording is the first one's."""
+        """Whether every value of every recording is that of the first."""
         return self.places[0].peak == 0 and self.places[0].whole
 
     @property
     def miss(self) -> Place | None:
-        """The nearest of those that it is not, whatever the kind of CPU."""
+        """The nearest group that the dump does not match, on any kind of CPU."""
         apart = (place for place in self.places[1:] if place not in self.tied)
         return next((place for place in apart if not (place.within and self.places[0].within)), None)
 
@@ -105,12 +105,12 @@ def rank(measured: Measured, seed: int) -> Ranking:
 
 
 def _is_tied(place: Place, first: Place, count: int) -> bool:
-    """Whether a group is as good as the first: as near in some resamples, with as many frames."""
+    """Whether a group may be as good as the first: as near in enough resamples, with as many frames."""
     as_near = place.behind <= (1 + CONFIDENCE) / 2 if count > 1 else place.mean <= first.mean * (1 + 1e-6)
     return place.other == first.other and (as_near or (place.within and first.within))
 
 
 def _one(measured: Measured, group: int) -> int | None:
-    """How many frames the dump has more, where that is the same on all recordings."""
+    """By how many frames the dump is longer; None if that varies by recording."""
     found = np.unique(measured.frames[:, group])
     return int(found[0]) if len(found) == 1 else None

@@ -1,4 +1,4 @@
-"""`score.py match` on speech: from a dump and the set to the answer on the terminal."""
+"""`score.py match` on speech, from a dump and the set to the printed answer."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from pathlib import Path
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.match.dump import spread
+from pipelines.evaluate.match.words import skipped
 from pipelines.evaluate.options import MatchOptions
 from pipelines.evaluate.speech.arrays import Arrays, Spectrograms, open_arrays
 from pipelines.evaluate.speech.match.answer import answer
-from pipelines.evaluate.speech.match.dump import Reading, place_of_dump, told
+from pipelines.evaluate.speech.match.dump import Reading, place_of_dump, reading_of
 from pipelines.evaluate.speech.match.measure import Measured, groups_of, measure, side_by_side, sums
 from pipelines.evaluate.speech.match.rank import Ranking, rank
 from pipelines.shards import Shards
+from pipelines.text import number_of
 
-_NAMED = 3
-# More recordings would take longer and tell no more.
+# More recordings would take longer and not change the answer.
 _MOST = 200
-# Recordings by which it is told how a dump is to be read, and by which compositions are guessed.
+# How many recordings decide how to read a dump, and which composition to guess.
 _FIRST, _GUESSED = 6, 24
-# A composition is named where it leaves less than this part of the nearest variant's distance.
+# A composition is named if it leaves less than this share of the nearest variant's distance.
 _FAR_NEARER = 0.5
 
 
 def match_mels(options: MatchOptions, shards: Shards, dump: Path) -> int:
-    """Print which variant the device has; the exit status, 0. Raises UsageError for what cannot be compared."""
+    """Print which variant the device matches; returns exit status 0. Raises UsageError for a bad dump."""
     given: dict[str, object] = {
         "mean": options.mean,
         "std": options.std,
@@ -34,14 +35,14 @@ def match_mels(options: MatchOptions, shards: Shards, dump: Path) -> int:
     }
     given["channels"] = options.channels if options.channels != "rgb" else None
     if flag := next((name for name, value in given.items() if value is not None), None):
-        raise UsageError(f"--{flag} is of images: mels are told by the set's, leave it out")
+        raise UsageError(f"--{flag} is for images: leave it out, since the format of mels is recognised")
     with open_arrays(place_of_dump(dump)) as arrays:
         keys = _keys(shards, arrays)
         compared = spread(keys, _MOST)
         groups = groups_of(shards, compared)
         mels = Spectrograms(arrays, compared, shards.config["mel"]["bands"])
         some = side_by_side(shards, groups, compared[:_FIRST])
-        reading = told([(mels.mel(key), theirs) for key, theirs in some])
+        reading = reading_of([(mels.mel(key), theirs) for key, theirs in some])
         measured = measure(shards, groups, compared, mels, reading)
         ranking = rank(measured, options.seed)
         guess = None if ranking.places[0].within else _guess(shards, measured, ranking, mels, reading)
@@ -53,26 +54,26 @@ def match_mels(options: MatchOptions, shards: Shards, dump: Path) -> int:
 
 
 def _keys(shards: Shards, arrays: Arrays) -> list[str]:
-    """The recordings that the dump and every variant have. Raises UsageError where there are none."""
+    """The recordings that the dump and every variant have. Raises UsageError if there are none."""
     known = set(arrays.keys)
     found = [key for key in shards.shared_keys() if key in known]
     if not found:
         theirs = shards.reference.keys()
         what = "only recordings that failed in some variant" if known & set(theirs) else "no recording of the set"
-        like = min(theirs, default="none at all")
-        raise UsageError(f"{arrays.place} has {what}: it has {arrays.keys[0]}, where keys are as {like}")
+        example = f", but the set's keys are like {min(theirs)}" if theirs else ""
+        raise UsageError(f"{arrays.place} has {what}: it has {arrays.keys[0]}{example}")
     return found
 
 
 def _guess(
     shards: Shards, measured: Measured, ranking: Ranking, dump: Spectrograms, reading: Reading
 ) -> tuple[str, float] | None:
-    """The composition of a method of each stage that is nearer than all variants by far, where there is one."""
+    """A composition of two methods, one for each stage, that is far nearer than all variants, and its distance."""
     stages = [shards.changed_stages(names[0]) for names in measured.groups]
     resample, stft = ([place for place, own in enumerate(stages) if own == (stage,)] for stage in ("resample", "stft"))
-    there = {frozenset(name.split("+")) for name in shards.variants}
+    existing = {frozenset(name.split("+")) for name in shards.variants}
     names = [names[0] for names in measured.groups]
-    pairs = [(r, s) for r in resample for s in stft if {names[r], names[s]} not in there]
+    pairs = [(r, s) for r in resample for s in stft if {names[r], names[s]} not in existing]
     if not pairs:
         return None
     found = sums(shards, measured, pairs, dump, reading, _GUESSED)
@@ -87,12 +88,11 @@ def _notes(
     shards: Shards, arrays: Arrays, keys: Sequence[str], compared: Sequence[str], *, turned: bool
 ) -> Iterator[str]:
     if turned:
-        yield "the dump has frames × bands, and was read so"
+        yield "the dump was read as frames × bands"
     known = set(shards.reference.table("key")["key"].to_pylist())
     if others := [key for key in arrays.keys if key not in known]:
-        more = ", …" if len(others) > _NAMED else ""
-        yield f"{len(others):,} arrays of the dump are of no recording of the set ({', '.join(others[:_NAMED])}{more})"
+        yield skipped(others, "array")
     if failed := len(known & set(arrays.keys)) - len(keys):
-        yield f"{failed:,} left out: the recording failed in a variant of the set"
+        yield f"left out {number_of(failed, 'recording')} that failed in a variant of the set"
     if len(compared) < len(keys):
         yield f"{len(compared):,} of {len(keys):,} recordings were compared, evenly spread"

@@ -1,4 +1,4 @@
-"""The tasks, a module each, found by its name: `METRICS`, what answers are worth, and `FORMS`, how files have it."""
+"""The tasks, a module each: `METRICS`, how answers are scored, and `FORMS`, the forms in which files have the task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TASKS = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
 class Task(Protocol):
-    """A module of this package; a row's form is the first whose fields it has."""
+    """A module of this package; a row has the first form whose fields are all in it."""
 
     METRICS: tuple[str, ...]
     FORMS: tuple[Form, ...]

@@ -1,8 +1,8 @@
-"""HellaSwag: which of four endings a description has (Zellers et al., ACL 2019).
+"""HellaSwag: which of four endings continues a description (Zellers et al., ACL 2019).
 
-Texts are cleaned and put together as lm-evaluation-harness does (lm_eval/tasks/hellaswag/utils.py). What of it a row
-cannot have is said: `ctx` and llm-foundry's `query` are made already, and in them the second sentence, which the
-harness begins with a capital (and writes small from there on), is as it was.
+Texts are cleaned and joined as in lm-evaluation-harness (lm_eval/tasks/hellaswag/utils.py). The protocol names the
+exception: the harness capitalises the second sentence (and lowercases the rest of it), which is impossible for `ctx`
+and llm-foundry's `query`, since there the sentences are already joined.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from pipelines.evaluate.text.row import HARNESS, Asked, Form, Row, RowError, amo
 
 METRICS = ("acc", "acc_norm")
 _CHOICES = 4
-_UNCAPITALISED = f"{HARNESS}, but that second sentences begin as they are written"
+_UNCAPITALISED = f"{HARNESS}, except that second sentences begin as they are written"
 
 
 def _cleaned(words: str) -> str:
-    """Without what WikiHow's markup left behind."""
+    """The words without the remains of WikiHow's markup."""
     titled = words.strip().replace(" [title]", ". ")
     return re.sub(r"\[.*?\]", "", titled).replace("  ", " ")
 
 
 def _parts(row: Row) -> Asked:
     second = row["ctx_b"]
-    if not isinstance(second, str):  # it may be empty: WikiHow's rows are whole in ctx_a
-        raise RowError("`ctx_b` is no text")
+    if not isinstance(second, str):  # it may be empty: ctx_a has all of a WikiHow row
+        raise RowError("`ctx_b` is not text")
     return _hub(row, f"{text(row, 'ctx_a')} {second.capitalize()}")
 
 
@@ -46,14 +46,14 @@ def _foundry(row: Row) -> Asked:
 
 
 def _full(choices: tuple[str, ...]) -> tuple[str, ...]:
-    """The same; nothing may be left empty, since `acc_norm` divides by its length."""
+    """The choices. Raises RowError if one is empty, since `acc_norm` divides by its length."""
     if not all(choices):
-        raise RowError("`endings` has one of nothing but [brackets]")
+        raise RowError("`endings` has one with nothing outside [brackets]")
     return choices
 
 
 FORMS = (
     Form(("activity_label", "ctx_a", "ctx_b", "endings", "label"), HARNESS, _parts),
     Form(("activity_label", "ctx", "endings", "label"), _UNCAPITALISED, _whole),
-    Form(("query", "choices", "gold"), f"{_UNCAPITALISED}, of llm-foundry's rows", _foundry),
+    Form(("query", "choices", "gold"), f"{_UNCAPITALISED}, from llm-foundry's rows", _foundry),
 )

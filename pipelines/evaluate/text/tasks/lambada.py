@@ -1,6 +1,6 @@
-"""LAMBADA: the last word of a passage (Paperno et al., ACL 2016), told greedily.
+"""LAMBADA: the last word of a passage (Paperno et al., ACL 2016), predicted greedily.
 
-As lm-evaluation-harness has it (lm_eval/tasks/lambada/lambada_openai.yaml): the words are what single spaces part.
+As in lm-evaluation-harness (lm_eval/tasks/lambada/lambada_openai.yaml): the last word follows the last space.
 llm-foundry's rows are the same, already split.
 """
 
@@ -29,5 +29,5 @@ def _asked(context: str, word: str) -> Asked:
 
 FORMS = (
     Form(("text",), HARNESS, _hub),
-    Form(("context", "continuation"), f"{HARNESS}, of llm-foundry's rows", _foundry),
+    Form(("context", "continuation"), f"{HARNESS}, from llm-foundry's rows", _foundry),
 )

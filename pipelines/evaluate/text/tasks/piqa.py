@@ -1,7 +1,7 @@
 """PIQA: which of two ways reaches a goal (Bisk et al., AAAI 2020).
 
-The prompt is lm-evaluation-harness's (lm_eval/tasks/piqa/piqa.yaml). llm-foundry's rows have the goal inside of theirs,
-which ends in the same words (scripts/eval/yamls/tasks_v0.3.yaml: `continuation_delimiter: "\\nAnswer: "`).
+The prompt is lm-evaluation-harness's (lm_eval/tasks/piqa/piqa.yaml). llm-foundry's `query` contains the goal, and its
+prompt ends in the same words (scripts/eval/yamls/tasks_v0.3.yaml: `continuation_delimiter: "\\nAnswer: "`).
 """
 
 from __future__ import annotations
@@ -29,5 +29,5 @@ def _asked(goal: str, choices: tuple[str, ...], gold: int) -> Asked:
 
 FORMS = (
     Form(("goal", "sol1", "sol2", "label"), HARNESS, _hub),
-    Form(("query", "choices", "gold"), f"{HARNESS}, of llm-foundry's rows", _foundry),
+    Form(("query", "choices", "gold"), f"{HARNESS}, from llm-foundry's rows", _foundry),
 )

@@ -1,7 +1,7 @@
 """WinoGrande: which of two names a sentence means (Sakaguchi et al., AAAI 2020), by partial scoring.
 
-As lm-evaluation-harness has it (lm_eval/tasks/winogrande/preprocess_winogrande.py): each name is put in place of the
-`_`, and the right one is that after which the rest of the sentence is likelier. llm-foundry's rows are put together so.
+As in lm-evaluation-harness (lm_eval/tasks/winogrande/preprocess_winogrande.py): each name replaces the `_`, and the
+model chooses the one after which the rest of the sentence is likelier. llm-foundry's rows are already in this form.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CHOICES = 2
 def _hub(row: Row) -> Asked:
     before, blank, rest = text(row, "sentence").partition("_")
     if not blank or not rest.strip():
-        raise RowError("`sentence` has no _ that something follows")
+        raise RowError("`sentence` has no _ followed by text")
     contexts = tuple(before + text(row, name) for name in ("option1", "option2"))
     return _asked(contexts, rest.strip(), label(row, "answer", _CHOICES, first=1))
 
@@ -32,5 +32,5 @@ def _asked(contexts: tuple[str, ...], rest: str, gold: int) -> Asked:
 
 FORMS = (
     Form(("sentence", "option1", "option2", "answer"), HARNESS, _hub),
-    Form(("context_options", "continuation", "gold"), f"{HARNESS}, of llm-foundry's rows", _foundry),
+    Form(("context_options", "continuation", "gold"), f"{HARNESS}, from llm-foundry's rows", _foundry),
 )

@@ -117,7 +117,7 @@ def test_an_edited_report_is_named_and_refused(
 
 def test_a_seed_is_any_whole_number(models: dict[str, Path], noised: Path, tmp_path: Path) -> None:
     given = edited(models, tmp_path / "seeded", lambda report: report.update(scored_with={"seed": 20_250_101}))
-    with pytest.raises(UsageError, match="--seed is of no use with imagenet"):  # so the value itself was accepted
+    with pytest.raises(UsageError, match="--seed does not apply to imagenet"):  # so the value itself was accepted
         recomputed(read_report(str(given)), str(tmp_path / "none"), str(noised), None)
 
 

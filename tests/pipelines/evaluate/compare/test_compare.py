@@ -186,7 +186,7 @@ def test_an_older_report_is_accepted_if_its_predictions_have_the_keys(
     words = ["compare", str(models["small10"]), str(other), "--output", str(tmp_path / "out")]
     assert score.main(words) == 0
     said = capsys.readouterr().out
-    assert "small20 is of an earlier version: its images have the same names as the others'" in said
+    assert "small20 was made by an earlier version: its images have the same names as the others'" in said
     assert "small20 has no outcomes.parquet, and is in no paired test" in said
     assert read(tmp_path / "out")["models"]["small20"]["stages"]["resize"]["mean_ci95"] is None
     pq.write_table(keys.slice(1), other / "predictions" / "pil_bilinear.parquet")

@@ -109,7 +109,7 @@ def test_float_ids_without_a_fraction_are_read_as_integers(tmp_path: Path) -> No
         ("bbox", [1, 2, -3, 4], "no `bbox`"),
         ("bbox", [1, 2, "3", 4], "no `bbox`"),
         ("iscrowd", "0", r"1 of 7 .* no `iscrowd` that is 0 or 1 .*number 3 of its `annotations`.* which has \"0\""),
-        ("image_id", "3", r"1 of 7 entries of `annotations` have no `image_id` that is an integer \(first: number 3, "),
+        ("image_id", "3", r"1 of 7 entries of `annotations` with no `image_id` that is an integer \(first: number 3, "),
         ("image_id", 3.5, "no `image_id` that is an integer"),
         ("category_id", "9", "no `category_id` that is an integer"),
         ("category_id", True, "no `category_id` that is an integer"),

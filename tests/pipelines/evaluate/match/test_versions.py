@@ -24,7 +24,7 @@ VERSIONS = ("pil_bilinear", "pil_bilinear-12.0.0", "pil_bilinear-12.3.0", "pil_b
 
 @pytest.fixture(scope="module")
 def sources(photographs: Mapping[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photographs that are tall: those whose height shrinks most are what Pillow 13 resizes otherwise."""
+    """Tall photographs: Pillow 13 resizes images differently if their height shrinks most."""
     folder = tmp_path_factory.mktemp("tree") / "n02123045"
     folder.mkdir()
     for key in ("chelsea", "coffee", "flower"):
@@ -35,7 +35,7 @@ def sources(photographs: Mapping[str, bytes], tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def root(sources: Path, tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
-    """Shards in which Pillow 13's resize is another, and those before are alike."""
+    """Shards in which Pillow 13's resize differs, and those of earlier versions are equal."""
     output = tmp_path_factory.mktemp("out")
     words = ["--variant", ",".join([*reversed(VERSIONS), "pil_box"]), "--dataset", "imagenet"]
     generate(*words, "--source", sources.parent, "--geometry", "squash", "--output", output)
@@ -43,7 +43,7 @@ def root(sources: Path, tmp_path_factory: pytest.TempPathFactory, generate: Comm
 
 
 def dumped(folder: Path, root: Path, sources: Path, decode: str, resize: str) -> MatchOptions:
-    """What a device with these methods feeds its model."""
+    """A dump of a device with these methods."""
     decoder, resizer = find(decode), find(resize)
     assert decoder
     assert resizer
@@ -59,12 +59,12 @@ def dumped(folder: Path, root: Path, sources: Path, decode: str, resize: str) ->
 @pytest.mark.parametrize(
     ("resize", "tied", "version"),
     [
-        ("pil_bilinear-13.0.0", VERSIONS[3:], "Pillow 13.0.0 resizes so"),
+        ("pil_bilinear-13.0.0", VERSIONS[3:], "Pillow 13.0.0 resizes like this"),
         ("pil_bilinear-12.0.0", VERSIONS[:3], "Pillow 12.0.0 or 12.3.0, which resize alike here"),
         ("pil_bilinear", VERSIONS[:3], "Pillow 12.0.0 or 12.3.0, which resize alike here"),
     ],
 )
-def test_a_version_s_own_dump_is_answered_by_it_and_those_that_are_alike(
+def test_a_versions_own_dump_is_answered_by_it_and_equal_versions(
     resize: str,
     tied: tuple[str, ...],
     version: str,
@@ -80,7 +80,7 @@ def test_a_version_s_own_dump_is_answered_by_it_and_those_that_are_alike(
     assert f"\nWhich version: {version}.\n" in text
 
 
-def test_what_is_near_may_be_another_version(
+def test_other_versions_of_a_near_variant_are_suggested(
     root: Path, sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = dumped(tmp_path / "dump", root, sources, "pil", "pil_bilinear-13.0.0")
@@ -94,11 +94,11 @@ def test_what_is_near_may_be_another_version(
     assert "generate.py --variant 'resize,pil-13.0.0+pil_bilinear-13.0.0,pil_bilinear-*' " in text
 
 
-def test_versions_stand_behind_their_method_in_their_order(root: Path) -> None:
+def test_versions_follow_their_method_in_order(root: Path) -> None:
     assert list(open_shards(root).variants) == [VERSIONS[0], "pil_box", *VERSIONS[1:]]
 
 
-def test_what_many_libraries_do_alike_is_near_though_they_are_nearer_to_one_another(
+def test_a_method_is_near_although_similar_libraries_are_nearer_to_each_other(
     sources: Path, tmp_path: Path, generate: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--variant", "reference,opencv_bilinear,opencv_linear_exact,dali_linear", "--dataset", "imagenet"]

@@ -1,4 +1,4 @@
-"""A small set of mel spectrograms, made in this process once, and what reads it without the project."""
+"""A small set of mel spectrograms, made once in this process, and helpers that read it without the project's code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VARIANTS = ("numpy_symmetric", "numpy_htk", "numpy_hifigan", "linear", "scipy_fo
 
 @pytest.fixture(scope="session")
 def speech(once: Once) -> Path:
-    """The built-in phrases and one that cannot be read, at 16,000 Hz; `VARIANTS` and the reference in two shards."""
+    """The built-in phrases and a broken recording, at 16,000 Hz: the reference and `VARIANTS`, in two shards each."""
     return once("speech", lambda folder: _make(folder)) / "speech"
 
 
@@ -50,7 +50,7 @@ def _make(folder: Path) -> None:
 def make(
     folder: Path, inputs: Inputs, tokens: Sequence[str], rate: int, per_shard: int, limit: int | None = None
 ) -> Path:
-    """A set of these variants and the reference; its folder."""
+    """Make a set of these variants and the reference; returns its folder."""
     found = find("speech", inputs, limit)
     config = SpeechConfig("speech", MelSettings.of(rate), DEFAULT_OF_SPEECH, per_shard, describe(found))
     variants = [config.base, *(parse(token, config.base) for token in tokens)]
@@ -68,7 +68,7 @@ def make(
 
 
 def mels_of(root: Path, variant: str) -> Mels:
-    """A variant's spectrograms, by Python's tarfile and NumPy."""
+    """A variant's spectrograms, read with Python's tarfile and NumPy."""
     found: Mels = {}
     for path in sorted((root / variant).glob("*.tar")):
         with tarfile.open(path) as tar:
@@ -81,7 +81,7 @@ def mels_of(root: Path, variant: str) -> Mels:
 
 
 def save(folder: Path, by_variant: Mapping[str, Mapping[str, NDArray[Any]]]) -> Path:
-    """An `.npz` for each variant."""
+    """Write an `.npz` for each variant."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, arrays in by_variant.items():
         np.savez(folder / f"{name}.npz", **arrays)  # type: ignore[arg-type]  # its own options have other names

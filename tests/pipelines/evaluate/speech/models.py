@@ -1,4 +1,4 @@
-"""Speech models of a few nodes, made in code: an auto-encoder of mels, a vocoder and a model of ids."""
+"""Speech models of a few nodes, made in code: an auto-encoder of mels, a vocoder and an acoustic model of ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Shape = Sequence[int | str]
 
 
 def autoencoder(path: Path, *, turned: bool = False, rank: int = 12, kind: int = TensorProto.FLOAT) -> Path:
-    """Each frame on `rank` random directions of the bands and back; `turned`: frames × bands."""
+    """Projects each frame on `rank` random directions and back; `turned`: frames × bands."""
     down = np.linalg.qr(np.random.default_rng(3).normal(size=(BANDS, rank)))[0].astype(np.float32)
     shape: Shape = ("batch", "frames", BANDS) if turned else ("batch", BANDS, "frames")
     weights = {"down": down if turned else down.T, "up": down.T if turned else down}
@@ -25,7 +25,7 @@ def autoencoder(path: Path, *, turned: bool = False, rank: int = 12, kind: int =
 
 
 def vocoder(path: Path) -> Path:
-    """A waveform of `HOP` samples a frame, as loud as the frame is, of a fixed sound in each band."""
+    """A waveform of `HOP` samples per frame: a fixed sound for each band, as loud as the band."""
     time = np.arange(2 * HOP) / 22_050
     frequencies = np.linspace(100, 7000, BANDS)[:, None]
     kernel = (np.hanning(2 * HOP) * np.sin(2 * np.pi * frequencies * time) / BANDS).astype(np.float32)[:, None, :]
@@ -38,7 +38,7 @@ def vocoder(path: Path) -> Path:
 
 
 def acoustic(path: Path, table: np.ndarray[Any, Any]) -> Path:
-    """A frame of `table` (ids, bands) for each id, and twice that in an output before it; it takes lengths as well."""
+    """A frame of `table` (ids, bands) for each id, after an output with twice that; also takes lengths."""
     nodes = [
         helper.make_node("Gather", ["table", "ids"], ["mel"]),
         helper.make_node("Add", ["mel", "mel"], ["rough"]),
@@ -57,7 +57,7 @@ def save(
     takes: Sequence[tuple[str, int, Shape]],
     gives: Sequence[tuple[str, int, Shape]],
 ) -> Path:
-    """A model of these nodes."""
+    """Write a model with these nodes."""
     graph = helper.make_graph(
         nodes,
         "speech",

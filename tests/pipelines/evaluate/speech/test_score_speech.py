@@ -1,4 +1,4 @@
-"""Predictions of mels: figures as NumPy and SciPy have them, however files lie, and each mistake has its one line."""
+"""Predictions of mels: figures compared with NumPy and SciPy, all layouts of files, and a message for each mistake."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from pipelines.evaluate.run import score
 from pipelines.options import Inputs, Target
 from tests import fuzzing
 from tests.pipelines.evaluate.speech.conftest import REFERENCE, Mels, mels_of, save
+from tests.pipelines.evaluate.speech.models import autoencoder
 
 Json = dict[str, Any]
 
 
 def report(root: Path, predictions: Path, output: Path, **options: Any) -> Json:
-    """What results.json says of predictions."""
+    """The results.json of predictions."""
     given = Options(shards=str(root), predictions=str(predictions), output=str(output), **options)
     assert score(given) == 0
     found: Json = json.loads((output / "results.json").read_text())
@@ -38,7 +39,7 @@ def report(root: Path, predictions: Path, output: Path, **options: Any) -> Json:
 
 
 def noisy(mels: Mels, seed: int, scale: float) -> Mels:
-    """Predictions that are off by something else in each recording."""
+    """Predictions with an error that varies by recording."""
     random = np.random.default_rng(seed)
     return {
         key: (mel + scale * random.uniform() + scale * random.normal(size=mel.shape)).astype(np.float32)
@@ -62,7 +63,7 @@ def predicted(speech: Path) -> dict[str, Mels]:
 
 
 @pytest.mark.parametrize("against", ["reference", "variant"])
-def test_figures_are_numpy_s_and_intervals_scipy_s(
+def test_figures_and_intervals_are_those_of_numpy_and_scipy(
     against: Any, speech: Path, predicted: dict[str, Mels], tmp_path: Path
 ) -> None:
     found = report(speech, save(tmp_path / "p", predicted), tmp_path / "r", against=against, resamples=20_000)
@@ -97,7 +98,7 @@ def turned(folder: Path, predicted: dict[str, Mels]) -> None:
 
 
 @pytest.mark.parametrize("write", [as_folders, turned])
-def test_files_may_lie_in_other_ways(
+def test_other_layouts_of_files_give_the_same_figures(
     write: Callable[[Path, dict[str, Mels]], None],
     speech: Path,
     predicted: dict[str, Mels],
@@ -108,7 +109,7 @@ def test_files_may_lie_in_other_ways(
     plain = report(speech, save(tmp_path / "p", predicted), tmp_path / "r")
     other = report(speech, tmp_path / "other", tmp_path / "s")
     assert other["variants"] == plain["variants"]
-    assert ("has frames × bands, and is read so" in capsys.readouterr().out) == (write is turned)
+    assert ("is read as frames × bands" in capsys.readouterr().out) == (write is turned)
 
 
 def test_frames_that_both_have_are_compared_and_counted(speech: Path, tmp_path: Path) -> None:
@@ -119,25 +120,27 @@ def test_frames_that_both_have_are_compared_and_counted(speech: Path, tmp_path: 
     assert (line["mse"], line["other_length"]) == (0, len(mels))
 
 
-def test_one_file_stands_for_all_where_variants_are_what_is_compared(speech: Path, tmp_path: Path) -> None:
+def test_the_references_predictions_stand_for_all_if_compared_with_each_variants_mels(
+    speech: Path, tmp_path: Path
+) -> None:
     mels = mels_of(speech, REFERENCE)
     found = report(speech, save(tmp_path / "p", {REFERENCE: mels}), tmp_path / "r", against="variant")
     htk = found["variants"]["numpy_htk"]
     assert htk["mse"] == pytest.approx(errors(mels, mels_of(speech, "numpy_htk")).mean())
     assert htk["mse"] == pytest.approx(htk["residual_mse"], rel=1e-6)
-    assert any("predictions of numpy_stft alone" in note for note in found["notes"])
+    assert any("Only numpy_stft has predictions" in note for note in found["notes"])
 
 
 @pytest.mark.parametrize(
     ("change", "doubt"),
     [
-        (lambda mel: mel / math.log(10), "were its predictions log10"),
-        (lambda mel: mel * 20 / math.log(10), "were its predictions dB (20 log10)"),
-        (lambda mel: (mel + 6) / 3, "more than that of each band's mean"),
+        (lambda mel: mel / math.log(10), "if its predictions were log10"),
+        (lambda mel: mel * 20 / math.log(10), "if its predictions were dB (20 log10)"),
+        (lambda mel: (mel + 6) / 3, "more than that of predicting each band's mean"),
         (lambda mel: mel + 0.1, ""),
     ],
 )
-def test_what_is_no_natural_logarithm_is_doubted(
+def test_predictions_that_are_not_natural_logarithms_are_reported(
     change: Callable[[NDArray[Any]], NDArray[Any]], doubt: str, speech: Path, tmp_path: Path
 ) -> None:
     mels = {key: change(mel) for key, mel in mels_of(speech, REFERENCE).items()}
@@ -154,19 +157,22 @@ def without_one(mels: Mels) -> Mels:
 BROKEN: dict[str, tuple[Callable[[Mels], Any], str]] = {
     "lacking": (without_one, "lacks 1 of 6 keys"),
     "strange": (lambda mels: {**mels, "other": mels[min(mels)]}, "has 1 key that its shards lack"),
-    "bands": (lambda mels: {key: mel[:64] for key, mel in mels.items()}, "80 bands × frames is wanted"),
-    "square": (lambda mels: {key: np.ones((80, 80)) for key in mels}, "it cannot be told how they lie"),
-    "both ways": (lambda mels: {key: mel if key == min(mels) else mel.T for key, mel in mels.items()}, "the other way"),
+    "bands": (lambda mels: {key: mel[:64] for key, mel in mels.items()}, "a spectrogram of 80 bands × frames"),
+    "square": (lambda mels: {key: np.ones((80, 80)) for key in mels}, "can be bands × frames or frames × bands"),
+    "both ways": (
+        lambda mels: {key: mel if key == min(mels) else mel.T for key, mel in mels.items()},
+        "are transposed",
+    ),
     "empty": (lambda mels: {key: mel[:, :0] for key, mel in mels.items()}, "is 80×0"),
-    "short": (lambda mels: {key: mel[:, : mel.shape[1] * 4 // 5] for key, mel in mels.items()}, "more than a tenth"),
-    "not finite": (lambda mels: {key: np.where(mel > -5, mel, np.nan) for key, mel in mels.items()}, "NaN or infinite"),
-    "complex": (lambda mels: {key: mel + 1j for key, mel in mels.items()}, "holds complex64, not numbers"),
+    "short": (lambda mels: {key: mel[:, : mel.shape[1] * 4 // 5] for key, mel in mels.items()}, "predict whole"),
+    "not finite": (lambda mels: {key: np.where(mel > -5, mel, np.nan) for key, mel in mels.items()}, "NaN or infinity"),
+    "complex": (lambda mels: {key: mel + 1j for key, mel in mels.items()}, "has dtype complex64, not real numbers"),
     "objects": (lambda mels: {key: np.array([None]) for key in mels}, "cannot be read"),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_are_no_predictions_is_refused_in_a_line(name: str, speech: Path, tmp_path: Path) -> None:
+def test_bad_predictions_are_refused_in_one_line(name: str, speech: Path, tmp_path: Path) -> None:
     change, words = BROKEN[name]
     save(tmp_path / "p", {REFERENCE: change(mels_of(speech, REFERENCE))})
     with pytest.raises(UsageError, match=re.escape(words)):
@@ -174,9 +180,9 @@ def test_what_are_no_predictions_is_refused_in_a_line(name: str, speech: Path, t
     assert not (tmp_path / "r").exists()
 
 
-def test_a_file_that_is_no_npz_is_refused(speech: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_npz_is_refused(speech: Path, tmp_path: Path) -> None:
     (tmp_path / f"{REFERENCE}.npz").write_bytes(b"PK nothing")
-    with pytest.raises(UsageError, match=r"is no \.npz"):
+    with pytest.raises(UsageError, match=r"is not an \.npz file"):
         report(speech, tmp_path, tmp_path / "r")
     with zipfile.ZipFile(tmp_path / f"{REFERENCE}.npz", "w") as archive:
         archive.writestr("phrase_1.npy", b"")
@@ -196,12 +202,12 @@ def test_a_damaged_array_is_refused(speech: Path, tmp_path: Path) -> None:
         report(speech, tmp_path, tmp_path / "r")
 
 
-def test_noise_that_is_named_and_has_no_predictions_is_said(
+def test_named_noise_without_predictions_is_reported(
     speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(tmp_path / "p", {REFERENCE: mels_of(speech, REFERENCE)})
     report(speech, tmp_path / "p", tmp_path / "r", variants=("int8",))
-    assert "Not scored, for there are no predictions: int8." in capsys.readouterr().out
+    assert "Not scored, for lack of predictions: int8." in capsys.readouterr().out
 
 
 OF_IMAGES: dict[str, dict[str, Any]] = {
@@ -217,15 +223,32 @@ OF_IMAGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("flag", OF_IMAGES)
-def test_options_of_images_are_refused(flag: str, speech: Path) -> None:
-    with pytest.raises(UsageError, match=f"^{flag} is of images"):
+def test_options_for_images_are_refused(flag: str, speech: Path) -> None:
+    with pytest.raises(UsageError, match=f"^{flag} is for images"):
         score(replace(Options(shards=str(speech), predictions="p"), **OF_IMAGES[flag]))
 
 
-def test_what_is_of_speech_is_refused_for_images_and_the_other_way(speech: Path, tmp_path: Path) -> None:
+def test_a_dataset_that_is_not_that_of_the_shards_is_refused(tmp_path: Path) -> None:
+    images = fuzzing.make(tmp_path)
+    given = Options(shards=str(images), dataset="speech")
+    with pytest.raises(UsageError, match=r"--dataset speech, but .*sample has shards of sample: leave out --dataset"):
+        score(replace(given, predictions="p"))
+    autoencoder(tmp_path / "ae.onnx")
+    mine = tmp_path / "mine"
+    shutil.copytree(images, mine)
+    for shards, words in (
+        (images, "is for sample: leave out --dataset, or give"),
+        (tmp_path / "imagenet", "is for imagenet: leave out --dataset, or give"),  # still to be made
+        (mine, "has another name: give"),
+    ):
+        with pytest.raises(UsageError, match=rf"--dataset speech, but --shards {shards} {words} --shards .*/speech$"):
+            score(replace(given, shards=str(shards), model=str(tmp_path / "ae.onnx")))
+
+
+def test_options_and_commands_for_the_other_kind_of_set_are_refused(speech: Path, tmp_path: Path) -> None:
     images = fuzzing.make(tmp_path)
     for given, flag in (({"against": "variant"}, "--against"), ({"ids": "ids.jsonl"}, "--ids")):
-        with pytest.raises(UsageError, match=f"^{flag} is of no use with sample shards"):
+        with pytest.raises(UsageError, match=f"^{flag} does not apply to sample shards"):
             score(Options(shards=str(images), predictions="p", **given))  # type: ignore[arg-type]  # one of the two
     with pytest.raises(UsageError, match="layers needs images"):
         layers(LayersOptions(shards=str(speech), model="m.onnx", variants=("int8",)))
@@ -233,7 +256,7 @@ def test_what_is_of_speech_is_refused_for_images_and_the_other_way(speech: Path,
         score(Options(shards=str(speech), predictions="p", variants=("pil_lanczos",)))
 
 
-def test_the_report_says_all_in_each_form(
+def test_all_forms_of_the_report_have_all_variants(
     speech: Path, predicted: dict[str, Mels], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = report(speech, save(tmp_path / "p", predicted), tmp_path / "r", name="<b>tts</b>")
@@ -247,14 +270,12 @@ def test_the_report_says_all_in_each_form(
         rows = {row["variant"]: row for row in csv.DictReader(file)}
     assert set(rows) == names
     assert float(rows["numpy_htk"]["delta"]) == pytest.approx(found["variants"]["numpy_htk"]["delta"], rel=1e-5)
-    said = capsys.readouterr().out
-    assert "Left out: 1 recordings that failed in some variant." in said
-    assert f"raises the MSE by {max(line['delta'] for line in found['variants'].values()):.4f}" in said
+    printed = capsys.readouterr().out
+    assert "Left out: 1 recording that failed in some variant." in printed
+    assert f"raises the MSE by {max(line['delta'] for line in found['variants'].values()):.4f}" in printed
 
 
-def test_a_spectrogram_that_is_damaged_is_said_where_it_is_read(
-    speech: Path, predicted: dict[str, Mels], tmp_path: Path
-) -> None:
+def test_a_damaged_spectrogram_is_named(speech: Path, predicted: dict[str, Mels], tmp_path: Path) -> None:
     root = shutil.copytree(speech, tmp_path / "speech")
     tar = min((root / REFERENCE).glob("*.tar"))
     at = tar.read_bytes().index(b"'descr'")

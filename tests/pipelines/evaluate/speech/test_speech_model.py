@@ -1,4 +1,4 @@
-"""Speech models that are run: an auto-encoder, a vocoder and a model of ids, against ONNX Runtime and NumPy alone."""
+"""An auto-encoder, a vocoder and a model of ids are run, and compared with plain ONNX Runtime and NumPy."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from pipelines.evaluate.speech.model import SpeechModel
 from pipelines.evaluate.speech.signature import Gives, Value, gives, takes
 from pipelines.generate import options as generate
 from pipelines.options import Inputs, Noise, Target
+from pipelines.store import Disk
 from tests.pipelines.evaluate.speech.conftest import REFERENCE, make, mels_of
 from tests.pipelines.evaluate.speech.models import BANDS, acoustic, autoencoder, save, vocoder
 
@@ -31,7 +32,7 @@ FRAMES = "frames"
 
 
 def report(root: Path, model: Path, output: Path, *variants: str, **options: Any) -> dict[str, Any]:
-    """What results.json says of a model."""
+    """The results.json of a model."""
     given = Options(shards=str(root), model=str(model), output=str(output), variants=variants, **options)
     assert score(given) == 0
     found: dict[str, Any] = json.loads((output / "results.json").read_text())
@@ -99,7 +100,7 @@ def test_a_model_of_ids_is_compared_with_each_variant_s_mels(suffix: str, speech
     assert any("the last such output, after rough" in note for note in found["notes"])
 
 
-def test_a_killed_run_goes_on_where_it_was(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_continues(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = autoencoder(tmp_path / "ae.onnx")
     whole = report(speech, model, tmp_path / "whole", "numpy_htk")
     calls, run = list[int](), SpeechModel.run
@@ -133,7 +134,7 @@ def test_a_killed_run_goes_on_where_it_was(speech: Path, tmp_path: Path, monkeyp
         report(speech, autoencoder(tmp_path / "ae.onnx", rank=3), tmp_path / "r", "numpy_htk")
 
 
-def test_what_is_not_finite_is_a_reason_in_a_noised_model_and_an_error_in_the_model(
+def test_nan_outputs_are_a_finding_in_a_noised_model_and_an_error_in_the_model_itself(
     speech: Path, tmp_path: Path
 ) -> None:
     shape = ("batch", BANDS, FRAMES)
@@ -141,10 +142,10 @@ def test_what_is_not_finite_is_a_reason_in_a_noised_model_and_an_error_in_the_mo
     nodes = [helper.make_node("Mul", ["mel", "large"], ["x"]), helper.make_node("Mul", ["x", "small"], ["out"])]
     ends = [("mel", TensorProto.FLOAT, shape)], [("out", TensorProto.FLOAT, shape)]
     found = report(speech, save(tmp_path / "large.onnx", nodes, large, *ends), tmp_path / "r", "fp16", "numpy_htk")
-    assert "NaN or infinite" in found["not_applicable"]["fp16"]
+    assert "NaN or infinity" in found["not_applicable"]["fp16"]
     assert set(found["variants"]) == {REFERENCE, "numpy_htk"}
     broken = save(tmp_path / "log.onnx", [helper.make_node("Log", ["mel"], ["out"])], {}, *ends)
-    with pytest.raises(UsageError, match=r"log.onnx gives [\d,]+ values that are NaN or infinite for phrase_1"):
+    with pytest.raises(UsageError, match=r"log.onnx returns NaN or infinity in [\d,]+ values for phrase_1"):
         report(speech, broken, tmp_path / "s", "numpy_htk")
 
 
@@ -156,15 +157,15 @@ TAKES = {
     "a speaker besides": ([MEL, Value("speaker", INT, (1,))], "takes speaker"),
     "scales besides": ([Value("ids", INT, (1, "n")), Value("scales", FLOAT, (3,))], "takes scales"),
     "nothing": ([], "takes nothing"),
-    "a fixed length": ([Value("mel", FLOAT, (1, BANDS, 128))], "takes 128 of a recording alone"),
-    "a fixed length, turned": ([Value("mel", FLOAT, (1, 128, BANDS))], "takes 128 of a recording alone"),
+    "a fixed length": ([Value("mel", FLOAT, (1, BANDS, 128))], "takes a fixed length of 128"),
+    "a fixed length, turned": ([Value("mel", FLOAT, (1, 128, BANDS))], "takes a fixed length of 128"),
     "a batch": ([Value("mel", FLOAT, (4, BANDS, FRAMES))], "takes 4 recordings at a time"),
-    "two ways": ([Value("mel", FLOAT, (1, BANDS, BANDS))], "can be read in two ways"),
+    "two ways": ([Value("mel", FLOAT, (1, BANDS, BANDS))], "can be bands × frames or frames × bands"),
 }
 
 
 @pytest.mark.parametrize("what", TAKES)
-def test_what_no_recording_gives_is_refused_by_name(what: str) -> None:
+def test_inputs_that_a_recording_does_not_give_are_refused_by_name(what: str) -> None:
     inputs, words = TAKES[what]
     with pytest.raises(UsageError, match=words):
         takes("m.onnx", inputs, BANDS)
@@ -180,7 +181,7 @@ def test_lengths_and_other_layouts_are_fed() -> None:
     assert (fed["ids"].tolist(), fed["ids_lengths"].shape, int(fed["ids_lengths"])) == ([3, 1, 2], (), 3)
 
 
-def test_outputs_are_told_by_their_shapes() -> None:
+def test_outputs_are_recognised_by_their_shapes() -> None:
     mel, gate = np.zeros((1, 9, BANDS), np.float32), np.zeros((1, 9), np.float32)
     found = gives("m.onnx", {"mel": mel, "postnet": mel + 1, "gate": gate}, BANDS)
     assert (found.what, found.name, found.others, found.turned) == ("mels", "postnet", ["mel"], True)
@@ -189,26 +190,26 @@ def test_outputs_are_told_by_their_shapes() -> None:
     for outputs in ({"x": np.zeros((1, 64, 9), np.float32)}, {"a": gate, "b": gate}, {"a": gate.astype(np.int64)}):
         with pytest.raises(UsageError, match="neither one waveform nor mels of 80 bands"):
             gives("m.onnx", outputs, BANDS)
-    with pytest.raises(UsageError, match="cannot be told how it lies"):
+    with pytest.raises(UsageError, match="can be bands × frames or frames × bands"):
         gives("m.onnx", {"mel": np.zeros((1, BANDS, BANDS), np.float32)}, BANDS)
 
 
-def test_what_does_not_suit_the_model_is_refused_before_it_runs(speech: Path, tmp_path: Path) -> None:
+def test_options_that_do_not_fit_the_model_are_refused_before_it_runs(speech: Path, tmp_path: Path) -> None:
     mels, ids = autoencoder(tmp_path / "ae.onnx"), acoustic(tmp_path / "tts.onnx", np.zeros((4, BANDS)))
     file = tmp_path / "ids.jsonl"
     file.write_text('{"key": "phrase_1", "ids": [1, 2]}\n')
     refused: list[tuple[Path, dict[str, Any], str]] = [
-        (tmp_path / "none.onnx", {}, "is no file"),
+        (tmp_path / "none.onnx", {}, "is not a file"),
         (ids, {}, "give --ids FILE"),
-        (mels, {"ids": str(file)}, "--ids is of use with a model that takes ids"),
+        (mels, {"ids": str(file)}, "--ids is for models that take ids"),
         (ids, {"ids": str(file)}, "lacks 5 of 6 recordings"),
-        (mels, {"variants": ("ceil_mode",)}, "speech has the stage precision alone"),
+        (mels, {"variants": ("ceil_mode",)}, "for speech, the only noise of models is precision"),
         (mels, {"variants": ("numpy_espnet",)}, "is not in .* generate.py --variant numpy_espnet --dataset speech"),
-        (mels, {"variants": ("int8",), "noise": Noise(calibration=7)}, "--calibration 7 needs more recordings"),
+        (mels, {"variants": ("int8",), "noise": Noise(calibration=7)}, "--calibration 7 needs more than the set's 6 "),
         (
             mels,
             {"inputs": Inputs(str(tmp_path)), "target": Target(sample_rate=22_050)},
-            "has spectrograms of 16,000 Hz",
+            "has spectrograms for 16,000 Hz",
         ),
     ]
     for model, options, words in refused:
@@ -227,18 +228,18 @@ def test_what_does_not_suit_the_model_is_refused_before_it_runs(speech: Path, tm
             report(speech, ids, tmp_path / "r", ids=str(file))
 
 
-def test_what_the_set_lacks_is_made_from_its_source(
+def test_missing_variants_are_made_from_the_source(
     speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = list[generate.Options]()
 
     def made(options: generate.Options, ray: object) -> SimpleNamespace:
-        """As generate.py's own, in this process."""
+        """Does what generate.py does, in this process."""
         asked.append(options)
         tokens, rate = options.variants[1:], options.target.sample_rate
         assert rate
         make(Path(options.output), options.inputs, tokens, rate, per_shard=4, limit=options.limit)
-        return SimpleNamespace(summaries=[], root=options.output)
+        return SimpleNamespace(summaries=[], root=Disk(options.output) / "speech")
 
     monkeypatch.setattr(making, "make", made)
     model, root = autoencoder(tmp_path / "ae.onnx"), tmp_path / "out" / "speech"
@@ -246,7 +247,7 @@ def test_what_the_set_lacks_is_made_from_its_source(
     words: dict[str, Any] = {"inputs": source, "limit": 2, "target": Target(sample_rate=16_000)}
     plan = Options(shards=str(root), model=str(model), variants=("numpy_htk",), dry_run=True, **words)
     assert (score(plan), asked) == (0, [])
-    assert "spectrograms: numpy_htk, numpy_stft to be made" in capsys.readouterr().out
+    assert "spectrograms to make: numpy_htk, numpy_stft" in capsys.readouterr().out
     found = report(root, model, tmp_path / "r", "numpy_htk", **words)
     (options,) = asked
     assert (options.dataset, options.reference, options.image_format) == ("speech", DEFAULT_OF_SPEECH, None)

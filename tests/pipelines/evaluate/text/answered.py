@@ -1,4 +1,4 @@
-"""Answers as a language model gives them, made without one."""
+"""Answers of a language model, made without one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Hits = NDArray[np.bool_]
 
 
 def questions(task: str, count: int, choices: int = 2, metrics: tuple[str, ...] = ("acc",)) -> Questions:
-    """Questions whose right choice is each in turn; a word to be told where there is one choice."""
+    """Questions whose right choices alternate; with one choice, a word is to be predicted."""
     return Questions(task, metrics, "made up", [_question(place, choices) for place in range(count)])
 
 
@@ -27,7 +27,7 @@ def _question(place: int, choices: int) -> Question:
 def answers(
     asked: Questions, right: Hits, norm: Hits | None = None, logs: NDArray[np.float64] | None = None
 ) -> Answers:
-    """Answers that are right where they are to be; `logs` are the log-likelihoods of the choices that were made."""
+    """Answers that are right as given by `right`; `logs` are the log-likelihoods of the chosen answers."""
     logs = np.full(len(right), -1.0) if logs is None else logs
     rows, chosen = [], []
     for question, hit, log in zip(asked.asked, right.tolist(), logs.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""The language model that is made in code, with its tokenizer."""
+"""A language model and its tokenizer, made in code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.pipelines.evaluate.text import made
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Holds `model.onnx` and `tokenizer.json`."""
+    """A folder with `model.onnx` and `tokenizer.json`."""
     folder = tmp_path_factory.mktemp("language")
     tokenizer = made.tokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -1,6 +1,6 @@
-"""What lm-evaluation-harness itself says of the model and rows in `made.py`: writes `harness.json` beside this file.
+"""Scores the model and rows in `made.py` with lm-evaluation-harness itself, and writes `harness.json` next to it.
 
-Run by hand where the harness is installed, since it is too heavy for each run of the tests:
+Run it by hand; the harness is too heavy for every run of the tests:
 
     pip install lm-eval[hf]==0.4.13 torch transformers onnx && python -m tests.pipelines.evaluate.text.harness
 """
@@ -21,17 +21,17 @@ from transformers.modeling_outputs import CausalLMOutput
 from tests.pipelines.evaluate.text.made import BOS, EOS, LONGEST, ROWS, tokenizer, weights
 
 FACTS = Path(__file__).with_suffix(".json")
-# The harness's name of a task, and the Hub's of its data.
+# A task's name in the harness, and the name of its data on the Hub.
 _HARNESS = {
     "piqa": ("piqa", "baber/piqa"),
     "lambada": ("lambada_openai", "EleutherAI/lambada_openai"),
     "hellaswag": ("hellaswag", "Rowan/hellaswag"),
     "winogrande": ("winogrande", "allenai/winogrande"),
 }
-_SPLITS = ("train", "validation", "test")  # alike: which one is asked is the harness's to know
+_SPLITS = ("train", "validation", "test")  # all the same, whichever the harness takes
 
 
-class _Model(PreTrainedModel):  # type: ignore[misc] # transformers is not installed where types are checked
+class _Model(PreTrainedModel):  # type: ignore[misc] # types are checked without transformers
     """The model in PyTorch."""
 
     config_class = PretrainedConfig
@@ -48,7 +48,7 @@ class _Model(PreTrainedModel):  # type: ignore[misc] # transformers is not insta
 
 
 def facts(model: Any, rows: dict[str, Any]) -> dict[str, Any]:
-    """What the harness says of each task's rows, by its own task files, with these in place of the Hub's."""
+    """The harness's answers for each task, by its own task files, with these rows in place of the Hub's."""
     own = {path: datasets.Dataset.from_list(list(rows[task])) for task, (_, path) in _HARNESS.items()}
     hub = {path: datasets.DatasetDict(dict.fromkeys(_SPLITS, found)) for path, found in own.items()}
     datasets.load_dataset = lambda path, *_, **__: hub[path]
@@ -58,11 +58,11 @@ def facts(model: Any, rows: dict[str, Any]) -> dict[str, Any]:
 
 def _of_task(found: Any, name: str) -> dict[str, Any]:
     samples = sorted(found["samples"][name], key=lambda sample: sample["doc_id"])
-    said = [[answer[0] for answer in sample["resps"]] for sample in samples]
+    responses = [[answer[0] for answer in sample["resps"]] for sample in samples]
     results = {key.partition(",")[0]: value for key, value in found["results"][name].items()}
     return {
-        "loglikelihoods": [[float(log) for log, _ in each] for each in said],
-        "greedy": [[bool(greedy) for _, greedy in each] for each in said],
+        "loglikelihoods": [[float(log) for log, _ in each] for each in responses],
+        "greedy": [[bool(greedy) for _, greedy in each] for each in responses],
         "acc": [bool(sample["acc"]) for sample in samples],
         "acc_norm": [bool(sample["acc_norm"]) for sample in samples] if "acc_norm" in results else None,
         "perplexity": results.get("perplexity"),

@@ -1,4 +1,4 @@
-"""A language model, its tokenizer and some rows of each task, all made in code: alike in tests and in `harness.py`."""
+"""A language model, its tokenizer and some rows of each task, made in code for the tests and for `harness.py`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 BOS, EOS = "<s>", "</s>"
-# Tokens that the model takes: LAMBADA's last row has more.
+# The most tokens that the model takes: LAMBADA's last row has more.
 LONGEST = 200
 _MERGES = (("Ġ", "t"), ("h", "e"), ("i", "n"), ("Ġt", "he"), ("e", "r"), ("Ġ", "a"), ("o", "n"), ("Ġ", "s"), ("e", "d"))
 _WIDTH = 16
 
-# As the Hub's rows are, with what is awkward in real ones: spaces that begin and end texts, letters of several bytes
-# (where lengths in characters and bytes choose differently), WikiHow's markup, a sentence that ends right behind its
-# blank, one word alone, a text that begins with the token that texts begin with, and one that is too long.
+# The Hub's form, with what is awkward in real rows: spaces at the start and end of texts, letters of several bytes
+# (lengths in characters and in bytes lead to different choices), WikiHow's markup, a sentence that ends right after its
+# blank, a single word, a text that already begins with the BOS token, and one that is too long.
 ROWS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "piqa": (
         {"goal": "How do I boil an egg?", "sol1": "In hot water.", "sol2": "In the fridge, for an hour.", "label": 0},
@@ -34,7 +34,7 @@ ROWS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"text": "the cat sat on the mat and then the dog sat on the mat"},
         {"text": 'She said,\n\n"I never liked  the sea." He had always loved the sea'},
         {"text": "Alone"},
-        {"text": "in rain the sat and the"},  # which the model tells
+        {"text": "in rain the sat and the"},  # which the model predicts
         {"text": "<s> in the end there was the end"},
         {"text": f"{'once more in the rain, ' * 40}on and on in the rain"},
     ),
@@ -74,13 +74,13 @@ ROWS: Mapping[str, Sequence[Mapping[str, Any]]] = {
 
 
 def write_rows(path: Path, rows: Sequence[object]) -> Path:
-    """JSON lines."""
+    """Write rows as JSON lines."""
     path.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), encoding="utf-8")
     return path
 
 
 def tokenizer(*, begun: bool = True) -> Tokenizer:
-    """Bytes, a few merges, and two special tokens; a text is `begun` with the first of these."""
+    """Bytes, a few merges, and two special tokens; if `begun`, texts begin with the first of these."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [*letters, *("".join(pair) for pair in _MERGES), BOS, EOS]
     made = Tokenizer(models.BPE({word: place for place, word in enumerate(words)}, list(_MERGES)))
@@ -95,8 +95,8 @@ def tokenizer(*, begun: bool = True) -> Tokenizer:
 
 
 def weights(vocabulary: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Of the model: what a token is (vocabulary, width), what its place is (places, width), and what follows (width,
-    vocabulary).
+    """The model's weights: token embeddings (vocabulary, width), position embeddings (positions, width), and the output
+    projection (width, vocabulary).
     """
     random = np.random.default_rng(19)
     shapes = ((vocabulary, _WIDTH), (LONGEST, _WIDTH), (_WIDTH, vocabulary))
@@ -105,7 +105,7 @@ def weights(vocabulary: int) -> tuple[NDArray[np.float32], NDArray[np.float32], 
 
 
 def nodes() -> list[onnx.NodeProto]:
-    """tanh(mean of all tokens so far + the last one + its place) times what follows: causal, and of all tokens."""
+    """tanh(mean of all tokens so far + the last one + its position) · projection: causal, and depends on all tokens."""
     return [
         helper.make_node("Gather", ["tokens", "input_ids"], ["own"]),
         helper.make_node("CumSum", ["own", "along"], ["sum"]),
@@ -121,7 +121,7 @@ def nodes() -> list[onnx.NodeProto]:
 
 
 def write_model(path: Path, vocabulary: int) -> Path:
-    """The model, which fails on more than `LONGEST` tokens."""
+    """Write the model, which fails on more than `LONGEST` tokens."""
     first, second, third = weights(vocabulary)
     values: dict[str, NDArray[np.generic]] = {
         "tokens": first,

@@ -1,4 +1,4 @@
-"""Causal models as exporters write them: fed alike, all put out what the plain one does; what cannot be is named."""
+"""Causal models as exporters write them: all return the plain model's logits; those that cannot be fed are named."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def put_in(graph: onnx.GraphProto, name: str, kind: int, shape: Sequence[str | i
 
 
 def masked(kind: int = TensorProto.INT64) -> Change:
-    """What is masked is no part of the mean."""
+    """The mean leaves out masked tokens."""
 
     def change(graph: onnx.GraphProto) -> None:
         put_in(graph, "attention_mask", kind, ["batch", "length"])
@@ -77,13 +77,13 @@ def masked(kind: int = TensorProto.INT64) -> Change:
 
 
 def placed(graph: onnx.GraphProto) -> None:
-    """Places are told."""
+    """Positions are an input."""
     put_in(graph, "position_ids", TensorProto.INT64, ["batch", "length"])
     node(graph, "place").CopyFrom(helper.make_node("Gather", ["places", "position_ids"], ["place"]))
 
 
 def cached(kind: int = TensorProto.FLOAT) -> Change:
-    """A cache, whose length counts; there is a value beside it, and the exporters' switch."""
+    """A cache whose length affects the logits, with its value, and the exporters' switch."""
 
     def change(graph: onnx.GraphProto) -> None:
         for name in ("past_key_values.0.key", "past_key_values.0.value"):
@@ -113,14 +113,14 @@ def fixed(batch: str | int, length: str | int) -> Change:
 
 
 def small(graph: onnx.GraphProto) -> None:
-    """Tokens of 32 bits, under a name of the model's own."""
+    """Tokens of 32 bits, as an input with another name."""
     graph.input[0].CopyFrom(helper.make_tensor_value_info("tokens_in", TensorProto.INT32, ["batch", "length"]))
     for one in graph.node:
         one.input[:] = ["tokens_in" if name == "input_ids" else name for name in one.input]
 
 
 def put_out(kind: int, name: str = "logits") -> Change:
-    """Logits of another type, or name, behind an output that is none."""
+    """Logits of another type or name, after another output."""
 
     def change(graph: onnx.GraphProto) -> None:
         graph.node.append(helper.make_node("Cast", ["logits"], ["cast"], to=kind))
@@ -171,18 +171,18 @@ def strange(name: str, kind: int, shape: Sequence[str | int]) -> Change:
         (strange("token_type_ids", TensorProto.INT64, ["batch", "length"]), "takes token_type_ids"),
         (strange("attention_mask", TensorProto.INT64, ["batch", 1, "length", "length"]), "takes attention_mask"),
         (strange("past_key_values.0.key", TensorProto.FLOAT, ["batch", 2, 8, 4]), r"past_key_values\.0\.key .*batchx2"),
-        (strange("past_key_values.0.key", TensorProto.FLOAT, ["all heads", 4, "past"]), "left empty"),
+        (strange("past_key_values.0.key", TensorProto.FLOAT, ["all heads", 4, "past"]), "to be left empty"),
         (fixed("batch", 1), r"takes input_ids \(tensor\(int64\) batchx1\), which is not the tokens of whole texts"),
         (unnamed, "has no input input_ids: it takes tokens_in, position_ids"),
         (lambda graph: graph.output[0].CopyFrom(graph.input[0]), "has no output logits"),
     ],
 )
-def test_what_cannot_be_fed_is_named(tmp_path: Path, change: Change, words: str) -> None:
+def test_an_input_that_cannot_be_fed_is_named(tmp_path: Path, change: Change, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         CausalModel(changed(tmp_path / "model.onnx", change))
 
 
-def test_logits_of_the_last_token_alone_are_refused(tmp_path: Path) -> None:
+def test_logits_of_only_the_last_token_are_refused(tmp_path: Path) -> None:
     def change(graph: onnx.GraphProto) -> None:
         graph.initializer.append(numpy_helper.from_array(np.array([-1]), "last"))
         graph.node.append(helper.make_node("Gather", ["floats", "last"], ["logits"], axis=1))
@@ -192,19 +192,19 @@ def test_logits_of_the_last_token_alone_are_refused(tmp_path: Path) -> None:
         CausalModel(changed(tmp_path / "model.onnx", change))
 
 
-def test_a_model_that_looks_at_what_follows_is_refused(tmp_path: Path) -> None:
-    """As BERT does, which has logits of the same shape."""
+def test_a_model_that_looks_at_later_tokens_is_refused(tmp_path: Path) -> None:
+    """As BERT does, whose logits have the same shape."""
 
     def change(graph: onnx.GraphProto) -> None:
         put_before(graph, "mean", helper.make_node("ReduceMean", ["own"], ["of all"], axes=[1]))
         node(graph, "mean").CopyFrom(helper.make_node("Identity", ["of all"], ["mean"]))
 
-    with pytest.raises(UsageError, match=r"model\.onnx is no causal model"):
+    with pytest.raises(UsageError, match=r"model\.onnx is not a causal model"):
         CausalModel(changed(tmp_path / "model.onnx", change))
 
 
-def test_tokens_that_share_a_range_are_run_alone(tmp_path: Path) -> None:
-    """A range of all that is in a batch is another for each batch: 8 bits on the fly are run as they are deployed."""
+def test_rows_that_would_share_a_range_are_run_one_at_a_time(tmp_path: Path) -> None:
+    """Quantisation on the fly takes its range from the whole batch: rows must run as they are deployed."""
 
     def change(graph: onnx.GraphProto) -> None:
         put_before(
@@ -223,7 +223,7 @@ def test_tokens_that_share_a_range_are_run_alone(tmp_path: Path) -> None:
 
 
 def test_likelihoods_are_those_of_a_softmax(tmp_path: Path) -> None:
-    """Against the definition, on logits in NumPy: product of the probabilities of two tokens."""
+    """Compared with the definition, in NumPy: the product of the probabilities of two tokens."""
     model = CausalModel(changed(tmp_path / "model.onnx"))
     logits = plain()[: len(TEXTS[0])].astype(np.float64)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -240,25 +240,25 @@ def test_likelihoods_are_those_of_a_softmax(tmp_path: Path) -> None:
     assert sum(advanced) == len(encoded)
 
 
-def test_what_is_too_long_loses_its_beginning() -> None:
+def test_a_long_text_is_truncated_at_the_start() -> None:
     (row,) = rows_of([Encoded([1, 2, 3, 4], [5, 6])], 3)
     assert row == Row([3, 4, 5], [5, 6])
 
 
-def test_a_model_that_fails_on_long_texts_is_asked_shorter_ones(tmp_path: Path) -> None:
+def test_a_model_that_fails_on_long_texts_is_given_shorter_ones(tmp_path: Path) -> None:
     model = CausalModel(changed(tmp_path / "model.onnx"))
     assert taken(model, [1] * 999) == made.LONGEST
     assert taken(model, [1] * 7) == 7
-    with pytest.raises(UsageError, match=r"model\.onnx failed on 1 rows of 1 tokens"):
+    with pytest.raises(UsageError, match=r"model\.onnx failed on 1 row of 1 token \("):
         taken(model, [VOCABULARY])
 
 
-def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_nan_logits_are_refused(tmp_path: Path) -> None:
     def change(graph: onnx.GraphProto) -> None:
         put_before(graph, "logits", helper.make_node("Sub", ["own", "own"], ["zeros"]))
         put_before(graph, "logits", helper.make_node("Div", ["zeros", "zeros"], ["nothing"]))
         node(graph, "logits").input[0] = "nothing"
 
     model = CausalModel(changed(tmp_path / "model.onnx", change))
-    with pytest.raises(UsageError, match="no numbers"):
+    with pytest.raises(UsageError, match="logits that are NaN or infinite"):
         likelihoods(model, [Row([1, 2], [3])], None, 1, lambda _: None)

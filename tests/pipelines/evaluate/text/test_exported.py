@@ -1,6 +1,6 @@
-"""`--model hf:FOLDER` against transformers itself, and what is said where it, or a model, is missing.
+"""`--model hf:FOLDER`, compared with transformers itself, and the messages if it, or a model, is missing.
 
-Skipped where transformers is not installed, but for what is said then.
+Without transformers all tests but those of the messages are skipped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VOCABULARY = 90
 
 
 def save(folder: Path, kind: str, seed: int = 3) -> Any:
-    """A tiny network of transformers, which its folder has; the network."""
+    """Save a tiny transformers network in a folder; returns the network."""
     torch, transformers = required("torch"), required("transformers")
     torch.manual_seed(seed)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": VOCABULARY}
@@ -68,7 +68,7 @@ def test_an_export_is_the_network_whatever_the_batch(
     assert json.loads(written)["checked"]["largest_difference"] < 1e-5
     assert str(tmp_path) not in written
     capsys.readouterr()
-    monkeypatch.setattr(exports, "write", None)  # which is not asked again
+    monkeypatch.setattr(exports, "write", None)  # which must not be called again
     assert exported(folder, tmp_path / "out") == path
     assert "exporting" not in capsys.readouterr().err
 
@@ -81,16 +81,16 @@ def test_an_export_is_the_network_whatever_the_batch(
 
 
 @needs_transformers
-def test_a_folder_of_another_kind_is_refused_in_a_line(tmp_path: Path) -> None:
+def test_a_folder_with_another_kind_of_model_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"is no causal language model that transformers .* can load"):
+    with pytest.raises(UsageError, match=r"is not a causal language model that transformers .* can load"):
         exported(folder_of(f"hf:{tmp_path}"), tmp_path / "out")
 
 
 @needs_transformers
-def test_weights_that_transformers_would_make_up_are_refused(tmp_path: Path) -> None:
-    """As of a model that grades texts: of the causal one it has all but the head."""
+def test_missing_weights_are_refused(tmp_path: Path) -> None:
+    """As in a classifier's folder, which has all weights of the causal model except its head."""
     save(tmp_path, "llama")
     safetensors = importlib.import_module("safetensors.numpy")
     weights = safetensors.load_file(tmp_path / "model.safetensors")
@@ -100,8 +100,8 @@ def test_weights_that_transformers_would_make_up_are_refused(tmp_path: Path) -> 
         exported(folder_of(f"hf:{tmp_path}"), tmp_path / "out")
 
 
-def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="is no folder"):
+def test_missing_files_and_libraries_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="is not a folder"):
         folder_of(f"hf:{tmp_path}/none")
     with pytest.raises(UsageError, match=r"has no config\.json"):
         folder_of(f"hf:{tmp_path}")

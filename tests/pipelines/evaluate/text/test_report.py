@@ -1,4 +1,4 @@
-"""The report on text: its figures against other implementations, and its page against its figures."""
+"""The report on text: its figures compared with other implementations, and its page with its figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from statsmodels.stats.multitest import multipletests
 
 from pipelines.evaluate.statistics import Bootstrap
 from pipelines.evaluate.text.page import page
-from pipelines.evaluate.text.results import Asked, Results, as_json, compare
+from pipelines.evaluate.text.results import Results, TaskAnswers, compare
+from pipelines.evaluate.text.results_json import as_json
 from pipelines.evaluate.text.terminal import terminal
 from tests.pipelines.evaluate.text.answered import Hits, answers, questions
 
@@ -28,20 +29,20 @@ SHARES = {"piqa": 0.8, "lambada": 0.4, "winogrande": 0.5}
 
 
 def flipped(rng: np.random.Generator, hits: Hits, share: float) -> Hits:
-    """The same, of which a share is wrong, and a tenth of it right."""
+    """These hits with a share turned wrong, and a tenth as many turned right."""
     draw = rng.random(len(hits))
     return np.where(draw < share, False, hits) | (draw > 1 - share / 10)
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[Asked]:
-    """Two choices with and without lengths, the second at chance, and words to be told."""
+def asked() -> list[TaskAnswers]:
+    """Two choices with `acc_norm`, words to be predicted, and two choices at chance."""
     rng = np.random.default_rng(1)
     found = []
     for task, share in SHARES.items():
-        told, normed = task == "lambada", task == "piqa"
-        metrics = ("acc", *["perplexity"] * told, *["acc_norm"] * normed)
-        own = questions(task, COUNT, 1 if told else 2, metrics)
+        greedy, normed = task == "lambada", task == "piqa"
+        metrics = ("acc", *["perplexity"] * greedy, *["acc_norm"] * normed)
+        own = questions(task, COUNT, 1 if greedy else 2, metrics)
         base = rng.random(COUNT) < share
         norm = rng.random(COUNT) < share if normed else None
         logs = rng.normal(-3, 1, COUNT)
@@ -50,17 +51,17 @@ def asked() -> list[Asked]:
             other = None if norm is None else flipped(rng, norm, lost)
             noise = rng.normal(-lost, 0.2, COUNT) if lost else 0.0
             answered[name] = answers(own, flipped(rng, base, lost), other, logs + noise)
-        found.append(Asked(own, answered))
+        found.append(TaskAnswers(own, answered))
     return found
 
 
 @pytest.fixture(scope="module")
-def results(asked: list[Asked]) -> Results:
+def results(asked: list[TaskAnswers]) -> Results:
     found = compare("a <b> & net", asked, Bootstrap(2000, 0))
     return replace(found, not_applicable={"int8_dynamic": "it has <no> layer"}, made_by={"model": "0123"})
 
 
-def test_differences_are_those_of_statsmodels_and_scipy(asked: list[Asked], results: Results) -> None:
+def test_differences_are_those_of_statsmodels_and_scipy(asked: list[TaskAnswers], results: Results) -> None:
     values = []
     for (_, answered), task in zip(asked, results.tasks, strict=True):
         for figure in task.figures:
@@ -87,7 +88,7 @@ def test_differences_are_those_of_statsmodels_and_scipy(asked: list[Asked], resu
     assert any(line.significant for line in lines)
 
 
-def test_perplexity_is_compared_on_the_same_questions(asked: list[Asked], results: Results) -> None:
+def test_perplexity_is_compared_on_the_same_questions(asked: list[TaskAnswers], results: Results) -> None:
     answered = asked[1].answers
     logs = {name: np.array(own.loglikelihoods)[:, 0] for name, own in answered.items()}
     figure = results.tasks[1].figures[1]
@@ -109,29 +110,39 @@ def test_perplexity_is_compared_on_the_same_questions(asked: list[Asked], result
         assert line.lost is None
 
 
-def test_what_cannot_be_told_from_guessing_is_said(results: Results) -> None:
+def test_a_single_question_shows_nothing_beyond_chance() -> None:
+    own = questions("lambada", 1, 1, ("acc", "perplexity"))
+    hits = np.array([True])
+    answered = {name: answers(own, hits, logs=np.array([log])) for name, log in (("fp32", -1.0), ("int8", -2.0))}
+    (task,) = compare("net", [TaskAnswers(own, answered)], Bootstrap(99, 0)).tasks
+    accuracy, perplexity = task.figures
+    assert [line.p for line in (*accuracy.lines, *perplexity.lines)] == [1.0, 1.0]
+    assert perplexity.lines[0].delta == pytest.approx(np.exp(2) - np.exp(1))
+
+
+def test_figures_at_chance_level_are_reported(results: Results) -> None:
     winogrande = as_json(results)["tasks"]["winogrande"]
     assert (winogrande["chance"], winogrande["at_chance"]) == ({"acc": 50.0}, ["acc"])
     text = terminal(results, "out/report.html")
-    assert re.search(r"at chance level, and differences mean nothing, in winogrande acc \d+\.\d+ \(95% ", text)
+    assert re.search(r"at chance level, so differences mean nothing: winogrande acc \d+\.\d+ \(95% ", text)
     assert "piqa acc " not in text
-    assert re.search(r"What costs most is int8 on (piqa|lambada): \d", text)
-    guessing = compare("net", [Asked(own.questions, own.answers) for own in [_winogrande(results)]], Bootstrap(9, 0))
-    assert "no difference in accuracy says anything" in terminal(guessing, "")
+    assert re.search(r"int8 on (piqa|lambada) costs most: \d", text)
+    guessing = compare("net", [_winogrande(results)], Bootstrap(9, 0))
+    assert "differences in accuracy mean nothing" in terminal(guessing, "")
 
 
-def _winogrande(results: Results) -> Asked:
+def _winogrande(results: Results) -> TaskAnswers:
     """A task at chance, with one variant."""
     task = results.tasks[2]
     hits = np.arange(COUNT) % 2 == 0
     own = {
         name: answers(task.questions, hits, logs=np.full(COUNT, log)) for name, log in (("fp32", -1.0), ("int8", -2.0))
     }
-    return Asked(task.questions, own)
+    return TaskAnswers(task.questions, own)
 
 
 class Cells(HTMLParser):
-    """Rows of cells by what they are of, the text of all else, and what would be fetched or run."""
+    """Collects table rows with their attributes, all text, and elements that would load or run something."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,16 +205,17 @@ def test_the_page_shows_flipped_questions_whole(results: Results) -> None:
         assert len({key for key, _ in wrong}) == len(task.flips)
 
 
-def test_the_model_alone_has_figures_and_no_differences(asked: list[Asked]) -> None:
-    alone = compare("net", [Asked(own.questions, {"fp32": own.answers["fp32"]}) for own in asked], Bootstrap(9, 0))
+def test_a_report_without_variants_has_figures_and_no_differences(asked: list[TaskAnswers]) -> None:
+    reference = [TaskAnswers(own.questions, {"fp32": own.answers["fp32"]}) for own in asked]
+    alone = compare("net", reference, Bootstrap(9, 0))
     text = terminal(alone, "out/report.html")
-    assert "fp32 alone was scored" in text
+    assert "Only fp32 was scored" in text
     assert re.search(r"^lambada: acc \d+\.\d\d \(95% .*\), perplexity \d+\.\d\d$", text, re.MULTILINE)
     assert "<svg" not in page(alone)
 
 
-def test_answers_to_other_questions_are_not_compared(asked: list[Asked]) -> None:
+def test_answers_to_different_questions_are_not_compared(asked: list[TaskAnswers]) -> None:
     own, answered = asked[0]
     other = replace(answered["int8"], keys=answered["int8"].keys[::-1])
-    with pytest.raises(ValueError, match="other questions"):
-        compare("net", [Asked(own, {**answered, "int8": other})], Bootstrap(9, 0))
+    with pytest.raises(ValueError, match="different questions"):
+        compare("net", [TaskAnswers(own, {**answered, "int8": other})], Bootstrap(9, 0))

@@ -1,4 +1,4 @@
-"""`score.py text` from its command line to its report, of a language model that is made in code; and its refusals."""
+"""`score.py text` from its command line to its report, with a language model made in code; and its refusals."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def report(place: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_run_makes_a_report_and_keeps_what_it_can_use_again(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_writes_a_report_and_reuses_its_answers(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--model", place / "net.onnx", "--variant", "precision", "--name", "a net", "--calibration", 17)
     assert run(place, *words) == 0
     out, err = capsys.readouterr()
@@ -58,8 +58,8 @@ def test_a_run_makes_a_report_and_keeps_what_it_can_use_again(place: Path, capsy
         assert own["variants"]["int8"]["delta"] == own["variants"]["fp32"]["acc"] - own["variants"]["int8"]["acc"]
     assert not found["not_applicable"]
     assert "a net on piqa (5 questions), lambada (6), winogrande (4)" in out
-    assert "The ranges of int8 and int8_tensor are of 15 of these same texts." in out
-    assert "lambada: 1 texts are longer" in out
+    assert "int8 and int8_tensor were calibrated on 15 of these same texts." in out
+    assert "lambada: truncated the start of 1 text longer than the model takes." in out
     assert "again" not in err
     about = json.loads((place / "report" / "models" / "net" / "int8.json").read_text("utf-8"))
     taken = [(text["task"], text["key"]) for text in about["calibration"]["texts"]]
@@ -69,10 +69,10 @@ def test_a_run_makes_a_report_and_keeps_what_it_can_use_again(place: Path, capsy
     assert run(place, *words) == 0
     again, err = capsys.readouterr()
     assert again == out
-    assert err.count("they are used again") == len(TASKS) * (1 + len(precision))
+    assert err.count("reusing them") == len(TASKS) * (1 + len(precision))
     assert run(place, *words, "--limit", 2, tasks=("piqa",)) == 0
     _, err = capsys.readouterr()
-    assert "answers of another" in err
+    assert "made with different questions" in err
     assert report(place)["tasks"]["piqa"]["n"] == 2
 
     quantised = ("--model", place / "report" / "models" / "net" / "int8.onnx", "--tokenizer", place / "tokenizer.json")
@@ -80,13 +80,13 @@ def test_a_run_makes_a_report_and_keeps_what_it_can_use_again(place: Path, capsy
     assert "int8 does not apply to int8.onnx: it is quantised already" in capsys.readouterr().err
 
 
-def test_without_variants_the_model_is_scored_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_variants_only_the_model_itself_is_scored(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(place, "--model", place / "net.onnx", "--output", place / "alone", tasks=("winogrande",)) == 0
-    assert "fp32 alone was scored" in capsys.readouterr().out
+    assert "Only fp32 was scored" in capsys.readouterr().out
 
 
 def test_noise_that_breaks_the_model_is_reported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Weights that halves cannot hold make logits infinite; the others are scored."""
+    """Weights outside float16's range make logits infinite; the other variants are scored."""
     model = onnx.load(place / "net.onnx")
     (follows,) = (one for one in model.graph.initializer if one.name == "next")
     follows.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(follows) * 1e5, "next"))
@@ -96,32 +96,29 @@ def test_noise_that_breaks_the_model_is_reported(place: Path, capsys: pytest.Cap
     out, err = capsys.readouterr()
     found = json.loads((place / "large" / "results.json").read_text("utf-8"))
     assert list(found["tasks"]["winogrande"]["variants"]) == ["fp32", "int8_dynamic"]
-    assert "no numbers" in found["not_applicable"]["fp16"]
+    assert "NaN or infinite" in found["not_applicable"]["fp16"]
     assert "not scored: fp16" in err
-    assert "FP16 (Δ) –: fp16.onnx puts out logits that are no numbers" in out
+    assert "FP16 (Δ) –: fp16.onnx returns logits that are NaN or infinite" in out
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--model", "{place}"], "is no file: a folder of transformers is hf:"),
-        (["--model", "{place}/none.onnx"], "none.onnx is no file: give an ONNX file or hf:FOLDER"),
-        (
-            ["--model", "{place}/net.onnx", "--variant", "ceil_mode"],
-            "ceil_mode: text has no other noise than precision",
-        ),
-        (["--model", "{place}/net.onnx", "--variant", "model"], "model: text has no other noise than precision"),
-        (["--model", "{place}/net.onnx", "--variant", "pil_box+int8"], "text has no other noise than precision"),
+        (["--model", "{place}"], "is not a file: give a transformers folder as hf:"),
+        (["--model", "{place}/none.onnx"], "none.onnx is not a file: give an ONNX file or hf:FOLDER"),
+        (["--model", "{place}/net.onnx", "--variant", "ceil_mode"], "ceil_mode: text has only precision noise"),
+        (["--model", "{place}/net.onnx", "--variant", "model"], "model: text has only precision noise"),
+        (["--model", "{place}/net.onnx", "--variant", "pil_box+int8"], "text has only precision noise"),
         (["--model", "{place}/net.onnx", "--variant", "int9"], "did you mean int8"),
         (["--model", "{place}/net.onnx", "--task", "piqa", "--data", "x"], "--task piqa is given twice"),
         (["--model", "{place}/net.onnx", "--data", "x"], "1 --task and 2 --data: give each task its file"),
-        (["--model", "{place}/bare/net.onnx"], "bare/tokenizer.json: give --tokenizer FILE"),
-        (["--model", "hf:{place}/none"], "is no folder"),
+        (["--model", "{place}/bare/net.onnx"], "bare/tokenizer.json does not exist: give --tokenizer FILE"),
+        (["--model", "hf:{place}/none"], "is not a folder"),
         (["--model", "hf:{place}"], "has no config.json"),
         (["--model", "{place}/net.onnx", "--output", "s3://b/r"], "--output s3://b/r"),
     ],
 )
-def test_what_is_refused_is_refused_in_a_line(
+def test_bad_input_is_refused_in_one_line(
     place: Path, capsys: pytest.CaptureFixture[str], words: list[str], line: str
 ) -> None:
     given = [word.format(place=place) for word in words]
@@ -138,7 +135,7 @@ def test_what_is_refused_is_refused_in_a_line(
     assert not (place / "refused").exists()
 
 
-def test_groups_are_of_the_precision_stage_alone() -> None:
+def test_groups_stand_for_methods_of_the_precision_stage_only() -> None:
     assert [method.token for method in asked_noise(["paper"])[0]] == ["fp16", "int8"]
     methods, named = asked_noise(["reference", "precision,int8"])
     assert {method.stage for method in methods} == {"precision"}

@@ -1,4 +1,4 @@
-"""Which token a text begins with, whoever says so, and how a context and what follows it are parted."""
+"""Which token begins a text, whatever decides it, and how a context and its continuation are split."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def saved(folder: Path, tokenizer: Tokenizer, config: dict[str, Any] | None = No
         (True, None, None, (BEGIN,), BEGIN),
         (True, None, NO_BOS, (), None),
         (False, None, END, (END,), END),
-        (False, {"add_prefix_space": False}, None, (), None),  # which is not silence
+        (False, {"add_prefix_space": False}, None, (), None),  # a configuration without tokens is a decision, too
         (False, {"bos_token": made.BOS}, None, (), BEGIN),
         (False, {"eos_token": {"content": made.EOS, "special": True}}, None, (), END),
         (False, {"bos_token": made.BOS, "add_bos_token": True}, None, (BEGIN,), BEGIN),
@@ -42,7 +42,7 @@ def saved(folder: Path, tokenizer: Tokenizer, config: dict[str, Any] | None = No
         (True, {"add_bos_token": None, "model_max_length": 1e30}, None, (BEGIN,), BEGIN),
     ],
 )
-def test_who_says_what_a_text_begins_with(
+def test_what_decides_the_beginning_of_a_text(
     tmp_path: Path,
     begun: bool,
     config: dict[str, Any] | None,
@@ -53,16 +53,16 @@ def test_who_says_what_a_text_begins_with(
     tokens = read_tokens(saved(tmp_path, made.tokenizer(begun=begun), config), begin)
     assert (tokens.head, tokens.prefix) == (head, prefix)
     assert tokens.longest is None
-    assert tokens.said.startswith(f"token {head[0]}" if head else "no token")
+    assert tokens.described.startswith(f"texts begin with {f'token {head[0]}' if head else 'no special token'} ")
 
 
-def test_silence_is_not_guessed_at(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"give --bos {BEGIN} where the model has learnt to begin with <s>"):
+def test_an_unstated_beginning_is_not_guessed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"give --bos {BEGIN} if the model was trained on texts that begin with <s>"):
         read_tokens(saved(tmp_path, made.tokenizer(begun=False)))
 
 
-def test_texts_are_parted_as_the_harness_parts_them(tmp_path: Path) -> None:
-    """Against the tokenizer itself, text by text: whole, and the context alone without the spaces that end it."""
+def test_texts_are_split_as_by_the_harness(tmp_path: Path) -> None:
+    """Compared with the tokenizer itself, text by text: the whole, and the context without its trailing spaces."""
     tokenizer = made.tokenizer()
     tokens = read_tokens(saved(tmp_path, tokenizer))
     requests = [Request("in the ", "rain"), Request("in\n\n", " the"), Request("<s>in", " the"), Request("", " the")]
@@ -74,7 +74,7 @@ def test_texts_are_parted_as_the_harness_parts_them(tmp_path: Path) -> None:
         assert list(found.context) == alone
 
 
-def test_a_limit_that_a_tokenizer_has_is_not_its_models(tmp_path: Path) -> None:
+def test_a_tokenizers_own_limit_does_not_truncate_texts(tmp_path: Path) -> None:
     tokenizer = made.tokenizer()
     tokenizer.enable_truncation(3)
     tokenizer.enable_padding(length=3)
@@ -86,13 +86,13 @@ def test_a_limit_that_a_tokenizer_has_is_not_its_models(tmp_path: Path) -> None:
 def test_tokenizers_that_cannot_be_used_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, made.tokenizer())
     (tmp_path / "other.json").write_text("{}", "utf-8")
-    with pytest.raises(UsageError, match=r"other\.json is no tokenizer\.json"):
+    with pytest.raises(UsageError, match=r"other\.json is not a tokenizer\.json"):
         read_tokens(tmp_path / "other.json")
     with pytest.raises(UsageError, match="cannot be read"):
         read_tokens(tmp_path / "none.json")
-    with pytest.raises(UsageError, match=r"--bos 999: .* has no token of that id"):
+    with pytest.raises(UsageError, match=r"--bos 999: .* has no token with that id"):
         read_tokens(path, 999)
-    with pytest.raises(UsageError, match="begins with nothing, and no token is known for that: give --bos"):
+    with pytest.raises(UsageError, match="has no token to stand for the empty context of a question: give --bos"):
         read_tokens(path, NO_BOS).pairs([Request("", "a")])
     for context in ("a", ""):
         with pytest.raises(UsageError, match=f"has no token for '' after {context!r}"):
@@ -108,18 +108,18 @@ def test_tokenizers_that_cannot_be_used_are_refused(tmp_path: Path, monkeypatch:
         read_tokens(path)
 
 
-def test_a_tokenizer_that_ends_texts_is_refused(tmp_path: Path) -> None:
+def test_a_tokenizer_that_appends_tokens_is_refused(tmp_path: Path) -> None:
     tokenizer = made.tokenizer()
     ended = processors.TemplateProcessing(
         single=f"$A {made.EOS}", pair=f"$A {made.EOS} $B", special_tokens=[(made.EOS, END)]
     )
     tokenizer.post_processor = ended
-    with pytest.raises(UsageError, match="puts a token behind a text"):
+    with pytest.raises(UsageError, match="appends a token to a text"):
         read_tokens(saved(tmp_path, tokenizer))
 
 
 def test_what_bos_takes() -> None:
     assert (bos("1"), bos("none")) == (1, NO_BOS)
     for text in ("<s>", "-1", ""):
-        with pytest.raises(argparse.ArgumentTypeError, match="neither a token's id nor none"):
+        with pytest.raises(argparse.ArgumentTypeError, match="neither a token id nor none"):
             bos(text)

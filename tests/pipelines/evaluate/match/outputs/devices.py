@@ -1,4 +1,4 @@
-"""Devices made up for tests: small models, and what they put out for the pixels of a variant, by ONNX Runtime alone."""
+"""Made-up devices: small models, and their outputs for the pixels of a variant, by plain ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Floats = NDArray[np.float32]
 
 
 def pooled_model(path: Path, classes: int = 12, softmax: bool = False) -> Path:
-    """A classifier with something for pooling and precision to change; its TOML beside it."""
+    """A classifier that pooling and precision noise change, with its TOML."""
     random = np.random.default_rng(3)
     nodes = [
         helper.make_node("Conv", ["image", "first"], ["many"], strides=[2, 2]),
@@ -46,7 +46,7 @@ def pooled_model(path: Path, classes: int = 12, softmax: bool = False) -> Path:
 
 
 def two_headed_model(path: Path) -> Path:
-    """Two outputs of one shape, and one of another, in units of their own."""
+    """Two outputs of the same shape, one of another, and different scales."""
     random = np.random.default_rng(4)
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),
@@ -66,7 +66,7 @@ CELLS = 22**2 + 11**2 + 5**2
 
 
 def detector(path: Path) -> Path:
-    """YOLOX's output for 180×180 pixels: a dozen boxes, whose places and scores hang on the image's mean."""
+    """YOLOX's output for 180×180 pixels: a dozen boxes, whose positions and scores depend on the image's mean."""
     random = np.random.default_rng(6)
     raw = np.full((1, CELLS, 85), -9.0, np.float32)
     raw[..., :4] = random.normal(size=(1, CELLS, 4))
@@ -88,7 +88,7 @@ def detector(path: Path) -> Path:
 
 
 def images(shards: Shards, pixels: str) -> Iterator[tuple[str, Floats]]:
-    """A variant's images as the models take them, read by tarfile and OpenCV."""
+    """A variant's images as inputs of the models, read with tarfile and OpenCV."""
     for path in sorted(Path(str(shards.root), pixels).glob("*.tar")):
         with tarfile.open(path) as tar:
             for name in tar.getnames():
@@ -99,8 +99,8 @@ def images(shards: Shards, pixels: str) -> Iterator[tuple[str, Floats]]:
                     yield name.removesuffix(".png"), (image / 255).astype(np.float32).transpose(2, 0, 1)[None]
 
 
-def put_out(shards: Shards, variant: str, model: Path, folder: Path, count: int = 8) -> dict[str, list[Floats]]:
-    """What a model with a variant's noise puts out for some of its pixels, by key; noised models lie in `folder`."""
+def outputs_of(shards: Shards, variant: str, model: Path, folder: Path, count: int = 8) -> dict[str, list[Floats]]:
+    """The outputs, by key, of a model with a variant's noise for some of its pixels; noised models are in `folder`."""
     wanted = parse(variant, shards.base)
     models = NoisedModels(model, folder / "models" / model.stem, lambda: calibration(shards, model, STATED, None))
     noised = models.noised(wanted.model)

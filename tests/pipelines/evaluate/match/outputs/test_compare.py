@@ -1,4 +1,4 @@
-"""The distances: 0 for the same alone, and what other definitions of them give."""
+"""Distances are 0 only for equal outputs, and are those of other implementations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EMPTY = np.zeros((0, 6))
 
 
 class Unread:
-    """A reader that is not asked."""
+    """A reader that must not be used."""
 
     note = ""
     names: Collection[str] = ()
@@ -54,7 +54,7 @@ some = st.lists(box, max_size=3).map(lambda rows: np.array(rows, np.float64).res
 
 
 def by_trying_all(one: Floats, other: Floats) -> float:
-    """The definition, with pycocotools' IoU and every way to pair boxes."""
+    """The definition, with pycocotools' IoU and all ways to pair boxes."""
     few, many = sorted((one, other), key=len)
     best = 0.0
     for chosen in itertools.permutations(range(len(many)), len(few)):
@@ -120,7 +120,7 @@ def test_the_distance_of_numbers_is_their_mean_difference() -> None:
     assert numbers_apart(LOGITS[:, ::-1]).agrees == 0.0
 
 
-def test_batches_are_taken_apart() -> None:
+def test_batches_are_split() -> None:
     compared = Numbers({"a": {"": LOGITS}, "b": {"": LOGITS + 1}}, {"out": LOGITS}, 0)
     images = [Image(key, {}, 0, 0) for key in "ab"]
     ((first, second),) = compared.answers({"out": np.concatenate([LOGITS, LOGITS + 1])}, images, [BoxNoise()])

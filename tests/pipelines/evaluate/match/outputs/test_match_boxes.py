@@ -1,4 +1,4 @@
-"""Boxes that a detector's device shows are found to be those of their variant and noise, in any form."""
+"""`score.py match --outputs` with a detector's boxes: it finds their variant and noise, from any format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.evaluate.model.readers import kind_for
 from pipelines.evaluate.model.runtimes import Input
 from pipelines.evaluate.options import MatchOptions
 from pipelines.shards import Shards, open_shards
-from tests.pipelines.evaluate.match.outputs.devices import detector, put_out
+from tests.pipelines.evaluate.match.outputs.devices import detector, outputs_of
 
 Results = dict[str, list[dict[str, Any]]]
 TAKES = Input("image", np.dtype(np.float32), 1, 180, 180)
@@ -40,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def detected(shards: Shards, variant: str, model: Path) -> Results:
     """COCO results by key, as scoring writes them."""
-    found = put_out(shards, variant, model, model.parent, 14)
+    found = outputs_of(shards, variant, model, model.parent, 14)
     boxes = [method for method in parse(variant, shards.base).noise if method.stage == "boxes"]
     noise = boxes[0].load_noise()() if boxes else NONE
     stated = read_preprocessing(model, {})
@@ -126,10 +126,10 @@ def test_a_device_may_have_a_higher_threshold(
     assert "on `pil_nearest`, exactly" in capsys.readouterr().out
 
 
-def test_a_head_that_is_not_decoded_says_nothing_of_boxes(
+def test_raw_outputs_are_matched_without_box_noise(
     boxed: Shards, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for key, (raw,) in put_out(boxed, "ffmpeg", model, model.parent).items():
+    for key, (raw,) in outputs_of(boxed, "ffmpeg", model, model.parent).items():
         np.save(tmp_path / f"{key}.npy", raw)
     match(MatchOptions(str(boxed.root), outputs=tmp_path, model=str(model), output=str(tmp_path)))
     found = capsys.readouterr().out
@@ -142,12 +142,12 @@ def test_a_head_that_is_not_decoded_says_nothing_of_boxes(
     [
         (lambda one: {**one, "image_id": None}, "has neither an image_id nor a key"),
         (lambda one: {**one, "bbox": one["bbox"][:3]}, r"a box is \{bbox: \[x, y, width, height\]"),
-        (lambda one: {**one, "bbox": [9.0, 9.0, 4.0, -4.0]}, "end before they begin"),
-        (lambda one: {**one, "score": 50.0}, "scores that are not 0 to 1"),
+        (lambda one: {**one, "bbox": [9.0, 9.0, 4.0, -4.0]}, "negative width or height"),
+        (lambda one: {**one, "score": 50.0}, "scores outside 0 to 1"),
         (lambda one: {**one, "score": float("nan")}, "NaN or infinite"),
     ],
 )
-def test_results_that_cannot_be_right_have_one_line(
+def test_impossible_results_are_refused_in_one_line(
     change: Callable[[dict[str, Any]], dict[str, Any]], line: str, boxed: Shards, model: Path, tmp_path: Path
 ) -> None:
     (key, *_) = [stored.key for stored in boxed.stored(boxed.reference.name)]

@@ -1,4 +1,4 @@
-"""`score.py match --outputs`: what the model puts out on any variant is found to be that variant's, in any form."""
+"""`score.py match --outputs`: it finds every variant from the model's outputs, in any format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipelines.evaluate.match import match
 from pipelines.evaluate.options import MatchOptions
 from pipelines.shards import Shards
 from tests.pipelines.evaluate.conftest import COMBINED
-from tests.pipelines.evaluate.match.outputs.devices import Floats, pooled_model, put_out, two_headed_model
+from tests.pipelines.evaluate.match.outputs.devices import Floats, outputs_of, pooled_model, two_headed_model
 
 Scores = dict[str, Floats]
 
@@ -29,7 +29,7 @@ def asked(shards: Shards, **words: Any) -> MatchOptions:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noised models lie here, so that int8 is made once."""
+    """A folder for noised models, so that int8 is made once."""
     return tmp_path_factory.mktemp("match")
 
 
@@ -99,11 +99,11 @@ def test_a_variants_own_outputs_rank_it_first(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    scores = {key: found[0] for key, found in put_out(shards, variant, model, folder).items()}
+    scores = {key: found[0] for key, found in outputs_of(shards, variant, model, folder).items()}
     outputs = FORMS[place % len(FORMS)](tmp_path / "device", scores)
     assert match(asked(shards, outputs=outputs, model=str(model), output=str(folder))) == 0
     verdict, *lines = first_lines(capsys)
-    assert re.match(rf"Your device puts out .* `{re.escape(variant)}`.*, exactly: every value of 8 images\.", verdict)
+    assert re.match(rf"Your device's outputs .* `{re.escape(variant)}`.*, exactly: every value of 8 images\.", verdict)
     stage = {"pil": "resize", "opencv": "resize", "ffmpeg": "decode", "ceil": "pool"}.get(
         re.split("[_+]", variant)[0], "precision"
     )
@@ -114,7 +114,7 @@ def test_a_variants_own_outputs_rank_it_first(
 def test_the_reference_is_found_and_its_twins_are_tied(
     shards: Shards, model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scores = {key: found[0] for key, found in put_out(shards, "opencv", model, folder, 12).items()}
+    scores = {key: found[0] for key, found in outputs_of(shards, "opencv", model, folder, 12).items()}
     options = MatchOptions(
         str(shards.root), outputs=as_npy(tmp_path / "npy", scores), model=str(model), output=str(folder)
     )
@@ -128,16 +128,18 @@ def test_the_reference_is_found_and_its_twins_are_tied(
 
 
 @pytest.mark.parametrize("soft_model", [False, True])
-def test_probabilities_meet_logits_by_their_softmax(
+def test_probabilities_are_compared_with_the_softmax_of_logits(
     soft_model: bool, shards: Shards, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logits = pooled_model(tmp_path / "logits.onnx")
     shares = pooled_model(tmp_path / "shares.onnx", softmax=True)
     of_device, own = (logits, shares) if soft_model else (shares, logits)
-    scores = {key: found[0] for key, found in put_out(shards, "opencv_area", of_device, folder).items()}
+    scores = {key: found[0] for key, found in outputs_of(shards, "opencv_area", of_device, folder).items()}
     match(asked(shards, outputs=as_csv(tmp_path / "csv", scores), model=str(own), output=str(tmp_path)))
     found = capsys.readouterr().out
-    assert re.match(r"Your device puts out what the model does on `opencv_area`, (exactly|but for the rounding)", found)
+    assert re.match(
+        r"Your device's outputs are the model's on `opencv_area`, (exactly|within another runtime's)", found
+    )
     shown, had = ("logits", "probabilities") if soft_model else ("probabilities", "logits")
     assert f"Note: the device shows {shown} and the model has {had}" in found
 
@@ -145,13 +147,13 @@ def test_probabilities_meet_logits_by_their_softmax(
 @pytest.mark.parametrize(
     ("change", "verdict"),
     [
-        (lambda values: values * np.float32(1 + 2e-6), "but for the rounding of another runtime: every value of 8"),
+        (lambda values: values * np.float32(1 + 2e-6), "within another runtime's rounding: every value of 8"),
         (lambda values: values.astype(np.float16), "exactly: every value of 8"),
         (lambda values: np.round(values / 0.01) * 0.01, "Nearest: `pil_nearest` (mean |Δ| 0.00"),
-        (lambda values: values[:, ::-1] * 3, "Nothing is near: even the nearest,"),
+        (lambda values: values[:, ::-1] * 3, "Nothing is near: the nearest,"),
     ],
 )
-def test_how_near_is_said(
+def test_the_verdict_depends_on_the_distance(
     change: Callable[[Floats], Floats],
     verdict: str,
     shards: Shards,
@@ -160,11 +162,11 @@ def test_how_near_is_said(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    scores = {key: change(found[0]) for key, found in put_out(shards, "pil_nearest", model, folder).items()}
+    scores = {key: change(found[0]) for key, found in outputs_of(shards, "pil_nearest", model, folder).items()}
     match(asked(shards, outputs=as_npy(tmp_path / "npy", scores), model=str(model), output=str(folder)))
     found = capsys.readouterr().out
     assert verdict in found.splitlines()[0]
-    assert "First stage that differs" in found or "Which stage differs first cannot be said" in found
+    assert "First stage that differs" in found or "The first stage that differs is unknown" in found
 
 
 def test_classes_before_imagenets_may_be_left_out(
@@ -173,18 +175,18 @@ def test_classes_before_imagenets_may_be_left_out(
     model = pooled_model(tmp_path / "background.onnx", classes=13)
     with model.with_suffix(".toml").open("a") as file:
         file.write("class_offset = 1\n")
-    scores = {key: found[0][:, 1:] for key, found in put_out(shards, "ffmpeg", model, folder).items()}
+    scores = {key: found[0][:, 1:] for key, found in outputs_of(shards, "ffmpeg", model, folder).items()}
     match(asked(shards, outputs=as_npy(tmp_path / "npy", scores), model=str(model), output=str(folder)))
     found = capsys.readouterr().out
     assert "on `ffmpeg`, exactly" in found
     assert "Note: the device leaves out the first of the model's classes (1)" in found
 
 
-def test_outputs_are_told_by_name_and_each_counts_alike(
+def test_outputs_are_recognised_by_name_and_count_equally(
     shards: Shards, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = two_headed_model(tmp_path / "two.onnx")
-    found = put_out(shards, "nv12_ascend", model, folder)
+    found = outputs_of(shards, "nv12_ascend", model, folder)
     for key, (near, far, wide) in found.items():
         np.save(tmp_path / f"{key}.far.npy", far)
         np.save(tmp_path / f"{key}.near.npy", near)
@@ -197,13 +199,13 @@ def test_outputs_are_told_by_name_and_each_counts_alike(
     for path in tmp_path.glob("*.npy"):
         if "wide" not in path.name:
             path.unlink()
-    match(options)  # one of several, told by its shape
+    match(options)  # a single one of several, recognised by its shape
     assert "on `nv12_ascend`, exactly" in capsys.readouterr().out
 
 
-def test_two_outputs_of_one_shape_need_names(shards: Shards, folder: Path, tmp_path: Path) -> None:
+def test_two_outputs_of_the_same_shape_need_names(shards: Shards, folder: Path, tmp_path: Path) -> None:
     model = two_headed_model(tmp_path / "two.onnx")
-    scores = {key: found[0] for key, found in put_out(shards, "ffmpeg", model, folder, 3).items()}
+    scores = {key: found[0] for key, found in outputs_of(shards, "ffmpeg", model, folder, 3).items()}
     options = MatchOptions(
         str(shards.root), outputs=as_npy(tmp_path / "npy", scores), model=str(model), output=str(folder)
     )
@@ -211,14 +213,14 @@ def test_two_outputs_of_one_shape_need_names(shards: Shards, folder: Path, tmp_p
         match(options)
 
 
-def test_what_is_not_compared_is_said(
+def test_outputs_and_noise_that_are_left_out_are_reported(
     shards: Shards, model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scores = {key: found[0] for key, found in put_out(shards, "fp16", model, folder, 3).items()}
+    scores = {key: found[0] for key, found in outputs_of(shards, "fp16", model, folder, 3).items()}
     outputs = as_npy(tmp_path / "npy", {**scores, "stranger": next(iter(scores.values()))})
     match(asked(shards, outputs=outputs, model=str(model), output=str(folder)))
     found = capsys.readouterr().out
-    assert "Note: 1 of what the device put out belongs to no sample of the shards (stranger.npy)." in found
+    assert "Note: skipped 1 output not named by a key of the shards (stranger.npy)." in found
     assert (
         "the model was not tried with upsample_bilinear, upsample_bilinear_corners, upsample_nearest: it has" in found
     )

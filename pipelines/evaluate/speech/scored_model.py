@@ -1,6 +1,6 @@
-"""A model of speech, and what it needs: spectrograms, noised models and predictions, made where they are lacking.
+"""A speech model and what scoring it needs: spectrograms, noised models and predictions, made if they are missing.
 
-What can be refused is refused before any is made.
+Bad input is refused before anything is made, if possible.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from pipelines.options import cpus
 from pipelines.progress import say
 from pipelines.shards import Shards, open_shards
 from pipelines.store import place_of
+from pipelines.text import number_of
 from pipelines.work.cluster import Ray
 
 
@@ -45,10 +46,10 @@ class _Found(NamedTuple):
     reasons: dict[str, str]
 
 
-class OfModel:
-    """A model, and what it needs of spectrograms, noised models and predictions.
+class ScoredModel:
+    """A model, with the spectrograms, noised models and predictions that scoring it needs.
 
-    Raises UsageError for what can be refused before anything is made.
+    Raises UsageError for input that can be refused before anything is made.
     """
 
     def __init__(self, options: Options) -> None:
@@ -56,55 +57,58 @@ class OfModel:
         self._options = options
         self.path = Path(options.model)
         if not self.path.is_file():
-            raise UsageError(f"--model {self.path} is no file: give an ONNX file that takes mels or ids")
+            raise UsageError(f"--model {self.path} is not a file: give an ONNX file that takes mels or ids")
         self._maker = self._making()
         self._shards = self._open()
         self._models = NoisedModels(self.path, Path(options.output) / "models" / self.path.stem, self._calibration)
         self._takes = SpeechModel(self._models.as_it_is, self.settings.bands).takes
         if (self._takes.what == "ids") != (options.ids is not None):
             raise UsageError(
-                f"{self.path.name} takes {self._takes.main}: give --ids FILE, what it is given of each recording"
+                f"{self.path.name} takes {self._takes.main}: give --ids FILE, with the ids of each recording"
                 if options.ids is None
-                else f"--ids is of use with a model that takes ids, and {self.path.name} takes {self._takes.main}"
+                else f"--ids is for models that take ids, and {self.path.name} takes {self._takes.main}: leave it out"
             )
         self._found = self._asked()
 
     @property
     def settings(self) -> MelSettings:
-        """The settings of the spectrograms that are there, or will be."""
+        """The settings of the spectrograms that exist or will be made."""
         return MelSettings(**self._shards.config["mel"]) if self._shards else self._required_maker.settings
 
     @property
     def against(self) -> Against:
-        """A model of ids predicts the same whatever the variant is: what it is for is the variant's spectrograms."""
+        """What predictions are compared with. A model that takes ids predicts the same for every variant, so the
+        default for it is the variant's own spectrograms.
+        """
         return self._options.against or ("variant" if self._takes.what == "ids" else "reference")
 
     def plan(self) -> str:
-        """What would be made and run, in a few lines."""
+        """What will be made and run, in a few lines."""
         lacking = self._lacking()
         models = dict.fromkeys("+".join(m.token for m in variant.model) or "as it is" for variant in self._variants)
-        recordings = self._required_maker.images if self._maker else len(self._there.reference.keys())
+        recordings = self._required_maker.images if self._maker else len(self._existing.reference.keys())
         root = self._shards.root if self._shards else self._required_maker.root
         lines = [
-            f"{self.path.name} on speech, {recordings:,} recordings, in {root}; reference {self._base.name}",
-            f"  spectrograms: {', '.join(lacking) or 'none'} to be made",
+            f"{self.path.name} on speech, {number_of(recordings, 'recording')}, in {root}; reference {self._base.name}",
+            f"  spectrograms to make: {', '.join(lacking) or 'none'}",
             f"  models: {', '.join(models)}",
-            f"  predictions: {len(self._variants)} variants, compared with the {self.against}'s spectrograms",
+            f"  predictions: {number_of(len(self._variants), 'variant')}, compared with the {self.against}'s "
+            "spectrograms",
             *(f"  does not apply: {names}: {reason}" for names, reason in joined(self._found.reasons)),
         ]
         return "\n".join(lines)
 
     def scored(self, ray: Ray) -> Scored:
-        """Make what is lacking, and predict."""
+        """Make everything that is missing, and predict."""
         if lacking := self._lacking():
             self._required_maker.make(lacking, ray)
             self._shards = open_shards(self._required_maker.root, self._required_maker.methods)
-        shards = self._there.with_noise(self._variants)
+        shards = self._existing.with_noise(self._variants)
         cells, reasons = self._cells(shards)
         recordings = Recordings(shards, self._ids)
         predictor = Predictor(recordings, cells[shards.reference.name], self._options.run_by.workers or cpus())
         folder = Path(self._options.output) / "predictions"
-        # A model of ids gives the same whatever the spectrograms are: they are predicted once.
+        # A model that takes ids predicts the same for all spectrograms, so it runs once.
         own = {name: cell if self._ids is None else self._of_noise(cells, cell) for name, cell in cells.items()}
         once = {cell.name: cell for cell in own.values()}
         failed = predictor.predict(list(once.values()), folder, versions("cpu"))
@@ -117,11 +121,11 @@ class OfModel:
 
     @property
     def _variants(self) -> list[Variant]:
-        """All that are scored, the reference first."""
+        """All variants to score, the reference first."""
         return [self._base, *self._found.variants.values()]
 
     @property
-    def _there(self) -> Shards:
+    def _existing(self) -> Shards:
         assert self._shards is not None
         return self._shards
 
@@ -135,7 +139,7 @@ class OfModel:
         return self._shards.base if self._shards else self._required_maker.base
 
     def _making(self) -> SpeechMaker | None:
-        """What makes spectrograms: where there is a source, and the built-in recordings where there is nothing yet."""
+        """The maker of spectrograms: from the source or, without a source and a set, from built-in phrases."""
         options = self._options
         if options.inputs.source is None and options.dataset is None:
             return None
@@ -143,7 +147,7 @@ class OfModel:
         return None if options.inputs.source is None and maker.finished else maker
 
     def _open(self) -> Shards | None:
-        """The set that is there; None where its reference is still to be made."""
+        """The existing set; None if its reference is still to be made."""
         if self._maker and self._maker.base.name not in self._maker.finished:
             return None
         shards = open_shards(self._maker.root if self._maker else place_of(self._options.shards, "--shards"))
@@ -157,10 +161,10 @@ class OfModel:
         words = self._options.variants
         known = self._shards.known if self._shards else self._required_maker.known
         if words:
-            versions_of = versions_in(self._there) if self._maker is None else newest
+            versions_of = versions_in(self._existing) if self._maker is None else newest
             found, named, reasons = asked(words, self._base, known, versions_of)
         elif self._shards is None:
-            raise UsageError("what to score? Give --variant, as in --variant stft; see generate.py --list-variants")
+            raise UsageError("no variant to score: give one, as in --variant stft; see generate.py --list-variants")
         else:
             found, named, reasons = self._all(self._shards), set[str](), dict[str, str]()
         for name, variant in list(found.items()):
@@ -181,21 +185,22 @@ class OfModel:
         for name in shards.variants:
             try:
                 found[name] = shards.variant(name)
-            except VariantError as error:  # of another release
+            except VariantError as error:  # made by another release
                 say(f"left out: {name} ({error})")
         return {name: variant for name, variant in found.items() if variant != self._base}
 
     def _problem(self, variant: Variant) -> str | None:
-        """Why a variant's spectrograms are not there and cannot be made; None if they are or can."""
+        """Why a variant's spectrograms are missing and cannot be made; None if they exist or can be made."""
         if self._shards and variant.pixels in self._shards.variants:
             return None
         if self._maker is None:
-            command = self._there.command([variant.pixels])
-            return f"--variant {variant.pixels} is not in {self._there.root}; to make it: {command}, or give --source"
+            command = self._existing.command([variant.pixels])
+            root = self._existing.root
+            return f"--variant {variant.pixels} is not in {root}; to make it: {command}, or give --source"
         return next((f"{m.token} cannot run here: {why}" for m in variant.methods if (why := m.problem())), None)
 
     def _refusal(self, methods: Sequence[Method]) -> str | None:
-        """Why noise does not apply to the model."""
+        """Why noise does not apply to the model; None if it does."""
         try:
             nodes_changed(self.path, methods)
         except DoesNotApplyError as error:
@@ -204,11 +209,11 @@ class OfModel:
 
     def _lacking(self) -> list[str]:
         """The variants whose spectrograms are still to be made."""
-        there = set(self._shards.variants) if self._shards else self._required_maker.finished
-        return sorted({variant.pixels for variant in self._variants} - there)
+        existing = set(self._shards.variants) if self._shards else self._required_maker.finished
+        return sorted({variant.pixels for variant in self._variants} - existing)
 
     def _cells(self, shards: Shards) -> tuple[dict[str, Cell], dict[str, str]]:
-        """What there is to predict, by variant; and why there is nothing of some."""
+        """What to predict, by variant; and why some variants have nothing to predict."""
         cells, reasons = dict[str, Cell](), dict[str, str]()
         for variant in self._variants:
             try:
@@ -220,7 +225,7 @@ class OfModel:
 
     def _of_noise(self, cells: Mapping[str, Cell], cell: Cell) -> Cell:
         """The cell of the reference with the same noise."""
-        reference = self._there.reference
+        reference = self._existing.reference
         name = cell.model.name or reference.name
         return cells.get(name) or Cell(
             replace(cell.variant, name=name, folder=reference.folder, summary=reference.summary), cell.model
@@ -229,8 +234,8 @@ class OfModel:
     @cached_property
     def _ids(self) -> Ids | None:
         given = self._options.ids
-        return None if given is None else read_ids(place_of(given, "--ids"), self._there.reference.keys())
+        return None if given is None else read_ids(place_of(given, "--ids"), self._existing.reference.keys())
 
     def _calibration(self) -> Images:
-        plain = Cell(self._there.reference, self._models.as_it_is)
-        return calibration(Recordings(self._there, self._ids), plain, self._takes, self._options.noise.calibration)
+        plain = Cell(self._existing.reference, self._models.as_it_is)
+        return calibration(Recordings(self._existing, self._ids), plain, self._takes, self._options.noise.calibration)

@@ -1,4 +1,4 @@
-"""How predicted spectrograms are kept: an `.npz` of float32 (bands, frames) by key, which `--predictions` takes."""
+"""The format of predicted spectrograms: an `.npz` of float32 (bands, frames) by key, which `--predictions` takes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from pipelines.evaluate.speech.arrays import ARRAY, ZIP
 
-# The earliest that a zip can say, so that its bytes depend on its content alone.
-_THEN = (1980, 1, 1, 0, 0, 0)
+# The earliest time that a zip can have, so that its bytes depend only on its content.
+_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 class Arrays:
@@ -24,7 +24,7 @@ class Arrays:
     def write(self, rows: Sequence[Any], path: Path) -> None:
         with zipfile.ZipFile(path, "w") as archive:
             for key, values in rows:
-                with archive.open(zipfile.ZipInfo(f"{key}{ARRAY}", _THEN), "w", force_zip64=True) as file:
+                with archive.open(zipfile.ZipInfo(f"{key}{ARRAY}", _TIME), "w", force_zip64=True) as file:
                     np.save(file, np.ascontiguousarray(values, "<f4"), allow_pickle=False)
 
     def join(self, parts: Sequence[Path], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`score.py match` where a variant's images have other sizes: a decoder that turns images as EXIF says."""
+"""`score.py match` if a variant's images have other sizes: a decoder that rotates images as EXIF says."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TURNED = "turned"
 
 @pytest.fixture(scope="module")
 def root(photographs: Mapping[str, bytes], tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
-    """Shards that keep the aspect of three upright photographs and of one that EXIF turns."""
+    """Shards that keep the aspect ratio of three upright photographs and of one that EXIF rotates."""
     folder = tmp_path_factory.mktemp("tree") / "n02123045"
     folder.mkdir()
     for key in ("chelsea", "china", "rocket"):
@@ -65,5 +65,5 @@ def test_the_nearest_has_the_same_sizes(root: Path, tmp_path: Path, capsys: pyte
     assert text.startswith(
         "Nearest: `opencv_exif` (mean |Δ| 0.25, every pixel of 3 of 4 images; next: `pil_bilinear`, "
     )
-    # A quarter of the images are as far from it as can be.
+    # A quarter of the images have the largest possible difference from it.
     assert "next: `pil_bilinear`, 63.75)" in text

@@ -1,7 +1,7 @@
-"""Answers that are kept for reuse: a file of its own for each model and task, with what made them.
+"""A cache of answers: one file for each model and task, recording what made them.
 
-They are used again only where model, tokenizer, questions and settings are those that made them; any other, and one
-that is damaged, is made again in its place.
+Answers are reused only if the model, tokenizer, questions and settings are the same. Otherwise, or if the file is
+damaged, the questions are asked again and the file is replaced.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pipelines.progress import say
 from pipelines.store.files import replacing
 
 
-def kept(path: Path, made_by: Mapping[str, Any], make: Callable[[], Answers]) -> Answers:
-    """The answers in a file, or what is made where it has none of these; what becomes of an old file is said.
+def cached(path: Path, made_by: Mapping[str, Any], make: Callable[[], Answers]) -> Answers:
+    """The answers in a file if `made_by` is the same, else new ones. Reports whether old answers are reused.
 
-    `made_by` is what decides them, as plain JSON values. Raises RunError where they cannot be written.
+    `made_by` is everything that determines the answers, as plain JSON values. Raises RunError if the file cannot be
+    written.
     """
     found = _found(path, made_by)
     if found is None:
@@ -33,15 +34,15 @@ def kept(path: Path, made_by: Mapping[str, Any], make: Callable[[], Answers]) ->
 def _found(path: Path, made_by: Mapping[str, Any]) -> Answers | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        others = sorted(name for name, value in made_by.items() if values["made_by"].get(name) != value)
+        changed = sorted(name for name, value in made_by.items() if values["made_by"].get(name) != value)
         found = Answers.from_json(values["answers"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        say(f"{path} is damaged: its questions are asked again")
+        say(f"{path} is damaged: asking its questions again")
         return None
-    if others:
-        say(f"{path} has answers of another {', '.join(others)}: its questions are asked again")
+    if changed:
+        say(f"{path} was made with different {', '.join(changed)}: asking its questions again")
         return None
-    say(f"{path} has the answers of an earlier run: they are used again")
+    say(f"{path} has the answers of an earlier run: reusing them")
     return found
