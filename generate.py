@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from pipelines.evaluate.model.write import generate_models
 
             return generate_models(asked)
-        from pipelines.generate.run import generate
+        from pipelines.run import generate
 
         return generate(asked)
 

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         from pipelines.store import place_of  # imported here: mistakes in the arguments are reported without it
-        from pipelines.verify import verify
+        from pipelines.verify.run import verify
 
         place = place_of(options.path, "PATH")
         status = verify(place, options.render, options.inputs, options.cluster, options.methods)

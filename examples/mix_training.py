@@ -34,8 +34,8 @@ from PIL import Image, UnidentifiedImageError
 from generators.mix import Box, Mix
 from pipelines.command import Parser, exit_status, option, options_of, positive
 from pipelines.errors import UsageError
-from pipelines.files import replacing
 from pipelines.generate.sources import SampleSource
+from pipelines.store.files import replacing
 from pipelines.text import table
 
 try:

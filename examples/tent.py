@@ -44,10 +44,10 @@ from pipelines.evaluate.classification import labelled
 from pipelines.evaluate.model.named.built import Built
 from pipelines.evaluate.model.named.pytorch import required
 from pipelines.evaluate.model.named.timm import build
-from pipelines.files import replacing
 from pipelines.progress import counted, say
 from pipelines.shards import UNKNOWN_LABEL, Shards, open_shards
 from pipelines.store import place_of
+from pipelines.store.files import replacing
 from pipelines.text import table
 
 # TENT's paper gives no number; mr-eggplant/EATA, whose code runs TENT on ImageNet, has 0.9 (main.py).

@@ -33,9 +33,9 @@ from examples.learned_codec import STRIDE, recoded, session
 from pipelines.command import Parser, exit_status, option, options_of, positive, whole
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.named.pytorch import Needs, required
-from pipelines.files import replacing
 from pipelines.generate.sources import SampleSource
 from pipelines.progress import counted
+from pipelines.store.files import replacing
 
 Image8 = NDArray[np.uint8]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from generators.geometry import CROPPED, GEOMETRIES, Size
 from pipelines.command import option, positive
-from pipelines.generate.datasets import DATASETS, parse_size
+from pipelines.datasets import DATASETS, parse_size
 
 # The fields that `--paper` sets.
 _OF_PAPER = ("variants", "reference", "geometry")

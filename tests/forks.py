@@ -22,7 +22,7 @@ from pathlib import Path
 # Not huggingface_hub, which reads its environment when it is imported.
 _IMPORTS = (
     *("matplotlib.figure", "pyarrow.parquet", "scipy.stats", "sklearn.metrics"),
-    *("pipelines.evaluate.run", "pipelines.generate.run", "pipelines.verify", "tests.here"),
+    *("pipelines.evaluate.run", "pipelines.run", "pipelines.verify.run", "tests.here"),
 )
 # The variables that Python reads when it starts, or these libraries when they are imported.
 _READ = ("LANG", "LC_", "MPL", "OMP_", "OPENBLAS_", "PYTHON", "RAY_")

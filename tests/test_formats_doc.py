@@ -15,11 +15,11 @@ from manifests.images import COLUMNS, LABEL_MAP, LABEL_MAP_SHA256, ImageRow
 from manifests.mels import TOLERANCE
 from manifests.schema import CARD, MOST_SHARDS, SUMMARY, TABLE, TIMM
 from manifests.untrusted import LARGEST_JSON, MOST_ROWS
+from pipelines.datasets import DATASETS, parse_size
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.model.preprocessing import read_preprocessing
 from pipelines.evaluate.predictions import TABLES
 from pipelines.generate.croissant import CROISSANT
-from pipelines.generate.datasets import DATASETS, parse_size
 from pipelines.page.write import PAGE
 from pipelines.store import retry
 from pipelines.work import lanes

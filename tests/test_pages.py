@@ -40,6 +40,7 @@ HELD = {
     "README.md": Held("test_readme.py", outputs=3),
     "docs/README.md": Held("test_pages.py", tables=4),
     "docs/adding-a-library.md": Held("test_variants_doc.py", tables=1, recipes=2),
+    "docs/architecture.md": Held("test_architecture_doc.py", tables=3),
     "docs/detection.md": Held("test_formats_doc.py", tables=1),
     "docs/formats.md": Held("test_formats_doc.py", tables=4, outputs=1),
     "docs/helps.md": Held("test_helps_doc.py", tables=6, recipes=1),
@@ -58,8 +59,9 @@ HELD = {
 }
 # Options in a page's prose that are neither ours nor those of a module that the page runs.
 THEIR_OPTIONS = {"docs/image.md": {"--shm-size", "--user"}}
-# Languages of blocks that are shown, not run; a TOML is read in test_formats_doc.py.
-LANGUAGES = {"sh", "python", "text", "toml"}
+# Languages of blocks that are shown, not run; a TOML is read in test_formats_doc.py, and a picture in
+# test_architecture_doc.py.
+LANGUAGES = {"sh", "python", "text", "toml", "mermaid"}
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -15,7 +15,7 @@ import pytest
 from generators.geometry import GEOMETRIES
 from generators.registry import METHODS, PIXEL_STAGES, STAGES, Library, Method
 from generators.variant import GROUPS, LIBRARY_GROUPS, MODEL, reference
-from pipelines.generate.datasets import DATASETS
+from pipelines.datasets import DATASETS
 from pipelines.generate.report import variants_table
 from tests import ROOT
 from tests.conftest import Command

@@ -22,13 +22,13 @@ from generators.variant import DEFAULT_REFERENCE, Variant
 from manifests.mels import SPOKEN
 from manifests.splits import split_of
 from manifests.verify import variant_folders
+from pipelines.datasets import DATASETS
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.geometry import target_like, wanted_geometry
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.options import Options
 from pipelines.generate.card import read_summaries
 from pipelines.generate.config import base_variant, describe, methods_of, size_from_json
-from pipelines.generate.datasets import DATASETS
 from pipelines.generate.options import Options as Generate
 from pipelines.generate.run import make
 from pipelines.generate.sources.find import Found, find

@@ -37,11 +37,11 @@ from pipelines.evaluate.scores import Scores
 from pipelines.evaluate.segmentation import Segmentation
 from pipelines.evaluate.statistics import Bootstrap, are_enough, enough_resamples
 from pipelines.evaluate.task import Task
-from pipelines.files import put
 from pipelines.options import cpus
 from pipelines.progress import say
 from pipelines.shards import Shards, open_shards
 from pipelines.store import Disk, Place, path_of, place_of
+from pipelines.store.files import put
 from pipelines.work.cluster import Ray
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from generators.geometry import Size
 from generators.registry import METHODS, Method
 from generators.variant import Variant
 from manifests.mels import SPOKEN
+from pipelines.datasets import DATASETS
 from pipelines.errors import UsageError
 from pipelines.generate.config import Config, ImageConfig, SpeechConfig, base_of_speech, base_variant, describe
-from pipelines.generate.datasets import DATASETS
 from pipelines.generate.options import Options
 from pipelines.generate.sources.find import Found
 from pipelines.generate.target import choose_geometry, choose_mel

@@ -17,9 +17,9 @@ from manifests.schema import CARD_ENTRY, SUMMARY, parse_summary
 from manifests.splits import VALIDATION, split_of
 from manifests.untrusted import LARGEST_JSON
 from pipelines.generate.sources.sample import PHOTOGRAPHS
-from pipelines.generate.wording import wording
 from pipelines.store import Place
 from pipelines.text import size
+from pipelines.wording import wording
 
 TERMS = {
     "sample": "The photographs are free to share:\n\n"

@@ -22,9 +22,9 @@ from generators.registry import AUDIO_STAGES, LIBRARIES, METHODS, PIXEL_STAGES, 
 from generators.variant import Variant, VariantError, reference
 from manifests.provenance import code_sha256
 from manifests.splits import VALIDATION
+from pipelines.datasets import DATASETS
 from pipelines.errors import UsageError
 from pipelines.generate import encode
-from pipelines.generate.datasets import DATASETS
 from pipelines.generate.sources.find import Found
 from pipelines.options import Target
 

@@ -26,8 +26,8 @@ from manifests.splits import VALIDATION, split_of
 from manifests.untrusted import LARGEST_JSON
 from pipelines.generate.card import CITATION, TERMS
 from pipelines.generate.glossary import COLUMNS
-from pipelines.generate.wording import wording
 from pipelines.store import BLOCK, Place
+from pipelines.wording import wording
 
 CROISSANT = "croissant.json"
 # Tars of all variants together. mlcroissant takes half a minute to open a file that lists this many, and its time grows

@@ -12,8 +12,8 @@ from generators.geometry import CROPPED
 from generators.registry import LIBRARIES, UnavailableError
 from generators.variant import PAPER, WITH
 from manifests.mels import SPOKEN
+from pipelines.datasets import DATASETS
 from pipelines.errors import UsageError
-from pipelines.generate.datasets import DATASETS
 from pipelines.generate.options import Options
 from pipelines.options import Target
 from pipelines.progress import say

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipelines.generate.datasets import DATASETS
+from pipelines.datasets import DATASETS
 from pipelines.generate.schedule import Piece
 from pipelines.progress import counted
 from pipelines.work import Finished, Progress

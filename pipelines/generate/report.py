@@ -24,9 +24,9 @@ from generators.variant import ANY, LIBRARY_GROUPS, Variant
 from manifests.splits import split_of
 from pipelines.generate.config import Config
 from pipelines.generate.plan import shard_count
-from pipelines.generate.wording import wording
 from pipelines.store import Place
 from pipelines.text import entry, size, table
+from pipelines.wording import wording
 
 # Bytes of a sample's other members and of the tar's headers.
 _OVERHEAD = 3_000

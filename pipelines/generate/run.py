@@ -1,4 +1,4 @@
-"""A whole run of `generate.py`, from parsed options to finished folders.
+"""Makes a set's shards, from parsed options to finished folders.
 
 Everything that can be refused is refused before Ray starts.
 """
@@ -45,7 +45,6 @@ from pipelines.generate.sources.find import Found, find
 from pipelines.generate.spread import over
 from pipelines.generate.work import make as make_shard
 from pipelines.generate.work import problem_here
-from pipelines.page.write import write_page
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
 from pipelines.work import Work
@@ -65,16 +64,6 @@ class Made:
     def failed(self) -> bool:
         """Whether any sample failed."""
         return any(summary["totals"]["failed"] for summary in self.summaries)
-
-
-def generate(options: Options) -> int:
-    """Make the missing shards of the requested variants. Returns the exit status: 0, or 1 if samples failed."""
-    made = make(options)
-    if made is None:
-        return 0
-    page = write_page(made.root, pictures=not options.no_pictures)
-    print(report.finished(made.root, made.summaries, made.degenerate, nothing_to_do=made.nothing_to_do, page=page))
-    return int(made.failed)
 
 
 def make(options: Options, ray: Ray | None = None) -> Made | None:

@@ -10,8 +10,8 @@ from dataclasses import fields
 
 from generators.audio.settings import MelSettings
 from generators.geometry import CROPPED, GEOMETRIES, Size, before_crop, frame
+from pipelines.datasets import DATASETS
 from pipelines.errors import UsageError
-from pipelines.generate.datasets import DATASETS
 from pipelines.options import Target
 
 # Hz: the rate of LJSpeech, Tacotron 2 and FastSpeech 2 (generators/audio/settings.py).

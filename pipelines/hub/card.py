@@ -15,10 +15,10 @@ from generators.variant import in_full
 from manifests.schema import CARD_ENTRY, TABLE
 from manifests.splits import split_of
 from pipelines.generate.card import CITATION, TERMS, alike, variants_table
-from pipelines.generate.wording import wording
 from pipelines.hub.look import DIFFERENCES, RESIDUALS
 from pipelines.page.write import PAGE
 from pipelines.text import size
+from pipelines.wording import wording
 
 _TASKS = {"coco": "object-detection", "cityscapes": "image-segmentation", "speech": "text-to-speech"}
 # The options that give the source.

@@ -20,8 +20,8 @@ from manifests.schema import SUMMARY, TABLE, TIMM, ManifestError, Recipe, Record
 from manifests.shape import NAME
 from manifests.splits import VALIDATION, is_record, shard_name
 from manifests.untrusted import LARGEST_JSON
+from pipelines.datasets import DATASETS
 from pipelines.errors import RunError, UsageError
-from pipelines.generate.datasets import DATASETS
 from pipelines.hub.client import Repo
 from pipelines.store import Disk, Place
 

@@ -19,12 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from manifests.schema import CARD, SUMMARY, TABLE, TIMM
+from pipelines.datasets import DATASETS
 from pipelines.errors import SHARE, RunError, SysNoiseError, UsageError
-from pipelines.files import move, put, put_file
 from pipelines.generate.card import card, read_summaries
 from pipelines.generate.croissant import CROISSANT, croissant, parts_in
-from pipelines.generate.datasets import DATASETS
-from pipelines.generate.wording import wording
 from pipelines.hub.arriving import arriving
 from pipelines.hub.client import MOST_TRANSFERS, Repo, quiet
 from pipelines.hub.options import PullOptions
@@ -33,6 +31,8 @@ from pipelines.options import Cluster
 from pipelines.page.write import write_page
 from pipelines.progress import counted
 from pipelines.store import BLOCK, Disk, Place, place_of
+from pipelines.store.files import move, put, put_file
+from pipelines.wording import wording
 from pipelines.work import Finished, Progress, Work, crew
 from pipelines.work.cluster import Ray
 

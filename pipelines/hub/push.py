@@ -20,7 +20,6 @@ from manifests.shape import NAME
 from manifests.splits import SPLITS
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import variant_folders
-from pipelines.check import check, show
 from pipelines.errors import UsageError
 from pipelines.generate.croissant import CROISSANT
 from pipelines.hub.card import hub_card
@@ -32,6 +31,7 @@ from pipelines.hub.send import Sending, problem_here, send_variants
 from pipelines.progress import say
 from pipelines.store import Disk, Place, place_of
 from pipelines.text import number_of
+from pipelines.verify.check import check, show
 from pipelines.work.cluster import Ray
 
 # Datasets whose terms forbid passing their images on.

@@ -18,16 +18,16 @@ from manifests.row import Row
 from manifests.schema import Record
 from manifests.verify import records_of
 from pipelines.errors import UsageError
-from pipelines.generate.compare import check_methods, check_source, config_of, explain, seed_of
+from pipelines.generate.again import check_methods, check_source, config_of, explain, seed_of
 from pipelines.generate.config import describe, methods_of
 from pipelines.generate.options import Options
-from pipelines.generate.run import generate
 from pipelines.generate.sources.find import find
-from pipelines.generate.wording import wording
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import RebuildOptions
 from pipelines.hub.published import Published, choose, fetch_manifests
+from pipelines.run import generate
 from pipelines.store import Place, place_of
+from pipelines.wording import wording
 
 _SHOWN = 5
 

@@ -22,8 +22,8 @@ from huggingface_hub import CommitOperationAdd
 
 from manifests.schema import SUMMARY, TABLE, TIMM
 from manifests.untrusted import LARGEST_JSON
+from pipelines.datasets import DATASETS
 from pipelines.errors import RunError, SysNoiseError
-from pipelines.generate.datasets import DATASETS
 from pipelines.hub.client import MOST_TRANSFERS, Repo, quiet
 from pipelines.progress import counted
 from pipelines.store import Disk, Place

@@ -12,13 +12,13 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from pipelines.generate.wording import wording
 from pipelines.page.colours import ink_on
 from pipelines.page.distribution import Scale
 from pipelines.page.figures import BINS_PER_DECADE, DECADES
 from pipelines.page.html import ROOM_FOR_NUMBERS, Page, figure
 from pipelines.page.order import by_similarity
 from pipelines.style.stages import ALL_LOOKS
+from pipelines.wording import wording
 
 # Inches for a row and for a letter, and dots per inch.
 _ROW, _LETTER, _DPI = 0.24, 0.085, 110

@@ -16,7 +16,6 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from manifests.splits import split_of
-from pipelines.generate.wording import wording
 from pipelines.page.apart import Apart
 from pipelines.page.colours import coloured, colours, ink_on
 from pipelines.page.details import STEPS, Detail
@@ -28,6 +27,7 @@ from pipelines.shards import FinishedVariant
 from pipelines.style.stages import ALL_LOOKS
 from pipelines.style.template import breaking, rendered
 from pipelines.text import size
+from pipelines.wording import wording
 
 # Bytes of a page, at most.
 LARGEST = 5_000_000

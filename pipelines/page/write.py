@@ -11,8 +11,8 @@ from manifests.canonical import digest
 from manifests.schema import SUMMARY
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import variant_folders
+from pipelines import style
 from pipelines.errors import RunError, UsageError
-from pipelines.files import put
 from pipelines.page import chosen
 from pipelines.page.apart import measure
 from pipelines.page.details import Details
@@ -22,6 +22,7 @@ from pipelines.page.opened import opened
 from pipelines.progress import say
 from pipelines.shards import Shards, open_shards
 from pipelines.store import Place
+from pipelines.store.files import put
 
 PAGE = "index.html"
 
@@ -77,8 +78,8 @@ def _stamp(shards: Shards, pictures: bool) -> str:
 
 @cache
 def _code() -> str:
-    here = Path(__file__).parent
-    files = sorted(path for path in here.iterdir() if path.suffix in (".py", ".html", ".js"))
+    packages = (Path(__file__).parent, Path(style.__file__).parent)
+    files = (path for package in packages for path in sorted(package.iterdir()) if path.is_file())
     return digest([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
 
 

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests.verify import Problem
-from pipelines.check import show
 from pipelines.command import exit_status
 from pipelines.errors import SysNoiseError, UsageError
 from pipelines.progress import say
 from pipelines.text import first_line, one_line, printable
+from pipelines.verify.check import show
 
 HOSTILE = "a\x1b]0;owned\x07\x1b[2Jb\r\x9b31mc\u202ed\u2028e"
 

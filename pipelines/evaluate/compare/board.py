@@ -25,8 +25,8 @@ from pipelines.evaluate.compare.text import markdown, terminal
 from pipelines.evaluate.options import CompareOptions
 from pipelines.evaluate.outcomes import OUTCOMES, outcomes
 from pipelines.evaluate.report.markdown import escaped
-from pipelines.files import put
 from pipelines.store import Place, place_of
+from pipelines.store.files import put
 
 _REPORTS = "reports"
 

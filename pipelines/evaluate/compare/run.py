@@ -9,8 +9,8 @@ from pipelines.evaluate.compare.answer import answer, as_csv, as_json
 from pipelines.evaluate.compare.report import read_report, with_unique_names
 from pipelines.evaluate.compare.text import markdown, terminal
 from pipelines.evaluate.options import CompareOptions
-from pipelines.files import put
 from pipelines.store import place_of
+from pipelines.store.files import put
 
 _OUTPUT = "comparison"
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from generators.geometry import CROPPED, GEOMETRIES, Size
 from generators.variant import Variant
 from generators.variant import reference as variant
+from pipelines.datasets import DATASETS
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.generate.config import size_from_json
-from pipelines.generate.datasets import DATASETS
 from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
 from pipelines.progress import say

@@ -22,8 +22,8 @@ from pipelines.evaluate.model.cells import Cell, Noised
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.readers import Form
 from pipelines.evaluate.predictions import ABOUT
-from pipelines.files import copy, remove, replacing
 from pipelines.shards import Shards
+from pipelines.store.files import copy, remove, replacing
 
 
 def origin(

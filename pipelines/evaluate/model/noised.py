@@ -23,7 +23,7 @@ from pipelines.evaluate.model.cells import Noised, as_it_is
 from pipelines.evaluate.model.record import read_record
 from pipelines.evaluate.model.runtimes import runtime_of
 from pipelines.evaluate.model.weights import model_sha256
-from pipelines.files import replacing
+from pipelines.store.files import replacing
 
 _ROOT = Path(__file__).resolve().parents[3]
 # The code that decides a noised model's bytes.

@@ -25,9 +25,9 @@ from pipelines.evaluate.model.cells import Cell, Noised
 from pipelines.evaluate.model.inputs import Image, Inputs
 from pipelines.evaluate.model.readers import Form, Reader
 from pipelines.evaluate.model.runtimes import Outputs, Session, open_session
-from pipelines.files import replacing
 from pipelines.shards import Shards, Stored
 from pipelines.store import Remote
+from pipelines.store.files import replacing
 
 # Images in a piece: at most _IMAGES, which are lost if a worker dies; at least _FEWEST, since finding them in a tar
 # takes as long as predicting one; in between, so that each worker has _PIECES.

@@ -17,6 +17,7 @@ from generators.selection import expand
 from generators.variant import Variant, VariantError, is_group
 from manifests.mels import SPOKEN
 from manifests.schema import SUMMARY
+from pipelines.datasets import DATASETS
 from pipelines.errors import UsageError
 from pipelines.evaluate.model.calibration import calibration
 from pipelines.evaluate.model.geometry import wanted_geometry
@@ -25,12 +26,12 @@ from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedMod
 from pipelines.evaluate.model.preprocessing import read_preprocessing
 from pipelines.evaluate.model.readers.boxes import refusal
 from pipelines.generate.config import base_variant, methods_of
-from pipelines.generate.datasets import DATASETS
 from pipelines.generate.options import Options
-from pipelines.generate.run import generate, make, output_place
+from pipelines.generate.run import make, output_place
 from pipelines.generate.target import choose_geometry
 from pipelines.options import is_named
 from pipelines.progress import say
+from pipelines.run import generate
 from pipelines.shards import open_shards
 from pipelines.text import table
 

@@ -24,9 +24,9 @@ from pipelines.evaluate.model.kept import Kept, open_kept
 from pipelines.evaluate.speech.ids import Ids
 from pipelines.evaluate.speech.model import SpeechModel
 from pipelines.evaluate.speech.npz import Arrays
-from pipelines.files import replacing
 from pipelines.progress import Advance, counted
 from pipelines.shards import Shards
+from pipelines.store.files import replacing
 from pipelines.text import number_of
 
 # Recordings in a piece, the work that can be lost if a run is killed.

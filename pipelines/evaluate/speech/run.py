@@ -24,10 +24,10 @@ from pipelines.evaluate.speech.results import Results, as_json, compare
 from pipelines.evaluate.speech.scored_model import ScoredModel
 from pipelines.evaluate.speech.suited import check_suited
 from pipelines.evaluate.statistics import Bootstrap, enough_resamples
-from pipelines.files import put
 from pipelines.progress import Advance, counted, say
 from pipelines.shards import Shards
 from pipelines.store import Place, path_of, place_of
+from pipelines.store.files import put
 from pipelines.work.cluster import Ray
 
 # How many of the reference's recordings are checked for predictions that look wrong.

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.evaluate.text.answers import Answers
-from pipelines.files import replacing
 from pipelines.progress import say
+from pipelines.store.files import replacing
 
 
 def cached(path: Path, made_by: Mapping[str, Any], make: Callable[[], Answers]) -> Answers:

@@ -22,8 +22,8 @@ from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.model.named.program import OPSET, write
 from pipelines.evaluate.model.named.pytorch import Needs, quietly, required, versions
 from pipelines.evaluate.model.weights import model_sha256
-from pipelines.files import replacing
 from pipelines.progress import say
+from pipelines.store.files import replacing
 from pipelines.text import first_line
 
 HF = "hf:"

@@ -30,10 +30,10 @@ from pipelines.evaluate.text.results import PERPLEXITY, REFERENCE, Results, Task
 from pipelines.evaluate.text.results_json import as_json
 from pipelines.evaluate.text.terminal import terminal
 from pipelines.evaluate.text.tokens import read_tokens
-from pipelines.files import replacing
 from pipelines.options import cpus
 from pipelines.progress import say
 from pipelines.store import path_of
+from pipelines.store.files import replacing
 from pipelines.text import number_of
 
 _TOKENIZER, _PAGE = "tokenizer.json", "report.html"

@@ -23,8 +23,8 @@ from pipelines.errors import UnfitError, UsageError
 from pipelines.generate.config import Config
 from pipelines.generate.machines.kinds import Made, kinds_here, made_here
 from pipelines.generate.shard import Job
-from pipelines.generate.wording import wording
 from pipelines.progress import say
+from pipelines.wording import wording
 from pipelines.work.cluster import Ray
 
 # Seconds for a node to render the probe pictures, including the start of libraries.

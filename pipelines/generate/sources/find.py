@@ -15,22 +15,15 @@ from pipelines.generate.sources.cityscapes import open_cityscapes
 from pipelines.generate.sources.coco import open_coco
 from pipelines.generate.sources.imagenet import open_imagenet
 from pipelines.generate.sources.kinds import RECORDINGS, held_at
-from pipelines.generate.sources.labelled import TarSource
-from pipelines.generate.sources.parquet import ParquetSource
 from pipelines.generate.sources.pointers import LARGEST_POINTER, WHAT_TO_DO, is_pointer, refuse_pointers
-from pipelines.generate.sources.reading import Spread, here
+from pipelines.generate.sources.reading import Archived, Spread, here
 from pipelines.generate.sources.sample import SampleSource
 from pipelines.generate.sources.speech import open_speech
-from pipelines.generate.sources.speech_tars import SpeechTars
 from pipelines.generate.sources.spoken import SpokenSource
-from pipelines.generate.sources.tree_tar import TreeTarSource
-from pipelines.generate.sources.webdataset import WebDatasetSource
-from pipelines.generate.wording import wording
 from pipelines.options import Inputs
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
-
-_ARCHIVES = (TarSource, WebDatasetSource, TreeTarSource, ParquetSource, SpeechTars)
+from pipelines.wording import wording
 
 
 class Found(NamedTuple):
@@ -51,7 +44,7 @@ def find(dataset: str, inputs: Inputs, limit: int | None, spread: Spread = here,
     what = wording(dataset).sample
     try:
         source = _open(dataset, inputs, split)
-        listing = source.listing(spread) if isinstance(source, _ARCHIVES) else source.listing()
+        listing = source.listing(spread) if isinstance(source, Archived) else source.listing()
         small = _Small(what)
         samples = Catalogue(
             small.watch(_counted(listing.samples)),

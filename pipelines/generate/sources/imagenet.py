@@ -7,20 +7,18 @@ ambiguous is refused with a line that says what is needed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from manifests.splits import TRAIN, VALIDATION
+from manifests.splits import VALIDATION
 from pipelines.errors import UsageError
+from pipelines.generate.sources.archives import KINDS, SUFFIXES
+from pipelines.generate.sources.arrow import ARROW, arrow_as_parquet
 from pipelines.generate.sources.base import Source
 from pipelines.generate.sources.classes import class_names, is_synset
-from pipelines.generate.sources.labelled import FlatSource, TarSource, images_in
-from pipelines.generate.sources.labels import read_labels
-from pipelines.generate.sources.nearest import is_compressed, unpacking, way_on
-from pipelines.generate.sources.parquet import ParquetSource, arrow_as_parquet
+from pipelines.generate.sources.compressed import is_compressed, unpacking
+from pipelines.generate.sources.labelled import FlatSource, images_in
+from pipelines.generate.sources.labels import no_labels, read_labels
+from pipelines.generate.sources.nearest import way_on
 from pipelines.generate.sources.splits import Archives, find_archives
 from pipelines.generate.sources.tree import TreeSource
-from pipelines.generate.sources.tree_tar import TreeTarSource, class_in, holds_classes
-from pipelines.generate.sources.webdataset import WebDatasetSource
 from pipelines.store import Place
 
 
@@ -28,24 +26,17 @@ def open_imagenet(root: Place, labels: Place | None, split: str = VALIDATION) ->
     """The source of a split at `root`, in whichever layout it has. Raises UsageError if there is none."""
     single = root.is_file()
     if not single and _has_classes(root, labels):
-        _no_labels(labels, "the class folders name the labels")
+        no_labels(labels, "the class folders name the labels")
         return TreeSource(root)
-    files, kind, notes = Archives((root,), root.suffix, ()) if single else find_archives(root, split)
-    if kind == ".parquet":
-        _no_labels(labels, "a Parquet file holds its own labels")
-        return ParquetSource(files, notes)
-    if kind == ".tar":
-        if labels:
-            return TarSource(files, read_labels(labels), notes)
-        if holds_classes(files[0]):
-            return TreeTarSource(files, (*notes, *_taken_split(files, split)))
-        return WebDatasetSource(files, notes)
-    if kind == ".arrow":
+    files, suffix, notes = Archives((root,), root.suffix, ()) if single else find_archives(root, split)
+    if suffix == ARROW:
         raise UsageError(arrow_as_parquet(root if single else files[0].parent))
+    if suffix in KINDS:
+        return KINDS[suffix].open_files(files, labels, split, notes)
     if single:
         if is_compressed(root.name):
             raise UsageError(unpacking(root))
-        raise UsageError(f"--source {root} is neither a folder nor a .tar or .parquet file")
+        raise UsageError(f"--source {root} is neither a folder nor a {SUFFIXES} file")
     return _open_folder(root, labels, split)
 
 
@@ -62,23 +53,10 @@ def _has_classes(root: Place, labels: Place | None) -> bool:
     return any(tree.look_into(name).samples for name in names) and not (labels and any(images_in(root)))
 
 
-def _taken_split(files: Sequence[Place], split: str) -> list[str]:
-    """A note if there is one tar for each class, since their names do not say which split they are of."""
-    if not all(class_in(file.name) for file in files):
-        return []
-    other = TRAIN if split == VALIDATION else VALIDATION
-    return [f"the tars of {files[0].parent} name no split: read as {split} (for the other, give --split {other})"]
-
-
-def _no_labels(labels: Place | None, why: str) -> None:
-    if labels is not None:
-        raise UsageError(f"--labels {labels} is not needed, since {why}: leave it out")
-
-
 def _open_folder(root: Place, labels: Place | None, split: str) -> Source:
     if not any(images_in(root)):
         raise UsageError(
-            f"no images in {root}: expected class folders (n01440764/… or 0/…), images, .tar or .parquet files"
+            f"no images in {root}: expected class folders (n01440764/… or 0/…), images, {SUFFIXES} files"
             f"{way_on(root, split)}"
         )
     if labels is None:

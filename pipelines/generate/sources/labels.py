@@ -173,3 +173,9 @@ def _is_label(text: str) -> bool:
 def _is_number(text: str) -> bool:
     """Whether a text is a number that may be a label. int() would raise for one with thousands of digits."""
     return text.isdecimal() and len(text) < 10
+
+
+def no_labels(labels: Place | None, why: str) -> None:
+    """Raises UsageError if a list of labels is given for a source that does not need one."""
+    if labels is not None:
+        raise UsageError(f"--labels {labels} is not needed, since {why}: leave it out")

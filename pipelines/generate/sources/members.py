@@ -22,9 +22,9 @@ from pipelines.generate.sources.base import (
     is_recording,
     oversized,
 )
+from pipelines.generate.sources.compressed import begins_compressed, unpacking
 from pipelines.generate.sources.headers import open_headers
 from pipelines.generate.sources.labels import label_in_json
-from pipelines.generate.sources.nearest import begins_compressed, unpacking
 from pipelines.generate.sources.reading import Piece, read_pieces
 from pipelines.store import Place, Remote
 

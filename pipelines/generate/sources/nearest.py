@@ -1,4 +1,4 @@
-"""Advice for messages about a folder without images, or a file that cannot be read as it is.
+"""Advice for messages about a folder without images.
 
 Looks only as deep as people's folders are usually off, and at few folders: what is not found quickly is not mentioned.
 """
@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from manifests.splits import VALIDATION
+from pipelines.generate.sources.archives import KINDS
 from pipelines.generate.sources.base import is_image, is_litter
 from pipelines.generate.sources.classes import class_names, is_synset
+from pipelines.generate.sources.compressed import COMPRESSED, is_compressed, unpacking
 from pipelines.store import Place
 
 _LEVELS, _MOST_FOLDERS = 4, 100
-_COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".zip", ".7z", ".rar")
-# Magic numbers of gzip (RFC 1952), bzip2, xz, Zstandard (RFC 8878) and zip.
-_MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\3\4")
 
 
 def way_on(folder: Place, split: str = VALIDATION) -> str:
@@ -32,24 +31,7 @@ def way_on(folder: Place, split: str = VALIDATION) -> str:
 
 def is_archive(name: str) -> bool:
     """Whether a file, by its name, is an archive that may contain images."""
-    return name.lower().endswith((".tar", ".parquet", *_COMPRESSED))
-
-
-def is_compressed(name: str) -> bool:
-    """Whether a file, by its name, is a compressed archive."""
-    return name.lower().endswith(_COMPRESSED) and not is_litter(name)
-
-
-def unpacking(file: Place) -> str:
-    """The message about a compressed archive."""
-    command = f"unzip {file.name} -d FOLDER" if file.suffix == ".zip" else f"tar -xf {file.name} -C FOLDER"
-    return f"{file} is compressed: unpack it ({command}), and give the folder as --source"
-
-
-def begins_compressed(file: Place) -> bool:
-    """Whether a file is compressed, by its first bytes and whatever its name."""
-    with file.open() as opened:
-        return opened.read(max(map(len, _MAGIC))).startswith(_MAGIC)
+    return name.lower().endswith((*KINDS, *COMPRESSED))
 
 
 def _nearest(root: Place, first: str) -> tuple[Place, str] | None:
@@ -77,7 +59,7 @@ def _held(folder: Place) -> str:
     inside = folder.contents()
     if class_names(inside.folders):
         return "class folders"
-    for suffix, what in ((".parquet", "Parquet files"), (".tar", "tars")):
+    for suffix, kind in KINDS.items():
         if any(name.lower().endswith(suffix) and not is_litter(name) for name in inside.files):
-            return what
+            return kind.NAME
     return "images" if any(map(is_image, inside.files)) else ""

@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from manifests.untrusted import read_at_most
 from pipelines.errors import SourceError
-from pipelines.generate.sources.base import ABSENT, BROKEN, BROKEN_LINK, LARGEST_IMAGE, Missing, Sample
+from pipelines.generate.sources.base import ABSENT, BROKEN, BROKEN_LINK, LARGEST_IMAGE, Listing, Missing, Sample
 from pipelines.store import BLOCK, Disk, Pieces, Place, abandoned
 
 Work = TypeVar("Work")
@@ -106,6 +106,18 @@ class Spread(Protocol):
 
     def __call__(self, chore: Chore[Work, Result], pieces: Sequence[Work]) -> Iterator[Result]:
         """The chore's result for each item, in order."""
+
+
+@runtime_checkable
+class Archived(Protocol):
+    """A source of files that hold many samples each, which can be listed by several workers."""
+
+    @property
+    def files(self) -> Sequence[Place]:
+        """The files."""
+
+    def listing(self, spread: Spread) -> Listing:
+        """Every sample, as of any source."""
 
 
 def here(chore: Chore[Work, Result], pieces: Sequence[Work]) -> Iterator[Result]:

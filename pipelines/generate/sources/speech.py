@@ -23,8 +23,8 @@ from pipelines.generate.sources.base import (
     is_litter,
     is_recording,
 )
+from pipelines.generate.sources.compressed import is_compressed, unpacking
 from pipelines.generate.sources.kinds import holds_recordings
-from pipelines.generate.sources.nearest import is_compressed, unpacking
 from pipelines.generate.sources.reading import in_order, read_files
 from pipelines.generate.sources.recordings import Recordings, longer_keys
 from pipelines.generate.sources.speech_tars import SpeechTars

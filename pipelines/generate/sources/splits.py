@@ -16,11 +16,13 @@ from typing import NamedTuple
 from manifests.splits import TRAIN, VALIDATION
 from manifests.untrusted import LARGEST_JSON, parse_description
 from pipelines.errors import UsageError
+from pipelines.generate.sources.archives import KINDS
+from pipelines.generate.sources.arrow import ARROW
 from pipelines.generate.sources.base import IMAGE_SUFFIXES, is_litter
 from pipelines.generate.sources.pointers import LARGEST_POINTER, refuse_pointers
 from pipelines.store import Place
 
-_KINDS = (".parquet", ".tar", ".arrow")
+_SUFFIXES = (*KINDS, ARROW)
 _NAMES = {VALIDATION: frozenset({"val", "valid", "validation"}), TRAIN: frozenset({"train", "training"})}
 _SPLITS = frozenset({"trainval", "test", "testing", "dev", "eval", "evaluation", "unlabeled"}).union(*_NAMES.values())
 # The Hub's writers append this to a split's name: number, count, and a digest.
@@ -53,7 +55,7 @@ def find_archives(root: Place, split: str = VALIDATION) -> Archives:
 def _find(root: Place, split: str, depth: int) -> Archives | None:
     data = root / "data"
     here, inside = root.files(), data.files()
-    for suffix in _KINDS:
+    for suffix in _SUFFIXES:
         for folder, files in ((root, here), (data, inside)):
             if names := _of_kind(files, suffix):
                 return _chosen(folder, files, names, suffix, split)
@@ -85,7 +87,7 @@ def _in_folders(root: Place, folders: Collection[str], split: str, depth: int) -
 
 def _kind(names: Iterable[str]) -> str:
     """The first kind that any of these files has; empty if there is none."""
-    return next((suffix for suffix in _KINDS if _of_kind(names, suffix)), "")
+    return next((suffix for suffix in _SUFFIXES if _of_kind(names, suffix)), "")
 
 
 def _of_kind(names: Iterable[str], suffix: str) -> list[str]:

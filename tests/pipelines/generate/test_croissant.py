@@ -11,10 +11,10 @@ import pytest
 
 from manifests.images import IMAGES
 from manifests.mels import MELS
+from pipelines.datasets import DATASETS
 from pipelines.generate import croissant
 from pipelines.generate.card import TERMS
 from pipelines.generate.croissant import CROISSANT, Part, parts_in
-from pipelines.generate.datasets import DATASETS
 from pipelines.generate.glossary import COLUMNS
 from pipelines.store import Disk
 from tests import croissants

@@ -18,8 +18,9 @@ from generators.pixels import dali_gpu
 from generators.variant import parse
 from manifests import provenance
 from manifests.schema import Recipe, Record
+from pipelines import run
 from pipelines.errors import RunError, UsageError
-from pipelines.generate import compare, run
+from pipelines.generate.again import Again, gpu_methods, render_again
 from pipelines.generate.config import ImageConfig, base_variant, describe
 from pipelines.generate.machines.kinds import _recipe, made_here, recipe_here
 from pipelines.generate.machines.probe import Probe
@@ -62,7 +63,7 @@ def test_variants_rendered_next_to_a_gpu_reference_need_the_gpu(found: Found) ->
     ):
         config = configured(found, reference)
         assert config.needs_gpu(parse(text, config.base)) == needs, (reference, text)
-        assert bool(compare.gpu_methods(recipe_of(config, text))) == needs
+        assert bool(gpu_methods(recipe_of(config, text))) == needs
 
 
 def test_a_reference_may_have_its_gpu_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,10 +132,10 @@ def test_a_gpu_that_is_lost_ends_a_comparison_with_a_reason(
     def lost(*_: object) -> None:
         raise SystemExit("dali_gpu: the GPU fails on everything")
 
-    monkeypatch.setattr(compare, "_compare", lost)
-    again = compare.Again(Disk(str(tmp_path)) / "record.json", found.samples, found.source, gpu=True)
+    monkeypatch.setattr("pipelines.generate.again._compare", lost)
+    again = Again(Disk(str(tmp_path)) / "record.json", found.samples, found.source, gpu=True)
     with pytest.raises(RunError, match=r"record.json: dali_gpu: the GPU fails on everything"):
-        result_of(compare.render_again(again))
+        result_of(render_again(again))
 
 
 ON_GPU = ("dali_gpu", "dali_gpu_linear", "dali_gpu+dali_gpu_linear")

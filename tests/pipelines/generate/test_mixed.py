@@ -14,7 +14,7 @@ from generators.registry import METHODS, Image
 from generators.variant import Variant, parse
 from manifests.schema import Recipe
 from pipelines.errors import UsageError
-from pipelines.generate.compare import config_of, seed_of, variant_of
+from pipelines.generate.again import config_of, seed_of, variant_of
 from pipelines.generate.config import ImageConfig
 from pipelines.generate.machines import difference
 from pipelines.generate.machines.kinds import Made

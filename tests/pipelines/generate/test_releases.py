@@ -11,7 +11,7 @@ from generators.registry import Method, Release, find
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.options import Options
 from pipelines.generate.releases import check_here, prepare, problem_here
-from pipelines.generate.run import generate
+from pipelines.run import generate
 
 
 def method(token: str, **changed: str) -> Method:

@@ -29,7 +29,7 @@ from manifests.mels import COLUMNS, MELS, TOLERANCE, MelRow, mel_sha256
 from manifests.row import Row
 from manifests.schema import Record
 from manifests.verify import Problem, records_in
-from pipelines.generate.compare import Again, render_again
+from pipelines.generate.again import Again, render_again
 from pipelines.generate.sources.find import find
 from pipelines.generate.speech.render import encode_mel
 from pipelines.generate.tar import TarWriter

@@ -22,8 +22,8 @@ from manifests.images import COLUMNS
 from manifests.schema import SUMMARY, TABLE, ManifestError, Record, parse_summary
 from manifests.verify import check_folder, check_tar, records_in
 from pipelines.errors import UsageError
+from pipelines.generate.again import Again, config_of, render_again
 from pipelines.generate.card import card
-from pipelines.generate.compare import Again, config_of, render_again
 from pipelines.generate.config import ImageConfig, describe
 from pipelines.generate.existing import recorded
 from pipelines.generate.machines.kinds import recipe_here

@@ -1,45 +1,30 @@
-"""Detection heads, a module for each: how a detector's outputs become boxes, and which head fits a model's outputs.
+"""Detection heads: how a detector's outputs become boxes, and which head fits a model's outputs.
 
-A head need not be stated if the outputs are unambiguous. Refuses outputs that no head can read, or several can.
+A head is a module of this package with a `HEAD`, which the table finds by itself. A head need not be stated if the
+outputs are unambiguous. Refuses outputs that no head can read, or several can.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 from pipelines.errors import UsageError
-from pipelines.evaluate.model.heads import (
-    detr,
-    end_to_end,
-    fastestdet,
-    nanodet,
-    rt_detr,
-    ssd,
-    torchvision,
-    yolov5,
-    yolov8,
-    yolox,
-)
 from pipelines.evaluate.model.heads.categories import Categories, categories, unknown
 from pipelines.evaluate.model.heads.common import Fit, Given, Head, shapes
 from pipelines.evaluate.model.runtimes import Outputs
 
-HEADS: Mapping[str, Head] = MappingProxyType(
-    {
-        "yolox": yolox.HEAD,
-        "nanodet": nanodet.HEAD,
-        "yolov5": yolov5.HEAD,
-        "yolov8": yolov8.HEAD,
-        "end_to_end": end_to_end.HEAD,
-        "detr": detr.HEAD,
-        "rt_detr": rt_detr.HEAD,
-        "torchvision": torchvision.HEAD,
-        "ssd": ssd.HEAD,
-        "fastestdet": fastestdet.HEAD,
-    }
-)
+
+def _heads() -> Iterator[tuple[str, Head]]:
+    for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+        if head := getattr(importlib.import_module(f"{__name__}.{name}"), "HEAD", None):
+            yield name, head
+
+
+HEADS: Mapping[str, Head] = MappingProxyType(dict(_heads()))
 
 
 class Found(NamedTuple):

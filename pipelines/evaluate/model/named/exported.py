@@ -22,8 +22,8 @@ from pipelines.evaluate.model.named.pytorch import versions
 from pipelines.evaluate.model.preprocessing import read_preprocessing
 from pipelines.evaluate.model.record import read_record
 from pipelines.evaluate.model.weights import model_sha256
-from pipelines.files import replacing
 from pipelines.progress import say
+from pipelines.store.files import replacing
 
 _ROOT = Path(__file__).resolve().parents[4]
 # The code that decides an export's bytes and preprocessing.

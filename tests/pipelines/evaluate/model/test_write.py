@@ -168,8 +168,8 @@ def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--variant", "ceil_mode"], "give --model FILE"),
-        (["--variant", "pil_box", "--calibration", "9"], "--calibration is of use with --model only"),
-        (["--variant", "fp16", "--model", "m", "--checkpoint", "c"], "with --model timm:NAME or torchvision:NAME only"),
+        (["--variant", "pil_box", "--calibration", "9"], "--calibration applies only with --model"),
+        (["--variant", "fp16", "--model", "m", "--checkpoint", "c"], "applies only with --model timm:NAME"),
         (["--model", "none.onnx", "--variant", "ceil_mode"], "none.onnx is not a file"),
         (["--model", "text.onnx", "--variant", "ceil_mode"], "text.onnx"),
         (["--model", "net.onnx", "--variant", "ceil_mode", "--output", "s3://bucket/out"], "give a path"),

@@ -15,7 +15,7 @@ import pytest
 from pipelines.errors import UsageError
 from pipelines.evaluate.text.data import read_questions
 from pipelines.evaluate.text.question import Questions
-from pipelines.evaluate.text.tasks import TASKS
+from pipelines.evaluate.text.tasks import TASKS, task_of
 from tests.pipelines.evaluate.text.made import ROWS, write_rows
 
 PIQA, HELLASWAG, WINOGRANDE = ROWS["piqa"][0], ROWS["hellaswag"][0], ROWS["winogrande"][0]
@@ -66,7 +66,7 @@ FOUNDRY: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [name for name in TASKS if "llm-foundry" in task_of(name).FORMS[-1].protocol])
 def test_llm_foundrys_rows_ask_the_same(tmp_path: Path, task: str) -> None:
     foundry, hub = (read(tmp_path, task, row) for row in FOUNDRY[task])
     assert list(foundry.asked) == list(hub.asked)
@@ -112,7 +112,7 @@ def test_a_row_that_is_not_a_question_is_named(tmp_path: Path, task: str, row: M
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("other", TASKS)
 def test_a_file_of_another_task_is_recognised(tmp_path: Path, task: str, other: str) -> None:
-    for row in (ROWS[other][0], *(() if task == other else (FOUNDRY[other][0],))):
+    for row in (ROWS[other][0], *(() if task == other else FOUNDRY.get(other, ())[:1])):
         if task == other:
             assert read(tmp_path, task, row).task == task
         else:

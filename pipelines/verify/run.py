@@ -12,9 +12,8 @@ from generators.registry import Method
 from manifests.mels import TOLERANCE
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem, records_in, records_of, variant_folders
-from pipelines.check import check, item_in, problems_in, show
 from pipelines.errors import UsageError
-from pipelines.generate.compare import (
+from pipelines.generate.again import (
     Again,
     check_gpu,
     check_methods,
@@ -29,6 +28,7 @@ from pipelines.generate.sources.find import Found, find
 from pipelines.options import Cluster, Inputs
 from pipelines.store import Place
 from pipelines.text import number_of
+from pipelines.verify.check import check, item_in, problems_in, show
 from pipelines.work import Work
 from pipelines.work.cluster import Ray
 

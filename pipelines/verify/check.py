@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from manifests.schema import SUMMARY, parse_summary
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import Problem, check_card, check_folder, records_in, tar_steps
+from pipelines.datasets import DATASETS
 from pipelines.errors import SHARE, SysNoiseError
-from pipelines.generate.datasets import DATASETS
-from pipelines.generate.wording import wording
 from pipelines.progress import counted
 from pipelines.store import Place
 from pipelines.text import one_line
+from pipelines.wording import wording
 from pipelines.work import Finished, Progress, Work, crew
 from pipelines.work.cluster import Ray
 

@@ -17,9 +17,9 @@ from manifests.mels import MELS
 from manifests.row import Row
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem
+from pipelines.datasets import DATASETS
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import Config, ImageConfig, SpeechConfig, size_from_json
-from pipelines.generate.datasets import DATASETS
 from pipelines.generate.encode import FORMATS
 from pipelines.generate.given import read
 from pipelines.generate.machines.kinds import made_here

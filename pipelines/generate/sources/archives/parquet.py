@@ -23,12 +23,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import COMMON_SUFFIXES, UNKNOWN_LABEL, Listing, Missing, Sample, key_of, oversized
+from pipelines.generate.sources.base import (
+    COMMON_SUFFIXES,
+    UNKNOWN_LABEL,
+    Listing,
+    Missing,
+    Sample,
+    Source,
+    key_of,
+    oversized,
+)
 from pipelines.generate.sources.columns import Columns, columns_of
-from pipelines.generate.sources.labels import CLASSES
+from pipelines.generate.sources.labels import CLASSES, no_labels
 from pipelines.generate.sources.reading import Chore, Spread, here, unreadable
 from pipelines.store import Place
 from pipelines.text import first_line
+
+SUFFIX, NAME = ".parquet", "Parquet files"
 
 _MOST_ROWS = 10_000_000
 _LONGEST_NAME = 4096
@@ -42,6 +53,12 @@ _SMALL_PAGE = 2**16
 _SAMPLE, _SECONDS = 500, 0.1
 # Exceptions of pyarrow for damaged files.
 _ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError)
+
+
+def open_files(files: tuple[Place, ...], labels: Place | None, split: str, notes: tuple[str, ...]) -> Source:
+    """The source of a split's Parquet files. Raises UsageError for a list of labels, which they have themselves."""
+    no_labels(labels, "a Parquet file holds its own labels")
+    return ParquetSource(files, notes)
 
 
 @dataclass(frozen=True)
@@ -179,14 +196,3 @@ def _bytes(data: pa.Buffer | None) -> bytes | Missing:
     if data is None:
         return Missing("source: the row holds no image bytes")
     return oversized(data.size) or data.to_pybytes()
-
-
-def arrow_as_parquet(place: Place) -> str:
-    """The message about Arrow files (of `save_to_disk`, or the cache of `datasets`), with how to convert them."""
-    files = place.path if place.suffix == ".arrow" else f"{place.path}/*.arrow"
-    return (
-        f"{place} has a data set in Arrow files, as `datasets` stores it: write it as Parquet with python -c "
-        f'"import glob, pyarrow as pa, pyarrow.parquet as pq; pq.write_table(pa.concat_tables('
-        f"pa.ipc.open_stream(pa.memory_map(name)).read_all() for name in sorted(glob.glob({files!r}))), "
-        "'validation.parquet', row_group_size=1000)\", and give that file as --source"
-    )

@@ -1,0 +1,3 @@
+"""Checking finished sets: every byte against the manifests, for `verify.py` and before a push, and every pixel by
+rendering it again.
+"""
