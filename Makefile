@@ -1,5 +1,6 @@
 # make sample: install, and render the built-in photographs. make test: install, and run every check.
 # make pythons: the pixels of every Python that is supported, which uv fetches where it is not found.
+# make commands: run the commands of README.md and docs/*.md on the real data in DATA.
 # make bench: install, and measure speed, on the images in SOURCE (class folders) and COCO (a folder) if they are given.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,7 +8,7 @@ QUIETLY := install --quiet --disable-pip-version-check
 # uv installs in a quarter of pip's time, from where pip is told to look. pip does where uv cannot.
 BY_UV := $(BIN)/python generators/pixels/foreign/pip.py pip install --quiet --python $(BIN)/python
 
-.PHONY: sample test pythons bench clean
+.PHONY: sample test pythons commands bench clean
 
 sample: .venv/installed
 	$(BIN)/python generate.py --variant pil_lanczos
@@ -25,6 +26,9 @@ pythons: .venv/installed
 		$(BIN)/uv run --quiet --isolated --no-project --python 3.$$minor --with-requirements requirements.txt \
 			python -m tests.pixels || exit 1; \
 	done
+
+commands: .venv/installed-dev
+	$(BIN)/python -m tests.commands $(DATA)
 
 bench: .venv/installed-dev .venv-img2dataset/installed
 	$(BIN)/python -m benchmarks $(if $(SOURCE),--source $(SOURCE)) $(if $(COCO),--coco $(COCO))

@@ -68,7 +68,7 @@ def test_every_library_has_one_version_that_supports_the_python(file: str, pytho
         except importlib.metadata.PackageNotFoundError:
             continue  # PyTorch's libraries are optional
         if pin.specifier.contains(installed["Version"]):
-            assert SpecifierSet(installed.get("Requires-Python", "")).contains(f"{python}.99"), pin
+            assert SpecifierSet(str(installed.json.get("requires_python", ""))).contains(f"{python}.99"), pin
 
 
 def test_the_makefile_and_the_readme_know_the_same_pythons() -> None:
