@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 import shutil
 import tarfile
 import zipfile
@@ -29,8 +30,8 @@ _LITE = "mean = [127, 127, 127]\nstd = [128, 128, 128]\nscale = 1\n"
 _RGB = 'channels = "rgb"\nlayout = "nchw"\n'
 _MODELS = {
     "squeezenet.onnx": ("squeezenet1_1_224.onnx", _IMAGENET),
-    "resnet18.onnx": ("squeezenet1_1_224.onnx", _IMAGENET),
-    "resnet34.onnx": ("mobilenetv2_int8.onnx", _IMAGENET),
+    "resnet18.onnx": ("mobilenetv2_int8.onnx", _IMAGENET),
+    "resnet34.onnx": ("squeezenet1_1_224.onnx", _IMAGENET),
     "resnet50.onnx": ("efficientnet_lite0.onnx", _LITE),
     "mobilenetv2.onnx": ("efficientnet_lite0.onnx", _LITE),
     "efficientnet_lite0.onnx": ("efficientnet_lite0.onnx", _LITE),
@@ -68,19 +69,20 @@ class Given:
             "logits": self._logits,
             "predictions": self._predictions,
             "boxes": self._boxes,
-            **dict.fromkeys(("report_resnet18", "report_resnet34", "report_resnet50"), self._report),
+            **dict.fromkeys(("report_resnet34", "report_resnet50"), self._report),
         }
 
     def make(self, command: str) -> None:
-        """Make what a command names as `/data/…`, if it is one of the things that pages take as given."""
+        """Make what a command reads as `/data/…`, if it is one of the things that pages take as given."""
+        read = re.sub(r"--output \S+", "", f"{command} ")
         for name, maker in self.makers.items():
             path = self.folder / name
-            if f"/data/{name} " in f"{command} " and not path.exists():
+            if f"/data/{name} " in read and not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 maker(path)
 
     def _generate(self, dataset: str, source: str) -> None:
-        variants = "pil_lanczos,opencv_bilinear,opencv_nearest"
+        variants = "reference,pil_lanczos,opencv_bilinear,opencv_nearest"
         self.run(f"generate.py --variant {variants} --dataset {dataset} {source} --output /data/noised")
 
     def _tree(self, path: Path) -> None:
