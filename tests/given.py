@@ -30,7 +30,7 @@ _LITE = "mean = [127, 127, 127]\nstd = [128, 128, 128]\nscale = 1\n"
 _RGB = 'channels = "rgb"\nlayout = "nchw"\n'
 _MODELS = {
     "squeezenet.onnx": ("squeezenet1_1_224.onnx", _IMAGENET),
-    "resnet18.onnx": ("mobilenetv2_int8.onnx", _IMAGENET),
+    "resnet18.onnx": ("squeezenet1_1_224.onnx", _IMAGENET),
     "resnet34.onnx": ("squeezenet1_1_224.onnx", _IMAGENET),
     "resnet50.onnx": ("efficientnet_lite0.onnx", _LITE),
     "mobilenetv2.onnx": ("efficientnet_lite0.onnx", _LITE),
@@ -50,7 +50,7 @@ class Given:
             "imagenet/train": self._tree,
             "imagenet/flat": self._flat,
             "val": self._flat,
-            "val.txt": lambda path: path.symlink_to(real / "imagenet" / "val.txt"),
+            "val.txt": self._labels,
             "coco/val2017.zip": self._zip,
             "coco/instances_val2017.json": self._annotations,
             "cityscapes": lambda path: path.symlink_to(real / "cityscapes"),
@@ -91,8 +91,16 @@ class Given:
 
     def _flat(self, path: Path) -> None:
         path.mkdir()
-        for file in sorted((self.real / "imagenet" / "flat").iterdir())[:FLAT]:
+        for file in self._photographs():
             shutil.copy(file, path)
+
+    def _labels(self, path: Path) -> None:
+        with open(self.real / "imagenet" / "val.txt") as lines:
+            kept = {file.name for file in self._photographs()}
+            path.write_text("".join(line for line in lines if line.split()[0] in kept))
+
+    def _photographs(self) -> list[Path]:
+        return sorted((self.real / "imagenet" / "flat").iterdir())[:FLAT]
 
     def _truth(self) -> dict[str, Any]:
         """The first images of COCO and their annotations."""
@@ -130,7 +138,9 @@ class Given:
 
     def _model(self, path: Path) -> None:
         name, preprocessing = _MODELS[path.name]
-        shutil.copy(self.real / "models" / name, path)
+        model = onnx.load(self.real / "models" / name)
+        model.doc_string = path.name  # so that two stand-ins for different models differ
+        onnx.save(model, path)
         path.with_suffix(".toml").write_text(preprocessing + _RGB)
 
     def _tars(self, dataset: str, variant: str) -> list[Path]:
