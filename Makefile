@@ -1,24 +1,30 @@
 # make sample: install, and render the built-in photographs. make test: install, and run every check.
-# make pythons: the pixels of every Python that is supported, which uv fetches where it is not found.
+# make check: install, and run lint, types and the fast tests, in under a minute. make test-all: make test on every file of
+# the real data, where make test takes some of each kind.
+# make pythons: check the pixels on every supported Python; uv downloads those that are missing.
 # make commands: run the commands of README.md and docs/*.md on the real data in DATA.
-# make bench: install, and measure speed, on the images in SOURCE (class folders) and COCO (a folder) if they are given.
+# make bench: install, and measure speed, on the images in SOURCE (class folders) and COCO (a folder) if given.
 PYTHON ?= python3
 BIN := .venv/bin
 QUIETLY := install --quiet --disable-pip-version-check
-# uv installs in a quarter of pip's time, from where pip is told to look. pip does where uv cannot.
+# uv installs in a quarter of pip's time, from pip's configured index. If uv fails, pip is used.
 BY_UV := $(BIN)/python generators/pixels/foreign/pip.py pip install --quiet --python $(BIN)/python
 
-.PHONY: sample test pythons commands bench clean
+.PHONY: sample check test test-all pythons commands bench clean
 
 sample: .venv/installed
 	$(BIN)/python generate.py --variant pil_lanczos
 
-test: .venv/installed-dev
+check: TESTS = --fast --numprocesses 2
+test: TESTS = --numprocesses 4
+test-all: TESTS = --numprocesses 4
+test-all: export SYSNOISE_ALL = 1
+check test test-all: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@echo "mypy and pytest: what mypy finds is shown at the end"
 	@log=$$(mktemp); $(BIN)/mypy > $$log 2>&1 & types=$$!; \
-		$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+		$(BIN)/pytest $(TESTS) --dist loadfile --no-loadscope-reorder; tests=$$?; \
 		wait $$types; types=$$?; cat $$log; rm $$log; exit $$((types + tests))
 
 pythons: .venv/installed
@@ -35,7 +41,7 @@ bench: .venv/installed-dev .venv-img2dataset/installed
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
-		{ echo "Python 3.10 to 3.13 is needed; name one by PYTHON=python3.13"; exit 1; }
+		{ echo "Python 3.10 to 3.13 is needed: name one, as in PYTHON=python3.13"; exit 1; }
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python requirements.txt
@@ -47,7 +53,7 @@ bench: .venv/installed-dev .venv-img2dataset/installed
 	$(BY_UV) -r requirements-dev.txt || $(BIN)/pip $(QUIETLY) -r requirements-dev.txt
 	@touch $@
 
-# It needs other versions of some libraries than ours.
+# img2dataset needs other versions of some libraries than this project.
 .venv-img2dataset/installed: requirements-img2dataset.txt
 	$(PYTHON) -m venv .venv-img2dataset
 	.venv-img2dataset/bin/pip $(QUIETLY) -r requirements-img2dataset.txt

@@ -29,7 +29,7 @@ def _parser() -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line and return its exit status."""
     signal.signal(signal.SIGTERM, stop)
     parser = _parser()
     options = options_of(parser.parse_args(arguments), Options)
@@ -38,13 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (options.variants or options.paper or options.list_variants):
         parser.error("what to make? Give --variant, as in --variant pil_lanczos; see --list-variants")
     if not options.model and (name := next((n for n, value in vars(options.noise).items() if value is not None), None)):
-        parser.error(f"--{name} is of use with --model only")
+        parser.error(f"--{name} applies only with --model")
     if options.model and options.seed is not None:
-        parser.error("--seed is of mix_decode and mix_resize, which no model has: leave it out")
+        parser.error("--seed applies only to mix_decode and mix_resize, which are not for models: leave it out")
     if options.noise.checkpoint and not is_named(options.model):
-        parser.error("--checkpoint is of use with --model timm:NAME or torchvision:NAME only")
+        parser.error("--checkpoint applies only with --model timm:NAME or torchvision:NAME")
 
-    def work() -> int:  # imports what is not needed to say what is wrong with the arguments
+    def work() -> int:  # imports what is not needed to report wrong arguments
         if options.list_variants:
             from generators.own import with_own
             from pipelines.generate.config import methods_of

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Push noised sets to the Hugging Face Hub, pull them, or make them again: python hub.py pull ORG/NAME --variant all"""
+"""Push noised sets to the Hugging Face Hub, pull or rebuild them: python hub.py pull ORG/NAME --variant all"""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pipelines.command import Parser, exit_status, options_of, stop
 from pipelines.hub.options import PullOptions, PushOptions, RebuildOptions
 
 _STATUS = (
-    "Exit status: 0 all good; 1 something does not agree; 2 bad usage or input; 3 the Hub or the run failed (the same "
-    "command continues)."
+    "Exit status: 0 all good; 1 a check failed; 2 bad usage or input; 3 the Hub or the run failed (the same command "
+    "continues)."
 )
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="hub.py",
-        description="Push noised sets to the Hugging Face Hub, pull them, or make them again from their manifests.",
+        description="Push noised sets to the Hugging Face Hub, pull them, or rebuild them from their manifests.",
         epilog=_STATUS,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="{push,pull,rebuild}")
@@ -32,20 +32,20 @@ def _parser() -> Parser:
     add(
         "pull",
         PullOptions,
-        "download variants and check them while they arrive",
+        "download variants and check them as they arrive",
         "ORG/noised-coco --variant pil_lanczos --output pulled",
     )
     add(
         "rebuild",
         RebuildOptions,
-        "make published variants again, and compare every pixel",
+        "make published variants from your own source, and compare every pixel",
         "ORG/noised-imagenet --variant all --source /data/val --output rebuilt",
     )
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line; returns the exit status."""
     signal.signal(signal.SIGTERM, stop)
     parser = _parser()
     given = parser.parse_args(arguments)

@@ -14,25 +14,25 @@ from pipelines.options import Cluster, Inputs, method_option
 _EXAMPLES = """\
 python verify.py out/imagenet
 python verify.py out/imagenet/pil_lanczos --render --source /data/val --labels val.txt
-Exit status: 0 all good; 1 something is wrong; 2 bad usage; 3 the check itself failed."""
+Exit status: 0 all good; 1 a problem was found; 2 bad usage; 3 the check itself failed."""
 
 
 @dataclass(frozen=True)
 class Options:
     """What to check."""
 
-    path: str = option("an output, a dataset in it, or one variant's folder; a path or URI", flag="PATH")
+    path: str = option("an output folder, a dataset in it, or one variant; a path or URI", flag="PATH")
     render: bool = option("render again from the source and compare pixels", default=False)
     page: bool = option("write index.html, if all is well, as generate.py does at the end of a run", default=False)
     no_pictures: bool = option("leave parts of the images out of it", default=False)
     inputs: Inputs = group(
         Inputs,
         "with --render",
-        source="where the source images lie",
+        source="where the source images are",
         labels="their labels, as for generate.py",
         annotations="their COCO annotations",
     )
-    methods: tuple[str, ...] = method_option("a program that made some, as for generate.py")
+    methods: tuple[str, ...] = method_option("a program that the shards were made with, as for generate.py")
     cluster: Cluster = group(Cluster)
 
 
@@ -40,22 +40,22 @@ def _parser() -> Parser:
     return Parser(
         Options,
         prog="verify.py",
-        description="Read every shard again, decode every image and check it against the manifest; with --render, "
-        "render from the source again as well, and compare pixels.",
+        description="Read every shard, decode every image and check it against the manifest. With --render, also "
+        "render from the source again and compare pixels.",
         epilog=_EXAMPLES,
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line; returns the exit status."""
     signal.signal(signal.SIGTERM, stop)
     parser = _parser()
     options = options_of(parser.parse_args(arguments), Options)
     if options.no_pictures and not options.page:
-        parser.error("--no-pictures is of use with --page only")
+        parser.error("--no-pictures applies only with --page")
 
     def work() -> int:
-        from pipelines.store import place_of  # not needed to say what is wrong with the arguments
+        from pipelines.store import place_of  # imported here: mistakes in the arguments are reported without it
         from pipelines.verify import verify
 
         place = place_of(options.path, "PATH")

@@ -1,1 +1,1 @@
-"""What the project's claims about memory and speed are measured with. Nothing here decides whether a build passes."""
+"""Measures the project's claims about memory and speed. Nothing here decides whether a build passes."""

@@ -1,8 +1,8 @@
-"""Every benchmark of speed, and at the end one table: the aims, and what was found.
+"""All benchmarks of speed, and finally a table of the aims and what was measured.
 
     python -m benchmarks [--source TREE] [--coco FOLDER]
 
-What is left out for want of a program says so. Ends with status 0 whatever the figures are.
+Reports what it leaves out because a program is missing. Exits with status 0 whatever the figures are.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pipelines.text import table
 
 
 def main() -> None:
-    """Run them one after the other."""
+    """Run them one after another."""
     parser = running.parser("All benchmarks of speed.")
     parser.add_argument("--coco", type=Path, help="a folder of COCO's images")
     given = parser.parse_args()
     images = running.photographs(given.source)
     began = time.monotonic()
     found = []
-    _say("The least that the libraries cost")
+    _say("The libraries' bare calls")
     found += limit.measure(images)
-    _say("Beside today's ways")
+    _say("Existing ways to make such sets")
     found += today.measure(images, today.IMG2DATASET)
     _say("Scale")
     found += scale.measure(images, given.coco)
@@ -32,7 +32,7 @@ def main() -> None:
     memory.measure(images)
     _say("Where a worker's time goes")
     stages.measure(images)
-    _say("Work that is shared")
+    _say("Shared work")
     shared.measure(images)
     _say("Formats")
     codec.measure(images)
@@ -47,7 +47,7 @@ def main() -> None:
     _say("Models over shards")
     found += infer.measure(images)
     _say(f"Aims ({len(images)} images, {time.monotonic() - began:.0f} s)")
-    print(table([("what", "aim", "found", "reached"), *(figure.row for figure in found)], frozenset({1, 2})))
+    print(table([("what", "aim", "measured", "reached"), *(figure.row for figure in found)], frozenset({1, 2})))
 
 
 def _say(title: str) -> None:

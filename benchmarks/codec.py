@@ -1,10 +1,11 @@
-"""Which lossless format and encoder shards are best written with, in figures.
+"""Compares lossless formats and encoders for shards.
 
     python -m benchmarks.codec [--source TREE]
 
-For 224x224 crops and for 800x1333 pictures: milliseconds of processor time to encode, to check what was encoded (for
-fpng as the project does it, else by decoding), and to decode by OpenCV and by Pillow; and the size for each raw byte.
-Below: who reads the format to the same pixels. `datasets` reads images by Pillow, and `.npy` by NumPy.
+For 224x224 crops and for 800x1333 pictures: milliseconds of processor time to encode, to check what was encoded (fpng's
+output as the project checks it, others by decoding), and to decode with OpenCV and with Pillow; and the size relative
+to raw pixels. Below: which readers get the same pixels from each format. `datasets` reads images with Pillow, and
+`.npy` with NumPy.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def measure(files: Sequence[bytes]) -> None:
     ):
         pictures = [_resized(image, geometry, size) for image in some]
         rows: list[Sequence[str]] = [
-            (title, "encode, ms", "check, ms", "decode by OpenCV, ms", "by Pillow, ms", "by score.py, ms", "size / raw")
+            (f"{title}, ms", "encode", "check", "decode with OpenCV", "with Pillow", "with score.py", "size / raw")
         ]
         rows += [(name, *_figures(encoder, pictures)) for name, encoder in _ENCODERS.items()]
         print(table(rows, frozenset(range(1, 7))), end="\n\n")
@@ -67,10 +68,10 @@ def _resized(image: Pixels, geometry: str, size: tuple[int, ...]) -> Pixels:
 
 def _figures(encoder: Encoder, pictures: Sequence[Pixels]) -> tuple[str, ...]:
     written, encoding = _timed(encoder, pictures)
-    reader, name = (_npy, " by NumPy") if encoder is encode._npy else (opencv.decode, "")
+    reader, name = (_npy, " with NumPy") if encoder is encode._npy else (opencv.decode, "")
     decoded, decoding = _timed(reader, written)
     if not all(map(np.array_equal, decoded, pictures)):
-        raise SystemExit("an encoder lost something")
+        raise SystemExit("an encoder is not lossless")
     proof = _timed(lambda pair: png.is_proven(*pair), list(zip(written, pictures, strict=True)))[1]
     checking = f"{proof:.2f}" if encoder in (png.write, png.write_stored) else "decode"
     by_pillow = "–" if encoder is encode._npy else f"{_timed(_pillow, written)[1]:.2f}"
@@ -84,7 +85,7 @@ B = TypeVar("B")
 
 
 def _timed(call: Callable[[A], B], arguments: Sequence[A]) -> tuple[list[B], float]:
-    """What the calls return, and milliseconds of processor time for each."""
+    """The results of the calls, and milliseconds of processor time for each."""
     call(arguments[0])
     began = time.process_time()
     results = [call(argument) for argument in arguments]
@@ -135,7 +136,7 @@ def _torchvision(data: bytes) -> Pixels:
 
 
 def _readers(image: Pixels) -> str:
-    """Who reads a format, and to the same pixels."""
+    """A table of which readers get the same pixels from each format."""
     written = {
         "png": png.write(image),
         "png_stored": png.write_stored(image),
@@ -149,7 +150,7 @@ def _readers(image: Pixels) -> str:
         "DALI": METHODS["dali"].load(),
         "NumPy": _npy,
     }
-    with contextlib.suppress(ImportError, RuntimeError):  # a build that does not fit PyTorch's raises the second
+    with contextlib.suppress(ImportError, RuntimeError):  # RuntimeError: a build that does not match PyTorch's
         importlib.import_module("torchvision.io")
         readers["torchvision"] = _torchvision
     if driver := shutil.which("chromedriver"):
@@ -163,7 +164,7 @@ def _readers(image: Pixels) -> str:
 def _reads(reader: Reader, data: bytes, image: Pixels) -> bool:
     try:
         return np.array_equal(reader(data), image)
-    except Exception:  # readers have errors of their own
+    except Exception:  # each reader has its own errors
         return False
 
 
@@ -180,7 +181,7 @@ image.src = address;
 
 
 def _chromium(program: str, data: bytes) -> Pixels:
-    """A square image as a page sees it."""
+    """A square image as decoded by a page."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()

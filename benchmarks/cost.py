@@ -2,11 +2,10 @@
 
     python -m benchmarks.cost [--source TREE]
 
-Runs generate.py on ImageNet's images for `all` (what runs on a CPU) and for `pil_lanczos`, each on few and on more
-images, and prints the difference for an image: seconds of processor time in all processes, and bytes for each variant
-in tars, in records and in manifests. Then what the driver alone does for each row when a variant is finished: reading
-its record and adding it to the manifest, in microseconds of processor time. What planning takes, `benchmarks.plan`
-tells.
+Runs generate.py on ImageNet's images for `all` (on a CPU) and for `pil_lanczos`, each on few and on more images, and
+prints the difference per image: processor time of all processes in milliseconds, and bytes for each variant in tars, in
+records and in manifests. Then the driver's work on each row when a variant is finished (reading its record and adding
+it to the manifest), in microseconds of processor time. `benchmarks.plan` measures planning.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _COUNTS = (300, 900)
 
 
 class _Cost(NamedTuple):
-    """Of some images: seconds of processor time, and bytes of all variants."""
+    """The cost of a run: seconds of processor time, and bytes of all variants."""
 
     processor: float
     variants: int
@@ -54,7 +53,7 @@ def main() -> None:
         rows.append((words, f"{more.variants}", f"{processor:.1f}", *(f"{size:,.0f}" for size in sizes)))
     print("For an image; bytes for each variant of it\n")
     print(table(rows, frozenset(range(1, 6))))
-    print(f"\nfinishing a variant: {finishing * 1e6:.0f} µs of the driver's for each row")
+    print(f"\nfinishing a variant: {finishing * 1e6:.0f} µs of the driver's processor time for each row")
 
 
 def _cost(images: Sequence[bytes], words: str, count: int, folder: Path) -> _Cost:
@@ -73,7 +72,7 @@ def _cost(images: Sequence[bytes], words: str, count: int, folder: Path) -> _Cos
 
 
 def _finish(folder: Path) -> float:
-    """Seconds of processor time for a row."""
+    """Seconds of processor time to finish a row."""
     records = sorted(folder.rglob("validation-*.json"))
     began = time.process_time()
     summary = write_table((part_of(Columns.read(Disk(str(record)))) for record in records), io.BytesIO())

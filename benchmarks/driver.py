@@ -1,10 +1,10 @@
-"""What a run's driver does for very many images besides planning, which `benchmarks.plan` measures.
+"""The work of a run's driver on very many images, except planning, which `benchmarks.plan` measures.
 
     python -m benchmarks.driver [--images N] [--shard N]
 
-On a synthetic source and store: WebDataset tars of 10,000 images, whose listings come as workers send them, and records
-that are made when they are read. What workers do is done here in turn, and counted apart. Prints for each step the
-processor time for an image, of the driver and of the workers, and the driver's peak memory so far.
+Uses a synthetic source and store: WebDataset tars of 10,000 images, whose listings arrive as workers send them, and
+records that are made when they are read. The workers' work is done in this process, but counted separately. Prints for
+each step the processor time per image of the driver and of the workers, and the driver's peak memory so far.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from manifests.schema import Recipe, Record
 from manifests.splits import shard_name
 from pipelines.generate.output import Output
 from pipelines.generate.plan import shard_count
-from pipelines.generate.sources.imagenet import WebDatasetSource
 from pipelines.generate.sources.kept import pack, unpack
 from pipelines.generate.sources.members import Member, members_of
 from pipelines.generate.sources.reading import Chore, Result, Work
+from pipelines.generate.sources.webdataset import WebDatasetSource
 from pipelines.store import Disk
 from pipelines.text import table
 
 T = TypeVar("T")
 
 _PER_TAR = 10_000
-# Records that differ; each of the others is like one of them.
+# The number of different records; all others are copies of these.
 _KINDS = 8
 _RECIPE = Recipe(
     "pil_lanczos",
@@ -49,7 +49,7 @@ _RECIPE = Recipe(
 
 
 class _Clock:
-    """The driver's processor time, and apart from it that of workers; making what is read counts for neither."""
+    """The processor time of the driver and, separately, of workers; making synthetic data counts for neither."""
 
     def __init__(self) -> None:
         self.workers = 0.0
@@ -61,7 +61,7 @@ class _Clock:
         self.driver = time.process_time() - self._began - self.workers - self._made
 
     def apart(self, do: Callable[[], T], *, works: bool) -> T:
-        """Do what the driver does not: what workers do, or what nobody does."""
+        """Call something that is not the driver's work: a worker's, or the benchmark's own."""
         made, began = self._made, time.process_time()
         result = do()
         took = time.process_time() - began - (self._made - made)
@@ -72,7 +72,7 @@ class _Clock:
         return result
 
     def spread(self, chore: Chore[Work, Result], pieces: Sequence[Work]) -> Iterator[Result]:
-        """What workers send of a chore."""
+        """The results of a chore, as sent by workers."""
         for piece in pieces:
             sent = self.apart(partial(_sent, chore, piece), works=True)
             yield pickle.loads(sent)
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def _steps(images: int, per_shard: int) -> Iterator[tuple[str, _Clock]]:
-    """The steps of a run of one variant, each with what it has taken."""
+    """The steps of a run of one variant, each with its clock."""
     with running.temporary() as folder:
         yield "listing", _list(images, f"{folder}/tar")
         shards = shard_count(images, per_shard)
@@ -142,7 +142,7 @@ def _packed(number: int) -> bytes:
 
 
 def _write_tar(path: str) -> None:
-    """A tar such as is listed above, but that its images are small."""
+    """A tar like those listed above, but with tiny images."""
     with tarfile.open(path, "w") as file:
         for index in range(_PER_TAR):
             for suffix, data in (("cls", b"7"), ("jpg", b"image")):
@@ -202,7 +202,7 @@ def _row(number: int) -> ImageRow:
 
 @dataclass(frozen=True)
 class _Store(Disk):
-    """A disk whose tars and records are not there until they are read."""
+    """A disk whose records are made when they are read."""
 
     records: _Records
 

@@ -1,10 +1,10 @@
-"""What a library in a process of its own costs beside the same release in this one.
+"""What calling a library in another process costs, compared with the same release in this process.
 
     python -m benchmarks.foreign [--source TREE] [--images N]
 
-Takes the installed release of each library, once as it is and once as another version would be called, on N images
-(default: 60) of 500×375, in turns. Prints, in milliseconds of a call, the medians of both and of their difference by
-image, for the method of each stage. The releases are installed in environments of their own first.
+Calls the installed release of each library in this process and, in turn, in the way that other versions are called, on
+N images (default: 60) of 500×375. Prints, in milliseconds per call, the medians of both and of their difference by
+image, for a method of each stage. The releases are first installed in their own environments.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _TOKENS = (
     *("pil_bilinear", "opencv_bilinear", "ffmpeg_bilinear", "dali_linear"),
     *("nv12_opencv", "nv12_ffmpeg"),
 )
-# Calls of each method on each image: the least of them is the image's, as a machine is never quite idle.
+# Calls of each method on each image. The fastest one counts, since a machine is never quite idle.
 ROUNDS = 5
 AIM = 0.3
 
 
 def measure(images: Sequence[bytes], most: int = 60) -> list[Figure]:
-    """Print a table; the aim, and the largest median of a difference, in milliseconds."""
+    """Print a table; returns the largest median difference in milliseconds, with its aim."""
     files = [resized(data) for data in images[:most]]
-    pixels = [METHODS["pil"].load()(data).copy() for data in files]  # of the copy, Pillow has kept no picture
+    pixels = [METHODS["pil"].load()(data).copy() for data in files]  # Pillow has no picture cached for a copy
     rows: list[Sequence[str]] = [("method", "in this process", "in its own", "difference")]
     worst = 0.0
     for token in _TOKENS:
@@ -53,7 +53,7 @@ def measure(images: Sequence[bytes], most: int = 60) -> list[Figure]:
         worst = max(worst, extra)
         rows.append((token, *(f"{value * 1000:.2f}" for value in (one, other, extra))))
     print(table(rows, frozenset({1, 2, 3})))
-    return [Figure("a call in another process, ms beside the library's own time", worst * 1000, AIM, at_most=True)]
+    return [Figure("a call in another process, ms on top of the library's own time", worst * 1000, AIM, at_most=True)]
 
 
 def resized(data: bytes) -> bytes:
@@ -64,7 +64,7 @@ def resized(data: bytes) -> bytes:
 
 
 def _times(here: Method, there: Method, image: tuple[bytes, Any]) -> tuple[float, float]:
-    """The least seconds of a call in this process and in another, in turns."""
+    """Seconds of the fastest call in this process, and in another; they take turns."""
     calls = [call(method, *image) for method in (here, there)]
     found: list[list[float]] = [[], []]
     for _ in range(ROUNDS):
@@ -76,7 +76,7 @@ def _times(here: Method, there: Method, image: tuple[bytes, Any]) -> tuple[float
 
 
 def call(method: Method, data: bytes, pixels: Any) -> Callable[[], Any]:
-    """A call of a method on an image that is given encoded and decoded."""
+    """A call of a method on an image, given both encoded and decoded."""
     function = method.load()
     if method.whole:
         return lambda: function(data, *TO)

@@ -1,11 +1,11 @@
-"""What the methods on a GPU differ by from Pillow, and how fast they are, beside their counterparts on the CPU.
+"""Residuals and speed of the methods on a GPU, next to their counterparts on the CPU.
 
     python -m benchmarks.gpu [--source TREE] [--images N]
 
-Decodes N images (default: all) from TREE (class folders; default: the built-in photographs), and resizes what Pillow
-decodes, as for `--size 224`. Prints a row for each method: images per second of the method alone, in batches on a GPU
-and one at a time on a CPU, without reading and encoding; and its residual against `pil` or `pil_bilinear`: the mean
-over all images, the maximum, and the share of values that differ. Ends with status 2 where there is no GPU.
+Decodes N images (default: all) from TREE (class folders; default: the built-in photographs), and resizes Pillow's
+decoded images as for `--size 224`. Prints a row for each method: images per second of the method itself, in batches on
+a GPU and one at a time on a CPU, without reading and encoding; and its residual against `pil` or `pil_bilinear`: the
+mean over all images, the maximum, and the share of values that differ. Exits with status 2 if there is no GPU.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _files(tree: Path | None) -> Iterator[bytes]:
 
 
 def _resized(files: Sequence[bytes]) -> list[Arguments]:
-    """What a resize method is called with for each file."""
+    """The arguments of a resize method for each file."""
     images = map(METHODS["pil"].load(), files)
     return [(image, *(frame("crop", image.shape[1], image.shape[0], (224,)).resize or ())) for image in images]
 

@@ -1,12 +1,13 @@
-"""How much of ONNX Runtime's own speed is left when a model is run over shards.
+"""How fast a model runs over shards, compared with ONNX Runtime's own speed.
 
     python -m benchmarks.infer [--source TREE] [--model FILE ...] [--rounds N]
 
-Images per second of `predict`, which reads tars, decodes, normalises, runs and keeps predictions, against a bare loop:
-one session with as many threads as there are CPUs, over tensors in memory, a batch at a time as the model's TOML says.
-The models are given, with their TOMLs beside them and for 224x224 pixels, or else SqueezeNet 1.0 (Iandola et al., 2016)
-with random weights, as it is and with three times the channels. Rounds of both take turns, and the median of their
-ratios counts; what is spent once (a model loaded, a first image) is in neither, being the same for few images and more.
+Images per second of `predict`, which reads tars, decodes, normalises, runs the model and stores predictions, against a
+bare loop: one session with a thread for each CPU, over tensors in memory, in batches of the size in the model's TOML.
+The models, for 224x224 pixels and with their TOMLs beside them, are those given, or else SqueezeNet 1.0 (Iandola et
+al., 2016) with random weights, once with the original channels and once with three times as many. Rounds of both take
+turns, and the median of their ratios counts. One-time costs (loading a model, a first image) count for neither: they
+are the same for few images and for more, and only the difference is measured.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from pipelines.work.cluster import Ray
 Batch = NDArray[np.float32]
 _SIDE = 224
 _TAKES = Input("", np.dtype(np.float32), None, _SIDE, _SIDE)
-# Seconds that the bare loop of a round is to take, at least.
+# The least seconds that the bare loop of a round should take.
 _SECONDS = 4.0
 _IN_MEMORY = 64  # tensors
 _TOML = (
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 def measure(images: Sequence[bytes], models: Sequence[Path] = (), rounds: int = 5) -> list[running.Figure]:
-    """Print a table; what the aims are for."""
+    """Print a table; returns the figures that have aims."""
     cpus = len(os.sched_getaffinity(0))
     rows: list[Sequence[str]] = [("model", "images", "bare loop, images/s", "over shards, images/s", "ratio")]
     found = []
@@ -87,7 +88,7 @@ def measure(images: Sequence[bytes], models: Sequence[Path] = (), rounds: int = 
 
 
 class _Loop:
-    """A model and what it is fed, by ONNX Runtime alone; `seconds` are those of one image."""
+    """A bare ONNX Runtime loop over a model; `seconds` is the time for one image."""
 
     def __init__(self, model: Path, cpus: int) -> None:
         options = onnxruntime.SessionOptions()
@@ -113,7 +114,7 @@ class _Loop:
         return [batch for batch in found if len(batch) == size]
 
     def run(self, batches: Sequence[Batch], images: int) -> float:
-        """Seconds for so many images."""
+        """Seconds for `images` images."""
         began = time.monotonic()
         for number in range(0, images, len(batches[0])):
             self._session.run(None, {self._input: batches[number // len(batches[0]) % len(batches)]})
@@ -128,7 +129,7 @@ def _shards(images: Sequence[bytes], count: int, folder: Path) -> Shards:
 
 
 def _predicted(shards: Shards, model: Path, folder: Path, workers: Workers) -> float:
-    """Seconds that it takes to predict all of some shards, loading included."""
+    """Seconds to predict all images of some shards, including loading."""
     output = folder / shards.root.parent.parent.name
     began = time.monotonic()
     predict(shards, plain_cells(shards, model), read_preprocessing(model, {}), output, workers=workers)
@@ -147,7 +148,7 @@ def _networks(folder: Path) -> list[Path]:
 
 
 class _Squeezenet:
-    """The network of table 1 in the paper, its weights drawn with a fixed seed."""
+    """The network of the paper's table 1, with random weights from a fixed seed."""
 
     def __init__(self, width: int) -> None:
         self._random = np.random.default_rng(0)

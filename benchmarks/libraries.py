@@ -1,10 +1,10 @@
-"""What the libraries that live in environments of their own cost, beside their own time, and in seconds to start.
+"""What calling libraries in their own environments costs, compared with the libraries' own time; and their start.
 
     python -m benchmarks.libraries [--source TREE] [--images N]
 
-One method of each kind is called on N images (default: 60) of 500×375, as a run calls it, and by a script in the
-library's own environment with nothing between itself and the library (of Chromium, by a page). Prints, in milliseconds,
-the medians by image of the least of five calls of both. The libraries are installed first.
+One method of each kind is called on N images (default: 60) of 500×375, as a run calls it, and directly by a script in
+the library's own environment (for Chromium, by a page). Prints the medians over images of the fastest of five calls of
+both, in milliseconds. The libraries are installed first.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ pyvips.cache_set_max(0)
 """,
     "scikit-image": "import numpy as np\nimport skimage.transform\n",
 }
-# What is made of each image before the time is taken.
+# What is prepared for each image before timing.
 _GIVEN = {
     "TensorFlow": "pixels = np.frombuffer(raw, np.uint8).reshape(SHAPE)",
     "torchvision": (
@@ -137,9 +137,9 @@ const [text, size, to, rounds, whole, done] = arguments;
 
 
 def measure(images: Sequence[bytes], most: int = 60) -> list[Figure]:
-    """Print a table; the aim, and the largest ratio of medians."""
+    """Print a table; returns the largest ratio of medians, with its aim."""
     files = [resized(data) for data in images[:most]]
-    rows: list[Sequence[str]] = [("method", "by itself", "as it is called", "ratio", "start, s")]
+    rows: list[Sequence[str]] = [("method", "directly", "in a run", "ratio", "start, s")]
     worst = 0.0
     with tempfile.TemporaryDirectory() as folder:
         job = _job(files, Path(folder))
@@ -149,17 +149,17 @@ def measure(images: Sequence[bytes], most: int = 60) -> list[Figure]:
                 print(f"{token}: {problem}")
                 continue
             prepare([method])
-            alone, called = _alone(method, job, files), [_called(method, data) for data in files]
-            ours, own = statistics.median(called), statistics.median(alone)
+            direct, called = _direct(method, job, files), [_called(method, data) for data in files]
+            ours, own = statistics.median(called), statistics.median(direct)
             worst = max(worst, ours / own)
             starts = _start(method)
             rows.append((token, f"{own * 1000:.2f}", f"{ours * 1000:.2f}", f"{ours / own:.2f}", f"{starts:.1f}"))
     print(table(rows, frozenset({1, 2, 3, 4})))
-    return [Figure("a library in its own environment, times its own time", worst, AIM, at_most=True)]
+    return [Figure("a library in its own environment: time / its own time", worst, AIM, at_most=True)]
 
 
 def _job(files: Sequence[bytes], folder: Path) -> dict[str, Any]:
-    """The images as files, encoded and not, and what is to be made of them."""
+    """The job for the scripts: the images as files, encoded and raw, and what to make of them."""
     paths = []
     for number, data in enumerate(files):
         path = folder / str(number)
@@ -169,8 +169,8 @@ def _job(files: Sequence[bytes], folder: Path) -> dict[str, Any]:
     return {"images": paths, "size": SIZE, "to": TO, "rounds": ROUNDS}
 
 
-def _alone(method: Method, job: Mapping[str, Any], files: Sequence[bytes]) -> list[float]:
-    """The least seconds of a call on each image, without us."""
+def _direct(method: Method, job: Mapping[str, Any], files: Sequence[bytes]) -> list[float]:
+    """Seconds of the fastest direct call on each image."""
     library = method.library
     if not isinstance(library, Release) or not library.version:
         return _in_a_page(method, files)
@@ -192,7 +192,7 @@ def _in_a_page(method: Method, files: Sequence[bytes]) -> list[float]:
     options.binary_location = machine.find("chromium") or ""
     for word in ("--headless", "--no-sandbox", "--disable-gpu"):
         options.add_argument(word)
-    service = webdriver.ChromeService(shutil.which("chromedriver"))  # else it looks for one in the network
+    service = webdriver.ChromeService(shutil.which("chromedriver"))  # otherwise selenium would try to download one
     with webdriver.Chrome(options, service) as driver:
         whole = method.stage == "decode"
         texts = [base64.b64encode(data).decode() for data in files]
@@ -200,7 +200,7 @@ def _in_a_page(method: Method, files: Sequence[bytes]) -> list[float]:
 
 
 def _called(method: Method, data: bytes) -> float:
-    """The least seconds of a call on an image, as a run makes it."""
+    """Seconds of the fastest call on an image, as a run makes it."""
     function = call(method, data, METHODS["pil"].load()(data).copy())
     times = []
     for _ in range(ROUNDS):
@@ -211,7 +211,7 @@ def _called(method: Method, data: bytes) -> float:
 
 
 def _start(method: Method) -> float:
-    """Seconds that a new process of ours waits for the library's to be there."""
+    """Seconds for which a new process waits until the library's process is ready."""
     code = (
         "import sys, time; from generators.registry import METHODS\n"
         "release = METHODS[sys.argv[1]].library\n"

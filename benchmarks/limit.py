@@ -1,13 +1,13 @@
-"""How near a run comes to what the libraries' own calls cost.
+"""The cost of a run, compared with the libraries' bare calls.
 
     python -m benchmarks.limit [--source TREE]
 
-Two figures for `pil_lanczos` alone and for `paper`, in milliseconds of processor time for an image and variant. The
-first is the least that a core must spend: the bare calls that the output needs, timed one by one in this process: read,
-decode, resize (the reference's too), residual, colour, encode, and the hashes of source, pixels and tar. What follows
-equal pixels is done once. The second is a run of generate.py with one worker, everything included except the start:
-what a run over many images costs above one over few, in all of its processes, Ray's own too. The check that every
-image decodes to its pixels is no part of the first, and is given apart.
+Two figures for `pil_lanczos` and for `paper`, in milliseconds of processor time per image and variant. The first is the
+minimum: the bare calls that the output needs, timed one by one in this process: read, decode, resize (including the
+reference's), residual, colour, encode, and the hashes of source, pixels and tar. Work on equal pixels is done once. The
+second is a run of generate.py with one worker, with everything except the start: the difference between a run over many
+images and one over few, in all of its processes, including Ray's. The check that every image decodes to its pixels is
+not part of the first figure, and is shown separately.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from PIL import Image
 from benchmarks import running
 from generators.geometry import Frame, frame
 from generators.registry import Method
-from generators.variant import Variant, expand, reference
+from generators.selection import expand
+from generators.variant import Variant, reference
 from manifests.residual import residual
 from pipelines.generate import png
 from pipelines.text import table
@@ -39,7 +40,7 @@ from pipelines.text import table
 T = TypeVar("T")
 Pixels = NDArray[np.uint8]
 Picture = Pixels | Image.Image
-# Images in the shorter and the longer run: all shards but one are of 1000, and the difference is a multiple of 300.
+# Images in the shorter and in the longer run: all shards but one have 1000, and the difference is a multiple of 300.
 _RUNS = {"pil_lanczos": (1000, 4000), "paper": (100, 1000)}
 _CHECK = "check"
 
@@ -51,7 +52,7 @@ class Clock:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def time(self, stage: str, call: Callable[..., T], *arguments: Any) -> T:
-        """What the call returns."""
+        """Time a call, and return its result."""
         began = time.process_time()
         result = call(*arguments)
         self.seconds[stage] += time.process_time() - began
@@ -64,7 +65,7 @@ def main() -> None:
 
 
 def measure(images: Sequence[bytes]) -> list[running.Figure]:
-    """Print two tables; what the aims are for."""
+    """Print two tables; returns the figures that have aims."""
     cv2.setNumThreads(1)
     base = reference()
     found: list[running.Figure] = []
@@ -90,7 +91,7 @@ def measure(images: Sequence[bytes]) -> list[running.Figure]:
 def _measure(
     images: Sequence[bytes], words: str, variants: Sequence[Variant], base: Variant, runs: tuple[int, int]
 ) -> tuple[dict[str, float], float]:
-    """Milliseconds for an image and variant: of the bare calls by stage, and of a run."""
+    """Milliseconds per image and variant: of the bare calls, by stage, and of a run."""
     passes: list[dict[str, float]] = []
     spent: list[float] = []
     with running.temporary() as folder:
@@ -142,7 +143,7 @@ def _render(file: Path, variants: Sequence[Variant], base: Variant, clock: Clock
 
 
 def _decode(data: bytes, variants: Sequence[Variant], clock: Clock) -> dict[Method, Picture]:
-    """What each decoder makes of a file; the same object where it is what the first has made."""
+    """Each decoder's picture of a file; the same object for equal pictures."""
     decoded: dict[Method, Picture] = {}
     for method in dict.fromkeys(variant.decode for variant in variants):
         picture = clock.time("decode", _DECODE.get(method.token) or method.load(), data)
@@ -178,7 +179,7 @@ def _opencv(data: bytes) -> Pixels:
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags), np.uint8)
 
 
-# FFmpeg's and DALI's are no single calls: the project's own functions stand for them.
+# FFmpeg and DALI need several calls, for which the project's own functions are used.
 _DECODE: dict[str, Callable[[bytes], Picture]] = {"pil": _pillow, "opencv": _opencv}
 
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.memory [--source TREE] [--variant VARIANT] [--images N] [--geometry NAME] [--side N]
 
-Runs generate.py with one worker on images taken again and again from TREE (with --side, on one of N x N pixels), and
-prints the resident set size of the worker: at most, and at most in the first quarter of its time.
+Runs generate.py with one worker on images repeated from TREE (with --side, on one of N x N pixels), and prints the
+worker's peak resident set size, over the whole run and over its first quarter.
 """
 
 from __future__ import annotations

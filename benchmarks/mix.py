@@ -1,11 +1,11 @@
-"""What `generators.mix.Mix` costs beside the libraries that it calls.
+"""What `generators.mix.Mix` costs, compared with the libraries that it calls.
 
     python -m benchmarks.mix [--source TREE] [--images N]
 
 Each of N images (default: 60) is decoded, cut to a box that RandomResizedCrop might draw and resized to 224×224, by a
-Mix and by what somebody would write by hand who has drawn the same: bare calls of Pillow and OpenCV, and the project's
-own functions for FFmpeg, which takes several. In turns; prints, for pairs of methods and for a mix of all of them,
-milliseconds of processor time for an image: the sums over images of the least of nine calls of both.
+Mix and, with the same draw, by code as written by hand: bare calls of Pillow and OpenCV, and the project's own
+functions for FFmpeg, which needs several calls. Both take turns. Prints milliseconds of processor time per image, for
+pairs of methods and for a mix of all of them: averages over images of the fastest of nine calls.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SIDE = 224
 ROUNDS = 9
 _DECODE = ("pil", "opencv", "ffmpeg")
 _RESIZE = ("pil_nearest", "pil_bilinear", "pil_bicubic", "opencv_nearest", "opencv_bilinear", "opencv_bicubic")
-# From the dearest to the cheapest, and those that pass an image from one library to another.
+# From the slowest to the fastest, and pairs that pass an image from one library to another.
 _PAIRS = (
     *(("pil", "pil_bicubic"), ("pil", "pil_bilinear"), ("pil", "pil_nearest"), ("pil", "opencv_bilinear")),
     *(("opencv", "opencv_bicubic"), ("opencv", "opencv_nearest"), ("opencv", "pil_bilinear")),
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def measure(images: Sequence[bytes], most: int = 60) -> list[Figure]:
-    """Print a table; the aim, and the largest ratio."""
+    """Print a table; returns the largest ratio, with its aim."""
     cv2.setNumThreads(1)
     boxed = [(data, _box(data, seed)) for seed, data in enumerate(images[:most])]
     rows: list[Sequence[str]] = [("methods", "by hand", "by a Mix", "ratio")]
@@ -63,7 +63,7 @@ def measure(images: Sequence[bytes], most: int = 60) -> list[Figure]:
 
 
 def _box(data: bytes, seed: int) -> Box:
-    """A box of half of the image's area, of its aspect ratio, anywhere."""
+    """A random box of half the image's area, with its aspect ratio."""
     found = header(data)
     assert found
     height, width = int(found.height * 0.5**0.5), int(found.width * 0.5**0.5)
@@ -72,7 +72,7 @@ def _box(data: bytes, seed: int) -> Box:
 
 
 def _times(mix: Mix, data: bytes, box: Box, key: str) -> tuple[float, float]:
-    """The least seconds of processor time by hand and by a mix, in turns."""
+    """Seconds of processor time of the fastest call by hand, and of a mix; they take turns."""
     drawn = mix.draw(key)
     calls: list[Callable[[], Any]] = [lambda: _by_hand(drawn, data, box), lambda: mix(data, SIDE, key=key, box=box)]
     found: list[list[float]] = [[], []]
@@ -85,7 +85,7 @@ def _times(mix: Mix, data: bytes, box: Box, key: str) -> tuple[float, float]:
 
 
 def _by_hand(drawn: Drawn, data: bytes, box: Box) -> Any:
-    """An array of the pixels, as one would write it for these two libraries."""
+    """The pixels, by code as one would write it for the drawn libraries."""
     corners = (box.left, box.top, box.left + box.width, box.top + box.height)
     resize = METHODS[drawn.resize]
     if drawn.resize.startswith("pil"):

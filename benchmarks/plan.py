@@ -1,11 +1,11 @@
-"""What it takes to list, sort and cut into shards very many samples.
+"""The cost of listing and sorting very many samples, and of cutting them into shards.
 
     python -m benchmarks.plan [--samples N ...]
 
-For each number, in a process of its own: samples as WebDataset tars of 10,000 give them, tars in another order than
-their keys, are put into the catalogue, and every shard's slice is taken from it once. Prints processor time, peak
-resident memory above that of the process before, and the bytes of the unnamed files, at most and afterwards. The last
-row sorts the same samples as a list.
+For each number, in a separate process: samples from WebDataset tars of 10,000, which come in a different order than
+their keys, are put into the catalogue, and every shard's slice is taken from it once. Prints processor time, the
+increase in peak resident memory, and the bytes of the unnamed files, at most and afterwards. The last row sorts the
+same samples as a list.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _samples(count: int) -> Iterator[Sample]:
-    """Samples as tars list them, the tars in an order of their own."""
+    """Samples in the order of tars, which are shuffled."""
     tars = shard_count(count, _PER_TAR)
     for tar in sorted(range(tars), key=lambda number: number * 7_919 % tars):
         for index in range(min(_PER_TAR, count - tar * _PER_TAR)):
@@ -118,7 +118,7 @@ def _list(count: int) -> _Result:
 
 
 def _processor() -> float:
-    """Seconds of processor time of this process, user's and system's."""
+    """Seconds of processor time of this process, user and system."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
@@ -132,13 +132,13 @@ def _most_resident() -> int:
 
 
 def _unnamed() -> int:
-    """Bytes of the files that this process has open and that have no name any more."""
+    """Bytes of this process's open files that have been deleted."""
     total = 0
     for descriptor in Path("/proc/self/fd").iterdir():
         try:
             if os.readlink(descriptor).endswith("(deleted)"):
                 total += descriptor.stat().st_size
-        except OSError:  # closed in the meantime
+        except OSError:  # closed meanwhile
             continue
     return total
 

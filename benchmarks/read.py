@@ -1,11 +1,11 @@
-"""What a user gains in each evaluation: images per second from a shard, against the original JPEG files.
+"""What a user gains in each evaluation: images per second from a shard, compared with the original JPEG files.
 
     python -m benchmarks.read [--source TREE]
 
 One process makes batches of 64 images, (64, 224, 224, 3) in uint8: from a tar of PNGs, or from the files by decoding,
-resizing to a shorter side of 256 and cutting out the centre. Pillow does both, with `webdataset`, as its loops are
-written; then OpenCV does both, with Python's `tarfile`. Shards are of PNG, compressed and not. Prints images per second
-of processor time; below, what an image of these shards costs `score.py` to read and `verify.py` to check.
+resizing to a shorter side of 256 and cropping the centre. First Pillow does both, with `webdataset` in its usual loop;
+then OpenCV does both, with Python's `tarfile`. Shards contain PNGs, compressed or not. Prints images per second of
+processor time; below, the cost per image for `score.py` to read these shards and for `verify.py` to check them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pipelines.text import table
 
 Pixels = NDArray[np.uint8]
 _BATCH = 64
-_PIECE = 128  # images, as score.py has for a worker at a time
+_PIECE = 128  # images that a worker of score.py gets at a time
 
 
 def main() -> None:
@@ -40,11 +40,11 @@ def main() -> None:
 
 
 def measure(images: Sequence[bytes]) -> list[running.Figure]:
-    """Print a table; what the aims are for."""
+    """Print a table; returns the figures that have aims."""
     cv2.setNumThreads(1)
     found: list[running.Figure] = []
     count = max(1000, len(images))
-    rows: list[Sequence[str]] = [("by", "shard, images/s", "JPEG, images/s", "faster")]
+    rows: list[Sequence[str]] = [("reader", "shard, images/s", "JPEG, images/s", "faster")]
     own: list[Sequence[str]] = [("shard of", "score.py, ms", "verify.py, ms")]
     with running.temporary() as folder:
         source = running.lay_out(images, count, Path(folder, "source"))
@@ -69,7 +69,7 @@ def measure(images: Sequence[bytes]) -> list[running.Figure]:
 
 
 def _speed(images: Iterable[Pixels]) -> float:
-    """Images per second of processor time, made into batches."""
+    """Images per second of processor time, including copying them into batches."""
     began, count = time.process_time(), 0
     batch = np.empty((_BATCH, 224, 224, 3), np.uint8)
     for count, image in enumerate(images, 1):
@@ -78,7 +78,7 @@ def _speed(images: Iterable[Pixels]) -> float:
 
 
 def _scored(folder: Path) -> float:
-    """Milliseconds for an image as a worker of score.py reads it: in pieces, with its `json`, the second time."""
+    """Milliseconds per image to read it like a worker of score.py, in pieces and with its `json`; a second pass."""
     shards = open_shards(folder)
     samples = int(shards.reference.summary["shards"][0]["samples"])
     for _ in range(2):
@@ -91,7 +91,7 @@ def _scored(folder: Path) -> float:
 
 
 def _verified(folder: Path, samples: int) -> float:
-    """Milliseconds for an image of a variant as verify.py checks it, the second time."""
+    """Milliseconds per image to check a variant like verify.py; a second pass."""
     place = Disk(str(folder))
     for _ in range(2):
         began = time.process_time()

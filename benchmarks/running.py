@@ -1,4 +1,4 @@
-"""What benchmarks share: aims, real images in any number, and runs of generate.py that are watched from outside."""
+"""What benchmarks share: aims, real images in any number, and runs of generate.py that are observed from outside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.generate.sources import SampleSource
 
 
 class Figure(NamedTuple):
-    """What was measured against an aim."""
+    """A measured figure and its aim."""
 
     what: str
     found: float
@@ -28,14 +28,14 @@ class Figure(NamedTuple):
 
     @property
     def row(self) -> tuple[str, str, str, str]:
-        """For a table: what it is, the aim, what was found, and whether that is as good."""
+        """A row of a table: what was measured, the aim, the figure, and whether the aim was reached."""
         reached = self.found <= self.aim if self.at_most else self.found >= self.aim
         sign = "≤" if self.at_most else "≥"
         return self.what, f"{sign} {self.aim:g}", f"{self.found:.2f}", "yes" if reached else "no"
 
 
 ROOT = Path(__file__).resolve().parent.parent
-SYNSET = "n01440764"  # ImageNet's class 0: the class is of no matter here
+SYNSET = "n01440764"  # ImageNet's class 0; any class would do
 _INTERVAL = 0.05  # seconds between two looks at the processes
 
 
@@ -54,7 +54,7 @@ def parser_of_images(description: str) -> argparse.ArgumentParser:
 
 
 def photographs(tree: Path | None) -> list[bytes]:
-    """The images of a tree of class folders, or the built-in photographs. Exits where there is none."""
+    """The images of a tree of class folders, or the built-in photographs. Exits if there are none."""
     if tree:
         found = [path.read_bytes() for path in sorted(tree.glob("*/*"))]
     else:
@@ -66,7 +66,7 @@ def photographs(tree: Path | None) -> list[bytes]:
 
 
 def lay_out(images: Sequence[bytes], count: int, folder: Path) -> Path:
-    """A tree with one class folder in a new folder: so many files, of the images taken again and again."""
+    """Make a tree with one class folder of `count` files, which repeat the images."""
     files = folder / SYNSET
     files.mkdir(parents=True)
     for index in range(count):
@@ -80,11 +80,11 @@ def lay_out(images: Sequence[bytes], count: int, folder: Path) -> Path:
 
 @dataclass
 class Watched:
-    """What a run has used, as seen from outside: seconds of processor time and, in bytes, resident memory.
+    """What a run used, observed from outside: seconds of processor time, and bytes of resident memory.
 
-    `seconds` are those in which a worker was at work; `resident` has a value for each look at the largest worker that
-    was. `started` is what each process had used when its work began: a worker's first shard, or, for the driver and
-    Ray's own, the first of all.
+    `seconds` is the time during which a worker was making a shard; `resident` is the size of the largest such worker,
+    for each look. `started` is the processor time that each process had used when its work began: for a worker, its
+    first shard; for the driver and Ray's processes, the first shard of all.
     """
 
     seconds: float = 0.0
@@ -95,21 +95,21 @@ class Watched:
 
     @property
     def total(self) -> float:
-        """Processor time of all processes together, Ray's own too."""
+        """The processor time of all processes, including Ray's."""
         return sum(self.processor.values())
 
     @property
     def working(self) -> float:
-        """The same without what came before the work."""
+        """The processor time of all processes since their work began."""
         return sum(self.processor[process] - before for process, before in self.started.items())
 
 
 def generate(*words: object) -> Watched:
-    """Run generate.py and watch it. Exits where it fails."""
+    """Run generate.py and observe it. Exits if it fails."""
     command = [sys.executable, "generate.py", *map(str, words)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     watched, began, ended = Watched(), 0.0, 0.0
-    # Ended runs are waited for last, so that a process's number is not another's meanwhile.
+    # The process is reaped only at the end, so that its id is not reused meanwhile.
     driver = psutil.Process(process.pid)
     while driver.status() != psutil.STATUS_ZOMBIE:
         now = time.monotonic()
@@ -125,7 +125,7 @@ def generate(*words: object) -> Watched:
 
 
 def _look(driver: psutil.Process, watched: Watched) -> list[int]:
-    """Take note of all processes; the resident memory of each worker that is making a shard."""
+    """Record all processes; returns the resident memory of each worker that is making a shard."""
     try:
         processes = [driver, *driver.children(recursive=True)]
     except psutil.Error:
@@ -141,7 +141,7 @@ def _look(driver: psutil.Process, watched: Watched) -> list[int]:
         watched.processor[process] = used = times.user + times.system
         if process == driver:
             watched.driver = max(watched.driver, resident)
-        if name.startswith("ray::_work"):
+        if name.startswith("ray::process"):
             working.append(resident)
             watched.started.setdefault(process, used)
         elif not name.startswith("ray::"):
@@ -157,15 +157,15 @@ def size_of(folder: Path, pattern: str = "*") -> int:
 
 
 def imagenet(source: Path, output: Path, variant: str) -> list[object]:
-    """What every run of generate.py here is asked, but for the number of workers."""
+    """The arguments of every run of generate.py here, without the number of workers."""
     return ["--variant", variant, "--dataset", "imagenet", "--source", source, "--output", output]
 
 
 def temporary() -> tempfile.TemporaryDirectory[str]:
-    """A folder for a benchmark's files: named by TMPDIR, or the system's."""
+    """A folder for a benchmark's files, in TMPDIR or the system's temporary folder."""
     return tempfile.TemporaryDirectory(prefix="sysnoise-")
 
 
 def pin(cores: int) -> None:
-    """Keep this process, and what it starts, to so many of the cores that it has."""
+    """Restrict this process, and those that it starts, to this many cores."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])

@@ -1,12 +1,11 @@
-"""Whether the cost of an image stays the same with two workers, and with ten and a hundred times as many images.
+"""Whether an image costs the same with two workers, and with ten and a hundred times as many images.
 
     python -m benchmarks.scale [--source TREE] [--coco FOLDER] [--most N]
 
-`pil_lanczos`, shards of 100. First one worker against two, on the same images; and on 1,134 images in shards of 1000,
-which are fewer shards than workers could take. Then two workers on more and more images, up to N (default: 20,000):
-seconds for an image while workers are at work, processor time of an image in all processes, and the resident memory of
-a worker and of the driver at their most. With FOLDER (of COCO's images) the same for `keep_ratio`, 800x1333. Ray's
-start is in none of it.
+`pil_lanczos`, shards of 100. First one worker against two, on the same images, and on 1,134 images in shards of 1000,
+which are only two shards. Then two workers on more and more images, up to N (default: 20,000): milliseconds per image
+while workers are busy, processor time per image of all processes, and the peak resident memory of a worker and of the
+driver. With FOLDER (of COCO's images), the same for `keep_ratio`, 800x1333. Nothing includes Ray's start.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from benchmarks import running
 from pipelines.text import table
 
 _PER_SHARD = 100
-# Images that are a shard of 1000, and a rest.
+# Images of one shard of 1000 and a small one.
 _SMALL = 1134
 
 
@@ -32,13 +31,11 @@ def main() -> None:
 
 
 def measure(images: Sequence[bytes], coco: Path | None, most: int = 20_000) -> list[running.Figure]:
-    """Print two tables; what the aims are for."""
+    """Print two tables; returns the figures that have aims."""
     large = [path.read_bytes() for path in sorted(coco.glob("*.jpg"))] if coco else []
     found: list[running.Figure] = []
     scaling: list[Sequence[str]] = [("images", "1 worker, ms each", "2 workers", "faster")]
-    growth: list[Sequence[str]] = [
-        ("images", "number", "ms each", "processor ms each", "worker at most", "driver at most")
-    ]
+    growth: list[Sequence[str]] = [("images", "number", "ms each", "processor ms each", "worker, peak", "driver, peak")]
     for name, some, geometry, counts in (
         ("ImageNet, 224x224", images, "crop", (most // 100, most // 10, most)),
         ("COCO, 800x1333", large, "keep_ratio", (most // 100, most // 50)),

@@ -2,10 +2,10 @@
 
     python -m benchmarks.shared [--source TREE] [--variant VARIANT ...]
 
-Processor time of rendering and encoding in one process, for an image and variant, three times: each variant by itself,
-with the reference beside it as every run has it; all variants of a decoder together, which are decoded and whose
-reference is made once; and all together, as a run does it: the reference is made once for all, and what follows equal
-pixels (of `pil`, `opencv` and `dali`, say) is done once. The pixels, rows and bytes are compared: they are the same.
+Processor time of rendering and encoding in one process, per image and variant, in three ways: each variant separately,
+with its reference, as a run of one variant does; all variants of a decoder together, so that an image is decoded, and
+the reference rendered, once for each decoder; and all together, as a run does: the reference is rendered once, and work
+on equal pixels (such as those of `pil`, `opencv` and `dali`) is done once. Pixels, rows and bytes must be equal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import time
 from collections.abc import Sequence
 
 from benchmarks import running
-from generators.variant import Variant, expand, reference
+from generators.selection import expand
+from generators.variant import Variant, reference
 from pipelines.generate.given import Rendered
 from pipelines.generate.render import Renderer
 from pipelines.generate.sources import Sample
@@ -33,9 +34,9 @@ def main() -> None:
 
 
 def measure(images: Sequence[bytes], variants: Sequence[str] = _VARIANTS) -> None:
-    """Print a table. Exits where the results differ."""
+    """Print a table. Exits if the results differ."""
     base = reference()
-    rows: list[Sequence[str]] = [("variants", "number", "alone, ms", "by decoder, ms", "together, ms", "saved")]
+    rows: list[Sequence[str]] = [("variants", "number", "separately, ms", "by decoder, ms", "together, ms", "saved")]
     for words in variants:
         some = expand([words], base)[0]
         decoders = dict.fromkeys(variant.decode for variant in some)
@@ -47,7 +48,7 @@ def measure(images: Sequence[bytes], variants: Sequence[str] = _VARIANTS) -> Non
             seconds.append(spent / len(images) / len(some) * 1e3)
             found.append(results)
         if found[0] != found[1] or found[1] != found[2]:
-            raise SystemExit(f"{words}: what was made together is not what was made alone")
+            raise SystemExit(f"{words}: variants rendered together differ from those rendered separately")
         saved = f"{1 - seconds[2] / seconds[0]:.0%}"
         rows.append((words, f"{len(some)}", *(f"{each:.2f}" for each in seconds), saved))
     print(table(rows, frozenset(range(1, 6))))
@@ -56,7 +57,7 @@ def measure(images: Sequence[bytes], variants: Sequence[str] = _VARIANTS) -> Non
 def _rendered(
     images: Sequence[bytes], parts: Sequence[Sequence[Variant]], base: Variant
 ) -> tuple[float, dict[str, list[Rendered]]]:
-    """Seconds of processor time, and what was made of a few images, by variant."""
+    """Seconds of processor time, and the results for a few images, by variant."""
     kept: dict[str, list[Rendered]] = {}
     seconds = 0.0
     for part in parts:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.stages [--source TREE]
 
-Runs generate.py for `pil_lanczos` and for `paper` with one worker, sampled by py-spy 100 times a second, and prints the
-share of the samples of a shard's making that each stage has. py-spy must be allowed to look at other processes.
+Runs generate.py for `pil_lanczos` and for `paper` with one worker, sampled by py-spy 100 times a second, and prints
+each stage's share of the samples taken while a shard was made. py-spy must be allowed to inspect other processes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks import running
 from pipelines.text import table
 
-# The first of these that a stack has, from its innermost call outwards, is its stage.
+# A stack's stage is that of its innermost call that matches one of these, tried in order.
 _STAGES = {
     r"decode \(generators/pixels/": "decode",
     r"resize \(generators/pixels/": "resize",
@@ -32,7 +32,7 @@ _STAGES = {
     r"header \(generators/pixels/": "header of the source",
     r"commit \(|write \(.*/output\.py|to_bytes \(": "record, and commit of files",
     r"(read|in_order|fetch)\w* \(.*/(sources/|render\.py)": "read",
-    r"make_shard \(": "all else",
+    r"make_shard \(": "everything else",
 }
 _RUNS = {"pil_lanczos": 1000, "paper": 300}
 

@@ -1,9 +1,9 @@
-"""How long generate.py takes to its first image and to its end, where there is little to make.
+"""How long generate.py takes to its first image, and to its end, if there is little to make.
 
     python -m benchmarks.start [--rounds N] [--beside CHECKOUT]
 
-Seconds from the command to the first shard, of one built-in photograph, and to the exit: medians of the rounds. Another
-checkout takes turns with this one, and the median of each round's ratio is what a busy machine leaves to compare by.
+Seconds from the command to the first shard, of one built-in photograph, and to the exit: medians over rounds. Another
+checkout can take turns with this one: the median of the rounds' ratios is meaningful even on a busy machine.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _medians(times: Sequence[Times]) -> list[str]:
 
 
 def run(checkout: Path) -> Times:
-    """Make the built-in photographs by a checkout's code, a shard each."""
+    """Run a checkout's generate.py on the built-in photographs, with a shard for each."""
     with temporary() as folder:
         began = time.monotonic()
         words = [sys.executable, "generate.py", *_WORDS, "--output", folder]

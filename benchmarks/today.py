@@ -1,18 +1,18 @@
-"""Images per second and bytes, beside the ways in which such sets are made today.
+"""Images per second and bytes, compared with existing ways to make such sets.
 
     python -m benchmarks.today [--source TREE] [--img2dataset PROGRAM]
 
-The same images on the same two cores, all files local. What each way makes:
+The same images on the same two cores, with all files local. The other ways:
 
-* *the released practice*, as the paper's authors published it: one process, one pass for each variant, each image
-  decoded, resized from its full size to 256x256, cut to 224x224, and saved as `.npy`. The eleven variants that are a
-  resize of Pillow's or OpenCV's, and OpenCV's decoder; then the same with FFmpeg's, which it starts as a program for
-  each image, after OpenCV has told the size. Its DALI and its colour mode were not published;
-* *img2dataset*: two processes, 256x256 by area or Lanczos and a cut, as PNG (compression 1) in WebDataset shards;
+* *the released practice*, as published by the paper's authors: one process, one pass for each variant; each image is
+  decoded, resized from its full size to 256x256, cropped to 224x224, and saved as `.npy`. The eleven variants that are
+  a resize of Pillow's or OpenCV's, and OpenCV's decoder; then the same with FFmpeg's decoder, which is started as a
+  program for each image, after OpenCV has read the size. Its DALI and its colour mode were not published;
+* *img2dataset*: two processes, 256x256 by area or Lanczos with a crop, as PNG (compression 1) in WebDataset shards;
 * *a ShardWriter loop*: one process, `webdataset.ShardWriter`, Pillow's Lanczos and Pillow's PNG, 224x224.
 
-All speeds are the difference of a longer and a shorter run, so that no start is in them. A *core* is what a run spends
-in processor seconds, so that one process can be compared with two.
+Our own speeds and img2dataset's are differences between a longer and a shorter run, so that they do not include the
+start. Figures per *core* count processor seconds, so that one process can be compared with two.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _OPENCV = [cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBIC,
 
 
 class Speed(NamedTuple):
-    """Images (and variants) for each second, for each second of a processor, and the bytes that each takes."""
+    """Images (times variants) per second and per processor second, and the bytes of each."""
 
     second: float
     core: float
@@ -53,17 +53,17 @@ class Speed(NamedTuple):
 
 def main() -> None:
     """Measure, and print a table."""
-    parser = running.parser("Speed beside today's ways.")
-    parser.add_argument("--img2dataset", default=IMG2DATASET, help="the program; left out where there is none")
+    parser = running.parser("Speed compared with existing ways.")
+    parser.add_argument("--img2dataset", default=IMG2DATASET, help="the program; left out if it does not exist")
     given = parser.parse_args()
     measure(running.photographs(given.source), given.img2dataset)
 
 
 def measure(images: Sequence[bytes], img2dataset: str) -> list[running.Figure]:
-    """Print a table; what the aims are for."""
+    """Print a table; returns the figures that have aims."""
     running.pin(2)
     found: list[running.Figure] = []
-    rows: list[Sequence[str]] = [("way", "images/s", "a core", "bytes", "we", "a core", "bytes")]
+    rows: list[Sequence[str]] = [("way", "images/s", "per core", "bytes", "ours, times", "per core", "bytes")]
     with running.temporary() as folder:
         paper = _ours(images, "paper", "squash", (500, 1500), Path(folder, "paper"))
         lanczos = _ours(images, "pil_lanczos", "crop", (1000, 3000), Path(folder, "lanczos"))
@@ -84,7 +84,7 @@ def measure(images: Sequence[bytes], img2dataset: str) -> list[running.Figure]:
             found.append(_figure("img2dataset", theirs, lanczos, 1.5))
         else:
             print(f"left out: no program {img2dataset}", file=sys.stderr)
-    print("Images and variants for each second, by theirs and how many times more by ours\n")
+    print("Images (times variants) per second: the other way's, and how many times faster ours is\n")
     print(table(rows, frozenset(range(1, 7))))
     for name, speed in (("paper", paper), ("pil_lanczos", lanczos)):
         print(f"\nours, {name}: {speed.second:,.0f} images/s, {speed.core:,.0f} for a core, {speed.size:,.0f} bytes")
@@ -101,7 +101,7 @@ def _row(name: str, theirs: Speed, ours: Speed) -> tuple[str, ...]:
 
 
 def _ours(images: Sequence[bytes], variant: str, geometry: str, counts: tuple[int, int], folder: Path) -> Speed:
-    """generate.py on two workers, in eight shards, records and manifests included."""
+    """The speed of generate.py with two workers, in shards of a quarter of the shorter run, including manifests."""
     runs, sizes = [], []
     for count in counts:
         source = running.lay_out(images, count, folder / f"source-{count}")
@@ -117,7 +117,7 @@ def _ours(images: Sequence[bytes], variant: str, geometry: str, counts: tuple[in
 
 
 def _released(files: Sequence[Path], folder: Path) -> tuple[Speed, Speed | None]:
-    """The published variants together, but for FFmpeg's, which is the second."""
+    """The speed of the published variants together, without FFmpeg's; then FFmpeg's, if it is installed."""
     folder.mkdir()
     passes = [(_by_pillow, way) for way in _PILLOW] + [(_by_pillow, way) for way in _OPENCV]
     together = _timed(files, folder, [*passes, (_by_opencv, Image.Resampling.BILINEAR)])
@@ -143,7 +143,7 @@ def _timed(files: Sequence[Path], folder: Path, passes: Sequence[tuple[Callable[
 
 
 def _processor() -> float:
-    """Seconds of processor time of this process and of the programs that it has waited for."""
+    """Seconds of processor time of this process and of its finished programs."""
     times = psutil.Process().cpu_times()
     return float(times.user + times.system + times.children_user + times.children_system)
 

@@ -1,12 +1,12 @@
-"""Mix training in three loaders: PyTorch's own, `webdataset` and `datasets`. Copy the one that you have.
+"""Mix training in three loaders: PyTorch's own, `webdataset` and `datasets`. Copy the one that you use.
 
     python -m examples.mix_loaders pytorch TREE
     python -m examples.mix_loaders webdataset 'train-{000..146}.tar'
     python -m examples.mix_loaders datasets TREE
 
-In each, torchvision's RandomResizedCrop draws a box from the header of a file, and the library that is drawn for the
-file decodes it, and resizes the box. A loader is made anew for each epoch, as a worker goes on with what it was given
-when it started. The keys decide what is drawn: let them be the same in each epoch.
+In each, torchvision's RandomResizedCrop draws a box for the size in a file's header, and the methods drawn for the file
+decode it and resize the box. Make a new loader for each epoch, since its workers keep the epoch that they started with.
+The keys decide what is drawn: keep them the same in each epoch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Sample = tuple[torch.Tensor, int]
 
 def pixels(data: bytes, key: str, epoch: int) -> torch.Tensor:
     """A training crop of an encoded image: uint8 of shape (3, 224, 224)."""
-    header = Image.open(io.BytesIO(data))  # decodes nothing
+    header = Image.open(io.BytesIO(data))  # without decoding
     box = Box(*RandomResizedCrop.get_params(header, scale=[0.08, 1.0], ratio=[3 / 4, 4 / 3]))
     return torch.from_numpy(MIX(data, 224, key=key, epoch=epoch, box=box)).permute(2, 0, 1)
 
@@ -62,7 +62,7 @@ def by_pytorch(tree: str, epoch: int) -> Iterable[Sequence[torch.Tensor]]:
 
 
 def of_webdataset(sample: Mapping[str, Any], epoch: int) -> Sample:
-    """A sample of a tar, whose members have not been decoded."""
+    """A sample of a tar; its members are not decoded yet."""
     return pixels(sample["jpg"], sample["__key__"], epoch), int(sample["cls"])
 
 
@@ -75,14 +75,14 @@ def by_webdataset(tars: str, epoch: int) -> Iterable[Sequence[torch.Tensor]]:
 
 
 def of_datasets(rows: Mapping[str, Sequence[Any]], epoch: int) -> dict[str, Sequence[Any]]:
-    """Some rows, whose images have not been decoded."""
+    """Some rows; their images are not decoded yet."""
     files = [Path(image["path"]) for image in rows["image"]]
     made = [pixels(file.read_bytes(), f"{file.parent.name}/{file.stem}", epoch) for file in files]
     return {"image": made, "label": rows["label"]}
 
 
 def by_datasets(tree: str, epoch: int) -> Iterable[Sequence[torch.Tensor]]:
-    """Batches of a tree of class folders, as `datasets` reads it."""
+    """Batches of a tree of class folders, read by `datasets`."""
     import datasets
 
     rows = datasets.load_dataset("imagefolder", data_dir=tree, split="train")
@@ -96,7 +96,7 @@ LOADERS = {"pytorch": by_pytorch, "webdataset": by_webdataset, "datasets": by_da
 
 
 def main() -> None:
-    """Two epochs by one of the loaders."""
+    """Run two epochs of one of the loaders."""
     if len(sys.argv) != 3 or sys.argv[1] not in LOADERS:
         sys.exit(f"usage: python -m examples.mix_loaders {{{','.join(LOADERS)}}} PATH")
     for epoch in range(2):

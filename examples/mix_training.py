@@ -1,17 +1,17 @@
-"""Does mix training help? The paper's Table 7 in small: a network trained with each resize and with a mix of them.
+"""Does mix training help? A small version of the paper's Table 7: networks trained with one resize, or a mix of them.
 
     python -m examples.mix_training [--source TREE] [--networks N] [--output FILE] [--quick]
 
-Small networks learn which photograph a patch is from. They are trained by each of six resizes alone, and by a Mix that
-draws one of them for each patch in each epoch, and are tested by all six: a network that does not mind how it is
-deployed has a small standard deviation over its row. Then the same for decoders, with JPEGs of low quality and 4:2:0.
+Small networks learn which photograph a patch comes from. They are trained with each of six resizes, and with a Mix that
+draws one of them for each patch in each epoch, and are tested with all six: a network that is robust to its deployment
+has a small standard deviation over its row. Then the same for decoders, with JPEGs of low quality and 4:2:0.
 
-What it is, and what it is not: photographs are the nine built-in ones, or one of each class folder of a tree. Patches
-for testing are cut from the right-hand third of each, and those for training from the rest, at random; so it is
-texture that is told apart, at a quarter of its size. Colours and contrast are no help, as channels are normalised and
-their order is shuffled. It says how a resize carries over to others, and nothing of accuracies on ImageNet.
+What it shows, and what it does not: the photographs are the nine built-in ones, or one of each class folder of a tree.
+Test patches are cut at random from the right-hand third of each, training patches from the rest; so the networks tell
+textures apart, at a quarter of their size. Colours and contrast do not help, since channels are normalised and their
+order is shuffled. It shows how a network trained with one resize fares with others, but no accuracies on ImageNet.
 
-Prints a table of each stage, and writes all figures as JSON. One core, some minutes; needs PyTorch.
+Prints a table for each stage, and writes all figures as JSON. Takes some minutes on one core; needs PyTorch.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ except ImportError:
 
 # Pillow's and OpenCV's nearest, bilinear and bicubic: the paper's six.
 RESIZES = ("pil_nearest", "pil_bilinear", "pil_bicubic", "opencv_nearest", "opencv_bilinear", "opencv_bicubic")
-# Those of the paper's decoders whose pixels differ: Pillow's, OpenCV's and DALI's are the same.
+# The paper's decoders that differ: Pillow, OpenCV and DALI give the same pixels.
 DECODERS = ("pil", "ffmpeg")
 MIX = "mix"
-# The side, in pixels, of what a network sees of a patch.
+# The side, in pixels, of a network's input.
 SIDE = 32
 BATCH = 32
-# What a third of a photograph has to hold.
+# The side of the largest patch, which must fit into a third of a photograph.
 LARGEST = 128
 
 
 class Settings(NamedTuple):
-    """How much is done: photographs at most, patches for training and testing, epochs, and networks for each row."""
+    """The size of a run: most photographs, patches for training and testing, epochs, and networks for each row."""
 
     photographs: int
     train: int
@@ -70,14 +70,14 @@ FULL, QUICK = Settings(20, 1200, 1200, 10, 3), Settings(5, 80, 60, 3, 1)
 
 @dataclass(frozen=True)
 class Options:
-    """What to learn from, and how much is done."""
+    """What to learn from, and how much to do."""
 
     source: Path | None = option("a tree of class folders; default: the built-in photographs", metavar="TREE")
     output: Path = option("default: %(default)s", default=Path("mix_training.json"), metavar="FILE")
     networks: int | None = option(
         f"for each row; default: {FULL.seeds}, or {QUICK.seeds} in the short form", type=positive, metavar="N"
     )
-    quick: bool = option("a short form, to see that it runs", default=False)
+    quick: bool = option("a short form, to check that it runs", default=False)
 
 
 class Cut(NamedTuple):
@@ -88,13 +88,13 @@ class Cut(NamedTuple):
     subsampling: str
 
 
-# A resize shows where there is much to be made smaller, and a decoder where pixels are seen as they are, chroma is
-# interpolated and coefficients are few.
+# Resizes differ most when they shrink a lot. Decoders differ most if pixels are not shrunk, chroma is interpolated and
+# the JPEG's quality is low.
 CUTS = {"resize": (RESIZES, Cut(128, 95, "4:4:4")), "decode": (DECODERS, Cut(40, 25, "4:2:0"))}
 
 
 class Patch(NamedTuple):
-    """A part of a photograph, as JPEG, with its side, the photograph's number and a name of its own."""
+    """A part of a photograph: its JPEG, its side in pixels, the photograph's number, and its unique name."""
 
     data: bytes
     side: int
@@ -103,7 +103,7 @@ class Patch(NamedTuple):
 
 
 def photographs(tree: Path | None, most: int) -> list[Image.Image]:
-    """One photograph of each class folder of a tree, or else the built-in ones, if they are large enough."""
+    """One photograph of each class folder of a tree, or the built-in ones; those that are large enough."""
     if tree:
         folders = [sorted(folder.iterdir()) for folder in sorted(tree.iterdir()) if folder.is_dir()]
         encoded = {str(files[0]): files[0].read_bytes() for files in folders if files}
@@ -122,7 +122,7 @@ def photographs(tree: Path | None, most: int) -> list[Image.Image]:
 
 
 def opened(name: str, data: bytes) -> Image.Image:
-    """A photograph. Raises UsageError where it is none."""
+    """Open a photograph. Raises UsageError if it is not an image."""
     try:
         return Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
@@ -130,7 +130,7 @@ def opened(name: str, data: bytes) -> Image.Image:
 
 
 def cut(images: Sequence[Image.Image], count: int, how: Cut, *, tests: bool) -> list[Patch]:
-    """So many patches, as many of each photograph, from its right-hand third for `tests` and else from the rest."""
+    """Cut `count` patches, equally many from each photograph: from its right-hand third for `tests`, else the rest."""
     draw = random.Random(int(tests))
     found = []
     for label, image in enumerate(images):
@@ -146,7 +146,7 @@ def cut(images: Sequence[Image.Image], count: int, how: Cut, *, tests: bool) -> 
 
 
 def batches(patches: Sequence[Patch], mix: Mix, epoch: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """An epoch: a box of each patch, of half of its area or more, by what the mix draws for it, perhaps mirrored."""
+    """The batches of an epoch: a random box of each patch, half its area or more, by the mix; half are mirrored."""
     draw = random.Random(f"{seed}/{epoch}")
     for start in range(0, len(shuffled := draw.sample(patches, len(patches))), BATCH):
         part = shuffled[start : start + BATCH]
@@ -156,20 +156,20 @@ def batches(patches: Sequence[Patch], mix: Mix, epoch: int, seed: int) -> Iterat
 
 
 def a_box(side: int, draw: random.Random) -> Box:
-    """A part of a patch, anywhere in it."""
+    """A random part of a patch."""
     height, width = (draw.randint(int(side * 0.7), side) for _ in range(2))
     return Box(draw.randint(0, side - height), draw.randint(0, side - width), height, width)
 
 
 def tensor(pixels: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-    """Patches as input: each channel of each with a mean of 0 and a standard deviation of 1."""
+    """Patches as float input, (N, 3, height, width); each channel of each has mean 0 and standard deviation 1."""
     values = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float()
     spread, mean = torch.std_mean(values, (2, 3), keepdim=True)
     return (values - mean) / (spread + 1)
 
 
 def network(classes: int) -> torch.nn.Module:
-    """Three convolutions with batch norms, 24,000 weights and some more for the classes."""
+    """Three convolutions with batch norms: 24,000 weights, plus those for the classes."""
     layers: list[torch.nn.Module] = []
     for before, after in ((3, 16), (16, 32), (32, 64)):
         layers += [torch.nn.Conv2d(before, after, 3, padding=1, bias=False), torch.nn.MaxPool2d(2)]
@@ -178,7 +178,7 @@ def network(classes: int) -> torch.nn.Module:
 
 
 def trained(patches: Sequence[Patch], mix: Mix, classes: int, epochs: int) -> torch.nn.Module:
-    """A network that has seen each patch once an epoch; the mix's seed is its own as well."""
+    """Train a network that sees each patch once an epoch; it uses the mix's seed."""
     torch.manual_seed(mix.seed)
     model = network(classes)
     optimiser = torch.optim.Adam(model.parameters())
@@ -194,7 +194,7 @@ def trained(patches: Sequence[Patch], mix: Mix, classes: int, epochs: int) -> to
 
 
 class Row(NamedTuple):
-    """What networks that were trained alike score, in percent, by what they are tested with: a value for each seed."""
+    """The scores, in percent, of networks trained in one way: by test method, a value for each seed."""
 
     top1: dict[str, list[float]]
 
@@ -205,12 +205,12 @@ class Row(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """Over tests and networks."""
+        """The mean over tests and networks."""
         return statistics.mean(map(statistics.mean, self.each))
 
     @property
     def std(self) -> float:
-        """A network's standard deviation over tests (of all that there are: divided by their number), on average."""
+        """The average over networks of the (population) standard deviation over tests."""
         return statistics.mean(map(statistics.pstdev, self.each))
 
 
@@ -218,12 +218,12 @@ Matrix = dict[str, Row]
 
 
 def mix_of(stage: str, words: str | Sequence[str], seed: int = 0) -> Mix:
-    """A mix at one stage, and the reference's method at the other."""
+    """A mix at one stage, with the reference's method at the other."""
     return Mix(words, seed=seed) if stage == "decode" else Mix(resize=words, seed=seed)
 
 
 def matrix(stage: str, images: Sequence[Image.Image], given: Settings) -> Matrix:
-    """A row for each method of a stage that is tested with, and one for the mix of them."""
+    """A row for each method of a stage, and one for the mix of them."""
     tokens, how = CUTS[stage]
     tests = {token: mix_of(stage, token) for token in tokens}
     train, test = cut(images, given.train, how, tests=False), cut(images, given.test, how, tests=True)
@@ -244,7 +244,7 @@ def matrix(stage: str, images: Sequence[Image.Image], given: Settings) -> Matrix
 
 
 def shown(found: Matrix) -> str:
-    """A table, and what it says of the mix."""
+    """A table, and a summary of the mix's rank in it."""
     head = ("trained with", *next(iter(found.values())).top1, "mean", "std")
     rows = [
         (name, *(f"{statistics.mean(scores):.1f}" for scores in row.top1.values()), f"{row.mean:.1f}", f"{row.std:.2f}")
@@ -255,8 +255,8 @@ def shown(found: Matrix) -> str:
     mix = found[MIX]
     return (
         f"{table([head, *rows], frozenset(range(1, len(head))))}\n\n"
-        f"mean: {mix.mean:.1f} by the mix, {alone[best].mean:.1f} at most without it ({best})\n"
-        f"std: {mix.std:.2f} by the mix, {alone[steady].std:.2f} at least without it ({steady})\n"
+        f"mean: {mix.mean:.1f} with the mix, at most {alone[best].mean:.1f} without it ({best})\n"
+        f"std: {mix.std:.2f} with the mix, at least {alone[steady].std:.2f} without it ({steady})\n"
     )
 
 
@@ -270,7 +270,7 @@ def _compare(options: Options) -> int:
     images = photographs(options.source, given.photographs)
     report: dict[str, object] = {"photographs": len(images), "settings": given._asdict()}
     for stage in CUTS:
-        print(f"{stage}: top-1 in percent of {len(images)} photographs, by what is tested with\n")
+        print(f"{stage}: top-1 in percent among {len(images)} photographs, by test method\n")
         found = matrix(stage, images, given)
         print(shown(found), flush=True)
         report[stage] = {name: {"top1": row.top1, "mean": row.mean, "std": row.std} for name, row in found.items()}
@@ -282,7 +282,7 @@ def _compare(options: Options) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line; returns the exit status."""
     parser = Parser(
         Options, prog="examples.mix_training", description="Train with each resize, and with a mix of them."
     )

@@ -2,13 +2,13 @@
 
     python -m examples.train_codec --output codec.onnx
 
-In the manner of Ballé et al., *End-to-end Optimized Image Compression* (ICLR 2017), with less: three convolutions with
-a stride of 2 and three transposed ones, uniform noise where the codec rounds, and a loss of bits and squared error. The
-bits are those of a logistic distribution for each channel of latents; nothing is written by them. Beside convolutions
-there is a linear transform of blocks, which begins as their principal components, so that a minute is enough.
+A simpler form of Ballé et al., *End-to-end Optimized Image Compression* (ICLR 2017): three convolutions with a stride
+of 2 and three transposed ones, uniform noise in place of rounding, and a loss of bits and squared error. The bits are
+estimated by a logistic distribution for each channel of latents; no bitstream is written. A linear transform of blocks
+is added to the convolutions. It starts as the blocks' principal components, so that a minute of training is enough.
 
-It learns from patches of seven of the nine built-in photographs, and is tried on the other two. It shows how a codec is
-tried; nobody would deploy it. Needs PyTorch.
+It is trained on patches of seven of the nine built-in photographs, and evaluated on the other two. It demonstrates how
+to test a codec; nobody would deploy it. Needs PyTorch.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from pipelines.progress import counted
 
 Image8 = NDArray[np.uint8]
 
-# Channels between the convolutions, and of the latents, of which there is one each in a block of STRIDE by STRIDE.
+# Channels between the convolutions, and channels of the latents, which have a value for each block of STRIDE by STRIDE.
 FEATURES, LATENTS = 32, 48
 SLOPE = 0.2
-# Pixels along a patch, and patches a step.
+# The side of a patch in pixels, and the number of patches in a training step.
 PATCH, BATCH = 64, 8
 RATE = 0.002
-# Levels of a latent between black and white, at first.
+# Initial levels of a latent between black and white.
 LEVELS = 8
-# Photographs that it is tried on.
+# Photographs held out for evaluation.
 HELD_OUT = 2
-# The first that has all that is used.
+# The first opset with all operators that are used.
 _OPSET = 13
 _NEEDS = Needs("training a codec", "pip install -r requirements-timm.txt")
 
 
 def _worth(text: str) -> float:
-    """A weight of squared error; of what is no number, a codec of none would be trained."""
+    """The weight of the squared error. NaN is refused: it would make every weight of the codec NaN."""
     try:
         worth = float(text)
     except ValueError:
@@ -71,16 +71,19 @@ class Options:
 
     output: Path = option("default: %(default)s", default=Path("codec.onnx"), metavar="FILE")
     worth: float = option(
-        "bits a pixel for a squared step of 0 to 255; default: %(default)s", default=0.005, type=_worth, metavar="X"
+        "bits per pixel for a squared error of 1 (of 255 levels); default: %(default)s",
+        default=0.005,
+        type=_worth,
+        metavar="X",
     )
     steps: int = option("default: %(default)s", default=1000, type=positive, metavar="N")
     seed: int = option("of weights and patches; default: %(default)s", default=0, type=whole, metavar="N")
 
 
 class Codec:
-    """An encoder and a decoder, each a linear transform of blocks beside three convolutions, and a prior of latents.
+    """An encoder and a decoder, each the sum of a linear transform of blocks and three convolutions, and a prior.
 
-    Images are (N, 3, height, width), 0 to 1.
+    Images are float, (N, 3, height, width), 0 to 1.
     """
 
     def __init__(self, images: Sequence[Image8], random: np.random.Generator) -> None:
@@ -89,8 +92,8 @@ class Codec:
         sizes = (3, FEATURES, FEATURES, LATENTS)
         down = [nn.Conv2d(a, b, 5, 2, 2) for a, b in pairwise(sizes)]
         up = [nn.ConvTranspose2d(a, b, 5, 2, 2, 1) for a, b in pairwise(sizes[::-1])]
-        self.encoder = (nn.Sequential(nn.Conv2d(3, LATENTS, STRIDE, STRIDE)), _bent(down))
-        self.decoder = (nn.Sequential(nn.ConvTranspose2d(LATENTS, 3, STRIDE, STRIDE)), _bent(up))
+        self.encoder = (nn.Sequential(nn.Conv2d(3, LATENTS, STRIDE, STRIDE)), _with_activations(down))
+        self.decoder = (nn.Sequential(nn.ConvTranspose2d(LATENTS, 3, STRIDE, STRIDE)), _with_activations(up))
         mean, components = _principal(images, random)
         with torch.no_grad():
             for convolution in (*down, *up):
@@ -100,12 +103,12 @@ class Codec:
             self.decoder[0][0].weight.copy_(components / LEVELS)
             self.decoder[0][0].bias.copy_(mean.mean((1, 2)))
             for last in (self.encoder[1][-1], self.decoder[1][-1]):
-                nn.init.zeros_(last.weight)  # so that it begins as the linear transform
+                nn.init.zeros_(last.weight)  # so that training starts from the linear transform
                 nn.init.zeros_(last.bias)
         self.prior = torch.zeros(2, 1, LATENTS, 1, 1, requires_grad=True)  # means, and logarithms of scales
 
     def weights(self) -> list[Any]:
-        """All that is trained but the prior."""
+        """All trained parameters except the prior."""
         return [weight for chain in (*self.encoder, *self.decoder) for weight in chain.parameters()]
 
     def encode(self, images: Any) -> Any:
@@ -113,17 +116,17 @@ class Codec:
         return sum(chain(images) for chain in self.encoder)
 
     def decode(self, latents: Any) -> Any:
-        """What latents are an image of."""
+        """Images of latents, (N, 3, height, width)."""
         return sum(chain(latents) for chain in self.decoder)
 
     def bits(self, latents: Any) -> Any:
-        """What an ideal entropy coder would write of latents, rounded or with noise in place of it."""
+        """The bits that an ideal entropy coder would need for latents, rounded or with noise."""
         mean, scale = self.prior[0], self.prior[1].exp()
         share = ((latents + 0.5 - mean) / scale).sigmoid() - ((latents - 0.5 - mean) / scale).sigmoid()
         return -share.clamp_min(1e-9).log2().sum()
 
 
-def _bent(convolutions: Sequence[Any]) -> Any:
+def _with_activations(convolutions: Sequence[Any]) -> Any:
     """Convolutions with a LeakyReLU between them."""
     nn = required("torch", _NEEDS).nn
     first, *others = convolutions
@@ -149,16 +152,16 @@ def _patches(images: Sequence[Image8], side: int, count: int, random: np.random.
 
 
 def train(images: Sequence[Image8], options: Options) -> Codec:
-    """A codec that has seen patches of images, RGB uint8 (height, width, 3)."""
+    """A codec trained on patches of images, RGB uint8 (height, width, 3)."""
     torch = required("torch", _NEEDS)
     torch.manual_seed(options.seed)
     random = np.random.default_rng(options.seed)
     codec = Codec(images, random)
-    rates = [RATE, 10 * RATE]  # the prior has far to go
+    rates = [RATE, 10 * RATE]  # the prior has further to go
     groups = [{"params": codec.weights()}, {"params": [codec.prior]}]
     optimizer = torch.optim.Adam(groups, RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=options.steps)
-    with counted(options.steps, "step", "steps trained") as tell:
+    with counted(options.steps, "step", "steps trained") as advance:
         for _ in range(options.steps):
             patches = np.stack(list(_patches(images, PATCH, BATCH, random)))
             inputs = torch.from_numpy(patches).permute(0, 3, 1, 2) / 255
@@ -169,7 +172,7 @@ def train(images: Sequence[Image8], options: Options) -> Codec:
             (options.worth * error + codec.bits(noisy) / (BATCH * PATCH**2)).backward()
             optimizer.step()
             schedule.step()
-            tell("", 1)
+            advance("", 1)
     return codec
 
 
@@ -192,7 +195,7 @@ def exported(codec: Codec) -> onnx.ModelProto:
 
 
 def _add(chains: Sequence[Any], source: str, target: str, nodes: list[NodeProto], weights: list[TensorProto]) -> None:
-    """Add the sum of two chains of modules to a graph."""
+    """Add the sum of two chains of modules to the nodes and weights of a graph."""
     ends = []
     for chain in chains:
         name = source
@@ -225,7 +228,7 @@ def photographs() -> list[Image8]:
 
 
 def psnr(image: Image8, other: Image8) -> float:
-    """Peak signal to noise, in dB."""
+    """Peak signal-to-noise ratio of uint8 images, in dB."""
     return 10 * math.log10(255**2 / float(np.mean((image.astype(float) - other) ** 2)))
 
 
@@ -242,12 +245,12 @@ def _make(options: Options) -> int:
         inputs = torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255
         with torch.inference_mode():
             rate = float(codec.bits(codec.encode(inputs).round())) / image[..., 0].size
-        print(f"{psnr(image, recoded(used, image)):.2f} dB at {rate:.2f} bits a pixel")
+        print(f"{psnr(image, recoded(used, image)):.2f} dB at {rate:.2f} bits per pixel")
     return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line; returns the exit status."""
     parser = Parser(
         Options, prog="examples.train_codec", description="Train a small learned codec, and write it as ONNX."
     )

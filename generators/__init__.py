@@ -1,5 +1,5 @@
-"""The noise: image bytes and pixels in, pixels out (`pixels`); a model in, a model out (`models`); boxes.
+"""The noise: encoded images to pixels (`pixels`), models to noised models (`models`), sound (`audio`) and boxes.
 
-One module for each library, imported only when one of its methods is used. No image is opened here, nothing knows
-about shards or imports Ray.
+There is one module for each library, imported only when one of its methods is used. Nothing here opens an image file,
+knows about shards or imports Ray.
 """

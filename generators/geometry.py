@@ -1,8 +1,8 @@
-"""How a source image maps to the output frame: target size, rounding, crop or padding, once for all libraries.
+"""How a source image maps to the output frame: target size, rounding, crop and padding, the same for all libraries.
 
-Owns every integer that a resize or a crop is given, so that no library rounds for itself: a scale factor handed to a
-library (`fx`, `fy`) can give a side that is one pixel off, and boxes that are off with it. Touches pixels only to cut
-or pad the frame. Sizes are pixels, given as width before height; coordinates start at the top left.
+Computes every integer that a resize or a crop gets, so that no library rounds for itself: if a library is given a scale
+factor (`fx`, `fy`), a side can come out one pixel off, and boxes with it. Touches pixels only to crop or pad the frame.
+Sizes are in pixels, width before height; coordinates start at the top left.
 
 `output = source * scale - crop`, for each axis; a negative crop is padding.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from operator import index
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -20,17 +19,21 @@ from numpy.typing import NDArray
 
 # Pillow's limit against decompression bombs (twice Image.MAX_IMAGE_PIXELS).
 MAX_PIXELS = 178_956_970
-# What an image may be resized to before it is cropped. Some filters need 10 bytes for each value of it: more would make
-# a worker's memory depend on one odd image (1x2000 pixels become 256x512,000).
+# The most pixels that an image may be resized to before it is cropped. Some filters need 10 bytes for each value: a
+# higher limit would make a worker's memory depend on one odd image (1x2000 pixels become 256x512,000).
 MAX_RESIZED_PIXELS = 2**24
-# What YOLO deployments pad with (Ultralytics' LetterBox, `padding_value`).
+# The padding value of YOLO deployments (Ultralytics' LetterBox, `padding_value`).
 PADDING = 114
 
-# One number, or two: short and long side for `keep_ratio`, width and height for `stretch`, and for those in `CROPPED`
-# the side of the crop and the one before it, which is left out where it is `before_crop`'s.
+# One or two numbers: short and long side for `keep_ratio`, width and height for `stretch`; for those in `CROPPED`, the
+# side of the crop and the side before it, which is left out if it is `before_crop`'s.
 Size = tuple[int, ...]
-# The geometries that cut the centre out of a larger image.
+# The geometries that crop the centre of a larger image.
 CROPPED = frozenset({"crop", "squash"})
+
+
+class BoxError(ValueError):
+    """A box does not fit into an image; the message is one line."""
 
 
 class Box(NamedTuple):
@@ -42,19 +45,19 @@ class Box(NamedTuple):
     width: int
 
     def within(self, width: int, height: int) -> tuple[slice, slice]:
-        """The rows and columns of an image of this size that are in the box.
+        """The rows and columns of the box in an image of this size.
 
-        Raises ValueError where it is empty or reaches out of the image, and TypeError where it is not of whole numbers.
+        Raises BoxError if the box is empty or reaches out of the image.
         """
-        top, left, rows, columns = map(index, self)
+        top, left, rows, columns = self
         if rows < 1 or columns < 1 or min(top, left) < 0 or top + rows > height or left + columns > width:
-            raise ValueError(f"{self} does not fit into an image of {width}x{height}")
+            raise BoxError(f"{self} does not fit into an image of {width}x{height}")
         return slice(top, top + rows), slice(left, left + columns)
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where one source lands: the size that it is resized to (None: not at all), the crop and the output size."""
+    """Where a source lands: the size it is resized to (None if it is not resized), the crop and the output size."""
 
     source: tuple[int, int]
     resize: tuple[int, int] | None
@@ -73,16 +76,16 @@ class Frame:
 
     @property
     def shrink(self) -> int:
-        """By how much a JPEG decoder may shrink the source, 1, 2, 4 or 8, with neither side less than it is resized to.
+        """The factor (1, 2, 4 or 8) by which a JPEG decoder may shrink the source without going below the target size.
 
-        These are the scales that every release of libjpeg has (its `scale_denom`), and Pillow's `draft` chooses so too.
+        Every release of libjpeg has these scales (its `scale_denom`), and Pillow's `draft` chooses the same way.
         """
         width, height = self.resize or self.source
         least = min(self.source[0] // width, self.source[1] // height)
         return max((scale for scale in (2, 4, 8) if scale <= least), default=1)
 
     def cut(self, image: NDArray[np.uint8], padding: int = PADDING) -> NDArray[np.uint8]:
-        """The output frame of a resized image or label map (height, width, ...), cropped or padded, contiguous."""
+        """The output frame of a resized image or label map (height, width, ...): cropped or padded, contiguous."""
         if self.crop_x < 0 or self.crop_y < 0:
             padded = np.full((self.height, self.width, *image.shape[2:]), padding, np.uint8)
             rows, columns = image.shape[:2]
@@ -92,7 +95,7 @@ class Frame:
         return np.ascontiguousarray(window)
 
     def to_output(self, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points or boxes from source to output pixels: arrays whose last axis is x, y or x1, y1, x2, y2."""
+        """Map points or boxes from source to output pixels: arrays whose last axis is x, y or x1, y1, x2, y2."""
         return self._pairs(coordinates, lambda xy: xy * self._scale - self._crop)
 
     def to_source(self, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -116,12 +119,12 @@ class Frame:
 
 
 def before_crop(side: int) -> int:
-    """What is resized to before a crop of `side`: 256 for 224, truncated as the official SysNoise generator does."""
+    """The side to resize to before a crop of `side`: 256 for 224, truncated as in the official SysNoise generator."""
     return int(side * 8 / 7)
 
 
 def _sides(size: Size) -> tuple[int, int]:
-    """The side of the crop, and the one before it. Raises ValueError where it does not fit."""
+    """The side of the crop, and the side before it. Raises ValueError if the crop does not fit."""
     side, *given = size
     (before,) = given or [before_crop(side)]
     if before < side:
@@ -130,12 +133,12 @@ def _sides(size: Size) -> tuple[int, int]:
 
 
 def _centre(width: int, height: int, size: int) -> tuple[int, int]:
-    """Top-left corner of a centre crop, rounded as torchvision's `center_crop` and the official generator do."""
+    """Top-left corner of a centre crop, rounded as in torchvision's `center_crop` and the official generator."""
     return round((width - size) / 2.0), round((height - size) / 2.0)
 
 
 def crop(width: int, height: int, size: Size) -> Frame:
-    """torchvision's Resize + CenterCrop: shorter side to that before the crop, the other in proportion, truncated."""
+    """torchvision's Resize + CenterCrop: shorter side to the side before the crop, the other scaled and truncated."""
     side, short = _sides(size)
     portrait = width <= height
     resize = (short, int(short * height / width)) if portrait else (int(short * width / height), short)
@@ -143,13 +146,13 @@ def crop(width: int, height: int, size: Size) -> Frame:
 
 
 def squash(width: int, height: int, size: Size) -> Frame:
-    """The official SysNoise generator's: both sides to that before the crop, aspect ignored, then the centre."""
+    """The official SysNoise generator: both sides to the side before the crop, ignoring aspect, then a centre crop."""
     side, before = _sides(size)
     return Frame((width, height), (before, before), *_centre(before, before, side), side, side)
 
 
 def keep_ratio(width: int, height: int, size: Size) -> Frame:
-    """Detection's: scale min(short/shorter side, long/longer side), each side rounded; as United-Perception does."""
+    """For detection: scale by min(short/shorter side, long/longer side), each side rounded, as in United-Perception."""
     short, long = size
     scale = min(short / min(width, height), long / max(width, height))
     resize = max(1, round(width * scale)), max(1, round(height * scale))
@@ -157,7 +160,7 @@ def keep_ratio(width: int, height: int, size: Size) -> Frame:
 
 
 def letterbox(width: int, height: int, size: Size) -> Frame:
-    """Aspect kept inside size x size, padded around the centre; rounding and placement as Ultralytics' LetterBox.
+    """Fit inside size x size, keeping the aspect, and pad around; rounding and placement as in Ultralytics' LetterBox.
 
     ultralytics/data/augment.py: `round(side * r)`, then `round(padding / 2 - 0.1)` at the top and the left.
     """
@@ -169,7 +172,7 @@ def letterbox(width: int, height: int, size: Size) -> Frame:
 
 
 def stretch(width: int, height: int, size: Size) -> Frame:
-    """Both sides to `size` (or to width and height), aspect ignored, no crop."""
+    """Both sides to `size` (or to width and height), ignoring the aspect; no crop."""
     resize = (size[0], size[-1])
     return Frame((width, height), resize, 0, 0, *resize)
 
@@ -181,7 +184,7 @@ def identity(width: int, height: int, size: Size) -> Frame:
 
 @dataclass(frozen=True)
 class Geometry:
-    """A geometry's function, and the numbers of values that its size may have."""
+    """A geometry's function, the allowed counts of numbers in its size, and how to write it."""
 
     frame: Callable[[int, int, Size], Frame]
     values: tuple[int, ...]
@@ -203,7 +206,7 @@ GEOMETRIES: Mapping[str, Geometry] = MappingProxyType(
 def frame(name: str, width: int, height: int, size: Size) -> Frame:
     """The frame of geometry `name` for a source of width x height.
 
-    Raises ValueError where it would be resized to more than `MAX_RESIZED_PIXELS` pixels.
+    Raises ValueError if it would be resized to more than `MAX_RESIZED_PIXELS` pixels.
     """
     found = GEOMETRIES[name].frame(width, height, size)
     columns, rows = found.resize or (0, 0)

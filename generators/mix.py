@@ -1,34 +1,36 @@
-"""Mix training: each image by a decoder and a resize method that are drawn for it, from encoded bytes to pixels.
+"""Mix training: decodes and resizes each image by methods that are drawn at random for it.
 
-What is drawn is a pure function of seed, epoch and key (`draw`): the same on every machine and in every worker of a
-loader, whatever was drawn before. The pixels are the methods' own. A box is cut out of the decoded image and then
-resized, as torchvision's RandomResizedCrop does it: at its edges no filter sees what is outside of it, which it would
-with Pillow's `Image.resize(box=…)`.
+The draw is a pure function of seed, epoch and key (`draw`): it is the same on every machine and in every data loader
+worker, whatever was drawn before. The pixels are exactly those of the methods themselves. A box is cropped from the
+decoded image before the resize, as in torchvision's RandomResizedCrop, so that no filter sees pixels outside the box;
+with Pillow's `Image.resize(box=…)` it would.
 
-Refuses what is no method of the two stages, and methods that give a box other pixels than those that it was drawn
-for: decoders that shrink or turn the image, and what decodes and resizes in one. Those that need a GPU are refused as
-well, which the workers of a loader do not have. A group stands for what is left of it and can run here: where several
-machines are to draw alike, name the tokens.
+Refuses methods of other stages, and methods for which the box would no longer fit the image that it was drawn for:
+decoders that shrink or rotate the image, and methods that decode and resize in one step. Methods that need a GPU are
+refused too, since data loader workers have none. A group stands for those of its methods that remain and can run here:
+if several machines must draw alike, name the tokens.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from operator import index
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from generators.draw import numbers
-from generators.geometry import Box
+from generators.geometry import Box, BoxError
 from generators.registry import Image, LostError, Method, Release, Stage, UnavailableError
-from generators.variant import WITH, VariantError, is_group, of_stage
+from generators.selection import of_stage
+from generators.variant import WITH, VariantError, is_group
 
 __all__ = ["Box", "Drawn", "Mix"]
 
 Call = Callable[..., Image]
-# By libraries and functions of a decoder and a resize method: what does the work of both with no array between them.
+# By library and function of the decoder and of the resize method: the function that does both without an array between.
 _IN_ONE = {("Pillow", "decode", "Pillow", "resize"): "decode_and_resize"}
 
 
@@ -40,15 +42,15 @@ class Drawn(NamedTuple):
 
 
 class Mix:
-    """Encoded images to pixels, by methods that are drawn anew for each image in each epoch.
+    """Turns encoded images into pixels, by methods that are drawn for each image and epoch.
 
-    `decode` and `resize` are tokens, with versions perhaps, and groups, as `--variant` takes them; as attributes, they
-    are the tokens of all that may be drawn. A library that is not there is installed, if it can be. Each method is
-    drawn as often as any other of its stage, however often it is named; draws depend on the order in which methods are
-    named. With one method for each stage nothing is left to be drawn, and by default these are the reference's.
+    `decode` and `resize` take tokens (a version is allowed) and groups, as `--variant` does; as attributes they are the
+    tokens of all methods that may be drawn. A missing library is installed if possible. Each method of a stage is drawn
+    equally often, even if it is named twice; draws depend on the order in which methods are named. With one method for
+    each stage there is nothing to draw; the defaults are the reference's methods.
 
-    It can be pickled, and has no state but for libraries, which start in each process when they are first drawn.
-    Raises VariantError, in one line.
+    Instances can be pickled. Their only state is the libraries, which start in each process when they are first drawn.
+    Raises VariantError, with a one-line message.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Mix:
         decoders, resizes = _methods("decode", decode), _methods("resize", resize)
         self.decode, self.resize = (tuple(method.token for method in methods) for methods in (decoders, resizes))
         self.seed = seed
-        # All that can be asked of a registry is asked here: a call may take no more than a millisecond.
+        # Everything is looked up here, since a call must not take more than a millisecond.
         self._calls = {method.token: method.load() for method in (*decoders, *resizes)}
         both = ((Drawn(one.token, other.token), _in_one(one, other)) for one in decoders for other in resizes)
         self._in_one = {drawn: call for drawn, call in both if call}
@@ -66,7 +68,7 @@ class Mix:
         return f"Mix(decode={self.decode}, resize={self.resize}, seed={self.seed})"
 
     def draw(self, key: str, epoch: int = 0) -> Drawn:
-        """The methods that an image is decoded and resized by in an epoch."""
+        """The methods that decode and resize an image in an epoch."""
         number = numbers(self.seed, key, epoch)
         decode, resize = number["decode"] % len(self.decode), number["resize"] % len(self.resize)
         return Drawn(self.decode[decode], self.resize[resize])
@@ -74,17 +76,19 @@ class Mix:
     def __call__(
         self, data: bytes, size: int | tuple[int, int], *, key: str, epoch: int = 0, box: Box | None = None
     ) -> NDArray[np.uint8]:
-        """The pixels of an encoded image: RGB of shape (height, width, 3), contiguous, to be written to if one likes.
+        """The pixels of an encoded image: a contiguous, writable RGB array of shape (height, width, 3).
 
-        `size` is (width, height), in Pillow's order, or the side of a square; `key` names the image; `box` is what is
-        resized of it, or else it is all of it. Raises ValueError, with the key and the method that failed on it, and
-        what `Method.load` says of libraries in processes of their own.
+        `size` is (width, height), in Pillow's order, or the side of a square; `key` identifies the image; `box` is the
+        part of it to resize, by default all of it. Raises ValueError, which names the key and the method that failed,
+        or the box if it does not fit into the image; TypeError for a size or a box that is not of whole numbers; and
+        what `Method.load` raises for libraries in other processes.
         """
         if box is not None and not isinstance(box, Box):
             raise TypeError(f"box is {box!r}: write Box(top=…, left=…, height=…, width=…)")
-        width, height = (size, size) if isinstance(size, int) else size
+        box = box and Box(*map(index, box))
+        width, height = map(index, (size, size) if isinstance(size, int | np.integer) else size)
         if width < 1 or height < 1:
-            raise ValueError(f"{key}: {width}x{height} is no size to be resized to")
+            raise ValueError(f"{key}: cannot resize to {width}x{height}: both sides must be at least 1")
         if not data:
             raise ValueError(f"{key}: the file is empty")
         made = self._made(self.draw(key, epoch), data, box, width, height, key)
@@ -102,19 +106,21 @@ class Mix:
             return self._calls[drawn.resize](image, width, height)
         except (LostError, UnavailableError, MemoryError):
             raise
+        except BoxError as error:
+            raise ValueError(f"{key}: {error}") from None
         except Exception as error:  # every library has exceptions of its own
-            said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise ValueError(f"{key}: {working}: {said.strip()}") from error
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise ValueError(f"{key}: {working}: {reason.strip()}") from error
 
 
 def _in_one(decode: Method, resize: Method) -> Call | None:
-    """What decodes, cuts out a box and resizes it in one call, where the library of both has that."""
+    """A function that decodes, crops and resizes in one call, if both methods are of one library that has it."""
     name = _IN_ONE.get((decode.library.name, decode.function, resize.library.name, resize.function))
     return functools.partial(decode.library.function(name), **resize.options) if name else None
 
 
 def _methods(stage: Stage, words: str | Iterable[str]) -> Sequence[Method]:
-    """The methods of a stage that words stand for, with their libraries at hand. Raises VariantError."""
+    """The methods of a stage that the words stand for, with their libraries installed. Raises VariantError."""
     parts = [part.strip() for word in ([words] if isinstance(words, str) else words) for part in word.split(",")]
     found: dict[str, Method] = {}
     for part in parts:
@@ -132,20 +138,20 @@ def _methods(stage: Stage, words: str | Iterable[str]) -> Sequence[Method]:
 
 
 def _unsuited(method: Method) -> str | None:
-    """Why a method cannot be given any box of any image, by a worker of a loader; None if it can."""
+    """Why a method cannot take any box of any image in a data loader worker; None if it can."""
     if method.gpu:
         return f"it needs a GPU: use {method.instead}"
     if method.whole:
-        return "it decodes and resizes in one, so that no box can be cut out in between"
+        return "it decodes and resizes in one step, so no box can be cropped in between"
     if method.shrinks:
         return "it shrinks the image that a box is drawn for"
     if method.options.get("exif"):
-        return "it turns the image that a box is drawn for"
+        return "it rotates the image that a box is drawn for"
     return None
 
 
 def _absent(method: Method, word: str) -> str | None:
-    """Why a method is left out of a group that does not ask for its library, which is yet to be installed."""
+    """Why a method is left out of a group: its library is not installed yet, and the group is not the library's own."""
     library = method.library
     asked = not isinstance(library, Release) or not library.pinned or word.partition(WITH)[0] == library.group
     return None if asked or not is_group(word) or library.ready else f"{library.name} is not installed here"

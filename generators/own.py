@@ -1,11 +1,11 @@
-"""Methods of one's own: what a user writes after `--method`, TOKEN=STAGE:PROGRAM …, as methods like any other.
+"""Custom methods: those that a user defines with `--method TOKEN=STAGE:PROGRAM …`. They work like any other method.
 
-Owns what decides their pixels: the program's words, and the sha256 of the program's file and of each file among its
-arguments (a script, weights), by names without the folders of this machine. What else a program reads is not known.
-Refuses a token that has a meaning already, a stage that is not of the pixels, and a program that is not there.
+Owns what identifies their pixels: the program's command line, and the sha256 of the program and of each file among its
+arguments (a script, weights), under names without this machine's folders. Other files that a program reads are not
+tracked. Refuses a token that is taken, a stage that is not a pixel stage, and a program that does not exist.
 
-A manifest says which methods of its variants were somebody's own. What it says is compared with what a user gives, and
-never run.
+A manifest records which methods of its variants were custom. The record is compared with what a user gives, and never
+executed.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _SIZE = ("{width}", "{height}")
 
 
 class OwnMethodError(ValueError):
-    """What a user wrote makes no method; the message is one line that says what is wrong with it."""
+    """A custom method is not valid; the message is one line that says why."""
 
 
 @dataclass(frozen=True)
 class Program(Library):
-    """An external program: its words, of which the first is its path, and the folder in which it runs.
+    """An external program: its command line, whose first word is its path, and the folder in which it runs.
 
-    `sha256s` are the digests of its files as they were when it was given, by name. Without words it is known by the
+    `sha256s` are the digests of its files, by name, at the time it was given. Without words it is known only from the
     manifests of what it has made, and cannot be run.
     """
 
@@ -47,15 +47,15 @@ class Program(Library):
     sha256s: tuple[tuple[str, str], ...] = ()
 
     def function(self, name: str, module: str = "") -> Callable[..., Any]:
-        """What runs the program for a stage of the pixels."""
+        """A function that runs the program for a pixel stage."""
         return functools.partial(super().function(name, module), self.words, self.folder)
 
     def problem(self, module: str = "") -> str | None:
-        """Why the program cannot be run here, or is not the one that was given; None if it can be and is."""
+        """Why the program cannot be run here, or is not the one that was given; None if it is fine."""
         if not self.words:
             return f"needs its program: give --method {self.name}={self.stage}:PROGRAM"
         if not os.path.isdir(self.folder):
-            return f"runs in the folder {self.folder}, which is not there"
+            return f"runs in the folder {self.folder}, which does not exist"
         try:
             here = _sha256s(self.words, self.folder)
         except OSError as error:
@@ -64,7 +64,7 @@ class Program(Library):
         return changed and f"is not the program that was given: {changed} differs"
 
     def versions(self) -> dict[str, str]:
-        """The sha256 of the program by its token, of its other files by token and name, and its command."""
+        """The program's sha256 by its token, those of its other files by token and file name, and its command line."""
         program, *others = _sha256s(self.words, self.folder).items()
         files = {f"{self.name}/{name}": f"sha256:{sha256}" for name, sha256 in others}
         command = shlex.join(_shown(self.words, self.folder))
@@ -72,7 +72,7 @@ class Program(Library):
 
 
 def own_methods(texts: Iterable[str]) -> tuple[Method, ...]:
-    """The methods that the words of `--method` stand for. Raises OwnMethodError."""
+    """The methods that the values of `--method` define. Raises OwnMethodError."""
     found: dict[str, Method] = {}
     for text in texts:
         method = _own_method(text)
@@ -83,12 +83,12 @@ def own_methods(texts: Iterable[str]) -> tuple[Method, ...]:
 
 
 def with_own(methods: Iterable[Method]) -> Mapping[str, Method]:
-    """All methods that there are, by token: those of the registry, and these."""
+    """All methods by token: the registry's and these."""
     return {**METHODS, **{method.token: method for method in methods}}
 
 
 def named_in(libraries: Iterable[str]) -> dict[str, Method]:
-    """The methods of somebody's own that a variant went through, by token, as methods that cannot be run.
+    """The custom methods of a variant, by token, as methods that cannot be run.
 
     `libraries` are the names in the variant's provenance.
     """
@@ -101,7 +101,7 @@ def named_in(libraries: Iterable[str]) -> dict[str, Method]:
 
 
 def of_program(token: str, versions: Mapping[str, str]) -> dict[str, str]:
-    """Of what a provenance has on libraries, what is on the program of a token."""
+    """The part of a provenance's versions that belongs to the program of a token."""
     return {name: value for name, value in versions.items() if re.split("[/=]", name)[0] == token}
 
 
@@ -117,28 +117,28 @@ def _is_free(token: str) -> bool:
 
 
 def _own_method(text: str) -> Method:
-    token, equals, said = text.partition("=")
-    stage, colon, command = said.partition(":")
+    token, equals, definition = text.partition("=")
+    stage, colon, command = definition.partition(":")
     if not (equals and colon and command.strip()):
         raise OwnMethodError(f"{text!r} is not TOKEN=STAGE:PROGRAM, as in mine=decode:./decode")
     if not _TOKEN.fullmatch(token):
         raise OwnMethodError(f"{token!r} cannot be a token: use a to z, 0 to 9 and _")
     if not _is_free(token):
-        raise OwnMethodError(f"{token} has a meaning already: take another token")
+        raise OwnMethodError(f"{token} is already taken: choose another token")
     if stage not in _STAGES:
-        raise OwnMethodError(f"{stage!r} is no stage of the pixels: give one of {', '.join(_STAGES)}")
+        raise OwnMethodError(f"{stage!r} is not a stage of the pixels: use one of {', '.join(_STAGES)}")
     words = _words(command)
     if not all(word.isprintable() for word in words):
-        raise OwnMethodError(f"{token} has a word with a line break or another sign that cannot be shown")
+        raise OwnMethodError(f"{token} has an argument with a line break or another unprintable character")
     lacking = [word for word in _SIZE if not any(word in other for other in words[1:])]
     if stage == "resize" and lacking:
-        raise OwnMethodError(f"{token} is not told the size: give {' and '.join(lacking)} among its arguments")
+        raise OwnMethodError(f"{token} is not given the size: put {' and '.join(lacking)} among its arguments")
     if stage != "resize" and len(lacking) < len(_SIZE):
-        raise OwnMethodError(f"{token} has {' or '.join(_SIZE)} among its arguments, which only a resize is given")
+        raise OwnMethodError(f"{token} has {' or '.join(_SIZE)} among its arguments, which only a resize can use")
     folder = os.getcwd()
     program = shutil.which(words[0])
     if program is None:
-        raise OwnMethodError(f"{words[0]} is no program: {_why_not(words[0])}")
+        raise OwnMethodError(f"{words[0]} is not a program: {_why_not(words[0])}")
     words = (os.path.abspath(program), *words[1:])
     try:
         sha256s = _sha256s(words, folder)
@@ -159,12 +159,12 @@ def _why_not(word: str) -> str:
     if os.path.isdir(word):
         return "it is a folder"
     if os.path.exists(word):
-        return "it may not be executed (chmod +x)" if "/" in word else f"write ./{word} for the file in this folder"
-    return "there is no such file" if "/" in word else "it is not found in PATH"
+        return "it is not executable (chmod +x)" if "/" in word else f"write ./{word} for the file in this folder"
+    return "there is no such file" if "/" in word else "it is not in PATH"
 
 
 def _files(words: Sequence[str], folder: str) -> Iterator[str]:
-    """The program, and the files among its arguments, as they are written there."""
+    """The program and the files among its arguments, as written on the command line."""
     yield words[0]
     for word in words[1:]:
         for part in dict.fromkeys((word, word.partition("=")[2])):
@@ -173,7 +173,7 @@ def _files(words: Sequence[str], folder: str) -> Iterator[str]:
 
 
 def _shown(words: Iterable[str], folder: str) -> list[str]:
-    """A program's words with names in place of the paths of this machine."""
+    """A program's command line with file names in place of this machine's paths."""
     return [_without_folders(word, folder) for word in words]
 
 
@@ -189,7 +189,7 @@ def _is_path(word: str, folder: str) -> bool:
 
 
 def _sha256s(words: Sequence[str], folder: str) -> dict[str, str]:
-    """The sha256 of the program, and of the files among its arguments, by name. Raises OSError."""
+    """The sha256 of the program and of the files among its arguments, by name. Raises OSError."""
     found: dict[str, list[str]] = {}
     for file in dict.fromkeys(_files(words, folder)):
         found.setdefault(os.path.basename(file), []).append(_sha256(os.path.join(folder, file)))
@@ -203,7 +203,7 @@ def _sha256(path: str) -> str:
 
 @functools.lru_cache(256)
 def _sha256_as_of(path: str, *stat: int) -> str:
-    """A file's digest, taken once for as long as the file is as it was: weights may be large."""
+    """A file's digest, cached for as long as the file does not change: weights may be large."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(2**20):

@@ -1,150 +1,56 @@
-"""The methods, a row each: token, stage, library, function and options.
+"""The table of methods, a row each: token, stage, library, function and options.
 
-Adding a library is one new module in `pixels/` or `audio/`, a row in `LIBRARIES` and its rows in `METHODS`; adding
-noise in a model, one in `models/`. Methods that need a GPU are called with batches, and their module has a function
-`gpu_problem` besides. A library that has a program in `pixels/foreign/programs` can be had in other versions: `find`
-makes a method of such a token. One that must not be installed beside ours is a `Release` in `LIBRARIES` itself: it has
-a program, and no module. Imports no library: a method's module is imported by `Method.load`.
+To add a library, add one module in `pixels/` or `audio/`, a row in `LIBRARIES` and its rows in `METHODS`; to add model
+noise, a module in `models/`. Methods that need a GPU are called with batches, and their module also has a function
+`gpu_problem`. A library with a program in `pixels/foreign/programs` is available in other versions: `find` makes a
+method from a token with a version. A library that must not be installed in the project's own environment is a `Release`
+in `LIBRARIES`: it has a program and no module. Imports no library: `Method.load` imports a method's module.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from types import MappingProxyType
-from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from generators.method import (
+    AT,
+    AUDIO_STAGES,
+    MAX_BATCH,
+    MODEL_STAGES,
+    PIXEL_STAGES,
+    STAGES,
+    Image,
+    Library,
+    LostError,
+    Method,
+    Release,
+    Stage,
+    UnavailableError,
+)
 
-Image = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-Stage = Literal["decode", "resize", "color", "pool", "upsample", "precision", "boxes", "resample", "stft"]
-PIXEL_STAGES: tuple[Stage, ...] = ("decode", "resize", "color")
-MODEL_STAGES: tuple[Stage, ...] = ("pool", "upsample", "precision", "boxes")
-STAGES: tuple[Stage, ...] = (*PIXEL_STAGES, *MODEL_STAGES)
-# Of sound, which has none of the others.
-AUDIO_STAGES: tuple[Stage, ...] = ("resample", "stft")
-# Between a token and a version.
-AT = "-"
-# How many images a method that takes batches is given at a time, at most.
-MAX_BATCH = 32
-
-
-class LostError(RuntimeError):
-    """A library or its GPU does nothing more for this process, whatever it is asked; for another, it may still."""
-
-
-class UnavailableError(ValueError):
-    """A release of a library cannot be had on this machine; the message is one line that says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Library:
-    """A library that methods come from: its module here, and the distribution that provides it.
-
-    `program` is what calls another version of it, in `pixels/foreign/programs`; without one there is no other version.
-    `group` is the word of `--variant` that stands for its methods, if there is one.
-    """
-
-    name: str
-    module: str
-    distribution: str
-    program: str = ""
-    group: str = ""
-
-    def function(self, name: str, module: str = "") -> Callable[..., Any]:
-        """A function of the library's module, or of another one."""
-        found: Callable[..., Any] = getattr(importlib.import_module(module or self.module), name)
-        return found
-
-    def problem(self, module: str = "") -> str | None:
-        """Why the library cannot be used and what to do about it, in one line; None if it can."""
-        try:
-            importlib.import_module(module or self.module)
-        except ImportError as error:
-            return f"{self.name} cannot be imported ({str(error).splitlines()[0]}): pip install {self.distribution}"
-        return None
-
-    @property
-    def ready(self) -> bool:
-        """Whether it is there, or has to be installed first, as releases are when they are asked for."""
-        return True
-
-    @property
-    def has_versions(self) -> bool:
-        """Whether other versions of it can be had."""
-        return bool(self.program)
-
-    def versions(self) -> dict[str, str]:
-        """Versions of the library and of the codecs inside it, by name (`Pillow`, `Pillow/libjpeg-turbo`)."""
-        found: dict[str, str] = importlib.import_module(self.module).versions()
-        return found
-
-    def newest(self) -> Sequence[str]:
-        """The newest release of each major version that can be had here, the oldest first. Raises UnavailableError."""
-        found: Sequence[str] = _foreign().newest_of_each_major(self.distribution)
-        return found
-
-    def nearest(self, version: str) -> str:
-        """This version, or else the first later one that can be had here. Raises UnavailableError."""
-        found: str = _foreign().nearest(self.distribution, version)
-        return found
-
-    def gpu_problem(self) -> str | None:
-        """Why this machine has no GPU for the library, in a few words; None if it has. For those that need one."""
-        found: str | None = importlib.import_module(self.module).gpu_problem()
-        return found
-
-
-@dataclass(frozen=True)
-class Release(Library):
-    """A version of a library in an environment and a process of its own; `version` is its distribution's.
-
-    `pinned`: it is the one that is meant where no version is named, since the library is not installed beside ours.
-    Without a version it is a program of this machine, and the only one that there is.
-    """
-
-    version: str = ""
-    pinned: bool = False
-
-    def function(self, name: str, module: str = "") -> Callable[..., Any]:
-        """A function of the library's program."""
-        return functools.partial(_foreign().call, self.program, self.distribution, self.version, name)
-
-    def problem(self, module: str = "") -> str | None:
-        """What its user has to install; None where it is there, or can be tried for: that shows when it is prepared."""
-        found: str | None = _foreign().problem(self.distribution, self.version)
-        return found
-
-    @property
-    def ready(self) -> bool:
-        made: bool = _foreign().is_ready(self.distribution, self.version)
-        return made
-
-    @property
-    def has_versions(self) -> bool:
-        return bool(self.version)
-
-    def prepare(self) -> None:
-        """Make the environment of the release, once on a machine. Raises UnavailableError."""
-        _foreign().prepare(self.distribution, self.version)
-
-    def versions(self) -> dict[str, str]:
-        """As of any library, and what was installed besides. Names have the version in them (`Pillow-6.2.1/zlib`) where
-        it was asked for, so that a set can be made by several.
-        """
-        found: dict[str, str] = _foreign().versions(self.program, self.distribution, self.version)
-        if self.pinned:
-            return found
-        return {re.sub("^[^/]+", rf"\g<0>{AT}{self.version}", name): value for name, value in found.items()}
-
-
-def _foreign() -> Any:
-    return importlib.import_module("generators.pixels.foreign")
+# The table, and what it is made of, so that callers need only this module.
+__all__ = [
+    "AT",
+    "AUDIO_STAGES",
+    "LIBRARIES",
+    "MAX_BATCH",
+    "METHODS",
+    "MODEL_STAGES",
+    "PIXEL_STAGES",
+    "STAGES",
+    "Image",
+    "Library",
+    "LostError",
+    "Method",
+    "Release",
+    "Stage",
+    "UnavailableError",
+    "find",
+    "order",
+    "plain",
+]
 
 
 def _pinned(name: str, distribution: str, program: str, version: str, group: str = "") -> Release:
@@ -180,79 +86,6 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
         )
     }
 )
-
-
-@dataclass(frozen=True)
-class Method:
-    """One library's way to do one stage, as a frozen value: a token, a function and its options.
-
-    The function of a method that needs a GPU takes a batch, a sequence of tuples of arguments, and returns a list.
-    `instead` is the token of the method that does the same on the CPU. `module` is the function's, where it is not the
-    library's own. `calibrated`: the function also takes the images that ranges are found on. `shrinks`: a decoder that
-    is told how much smaller the image may be than it is. `whole`: a resize method
-    that takes an encoded image, since it decodes and resizes in one. `how` is what it does, in words, where the library
-    can do it in several ways.
-    """
-
-    token: str
-    stage: Stage
-    library: Library
-    function: str
-    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    paper: bool = False
-    gpu: bool = False
-    instead: str = ""
-    module: str = ""
-    calibrated: bool = False
-    shrinks: bool = False
-    whole: bool = False
-    how: str = field(default="", compare=False)
-
-    def problem(self, gpu: bool | None = None) -> str | None:
-        """Why the method cannot run and what to do about it, in one line; None if it can.
-
-        `gpu` says whether there is a GPU for it, on another machine perhaps; by default, this machine is looked at.
-        """
-        if problem := self.library.problem(self.module):
-            return problem
-        if not self.gpu or gpu:
-            return None
-        lacking = self.library.gpu_problem() if gpu is None else "the cluster has none"
-        return lacking and (
-            f"needs an NVIDIA GPU, and none was found ({lacking}): use {self.instead} (on the CPU), or join a cluster "
-            "with GPUs by --address"
-        )
-
-    def load(self) -> Callable[..., Image]:
-        """The function of a method of pixels: `(data)` for decode, or `(data, shrink)` where it shrinks (1, 2, 4 or 8);
-        `(image, width, height)` for resize, or `(data, width, height)` where it is whole; `(image)` for color.
-        """
-        if self.gpu:
-            batch = self.load_batch()
-            return lambda *arguments: batch([arguments])[0]
-        return self._function()
-
-    def load_noise(self) -> Callable[..., Any]:
-        """The function of a method of models: `(model)`, or `(model, images)` where it is calibrated, to the changes;
-        of boxes: `()` to a value that says what becomes of them.
-        """
-        return self._function()
-
-    def load_audio(self) -> Callable[..., Floats]:
-        """The function of a method of sound: `(samples, rate, target)` to samples for resample, rates in Hz;
-        `(samples, settings)` to a log-mel spectrogram for stft. Both raise ValueError with the library's reason.
-        """
-        return self._function()
-
-    def load_batch(self) -> Callable[[Sequence[tuple[Any, ...]]], list[Image]]:
-        """The function of a method that needs a GPU: for at most `MAX_BATCH` images, what `load`'s takes for each.
-
-        It raises for the whole batch where it fails on one, and LostError where it can do nothing more.
-        """
-        return self._function()
-
-    def _function(self) -> Callable[..., Any]:
-        return functools.partial(self.library.function(self.function, self.module), **self.options)
 
 
 _FAST = "fast inverse DCT"
@@ -424,14 +257,14 @@ def _audio() -> Iterable[Method]:
 
 METHODS: Mapping[str, Method] = MappingProxyType({m.token: m for m in (*_pixels(), *_models(), *_audio())})
 
-# A version as PyPI writes it (PEP 440) but for epochs and local ones.
+# A version as PyPI writes it (PEP 440), without epochs and local versions.
 _VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?")
 
 
 def find(token: str, known: Mapping[str, Method] | None = None) -> Method | None:
-    """The method of a token, which may name a version of its library (`pil_box-6.2.1`); None where there is none.
+    """The method of a token, which may name a version of its library (`pil_box-6.2.1`); None if there is none.
 
-    `known` are the methods that there are, by default those of this table.
+    `known` are the methods to choose from, by default those of the registry.
     """
     methods = METHODS if known is None else known
     if token in methods:
@@ -449,9 +282,9 @@ def find(token: str, known: Mapping[str, Method] | None = None) -> Method | None
 
 
 def order(token: str) -> tuple[int, tuple[int, ...]]:
-    """Where a token stands: its method's place in the table, and its version after the method without one.
+    """A sort key for tokens: the method's place in the registry, then its version; no version comes first.
 
-    A token of no method stands after all that there are.
+    Unknown tokens come last.
     """
     name, _, version = token.partition(AT)
     if find(token) is None:

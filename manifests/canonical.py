@@ -14,7 +14,7 @@ def canonical_json(value: Any) -> bytes:
 
 
 def readable_json(value: Any) -> bytes:
-    """As `canonical_json`, indented for people."""
+    """`canonical_json`, but indented for people."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=2).encode() + b"\n"
 
 

@@ -1,4 +1,4 @@
-"""A variant's manifest, derived from its records and nothing else, so that it can be derived again and compared."""
+"""A variant's manifest, derived from its records and nothing else, so it can be derived again and compared."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from manifests.schema import (
 from manifests.splits import split_of
 from manifests.untrusted import MOST_ROWS, read_groups
 
-# Rows that are Python's objects at a time.
+# Rows converted to Python objects at a time.
 _FEW = 1000
-# Row groups of a table. Its writer holds 39 kB of each when it ends, so that a group for each of 100,000 shards would
-# take 4 GB.
+# Row groups of a table. The writer keeps 39 kB of metadata for each until it closes: one group for each of 100,000
+# shards would take 4 GB.
 _MOST_GROUPS = 10_000
 
 
 def read_records(places: Iterable[Place]) -> Iterator[Record]:
-    """The records in these files, one at a time. Raises ManifestError for a damaged one."""
+    """The records in these files, one at a time. Raises ManifestError for a damaged record."""
     for place in places:
         yield Record.read(place)
 
@@ -54,10 +54,10 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Part:
-    """What a manifest takes of one record: made where the record is read, and joined with the others in order.
+    """What one record contributes to the manifest: made where the record is read, then joined in shard order.
 
-    `shards` is how many the variant has. `shard` is the summary's entry, `table` the rows and `digests` what they
-    add to the digest of all results.
+    `shards` is the variant's number of shards, `shard` this shard's entry in the summary, `table` its rows, and
+    `digests` the bytes that it adds to the digest of all results.
     """
 
     recipe: Recipe
@@ -69,12 +69,12 @@ class Part:
 
     @property
     def size(self) -> int:
-        """About how many bytes it holds."""
+        """Approximate size in memory, in bytes."""
         return int(self.table.nbytes) + len(self.digests)
 
 
 def part_of(record: Columns) -> Part:
-    """A record's part of the manifest."""
+    """A record's contribution to the manifest."""
     cells, kind = record.cells, record.recipe.kind
     shard = {
         "name": f"{record.name}.tar",
@@ -94,16 +94,16 @@ def part_of(record: Columns) -> Part:
 
 
 def derive(records: Iterable[Record]) -> Manifest:
-    """The manifest of a variant from all of its records, read one at a time in shard order."""
+    """The manifest of a variant from all of its records, which are read one at a time in shard order."""
     buffer = io.BytesIO()
     summary = write_table((part_of(record.by_column) for record in records), buffer)
     return Manifest(summary, buffer.getvalue())
 
 
 def write_table(parts: Iterable[Part], file: BinaryIO) -> dict[str, Any]:
-    """Write a variant's table into a file, part by part in shard order, and give back its summary.
+    """Write a variant's table to a file, part by part in shard order, and return the summary.
 
-    The columns are those of the first record: all records of one recipe were made by the same code.
+    The columns are the first record's: all records of one recipe were made by the same code.
     """
     recipe: Recipe | None = None
     writer: _Writer | None = None
@@ -133,15 +133,15 @@ def write_table(parts: Iterable[Part], file: BinaryIO) -> dict[str, Any]:
         "shards": shards,
         "totals": totals,
         "residual": residuals.summary(),
-        # Variants with the same digest have the same result on every sample: they are degenerate.
+        # Variants with the same digest produce the same result for every sample: they are degenerate.
         recipe.kind.digest_of_all: digests.hexdigest(),
     }
 
 
 class _Writer:
-    """The table's file: a row group for each shard, and for several where there would be very many.
+    """The table's file: one row group for each shard, or for several shards if there are very many.
 
-    What a file has of each row group is held in memory until it is written.
+    A row group's rows are held in memory until it is written.
     """
 
     def __init__(self, file: BinaryIO, first: Part) -> None:
@@ -173,9 +173,9 @@ class _Writer:
 
 
 def table_differences(held: bytes, derived: bytes) -> Iterator[tuple[str, str]]:
-    """Where a table is not the one that was derived: keys, empty for the whole of it, and what is wrong there.
+    """Where a table differs from the derived one: the sample's key (empty for the whole table) and what is wrong.
 
-    Raises ValueError where it is no such table at all.
+    Raises ValueError if the file is not a Parquet table with these columns.
     """
     try:
         about = pq.read_metadata(io.BytesIO(held))
@@ -204,9 +204,9 @@ def _rows(tables: Iterable[pa.Table]) -> Iterator[dict[str, Any]]:
 
 
 def descriptions(summary: dict[str, Any]) -> dict[str, bytes]:
-    """The files that say what a variant's table holds, by name."""
+    """The files that describe a variant's table, by name."""
     shards, split = summary["shards"], split_of(summary["config"])
-    # timm's description of the split (`timm.data.readers.reader_wds`): counts of the samples that are there.
+    # timm's description of the split (`timm.data.readers.reader_wds`). It counts the samples that were made.
     timm = {
         "splits": {
             split: {

@@ -1,4 +1,4 @@
-"""A file that is hashed while something else reads it, so that its bytes are fetched once."""
+"""Hash a file while something else reads it, so that its bytes are fetched only once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _BLOCK = 2**20
 
 
 class HashedFile(io.RawIOBase):
-    """A file as a reader that mostly goes forward sees it. What it leaves out is read for the hash alone.
+    """A file for a reader that mostly moves forward. Bytes that the reader skips are read only for the hash.
 
-    `size` is in bytes. Closing it leaves the file open.
+    `size` is in bytes. Closing this object leaves the underlying file open.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -1,4 +1,4 @@
-"""The rows of images: where each came from, how it was framed, and how far it is from the reference's."""
+"""Rows of image sets: each image's source, its framing, and its distance from the reference's image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from manifests.shape import COUNT, NAME
 
 # Datasets whose samples have a class label each, in a `cls` member.
 CLASSIFIED = frozenset({"sample", "imagenet"})
-# The member that holds a segmentation label map, and the key of its hash in the `json` member.
+# The member with the segmentation label map, and the key of its hash in the `json` member.
 LABEL_MAP, LABEL_MAP_SHA256 = "seg.png", "seg_sha256"
 
 COLUMNS = pa.schema(
@@ -46,12 +46,11 @@ COLUMNS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRow(Row):
-    """One source image in one variant; the columns of `manifest.parquet`, and what else its `json` member holds.
+    """One source image in one variant: the columns of `manifest.parquet`, and the other fields of its `json` member.
 
-    Sizes are in pixels, 0 where they are not known; source sizes are as stored, while scale and crop refer to the image
-    as it was decoded (which `opencv_exif` has turned). Residuals are None where there is no reference to compare with.
-    `source_profile` is the description of the embedded ICC profile, empty where there is none, and None in records that
-    were made before there was such a column.
+    Sizes are in pixels, 0 if unknown. Source sizes are as stored; scale and crop refer to the decoded image, which
+    `opencv_exif` may have rotated. Residuals are None if there is no reference to compare with. `source_profile` is the
+    description of the embedded ICC profile: empty if there is none, None in records older than this column.
     """
 
     label: int
@@ -71,7 +70,7 @@ class ImageRow(Row):
     source_profile: str | None = None
 
     def member(self) -> dict[str, Any]:
-        """It stays as it is, without columns that came later: a tar is the same by whatever version made it."""
+        """Columns added later are left out, so that every version of this program writes the same tar."""
         return {
             "source_width": self.source_width,
             "source_height": self.source_height,
@@ -97,7 +96,7 @@ class ImageRow(Row):
 
 
 def extension_of(image_format: str) -> str:
-    """The extension of a format's images: `png_stored` is PNG to all who read it."""
+    """The file extension of an image format: `png_stored` is ordinary PNG to every reader."""
     return image_format.partition("_")[0]
 
 

@@ -1,4 +1,4 @@
-"""Which kind a set is of, by the name of its dataset."""
+"""Maps a dataset's name to its kind of set."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from manifests.row import Kind
 
 
 def kind_of(dataset: str) -> Kind:
-    """What a dataset's samples are made into."""
+    """The kind of result made from a dataset's samples."""
     return MELS if dataset in SPOKEN else IMAGES

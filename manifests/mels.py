@@ -1,6 +1,6 @@
-"""The rows of mel spectrograms: of which recording each is, and how far it is from the reference's.
+"""Rows of mel-spectrogram sets: each one's recording, and its distance from the reference's spectrogram.
 
-The spectrogram itself is the member `mel.npy`: float32 of shape (bands, frames), natural logarithm, in row order.
+The spectrogram itself is the member `mel.npy`: float32 of shape (bands, frames), natural logarithm, row-major.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from manifests.shape import COUNT, NUMBER
 
 # Datasets whose samples are recordings.
 SPOKEN = frozenset({"speech"})
-# What is promised of a spectrogram on another kind of machine: no value differs by more, in natural-logarithm units. By
-# float32, as libraries calculate, up to 0.0019 were seen against float64 (torch_stft), in values near the floor.
+# Largest difference promised for any value of a spectrogram on another kind of machine, in natural-logarithm units.
+# Libraries calculate in float32: up to 0.0019 was measured against float64 (torch_stft), in values near the floor.
 TOLERANCE = 1e-2
-# The members that hold the spectrogram, and what is said.
+# The members with the spectrogram and the transcript.
 MEL, TEXT = "mel.npy", "txt"
 
 COLUMNS = pa.schema(
@@ -50,12 +50,12 @@ COLUMNS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class MelRow(Row):
-    """One recording in one variant; the columns of `manifest.parquet`, and what else its `json` member holds.
+    """One recording in one variant: the columns of `manifest.parquet`, and the other fields of its `json` member.
 
-    `source_rate` is in Hz and `source_samples` counts those of one channel, both 0 where they are not known.
-    `mel_sha256` is of the spectrogram's float32 values in row order. Residuals are in natural-logarithm units over the
-    frames that both have, and `residual_frames` is how many frames more there are than the reference has (fewer, where
-    it is below 0); None where there is no reference to compare with.
+    `source_rate` is in Hz and `source_samples` counts one channel's samples; both are 0 if unknown. `mel_sha256` is the
+    hash of the spectrogram's float32 values in row order. Residuals are in natural-logarithm units over the frames that
+    both spectrograms have; `residual_frames` is the number of frames minus the reference's. They are None if there is
+    no reference to compare with.
     """
 
     text: str
@@ -86,7 +86,7 @@ class MelRow(Row):
 
 
 def mel_sha256(mel: NDArray[np.float32]) -> str:
-    """The digest of a spectrogram's values: float32, little-endian, in row order."""
+    """sha256 of a spectrogram's values: float32, little-endian, in row order."""
     return hashlib.sha256(np.ascontiguousarray(mel, "<f4").data).hexdigest()
 
 

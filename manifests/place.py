@@ -1,4 +1,4 @@
-"""What shards are read from: a file or folder, wherever it lies. How one is reached is its maker's to know."""
+"""The interface of a file or folder that shards are read from. Implementations know how to reach it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ P = TypeVar("P", bound="Place")
 
 
 class Place(Protocol):
-    """A file or folder, of which nothing is held open. `str(place)` is what a person reads."""
+    """A file or folder, with nothing held open. `str(place)` is meant for people."""
 
     def __truediv__(self: P, name: str, /) -> P:
-        """The file or folder of that name in this folder."""
+        """The file or folder with that name in this folder."""
 
     @property
     def parent(self: P) -> P: ...
@@ -22,16 +22,16 @@ class Place(Protocol):
     def is_file(self) -> bool: ...
 
     def names(self) -> list[str]:
-        """All that lies directly in this folder, sorted; empty where there is no folder."""
+        """The names of everything directly in this folder, sorted; empty if the folder does not exist."""
 
     def files(self) -> dict[str, int]:
-        """The sizes in bytes of the files directly in this folder, by sorted name; empty where there is no folder."""
+        """Sizes in bytes of the files directly in this folder, sorted by name; empty if the folder does not exist."""
 
     def folders(self) -> list[str]:
         """The names of the folders directly in this one, sorted."""
 
     def read(self, most: int, /) -> bytes:
-        """The whole file. Raises FileNotFoundError where it is not there, ValueError where it has more bytes."""
+        """The whole file. Raises FileNotFoundError if it does not exist, ValueError if it has more bytes."""
 
     def open(self) -> BinaryIO:
-        """The file, fetched in blocks as it is read. Raises FileNotFoundError where it is not there."""
+        """The file, fetched in blocks as it is read. Raises FileNotFoundError if it does not exist."""

@@ -1,8 +1,8 @@
-"""PNGs as shards have them, read at a third of a decoder's cost, and all others left to a decoder.
+"""A fast reader for PNGs as shards store them, at a third of a decoder's cost. It leaves all others to a decoder.
 
-It goes by the standard (W3C, *Portable Network Graphics*, third edition) and by ISA-L's inflate: the chunks and their
-checksums, one block of deflate, or such as are not compressed, with their checksum, and the two filters that fpng
-writes. Whatever else a PNG may have it does not read: what it gives is what any decoder gives.
+It follows the standard (W3C, *Portable Network Graphics*, third edition) and uses ISA-L's inflate. It reads chunks and
+their checksums, a stream of one deflate block or of stored blocks with its checksum, and the two filters that fpng
+writes, and nothing else. The pixels that it returns are those that any decoder returns.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from PIL import Image
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"  # section 5.2
 NONE, UP = 0, 2  # section 9.2, filter types
-_OWN = b"fdEC"  # ancillary: by it, fpng's decoder knows its own files
-# RFC 1950, section 2.2, of a fast compressor: a window of 32 KiB, which ISA-L takes every window to be of.
+_OWN = b"fdEC"  # ancillary chunk by which fpng's decoder recognises its own files
+# RFC 1950, section 2.2, as a fast compressor writes it: a window of 32 KiB, the size that ISA-L always assumes.
 ZLIB = b"\x78\x01"
-# A block that is not compressed, where the one before it was none either (RFC 1951, section 3.2.4): whether it is the
-# last, its length, and that inverted.
+# The header of a stored (uncompressed) block that follows another stored block (RFC 1951, section 3.2.4): whether it is
+# the last, its length, and the length inverted.
 STORED, MOST_STORED = struct.Struct("<BHH"), 0xFFFF
 _LAST_BLOCK = 1  # RFC 1951, section 3.2.3: in a block's first bits
-_CODES = 600  # bytes: more than what stands before the first symbol (section 3.2.7)
+_CODES = 600  # bytes: more than precede the first symbol (section 3.2.7)
 _IMAGE = struct.Struct(">2I5B")  # section 11.2.1
 _LENGTH_AND_KIND, _CHECKSUM = struct.Struct(">I4s"), struct.Struct(">I")
 
@@ -38,21 +38,21 @@ def header(height: int, width: int) -> bytes:
 
 
 def read(data: bytes) -> NDArray[np.uint8] | None:
-    """RGB pixels (height, width, 3) of a PNG as shards have it; None where that takes a decoder, or finds fault."""
+    """RGB pixels (height, width, 3) of a PNG as shards store it; None for one that is damaged or needs a decoder."""
     try:
         described, *parts = chunks(data)
         width, height, *_ = _IMAGE.unpack(described)
-        # Of more pixels, Pillow has something to say.
+        # Pillow warns about or refuses larger images.
         if described != header(height, width) or not 0 < width * height <= (Image.MAX_IMAGE_PIXELS or 0):
             return None
         stream = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
         if stream[0] != ZLIB[0] or not (stream[2] & _LAST_BLOCK or _is_stored(stream)):
             return None
-        # ISA-L takes codes that leave some bits without a meaning, which zlib refuses: it is to see those of the block.
+        # ISA-L accepts incomplete Huffman codes, which zlib refuses: let zlib check those of the block.
         zlib.decompressobj().decompress(stream[:_CODES], 1)
         inflate, size = IgzipDecompressor(flag=DECOMP_ZLIB), height * (3 * width + 1)
         inflated = inflate.decompress(stream, max_length=size + 1)
-    except Exception:  # ISA-L has one of its own; whatever is wrong, a decoder is to say it
+    except Exception:  # ISA-L has its own exception; whatever is wrong, the decoder reports it
         return None
     if len(inflated) != size or not inflate.eof or inflate.unused_data:
         return None
@@ -68,7 +68,7 @@ def read(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def _is_stored(stream: memoryview) -> bool:
-    """Whether a zlib stream is of blocks that are not compressed, and of nothing else. Raises struct.error for less."""
+    """Whether a zlib stream consists of stored blocks only. Raises struct.error if it is cut short."""
     at, last = len(ZLIB), 0
     while not last:
         last, length, _ = STORED.unpack_from(stream, at)
@@ -79,12 +79,12 @@ def _is_stored(stream: memoryview) -> bool:
 
 
 def _summed(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Each row and all before it, modulo 256: the first rows of all blocks at once, and so on, then block by block."""
+    """Running sums down the rows, modulo 256: within all blocks of rows at once, then from block to block."""
     size = math.isqrt(len(rows))
     count, width = len(rows) // size, rows.shape[1]
     whole = count * size
     found = np.empty(rows.shape, np.uint8)
-    # Of each block the first row, then of each the second: what is added lies in one piece.
+    # The first row of every block, then the second of every block, and so on: each addition is contiguous in memory.
     within = rows[:whole].reshape(count, size, width).transpose(1, 0, 2).copy()
     for index in range(1, size):
         np.add(within[index], within[index - 1], out=within[index])
@@ -98,9 +98,9 @@ def _summed(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def chunks(data: bytes) -> Iterator[memoryview]:
-    """What the header's chunk holds, then those of the image. Raises ValueError or struct.error for all else."""
+    """The content of the header chunk, then of each data chunk. Raises ValueError or struct.error for anything else."""
     if not data.startswith(SIGNATURE):
-        raise ValueError("no PNG")
+        raise ValueError("not a PNG")
     view, start, kinds = memoryview(data), len(SIGNATURE), list[bytes]()
     while start < len(data):
         length, kind = _LENGTH_AND_KIND.unpack_from(data, start)
@@ -113,4 +113,4 @@ def chunks(data: bytes) -> Iterator[memoryview]:
             kinds.append(kind)
         start = end + 4
     if kinds[:1] != [b"IHDR"] or kinds[-1:] != [b"IEND"] or {*kinds[1:-1]} != {b"IDAT"}:
-        raise ValueError("chunks that have to be interpreted")
+        raise ValueError("has chunks that have to be interpreted")

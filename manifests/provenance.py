@@ -1,8 +1,8 @@
-"""What made a variant: library and codec versions, the CPU's architecture, the GPU where one was used, and a digest of
+"""What made a variant: library and codec versions, the CPU's architecture, the GPU if one was used, and a digest of
 what these and our code make of the probe pictures.
 
-Only what can change a byte is in it, so that two runs that must agree have the same provenance: no serial number of a
-GPU, and no host. What may change a byte and need not, a CPU's features and the code's digest, is told for a run's log.
+It contains only what changes bytes, so that two runs that must agree have the same provenance: no GPU serial number
+and no host name. What might change bytes, a CPU's features and the code's digest, goes to the run's log.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 
 class ProvenanceError(ValueError):
-    """What a part of the provenance is cannot be found out; the message says why."""
+    """A part of the provenance cannot be determined; the message says why."""
 
 
-# Instruction sets that image libraries choose code by; a CPU's model name does not decide pixels, these may.
+# Instruction sets by which image libraries choose code. These may decide pixels; a CPU's model name does not.
 _SIMD = {
     *("sse2", "pni", "ssse3", "sse4_1", "sse4_2", "avx", "f16c", "fma", "avx2"),
     *("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_vbmi"),
@@ -28,24 +28,24 @@ _SIMD = {
 
 
 def cpu() -> dict[str, Any]:
-    """Architecture and the SIMD instruction sets of this machine's first CPU, as Linux names them."""
-    told = _first_cpu()
-    flags = (told.get("flags") or told.get("Features", "")).split()
+    """The architecture and SIMD instruction sets of this machine's first CPU, as Linux names them."""
+    described = _first_cpu()
+    flags = (described.get("flags") or described.get("Features", "")).split()
     return {"architecture": platform.machine(), "features": sorted(_SIMD.intersection(flags))}
 
 
 def cpu_model() -> str:
-    """What this machine's first CPU calls itself; empty where it does not."""
+    """The model name of this machine's first CPU; empty if unknown."""
     return _first_cpu().get("model name", "")
 
 
 def cpu_sha256() -> str:
-    """Digest of all that the first CPU says of itself but how fast it runs just now."""
-    told = sorted((name, value) for name, value in _first_cpu().items() if name not in _FLEETING)
-    return hashlib.sha256(repr((platform.machine(), told)).encode()).hexdigest()
+    """Digest of everything that the first CPU reports, except what varies from moment to moment."""
+    lasting = sorted((name, value) for name, value in _first_cpu().items() if name not in _FLEETING)
+    return hashlib.sha256(repr((platform.machine(), lasting)).encode()).hexdigest()
 
 
-# Lines of /proc/cpuinfo that differ between cores, or from moment to moment.
+# Lines of /proc/cpuinfo that differ between cores or from moment to moment.
 _FLEETING = frozenset(
     {"processor", "cpu MHz", "physical id", "core id", "apicid", "initial apicid", "bogomips", "BogoMIPS"}
 )
@@ -67,8 +67,8 @@ _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 def gpu() -> dict[str, str]:
     """Name and compute capability of the first GPU that CUDA shows, and the driver's version.
 
-    NVML, which knows the driver's version, numbers GPUs otherwise and does not heed CUDA_VISIBLE_DEVICES: CUDA itself
-    is asked for the rest. Raises ProvenanceError.
+    Only NVML knows the driver's version, but it numbers GPUs differently and ignores CUDA_VISIBLE_DEVICES, so the rest
+    comes from CUDA itself. Raises ProvenanceError.
     """
     name, capability = _device()
     return {"name": name, "compute_capability": capability, "driver": _driver()}
@@ -78,7 +78,7 @@ def _device() -> tuple[str, str]:
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
-        raise ProvenanceError(f"no GPU can be asked what it is ({error})") from None
+        raise ProvenanceError(f"the GPU cannot be identified ({error})") from None
     device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
     major, minor = ctypes.c_int(), ctypes.c_int()
     for status in (
@@ -89,12 +89,12 @@ def _device() -> tuple[str, str]:
         cuda.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, device),
     ):
         if status:
-            raise ProvenanceError(f"the GPU does not say what it is (CUresult {status})")
+            raise ProvenanceError(f"the GPU cannot be identified (CUresult {status})")
     return name.value.decode(), f"{major.value}.{minor.value}"
 
 
 def _driver() -> str:
-    import pynvml  # takes longer than all else here, and only a GPU needs it
+    import pynvml  # slower to import than everything else here, and needed only with a GPU
 
     try:
         pynvml.nvmlInit()
@@ -104,12 +104,12 @@ def _driver() -> str:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
         raise ProvenanceError(
-            f"the GPU driver's version cannot be read ({error}): in a container, NVIDIA_DRIVER_CAPABILITIES must have "
-            "utility"
+            f"the GPU driver's version cannot be read ({error}): in a container, NVIDIA_DRIVER_CAPABILITIES must "
+            "include utility"
         ) from None
 
 
-# What runs: Python's, Node.js's, and a page of Chromium's.
+# Code in Python, in Node.js, and in Chromium's pages.
 _SOURCES = frozenset({".py", ".cjs", ".js", ".html"})
 
 
@@ -126,9 +126,9 @@ def code_sha256(root: Path, parts: Iterable[str]) -> str:
 
 
 def provenance(versions: Mapping[str, str], probe: str, *, on_gpu: bool = False) -> dict[str, Any]:
-    """Everything that may change a byte besides source and configuration, as plain JSON values; `probe` is a digest.
+    """Everything besides source and configuration that can change bytes, as plain JSON values. `probe` is a digest.
 
-    Raises ProvenanceError where `on_gpu` is said and no GPU can be described.
+    Raises ProvenanceError if `on_gpu` is set and the GPU cannot be described.
     """
     return {
         "libraries": dict(sorted(versions.items())),

@@ -1,4 +1,4 @@
-"""The residual: a variant's pixels or mel spectrogram minus the reference's, in three figures for each sample."""
+"""The residual: a variant's pixels or mel spectrogram minus the reference's, as three figures for each sample."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Residual(NamedTuple):
 
 
 def residual(image: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Residual | None:
-    """Compare two RGB uint8 images; None where their shapes differ (as when a decoder has turned the image)."""
+    """Compare two RGB uint8 images; None if their shapes differ (as when a decoder has rotated the image)."""
     if image.shape != reference.shape:
         return None
     difference = np.maximum(image, reference) - np.minimum(image, reference)
@@ -30,8 +30,9 @@ def residual(image: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Residual
 
 
 class MelResidual(NamedTuple):
-    """Over the frames that both have: mean square and largest difference, in natural-logarithm units. `frames`: how
-    many there are more than the reference has.
+    """Over the frames that both have: mean squared and largest absolute difference, in natural-logarithm units.
+
+    `frames` is the number of frames minus the reference's.
     """
 
     mse: float
@@ -40,7 +41,7 @@ class MelResidual(NamedTuple):
 
 
 def mel_residual(mel: NDArray[np.floating[Any]], reference: NDArray[np.floating[Any]]) -> MelResidual | None:
-    """Compare two spectrograms (bands, frames); None where they have no frame or not as many bands in common."""
+    """Compare two spectrograms (bands, frames); None if they share no frame or differ in their number of bands."""
     both = min(mel.shape[1], reference.shape[1])
     if not both or len(mel) != len(reference):
         return None

@@ -1,4 +1,4 @@
-"""Means and maxima of residuals over any number of rows: exact, whatever the rows' order and how they are grouped."""
+"""Means and maxima of residuals over any number of rows: exact, whatever the order of the rows and their grouping."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-# A double's mantissa has 53 bits, and the last bit of the smallest one is worth 2**-1074: at least that of `frexp`'s
-# mantissas, which are scaled alike for all, is worth 2**-1126.
+# A double's mantissa has 53 bits, and the last bit of the smallest double is worth 2**-1074. `frexp` scales all
+# mantissas alike, so the last bit of one is worth at least 2**-1126.
 _MANTISSA, _POINT = 53, 1126
-# Sums of this many bits of mantissas fit into 64 bits, for as many rows as a shard has.
+# Sums of halves of mantissas, of this many bits, fit into 64 bits for as many rows as a shard has.
 _HALF = 26
 
 
@@ -35,7 +35,7 @@ def to_float(total: int) -> float:
 
 @dataclass(frozen=True)
 class ImageResiduals:
-    """Of some rows: how many are made, how many of them could be compared with the reference, and sums over those."""
+    """For some rows: how many were made, how many of those could be compared to the reference, and sums over these."""
 
     samples: int = 0
     compared: int = 0
@@ -52,7 +52,7 @@ class ImageResiduals:
         maxima: Sequence[int | None],
         shares: Sequence[float | None],
     ) -> ImageResiduals:
-        """Those of `samples` made rows, from the columns of all rows; None where one was not compared."""
+        """The residuals of all rows by column, None for a row that was not compared; `samples` rows were made."""
         rows = _compared(means, maxima, shares)
         peaks = [peak for _, peak, _ in rows]
         mean, changed = exact_sum([mean for mean, _, _ in rows]), exact_sum([share for _, _, share in rows])
@@ -75,14 +75,14 @@ class ImageResiduals:
             "mean_abs": to_float(self.mean) / count if count else None,
             "max_abs": self.max if count else None,
             "changed": to_float(self.changed) / count if count else None,
-            # True where every sample has the reference's pixels.
+            # True if every sample has the reference's pixels.
             "degenerate": self.same == self.samples if self.samples else None,
         }
 
 
 @dataclass(frozen=True)
 class MelResiduals:
-    """As of images: sums over the recordings that could be compared, and how many of these differ in frames."""
+    """The same for recordings: sums over those that could be compared, and how many of these differ in length."""
 
     samples: int = 0
     compared: int = 0
@@ -99,7 +99,7 @@ class MelResiduals:
         maxima: Sequence[float | None],
         frames: Sequence[int | None],
     ) -> MelResiduals:
-        """Those of `samples` made rows, from the columns of all rows; None where one was not compared."""
+        """The residuals of all rows by column, None for a row that was not compared; `samples` rows were made."""
         rows = _compared(errors, maxima, frames)
         return cls(
             samples,
@@ -132,5 +132,5 @@ class MelResiduals:
 
 
 def _compared(*columns: Sequence[Any]) -> list[Any]:
-    """The rows that have a figure in each column."""
+    """The rows with a figure in every column."""
     return [row for row in zip(*columns, strict=True) if None not in row]

@@ -1,7 +1,7 @@
-"""What the rows of all sets have in common, and what a kind of set is.
+"""What the rows of all sets have in common, and what defines a kind of set.
 
-A set is of one kind: images or mel spectrograms. A `Kind` says which columns its tables have, which fields its recipes
-hold, and how residuals are summed up; whoever reads or writes records asks it, and knows no kind by name.
+A set is of one kind: images or mel spectrograms. A `Kind` gives the columns of its tables, the fields of its recipes,
+and the way residuals are summed up. Code that reads or writes records asks the kind and never checks for one by name.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from manifests.canonical import canonical_json
 
-# What names of samples and their paths never have: they become names of files, and are shown on terminals.
+# Characters that sample names and paths never contain: they become file names, and are printed on terminals.
 UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
-# Bytes of name that USTAR holds: a sample's key, and the longest extension of its members.
+# Bytes of name that fit into USTAR: a sample's key, and the longest extension of its members.
 _LONGEST_NAME = 100
 
 
@@ -26,7 +26,7 @@ _LONGEST_NAME = 100
 class Row(ABC):
     """One source sample in one variant.
 
-    `error` is empty and `status` is `ok`, or `status` is `failed` and the fields that need a result are empty or 0.
+    Either `status` is `ok` and `error` is empty, or `status` is `failed` and the fields of the result are empty or 0.
     """
 
     key: str
@@ -39,19 +39,18 @@ class Row(ABC):
 
     @abstractmethod
     def member(self) -> dict[str, Any]:
-        """What the sample's `json` member holds: the same keys for every sample, never null."""
+        """The content of the sample's `json` member: the same keys for every sample, never null."""
 
     @abstractmethod
     def members(self, config: Mapping[str, Any]) -> dict[str, bytes | None]:
-        """The members of the sample by extension, in their order: the text members' bytes, None for each other."""
+        """The sample's members by extension, in order: bytes for text members, None for the others."""
 
     def json(self) -> bytes:
-        """The `json` member."""
         return canonical_json(self.member()).rstrip(b"\n")
 
 
 class Residuals(Protocol):
-    """Figures of some rows, which can be added to those of others."""
+    """Figures over some rows, which can be added to those of other rows."""
 
     def __add__(self, other: Any) -> Residuals: ...
 
@@ -60,14 +59,15 @@ class Residuals(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """What differs between sets of images and of mel spectrograms.
+    """What differs between sets of images and sets of mel spectrograms.
 
-    `later` is the column that records made before it lack; it is written where a row has a value in it. `digest` is the
-    column of a result's sha256, and `digest_of_all` the summary's. `shown` are columns of text that is shown on
-    terminals. `stages` are those that a recipe spells out, `config` the shape of its configuration besides what all
-    have, `about` the part of the summary that says how large results are, with its shape. `residuals` sums up the
-    columns `residual_columns` of all rows, given how many were made; `summary` is the shape of that. `drawn` are what
-    the `extra` of rows has of methods that were drawn, where they were: tables have a column for each.
+    `later` is a column that older records lack; it is written only if some row has a value for it. `digest` is the
+    column with a result's sha256, and `digest_of_all` the corresponding field of the summary. `shown` names the text
+    columns that are printed on terminals. `stages` are those that a recipe spells out, `config` the shape of the
+    configuration's fields that only this kind has, `about` the part of the summary that gives the size of results, and
+    `about_shape` its shape. `residuals` sums up the columns `residual_columns` of all rows, given how many were made;
+    `summary` is the shape of that sum. `drawn` names the keys of a row's `extra` with the methods drawn for it, if any
+    were: tables get a column for each.
     """
 
     row: Callable[..., Row]
@@ -88,26 +88,26 @@ class Kind:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """All fields of a row: the columns, and `extra`."""
+        """All fields of a row: its columns and `extra`."""
         return (*self.columns.names, "extra")
 
     @property
     def longest_key(self) -> int:
-        """The bytes that a sample's key has at most."""
+        """The largest number of bytes in a sample's key."""
         return _LONGEST_NAME - len(f".{self.longest_extension}")
 
     @property
     def first_columns(self) -> pa.Schema:
-        """What records and tables have had from the first."""
+        """The columns that every version of records and tables has."""
         return pa.schema([column for column in self.columns if column.name != self.later])
 
     def rows(self, cells: Mapping[str, Sequence[Any]]) -> tuple[Row, ...]:
-        """The rows of some columns, of which `later` may be missing."""
+        """Rows from columns; `later` may be missing."""
         names = [name for name in self.fields if name in cells]
         columns = [cells[name] for name in names]
         return tuple(self.row(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True))
 
 
 def is_key(text: str) -> bool:
-    """Whether a text can be a sample's key but for its length: the name of a file without its folder and extension."""
+    """Whether a text can be a sample's key, its length aside: a file name without folder and extension."""
     return bool(text) and not UNFIT.search(text) and "/" not in text and "." not in text

@@ -1,4 +1,4 @@
-"""Whether JSON from anybody has the fields that it should, each of its kind."""
+"""Checks that JSON from anyone has the expected fields, each of the expected type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import reprlib
 from typing import Any
 
-# A name that becomes a folder's, or a word of a command.
+# A name that becomes a folder, or a word on a command line.
 NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_+-]|\.(?!\.)){0,199}(?<!\.)")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 COUNT = range(2**63)
@@ -15,10 +15,10 @@ NUMBER = (float, COUNT)
 
 
 def expect(value: Any, shape: Any, where: str) -> None:
-    """Raises TypeError where a JSON value is not of a shape.
+    """Raises TypeError if a JSON value does not fit a shape.
 
-    A shape is a type, a pattern, a range of numbers, None, a list of what its items are, a dict of the fields that must
-    be there, or a tuple of shapes of which one must do.
+    A shape is a type, a pattern, a range of numbers, None, a list with the shape of its items, a dict of the required
+    fields, or a tuple of alternatives.
     """
     if isinstance(shape, tuple):
         for one in shape:

@@ -1,4 +1,4 @@
-"""The splits that a set may be of, and the names of its shards. Imports nothing: command lines need the names."""
+"""The splits that a set can be made from, and its shards' file names. Imports nothing: command lines need the names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SPLITS = (VALIDATION, TRAIN)
 
 
 def split_of(config: Mapping[str, Any]) -> str:
-    """The split that a configuration is of, which says it where it is not validation."""
+    """The split of a configuration, which names it only if it is not validation."""
     return str(config.get("split", VALIDATION))
 
 

@@ -1,1 +1,1 @@
-"""Moving data: from sources to shards, from shards to the Hub, from shards to scores."""
+"""Moves data: from sources to shards, from shards to the Hub, from shards to scores."""

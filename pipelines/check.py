@@ -1,9 +1,9 @@
-"""Shards against their manifests: what `verify.py` and a push to the Hub rest on."""
+"""Check shards against their manifests, for `verify.py` and for a push to the Hub."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from manifests.untrusted import LARGEST_JSON
 from manifests.verify import Problem, check_card, check_folder, records_in, tar_steps
 from pipelines.errors import SHARE, SysNoiseError
 from pipelines.generate.datasets import DATASETS
+from pipelines.generate.wording import wording
 from pipelines.progress import counted
 from pipelines.store import Place
 from pipelines.text import one_line
@@ -31,56 +32,65 @@ class _Folder:
 
 @dataclass(frozen=True)
 class _Tar:
-    """The tar of a record."""
+    """The tar of a record, which lies at `place`."""
 
     place: Place
 
 
 def check(folders: Sequence[Place], ray: Ray) -> list[Problem]:
-    """Everything that is wrong with these variants: cards, manifests, and every byte and image of their tars."""
+    """Every problem in these variants: in their cards, their manifests, and every byte and image of their tars."""
     problems = [problem for root in dict.fromkeys(folder.parent for folder in folders) for problem in check_card(root)]
     tars = [_Tar(record) for folder in folders for record in records_in(folder)]
     pieces: list[_Folder | _Tar] = [*map(_Folder, folders), *tars]
     work = Work(_check, folders[0], lambda piece: str(piece.place))
-    return problems + found(work, pieces, ray, samples_in(folders), folders[0], "checked")
+    return problems + problems_in(pieces, work, ray, samples_in(folders), folders, "checked")
 
 
 def samples_in(folders: Sequence[Place]) -> int | None:
-    """How many samples variants have, as their manifests say; None where that cannot be told."""
+    """How many samples the variants have according to their manifests; None if a manifest cannot be read."""
     try:
         return sum(int(_summary(folder)["totals"]["samples"]) for folder in folders)
-    except (OSError, ValueError):  # which the check will name
+    except (OSError, ValueError):  # the check will report it
         return None
 
 
 def dataset_of(folder: Place) -> str:
-    """The dataset that a variant is of; the built-in images, where its manifest does not say."""
+    """The dataset of the variant in `folder`; `sample` if its manifest does not say."""
     with contextlib.suppress(OSError, ValueError):
         name = str(_summary(folder)["config"]["dataset"])
         return name if name in DATASETS else "sample"
     return "sample"
 
 
+def item_in(folders: Iterable[Place]) -> str:
+    """What these variants' shards contain: `image`, `spectrogram`, or `sample` if there are both."""
+    one_of_each_set = {folder.parent: folder for folder in folders}
+    items = {wording(dataset_of(folder)).item for folder in one_of_each_set.values()}
+    return items.pop() if len(items) == 1 else "sample"
+
+
 def _summary(folder: Place) -> dict[str, Any]:
     return parse_summary((folder / SUMMARY).read(LARGEST_JSON), SUMMARY)
 
 
-def found(
-    work: Work[Piece, Place, list[Problem]],
+def problems_in(
     pieces: Sequence[Piece],
+    work: Work[Piece, Place, list[Problem]],
     ray: Ray,
     samples: int | None,
-    folder: Place,
+    folders: Sequence[Place],
     done: str,
     gpu: bool = False,
 ) -> list[Problem]:
-    """The problems that work finds in pieces, in their order, with progress: of how many samples that is `done`, called
-    as those of the variant in `folder`.
+    """The problems that `work` finds in the pieces, in the pieces' order.
+
+    Progress is shown as how many of the samples in `folders` are `done` ("checked").
     """
     of: dict[int, list[Problem]] = {}
-    words = DATASETS[dataset_of(folder)]
+    item = item_in(folders)
+    unit = "img" if item == "image" else f"{item}s"
     with (
-        counted(samples, words.unit, f"{words.noun} {done}") as advance,
+        counted(samples, unit, f"{item}s {done}") as advance,
         contextlib.closing(crew.each(work, pieces, ray, _problem_here, gpu)) as steps,
     ):
         for step in steps:
@@ -91,7 +101,7 @@ def found(
 
 
 def show(problems: Sequence[Problem]) -> None:
-    """The first problems, and how many more there are."""
+    """Print the first problems, and how many more there are."""
     for problem in problems[:_SHOWN]:
         print(one_line(str(problem)))
     if len(problems) > _SHOWN:
@@ -103,8 +113,8 @@ def _check(piece: _Folder | _Tar, _: Place, careful: bool) -> Generator[int, Non
 
 
 def _problem_here(folder: Place) -> str | None:
-    """What is wrong with the first variant's folder as this machine sees it."""
+    """Why this machine cannot read the first variant's folder; None if it can."""
     try:
-        return None if folder.is_dir() else f"{folder} is not there: {SHARE}"
+        return None if folder.is_dir() else f"{folder} does not exist: {SHARE}"
     except SysNoiseError as error:
         return str(error)

@@ -1,8 +1,8 @@
-"""What the entries have in common: a dataclass as a command line, one-line errors, and errors as exit statuses.
+"""What the entries share: a dataclass as a command line, one-line errors, and exit statuses.
 
-The frozen options of a command *are* its command line: a field is a flag (`option`), or a group of flags that several
-commands share (`group`), said once with its default, its help and how it is read. argparse reads the words, and words
-the mistakes. Nothing that is shown steers a terminal: names and reasons may be from files that anybody made.
+A command's frozen options *are* its command line: each field is a flag (`option`) or a group of flags that several
+commands share (`group`), declared once with its default, help and type. argparse parses the arguments and words the
+mistakes. No output contains terminal control characters: names and reasons may come from untrusted files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipelines.errors import SysNoiseError
 from pipelines.text import one_line, printable
 
 T = TypeVar("T")
-# The column at which --help says what a flag does, and its widest line.
+# The column at which --help describes a flag, and the longest line of --help.
 _COLUMN, _WIDEST = 24, 100
 
 
@@ -37,16 +37,23 @@ def option(
     flag: str = "",
     under: str = "",
     one_of: str = "",
-    **said: Any,
+    **argparse_options: Any,
 ) -> Any:
-    """A field that is a flag and what it `does`, named after the field unless `flag` says otherwise.
+    """A field that is a flag, with its help text `does`; named after the field unless `flag` names it.
 
-    A `flag` without dashes is a place. The field's type says more: a bool is a switch, a tuple of strings may be given
-    several times, a Literal has choices, a Path is read as one. `said` goes to argparse (`type`, `metavar`, `choices`).
-    `under` begins a heading in --help, where a flag that has no words of its own stands in the next one's line. Exactly
-    one of those that share a `one_of` must be given.
+    A `flag` without dashes is a positional argument. The field's type decides how it is read: a bool is a switch, a
+    tuple of strings may be given several times, a Literal has choices, a Path is converted. `argparse_options` (`type`,
+    `metavar`, `choices`) go to argparse. `under` starts a heading in --help. A flag without help text shares the next
+    flag's line. Exactly one of the flags with the same `one_of` must be given.
     """
-    metadata = {"said": said, "does": does, "flag": flag, "under": under, "one_of": one_of, "required": required}
+    metadata = {
+        "argparse": argparse_options,
+        "does": does,
+        "flag": flag,
+        "under": under,
+        "one_of": one_of,
+        "required": required,
+    }
     if required or (flag and not flag.startswith("-")):
         return dataclasses.field(metadata=metadata)
     if factory:
@@ -55,12 +62,12 @@ def option(
 
 
 def group(kind: Callable[[], Any], under: str = "", **helps: str) -> Any:
-    """A field that is a dataclass of flags which several commands have; `helps` is what they do here, by field."""
+    """A field that is a dataclass of flags shared by several commands; `helps` replaces their help texts, by field."""
     return dataclasses.field(default_factory=kind, metadata={"under": under, "helps": helps})
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse for a command's options, with mistakes answered in one line instead of the usage."""
+    """argparse for a command's options. A mistake is answered in one line, without the usage."""
 
     def __init__(self, options: type[Any] | None = None, **words: Any) -> None:
         super().__init__(add_help=options is None, formatter_class=argparse.RawDescriptionHelpFormatter, **words)
@@ -70,11 +77,12 @@ class Parser(argparse.ArgumentParser):
         self._usage: dict[str, list[str]] = {}
         if options:
             self._add_all(options)
-            shown = self.add_argument("-h", "--help", action="help", help="show this, and stop")
-            self._headings[self._heading].append(shown)
+            self._headings[self._heading].append(
+                self.add_argument("-h", "--help", action="help", help="show this help and exit")
+            )
 
     def given(self, words: Sequence[str] | None = None) -> set[str]:
-        """The fields that a command line gives, also where it gives what they are by default."""
+        """The fields that a command line sets, even if to their default."""
         nothing = argparse.Namespace(**{action.dest: None for action in self._actions})
         return {name for name, value in vars(self.parse_args(words, nothing)).items() if value is not None}
 
@@ -98,41 +106,45 @@ class Parser(argparse.ArgumentParser):
     def _add_all(self, options: type[Any], helps: Mapping[str, str] = MappingProxyType({})) -> None:
         hints = get_type_hints(options)
         for field in dataclasses.fields(options):
-            said, hint = field.metadata, hints[field.name]
-            self._heading = said["under"] or self._heading
-            if "said" in said:
-                self._add(field, hint, helps.get(field.name, said["does"]))
+            declared, hint = field.metadata, hints[field.name]
+            self._heading = declared["under"] or self._heading
+            if _is_flag(field):
+                self._add(field, hint, helps.get(field.name, declared["does"]))
             else:
-                self._add_all(hint, said["helps"])
+                self._add_all(hint, declared["helps"])
 
     def _add(self, field: dataclasses.Field[Any], hint: object, does: str) -> None:
-        said = field.metadata
-        flag = said["flag"] or "--" + field.name.replace("_", "-")
-        words: dict[str, Any] = {"help": does, **_kind(hint), **said["said"]}
+        declared = field.metadata
+        flag = declared["flag"] or "--" + field.name.replace("_", "-")
+        words: dict[str, Any] = {"help": does, **_kind(hint), **declared["argparse"]}
         if flag.startswith("-"):
-            words |= {"dest": field.name, "default": default_of(field), "required": said["required"]}
+            words |= {"dest": field.name, "default": default_of(field), "required": declared["required"]}
         else:
             flag, words["metavar"] = field.name, flag
-        where: argparse._ActionsContainer = self
-        if one_of := said["one_of"]:
+        container: argparse._ActionsContainer = self
+        if one_of := declared["one_of"]:
             if one_of not in self._alternatives:
                 self._alternatives[one_of] = self.add_mutually_exclusive_group(required=True)
-            where = self._alternatives[one_of]
-        action = where.add_argument(flag, **words)
+            container = self._alternatives[one_of]
+        action = container.add_argument(flag, **words)
         self._headings.setdefault(self._heading, []).append(action)
-        if said["required"] or one_of or not action.option_strings:
+        if declared["required"] or one_of or not action.option_strings:
             self._usage.setdefault(one_of or flag, []).append(_written(action))
 
 
-class _Another(argparse.Action):
-    """One more of what may be given several times."""
+class _Append(argparse.Action):
+    """Adds a value to the tuple of a repeatable flag."""
 
     def __call__(self, parser: object, namespace: argparse.Namespace, value: Any, flag: str | None = None) -> None:
         setattr(namespace, self.dest, (*(getattr(namespace, self.dest) or ()), value))
 
 
+def _is_flag(field: dataclasses.Field[Any]) -> bool:
+    return "argparse" in field.metadata
+
+
 def _kind(hint: object) -> dict[str, Any]:
-    """What a field's type says to argparse."""
+    """argparse's options for a field of this type."""
     for part in (hint, *get_args(hint)):
         if part is bool:
             return {"action": "store_true"}
@@ -140,34 +152,34 @@ def _kind(hint: object) -> dict[str, Any]:
             return {"type": Path}
         if get_origin(part) is Literal:
             return {"choices": get_args(part)}
-    return {"action": _Another} if hint == tuple[str, ...] else {}
+    return {"action": _Append} if hint == tuple[str, ...] else {}
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
-    """What a field is where nothing is given; None where something must be."""
+    """The default of a field; None if it is required."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return None if field.default is dataclasses.MISSING else field.default
 
 
 def _written(action: argparse.Action) -> str:
-    """A flag, or a place, as it is typed."""
-    what = action.metavar or (f"{{{','.join(map(str, action.choices))}}}" if action.choices else action.dest.upper())
-    takes = [] if action.nargs == 0 else [str(what)]
+    """A flag or a positional argument as it is typed."""
+    value = action.metavar or (f"{{{','.join(map(str, action.choices))}}}" if action.choices else action.dest.upper())
+    takes = [] if action.nargs == 0 else [str(value)]
     return " ".join([", ".join(action.option_strings), *takes]).strip()
 
 
 def _rows(actions: Sequence[argparse.Action], width: int) -> list[str]:
-    """What a heading's flags do. One without help shares the next one's line."""
-    lines, beside = [], ""
+    """The lines of --help for the flags of a heading."""
+    lines, flags = [], ""
     for action in actions:
-        beside = f"{beside} {_written(action)}".strip()
+        flags = f"{flags} {_written(action)}".strip()
         if not action.help:
             continue
-        start = f"  {beside}".ljust(_COLUMN - 2) + "  "
+        start = f"  {flags}".ljust(_COLUMN - 2) + "  "
         words = action.help.replace("%(default)s", str(action.default))
         lines += _wrap(words, width, start, " " * _COLUMN)
-        beside = ""
+        flags = ""
     return lines
 
 
@@ -176,17 +188,17 @@ def _wrap(text: str, width: int, first: str = "", later: str = "") -> list[str]:
 
 
 def options_of(given: argparse.Namespace, options: type[T]) -> T:
-    """The options that a command line gives."""
+    """Parsed arguments as an instance of the options."""
     hints = get_type_hints(options)
     values = {
-        field.name: getattr(given, field.name) if "said" in field.metadata else options_of(given, hints[field.name])
+        field.name: getattr(given, field.name) if _is_flag(field) else options_of(given, hints[field.name])
         for field in dataclasses.fields(cast(Any, options))
     }
     return options(**values)
 
 
 class _Printable(io.TextIOBase):
-    """Standard output, without what could steer a terminal."""
+    """Standard output without terminal control characters."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
@@ -210,43 +222,43 @@ class _Printable(io.TextIOBase):
 
 
 def exit_status(prog: str, work: Callable[[], int]) -> int:
-    """Do the work; errors become a line on stderr and the exit status that stands for them."""
+    """Do the work and return its exit status; an error becomes a line on stderr and its exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to fail
+        sys.stdout.reconfigure(errors="replace")  # don't fail if the terminal's encoding lacks a character
     try:
         with contextlib.redirect_stdout(_Printable(sys.stdout)):
             status = work()
             sys.stdout.flush()
         return status
     except SysNoiseError as error:
-        _tell(prog, str(error))
+        _print_error(prog, str(error))
         return error.exit_status
-    except BrokenPipeError:  # the reader (`head`) has seen enough
+    except BrokenPipeError:  # the reader (`head`) has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         where = error.filename or "standard output"
-        _tell(prog, f"{where}: {error.strerror or error}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be written cannot be, and has been said
+        _print_error(prog, f"{where}: {error.strerror or error}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or flushing stdout at exit could fail again
         return 3
     except Exception as error:
         if os.environ.get("SYSNOISE_DEBUG"):
             raise
         name = type(error).__name__
-        _tell(prog, f"{name}: {error} (unexpected: set SYSNOISE_DEBUG=1 to see where)")
+        _print_error(prog, f"{name}: {error} (unexpected: set SYSNOISE_DEBUG=1 to see the traceback)")
         return 3
     except KeyboardInterrupt:
-        _tell(prog, "stopped")
+        _print_error(prog, "stopped")
         return 3
 
 
 def stop(signum: int, frame: FrameType | None) -> None:
-    """Let a signal end a run as Ctrl-C does."""
+    """A signal handler that ends a run as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
-def _tell(prog: str, what: str) -> None:
-    print(f"{prog}: error: {one_line(what)}", file=sys.stderr)
+def _print_error(prog: str, message: str) -> None:
+    print(f"{prog}: error: {one_line(message)}", file=sys.stderr)
 
 
 def positive(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The errors that end a run, each with the exit status that the command line gives for it."""
+"""The errors that end a run, each with its exit status."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pipelines.text import one_line
 
 
 class SysNoiseError(Exception):
-    """A run cannot go on; the message is the one line that the user sees."""
+    """The run cannot continue; the message is the one line that the user sees."""
 
     exit_status = 3
 
@@ -15,27 +15,27 @@ class SysNoiseError(Exception):
 
 
 class UsageError(SysNoiseError):
-    """The input or the options are at fault; the message says what to do."""
+    """The input or the options are wrong; the message says what to do."""
 
     exit_status = 2
 
 
-# What to do about a file or folder that another machine does not see.
+# What to do about a file or folder that another machine cannot see.
 SHARE = "give paths that all nodes share, or URIs"
 
 
 class SourceError(SysNoiseError):
-    """The source could not be read in the middle of a run (a lost mount): no sample is blamed for it."""
+    """The source became unreadable during a run (a lost mount): not recorded as a failure of a sample."""
 
 
 class RunError(SysNoiseError):
-    """The run itself failed (a full disk, a lost worker); whole shards are kept and the same command continues."""
+    """The run itself failed (a full disk, a lost worker). Finished shards are kept, and the same command continues."""
 
 
 class UnfitError(RunError):
-    """A node makes something else than the run is to have: its piece is for another, as are all that follow.
+    """A node's output differs from what the run needs: its piece, and all later ones, go to other nodes.
 
-    `node` is the id that Ray has given it.
+    `node` is the node's Ray id.
     """
 
     def __init__(self, reason: str, node: str) -> None:

@@ -1,4 +1,4 @@
-"""Files, and folders of them, that appear whole or not at all, on a disk or in a store."""
+"""Writes files and folders atomically, on a disk or in a store: they appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pipelines.store import Place, Remote
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write a file or folder to, which takes its place once the block has ended well.
+    """A temporary path next to `path`: what is written there replaces `path` when the block ends without an error.
 
-    Raises RunError where it cannot be written.
+    Raises RunError if it cannot be written.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove(partial)
         yield partial
-        if path.is_dir():  # which nothing can take the place of
+        if path.is_dir():  # os.replace cannot replace a folder
             remove(path)
         os.replace(partial, path)
     except OSError as error:
@@ -34,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def put(place: Place, data: bytes) -> None:
-    """Put a whole file in place, or nothing. Raises RunError where it cannot be written."""
+    """Write a file, whole or not at all. Raises RunError if it cannot be written."""
     if isinstance(place, Remote):
         place.write(data)
     else:
@@ -43,7 +43,7 @@ def put(place: Place, data: bytes) -> None:
 
 
 def put_file(place: Place, path: Path) -> None:
-    """Put a copy of a file in place, whole, or nothing. Raises RunError where it cannot be written."""
+    """Copy a file to `place`, whole or not at all. Raises RunError if it cannot be written."""
     if isinstance(place, Remote):
         with open(path, "rb") as file:
             place.write_file(file)
@@ -53,7 +53,7 @@ def put_file(place: Place, path: Path) -> None:
 
 
 def move(path: Path, place: Place) -> None:
-    """Put a file in place, whole, for the last time that it is needed; on a disk it must be on the same one."""
+    """Move a file to `place`, whole; a place on a disk must be on the same file system. Afterwards `path` is unused."""
     if isinstance(place, Remote):
         put_file(place, path)
     else:
@@ -62,7 +62,7 @@ def move(path: Path, place: Place) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, where there is one."""
+    """Remove a file, or a folder and its contents, if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -70,7 +70,7 @@ def remove(path: Path) -> None:
 
 
 def copy(source: Path, path: Path) -> None:
-    """Copy a file, or a folder with all that is in it."""
+    """Copy a file, or a folder and its contents."""
     if source.is_dir():
         shutil.copytree(source, path)
     else:

@@ -1,4 +1,4 @@
-"""The options that several commands have, each said once. Imports nothing that takes time: --help needs them."""
+"""The options that several commands share. Imports nothing slow, since --help needs them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from generators.geometry import CROPPED, GEOMETRIES, Size
 from pipelines.command import option, positive
 from pipelines.generate.datasets import DATASETS, parse_size
 
-# The fields that `--paper` gives.
+# The fields that `--paper` sets.
 _OF_PAPER = ("variants", "reference", "geometry")
-# How many images int8 takes its ranges from.
+# How many images int8 is calibrated on by default.
 CALIBRATION = 512
 
 
@@ -35,14 +35,14 @@ def _share(text: str) -> float:
     return value
 
 
-# The datasets that are built in, where no source is given.
+# The datasets with built-in samples, which need no source.
 BUILT_IN = ("sample", "speech")
-# The libraries whose models have names.
+# The libraries whose models are given by name.
 NAMED = ("timm", "torchvision")
 
 
 def is_named(model: str | None) -> bool:
-    """Whether a model is given by the name that a library has for it, as timm:resnet18.a1_in1k."""
+    """Whether a model is given by its name in a library, such as timm:resnet18.a1_in1k."""
     return (model or "").partition(":")[0] in NAMED
 
 
@@ -57,7 +57,7 @@ def cpus() -> int:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where a source lies, as the user wrote it."""
+    """Where the source is, as the user wrote it."""
 
     source: str | None = option(
         "a folder, .tar, .parquet or .zip, or a recording; a path or s3://, gs:// URI", metavar="PATH"
@@ -68,10 +68,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Target:
-    """What images are resized to, and recordings resampled; None is the dataset's own.
+    """What images are resized to, and recordings resampled to; None is the dataset's default.
 
-    `size` is what `--size` takes: of a crop its side alone. What is before the crop, `resize` says in pixels or
-    `crop_pct` as timm does: floor(size / crop_pct). Recordings have a `sample_rate` in Hz, and nothing else of it.
+    `size` is the value of `--size`: for a crop, only its side. The shorter side before the crop is `resize` pixels, or
+    floor(size / crop_pct) as in timm. `sample_rate`, in Hz, is the only field that applies to recordings.
     """
 
     geometry: str | None = option(
@@ -84,11 +84,11 @@ class Target:
     crop_pct: float | None = option(
         "the side before the centre crop: N, or size / P; default: size * 8/7", type=_share, metavar="P"
     )
-    sample_rate: int | None = option("of speech, in Hz: 22050 (the default) or 16000", type=positive, metavar="N")
+    sample_rate: int | None = option("speech, in Hz: 22050 (the default) or 16000", type=positive, metavar="N")
 
     @classmethod
     def of(cls, geometry: str, size: Size) -> Target:
-        """What a configuration's geometry and size were asked for as."""
+        """The options that ask for a configuration's geometry and size."""
         if geometry in CROPPED and len(size) == 2:
             return cls(geometry, size[:1], size[1])
         return cls(geometry, size)
@@ -96,7 +96,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Who does the work."""
+    """Where the work runs, and on how many CPUs."""
 
     workers: int | None = option("CPUs to use; default: all", type=positive, metavar="N", under="the run")
     address: str | None = option(
@@ -111,33 +111,33 @@ class Noise:
     checkpoint: str | None = option(metavar="FILE")
     preprocessing: str | None = option("default: its library's; the model's name with .toml", metavar="FILE")
     calibration: int | None = option(
-        f"images of the reference that int8 takes its ranges from; default: {CALIBRATION}", type=positive, metavar="N"
+        f"how many of the reference's images int8 is calibrated on; default: {CALIBRATION}", type=positive, metavar="N"
     )
 
 
 def dataset_option(does: str, default: str | None = None) -> Any:
-    """The field of a dataset's name."""
+    """The field of `--dataset`."""
     return option(does, default=default, choices=tuple(DATASETS), under="images")
 
 
 def paper_option() -> Any:
-    """The field of the paper's protocol, in place of what says another."""
+    """The field of `--paper`."""
     return option("the paper's protocol: its variants, reference, geometry and versions", default=False)
 
 
 def beside_paper(given: Collection[str]) -> str | None:
-    """What is wrong with the fields that are given, where `--paper` is one of them; None if nothing is."""
+    """The mistake of giving `--paper` and a flag that it sets; None if these fields have no such conflict."""
     flag = next((f"--{name.removesuffix('s')}" for name in _OF_PAPER if name in given), None)
     if flag is None or "paper" not in given:
         return None
-    return f"--paper stands in place of --variant, --reference and --geometry: leave {flag} out"
+    return f"--paper sets --variant, --reference and --geometry: leave {flag} out"
 
 
 def method_option(does: str) -> Any:
-    """The field of methods of one's own."""
+    """The field of `--method`, a custom method."""
     return option(f"TOKEN=STAGE:PROGRAM …, {does}", default=(), flag="--method", metavar="METHOD")
 
 
 def limit_option() -> Any:
-    """The field of how many samples there are at most."""
+    """The field of `--limit`."""
     return option("only the first N of the sorted samples", type=positive, metavar="N")

@@ -1,4 +1,4 @@
-"""What long work says of itself, on stderr: results alone go to stdout."""
+"""Progress and notes for the user, on stderr: stdout is for results only."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from tqdm import tqdm
 
 from pipelines.text import duration, printable, size
 
-# Seconds between lines where there is no terminal.
+# Seconds between lines of progress if stderr is not a terminal.
 TICK = 5.0
 
-# Told what there is to say of the work, and how much more of it is done.
+# Called with a note on the current work, and how much more of it is done.
 Advance = Callable[[str, int], None]
 
 
 def say(text: str) -> None:
-    """A line for the user."""
-    tqdm.write(printable(text), file=sys.stderr)  # which keeps clear of a bar
+    """Print a line for the user."""
+    tqdm.write(printable(text), file=sys.stderr)  # without breaking a progress bar
     sys.stderr.flush()
 
 
 @contextlib.contextmanager
 def counted(total: int | None, unit: str, done_text: str) -> Iterator[Advance]:
-    """Show how much of `total` is done, how fast, and how long the rest will take: a bar on a terminal, a line every
-    few seconds (`3 of 9 images predicted, 1.5 img/s, 4 s left`) otherwise. A total of None is not known.
+    """Show how much of `total` is done, how fast, and how long the rest will take.
+
+    That is a bar on a terminal, and otherwise a line every few seconds (`3 of 9 images predicted, 1.5 img/s, 4 s
+    left`). None means that the total is unknown.
     """
     began = last = time.monotonic()
     done = 0
@@ -51,10 +53,10 @@ def counted(total: int | None, unit: str, done_text: str) -> Iterator[Advance]:
 
 
 def _pace(done: int, total: int | None, seconds: float, unit: str) -> str:
-    """How fast so much was done, and how long the rest will take at that."""
+    """The rate so far, and how long the rest will take at that rate."""
     if not done:
         return f", {duration(seconds)} so far"
     rate = done / seconds
     fast = f"{size(int(rate))}/s" if unit == "B" else f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"
-    ahead = "" if total is None or done >= total else f"{duration((total - done) / rate)} left"
-    return f", {fast}, {ahead or duration(seconds)}"
+    left = "" if total is None or done >= total else f"{duration((total - done) / rate)} left"
+    return f", {fast}, {left or duration(seconds)}"

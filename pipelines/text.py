@@ -1,4 +1,4 @@
-"""Plain text for people: tables, commands as they would type them, and what an error says."""
+"""Plain text for people: tables, sizes, durations, commands as they would type them, and errors in one line."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-# Characters of a reason, and of a line that names places as well.
+# The most characters of a reason, and of a line that may name paths as well.
 _LONGEST, _LONGEST_LINE = 300, 2000
 
 
 def table(rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
-    """Rows (the first is the head) as text columns; columns in `right` are flushed right."""
+    """Rows (the first is the header) as text columns; the columns in `right` are right-aligned."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["─" * width for width in widths])
@@ -24,6 +24,11 @@ def table(rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) ->
     )
 
 
+def number_of(count: int, noun: str) -> str:
+    """A count with its noun: `1 shard`, `1,234 shards`."""
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
 def size(count: int) -> str:
     """A number of bytes for people: `1.6 MB`."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -33,7 +38,7 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time for people, two units of it at most: `9 s`, `2 min 5 s`, `3 h 20 min`."""
+    """A time for people, in at most two units: `9 s`, `2 min 5 s`, `3 h 20 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -43,24 +48,24 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """The same text, with a replacement for whatever could steer a terminal; its lines are kept."""
+    """The text with terminal control characters replaced; line breaks are kept."""
     return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def one_line(text: str) -> str:
-    """The same text in one line that a terminal can show, and no longer than a person reads."""
+    """The text in one printable line, cut if it is longer than a person would read."""
     line = printable(" ".join(text.splitlines()))
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line that a terminal can show; its kind where it says nothing."""
+    """The first line of an error's message, printable; the error's type if it has no message."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return printable(line)[:_LONGEST]
 
 
 def entry(script: str) -> str:
-    """How a person would type one of the entries from where they are."""
+    """The command for an entry, as typed from the current folder."""
     entry = Path(sys.argv[0]).absolute().with_name(script)
     return f"{_short(Path(sys.executable))} {_short(entry)}"
 

@@ -1,6 +1,6 @@
-"""What `verify.py` does once its arguments are read: every byte checked and, if asked, every pixel rendered again.
+"""What `verify.py` does: checks every byte and, if asked, renders every sample again.
 
-Refuses, before hours of checking, what cannot be rendered again.
+What cannot be rendered again is refused at once, before hours of checking.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from generators.registry import Method
 from manifests.mels import TOLERANCE
 from manifests.schema import Recipe, Record
 from manifests.verify import Problem, records_in, records_of, variant_folders
-from pipelines.check import check, dataset_of, found, show
+from pipelines.check import check, item_in, problems_in, show
 from pipelines.errors import UsageError
 from pipelines.generate.compare import (
     Again,
@@ -26,22 +26,22 @@ from pipelines.generate.compare import (
 )
 from pipelines.generate.config import describe, methods_of
 from pipelines.generate.sources.find import Found, find
-from pipelines.generate.told import told
 from pipelines.options import Cluster, Inputs
 from pipelines.store import Place
+from pipelines.text import number_of
 from pipelines.work import Work
 from pipelines.work.cluster import Ray
 
 
 def verify(place: Place, render: bool, inputs: Inputs, cluster: Cluster, methods: Sequence[str] = ()) -> int:
-    """Check what lies at a place, and say what is wrong; the exit status (1 where something is)."""
+    """Check the shards at a place and print what is wrong; returns the exit status (1 if something is)."""
     folders = variant_folders(place)
     if not folders:
         raise UsageError(f"no shards at {place}: give the folder that generate.py wrote to")
     if (inputs != Inputs() or methods) and not render:
-        raise UsageError("--source, --labels, --annotations and --method are of use with --render only")
+        raise UsageError("--source, --labels, --annotations and --method apply only with --render")
     own = methods_of(methods)
-    again = list(_again(folders, inputs, own)) if render else []  # what is wrong is refused before hours of checking
+    again = list(_again(folders, inputs, own)) if render else []
     shards = sum(len(records_in(folder)) for folder in folders)
     with contextlib.closing(Ray(cluster)) as ray:
         problems = check(folders, ray)
@@ -50,7 +50,7 @@ def verify(place: Place, render: bool, inputs: Inputs, cluster: Cluster, methods
             samples = sum(len(one.samples) for one in pieces)
             if pieces:
                 work = Work(_render, folders[0], lambda one: str(one.record))
-                problems += found(work, pieces, ray, samples, folders[0], "rendered again", gpu)
+                problems += problems_in(pieces, work, ray, samples, folders, "rendered again", gpu)
     return _report(problems, folders, shards, render, own)
 
 
@@ -59,10 +59,10 @@ def _render(again: Again, _: Place, careful: bool) -> Generator[int, None, list[
 
 
 def _again(folders: Sequence[Place], inputs: Inputs, methods: tuple[Method, ...]) -> Iterator[Again]:
-    """What to render: every readable record of these variants, which must all be of the same source."""
+    """What to render: every readable record of these variants, which must all have the same source."""
     datasets = {folder.parent for folder in folders}
     if len(datasets) > 1:
-        raise UsageError("--render takes the shards of one dataset at a time: name its folder")
+        raise UsageError("--render takes the shards of one dataset at a time: give that dataset's folder")
     check_methods(_recipes(folders), methods)
     check_gpu(_recipes(folders), methods)
     prepare_for(_recipes(folders), methods)
@@ -93,24 +93,25 @@ def _report(
     near = [problem for problem in problems if problem.promised]
     problems = [problem for problem in problems if not problem.promised]
     show(problems)
-    what = f"{shards:,} shard{'s' if shards != 1 else ''} of {len(folders):,} variant{'s' if len(folders) != 1 else ''}"
+    checked = f"{number_of(shards, 'shard')} of {number_of(len(folders), 'variant')}"
     if problems:
         if rendered:
-            _say_what_differs(folders, methods)
-        print(f"FAILED: {len(problems):,} problem{'s' if len(problems) != 1 else ''} in {what}")
+            _print_differences(folders, methods)
+        print(f"FAILED: {number_of(len(problems), 'problem')} in {checked}")
         return 1
-    sample = told(dataset_of(folders[0])).sample
+    item = item_in(folders)
     if near:
         print(
-            f"{len(near):,} {sample}{'s' if len(near) != 1 else ''} rendered again with other last bits, within the "
-            f"{TOLERANCE:g} that is promised between kinds of machines (first: {near[0]})"
+            f"{number_of(len(near), item)} rendered again with different last bits, within the {TOLERANCE:g} "
+            f"promised between kinds of machines (first: {near[0]})"
         )
-        _say_what_differs(folders, methods)
-    print(f"OK: {what}, every {sample} decoded and {'rendered again' if rendered else 'checked'}")
+        _print_differences(folders, methods)
+    print(f"OK: {checked}, every {item} decoded and {'rendered again' if rendered else 'checked'}")
     return 0
 
 
-def _say_what_differs(folders: Iterable[Place], methods: tuple[Method, ...]) -> None:
+def _print_differences(folders: Iterable[Place], methods: tuple[Method, ...]) -> None:
+    """Print how this machine differs from the one that made the shards."""
     for difference in _explanations(folders, methods):
         print(f"this machine differs from the one that made the shards in {difference}")
 

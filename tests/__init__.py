@@ -1,4 +1,4 @@
-"""Tests mirror the packages."""
+"""The tests, in folders that mirror the packages."""
 
 from pathlib import Path
 

@@ -29,7 +29,7 @@ from tests.hub.state import Hub
 # Pages that go on with what the one before has made; each other page begins with nothing made.
 TOGETHER = (
     README,
-    *(f"docs/{name}.md" for name in ("match", "score", "formats", "layers", "compare", "model-noise", "hub")),
+    *(f"docs/{name}.md" for name in ("match", "score", "formats", "page", "layers", "compare", "model-noise", "hub")),
 )
 # Commands that are not run, by what they begin with or contain.
 LEFT_OUT = {

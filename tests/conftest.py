@@ -1,4 +1,4 @@
-"""What tests share: the sample photographs, the real data where it is, the ffmpeg program, and the command line."""
+"""What tests share: the sample photographs, real data if there is any, the ffmpeg program, and the command line."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from tests import ROOT
 from tests.forks import Forks
 from tests.ray_cluster import cluster
 
-# Machines differ in speed, and a test that is slow today has not failed.
+# Machines differ in speed: a slow test has not failed.
 settings.register_profile("sysnoise", deadline=None)
 settings.load_profile("sysnoise")
 
-# A run in a test starts a Ray of its own, whatever cluster the tests are started beside.
+# A run in a test starts its own Ray, even if the tests are started on a cluster.
 for name in [name for name in os.environ if name.startswith("RAY_")]:
     del os.environ[name]
 
 
-# What tests start again and again is compiled once, even where Python has been told to leave no files.
+# Modules that tests import again and again are compiled once, even if Python was told to write no bytecode.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# A shell's background job ignores Ctrl-C, and so would all that tests start and interrupt.
+# A shell's background job ignores Ctrl-C, and so would the processes that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# What is begun last is waited for alone: the files that take longest come first.
+# The slowest files come first, so that no worker is left alone with one at the end.
 _LONGEST = (
     "pipelines/generate/test_generate.py",
     "pipelines/generate/test_faults.py",
@@ -54,23 +54,76 @@ _LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+# `make check` leaves out tests that use one of these fixtures, which start processes or read many files, and test files
+# that import large libraries, start processes themselves, or take more than a few seconds.
+STARTING = frozenset({"browser", "data", "faulty", "ffmpeg", "forks", "hub", "joined"})
+SLOW = (
+    "generators/audio/test_*.py",
+    "generators/foreign/test_*.py",
+    "generators/models/test_*.py",
+    "manifests/test_fuzz_records.py",
+    "pipelines/evaluate/model/heads/test_map.py",
+    "pipelines/evaluate/model/readers/test_upsampling.py",
+    "pipelines/evaluate/model/test_named.py",
+    "pipelines/evaluate/model/test_real_models.py",
+    "pipelines/evaluate/test_advice.py",
+    "pipelines/evaluate/test_fuzz_shards.py",
+    "pipelines/evaluate/test_score_model.py",
+    "pipelines/evaluate/test_statistics.py",
+    "pipelines/evaluate/test_tent_example.py",
+    "pipelines/evaluate/text/test_exported.py",
+    "pipelines/generate/test_bad_input.py",
+    "pipelines/generate/test_cluster.py",
+    "pipelines/generate/test_faults.py",
+    "pipelines/generate/test_fuzz_sources.py",
+    "pipelines/generate/test_jobs.py",
+    "pipelines/generate/test_object_store.py",
+    "pipelines/generate/test_remote_sources.py",
+    "pipelines/hub/test_*.py",
+    "pipelines/test_shards_in_a_store.py",
+    "pipelines/test_store.py",
+    "pipelines/work/test_*.py",
+    "test_codec_example.py",
+    "test_hub_server.py",
+    "test_image.py",
+    "test_libraries_doc.py",
+    "test_mix_examples.py",
+    "test_readme.py",
+    "test_timm.py",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="run only fast tests")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Skip the import of files that are left out; None leaves the others to pytest."""
+    left_out = config.getoption("--fast") and any(collection_path.match(f"tests/{pattern}") for pattern in SLOW)
+    return left_out or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        starting = {item for item in items if STARTING.intersection(getattr(item, "fixturenames", ()))}
+        config.hook.pytest_deselected(items=list(starting))
+        items[:] = [item for item in items if item not in starting]
     places = {ROOT / "tests" / name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name bytes by their number: some formats hold the time, and all processes must name a test alike."""
+    """Name bytes by their length: some formats contain the time, and all processes must agree on a test's name."""
     return f"{len(val)}-bytes" if isinstance(val, bytes) else None
 
 
 def pytest_collection() -> None:
-    """Look for no garbage in what modules import."""
+    """Collect no garbage while modules are imported."""
     gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """Leave what all modules have imported out of each later collection of garbage, some of which libraries ask for."""
+    """Exempt everything that was imported from later garbage collections, some of which libraries request."""
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -78,14 +131,14 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What is marked `gpu` is skipped, before any set-up, where there is no GPU."""
+    """Skip tests marked `gpu` before any set-up if there is no GPU."""
     if item.get_closest_marker("gpu") and (problem := METHODS["dali_gpu"].problem()):
         pytest.skip(f"dali_gpu {problem}")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI nothing may be skipped, but for a GPU or a kind of CPU, and for real images where there are none."""
+    """In CI only tests that need a GPU, a kind of CPU, or missing real images may be skipped."""
     report = yield
     allowed = any(map(item.get_closest_marker, ("gpu", "cpu"))) or (
         "SYSNOISE_DATA" not in os.environ and "data" in getattr(item, "fixturenames", ())
@@ -101,7 +154,7 @@ Once = Callable[[str, Callable[[Path], object]], Path]
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
-    """Have a folder of this name made by `make(folder)`, once for all processes of tests. It is to be left as it is."""
+    """A folder of this name, made by `make(folder)` once for all test processes. Tests must not change it."""
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
@@ -110,7 +163,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
         with FileLock(f"{folder}.lock"):
             if not folder.exists():
                 unfinished = shared / f"{name}.unfinished"
-                shutil.rmtree(unfinished, ignore_errors=True)  # of a process that failed
+                shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that failed
                 unfinished.mkdir()
                 make(unfinished)
                 unfinished.rename(folder)
@@ -151,27 +204,27 @@ Done = subprocess.CompletedProcess[str]
 Command = Callable[..., Done]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def joined() -> Iterator[dict[str, str]]:
-    """An environment in which generate.py joins a Ray of two CPUs, since to start one of its own takes it seconds."""
+    """An environment in which generate.py joins a real Ray of two CPUs, since starting its own takes seconds."""
     with cluster("--num-cpus=2") as made:
         yield {**made.environment, "RAY_ADDRESS": made.address}
 
 
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forks]:
-    """What runs commands without their imports' time."""
+    """Runs commands without the time that their imports take."""
     made = Forks()
     yield made
     made.close()
 
 
 @pytest.fixture(scope="session")
-def generate(joined: dict[str, str], forks: Forks) -> Command:
-    """Run generate.py on the Ray that tests share: `generate("--variant", ...)`. It must end with `status`."""
+def generate(forks: Forks) -> Command:
+    """Run generate.py with a forked worker: `generate("--variant", ...)`. It must exit with `status`."""
 
     def run(*words: object, cwd: Path = ROOT, status: int = 0) -> Done:
-        done = _run(forks, ["generate.py", *words], cwd, joined)
+        done = _run(forks, ["generate.py", *words], cwd, _here())
         assert done.returncode == status, done.stderr
         return done
 
@@ -180,21 +233,25 @@ def generate(joined: dict[str, str], forks: Forks) -> Command:
 
 @pytest.fixture(scope="session")
 def spoken(once: Once, generate: Command) -> Path:
-    """A folder with `out/speech`: the built-in recordings through `SPOKEN`."""
+    """A folder with `out/speech`: the built-in recordings rendered through `SPOKEN`."""
     words = ("--dataset", "speech", "--variant", ",".join(SPOKEN))
     return once("spoken", lambda folder: generate(*words, "--output", folder / "out"))
 
 
 @pytest.fixture
-def command(tmp_path: Path, request: pytest.FixtureRequest, forks: Forks) -> Command:
-    """Run an entry of the checkout as a user would: `command("verify.py", ...)`; what renders, as `generate` does."""
+def command(tmp_path: Path, forks: Forks) -> Command:
+    """Run an entry as a user would: `command("verify.py", ...)`. Commands that render do so as `generate` does."""
 
     def run(script: str, *words: object, cwd: Path = tmp_path) -> Done:
         rendering = script == "generate.py" or "--source" in words
-        environment = request.getfixturevalue("joined") if rendering else os.environ
-        return _run(forks, [script, *words], cwd, environment)
+        return _run(forks, [script, *words], cwd, _here() if rendering else os.environ)
 
     return run
+
+
+def _here() -> dict[str, str]:
+    """An environment that names the stand-in for a cluster."""
+    return {**os.environ, "RAY_ADDRESS": "here"}
 
 
 def _run(forks: Forks, words: Sequence[object], cwd: Path, environment: Mapping[str, str]) -> Done:

@@ -73,10 +73,10 @@ def parsers() -> dict[tuple[str, ...], argparse.ArgumentParser]:
         ("generate.py",): generate._parser(),
         ("verify.py",): verify._parser(),
         ("score.py",): score._parser(),
-        ("score.py", "match"): score._match_parser(),
-        ("score.py", "layers"): score._layers_parser(),
-        ("score.py", "text"): score._text_parser(),
-        ("score.py", "compare"): score._compare_parser(),
+        ("score.py", "match"): score._parser("match"),
+        ("score.py", "layers"): score._parser("layers"),
+        ("score.py", "text"): score._parser("text"),
+        ("score.py", "compare"): score._parser("compare"),
         **{("hub.py", name): parser for name, parser in ours.items()},
     }
 

@@ -1,6 +1,7 @@
-"""Commands as forks of a process that has made their imports, which are most of what a short command takes.
+"""Runs commands as forks of a process that has already imported their modules: imports are most of a short command.
 
-Each has a process of its own, as one that is started has: arguments, folder, environment and streams are its own.
+Each command has its own process, with its own arguments, folder, environment and streams, as if it had been started.
+Its workers are forked as well (`here`), unless it joins a cluster.
 """
 
 from __future__ import annotations
@@ -18,23 +19,24 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-# Not huggingface_hub, which reads its environment then.
+# Not huggingface_hub, which reads its environment when it is imported.
 _IMPORTS = (
     *("matplotlib.figure", "pyarrow.parquet", "scipy.stats", "sklearn.metrics"),
-    *("pipelines.work.engine", "pipelines.evaluate.run", "pipelines.generate.run", "pipelines.verify"),
+    *("pipelines.evaluate.run", "pipelines.generate.run", "pipelines.verify", "tests.here"),
 )
-# The variables that Python reads when it starts, and these libraries when they are imported.
+# The variables that Python reads when it starts, or these libraries when they are imported.
 _READ = ("LANG", "LC_", "MPL", "OMP_", "OPENBLAS_", "PYTHON", "RAY_")
+_READ_LATER = ("RAY_ADDRESS",)
 
 
 class Forks:
-    """Runs scripts. Processes that fork start when they are needed: one for all environments that they see alike."""
+    """Runs scripts. Server processes start when needed, one for each combination of the `_READ` variables."""
 
     def __init__(self) -> None:
         self._servers: dict[frozenset[tuple[str, str]], subprocess.Popen[str]] = {}
 
     def run(self, words: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        """What became of a script with its arguments."""
+        """Run a script with its arguments."""
         server = self._server(environment)
         assert server.stdin
         assert server.stdout
@@ -46,7 +48,9 @@ class Forks:
         return subprocess.CompletedProcess(words, status, stdout, stderr)
 
     def _server(self, environment: Mapping[str, str]) -> subprocess.Popen[str]:
-        read = frozenset((name, value) for name, value in environment.items() if name.startswith(_READ))
+        read = frozenset(
+            (name, value) for name, value in environment.items() if name.startswith(_READ) and name not in _READ_LATER
+        )
         if read not in self._servers:
             self._servers[read] = subprocess.Popen(
                 [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -54,25 +58,25 @@ class Forks:
         return self._servers[read]
 
     def close(self) -> None:
-        """End them all."""
+        """End all servers."""
         for server in self._servers.values():
             server.communicate()
 
 
 def _serve(asked: Iterable[str]) -> None:
-    """Run a script for each line that is asked, and say how it ended."""
+    """Run a script for each line, and print its exit status."""
     before = set(os.environ)
     for name in _IMPORTS:
         importlib.import_module(name)
     imported = {name: os.environ[name] for name in os.environ.keys() - before}
     gc.collect()
-    gc.freeze()  # a fork that looked at what it shares would have to copy it
+    gc.freeze()  # a collection in a fork would copy the memory that it shares
     for line in asked:
         fork = multiprocessing.get_context("fork").Process(
             target=_run, kwargs={"imported": imported, **json.loads(line)}
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which have nothing to do
+            warnings.simplefilter("ignore", DeprecationWarning)  # about forking with threads, which are idle here
             fork.start()
         fork.join()
         print(fork.exitcode, flush=True)
@@ -81,7 +85,10 @@ def _serve(asked: Iterable[str]) -> None:
 def _run(
     words: Sequence[str], cwd: str, environment: Mapping[str, str], streams: str, imported: Mapping[str, str]
 ) -> None:
-    """Have what a script is started with, and run it. `imported` is what imports have put into the environment."""
+    """Set up the process as if the script had been started, and run it.
+
+    `imported` are the variables that imports have added to the environment.
+    """
     os.environ.clear()
     os.environ.update(imported)
     os.environ.update(environment)
@@ -92,6 +99,7 @@ def _run(
         os.close(file)
     sys.argv = list(words)
     sys.path[0] = str(Path(words[0]).parent)
+    importlib.import_module("tests.here").install()
     runpy.run_path(words[0], run_name="__main__")
 
 

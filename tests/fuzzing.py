@@ -1,6 +1,6 @@
-"""Damage and malice for whole files: hypothesis strategies that change bytes, JSON values and tar headers.
+"""Damaged and malicious files: hypothesis strategies that change bytes, JSON values and tar headers.
 
-What reads a file from anybody must give a result, or an error of the project's own in one line that can be shown.
+A reader of untrusted files must return a result, or raise one of the project's own errors with one printable line.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from tests.steps import result_of
 
 T = TypeVar("T")
 
-# Bytes: far more than any of these small files takes to be read, far less than what a bomb among them asks for.
+# Bytes: far more than reading any of these small files takes, far less than a decompression bomb.
 _MOST_MEMORY = 2**27
 
 DEEP: Any = json.loads("[" * 100 + "]" * 100)
-# Values that break readers: of other types, of other worlds, and names that lead elsewhere or steer terminals.
+# Values that break readers: of wrong types, out of range, and names that lead elsewhere or control terminals.
 HOSTILE: list[Any] = [
     *(None, True, -1, 0, 2**31, 2**63, 10**400, 1e308, float("inf"), float("nan"), "", [], {}, [[]], {"": None}, DEEP),
     *("../../elsewhere", "/etc/passwd", "..", "a/b", "a\\b", "a.b", "\x1b[31m", "a\nb", "\x9b", "\u202e", "\ud800"),
@@ -52,19 +52,19 @@ TYPES = b"0\x00157xgLKSV23456AD\xff"
 
 
 def fuzz(examples: int) -> settings:
-    """Settings for a test that reads files: few examples, the same ones each time, none without an end."""
+    """Settings for a test that reads files: few examples, the same ones each time, each with a deadline."""
     return settings(
         max_examples=examples,
         deadline=20_000,
         derandomize=True,
         database=None,
-        # To damage whole files is slow and takes much data; and the files that a fixture made are read, never changed.
+        # Damaging whole files is slow and draws much data. Files made by fixtures are only read.
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
     )
 
 
 def outcome(read: Callable[[], T]) -> T | None:
-    """What a reader gives; None for a refusal, which must be one printable line and cost little."""
+    """The reader's result; None for a refusal, which must be one printable line and take little memory."""
     tracemalloc.start()
     try:
         return read()
@@ -80,7 +80,7 @@ def outcome(read: Callable[[], T]) -> T | None:
 
 
 def make(folder: Path, *tokens: str, samples: int = 4, size: int = 16, image_format: str = "png") -> Path:
-    """Small shards of these variants and the reference, the samples in two shards each; their dataset's folder."""
+    """Small shards of these variants and the reference, two for each variant; the dataset's folder."""
     found = find("sample", Inputs(), samples)
     half = samples // 2
     config = ImageConfig("sample", "crop", (size,), "pil", image_format, half, describe(found))
@@ -107,7 +107,7 @@ def files(folder: Path) -> set[Path]:
 
 @st.composite
 def changed_bytes(draw: st.DrawFn, data: bytes) -> bytes:
-    """The bytes with a few of them flipped, cut off, inserted, repeated or overwritten by what is all ones."""
+    """The bytes with a few of them flipped, cut off, inserted, repeated, deleted or overwritten by ones."""
     found = bytearray(data)
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, max(0, len(found) - 1)))
@@ -144,7 +144,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 @st.composite
 def changed_json(draw: st.DrawFn, value: Any) -> Any:
-    """The value with a hostile one in some place, or without what is there, or with something more."""
+    """The value with some part replaced by a hostile one, or removed, or with a hostile part added."""
     found = copy.deepcopy(value)
     for _ in range(draw(st.integers(1, 2))):
         path = draw(st.sampled_from([place for place in _places(found) if place] or [()]))
@@ -166,7 +166,7 @@ def changed_json(draw: st.DrawFn, value: Any) -> Any:
 
 
 def as_json(value: Any, write: Callable[[Any], str] = json.dumps) -> bytes:
-    """A hostile value as JSON text: in the very form that an honest one has, where it can be."""
+    """A hostile value as JSON text, in exactly the form of an honest one if possible."""
     try:
         return write(value).encode()
     except (ValueError, RecursionError):
@@ -174,7 +174,7 @@ def as_json(value: Any, write: Callable[[Any], str] = json.dumps) -> bytes:
 
 
 def described(data: bytes) -> st.SearchStrategy[bytes]:
-    """A JSON file with values that are hostile, or bytes that are damaged, or a name that is given twice."""
+    """A JSON file with hostile values, damaged bytes, or a duplicate name."""
     value = parse_json(data)
     canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
     return st.one_of(
@@ -198,14 +198,14 @@ def tar_of(members: Sequence[tuple[str, bytes]]) -> bytes:
 
 
 def headers(data: bytes) -> list[int]:
-    """Where the headers of a whole tar begin."""
+    """The offsets of the headers of a valid tar."""
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         return [member.offset for member in tar]
 
 
 @st.composite
 def changed_tar(draw: st.DrawFn, data: bytes) -> bytes:
-    """A tar with a header that says something else, with a right checksum; or damaged as any file."""
+    """A tar with a changed header, whose checksum is right; or with changed bytes like any file."""
     if draw(st.integers(0, 3)) == 0:
         return draw(changed_bytes(data))
     found = bytearray(data)

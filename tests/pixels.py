@@ -1,10 +1,10 @@
-"""The pixels that each method makes of the built-in photographs, in a table with what they were made with.
+"""The pixels of each method for the built-in photographs, recorded in a table together with what made them.
 
     python -m tests.pixels [--write]
 
-Says which library has moved where pixels have; ends with status 1 then. `--write` writes the table anew or, where
-versions are those of the table and the kind of CPU is not in it, adds this kind. Nothing here says what is right: only
-what has changed.
+Reports which library has changed if pixels have, and then exits with status 1. `--write` writes a new table or, if the
+versions equal the table's but the kind of CPU is not in it, adds this kind. Nothing here tells what is right, only what
+has changed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from tests.methods import ON_CPU
 from tests.rows import image_row
 
 TABLE = Path(__file__).with_suffix(".json")
-# A crop, as by default; and a frame so flat that heights shrink far more than widths, which Pillow 13 resizes in
-# another order than Pillow 12.
+# The default crop; and a frame so flat that heights shrink far more than widths, which Pillow 13 resizes in another
+# order than Pillow 12.
 FRAMES = {"crop 224": ("crop", (224,)), "stretch 400x100": ("stretch", (400, 100))}
 _WRITE = "python -m tests.pixels --write"
-_MEANT = f"If that is meant: `{_WRITE}`, and a line in CHANGELOG.md where pixels have changed."
+_MEANT = f"If that is intended: `{_WRITE}`, and a line in CHANGELOG.md if pixels have changed."
 _UNKNOWN = f"This kind of CPU, which may be the reason, is not in the table: `{_WRITE}` adds it."
 
 # Digests by frame and token. A digest is a manifest's `pixels_sha256`.
@@ -41,7 +41,7 @@ Pixels = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Made:
-    """What is made here. `versions` are by library: its own first, then those of what is built into it.
+    """What is made on this machine. `versions` are by library: first its own, then those of the libraries in it.
 
     `sources` is a digest of the photographs' files.
     """
@@ -54,7 +54,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Table:
-    """What was made: as `Made`, on CPUs of several kinds. `pixels` are the first's; others name what they differ in."""
+    """Like `Made`, on several kinds of CPU. `pixels` are the first kind's; others record only their differences."""
 
     sources: str
     versions: Mapping[str, Mapping[str, str]]
@@ -62,18 +62,18 @@ class Table:
     pixels: Pixels
 
     def knows(self, kind: Mapping[str, Any]) -> bool:
-        """Whether pixels were made on this kind of CPU."""
+        """Whether the table has this kind of CPU."""
         return any(one["cpu"] == kind for one in self.cpus)
 
     def of(self, kind: Mapping[str, Any]) -> Pixels:
-        """The pixels on a kind of CPU; on one that is not known, the first's."""
+        """The pixels on a kind of CPU; on an unknown one, those of the first."""
         own: Pixels = next((one["pixels"] for one in self.cpus if one["cpu"] == kind), {})
         return {frame: {**digests, **own.get(frame, {})} for frame, digests in self.pixels.items()}
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Lines about what has changed, and about what differs where the kind of CPU may be the reason."""
+    """Messages about what has changed, and about differences that the kind of CPU may explain."""
 
     changed: Sequence[str]
     unknown: Sequence[str]
@@ -85,7 +85,7 @@ class Compared:
 
 
 def make() -> Made:
-    """Render the photographs by every method that runs here on the CPU. Raises RuntimeError where one fails."""
+    """Render the photographs by every method that runs here on the CPU. Raises RuntimeError if one fails."""
     source = SampleSource()
     listing = source.listing()
     methods = list(ON_CPU.values())
@@ -107,17 +107,17 @@ def make() -> Made:
 
 
 def load() -> Table:
-    """The table of the repository."""
+    """The repository's table."""
     return Table(**json.loads(TABLE.read_text()))
 
 
 def write(table: Table) -> None:
-    """Write the table of the repository."""
+    """Write the repository's table."""
     TABLE.write_text(json.dumps(asdict(table), indent=1) + "\n")
 
 
 def anew(made: Made, table: Table | None) -> Table:
-    """The table with what is made here: another kind of CPU in it, or this one alone."""
+    """The table with this machine's pixels: added as another kind of CPU, or replacing it."""
     if table is None or table.knows(made.cpu) or compare(table, made).changed:
         return Table(made.sources, made.versions, [{"cpu": made.cpu, "pixels": {}}], made.pixels)
     differing = _differing(table, made)
@@ -130,9 +130,9 @@ def compare(table: Table, made: Made) -> Compared:
     moved = _moved(table, made)
     if table.sources != made.sources:
         why = ", ".join(moved.values()) or "no library has moved"
-        return Compared([f"The photographs are other files, most of which Pillow writes: {why}."], [])
+        return Compared([f"The photographs' files differ; Pillow writes most of them: {why}."], [])
     lone, blamed = _lone(table, made), _blamed(table, made)
-    changed = [f"{', '.join(lone)}: in the table alone, or not in it."] if lone else []
+    changed = [f"{', '.join(lone)}: only in the table, or missing from it."] if lone else []
     unknown = []
     for library in made.versions:
         what = blamed.get(library)
@@ -148,7 +148,7 @@ def compare(table: Table, made: Made) -> Compared:
 
 
 def _blamed(table: Table, made: Made) -> dict[str, str]:
-    """What differs, by the library that it is of. All is the reference's where that differs: others are made of it."""
+    """The differences by library. If the reference's differ, only its library is blamed: others build on its pixels."""
     base = reference(DEFAULT_REFERENCE).decode
     found: dict[str, list[str]] = {}
     for frame, tokens in _differing(table, made).items():
@@ -160,7 +160,7 @@ def _blamed(table: Table, made: Made) -> dict[str, str]:
 
 
 def _differing(table: Table, made: Made) -> dict[str, list[str]]:
-    """The tokens whose pixels are not the table's by frame, of those that both have."""
+    """The tokens whose pixels differ from the table's, by frame, for those that both have."""
     found = {}
     for frame, digests in table.of(made.cpu).items():
         now = made.pixels.get(frame, {})
@@ -170,14 +170,14 @@ def _differing(table: Table, made: Made) -> dict[str, list[str]]:
 
 
 def _lone(table: Table, made: Made) -> list[str]:
-    """Frames, or tokens, that either the table or what is made here lacks."""
+    """Frames or tokens that only one of the table and this machine has."""
     if lone := table.pixels.keys() ^ made.pixels.keys():
         return sorted(lone)
     return sorted({token for frame in FRAMES for token in table.pixels[frame].keys() ^ made.pixels[frame].keys()})
 
 
 def _moved(table: Table, made: Made) -> dict[str, str]:
-    """What has changed in the versions of libraries that are not those of the table, by library."""
+    """Changes of versions, by library."""
     found = {}
     for library, now in made.versions.items():
         was = table.versions.get(library, {})
@@ -192,7 +192,7 @@ def _changes(was: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def main() -> int:
-    """Compare, or write."""
+    """Compare with the table, or write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the table instead")
     given = parser.parse_args()

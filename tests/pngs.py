@@ -1,4 +1,4 @@
-"""PNGs put together by hand, by the standard's chunks."""
+"""PNGs assembled by hand from the standard's chunks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def png(header: bytes, *parts: bytes) -> bytes:
 
 
 def assembled(filters: Sequence[int], *more: bytes) -> bytes:
-    """A PNG of zeros, three pixels wide, with a filter for each row, and chunks before the image."""
+    """A PNG of zeros, three pixels wide, with a filter for each row, and chunks before the image data."""
     rows = b"".join(bytes([kind, *[0] * 9]) for kind in filters)
     header = struct.pack(">2I5B", 3, len(filters), 8, 2, 0, 0, 0)
     return png(header, *more, chunk(b"IDAT", zlib.compress(rows)))

@@ -1,4 +1,4 @@
-"""Ray clusters for tests: `ray start` on 127.0.0.1, with a token, in process groups that die like machines."""
+"""Ray clusters for tests: `ray start` on loopback, with a token, in process groups that die like machines."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ def wait_for(
     end = time.monotonic() + seconds
     while not condition():
         assert process is None or process.poll() is None, "the process ended too early"
-        assert time.monotonic() < end, "it did not come so far"
+        assert time.monotonic() < end, f"the condition did not hold within {seconds:.0f} s"
         time.sleep(0.01)
 
 
 def _hosts() -> Iterator[str]:
-    """Addresses of loopback for the nodes of a cluster: two of its bytes drawn by lot."""
+    """Loopback addresses for the nodes of a cluster: two of their bytes are random."""
     high, low = secrets.token_bytes(2)
     return (f"127.{high}.{low}.{node}" for node in itertools.count(2))
 
 
 @dataclass
 class Cluster:
-    """A head, and nodes that come and go. `environment` is what its clients and workers need.
+    """A head, and nodes that join and leave. `environment` is what its clients and workers need.
 
-    The head has a dashboard, to which jobs are submitted, if it is asked for: it costs as much as all else.
+    The head has a dashboard, to which jobs are submitted, only on request: it costs as much as everything else.
 
-    Each node has a loopback address of its own, which no other cluster on this machine has, since Ray gives some of its
-    ports fixed numbers; for 127.0.0.1, it would take the machine's address in the network.
+    Each node has its own loopback address, which no other cluster on this machine uses, since some of Ray's ports have
+    fixed numbers. (Given 127.0.0.1, Ray would use the machine's address in the network instead.)
     """
 
     environment: dict[str, str]
@@ -73,18 +73,18 @@ class Cluster:
         self._start((), *head, *more)
 
     def add(self, *more: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-        """Start a node; `prefix` is a command that runs it elsewhere."""
+        """Start a node; `prefix` is a command to run it with."""
         return self._start(prefix, f"--address={self.address}", *more)
 
     def _start(self, prefix: tuple[str, ...], *words: str) -> subprocess.Popen[bytes]:
         host = next(self.hosts)
         self.head = self.head or host
-        # Ray's own choice is one number, which another Ray on this machine may have.
+        # Ray's default is a fixed port, which another Ray on this machine may use.
         common = [f"--node-ip-address={host}", f"--dashboard-agent-listen-port={free_ports(1)[0]}"]
         common += ["--object-store-memory=80000000", "--disable-usage-stats", "--block"]
         common += ["--include-log-monitor=false"]
-        said = Path(self.folder, f"{host}.log")
-        with said.open("w") as log:
+        path = Path(self.folder, f"{host}.log")
+        with path.open("w") as log:
             process = subprocess.Popen(
                 [*prefix, RAY, "start", *words, *common],
                 env=self.environment | {"PYTHONUNBUFFERED": "1"},
@@ -93,11 +93,11 @@ class Cluster:
                 start_new_session=True,
             )
         self.processes.append(process)
-        wait_for(lambda: "Ray runtime started" in said.read_text(), process)
+        wait_for(lambda: "Ray runtime started" in path.read_text(), process)
         return process
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """Lose a machine: everything that ran on it is gone at once."""
+        """Lose a machine: kill everything that runs on it at once."""
         node = psutil.Process(process.pid)
         for one in (*node.children(recursive=True), node):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -106,7 +106,7 @@ class Cluster:
         self.processes.remove(process)
 
     def ask(self, path: str) -> Any:
-        """What the dashboard answers."""
+        """The dashboard's answer, as JSON."""
         token = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
         with urllib.request.urlopen(urllib.request.Request(self.dashboard + path, headers=token)) as answer:
             return json.loads(answer.read())
@@ -132,9 +132,9 @@ class Cluster:
 @contextlib.contextmanager
 def cluster(*head: str, dashboard: bool = False, **variables: str) -> Iterator[Cluster]:
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **variables}
-    # `python` in a job is the environment's own, as it is on a machine where the environment is active.
+    # `python` in a job is this environment's, as on a machine where the environment is active.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    # Ray's sockets lie below its folder, and a socket's path is at most 107 bytes long.
+    # Ray's sockets are below this folder, and a socket's path is at most 107 bytes long.
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
         made = Cluster(environment, folder)
         try:
@@ -142,4 +142,4 @@ def cluster(*head: str, dashboard: bool = False, **variables: str) -> Iterator[C
             yield made
         finally:
             for process in list(made.processes):
-                made.kill(process)  # asked to end, Ray would first wait for its work to be done elsewhere
+                made.kill(process)  # on a polite request, Ray would first wait for its work to be done elsewhere

@@ -1,4 +1,4 @@
-"""Rows as those of images or of mel spectrograms, which sets of the other kind do not have."""
+"""Rows typed as those of images, for tests on sets that have no others."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def image_row(row: Row) -> ImageRow:
 
 
 def image_rows(record: Record) -> list[ImageRow]:
-    """A record's rows, which must be of images."""
+    """A record's rows, which must be images'."""
     return [image_row(row) for row in record.rows]
 
 
 def picture(rendered: Rendered) -> Picture:
-    """What was rendered, which must be an image without a label map."""
+    """A result as an image, which must not have a label map."""
     row = image_row(rendered.row)
     if rendered.files is None:
         return Picture(row, None)

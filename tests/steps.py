@@ -1,4 +1,4 @@
-"""What workers do, as generators of their progress: done here and now."""
+"""Runs the generators by which workers report progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Result = TypeVar("Result")
 
 
 def result_of(steps: Generator[Any, None, Result]) -> Result:
-    """What a generator returns once all of it has been taken."""
+    """A generator's return value, after running it to the end."""
     while True:
         try:
             next(steps)

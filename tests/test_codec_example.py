@@ -1,6 +1,6 @@
-"""A learned codec as a decoder: `examples/train_codec.py` in small, and what `examples/learned_codec.py` makes of it.
+"""A learned codec as a decoder: a short run of `examples/train_codec.py`, and `examples/learned_codec.py` with it.
 
-Skipped, but not in CI, where PyTorch is not installed; requirements-timm.txt has it.
+Skipped if PyTorch is not installed, except in CI; requirements-timm.txt has it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A codec that was trained for a moment."""
+    """A codec trained for a moment."""
     path = tmp_path_factory.mktemp("codec") / "codec.onnx"
     assert train_codec.main(["--output", str(path), "--steps", "8"]) == 0
     return path
@@ -49,7 +49,9 @@ def method(codec: Path) -> str:
     return f"learned=decode:{sys.executable} -I {ROOT}/examples/learned_codec.py {codec}"
 
 
-def test_a_folder_is_left_alone_and_a_weight_is_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_is_not_overwritten_and_a_weight_is_a_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "mine").write_text("")
     assert train_codec.main(["--output", str(tmp_path)]) == 2
     assert "is a folder: name a file" in capsys.readouterr().err
@@ -76,7 +78,7 @@ def test_the_file_is_the_network() -> None:
         np.testing.assert_allclose(found, codec.decode(expected), atol=1e-4)
 
 
-def test_training_makes_bits_and_error_together_less(photographs: dict[str, bytes]) -> None:
+def test_training_lowers_the_sum_of_bits_and_error(photographs: dict[str, bytes]) -> None:
     image = np.asarray(Image.open(io.BytesIO(photographs["coffee"])).convert("RGB"))[:128, :128]
     options = train_codec.Options(steps=30)
     inputs = torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255
@@ -93,7 +95,7 @@ def test_it_decodes_better_than_a_flat_image(codec: Path, method: str, photograp
     (learned,) = own_methods([method])
     data = photographs["chelsea"]
     pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    assert any(side % 8 for side in pixels.shape[:2])  # what is added at the border is taken off again
+    assert any(side % 8 for side in pixels.shape[:2])  # the padding at the border is removed again
     found = learned.load()(data)
     np.testing.assert_array_equal(found, recoded(session(str(codec)), pixels))
     flat = np.broadcast_to(pixels.mean((0, 1)).round().astype(np.uint8), pixels.shape)

@@ -1,4 +1,4 @@
-"""A script that is forked has what one that is started has, and ends alike."""
+"""A forked script behaves as if it had been started."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ print("é", file=sys.stderr)
 
 
 @pytest.mark.parametrize("end", ["", "sys.exit(7)", "sys.exit('no')", "os.kill(os.getpid(), 9)", "raise OSError('no')"])
-def test_a_fork_is_as_what_is_started(end: str, forks: Forks, tmp_path: Path) -> None:
+def test_a_fork_equals_a_started_script(end: str, forks: Forks, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT + end)
     (tmp_path / "folder").mkdir()

@@ -13,14 +13,16 @@ import pytest
 from generators.geometry import GEOMETRIES, MAX_PIXELS, MAX_RESIZED_PIXELS
 from manifests.images import COLUMNS, LABEL_MAP, LABEL_MAP_SHA256, ImageRow
 from manifests.mels import TOLERANCE
-from manifests.schema import MOST_SHARDS, SUMMARY, TABLE, TIMM
+from manifests.schema import CARD, MOST_SHARDS, SUMMARY, TABLE, TIMM
 from manifests.untrusted import LARGEST_JSON, MOST_ROWS
-from pipelines import store
 from pipelines.errors import RunError, UsageError
 from pipelines.evaluate.model.preprocessing import read_preprocessing
 from pipelines.evaluate.predictions import TABLES
+from pipelines.generate.croissant import CROISSANT
 from pipelines.generate.datasets import DATASETS, parse_size
-from pipelines.work import engine
+from pipelines.page.write import PAGE
+from pipelines.store import retry
+from pipelines.work import lanes
 from tests.conftest import Command, Once
 from tests.documents import blocks, commands, made, parse, read, table
 
@@ -75,7 +77,8 @@ def test_the_fields_of_the_manifest_are_those_that_are_written(sample: Path) -> 
     assert sorted(stated) == sorted(written)
     listed = re.findall(r"^OUT/imagenet/(?:<variant>/)?(\S+) ", blocks(FORMATS, "text")[0], re.MULTILINE)
     shard = "validation-00000-of-00050"
-    assert listed == ["README.md", f"{shard}.tar", f"{shard}.json", TABLE, SUMMARY, TIMM, "run.log"]
+    assert listed[:3] == [PAGE, CARD, CROISSANT]
+    assert listed[3:] == [f"{shard}.tar", f"{shard}.json", TABLE, SUMMARY, TIMM, "run.log"]
     found = {path.name.replace("-of-00001", "-of-00050") for path in variant.iterdir()}
     found |= {path.name for path in sample.iterdir() if path.is_file()}
     assert set(listed) <= found
@@ -104,9 +107,9 @@ def test_the_job_is_a_command_of_ours() -> None:
     assert given.output.startswith("s3://")
     text = " ".join(read(CLUSTERS).split())
     assert "retried for five minutes" in text
-    assert store.PATIENCE == 5 * 60
+    assert retry.PATIENCE == 5 * 60
     assert "at most five times" in text
-    assert engine._ATTEMPTS == 5
+    assert lanes._ATTEMPTS == 5
 
 
 def test_the_sizes_for_detection_are_sizes() -> None:

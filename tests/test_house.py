@@ -1,4 +1,4 @@
-"""Imports point one way: entries → pipelines → {generators, manifests}; and what is read from others runs nothing."""
+"""Imports point one way: entries → pipelines → {generators, manifests}; and no untrusted input is run or unpacked."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def test_imports_point_one_way(package: str, forbidden: set[str]) -> None:
     assert not found
 
 
-def test_a_method_costs_no_import_until_it_is_used() -> None:
+def test_a_method_s_library_is_imported_only_when_used() -> None:
     libraries = {"PIL", "cv2", "av", "nvidia", "onnx", "onnx_ir"}
     for name in ("registry", "variant"):
         assert not libraries.intersection(imports(ROOT / "generators" / f"{name}.py"))
 
 
-def test_shards_are_made_without_a_word_of_scoring_or_the_hub() -> None:
+def test_making_shards_does_not_know_scoring_or_the_hub() -> None:
     for path in (ROOT / "pipelines" / "generate").rglob("*.py"):
         assert not {"pipelines.evaluate", "pipelines.hub"}.intersection(re.findall(r"pipelines\.\w+", path.read_text()))
 
@@ -54,7 +54,7 @@ def test_finished_sets_are_read_without_scoring_or_the_hub() -> None:
         assert not {"pipelines.evaluate", "pipelines.hub"}.intersection(re.findall(r"pipelines\.\w+", path.read_text()))
 
 
-def test_onnx_is_imported_by_passes_alone() -> None:
+def test_only_passes_import_onnx() -> None:
     files = {path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     others = files - set((ROOT / "generators" / "models").rglob("*.py"))
     assert not [path.name for path in others if {"onnx", "onnx_ir"} & set(imports(path))]
@@ -64,12 +64,12 @@ def shipped() -> list[Path]:
     return [ROOT / f"{name}.py" for name in ENTRIES] + [p for name in PACKAGES for p in (ROOT / name).rglob("*.py")]
 
 
-# Modules that make objects of whatever they read, or run it.
+# Modules that can run code from the data that they read.
 RUNNING = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "jsonpickle"}
 
 
 def dangers(tree: ast.AST) -> Iterator[str]:
-    """Calls that could run what a file says, or write where an archive says."""
+    """Calls that could run code from a file, or write to a path from an archive."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
@@ -97,7 +97,7 @@ def _is(node: ast.expr | None, value: bool) -> bool:
     return isinstance(node, ast.Constant) and node.value is value
 
 
-def test_nothing_that_is_read_is_run_or_unpacked() -> None:
+def test_no_input_is_run_or_unpacked() -> None:
     found = [(path.name, danger) for path in shipped() for danger in dangers(ast.parse(path.read_text()))]
     assert not found
 
@@ -118,5 +118,5 @@ def test_nothing_that_is_read_is_run_or_unpacked() -> None:
         "subprocess.run(c, shell=True)",
     ],
 )
-def test_what_would_be_run_is_seen(code: str) -> None:
+def test_dangerous_calls_are_found(code: str) -> None:
     assert list(dangers(ast.parse(code)))

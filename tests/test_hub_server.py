@@ -1,6 +1,6 @@
-"""The Hub of tests/hub against the real client: what is pushed comes back, and what fails ends as the client says.
+"""The Hub of tests/hub with the real client: a push comes back unchanged, and errors are the client's own.
 
-The client's own habits that hub.py has to live with are held here too: what it retries, and what it gives up on.
+The client's behaviour that hub.py depends on is tested here as well: what it retries, and what it gives up on.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from PIL import Image
 from tests.hub import Hub, Request, serve
 
 NAME = "lab/noised"
-# The client's LFS upload hands files to its HTTP library in a way that this deprecates.
+# The client's LFS upload passes files to its HTTP library in a way that the library deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 CARD = """---
@@ -82,7 +82,7 @@ def api(hub: Hub) -> HfApi:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The client's pauses before it tries again, in seconds; none is waited for. Shorter ones are locks' polling."""
+    """The client's pauses before its retries, in seconds; they are skipped. Pauses below a second poll a lock."""
     found: list[float] = []
     sleep = time.sleep
     monkeypatch.setattr(time, "sleep", lambda pause: found.append(pause) if pause >= 1 else sleep(pause))
@@ -91,7 +91,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A card, a text, and two binary files, one of them long."""
+    """A card, a text file, and two binary files, one of them large."""
     found = tmp_path / "folder"
     (found / "pil").mkdir(parents=True)
     (found / "README.md").write_text(CARD)
@@ -114,7 +114,7 @@ def sent(hub: Hub, method: str, word: str) -> list[Request]:
     return [request for request in hub.requests if request.method == method and word in request.path]
 
 
-def test_a_folder_comes_back_as_it_was(hub: Hub, api: HfApi, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_comes_back_unchanged(hub: Hub, api: HfApi, folder: Path, tmp_path: Path) -> None:
     push(api, folder)
     pulled = api.snapshot_download(NAME, repo_type="dataset", local_dir=tmp_path / "pulled")
     assert files(pulled) == files(folder)
@@ -169,10 +169,10 @@ def test_a_dropped_upload_is_sent_again(hub: Hub, api: HfApi, folder: Path, wait
     assert files(folder).items() <= hub.repo(NAME).files().items()
 
 
-def test_a_dropped_download_goes_on_where_it_was(
+def test_a_dropped_download_is_resumed(
     hub: Hub, api: HfApi, folder: Path, tmp_path: Path, waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The client writes by pieces of 10 MB, and what is not written is asked for again.
+    # The client writes pieces of 10 MB, and requests again what it has not written.
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100_000)
     push(api, folder)
     hub.requests.clear()
@@ -184,7 +184,7 @@ def test_a_dropped_download_goes_on_where_it_was(
     assert waits == [1]
 
 
-def test_a_reset_download_is_given_up_with_all_it_had(hub: Hub, api: HfApi, folder: Path, tmp_path: Path) -> None:
+def test_a_reset_download_fails_and_keeps_nothing(hub: Hub, api: HfApi, folder: Path, tmp_path: Path) -> None:
     push(api, folder)
     hub.fail("GET", "/lab/.*signature", after=650_000, reset=True)
     with pytest.raises(httpx2.ReadError):
@@ -192,7 +192,7 @@ def test_a_reset_download_is_given_up_with_all_it_had(hub: Hub, api: HfApi, fold
     assert not list((tmp_path / "pulled").rglob("*.incomplete"))
 
 
-def test_a_slow_answer_is_asked_for_again(
+def test_a_slow_answer_is_requested_again(
     hub: Hub, api: HfApi, folder: Path, tmp_path: Path, waits: list[float]
 ) -> None:
     push(api, folder)
@@ -251,7 +251,7 @@ def test_what_the_client_retries(
         push(api, folder)
     hub.fail(method, path, times=2, status=status, headers={"Retry-After": "7"})
     step(api, folder)
-    # Of a HEAD, the first failure only turns the retries on.
+    # For a HEAD request, the first failure only enables the retries.
     assert waits == ([8] if method == "HEAD" else [8, 8])
 
 
@@ -303,13 +303,13 @@ def test_a_refused_pull_into_a_folder_with_files_looks_like_a_success(
     hub: Hub, api: HfApi, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     push(api, folder)
-    caplog.set_level(logging.WARNING, "huggingface_hub")  # which hub.py, where it has run in this process, has raised
+    caplog.set_level(logging.WARNING, "huggingface_hub")  # hub.py raises it, and may have run in this process
     wrong = HfApi(endpoint=hub.url, token="hf_wrong")
     assert wrong.snapshot_download(NAME, repo_type="dataset", local_dir=folder) == str(folder)
     assert "remote repo cannot be accessed" in caplog.text
 
 
-def test_a_gated_repository_opens_to_whom_it_is_granted(hub: Hub, api: HfApi, folder: Path, tmp_path: Path) -> None:
+def test_a_gated_repository_opens_to_users_with_access(hub: Hub, api: HfApi, folder: Path, tmp_path: Path) -> None:
     push(api, folder)
     api.update_repo_settings(NAME, repo_type="dataset", gated="manual", visibility="public")
     found = api.dataset_info(NAME)
@@ -324,7 +324,7 @@ def test_a_gated_repository_opens_to_whom_it_is_granted(hub: Hub, api: HfApi, fo
     assert files(pulled) == files(folder)
 
 
-def test_a_revision_keeps_what_it_held(hub: Hub, api: HfApi, folder: Path, tmp_path: Path) -> None:
+def test_a_revision_keeps_its_files(hub: Hub, api: HfApi, folder: Path, tmp_path: Path) -> None:
     push(api, folder)
     first = api.dataset_info(NAME).sha
     assert first is not None
@@ -388,7 +388,7 @@ def images(folder: Path) -> dict[str, Image.Image]:
 
 
 def python(hub: Hub, home: Path, script: str, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a script about the repository in a process of its own, which takes `hub` for the Hub."""
+    """Run a script on the repository in another process, which takes `hub` for the Hub."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment |= hub.environment(home) | variables
     command = [sys.executable, "-W", "ignore", "-c", script, NAME, *map(str, words)]
@@ -416,7 +416,7 @@ def test_datasets_does_not_find_a_private_repository_without_a_token(
     assert not [request for request in hub.requests if request.origin == "cdn" and request.method == "GET"]
 
 
-def test_a_push_by_xet_outlives_its_faults_and_sends_only_what_is_new(
+def test_a_push_by_xet_survives_faults_and_sends_only_new_chunks(
     hub: Hub, api: HfApi, folder: Path, tmp_path: Path
 ) -> None:
     def pushed() -> list[Request]:
@@ -428,7 +428,7 @@ def test_a_push_by_xet_outlives_its_faults_and_sends_only_what_is_new(
         assert not any(request.authorized for request in hub.requests if request.origin != "hub")
         return sent(hub, "POST", "/v1/xorbs/")
 
-    # Noise is stored, a pattern packed, and floats packed by groups of their bytes.
+    # Xet stores noise as it is, compresses a pattern, and compresses floats grouped by byte.
     (folder / "pil" / "noise.tar").write_bytes(b"\0" + random.Random(0).randbytes(200_000))
     (folder / "pil" / "floats.tar").write_bytes(array("f", (number / 7 for number in range(50_001))).tobytes() + b"\0")
     hub.fail("POST", "/v1/xorbs/", after=1000)

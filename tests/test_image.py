@@ -1,6 +1,6 @@
-"""The image holds what runs and nothing else, and the files about it agree with the project and with one another.
+"""The image contains the files that it needs and no others, and its files agree with the project and each other.
 
-No engine is needed: the build context is made here, by the Docker client's own reading of `.dockerignore`.
+No Docker engine is needed: the build context is made here, using the Docker client's own handling of `.dockerignore`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ else:
 BIN = Path(sys.executable).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TAG = f"{PROJECT['name']}:{PROJECT['version']}"
-# What lies in many checkouts, and must not be in the image.
+# Files that many checkouts contain, and that must not be in the image.
 STRAY = (
     *(".env", ".git/config", ".venv/lib/site.py", "data/val/n01440764/1.JPEG", "out/sample/README.md"),
     *("generators/pixels/__pycache__/ascend.pyc", "pipelines/hub/__pycache__/push.pyc"),
@@ -53,13 +53,13 @@ INSTRUCTIONS = _instructions()
 
 
 def instruction(name: str) -> str:
-    """The one instruction of that name."""
+    """The only instruction of that name."""
     (found,) = [rest for other, rest in INSTRUCTIONS if other == name]
     return found
 
 
 def known_to_git(*below: str) -> list[str]:
-    """The files of the checkout, new ones among them, that are not ignored."""
+    """The files of the checkout that are not ignored, including new ones."""
     words = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *below]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 
@@ -72,7 +72,7 @@ def copy(names: list[str], source: Path, target: Path) -> None:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The image's working folder, as the COPY instructions fill it from this checkout."""
+    """The image's working folder, filled from this checkout by the COPY instructions."""
     checkout, folder = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("image")
     copy(known_to_git(), ROOT, checkout)
     for name in STRAY:
@@ -80,7 +80,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (checkout / name).write_text("stray")
     lines = (checkout / ".dockerignore").read_text().splitlines()
     sent = exclude_paths(str(checkout), [line for line in lines if line and not line.startswith("#")])
-    sent -= {"Dockerfile", ".dockerignore"}  # the engine reads these, and copies neither
+    sent -= {"Dockerfile", ".dockerignore"}  # the engine reads these, but does not copy them
     context = [name for name in sent if (checkout / name).is_file()]
     for sources, destination in (rest.rsplit(" ", 1) for name, rest in INSTRUCTIONS if name == "COPY"):
         assert destination == "./"
@@ -89,7 +89,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_holds_what_runs_and_nothing_else(image: Path) -> None:
+def test_it_contains_the_code_and_nothing_else(image: Path) -> None:
     held = {path.relative_to(image).as_posix() for path in image.rglob("*") if path.is_file()}
     runs = known_to_git(*(f"{entry}.py" for entry in ENTRIES), *PACKAGES)
     assert held == {*runs, "LICENSE", "requirements.txt"}
@@ -117,7 +117,7 @@ def test_the_linters_find_nothing(words: list[str]) -> None:
 
 
 def pinned(environment: Mapping[str, str]) -> dict[str, str]:
-    """The versions that requirements.txt gives to such a machine, by name."""
+    """The versions that requirements.txt pins for a machine, by name."""
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
     found = [Requirement(line) for line in lines]
     found = [pin for pin in found if not pin.marker or pin.marker.evaluate(dict(environment))]
@@ -127,7 +127,7 @@ def pinned(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """What the markers of requirements ask about, in the image."""
+    """The values of requirement markers in the image."""
     base = re.fullmatch(r"python:(3\.\d+)-slim-[a-z]+", instruction("FROM"))
     assert base
     return {"python_version": base[1], "python_full_version": f"{base[1]}.0", "platform_machine": "x86_64"}

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from generators.registry import LIBRARIES, METHODS, Release, find
-from generators.variant import LIBRARY_GROUPS, expand, reference
+from generators.selection import expand
+from generators.variant import LIBRARY_GROUPS, reference
 from tests.documents import commands, parse, read, table
 from tests.generators.foreign.direct import release
 from tests.generators.profiles import cmyk, wide

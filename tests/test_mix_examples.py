@@ -1,4 +1,4 @@
-"""The examples of mix training: loaders give the methods' own pixels, and the small Table 7 is whole."""
+"""The examples of mix training: loaders give the methods' own pixels, and the small Table 7 is complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from generators.pixels.pillow import header
 from generators.registry import METHODS
 from tests import ROOT
 
-# A box that depends on the image alone, in the place of one that RandomResizedCrop draws.
+# RandomResizedCrop is patched to return a box that depends only on the image.
 LOADERS = """
 import hashlib, inspect, json, sys
 import torch
@@ -63,7 +63,7 @@ def torch() -> None:
 
 
 def run(*words: str, given: str = "") -> str:
-    """What Python prints."""
+    """Run Python; its stdout."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, *words]
     done = subprocess.run(command, env=environment, input=given, capture_output=True, text=True, check=False)
@@ -72,7 +72,7 @@ def run(*words: str, given: str = "") -> str:
 
 
 def by_hand(mix: Mix, data: bytes, key: str, epoch: int) -> str:
-    """The sha256 of the pixels of the box, made by the methods that were drawn."""
+    """The sha256 of the pixels of the box, made by calling the drawn methods."""
     drawn = mix.draw(key, epoch)
     size = header(data)
     assert size
@@ -109,7 +109,7 @@ def test_loaders_give_the_methods_own_pixels(
         assert found[loader][0] != found[loader][1]
 
 
-def test_a_mistake_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_gives_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main = importlib.import_module("examples.mix_training").main
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "notes.txt").write_text("no image")
@@ -120,7 +120,7 @@ def test_a_mistake_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (tmp_path / "class" / "notes.txt").exists()
 
 
-def test_the_small_table_is_whole_and_above_chance(tmp_path: Path) -> None:
+def test_the_small_table_is_complete_and_above_chance(tmp_path: Path) -> None:
     printed = run("-W", "error", "-m", "examples.mix_training", "--quick", "--output", str(tmp_path / "found.json"))
     found = json.loads((tmp_path / "found.json").read_text())
     chance = 100 / found["photographs"]

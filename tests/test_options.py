@@ -1,4 +1,4 @@
-"""The command lines: what they had they have, they say it on a screen, and to say it takes no time."""
+"""The command lines: no flag is lost, --help fits a screen, and it imports nothing slow."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from pipelines.hub.options import PullOptions, PushOptions, RebuildOptions
 from pipelines.options import Cluster, Inputs, Noise, Target
 from tests import ROOT
 
-# What every command line had before options were dataclasses: what a flag takes, whether it is a switch, repeatable or
-# required, and its default. Flags and datasets are added, and none is taken away.
+# The flags that every command line must keep: what each takes, whether it is a switch, repeatable or required, and its
+# default. Flags and datasets may be added, but none may be removed.
 KNOWN = """
 generate.py
     --variant VARIANT repeatable
@@ -154,10 +154,10 @@ def command_lines() -> dict[str, tuple[Parser, type[Any]]]:
     return {
         "generate.py": (generate._parser(), GenerateOptions),
         "score.py": (score._parser(), ScoreOptions),
-        "score.py match": (score._match_parser(), MatchOptions),
-        "score.py layers": (score._layers_parser(), LayersOptions),
-        "score.py text": (score._text_parser(), TextOptions),
-        "score.py compare": (score._compare_parser(), CompareOptions),
+        "score.py match": (score._parser("match"), MatchOptions),
+        "score.py layers": (score._parser("layers"), LayersOptions),
+        "score.py text": (score._parser("text"), TextOptions),
+        "score.py compare": (score._parser("compare"), CompareOptions),
         "verify.py": (verify._parser(), verify.Options),
         **{f"hub.py {name}": (commands[name], options) for name, options in of_hub.items()},
     }
@@ -166,18 +166,18 @@ def command_lines() -> dict[str, tuple[Parser, type[Any]]]:
 LINES = command_lines()
 
 
-def said(action: argparse.Action) -> str:
+def as_line(action: argparse.Action) -> str:
     """An action as a line of `KNOWN`."""
     names = [action.option_strings[0]] if action.option_strings else []
     takes = "|".join(map(str, action.choices)) if action.choices else str(action.metavar or "")
-    kind = "switch" if action.nargs == 0 else "repeatable" if type(action).__name__ == "_Another" else ""
+    kind = "switch" if action.nargs == 0 else "repeatable" if type(action).__name__ == "_Append" else ""
     given = action.default is not None and action.default is not False and action.default != ()
     default = "" if not given or action.dest == "workers" else str(action.default)
     words = [*names, takes, kind, "required" * action.required, f"= {default}" if default else ""]
     return " ".join(word for word in words if word)
 
 
-def test_what_the_command_lines_had_they_have() -> None:
+def test_no_flag_is_lost_or_changed() -> None:
     known: dict[str, list[str]] = {}
     for line in KNOWN.strip().splitlines():
         if line.startswith(" "):
@@ -186,11 +186,11 @@ def test_what_the_command_lines_had_they_have() -> None:
             known[line] = []
     assert known.keys() == LINES.keys()
     for name, lines in known.items():
-        assert not set(lines) - {said(action) for action in LINES[name][0]._actions}, name
+        assert not set(lines) - {as_line(action) for action in LINES[name][0]._actions}, name
 
 
-def test_images_have_the_defaults_that_they_had() -> None:
-    """Where a default depends on the dataset."""
+def test_images_keep_their_defaults() -> None:
+    """Those defaults that depend on the dataset."""
     options = options_of(LINES["generate.py"][0].parse_args([]), GenerateOptions)
     made = aim_of(options).config(find(options.dataset, options.inputs, 1), ()).as_json()
     assert (made["reference"], made["image_format"]) == ("pil+pil_bilinear", "png")
@@ -206,7 +206,7 @@ def groups(options: type[Any]) -> list[type[Any]]:
 
 
 @pytest.mark.parametrize("shared", [Inputs, Target, Cluster, Noise])
-def test_what_commands_share_is_the_same_in_all(shared: type[Any]) -> None:
+def test_shared_options_are_the_same_in_all_commands(shared: type[Any]) -> None:
     sharing = [parser for parser, options in LINES.values() if shared in groups(options)]
     assert len(sharing) >= 2
     for field in fields(shared):
@@ -225,7 +225,7 @@ def test_help_fits_a_screen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for action in parser._actions:
         assert any((action.option_strings or [str(action.metavar)])[-1] in line for line in lines)
     monkeypatch.setenv("COLUMNS", "60")
-    assert max(map(len, parser.format_help().splitlines())) <= 90  # choices are not broken
+    assert max(map(len, parser.format_help().splitlines())) <= 90  # choices are not wrapped
 
 
 @pytest.mark.parametrize("name", LINES)
@@ -240,7 +240,7 @@ def test_the_examples_parse(name: str) -> None:
             assert options_of(parser.parse_args(words), options)
 
 
-def test_options_are_made_without_a_command_line() -> None:
+def test_options_equal_those_of_a_command_line() -> None:
     for name, (parser, options) in LINES.items():
         if name == "generate.py":
             assert options_of(parser.parse_args([]), options) == options()
@@ -251,7 +251,7 @@ def test_options_are_made_without_a_command_line() -> None:
     assert given == GenerateOptions(("a", "b,c"), target=Target(size=(8, 9)), cluster=Cluster(2))
 
 
-def test_labels_are_the_source_s_where_there_is_one() -> None:
+def test_labels_are_the_source_s_if_there_is_one() -> None:
     parser = LINES["score.py"][0]
 
     def preprocessing(*words: str) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def test_labels_are_the_source_s_where_there_is_one() -> None:
     assert preprocessing("--labels", "l", "--source", "s", "--class-labels", "c") == {"class_labels": "c"}
 
 
-def test_what_is_given_is_known_from_what_is_so_by_default() -> None:
+def test_given_options_are_told_apart_from_defaults() -> None:
     parser = LINES["generate.py"][0]
     assert parser.given([]) == set()
     words = [

@@ -1,4 +1,4 @@
-"""Every method makes the pixels of the table, and the table says what has changed where one does not."""
+"""Every method makes the table's pixels, and if one does not, the message says what has changed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def changed(made: Made, *tokens: str, frame: str = CROP) -> Made:
 
 
 def moved(made: Made, library: str, **versions: str) -> Made:
-    """As if a library had been another one."""
+    """As if a library had other versions."""
     return replace(made, versions={**made.versions, library: {**made.versions[library], **versions}})
 
 
@@ -62,11 +62,11 @@ def test_the_flat_frame_tells_the_order_of_pillow_s_passes(photographs: Mapping[
     assert differ
 
 
-def test_nothing_is_said_where_nothing_has_changed(made: Made, table: Table) -> None:
+def test_nothing_is_reported_if_nothing_has_changed(made: Made, table: Table) -> None:
     assert compare(table, made) == compare(table, elsewhere(made)) == Compared([], [])
 
 
-def test_a_library_that_has_moved_is_named_with_what_it_changed(made: Made, table: Table) -> None:
+def test_a_changed_library_is_named_with_its_effect(made: Made, table: Table) -> None:
     found = compare(table, changed(changed(moved(made, "OpenCV", OpenCV="9.0"), "opencv_area"), "ffmpeg", frame=FLAT))
     was = made.versions["OpenCV"]["OpenCV"]
     assert found.changed == [
@@ -81,28 +81,28 @@ def test_a_library_that_has_moved_is_named_with_what_it_changed(made: Made, tabl
     assert "→ 7" in built
 
 
-def test_only_the_library_of_the_reference_is_blamed_where_that_changed(made: Made, table: Table) -> None:
+def test_only_the_library_of_the_reference_is_blamed_if_that_changed(made: Made, table: Table) -> None:
     (line,) = compare(table, changed(moved(made, "Pillow", Pillow="99"), *made.pixels[CROP])).changed
     assert line.startswith("Pillow has moved")
     assert "opencv_area" in line
 
 
-def test_photographs_that_are_others_are_all_that_is_said(made: Made, table: Table) -> None:
+def test_changed_photographs_are_all_that_is_reported(made: Made, table: Table) -> None:
     other = replace(changed(moved(made, "Pillow", Pillow="99"), "pil"), sources="other")
     (line,) = compare(table, other).changed
-    assert "photographs are other files" in line
+    assert "photographs' files differ" in line
     assert "→ 99" in line
 
 
-def test_a_method_that_the_table_lacks_is_named(made: Made, table: Table) -> None:
+def test_a_method_missing_from_the_table_is_named(made: Made, table: Table) -> None:
     less = {
         frame: {t: digest for t, digest in digests.items() if t != "dali"} for frame, digests in made.pixels.items()
     }
     for then, now in ((table, replace(made, pixels=less)), (replace(table, pixels=less), made)):
-        assert compare(then, now).changed == ["dali: in the table alone, or not in it."]
+        assert compare(then, now).changed == ["dali: only in the table, or missing from it."]
 
 
-def test_a_kind_of_cpu_that_is_not_known_may_differ_until_it_is_added(made: Made, table: Table) -> None:
+def test_an_unknown_kind_of_cpu_may_differ_until_it_is_added(made: Made, table: Table) -> None:
     other = changed(elsewhere(made), "opencv_area")
     found = compare(table, other)
     assert not found.changed
@@ -113,6 +113,6 @@ def test_a_kind_of_cpu_that_is_not_known_may_differ_until_it_is_added(made: Made
     assert compare(both, changed(made, "opencv_area")).changed
 
 
-def test_a_table_of_other_versions_keeps_no_kind_of_cpu(made: Made, table: Table) -> None:
+def test_a_table_of_other_versions_drops_known_cpus(made: Made, table: Table) -> None:
     newer = moved(elsewhere(made), "OpenCV", OpenCV="9.0")
     assert anew(newer, table).cpus == [{"cpu": newer.cpu, "pixels": {}}]

@@ -1,4 +1,4 @@
-"""What is pinned, what is declared, and for which Pythons."""
+"""Which versions are pinned and declared, and for which Pythons."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def on(python: str) -> dict[str, str]:
     return {"python_version": python, "python_full_version": f"{python}.0", "platform_machine": "x86_64"}
 
 
-def test_what_makes_pixels_has_one_version_on_every_python() -> None:
+def test_pixel_libraries_have_one_version_on_every_python() -> None:
     made_by = {method.library.distribution for method in HERE.values() if method.stage in PIXEL_STAGES}
     found = {pin.name: pin for pin in pins() if "python_version" not in str(pin.marker)}
     assert made_by <= found.keys()

@@ -1,4 +1,4 @@
-"""The sums in docs/scale.md follow from the figures there."""
+"""The sums in docs/scale.md follow from its figures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def figure(table: int, name: str, column: int) -> float:
     return float(TABLES[table][name][column].replace(",", ""))
 
 
-# The unit costs of each set: its column in the first table.
+# The column of each set's unit costs in the first table.
 UNITS = {1: 1, 2: 2, 3: 2}
 
 
@@ -58,11 +58,11 @@ def test_the_sums_are_right(column: int) -> None:
     }
     assert expected.keys() == TABLES[1].keys() - {"images", "source"}
     for name, value in expected.items():
-        said = TABLES[1][name][column]
-        assert said == (f"{value:,.1f}" if "." in said else f"{value:,.0f}"), name
+        written = TABLES[1][name][column]
+        assert written == (f"{value:,.1f}" if "." in written else f"{value:,.0f}"), name
 
 
-def test_what_follows_from_the_sums() -> None:
+def test_the_text_follows_from_the_sums() -> None:
     hours, images = figure(1, "processor time", 3), figure(1, "images", 3)
     one_run = MOST_SHARDS * PER_SHARD
     assert figure(1, "images", 2) == one_run
@@ -91,6 +91,6 @@ def test_what_follows_from_the_sums() -> None:
 
 
 def test_the_request_count_is_that_of_a_tar_and_a_record() -> None:
-    """An upload's parts are of 10 MiB; tests/pipelines/generate/test_object_store.py counts them on a server."""
+    """An upload's parts have 10 MiB; tests/pipelines/generate/test_object_store.py counts them on a server."""
     parts = math.ceil(PER_SHARD * figure(0, "tars, of an image and variant", 1) / (10 * 2**20))
     assert figure(0, "requests to write a shard of 1000", 1) == (2 + parts) + (2 + 1 + 2)

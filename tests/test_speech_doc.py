@@ -16,7 +16,7 @@ import generate
 from generators.audio import recording
 from generators.audio.settings import LogMel, MelSettings
 from generators.registry import AUDIO_STAGES, LIBRARIES, METHODS, Release
-from generators.variant import expand
+from generators.selection import expand
 from manifests.mels import COLUMNS, TOLERANCE, MelRow
 from pipelines.generate.config import base_of_speech
 from tests.documents import commands, read, table

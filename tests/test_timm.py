@@ -1,6 +1,6 @@
 """Loops over classification shards: those of docs/loops.md with NumPy and PyTorch, and timm's own reader and loader.
 
-The tests with PyTorch are skipped where it or timm is not installed; requirements-timm.txt has both.
+The tests with PyTorch are skipped if it or timm is not installed; requirements-timm.txt has both.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Known(torch.nn.Module):
 model = Known().eval()
 """
 
-# What validate.py does to read a dataset, and timm's reader alone.
+# How timm's validate.py reads a dataset, and timm's reader by itself.
 TIMM = """
 import hashlib, json, sys
 import torch
@@ -79,9 +79,9 @@ if __name__ == "__main__":
 """
 
 
-# Sizes and shares that timm's models have.
+# Sizes and crop shares of timm's models.
 CROPPED = [(224, 0.875), (224, 0.9), (224, 0.95), (240, 0.9), (299, 0.875), (224, 0.965), (288, 1.0)]
-# The crops of timm's evaluation, of a picture in a file: the sha256 of the pixels of each.
+# The crops of a picture in timm's evaluation: the sha256 of the pixels of each.
 CROPS = """
 import hashlib, json, sys
 import torch

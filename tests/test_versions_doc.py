@@ -12,7 +12,8 @@ from PIL import Image
 
 from generators.geometry import GEOMETRIES
 from generators.registry import find
-from generators.variant import expand, reference
+from generators.selection import expand
+from generators.variant import reference
 from pipelines.evaluate.statistics import paired_proportions
 from tests import ROOT
 from tests.documents import block, commands, parse, read, table

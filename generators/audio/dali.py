@@ -1,4 +1,4 @@
-"""NVIDIA DALI on the CPU: resampling and spectrograms, in pipelines that are built once in a process."""
+"""NVIDIA DALI on the CPU: resampling and spectrograms, by pipelines that are built once per process."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def _spectrogram(settings: MelSettings) -> Pipeline:
 
 
 def resample(samples: Samples, rate: int, target: int) -> Samples:
-    """`fn.audio_resample` by its defaults: a windowed sinc of quality 50, as wide as the samples' own rate has it:
-    what a lower target cannot hold is not filtered, and folds back.
+    """`fn.audio_resample` with its defaults: a windowed sinc of quality 50, as wide as the source rate needs, so that
+    frequencies above the target's limit are not filtered out and alias.
     """
-    if rate == target:  # which DALI filters all the same
+    if rate == target:  # DALI would filter all the same
         return samples
     rates = {"rate": np.array(rate, np.float32), "target": np.array(target, np.float32)}
     return call(_resampler, samples=np.ascontiguousarray(samples), **rates)
 
 
 def stft(samples: Samples, settings: MelSettings) -> LogMel:
-    """`fn.spectrogram` and `fn.mel_filter_bank` by their defaults but for the settings' numbers and magnitude for
-    power, and ln(max(mel, 1e-5)) by DALI's arithmetic.
+    """`fn.spectrogram` and `fn.mel_filter_bank` with their defaults, except for the settings' numbers and magnitude
+    instead of power; then ln(max(mel, 1e-5)) in DALI's arithmetic.
 
-    Its defaults are the reference's, but for the window, a Hann window that begins and ends half a sample off 0. A
-    recording that is shorter than its padding is reflected again and again.
+    The defaults equal the reference's except for the window: a Hann window that begins and ends half a sample off 0. A
+    recording shorter than its padding is reflected repeatedly.
     """
     return call(_spectrogram, settings, samples=np.ascontiguousarray(samples))
 

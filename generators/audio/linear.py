@@ -1,4 +1,4 @@
-"""What is done where there is no resampler: linear interpolation, and nothing at all."""
+"""What code without a resampler does: linear interpolation, or nothing at all."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from generators.audio.settings import Samples
 
 
 def resample(samples: Samples, rate: int, target: int) -> Samples:
-    """Straight lines between samples, read at the new ones' times: no filter, so that what the target cannot hold folds
-    back. The last sample holds on.
+    """Linear interpolation at the new sample times. There is no filter, so frequencies above the target's limit alias.
+    Past the last sample, its value is repeated.
     """
     if not len(samples):
         return samples
@@ -19,5 +19,5 @@ def resample(samples: Samples, rate: int, target: int) -> Samples:
 
 
 def unchanged(samples: Samples, rate: int, target: int) -> Samples:
-    """The samples as they are, taken for ones of the target rate: all is faster or slower, and higher or lower."""
+    """The samples unchanged, as if they had the target rate: tempo and pitch shift."""
     return samples

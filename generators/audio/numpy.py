@@ -1,8 +1,8 @@
-"""Log-mel spectrograms in plain NumPy, as papers write them down: the reference, what differs from it in one thing, and
-what three projects make of the same numbers.
+"""Log-mel spectrograms in plain NumPy, as papers define them: the reference, variations of it in one respect, and the
+recipes of three projects for the same numbers.
 
-Calculated in float64 and rounded to float32 at the end. NumPy's transforms and SciPy's sparse product have no threads
-and one order of summation; of all that is called, `np.log` alone differs between CPUs, in the last bits of a float64.
+Computed in float64 and rounded to float32 at the end. NumPy's transforms and SciPy's sparse product are single-threaded
+with a fixed order of summation; only `np.log` differs between CPUs, in the last bits of a float64.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from generators.pixels.foreign.programs.mel import filters
 Floats = NDArray[np.float64]
 Padding = Literal["reflect", "constant"]
 
-# Frames that are transformed at once, so that memory does not grow with a recording: 8 MiB of windows.
+# Frames transformed at once, so that memory does not grow with the recording: 8 MiB of windows.
 _BLOCK = 1024
 
-# jik876/hifi-gan meldataset.py, mel_spectrogram: what is added to squares before their root.
+# jik876/hifi-gan meldataset.py, mel_spectrogram: added to squares before the square root.
 _HIFIGAN_GUARD = 1e-9
 # NVIDIA/NeMo nemo/collections/asr/parts/preprocessing/features.py, FilterbankFeatures: log_zero_guard_value, added.
 _NEMO_GUARD = 2.0**-24
-# espnet/espnet espnet2/layers/log_mel.py, LogMel, and espnet2/tts/feats_extract/log_mel_fbank.py: the least mel, and
-# the least square.
+# espnet/espnet espnet2/layers/log_mel.py, LogMel, and espnet2/tts/feats_extract/log_mel_fbank.py: the lower bound of
+# mels, and of squares.
 _ESPNET_FLOOR = 1e-10
 
 
@@ -43,13 +43,13 @@ def stft(
     htk: bool = False,
     power: Literal[1, 2] = 1,
 ) -> LogMel:
-    """The recipe of Tacotron 2 and FastSpeech 2 (`settings` has where it is published): frames whose middles are `hop`
-    apart, the first at the first sample, by `n_fft // 2` samples of padding on either side; Hann window; magnitude;
-    Slaney's mel filters with Slaney's norm; ln(max(mel, 1e-5)).
+    """The recipe of Tacotron 2 and FastSpeech 2 (sources in `settings`): frames centred every `hop` samples, the first
+    on the first sample, hence `n_fft // 2` samples of padding on either side; Hann window; magnitude; Slaney's mel
+    filters with Slaney's norm; ln(max(mel, 1e-5)).
 
-    `periodic` or symmetric window; `padding` reflects, is zero, or, None, is left out, so that the first frame begins
-    at the first sample; `htk` has the filters on HTK's scale, with Slaney's norm still; `power` is that of magnitude.
-    Raises ValueError where there are too few samples to reflect, as PyTorch's padding does, or for one window.
+    The window is `periodic` or symmetric; `padding` is by reflection, with zeros, or None, in which case the first
+    frame begins at the first sample; `htk` uses HTK's mel scale, still with Slaney's norm; `power` is the exponent of
+    the magnitude. Raises ValueError for too few samples to reflect (as PyTorch's padding does), or for a window.
     """
     return _log_mel(
         _padded(samples, settings.n_fft // 2, padding),
@@ -62,8 +62,8 @@ def stft(
 
 
 def hifigan(samples: Samples, settings: MelSettings) -> LogMel:
-    """As jik876/hifi-gan's `mel_spectrogram`: (n_fft - hop) / 2 samples of reflection on either side, which makes
-    n // hop frames, and sqrt(square + 1e-9). What its training does to loudness before is left out.
+    """As jik876/hifi-gan's `mel_spectrogram`: (n_fft - hop) / 2 samples of reflection on either side, which gives
+    n // hop frames, and sqrt(square + 1e-9). The loudness normalisation of its training is left out.
     """
     return _log_mel(
         _padded(samples, (settings.n_fft - settings.hop) // 2, "reflect"),
@@ -74,10 +74,10 @@ def hifigan(samples: Samples, settings: MelSettings) -> LogMel:
 
 
 def nemo(samples: Samples, settings: MelSettings) -> LogMel:
-    """As NVIDIA NeMo's `FilterbankFeatures` by its defaults: zero padding, symmetric window, power, ln(mel + 2^-24).
+    """As NVIDIA NeMo's `FilterbankFeatures` with its defaults: zero padding, symmetric window, power, ln(mel + 2^-24).
 
-    Left out is what it does before and after: dither and preemphasis (0.97), normalisation of each band, and the mask
-    of frames from n // hop on.
+    Its steps before and after are left out: dither and preemphasis (0.97), normalisation of each band, and masking of
+    frames from n // hop on.
     """
     return _log_mel(
         _padded(samples, settings.n_fft // 2, "constant"),
@@ -89,8 +89,8 @@ def nemo(samples: Samples, settings: MelSettings) -> LogMel:
 
 
 def espnet(samples: Samples, settings: MelSettings) -> LogMel:
-    """As ESPnet 2's `LogMelFbank`, but for its logarithm, which is decimal there: sqrt(max(square, 1e-10)) and
-    ln(max(mel, 1e-10)).
+    """As ESPnet 2's `LogMelFbank`, but with a natural logarithm where it has a decimal one: sqrt(max(square, 1e-10))
+    and ln(max(mel, 1e-10)).
     """
     return _log_mel(
         _padded(samples, settings.n_fft // 2, "reflect"),
@@ -101,7 +101,7 @@ def espnet(samples: Samples, settings: MelSettings) -> LogMel:
 
 
 def window(settings: MelSettings, periodic: bool = True) -> Floats:
-    """A Hann window in the middle of a transform's length: one period, or (not `periodic`) with a 0 at either end."""
+    """A Hann window centred in the transform's length: one period of it, or (not `periodic`) with a 0 at either end."""
     length = settings.window
     hann = np.hanning(length + 1)[:-1] if periodic else np.hanning(length)
     before = (settings.n_fft - length) // 2
@@ -117,7 +117,7 @@ def mel_filters(settings: MelSettings, *, htk: bool = False, dtype: str = "float
 
 @functools.cache
 def sparse_filters(settings: MelSettings, *, htk: bool = False, dtype: str = "float64") -> csr_array:
-    """The mel filters without their zeros, which are 98 % of them: sums of one order, whatever a BLAS does."""
+    """The mel filters without their zeros, 98% of the values: the order of summation is fixed whatever the BLAS."""
     return csr_array(mel_filters(settings, htk=htk, dtype=dtype))
 
 
@@ -145,7 +145,7 @@ def _log_mel(
     periodic: bool = True,
     htk: bool = False,
 ) -> LogMel:
-    """`spectrum` makes of the squares of magnitudes what the filters add up, `log` of their sums what is returned."""
+    """`spectrum` maps squared magnitudes to what the filters sum; `log` maps the sums to the result."""
     if len(padded) < settings.n_fft:
         raise ValueError(f"{len(padded)} samples are less than one window of {settings.n_fft}")
     frames = sliding_window_view(padded, settings.n_fft)[:: settings.hop]

@@ -1,12 +1,12 @@
-"""A recording's samples, by FFmpeg through PyAV: WAV and FLAC without loss, and what else FFmpeg takes for sound.
+"""Decodes a recording with FFmpeg through PyAV: WAV and FLAC losslessly, and any other sound that FFmpeg reads.
 
-Integers become floats as in libsndfile, and so in librosa: divided by half their range, those of 8-bit WAV after 128 is
-taken off. Floats stay as they are, beyond ±1 too. Several channels become one by their mean, as in `librosa.to_mono`.
-Of one channel that is exact up to 24 bits; what has more, and a mean, is rounded to float32.
+Integers become floats as in libsndfile, and therefore librosa: divided by half their range, for 8-bit WAV after
+subtracting 128. Floats are kept, even beyond ±1. Channels are averaged, as in `librosa.to_mono`. A single channel of up
+to 24 bits is exact; more bits, and averages, are rounded to float32.
 
-Refuses what is cut: FLAC that ends early, and WAV and AIFF whose headers state more than there is, which FFmpeg and
-libsndfile read without a word. Writers that cannot go back to the header state as much as there can be, or
-nearly: that states nothing. Refuses videos, values that are no numbers, and rates and lengths that no recording has.
+Refuses truncated files: FLAC that ends early, and WAV and AIFF whose headers state more than there is, which FFmpeg and
+libsndfile read without an error. Writers that cannot seek back to the header state the largest possible length, or
+nearly: this counts as unknown. Refuses videos, values that are not numbers, and implausible rates and lengths.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from numpy.typing import NDArray
 
 av.logging.set_level(None)
 
-# Values of all channels together: 3.4 hours of one channel at 22,050 Hz, 1 GB as float32.
+# In all channels together: 3.4 hours of one channel at 22,050 Hz, 1 GB as float32.
 MAX_SAMPLES = 2**28
-# Hz. Telephones have 8,000, and the fastest converters of sound 768,000.
+# In Hz. Telephones have 8,000, and the fastest audio converters 768,000.
 MIN_RATE, MAX_RATE = 1_000, 768_000
-# Playlists and session descriptions would have FFmpeg open files and addresses that they name. Tags are of no use here,
-# and need not be UTF-8.
+# Playlists and session descriptions would make FFmpeg open the files and addresses in them. Tags are not used, and need
+# not be UTF-8.
 _INSIDE = {"protocol_whitelist": "none"}
-# Bytes from which on a WAV's header states that its writer did not know: FFmpeg has it say 2^32 - 1, SoX the blocks of
+# From this number of bytes on, a WAV's header means "unknown": FFmpeg writes 2^32 - 1, SoX the whole blocks in
 # 2^31 - 2^12 (src/wav.c, MS_UNSPEC).
 _UNKNOWN = 2**31 - 2**13
-# What FFmpeg's integers are divided by (libavutil/samplefmt.h); those of 24 bits are the upper ones of 32.
+# The full scale of FFmpeg's sample formats (libavutil/samplefmt.h); 24-bit samples are the upper bits of 32.
 _SCALES = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
 
 
 @dataclass(frozen=True)
 class Recording:
-    """Samples of one channel, float32 of shape (n,), full scale ±1; their rate in Hz; how many channels the file has,
-    and what it is coded by, in FFmpeg's words: `pcm_s16le`, `flac`.
+    """Samples of one channel, float32 of shape (n,), full scale ±1; their rate in Hz; the file's number of channels;
+    and its codec by FFmpeg's name: `pcm_s16le`, `flac`.
     """
 
     samples: NDArray[np.float32]
@@ -51,7 +51,7 @@ class Recording:
 
 
 def read(data: bytes) -> Recording:
-    """Decode a file. Raises ValueError, which says why in one line, for what is no whole recording."""
+    """Decode a file. Raises ValueError, with a one-line reason, if it is not a complete recording."""
     if not data:
         raise ValueError("an empty file")
     _check_length(data)
@@ -63,7 +63,7 @@ def read(data: bytes) -> Recording:
 
 
 def _check_length(data: bytes) -> None:
-    """Raises ValueError for a WAV that states another number of bytes than it has, of which FFmpeg says nothing."""
+    """Raises ValueError if a WAV has less data than its header states, which FFmpeg does not report."""
     stated = _stated(data) if data[:4] in (b"RIFF", b"RF64", b"BW64") and data[8:12] == b"WAVE" else None
     if stated is None:
         return
@@ -75,8 +75,8 @@ def _check_length(data: bytes) -> None:
 
 
 def _stated(data: bytes) -> tuple[int, int] | None:
-    """The bytes of samples that a WAV states (EBU Tech 3306 where that is too much for 32 bits) and those that there
-    are from their beginning on; None where it has no such chunk.
+    """The number of bytes of samples that a WAV's header states (by EBU Tech 3306 if it exceeds 32 bits), and how many
+    follow in the file; None if there is no data chunk.
     """
     at, long = 12, 0
     while at + 8 <= len(data):
@@ -91,7 +91,7 @@ def _stated(data: bytes) -> tuple[int, int] | None:
 
 
 def _sound(container: InputContainer) -> av.AudioStream:
-    """The only stream of sound. Pictures of a cover are no video."""
+    """The only audio stream. Cover pictures do not count as video."""
     if any(not stream.disposition & Disposition.attached_pic for stream in container.streams.video):
         raise ValueError("a video or an image, not a recording")
     if len(container.streams.audio) != 1:
@@ -104,7 +104,7 @@ def _decoded(container: InputContainer, stream: av.AudioStream) -> Recording:
         raise ValueError("coded in a way that FFmpeg does not know")
     stream.codec_context.thread_count = 1
     codec = stream.codec_context.name
-    if codec == "flac":  # has a checksum for each frame, which others may lack
+    if codec == "flac":  # its frames have checksums, which those of other codecs may lack
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
     parts: list[NDArray[np.float32]] = []
     rate = channels = 0
@@ -129,7 +129,7 @@ def _frames(container: InputContainer, stream: av.AudioStream) -> Iterator[av.Au
 
 
 def _checked(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
-    """The same frames. Raises ValueError where they cannot be one recording's."""
+    """The same frames. Raises ValueError if they cannot be of one recording."""
     first: tuple[int, int] | None = None
     count = 0
     for frame in frames:
@@ -146,24 +146,24 @@ def _checked(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
 
 
 def _stated_length(container: InputContainer, stream: av.AudioStream) -> int:
-    """The samples of one channel that the header of FLAC or AIFF states; 0 where its writer did not know."""
+    """The number of samples per channel that a FLAC or AIFF header states; 0 if its writer did not know."""
     codec = stream.codec_context.name
     uncompressed_aiff = container.format.name == "aiff" and codec.startswith("pcm_")
     if not (codec == "flac" or uncompressed_aiff) or not stream.duration or not stream.time_base:
         return 0
     stated = int(stream.duration * stream.time_base * stream.rate)
-    # SoX has an AIFF that it cannot go back to state 0x7f000000 bytes (src/aiff.c), which no recording has.
+    # If SoX cannot seek back, it states 0x7f000000 bytes in an AIFF (src/aiff.c), which no recording has.
     return 0 if uncompressed_aiff and stated * stream.channels > MAX_SAMPLES else stated
 
 
 def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
-    """A frame's samples, in one channel."""
+    """A frame's samples, mixed to one channel."""
     kind = frame.format.packed.name
     if kind not in _SCALES:
         raise ValueError(f"samples of FFmpeg's kind {kind}, which are not read")
     values = frame.to_ndarray()
     values = values.T if frame.format.is_planar else values.reshape(frame.samples, -1)
-    with np.errstate(over="ignore", invalid="ignore"):  # becomes infinite or no number, and is refused as such
+    with np.errstate(over="ignore", invalid="ignore"):  # becomes infinite or NaN, which is refused later
         floats = values.astype(np.float32, order="C")
         if kind == "u8":
             floats -= 128.0

@@ -1,4 +1,4 @@
-"""SciPy: two ways of resampling, and spectrograms by its STFT. It calculates in float32, as it is given it."""
+"""SciPy: two resamplers, and spectrograms by its STFT. It computes in float32, the dtype of the samples."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from generators.audio.settings import FLOOR, LogMel, MelSettings, Samples
 
 
 def resample_poly(samples: Samples, rate: int, target: int) -> Samples:
-    """`scipy.signal.resample_poly` by its defaults: a polyphase filter, Kaiser-windowed (5.0), with zeros around."""
+    """`scipy.signal.resample_poly` with its defaults: a polyphase filter, Kaiser-windowed (5.0), padded with zeros."""
     return np.asarray(signal.resample_poly(samples, target, rate), np.float32)
 
 
 def resample(samples: Samples, rate: int, target: int) -> Samples:
-    """`scipy.signal.resample`, by Fourier transform, as if the recording went round; to as many samples as librosa has
-    it make (`res_type="fft"`), the first whole number that is not less than n * target / rate.
+    """`scipy.signal.resample`: by Fourier transform, as if the recording were periodic. The number of samples is that
+    of librosa's `res_type="fft"`: n * target / rate, rounded up.
     """
     if rate == target or not len(samples):
         return samples
@@ -25,11 +25,11 @@ def resample(samples: Samples, rate: int, target: int) -> Samples:
 
 
 def stft(samples: Samples, settings: MelSettings) -> LogMel:
-    """`scipy.signal.stft` by its defaults, times the window's sum, which it divides by; magnitude, mel filters as the
-    reference has them, in float32, and ln(max(mel, 1e-5)).
+    """`scipy.signal.stft` with its defaults, times the window's sum, by which it divides; magnitude, the reference's
+    mel filters in float32, and ln(max(mel, 1e-5)).
 
-    Its defaults are a periodic Hann window and zeros around, of which it adds some behind to have whole hops. It has a
-    shorter window for a recording that is shorter than one, which is refused here: the filters are not for that.
+    Its defaults are a periodic Hann window and zero padding, with more zeros at the end for whole hops. It shortens
+    the window for a recording that is shorter; such recordings are refused, since the filters would not fit.
     """
     if len(samples) < settings.window:
         raise ValueError(f"{len(samples)} samples are less than one window of {settings.window}")

@@ -1,6 +1,6 @@
-"""FFmpeg's libswresample, through PyAV: what the `ffmpeg` program does for `-ar`, which tests compare with.
+"""FFmpeg's libswresample, through PyAV: what the `ffmpeg` program does for `-ar`, with which tests compare it.
 
-As floats: of a recording of 16-bit integers, the program would have made 16-bit integers again.
+It computes in floats; given 16-bit integers, the program would output 16-bit integers.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ av.logging.set_level(None)
 
 
 def resample(samples: Samples, rate: int, target: int) -> Samples:
-    """`AudioResampler` with libswresample's defaults, to the last sample that it gives. Raises ValueError where that is
-    none, as of a few samples.
+    """`AudioResampler` with libswresample's defaults, flushed to its last sample. Raises ValueError if there is no
+    output, as for only a few samples.
     """
     if not len(samples):
         return samples
@@ -30,5 +30,5 @@ def resample(samples: Samples, rate: int, target: int) -> Samples:
 
 
 def versions() -> dict[str, str]:
-    """PyAV, and the library inside it."""
+    """PyAV, and the library in it."""
     return {"PyAV": av.__version__, "FFmpeg/libswresample": ".".join(map(str, av.library_versions["libswresample"]))}

@@ -1,6 +1,6 @@
-"""Noise inside a model: an ONNX model in, an ONNX model out.
+"""Model noise: an ONNX model in, an ONNX model out.
 
-Each module has the passes of one stage, and imports onnx; nothing else here does.
+Each module has the passes of one stage, or what they share. Only this package imports onnx.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-# What a model is given: an array for its one input, or one for each of its inputs by name.
+# A model's input: an array if it has just one, or arrays by the names of its inputs.
 Feed: TypeAlias = NDArray[Any] | Mapping[str, NDArray[Any]]
 
 
 def versions() -> dict[str, str]:
-    """What rewrites models, and what finds their ranges."""
+    """The packages that rewrite models."""
     names = {"ONNX": "onnx", "ONNX/onnx-ir": "onnx-ir"}
     try:
         return {name: importlib.metadata.version(distribution) for name, distribution in names.items()}

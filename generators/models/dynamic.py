@@ -1,14 +1,14 @@
-"""Quantising a model to 8 bits as it runs: weights beforehand, what they are applied to by its own range each time.
+"""Dynamic 8-bit quantisation: weights beforehand, and layers' inputs by their own range at every run.
 
 Does what ONNX Runtime's `quantize_dynamic` does by default (onnxruntime/quantization/quantize.py, onnx_quantizer.py and
-operators/, 1.31), to the last bit, with ONNX's own operators. MatMul with weights on its right, Gemm that is no more
-than that and a bias, and Conv multiply integers: weights of 255 steps around 0, one scale a tensor, and what comes in
-of 256 steps from its least value to its greatest, by DynamicQuantizeLinear. The sum of products is exact, and scaled
-back to single precision. A language model's tables of embeddings have 256 steps, from least to greatest. All else stays
-float, products of two tensors, as in attention, too.
+operators/, 1.31), to the last bit, with ONNX's own operators. MatMul with weights on its right, Gemm that is just such
+a product and a bias, and Conv multiply integers: weights of 255 steps around 0, one scale per tensor, and inputs of 256
+steps from their minimum to their maximum, by DynamicQuantizeLinear. The sum of products is exact, and scaled back to
+single precision. A language model's embedding tables have 256 steps, from minimum to maximum. Everything else stays
+float, including products of two tensors, as in attention.
 
-Weights are stored as uint8 with a zero point of 128, which are the same numbers as int8 with 0: ONNX Runtime's kernels
-for uint8 by int8 saturate on x86 CPUs without VNNI, and for ConvInteger no option of a session keeps them from it.
+Weights are stored as uint8 with a zero point of 128, the same numbers as int8 with 0: ONNX Runtime's uint8 by int8
+kernels saturate on x86 CPUs without VNNI, and for ConvInteger no session option prevents it.
 
 `quantize_dynamic` itself loses tied weights (a Gemm with transB and a Gather of one tensor), and leaves layers float
 whose weights are a Transpose of a constant; here both are quantised. Refuses weights that are not finite.
@@ -25,17 +25,17 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from generators.models import graph
 from generators.models.graph import Change, ModelError, name_of
 from generators.models.layers import layers_of, table_of, transposed, weights_of
+from generators.models.opset import raise_opset
 from generators.models.values import Names, is_language, shape_of, tensor_of
 
-# The first of ONNX's operators in which there is DynamicQuantizeLinear.
+# The first opset with DynamicQuantizeLinear.
 _OPSET = 11
 
 
 class _Quantised(NamedTuple):
-    """Steps, and the scale and zero point that make numbers of them."""
+    """A quantised tensor: its steps, scale and zero point."""
 
     steps: ir.Value
     scale: ir.Value
@@ -43,16 +43,16 @@ class _Quantised(NamedTuple):
 
 
 def changes(model: ir.Model) -> list[Change]:
-    """What `quantise` would change; the model is left as it is. Raises ModelError."""
+    """The changes that `quantise` would make; the model is unchanged. Raises ModelError."""
     return [Change(name_of(node), node.op_type, _what(node)) for node in _nodes(model)]
 
 
 def quantise(model: ir.Model) -> list[Change]:
-    """Quantise layers and tables; a change for each, in the graph's order. Raises ModelError.
+    """Quantise layers and tables; returns a change for each, in the graph's order. Raises ModelError.
 
-    Weights are rounded when they are written, one after the other, so large ones stay on disk until then.
+    Weights are rounded one by one when they are written, so large ones stay on disk until then.
     """
-    graph.raise_opset(model, _OPSET)
+    raise_opset(model, _OPSET)
     made = changes(model)
     rewriting = _Rewriting(model)
     for node in list(_nodes(model)):
@@ -75,7 +75,7 @@ def _nodes(model: ir.Model) -> Iterator[ir.Node]:
 
 
 def _is_plain(node: ir.Node) -> bool:
-    """Whether a node is a product with a matrix, and at most a bias."""
+    """Whether a node is just a product with weights, and perhaps a bias."""
     factors = (node.attributes.get_float(name, 1.0) for name in ("alpha", "beta"))
     return node.op_type in ("Conv", "MatMul") or (
         node.op_type == "Gemm" and all(factor == 1 for factor in factors) and not node.attributes.get_int("transA", 0)
@@ -89,7 +89,7 @@ def _what(node: ir.Node) -> str:
 
 
 class _Rewriting:
-    """Puts integer operators in the places of a model's nodes; tensors are quantised once, whoever takes them."""
+    """Replaces a model's nodes by integer operators; a tensor is quantised once for all of its users."""
 
     def __init__(self, model: ir.Model) -> None:
         self._graph = model.graph
@@ -98,7 +98,7 @@ class _Rewriting:
         self._tensors: dict[ir.Value, _Quantised] = {}
 
     def table(self, node: ir.Node) -> None:
-        """Look up steps, which become numbers again behind it, and go into layers as they are."""
+        """Look up quantised rows, which are dequantised after the lookup; layers use them as they are."""
         found = self._constant(node.inputs[0], symmetric=False)
         name = str(node.outputs[0].name)
         rows = ir.node("Gather", [found.steps, node.inputs[1]], node.attributes)
@@ -107,7 +107,7 @@ class _Rewriting:
         self._tensors[numbers.outputs[0]] = _Quantised(rows.outputs[0], found.scale, found.zero_point)
 
     def layer(self, node: ir.Node) -> None:
-        """A product of integers, its scale, and its bias."""
+        """Replace a layer by an integer product, its scaling, and its bias."""
         data, turned = node.inputs[0], bool(node.attributes.get_int("transB", 0))
         assert data is not None
         weights = self._constant(node.inputs[1], symmetric=True, turned=turned)
@@ -134,7 +134,7 @@ class _Rewriting:
         return [reshape, ir.node("Add", [of, *reshape.outputs])]
 
     def _activation(self, value: ir.Value, before: ir.Node) -> _Quantised:
-        """What goes into a layer; its first user stands before all others."""
+        """A layer's quantised input; the first user is visited first, so it precedes all others."""
         if value not in self._tensors:
             node = ir.node("DynamicQuantizeLinear", [value], num_outputs=3)
             self._name(node, f"{value.name}_quantized")
@@ -168,7 +168,7 @@ class _Rewriting:
         return value
 
     def _replace(self, node: ir.Node, name: str, nodes: list[ir.Node]) -> None:
-        """Put nodes in the place of one, the last of which puts out what that did."""
+        """Replace a node by several, the last of which makes its output."""
         for one in nodes[:-1]:
             self._name(one, f"{name}_{one.op_type}")
         nodes[-1].name = node.name
@@ -183,12 +183,12 @@ class _Rewriting:
 
 
 def _parameters(tensor: ir.TensorProtocol, name: str, symmetric: bool) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """The scale of a tensor's 8 bits and their zero point, as ONNX Runtime's quantiser has them."""
+    """The scale and zero point of a tensor's 8 bits, by ONNX Runtime's quantiser."""
     from onnxruntime.quantization.quant_utils import QuantType, compute_data_quant_params
 
     values = tensor.numpy()
     if not np.isfinite(values).all():
-        raise ModelError(f"{name} has weights that are infinite or NaN, which have no 8 bits: export the model anew")
+        raise ModelError(f"{name} has infinite or NaN weights, which 8 bits cannot hold: export the model again")
     kind = QuantType.QInt8 if symmetric else QuantType.QUInt8
     zero_point, scale = compute_data_quant_params(values.ravel(), kind.tensor_type, symmetric)
     return np.asarray(scale, np.float32).reshape(()), np.asarray(int(zero_point) + 128 * symmetric, np.uint8)
@@ -197,7 +197,7 @@ def _parameters(tensor: ir.TensorProtocol, name: str, symmetric: bool) -> tuple[
 def _steps(
     tensor: ir.TensorProtocol, scale: NDArray[np.float32], zero_point: NDArray[np.uint8]
 ) -> ir.Tensor[NDArray[np.uint8]]:
-    """A tensor in steps: q = round(x / s) + z."""
+    """The steps of a tensor: q = round(x / s) + z."""
     steps = np.asarray(tensor.numpy() / scale)
     np.rint(steps, out=steps)
     steps += np.float32(zero_point)

@@ -1,9 +1,9 @@
-"""What a device that runs halves computes in single precision all the same; changes nothing.
+"""Finds what a half-precision device still computes in single precision. Changes nothing.
 
-That is where tokens stand in a language model, and the mean square that a normalisation divides by. PyTorch does so in
-its LayerNorm, and Hugging Face's models in their RMSNorm and rotary embeddings, by casts that exporters leave out of a
-model in single precision (transformers 5: `LlamaRMSNorm.forward`, `LlamaRotaryEmbedding.forward`). In halves, angles of
-late positions would be off by a radian, and squares of large activations infinite.
+This is a language model's arithmetic on token positions, and the mean square that a normalisation divides by. PyTorch
+does it in its LayerNorm, Hugging Face's models in their RMSNorm and rotary embeddings, by casts that exporters drop
+from a single-precision model (transformers 5: `LlamaRMSNorm.forward`, `LlamaRotaryEmbedding.forward`). In half
+precision, angles of late positions would be off by a radian, and squares of large activations infinite.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import onnx_ir as ir
 
 from generators.models.values import positional, tensor_of
 
-# What a mean square goes through until it is divided by.
+# The operators between a mean square and the division by its root.
 _ROOT = frozenset(("Add", "Cast", "Pow", "Reciprocal", "ReduceMean", "Sqrt"))
 
 
 def positional_nodes(model: ir.Model) -> set[ir.Node]:
-    """Nodes that compute masks and positions of tokens."""
+    """Nodes that compute token masks and positions."""
     return {node for value in positional(model) if (node := value.producer()) is not None}
 
 
 def statistics(model: ir.Model) -> set[ir.Node]:
-    """Nodes that compute the mean square of a tensor, and the root of it."""
+    """Nodes that compute the mean square of a tensor and its root."""
     found: set[ir.Node] = set()
     for node in model.graph.all_nodes():
         users = [user for user, _ in node.outputs[0].uses()] if _squares(node) else []

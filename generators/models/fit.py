@@ -1,20 +1,18 @@
-"""What follows a tensor whose height or width has changed is made to fit it, or refused by name.
+"""Adapts the nodes after a tensor whose height or width has changed, or refuses the model, naming the node.
 
-A Reshape whose constants held the old lengths takes the new ones, where it is plain which is which. A Resize whose
-result meets a tensor of another size (in an FPN, a U-Net) takes its height and width from that tensor, for all sizes of
-input. Nothing else is changed: weights of a fully connected layer, constants that are added, crops and splits that
-assume the old size are refused.
+A Reshape whose constants are the old lengths gets the new ones, if it is clear which is which. A Resize whose result
+meets a tensor of another size (in an FPN, a U-Net) takes its height and width from that tensor, at any input size.
+Nothing else is changed: the weights of a fully connected layer, and added constants, crops and splits that assume the
+old size are refused.
 
-What fits is tried with the input's own size, or where that is open with several, of those for which the model fitted
-before: it has to fit for one of them, as a network that halves its input need not take an odd one. What comes out of
-control flow and of custom operators has no known size, and is not looked into.
+Whether a model fits is tried with its own input size or, if that is open, with several for which the model was
+consistent before. One of them has to fit, since a network that halves its input need not accept an odd one. The outputs
+of control flow and custom operators have no known size, and are not checked.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -28,45 +26,38 @@ from generators.models.graph import (
     name_of,
     new_constant,
     new_name,
-    raise_opset,
     replace_input,
 )
+from generators.models.misfit import Misfit, contradiction, is_constant, refusal
+from generators.models.opset import raise_opset
+from generators.models.reshape import follow, kept_axes, resolve
 from generators.models.shapes import Inference, Known, open_lengths
 
-# Lengths that models take, as multiples of 32, and one that is odd.
+# Input lengths to try: multiples of 32, and an odd one.
 _TRIED = (256, 320, 416, 480, 333)
-_BROADCASTING = frozenset(
-    ("Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Mean", "Min", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum")
-) | {"Where", "Xor"}
 _RESIZING = ("Resize", "Upsample")
-# Resize's input `sizes`.
+# The opset in which Resize got its input `sizes`.
 _SIZES_OPSET = 11
-# What stands for the end of a shape.
+# Stands for the end of a shape in a Slice.
 _LAST = 2**31 - 1
-_OPEN = (
-    "the model assumes one size: export it with open height and width (dynamic axes), so that it takes its sizes from "
-    "its tensors"
-)
-_POOLED = "export it with a global or adaptive pooling before them"
-_PARTED = "nothing in the model brings these branches to one size, and it cannot be used so"
 
 
 class Sizes:
-    """The shapes of a model's tensors before it is changed, for each size of input for which it is consistent."""
+    """The shapes of a model's tensors before it is changed, for each input size at which it is consistent."""
 
     def __init__(self, model: ir.Model) -> None:
         self.known: dict[int | None, dict[str, Known]] = {}
         for size in _TRIED if open_lengths(model) else (None,):
             found = Inference(model, size)
-            if not any(_contradiction(node, found) or found.step(node) for node in model.graph):
+            if not any(contradiction(node, found) or found.step(node) for node in model.graph):
                 shapes = {value.name or "": found.known(value) for node in model.graph for value in _touched(node)}
                 self.known[size] = {name: shape for name, shape in shapes.items() if shape is not None}
 
 
 def fit(model: ir.Model, before: Sizes) -> list[Change]:
-    """Make what follows changed sizes fit, and say what was changed.
+    """Adapt the nodes after changed sizes, and return the changes.
 
-    Raises ModelError where it does not for any size of input that was tried.
+    Raises ModelError if the model fits at none of the input sizes tried.
     """
     changes: list[Change] = []
     refusals: list[ModelError] = []
@@ -83,51 +74,43 @@ def fit(model: ir.Model, before: Sizes) -> list[Change]:
     return changes
 
 
-class _Misfit(NamedTuple):
-    """Why a node's inputs do not fit, and whether one of them may be resized to the others."""
-
-    why: str
-    meeting: bool = False
-    advice: str = _OPEN
-
-
 class _Walk:
-    """One look at a changed model from its inputs to its outputs."""
+    """One pass over a changed model, from its inputs to its outputs."""
 
     def __init__(self, model: ir.Model, size: int | None, before: dict[str, Known], met: set[str]) -> None:
         self._model, self._before, self._met = model, before, met
         self._found = Inference(model, size)
-        # The Resize that the height and width of a tensor come from unchanged.
+        # The Resize that sets the height and width of a tensor.
         self._sources: dict[ir.Value, ir.Node] = {}
-        # What lengths that were multiplied into one have become: (40, 40) as 1681 is (41, 41).
+        # The new lengths behind a product of lengths: 1681 that was (40, 40) is now (41, 41).
         self._merged: dict[tuple[Known, int], Known] = {}
 
     def changed(self, changes: list[Change]) -> bool:
-        """Correct what does not fit; whether there is more to look at, since a node further up was changed."""
+        """Correct what does not fit; returns whether a node further up was changed, so that another pass is needed."""
         for node in list(self._model.graph):
             if node.op_type == "Reshape" and not node.domain and (change := self._fit_reshape(node)):
                 changes.append(change)
-            misfit = _contradiction(node, self._found) or self._cut(node)
+            misfit = contradiction(node, self._found) or self._cut(node)
             if misfit is not None:
                 change = self._meet(node) if misfit.meeting else None
                 if change is None:
-                    raise ModelError(_refusal(node, misfit))
+                    raise ModelError(refusal(node, misfit))
                 changes.append(change)
                 return True
             if problem := self._found.step(node):
-                raise ModelError(_refusal(node, _Misfit(f"does not fit the new size ({problem})")))
+                raise ModelError(refusal(node, Misfit(f"does not fit the new size ({problem})")))
             if any(self._vanished(output) for output in node.outputs):
-                raise ModelError(_refusal(node, _Misfit("nothing is left of its input", advice="use larger images")))
+                raise ModelError(refusal(node, Misfit("nothing is left of its input", advice="use larger images")))
             self._trace(node)
         return False
 
     def _vanished(self, value: ir.Value) -> bool:
-        """Whether a tensor has no pixels left that had some before."""
+        """Whether a tensor that had pixels has none left."""
         shape, before = self._found.known(value) or (), self._before.get(value.name or "", ())
         return len(shape) > 2 and len(before) > 2 and min(before) > 0 >= min(shape)
 
     def _trace(self, node: ir.Node) -> None:
-        """Note where the height and width of a node's output come from."""
+        """Record which Resize sets the height and width of a node's output."""
         if not node.outputs:
             return
         output = node.outputs[0]
@@ -138,18 +121,18 @@ class _Walk:
             self._sources[output] = node
             return
         like = [value for value in node.inputs if _alike(self._found.known(value), shape)]
-        sources = {self._sources.get(value) for value in like if value is not None and not _is_constant(value)}
+        sources = {self._sources.get(value) for value in like if value is not None and not is_constant(value)}
         if len(sources) == 1 and (source := sources.pop()) is not None:
             for each in node.outputs:
                 self._sources[each] = source
 
     def _meet(self, node: ir.Node) -> Change | None:
-        """Resize one input of a node to the height and width of another, where that is what was meant."""
+        """Resize one input of a node to the height and width of another, if the model meant them to be equal."""
         inputs = [value for value in node.inputs if value is not None]
         rank = max(len(self._found.known(value) or ()) for value in inputs)
         shapes = {value: shape for value in inputs if len(shape := self._found.known(value) or ()) == rank}
         large = {
-            value: shape[2:] for value, shape in shapes.items() if not _is_constant(value) and set(shape[2:]) != {1}
+            value: shape[2:] for value, shape in shapes.items() if not is_constant(value) and set(shape[2:]) != {1}
         }
         laterals = {value: spatial for value, spatial in large.items() if value not in self._sources}
         if not laterals or len(set(laterals.values())) != 1:
@@ -179,7 +162,7 @@ class _Walk:
         for name in ("axes", "keep_aspect_ratio_policy"):
             resize.attributes.pop(name, None)
         empty = None
-        if model.opset_imports[""] < 13:  # where roi and scales are no optional inputs
+        if model.opset_imports[""] < 13:  # before which roi and scales are required
             empty = new_constant(model, np.zeros(0, np.float32), f"{base}_empty", resize)
         if len(resize.inputs) < 2 or resize.inputs[1] is None:
             replace_input(resize, 1, empty)
@@ -189,7 +172,7 @@ class _Walk:
         return Change(base, "Resize", f"takes its height and width from {like!r}")
 
     def _lengths(self, value: ir.Value, first: int, last: int, base: str, before: ir.Node) -> ir.Value:
-        """A part of a tensor's shape, as the model finds it when it runs."""
+        """A part of a tensor's shape, computed when the model runs."""
         shape = self._put("Shape", [value], f"{base}_whole", before)
         ends = [new_constant(self._model, np.array([end], np.int64), f"{base}_end", before) for end in (first, last)]
         return self._put("Slice", [shape, *ends], f"{base}_part", before)
@@ -200,8 +183,8 @@ class _Walk:
         name = new_name(self._model, base)
         return insert(ir.node(operator, inputs, given, name=name), name, before)
 
-    def _cut(self, node: ir.Node) -> _Misfit | None:
-        """A Slice that ended with its input, and would now cut something off."""
+    def _cut(self, node: ir.Node) -> Misfit | None:
+        """A misfit for a Slice that ended at the end of its input, and would now cut something off."""
         if node.op_type != "Slice" or node.domain:
             return None
         shape = self._found.known(node.inputs[0])
@@ -215,39 +198,38 @@ class _Walk:
             return None
         for axis, end in zip(range(len(ends)) if axes is None else axes, ends, strict=True):
             if end == before[axis] < shape[axis]:
-                return _Misfit(f"cuts off at {end} what is {shape[axis]} long now")
+                return Misfit(f"cuts off at {end} what is {shape[axis]} long now")
         return None
 
     def _fit_reshape(self, node: ir.Node) -> Change | None:
-        """Give a Reshape the new lengths in place of the old ones among its constants."""
+        """Replace the old lengths among a Reshape's constants by the new ones."""
         source, target = node.inputs[0], node.inputs[1]
         new, numbers = self._found.known(source), self._found.array(target)
         old = self._before.get((source and source.name) or "")
         made = self._before.get(node.outputs[0].name or "")
         if new is None or old is None or made is None or numbers is None or new == old or target is None:
             return None
-        wanted = _follow(old, made, new, self._merged)
+        wanted = follow(old, made, new, self._merged)
         zero = bool(attribute(node, "allowzero", 0))
-        if wanted is None or _resolve(numbers, new, zero) == wanted:
+        if wanted is None or resolve(numbers, new, zero) == wanted:
             return None
         fitted = [int(now) if now <= 0 else length for now, length in zip(numbers, wanted, strict=True)]
-        if _resolve(np.array(fitted), new, zero) != wanted:
+        if resolve(np.array(fitted), new, zero) != wanted:
             return None
         if constant(target) is not None:
             fixed = new_constant(self._model, np.array(fitted, np.int64), f"{name_of(node)}_shape", node)
             self._replace(node, fixed)
             return Change(name_of(node), "Reshape", f"shape {numbers.tolist()} to {fitted}")
-        origins = _origins(old, made)
-        parts = self._parts(node, target, numbers.tolist(), fitted, origins)
+        parts = self._parts(node, target, numbers.tolist(), fitted, kept_axes(old, made))
         if parts is None:
             return None
         self._replace(node, self._put("Concat", parts, f"{name_of(node)}_shape", node, axis=0))
         return Change(name_of(node), "Reshape", "takes lengths that were worked out from those of its input")
 
     def _parts(
-        self, node: ir.Node, target: ir.Value, old: list[int], new: list[int], origins: dict[int, int]
+        self, node: ir.Node, target: ir.Value, old: list[int], new: list[int], kept: dict[int, int]
     ) -> list[ir.Value | None] | None:
-        """The parts that a shape is put together from, where it is, with those replaced that do not fit."""
+        """The inputs of the Concat that makes a shape, with those replaced that do not fit; None if there is none."""
         concat, source = target.producer(), node.inputs[0]
         if concat is None or concat.op_type != "Concat" or concat.domain or source is None:
             return None
@@ -257,8 +239,8 @@ class _Walk:
             piece, start = slice(start, start + length), start + length
             if old[piece] == new[piece]:
                 continue
-            if length == 1 and piece.start in origins:
-                axis = origins[piece.start]
+            if length == 1 and piece.start in kept:
+                axis = kept[piece.start]
                 parts[index] = self._lengths(source, axis, axis + 1, name_of(node), node)
             elif constant(part) is not None:
                 fixed = np.array(new[piece], np.int64)
@@ -268,7 +250,7 @@ class _Walk:
         return parts
 
     def _replace(self, reshape: ir.Node, target: ir.Value) -> None:
-        """Give a Reshape another shape, and learn what that is."""
+        """Give a Reshape another shape, and infer the nodes that compute it."""
         replace_input(reshape, 1, target)
         made = _ancestors(target)
         for node in self._model.graph:
@@ -280,16 +262,12 @@ def _touched(node: ir.Node) -> list[ir.Value]:
     return [*(value for value in node.inputs if value is not None), *node.outputs]
 
 
-def _is_constant(value: ir.Value) -> bool:
-    return ir.convenience.get_const_tensor(value) is not None
-
-
 def _alike(shape: Known | None, other: Known) -> bool:
     return shape is not None and len(shape) == len(other) and shape[2:] == other[2:]
 
 
 def _ancestors(value: ir.Value) -> set[ir.Node]:
-    """The nodes that a value is made by."""
+    """The nodes that a value depends on."""
     found: set[ir.Node] = set()
     waiting = [value.producer()]
     while waiting:
@@ -297,117 +275,4 @@ def _ancestors(value: ir.Value) -> set[ir.Node]:
         if node is not None and node not in found:
             found.add(node)
             waiting += [each.producer() for each in node.inputs if each is not None]
-    return found
-
-
-def _refusal(node: ir.Node, misfit: _Misfit) -> str:
-    advice = misfit.advice
-    if misfit.meeting and not any(value is not None and _is_constant(value) for value in node.inputs):
-        advice = _PARTED
-    return f"{node.op_type} {name_of(node)!r}: {misfit.why}; {advice}"
-
-
-def _written(shape: Sequence[int | None]) -> str:
-    return "x".join(str(dim) for dim in shape)
-
-
-def _contradiction(node: ir.Node, found: Inference) -> _Misfit | None:
-    """What of a node's inputs does not fit together, as far as their shapes are known."""
-    shapes = [found.known(value) for value in node.inputs if value is not None]
-    if node.domain or not shapes or shapes[0] is None:
-        return None
-    known = [shape for shape in shapes if shape is not None]
-    listed = " and ".join(_written(shape) for shape in known)
-    if node.op_type in _BROADCASTING:
-        ends = zip(*([*[1] * (max(map(len, known)) - len(shape)), *shape] for shape in known), strict=True)
-        if any(len({dim for dim in dims if dim != 1}) > 1 for dims in ends):
-            return _Misfit(f"its inputs are {listed} now", True)
-    elif node.op_type == "Concat":
-        axis = node.attributes["axis"].as_int() % max(len(shapes[0]), 1)
-        if len({(*shape[:axis], *shape[axis + 1 :]) for shape in known}) > 1:
-            return _Misfit(f"its inputs are {listed} now", True)
-    elif node.op_type in ("MatMul", "Gemm") and len(known) >= 2 and min(map(len, known[:2])) >= 2:
-        left = known[0][0 if attribute(node, "transA", 0) else -1]
-        right = known[1][-1 if attribute(node, "transB", 0) else -2]
-        if left != right:
-            return _Misfit(f"its weights are for {right} values, and there are {left} now", advice=_POOLED)
-    elif node.op_type == "Reshape":
-        numbers = found.array(node.inputs[1]) if len(node.inputs) > 1 else None
-        if numbers is not None and _resolve(numbers, shapes[0], bool(attribute(node, "allowzero", 0))) is None:
-            return _Misfit(
-                f"its input is {listed.partition(' and ')[0]}, which its shape {numbers.tolist()} does not fit"
-            )
-    elif node.op_type == "Split":
-        parts = found.array(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "split", None)
-        length = shapes[0][attribute(node, "axis", 0)]
-        if parts is not None and sum(int(part) for part in parts) != length:
-            return _Misfit(f"it splits into {[int(part) for part in parts]} what is {length} long")
-    return None
-
-
-def _resolve(numbers: np.ndarray[tuple[int, ...], np.dtype[np.generic]], shape: Known, zero: bool) -> Known | None:
-    """The shape that Reshape makes of these numbers; None where they do not fit its input."""
-    lengths = [int(number) for number in numbers.astype(np.int64)]
-    if not zero:
-        if any(length == 0 and index >= len(shape) for index, length in enumerate(lengths)):
-            return None
-        lengths = [shape[index] if length == 0 else length for index, length in enumerate(lengths)]
-    if -1 in lengths:
-        rest = math.prod(length for length in lengths if length != -1)
-        if rest <= 0 or math.prod(shape) % rest:
-            return None
-        lengths[lengths.index(-1)] = math.prod(shape) // rest
-    return tuple(lengths) if math.prod(lengths) == math.prod(shape) else None
-
-
-def _follow(old: Known, made: Known, new: Known, merged: dict[tuple[Known, int], Known]) -> Known | None:
-    """What a Reshape that made one shape of another makes of a third; None where that is not plain.
-
-    The lengths of both sides fall into groups of equal products. In a group whose lengths change, either all are
-    multiplied into one, which is noted, or they stay as they are, or one falls apart as it was put together before.
-    """
-    if len(new) != len(old) or math.prod(old) != math.prod(made) or 0 in old:
-        return None
-    wanted = list(made)
-    for left, right in _groups(old, made):
-        if old[left] == new[left]:
-            continue
-        product = math.prod(new[left])
-        long = [index for index in _span(right) if made[index] != 1]
-        if old[left] == made[right]:
-            wanted[right] = new[left]
-        elif len(long) == 1 or right.stop - right.start == 1:
-            merged[old[left], product] = new[left]
-            wanted[long[0] if long else right.start] = product
-        elif (made[right], product) in merged:
-            wanted[right] = merged[made[right], product]
-        else:
-            return None
-    return tuple(wanted)
-
-
-def _origins(old: Known, made: Known) -> dict[int, int]:
-    """Which axis of a Reshape's input each axis of its output is, of those that are one."""
-    pairs = [(left, right) for left, right in _groups(old, made) if old[left] == made[right]]
-    return {j: i for left, right in pairs for i, j in zip(_span(left), _span(right), strict=True)}
-
-
-def _span(run: slice) -> range:
-    return range(run.start, run.stop)
-
-
-def _groups(old: Known, made: Known) -> list[tuple[slice, slice]]:
-    """The shortest runs of lengths of both sides that have equal products, in order."""
-    found: list[tuple[slice, slice]] = []
-    i = j = 0
-    while i < len(old) and j < len(made):
-        first, second = i, j
-        i, j = i + 1, j + 1
-        while (left := math.prod(old[first:i])) != (right := math.prod(made[second:j])):
-            i, j = (i + 1, j) if left < right else (i, j + 1)
-        found.append((slice(first, i), slice(second, j)))
-    # What is left are ones.
-    if found:
-        left_last, right_last = found.pop()
-        found.append((slice(left_last.start, len(old)), slice(right_last.start, len(made))))
     return found

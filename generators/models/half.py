@@ -1,6 +1,6 @@
-"""Rounding to half precision inside a model: weights where they stand, other tensors by two Casts behind them.
+"""Rounds to half precision inside a model: weights in place, other tensors by two Casts after them.
 
-Refuses tensors of no known type, by the name of the node. What `precision` says of half precision is done here.
+See `precision` for the method. Refuses tensors of unknown type, naming the node.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from generators.models.exact import positional_nodes, statistics
 from generators.models.graph import Change, ModelError, name_of
 from generators.models.values import (
     FLOATS,
+    SIZES,
     Names,
     bodies,
     constants,
@@ -26,7 +27,7 @@ from generators.models.values import (
     tensor_of,
 )
 
-# Operators whose results are values that they were given, or halves whenever these are.
+# Operators whose results are input values, or halves if their inputs are.
 _SELECTING = frozenset(
     {
         *("Abs", "Ceil", "Clip", "Compress", "Concat", "ConcatFromSequence", "DepthToSpace", "Expand", "Flatten"),
@@ -39,7 +40,7 @@ _SELECTING = frozenset(
 # The largest half.
 _MOST = 65504.0
 _Positions = Mapping[str, tuple[int, ...]]
-# Operands that say how large something is or where it is cut, by operator.
+# Operands that define shapes or crops, by operator.
 _SHAPE_OPERANDS: _Positions = MappingProxyType(
     {
         "CenterCropPad": (1,),
@@ -57,13 +58,13 @@ _SHAPE_OPERANDS: _Positions = MappingProxyType(
         "Upsample": (1,),
     }
 )
-# Float operands that are settings of an operator, not tensors that a device holds.
+# Float operands that are settings of an operator, not tensors on a device.
 _SETTINGS: _Positions = MappingProxyType({"Dropout": (1,), "NonMaxSuppression": (3, 4)})
 _Use = tuple[ir.Node, int]
 
 
 def round_to_half(model: ir.Model) -> list[Change]:
-    """Round the input, weights and all float tensors; a change for the input and each node, in the graph's order."""
+    """Round the input, weights and all float tensors; returns a change for the input and each node, in graph order."""
     rounding = _Rounding(model)
     nodes = list(model.graph.all_nodes())
     for value in list(model.graph.inputs):
@@ -82,7 +83,7 @@ def round_to_half(model: ir.Model) -> list[Change]:
 
 
 def _selects(node: ir.Node) -> bool:
-    """Whether halves that go in come out as halves; not where an attribute is a float, as Clip's bounds once were."""
+    """Whether outputs are halves if inputs are; not if an attribute is a float, as Clip's bounds once were."""
     kinds = {attribute.type for attribute in node.attributes.values()}
     return not node.domain and node.op_type in _SELECTING and ir.AttributeType.FLOAT not in kinds
 
@@ -93,30 +94,30 @@ def _operands(node: ir.Node, table: _Positions) -> list[int]:
 
 
 def _shape_nodes(model: ir.Model) -> set[ir.Node]:
-    """Nodes that compute an operand of a shape from other shapes and constants alone."""
+    """Nodes that compute a shape operand only from other shapes and constants."""
     fixed: set[ir.Value] = set()
     for node in model.graph.all_nodes():
         given = [value for value in node.inputs if value is not None]
         known = given and all(value in fixed or tensor_of(value) is not None for value in given)
-        if node.op_type in ("Shape", "Size") or (known and not any(bodies(node))):
+        if node.op_type in SIZES or (known and not any(bodies(node))):
             fixed.update(node.outputs)
     found: set[ir.Node] = set()
     todo = [node.inputs[i] for node in model.graph.all_nodes() for i in _operands(node, _SHAPE_OPERANDS)]
     while todo:
         value = todo.pop()
         before = value.producer() if value is not None and value in fixed else None
-        if before is not None and before not in found and before.op_type not in ("Shape", "Size"):
+        if before is not None and before not in found and before.op_type not in SIZES:
             found.add(before)
             todo.extend(before.inputs)
     return found
 
 
 class _Rounding:
-    """Rounds values of a model, and keeps account of what was rounded at which node."""
+    """Rounds values of a model, and records what was rounded at which node."""
 
     def __init__(self, model: ir.Model) -> None:
         self._positional = positional_nodes(model)
-        # What these take is rounded when it becomes a tensor of the device, and what those put out never is.
+        # Their inputs are rounded where they become tensors of the device, and their outputs never.
         self.exact = _shape_nodes(model) | self._positional
         self.statistics = statistics(model)
         self._types = element_types(model)
@@ -130,7 +131,7 @@ class _Rounding:
         return [Change(name, operator, f"{' and '.join(what)} rounded to half") for name, operator, what in found]
 
     def constant(self, value: ir.Value, tensor: ir.TensorProtocol) -> None:
-        """Round a weight where it stands, or for some of its users alone where others need it as it is."""
+        """Round a weight in place, or only for some of its users if others need it exact."""
         if tensor.dtype not in FLOATS:
             return
         users = [(user, i) for user, i in self._users(value) if user not in self.statistics]
@@ -149,14 +150,14 @@ class _Rounding:
             self._note(user, name_of(user), user.op_type, "weights")
 
     def filling(self, node: ir.Node) -> None:
-        """Limit what a mask is filled with."""
+        """Limit the value that fills a mask."""
         filled = node.attributes.get_tensor("value")
         limited = _limited(filled) if filled is not None and node in self._positional else None
         if limited is not None:
             node.attributes.add(ir.AttrTensor("value", limited))
 
     def _limit(self, value: ir.Value, tensor: ir.TensorProtocol) -> None:
-        """Have masks made of numbers that are halves, as a model in halves makes them: not of its own type's least."""
+        """Limit masks' constants to halves, which a half-precision model has in place of its own type's minimum."""
         users = [(user, i) for user, i in value.uses() if user in self._positional]
         limited = _limited(tensor) if users else None
         if limited is None:
@@ -168,7 +169,7 @@ class _Rounding:
             user.replace_input_with(i, own)
 
     def tensor(self, value: ir.Value, operator: str) -> None:
-        """Round what the model is given or a node puts out."""
+        """Round an input of the model or an output of a node."""
         node = value.producer()
         used = value.uses() or value.is_graph_output()
         if not value.name or not used or isinstance(value.type, (ir.SequenceType, ir.OptionalType)):
@@ -185,7 +186,7 @@ class _Rounding:
             self._note(node or value, name, operator, "input" if node is None else "output")
 
     def _users(self, value: ir.Value) -> list[_Use]:
-        """Users of a value as a tensor that the device holds, not as what a shape is computed from."""
+        """The users of a value as a tensor on the device, not for computing a shape."""
         return [
             (user, i)
             for user, i in value.uses()
@@ -200,10 +201,10 @@ class _Rounding:
             noted.append(what)
 
     def _insert(self, value: ir.Value, dtype: ir.DataType, users: list[_Use]) -> None:
-        """Put Cast to half and back behind a value; the name of an output of the graph passes to what is rounded."""
+        """Insert a Cast to half and one back after a value; a graph output's name passes to the rounded value."""
         node = value.producer()
         part = (value.graph if node is None else node.graph) or self._main
-        # The value may be an output of a body and come from outside it; what is both input and output stays as it is.
+        # The value may be a body's output from outside it; a value that is both input and output is left alone.
         is_output = value.is_graph_output() and not value.is_graph_input()
         name = str(value.name)
         if is_output:
@@ -227,7 +228,7 @@ class _Rounding:
 
 
 def _rounded(tensor: ir.TensorProtocol) -> ir.Tensor[NDArray[Any]]:
-    """Halves in the type that was there, finite where that was: as PyTorch's masks are, and converters have weights."""
+    """Round to halves in the tensor's own type; finite values stay finite, as in PyTorch's masks and converters."""
     values = tensor.numpy()
     with np.errstate(over="ignore"):
         halves = values.astype(np.float16).astype(values.dtype)
@@ -236,7 +237,7 @@ def _rounded(tensor: ir.TensorProtocol) -> ir.Tensor[NDArray[Any]]:
 
 
 def _limited(tensor: ir.TensorProtocol) -> ir.Tensor[NDArray[Any]] | None:
-    """A tensor no larger than halves go, where it is larger; what is infinite stays so."""
+    """The tensor limited to the range of halves; None if it is within. Infinities stay."""
     values = tensor.numpy()
     over = np.isfinite(values) & (np.abs(values) > _MOST)
     return ir.Tensor(np.where(over, np.copysign(_MOST, values), values), name=tensor.name) if over.any() else None

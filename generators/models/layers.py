@@ -1,4 +1,4 @@
-"""The weighted layers of a model: which nodes they are, what they are applied to, and which values are no data of them.
+"""Finds a model's weighted layers: their nodes, their data inputs, and the values that are not data to them.
 
 Refuses layers inside the bodies of control flow, by name. Changes nothing.
 """
@@ -14,12 +14,12 @@ import onnx_ir as ir
 from generators.models.graph import ModelError, name_of
 from generators.models.values import bodies, looks_up, positional, tensor_of
 
-# Weights that count up have as many values as a distribution has bins: larger ones need not be looked at.
+# Weights that count up have one value per bin of a distribution; larger ones need not be checked.
 _MOST_BINS = 4096
 
 
 class Layer(NamedTuple):
-    """What weights are applied to, the weights, and the axis that output channels run along, if there is one."""
+    """A layer's data input, its weights, and their axis of output channels, if there is one."""
 
     data: ir.Value
     weights: ir.Value
@@ -30,13 +30,13 @@ Layers = Mapping[ir.Node, Layer]
 
 
 def has_layers(model: ir.Model) -> bool:
-    """Whether there are weighted layers, in the main graph or in others."""
+    """Whether there are weighted layers, in any graph."""
     constant = constant_values(model)
     return any(_layer(node, constant) for node in model.graph.all_nodes())
 
 
 def layers_of(model: ir.Model) -> Layers:
-    """The layers of the main graph, in its order. Raises ModelError where there are others."""
+    """The layers of the main graph, in its order. Raises ModelError if there are others."""
     constant = constant_values(model)
     for part in model.graph.subgraphs():
         for node in part:
@@ -49,7 +49,7 @@ def layers_of(model: ir.Model) -> Layers:
 
 
 def constant_values(model: ir.Model) -> set[ir.Value]:
-    """Values that no input of the model has a part in, and those that only say where tokens stand."""
+    """Values that do not depend on the model's inputs, or only on the positions of tokens."""
     found = set(model.graph.initializers.values())
     for node in model.graph:
         given = [value for value in node.inputs if value is not None]
@@ -59,7 +59,7 @@ def constant_values(model: ir.Model) -> set[ir.Value]:
 
 
 def weights_of(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """The tensor of weights: of a constant, or of one that is only transposed, as where an embedding is tied."""
+    """The tensor of weights: a constant, or a transposed constant, as in a tied embedding."""
     node = value.producer() if value is not None else None
     if node is None or node.op_type != "Transpose" or node.domain:
         return tensor_of(value)
@@ -71,14 +71,14 @@ def weights_of(value: ir.Value | None) -> ir.TensorProtocol | None:
 
 
 def table_of(node: ir.Node) -> ir.Value | None:
-    """The table in single precision that a node looks rows up in; None for other nodes."""
+    """The single-precision table in which a node looks up rows; None for other nodes."""
     table = node.inputs[0] if looks_up(node) else None
     tensor = tensor_of(table)
     return table if tensor is not None and tensor.dtype == ir.DataType.FLOAT else None
 
 
 def transposed(tensor: ir.TensorProtocol, axes: Sequence[int]) -> ir.TensorProtocol:
-    """A tensor with its axes in this order, whose data is read when it is needed."""
+    """A tensor with its axes in this order; its data is read lazily."""
     shape = tensor.shape.numpy()
     return ir.LazyTensor(
         lambda: ir.Tensor(np.ascontiguousarray(tensor.numpy().transpose(axes))),
@@ -89,7 +89,7 @@ def transposed(tensor: ir.TensorProtocol, axes: Sequence[int]) -> ir.TensorProto
 
 
 def _layer(node: ir.Node, constant: Collection[ir.Value]) -> Layer | None:
-    """A node as a layer; None if it is none, if its weights are no constants in single precision, or if it decodes."""
+    """A node as a layer; None if it is not one, its weights are not single-precision constants, or it decodes boxes."""
     if node.domain or node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
         return None
     data, weights = node.inputs[:2]
@@ -103,10 +103,10 @@ def _layer(node: ir.Node, constant: Collection[ir.Value]) -> Layer | None:
 
 
 def _axis(node: ir.Node, shape: Sequence[int], left: bool) -> int | None:
-    """The axis of a layer's weights that its output channels run along."""
+    """The axis of a layer's weights for its output channels."""
     if node.op_type == "Conv":
         return 0
-    if node.op_type == "ConvTranspose":  # in x out / group x ...: where each group puts out one channel, the first
+    if node.op_type == "ConvTranspose":  # in x out / group x ...: the first axis if each group has one output channel
         return 0 if shape[1] == 1 and node.attributes.get_int("group", 1) == shape[0] else 1
     if node.op_type == "Gemm":
         return 0 if node.attributes.get_int("transB", 0) else 1
@@ -114,7 +114,7 @@ def _axis(node: ir.Node, shape: Sequence[int], left: bool) -> int | None:
 
 
 def _counts(tensor: ir.TensorProtocol) -> bool:
-    """Whether weights are 0, 1, 2, ...: the expectation of a distribution over bins, which is how boxes are decoded."""
+    """Whether weights are 0, 1, 2, ...: they take the mean of a distribution over bins, which decodes boxes."""
     bins = max(tensor.shape.numpy(), default=0)
     if not 2 < bins == tensor.size <= _MOST_BINS:
         return False

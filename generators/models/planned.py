@@ -1,6 +1,6 @@
-"""What of a model is quantised to 8 bits after training: as MQBench's quantisers for TensorRT and for language have it.
+"""Chooses what to quantise to 8 bits after training, as MQBench's quantisers for TensorRT and for language models do.
 
-`precision` says what that is. Refuses what `layers` does. Changes nothing.
+See `precision` for the choice. Refuses what `layers` refuses. Changes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from generators.models.graph import Change, name_of
 from generators.models.layers import Layers, constant_values, layers_of, table_of
 from generators.models.values import element_types, is_language, tensor_of
 
-# Operators besides the weighted layers whose first operand is quantised.
+# Operators, besides weighted layers, whose first operand is quantised.
 _QUANTISED_INPUT = frozenset(
     (
         "AveragePool",
@@ -27,14 +27,14 @@ _QUANTISED_INPUT = frozenset(
         "Upsample",
     )
 )
-# Operators through which values pass on from all operands, and those through which none do; else it is the first.
+# Operators that pass on values from all operands, and those that pass on none; all others pass on their first.
 _MERGING = frozenset(("Add", "Concat", "Div", "Einsum", "Gemm", "MatMul", "Max", "Mean", "Min", "Mul", "Sub", "Sum"))
 _ENDS = frozenset(("Cast", "If", "Loop", "NonMaxSuppression", "NonZero", "Scan", "Shape", "Size"))
 
 
 @dataclass
 class Plan:
-    """What is to be quantised: weights, with the axis that has a scale a channel and their nodes, and other tensors."""
+    """What to quantise: weights, by the axis that has a scale per channel, with their nodes; and other tensors."""
 
     weights: dict[tuple[ir.Value, int | None], list[ir.Node]] = field(default_factory=dict)
     tensors: dict[ir.Value, None] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Plan:
         weights: ir.Value | None = None,
         axis: int | None = None,
     ) -> None:
-        """What is quantised for a node: nothing, where it has no part in this."""
+        """Quantise these for a node, if there are any."""
         what = ["input"] if tensors else []
         if weights is not None:
             self.weights.setdefault((weights, axis), []).append(node)
@@ -58,7 +58,7 @@ class Plan:
 
 
 def plan(model: ir.Model, *, per_channel: bool) -> Plan:
-    """What of a model is quantised. Raises ModelError."""
+    """What to quantise in a model. Raises ModelError."""
     constant, layers = constant_values(model), layers_of(model)
     language = is_language(model)
     ahead = set() if language else _values_ahead(model, layers, constant)
@@ -76,13 +76,13 @@ def plan(model: ir.Model, *, per_channel: bool) -> Plan:
 
 
 def _factors(node: ir.Node, constant: Collection[ir.Value]) -> list[ir.Value]:
-    """What is quantised of the inputs of a product of two tensors, as attention has two."""
+    """The inputs to quantise of a product of two tensors, as in attention."""
     given = [value for value in node.inputs if value is not None and value not in constant]
     return given if node.op_type == "MatMul" and not node.domain and len(given) == 2 else []
 
 
 def _values_ahead(model: ir.Model, layers: Layers, constant: Collection[ir.Value]) -> set[ir.Value]:
-    """Values that lead to a layer as what it is applied to, not as weights, indices, sizes, or boxes to cut out."""
+    """Values that lead to a layer's data input, other than as weights, indices, sizes, or boxes to crop."""
     types = element_types(model)
     found: set[ir.Value] = set()
     for node in reversed(model.graph):
@@ -95,7 +95,7 @@ def _values_ahead(model: ir.Model, layers: Layers, constant: Collection[ir.Value
 
 
 def _changes_nothing(node: ir.Node, types: Mapping[ir.Value, ir.DataType]) -> bool:
-    """Whether a node is a Cast to the type that is there, as exporters write one at each normalisation."""
+    """Whether a node is a Cast to the type that its input has already, as exporters insert at each normalisation."""
     (value,) = node.inputs if node.op_type == "Cast" else (None,)
     return value is not None and types.get(value) == node.attributes.get_int("to", 0) == ir.DataType.FLOAT
 
@@ -107,7 +107,7 @@ def _passed(node: ir.Node) -> Iterable[ir.Value | None]:
 
 
 def _quantised_inputs(node: ir.Node, layers: Layers, constant: Collection[ir.Value]) -> list[ir.Value]:
-    """What is quantised of the inputs of a node that is no layer."""
+    """The inputs to quantise of a node that is not a layer."""
     given = [value for value in node.inputs if value is not None and value not in constant]
     if node.domain or not given:
         return []
@@ -120,7 +120,7 @@ def _quantised_inputs(node: ir.Node, layers: Layers, constant: Collection[ir.Val
 
 
 def _pools(node: ir.Node) -> bool:
-    """Whether a mean is one over height and width, as exporters write average pooling, not one of a normalisation."""
+    """Whether a mean is over height and width, as exporters write average pooling, and not a normalisation's."""
     if node.op_type != "ReduceMean":
         return False
     axes = tensor_of(node.inputs[1]) if len(node.inputs) > 1 else None
@@ -128,11 +128,11 @@ def _pools(node: ir.Node) -> bool:
 
 
 def _made_by_layer(value: ir.Value | None, layers: Layers, constant: Collection[ir.Value]) -> bool:
-    """Whether a value for a single user is a layer's, or a MatMul's with its bias: a device computes it on the way."""
+    """Whether a value with one user is a layer's output, perhaps after adding a bias: a device fuses it."""
     node = value.producer() if value is not None else None
     if value is None or node is None or len(value.uses()) != 1 or value.is_graph_output():
         return False
-    if node.op_type == "Reshape":  # of rows that were multiplied as a matrix
+    if node.op_type == "Reshape":  # rows that were multiplied as a matrix
         return _made_by_layer(node.inputs[0], layers, constant)
     if node.op_type == "Add" and any(one in constant for one in node.inputs):
         return any(one is not None and _made_by_layer(one, layers, constant) for one in node.inputs)

@@ -1,16 +1,15 @@
-"""Pooling noise: max- and average-pooling with a stride whose output length is rounded up instead of down, and back.
+"""Pooling noise: rounds the output length of strided max- or average-pooling up instead of down, or down instead of up.
 
-Deployments differ here: Caffe rounds up, and so do converters that came from it; torch and ONNX round down by default.
-What is made equals torch's `ceil_mode=True` in every runtime. ONNX's `ceil_mode` does not, where windows leave gaps or
-lie in padding: its formula lacked torch's rule for the last window before opset 22, and averages over what hangs out of
-the input had wrong divisors (onnxruntime#29629). So the attribute is used only for a MaxPool whose windows touch
-(stride + padding at the end <= window, which holds for 3x3 with a stride of 2 and for 2x2 with 2), where all agree;
-elsewhere the padding at the end is made so long that rounding down gives the same windows, and the average leaves it
-out of its divisor.
+Deployments differ here: Caffe rounds up, and so do converters derived from it; torch and ONNX round down by default.
+The result equals torch's `ceil_mode=True` in every runtime. ONNX's `ceil_mode` does not if windows leave gaps or lie in
+padding: before opset 22, its formula lacked torch's rule for the last window, and averages over windows that extend
+past the input had wrong divisors (onnxruntime#29629). The attribute is therefore used only for a MaxPool whose windows
+touch (stride + end padding <= window, as for 3x3 with a stride of 2 and 2x2 with 2), where all agree; otherwise the end
+padding is extended so that rounding down gives the same windows, and averages leave it out of the divisor.
 
-A pool with `auto_pad` SAME has an output of ceil(length / stride) in either mode, one with strides of 1 cannot differ,
-and one that has the mode already is left: none is concerned. Refused are pools whose indices are used (MaxUnpool
-assumes the old size), and dilated windows that leave gaps. What follows a changed size is made to fit, or refused.
+Pools are left alone if they have `auto_pad` SAME, whose output is ceil(length / stride) in either mode, a stride of 1,
+or the wanted mode already. Refuses pools whose indices are used (MaxUnpool assumes the old size), and dilated windows
+that leave gaps. The nodes after a changed size are adapted, or the model is refused.
 """
 
 from __future__ import annotations
@@ -34,9 +33,10 @@ from generators.models.graph import (
     operators,
     replace_input,
 )
-from generators.models.shapes import Axis, pool_window, refresh_shapes
+from generators.models.shapes import refresh_shapes
+from generators.models.windows import Axis, pool_window
 
-# Pool's attribute ceil_mode, and Pad's input for the padding instead of an attribute.
+# The opsets of pools' attribute ceil_mode, and of Pad's input for the padding.
 _CEIL_MODE_OPSET = 10
 _PAD_INPUT_OPSET = 11
 
@@ -59,7 +59,7 @@ def ceil_mode_average(model: ir.Model) -> list[Change]:
 
 
 def reason(model: ir.Model, token: str) -> str:
-    """Why `ceil_mode`, `floor_mode` or `ceil_mode_average`, which changes nothing in a model, does not apply to it."""
+    """Why `ceil_mode`, `floor_mode` or `ceil_mode_average`, which changed nothing in a model, does not apply to it."""
     operator, name = ("AveragePool", "average") if token == "ceil_mode_average" else ("MaxPool", "max")
     with_stride = [node for node in operators(model, operator) if max(attribute(node, "strides", (1,))) > 1]
     if not with_stride:
@@ -115,14 +115,14 @@ def _average_up(model: ir.Model, node: ir.Node, window: list[Axis]) -> str:
     if not attribute(node, "count_include_pad", 0) or not any((*begins, *ends)):
         node.attributes.pop("count_include_pad", None)
         return _pad(node, begins, ups)
-    # The model's own padding counts, what ceil mode adds does not: the first becomes a node of its own.
+    # The model's own padding counts, that of ceil mode does not: the former becomes a separate node.
     _pad_before(model, node, begins, ends)
     node.attributes.pop("count_include_pad")
     return _pad(node, [0] * len(begins), [up - end for up, end in zip(ups, ends, strict=True)])
 
 
 def _pad(node: ir.Node, begins: list[int], ends: list[int]) -> str:
-    """Set the padding of a pool."""
+    """Set the padding of a pool; returns what was changed."""
     kernel = node.attributes["kernel_shape"].as_ints()
     if any(end >= length for end, length in zip(ends, kernel, strict=True)):
         raise ModelError(
@@ -136,7 +136,7 @@ def _pad(node: ir.Node, begins: list[int], ends: list[int]) -> str:
 
 
 def _padding_before(node: ir.Node, window: list[Axis]) -> list[int]:
-    """What a Pad before an AveragePool adds at the ends with zeros: torch's exporter puts the pool's padding there."""
+    """The end padding of zeros by a Pad before an AveragePool, where torch's exporter puts the pool's own padding."""
     value = node.inputs[0]
     pad = value.producer() if value is not None else None
     none = [0] * len(window)
@@ -148,7 +148,7 @@ def _padding_before(node: ir.Node, window: list[Axis]) -> list[int]:
     if pads is None or len(pads) != 2 * (rank + 2) or (filling is not None and np.any(filling)):
         return none
     ends = [int(end) for end in pads[-rank:]]
-    # torch's own padding is at most half of a window.
+    # torch's own padding is at most half a window.
     return ends if all(0 <= 2 * end <= axis.kernel for end, axis in zip(ends, window, strict=True)) else none
 
 

@@ -1,7 +1,7 @@
-"""Quantising a model to 8 bits after training: ranges of tensors, and ONNX Runtime's quantiser to do what is planned.
+"""Quantises a model to 8 bits after training: calibrates ranges, and has ONNX Runtime's quantiser do what is planned.
 
-Refuses tensors without a finite range, and arrays without a name for a model of several inputs. What `precision` says
-of 8 bits is done here. Imports onnxruntime where it is used.
+See `precision` for the method. Refuses tensors without a finite range, and unnamed arrays for a model of several
+inputs. Imports onnxruntime only when it is used.
 """
 
 from __future__ import annotations
@@ -17,26 +17,25 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from generators.models import Feed, graph
+from generators.models import Feed, files
 from generators.models.graph import ModelError, first_line
 from generators.models.layers import weights_of
 from generators.models.planned import Plan
 from generators.models.values import Names, shape_of
 
-# The first of ONNX's operators in which DequantizeLinear takes a scale for each channel.
+# The first opset in which DequantizeLinear takes a scale per channel.
 OPSET = 13
 
 
 def ranges(model: ir.Model, tensors: Collection[ir.Value], feeds: Iterable[Feed]) -> dict[str, np.float32]:
-    """The largest magnitude of each tensor over all that the model is given, rounded up to 8 significant bits, by name.
+    """The largest magnitude of each tensor over all feeds, rounded up to 8 significant bits, by name.
 
-    One feed is held at a time, and of what the model computes with it no more than the runtime needs. Raises
-    ModelError.
+    Holds one feed at a time, and as little of what the model computes as the runtime needs. Raises ModelError.
     """
     names = [str(value.name) for value in tensors]
     with tempfile.TemporaryDirectory(prefix="sysnoise-") as folder:
         path = Path(folder) / "ranges.onnx"
-        graph.save(_range_model(model, names), path)
+        files.save(_range_model(model, names), path)
         found = dict(zip(names, _outward(_largest(path, len(names), feeds)), strict=True))
     for name, value in found.items():
         if not np.isfinite(value):
@@ -48,9 +47,9 @@ def ranges(model: ir.Model, tensors: Collection[ir.Value], feeds: Iterable[Feed]
 
 
 def _range_model(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
-    """A model that puts out the least value, the greatest and the sum of each tensor.
+    """A model that outputs the minimum, maximum and sum of each tensor.
 
-    The sum is for NaN, which the runtime's minimum and maximum may pass over.
+    The sum detects NaN, which the runtime's minimum and maximum may ignore.
     """
     found = model.clone()
     values = ir.convenience.create_value_mapping(found.graph)
@@ -68,16 +67,16 @@ def _range_model(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
 
 
 def _largest(path: Path, count: int, feeds: Iterable[Feed]) -> NDArray[np.float32]:
-    """Run a range model with one thread and nothing optimised, so that it depends on the machine the least."""
+    """Run a range model with one thread and no optimisations, to depend on the machine as little as possible."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    options.log_severity_level = 4  # ORT_LOGGING_LEVEL_FATAL: what goes wrong is raised as well
+    options.log_severity_level = 4  # ORT_LOGGING_LEVEL_FATAL: errors are raised anyway
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no class of their own in common
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise ModelError(f"the model cannot be run to take ranges for int8 ({first_line(error)})") from None
     taken = [one.name for one in session.get_inputs()]
     largest, number = np.zeros(count, np.float32), 0
@@ -88,10 +87,10 @@ def _largest(path: Path, count: int, feeds: Iterable[Feed]) -> NDArray[np.float3
         except Exception as error:  # as above
             raise ModelError(f"the model failed on calibration input {number} ({first_line(error)})") from None
         found = np.array(outputs, np.float32).reshape(count, 3)
-        largest = np.maximum(largest, np.abs(found[:, :2]).max(axis=1))  # which keeps NaN
+        largest = np.maximum(largest, np.abs(found[:, :2]).max(axis=1))  # keeps NaN
         largest[np.isnan(found[:, 2])] = np.nan
     if not number:
-        raise ModelError("int8 takes its ranges from inputs, and there are none: give --calibration N")
+        raise ModelError("int8 takes its ranges from calibration inputs, and there are none: give --calibration N")
     return largest
 
 
@@ -104,7 +103,7 @@ def _named(feed: Feed, inputs: Sequence[str]) -> Mapping[str, NDArray[Any]]:
 
 
 def _outward(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The next numbers from zero with 8 significant bits; those that have no more stay."""
+    """Round away from zero to numbers with 8 significant bits."""
     fractions, exponents = np.frexp(values)
     with np.errstate(over="ignore"):
         rounded: NDArray[np.float32] = np.ldexp(np.ceil(fractions * np.float32(256)), exponents - 8)
@@ -112,9 +111,9 @@ def _outward(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def quantise(model: ir.Model, planned: Plan, found: Mapping[str, np.float32]) -> None:
-    """Have ONNX Runtime's quantiser put into the model what is planned, with these ranges.
+    """Have ONNX Runtime's quantiser apply a plan to the model, with these ranges.
 
-    It is shown the weights that it quantises and no other tensor's data, so no more than these is held in memory.
+    The quantiser gets only the data of the weights that it quantises, so no more than that is held in memory.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import TensorData
@@ -131,7 +130,7 @@ def quantise(model: ir.Model, planned: Plan, found: Mapping[str, np.float32]) ->
         tensors_range={name: TensorData(lowest=-value, highest=value) for name, value in found.items()},
         nodes_to_quantize=[],
         nodes_to_exclude=[],
-        op_types_to_quantize=[],  # nothing by its own rules, which are others than those above
+        op_types_to_quantize=[],  # nothing by its own rules, which differ from the plan
         extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
     )
     for name, axis in weights.items():
@@ -151,7 +150,7 @@ def quantise(model: ir.Model, planned: Plan, found: Mapping[str, np.float32]) ->
 
 
 def _detach(made: ir.Graph) -> None:
-    """Copy tensors that are parts of a protobuf message: one alone keeps all that was ever in it in memory."""
+    """Copy tensors that are parts of a protobuf message: any one of them would keep the whole message in memory."""
     for part in (made, *made.subgraphs()):
         for value in part.initializers.values():
             if isinstance(value.const_value, ir.TensorProtoTensor):
@@ -167,7 +166,7 @@ def _copy(tensor: ir.TensorProtoTensor) -> ir.Tensor[NDArray[Any]]:
 
 
 def _own_weights(model: ir.Model, planned: Plan) -> dict[str, int | None]:
-    """An initializer for each tensor of weights and axis that it is quantised along: axes by name."""
+    """The axis to quantise along, by initializer: each combination of weights and axis gets its own initializer."""
     found: dict[str, int | None] = {}
     names = Names(model)
     for (value, axis), nodes in planned.weights.items():
@@ -180,7 +179,7 @@ def _own_weights(model: ir.Model, planned: Plan) -> dict[str, int | None]:
 
 
 def _give_own(model: ir.Model, nodes: Iterable[ir.Node], value: ir.Value, name: str) -> None:
-    """Give nodes an initializer in place of weights that others need as they are, or that are put out by a node."""
+    """Give nodes their own copy of weights that others need unquantised, or that are a node's output."""
     tensor, made_by = weights_of(value), value.producer()
     assert tensor is not None
     own = ir.Value(name=name, const_value=ir.Tensor(tensor.numpy(), name=name))
@@ -192,9 +191,9 @@ def _give_own(model: ir.Model, nodes: Iterable[ir.Node], value: ir.Value, name: 
 
 
 def _shown(model: ir.Model, weights: Collection[str], tensors: Iterable[str]) -> onnx.ModelProto:
-    """A model as the quantiser needs it: the data of `weights`, the types of `tensors`.
+    """A model reduced to what the quantiser needs: the data of `weights` and the types of `tensors`.
 
-    It is marked as one whose shapes ONNX Runtime has inferred, which would else write all of it to disk for that.
+    It is marked as having shapes inferred by ONNX Runtime, which would otherwise write the whole model to disk for it.
     """
     found = model.clone()
     for name, value in found.graph.initializers.items():

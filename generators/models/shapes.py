@@ -1,8 +1,8 @@
-"""The shapes of a model's tensors, worked out node by node, and the small arrays (sizes, axes) that they depend on.
+"""Infers the shapes of a model's tensors node by node, and the small arrays (sizes, axes) that they depend on.
 
-ONNX's own inference gives up where a size is put together from other tensors' shapes (a Resize to another's size), and
-before opset 22 it lacks torch's rule for the last window of a pool. Here such sizes are computed, and pools have that
-rule. Knows the main graph only; what comes out of control flow, functions and other domains has no known shape.
+ONNX's own inference gives up if a size is assembled from other tensors' shapes (a Resize to another's size), and before
+opset 22 it lacks torch's rule for the last window of a pool. This one computes such sizes, and has that rule. It knows
+only the main graph; the outputs of control flow, functions and other domains have no known shape.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ import onnx.shape_inference
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from generators.models.graph import ModelError, attribute, first_line, name_of
+from generators.models.graph import attribute, first_line
+from generators.models.windows import pool_window
 
-# A shape as far as it is known; None for a tensor of whose rank nothing is known.
+# A shape as far as it is known; None if not even the rank is known.
 Shape = tuple[int | None, ...]
 Known = tuple[int, ...]
-# Arrays of up to so many elements are followed: sizes, scales, pads, axes.
+# The most elements of an array that is tracked: sizes, scales, pads, axes.
 _SMALL = 256
-# What sizes are computed with.
+# The operators that sizes are computed with.
 # fmt: off
 _ARITHMETIC = frozenset((
     "Add", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather",
@@ -38,9 +39,9 @@ _CONTROL_FLOW = ("If", "Loop", "Scan")
 
 
 class Inference:
-    """What is known of a model's tensors, once the nodes that make them were visited by `step`, in the graph's order.
+    """What is known of a model's tensors after `step` has visited the nodes that make them, in the graph's order.
 
-    With `size`, as if all lengths that the inputs leave open were this one, but for the first, the batch: 1.
+    With `size`, lengths that the inputs leave open are assumed to be this, and their first, the batch, to be 1.
     """
 
     def __init__(self, model: ir.Model, size: int | None = None) -> None:
@@ -59,27 +60,27 @@ class Inference:
             self._learn_constant(value)
 
     def shape(self, value: ir.Value | None) -> Shape | None:
-        """The shape of a value as far as it is known."""
+        """The shape of a value, as far as it is known."""
         if value is None or not (kind := self._types.get(value)) or not kind.tensor_type.HasField("shape"):
             return None
         return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in kind.tensor_type.shape.dim)
 
     def known(self, value: ir.Value | None) -> Known | None:
-        """The shape of a value, if all of it is known."""
+        """The shape of a value, if it is known completely."""
         shape = self.shape(value)
         return None if shape is None or None in shape else tuple(int(dim) for dim in shape if dim is not None)
 
     def stated(self, value: ir.Value) -> ir.Shape | None:
-        """The shape of a value as a model may state it, symbols included."""
+        """The shape of a value as the model may state it, including symbols."""
         kind = self._types.get(value)
         return ir.serde.deserialize_type_proto_for_shape(kind) if kind is not None else None
 
     def array(self, value: ir.Value | None) -> NDArray[np.generic] | None:
-        """The small array that a value is for inputs of these shapes, if it is known."""
+        """The small array that a value is for inputs of these shapes, if known."""
         return None if value is None else self._arrays.get(value)
 
     def step(self, node: ir.Node) -> str | None:
-        """Learn what a node puts out; what ONNX says against it if its inputs do not fit."""
+        """Infer the outputs of a node; returns ONNX's objection if its inputs do not fit."""
         if node.domain or node.op_type in _CONTROL_FLOW:
             self._learn_stated(node)
         elif node.op_type == "Constant":
@@ -112,7 +113,7 @@ class Inference:
             self._arrays[value] = tensor.numpy()
 
     def _learn_stated(self, node: ir.Node) -> None:
-        """Types do not go stale as shapes do."""
+        """Keep stated types, which stay valid when shapes do not."""
         for output in node.outputs:
             if isinstance(output.type, ir.TensorType):
                 self._learn(output, int(output.type.dtype), None)
@@ -135,14 +136,14 @@ class Inference:
             return False
         try:
             results = onnx.reference.ReferenceEvaluator(self._alone(node, inputs)).run(None, given)
-        except Exception:  # what the evaluator lacks, and what it raises on inputs that do not fit
+        except Exception:  # an operator that the evaluator lacks, or inputs that do not fit
             return False
         for output, array in zip(node.outputs, results, strict=True):
             self._learn_array(output, np.asarray(array))
         return True
 
     def _alone(self, node: ir.Node, inputs: Sequence[ir.Value]) -> onnx.ModelProto:
-        """A node as a model, since for one that is not in a model the evaluator takes the newest operators."""
+        """A model of just this node: without a model, the evaluator assumes the newest operators."""
         given = [onnx.ValueInfoProto(name=value.name or "", type=self._types[value]) for value in dict.fromkeys(inputs)]
         made = [onnx.ValueInfoProto(name=output.name or "") for output in node.outputs]
         graph = onnx.helper.make_graph([ir.serde.serialize_node(node)], "node", given, made)
@@ -180,51 +181,8 @@ class Inference:
         return None
 
 
-class Axis:
-    """How a pool's windows lie on one axis."""
-
-    def __init__(self, kernel: int, stride: int, dilation: int, begin: int, end: int, ceil: bool) -> None:
-        self.kernel, self.stride = kernel, stride
-        self.begin, self.end = begin, end
-        self.span = dilation * (kernel - 1) + 1
-        self.ceil = ceil
-
-    def ceil_end(self, outer: int = 0) -> int:
-        """The padding at the end with which rounding down makes the windows that torch's ceil mode has.
-
-        torch (aten/src/ATen/native/Pool.h, pooling_output_shape) rounds up, and leaves out a last window that would
-        start in the padding at the end: so the windows are those that start before it, and reach the padded end.
-        `outer` is padding that a node before the pool has put there.
-        """
-        return min(self.end + outer + self.stride - 1, self.span - 1) - outer
-
-    def count(self, length: int) -> int:
-        """The number of windows on an input of this length."""
-        return (length + self.begin + (self.ceil_end() if self.ceil else self.end) - self.span) // self.stride + 1
-
-
-def pool_window(node: ir.Node) -> list[Axis] | None:
-    """How the windows of a MaxPool or AveragePool lie, an entry a spatial axis; None where `auto_pad` says SAME.
-
-    Those have an output of ceil(length / stride), whatever the ceil mode. Raises ModelError for windows that cannot be.
-    """
-    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID") or "kernel_shape" not in node.attributes:
-        return None
-    kernel = node.attributes["kernel_shape"].as_ints()
-    rank = len(kernel)
-    strides = attribute(node, "strides", [1] * rank)
-    dilations = attribute(node, "dilations", [1] * rank)
-    pads = attribute(node, "pads", [0] * 2 * rank)
-    if attribute(node, "auto_pad", "NOTSET") == "VALID":
-        pads = [0] * 2 * rank
-    if not len(strides) == len(dilations) == len(pads) / 2 == rank or min(*kernel, *strides, *dilations) < 1:
-        raise ModelError(f"{node.op_type} {name_of(node)!r} has strides, dilations or pads that do not fit its windows")
-    ceil = bool(attribute(node, "ceil_mode", 0))
-    return [Axis(*numbers, ceil) for numbers in zip(kernel, strides, dilations, pads[:rank], pads[rank:], strict=True)]
-
-
 def infer(model: ir.Model, size: int | None = None) -> Inference:
-    """All that can be known of a model's tensors."""
+    """Everything that can be inferred about a model's tensors."""
     found = Inference(model, size)
     for node in model.graph:
         found.step(node)
@@ -232,15 +190,15 @@ def infer(model: ir.Model, size: int | None = None) -> Inference:
 
 
 def open_lengths(model: ir.Model) -> bool:
-    """Whether an input leaves a length open, other than its first."""
+    """Whether an input leaves a length other than its first open."""
     inputs = [value for value in model.graph.inputs if not value.is_initializer()]
     return any(not isinstance(dim, int) for value in inputs if value.shape for dim in value.shape[1:])
 
 
 def refresh_shapes(model: ir.Model, changed: Sequence[ir.Node]) -> None:
-    """Replace the shapes that the model states of what follows the changed nodes by those that are known.
+    """Replace the stated shapes of everything after the changed nodes by the inferred ones.
 
-    Where none is, none is stated; outputs keep their rank, as ONNX demands.
+    If a shape is unknown, none is stated; outputs keep their rank, as ONNX requires.
     """
     found = infer(model)
     outputs = {output for graph in model.graphs() for output in graph.outputs}
@@ -261,7 +219,7 @@ def _first(node: ir.Node) -> ir.Value:
 
 
 def _following(model: ir.Model, changed: Sequence[ir.Node]) -> Iterator[ir.Value]:
-    """The values that hang on what these nodes put out; with graphs inside the main one, all that there are."""
+    """The values that depend on these nodes; if there are graphs inside the main one, all values."""
     nodes = list(model.graph.all_nodes())
     inside = any(node.graph is not model.graph for node in nodes)
     stale = set(nodes if inside else changed)
@@ -272,5 +230,5 @@ def _following(model: ir.Model, changed: Sequence[ir.Node]) -> Iterator[ir.Value
 
 
 def _made_up(dim: object) -> bool:
-    """Whether ONNX's inference made up a name for a length."""
+    """Whether a length's name was invented by ONNX's inference."""
     return isinstance(dim, ir.SymbolicDim) and (dim.value is None or dim.value.startswith("unk__"))

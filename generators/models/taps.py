@@ -1,9 +1,9 @@
-"""What a model computes on the way to its outputs: its tensors by name, put out, or put in from elsewhere.
+"""Access to the tensors inside a model: writes models that output some of them, or take them as inputs.
 
-A tensor is a float that hangs on the model's input; sizes, and what is computed of sizes and constants alone, are none.
-In a model that noise was put into, the tensor of the same name plays its part, behind the QuantizeLinear and
-DequantizeLinear, or the two Casts, that the noise put there: so a tensor is compared as what follows takes it. What has
-no counterpart is left out. What stands in the bodies of control flow, or in functions, is not looked into.
+A tensor is a float value that depends on the model's input; sizes, and what is computed only from sizes and constants,
+do not count. In a noised model, the tensor of the same name corresponds to it, after the QuantizeLinear and
+DequantizeLinear, or the two Casts, that the noise has inserted: tensors are compared as the following nodes take them.
+Tensors without a counterpart are left out, and so is everything in the bodies of control flow or in functions.
 """
 
 from __future__ import annotations
@@ -15,22 +15,21 @@ from typing import NamedTuple
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from generators.models import graph
+from generators.models import files
 from generators.models.graph import name_of
-from generators.models.values import FLOATS, Names, bodies, element_types, tensor_of
+from generators.models.values import FLOATS, SIZES, Names, bodies, element_types, tensor_of
 
 INPUT = "Input"
 _FLOATS = (*FLOATS, ir.DataType.FLOAT16)
-# What tells of a tensor's size and not of its values.
-_SIZES = ("Shape", "Size")
-# What a rounding begins with, and what ends it.
+# The first and last operator of a rounding.
 _ROUNDINGS = {"QuantizeLinear": "DequantizeLinear", "Cast": "Cast"}
 
 
 class Tensor(NamedTuple):
-    """A tensor, the node that puts it out with its operator (`Input` for the model's own), and those that go into it.
+    """A tensor, the node that makes it with its operator (`Input` for the model's inputs), and the tensors it is made
+    of.
 
-    `weights` has the positions of the node's constants of two or more axes.
+    `weights` are the positions of the node's constants with two or more axes.
     """
 
     name: str
@@ -41,21 +40,21 @@ class Tensor(NamedTuple):
 
 
 class Tap(NamedTuple):
-    """Where a tensor is found in a model: as its node puts it out, and as the nodes behind take it, rounded or not."""
+    """Where a tensor is in a model: as its node makes it, and as the following nodes take it, rounded or not."""
 
     made: str
     taken: str
 
 
 class Tapped:
-    """A model's file whose tensors are those `of` the model that it was made from, or its own.
+    """A model file with the tensors `of` the model that it was made from, or its own.
 
-    `taps` has those that are found in it. What is written is a model of any inputs and outputs, without shapes.
+    `taps` are the tensors found in it. The models that it writes have no stated shapes.
     """
 
     def __init__(self, path: Path, of: Sequence[Tensor] | None = None) -> None:
-        """Raises ModelError where the file cannot be read."""
-        self._model = graph.load(path)
+        """Raises ModelError if the file cannot be read."""
+        self._model = files.load(path)
         self.tensors = _tensors(self._model) if of is None else list(of)
         self._values = ir.convenience.create_value_mapping(self._model.graph)
         names = {tensor.name for tensor in self.tensors}
@@ -66,16 +65,16 @@ class Tapped:
 
     @property
     def outputs(self) -> list[str]:
-        """What the model puts out, by name."""
+        """The names of the model's outputs."""
         return [str(value.name) for value in self._model.graph.outputs]
 
     @property
     def bytes(self) -> int:
-        """What the model's weights take."""
+        """The size of the model's weights."""
         return sum(value.const_value.nbytes for value in self._model.graph.initializers.values() if value.const_value)
 
     def weights(self, tensor: Tensor, other: Tapped) -> list[tuple[str, str]]:
-        """The weights of a tensor's node, by the names of their values here and in another model with such a node."""
+        """Pairs of names of the weights of a tensor's node: here, and in another model with such a node."""
         mine, theirs = (tapped._node(tensor.name) for tapped in (self, other))
         if mine is None or theirs is None or mine.op_type != theirs.op_type:
             return []
@@ -83,13 +82,13 @@ class Tapped:
         return [(str(one.name), str(two.name)) for one, two in pairs if one is not None and two is not None]
 
     def write_values(self, names: Iterable[str], path: Path) -> None:
-        """Write a model that puts out these values, in this order. Raises OSError."""
+        """Write a model that outputs these values, in this order. Raises OSError."""
         model = self._model.clone()
         values = ir.convenience.create_value_mapping(model.graph)
-        graph.save(_only(model, [values[name] for name in names]), path)
+        files.save(_only(model, [values[name] for name in names]), path)
 
     def write_shapes(self, names: Iterable[str], path: Path) -> None:
-        """Write a model that puts out the shapes of these values, in this order. Raises OSError."""
+        """Write a model that outputs the shapes of these values, in this order. Raises OSError."""
         model = self._model.clone()
         values, new = ir.convenience.create_value_mapping(model.graph), Names(model)
         shapes = []
@@ -98,13 +97,13 @@ class Tapped:
             node.outputs[0].name = node.name
             model.graph.append(node)
             shapes.append(node.outputs[0])
-        graph.save(_only(model, shapes), path)
+        files.save(_only(model, shapes), path)
 
     def write_apart(self, names: Iterable[str], path: Path) -> dict[str, str]:
-        """Write a model that puts out these tensors as they are made, each of those of the original that it is made of.
+        """Write a model that outputs these tensors, each computed from the original's tensors that it is made of.
 
-        So each has the noise of its own node alone: of its weights, and of the rounding of what goes into it. Returns
-        the names of the model's inputs, by the tensors that they take. Raises OSError.
+        Each therefore has only the noise of its own node: of its weights, and of the rounding of its inputs. Returns
+        the names of the model's inputs, by tensor. Raises OSError.
         """
         model = self._model.clone()
         values = ir.convenience.create_value_mapping(model.graph)
@@ -118,11 +117,11 @@ class Tapped:
                 model.graph.inputs.append(given[name])
             for user, index in list(made.uses()):
                 user.replace_input_with(index, given[name])
-        graph.save(_only(model, [values[self.taps[name].made] for name in names]), path)
+        files.save(_only(model, [values[self.taps[name].made] for name in names]), path)
         return {name: str(value.name) for name, value in given.items() if value in set(model.graph.inputs)}
 
     def write_behind(self, name: str, outputs: Iterable[str], path: Path) -> str:
-        """Write a model that computes these outputs with this tensor given. Returns the name of its input.
+        """Write a model that computes these outputs with this tensor as an input. Returns the input's name.
 
         Raises OSError.
         """
@@ -135,7 +134,7 @@ class Tapped:
         for user, index in list(taken.uses()):
             user.replace_input_with(index, given)
         ends = [given if values[output] is taken else values[output] for output in outputs]
-        graph.save(_only(model, ends), path)
+        files.save(_only(model, ends), path)
         return str(given.name)
 
     def _node(self, tensor: str) -> ir.Node | None:
@@ -143,14 +142,14 @@ class Tapped:
 
 
 def _tensors(model: ir.Model) -> list[Tensor]:
-    """The tensors of a model's main graph, in an order in which it can be computed."""
+    """The tensors of a model's main graph, in topological order."""
     types = element_types(model)
     inputs = [value for value in model.graph.inputs if not value.is_initializer()]
     flowing = set(inputs)
     found = {value: Tensor(str(value.name), str(value.name), INPUT) for value in inputs if types.get(value) in _FLOATS}
     for node in model.graph:
         given = list(_given(node))
-        if node.op_type in _SIZES or flowing.isdisjoint(given):
+        if node.op_type in SIZES or flowing.isdisjoint(given):
             continue
         flowing.update(node.outputs)
         before = tuple(dict.fromkeys(found[value].name for value in given if value in found))
@@ -162,7 +161,7 @@ def _tensors(model: ir.Model) -> list[Tensor]:
 
 
 def _given(node: ir.Node) -> Iterable[ir.Value]:
-    """All that a node takes, within its bodies as well."""
+    """All values that a node takes, including within its bodies."""
     yield from (value for value in node.inputs if value is not None)
     for body in bodies(node):
         yield from (value for inner in body.all_nodes() for value in inner.inputs if value is not None)
@@ -178,7 +177,7 @@ def _is_tensor(value: ir.Value) -> bool:
 
 
 def _only(model: ir.Model, outputs: Collection[ir.Value]) -> ir.Model:
-    """A model with these outputs alone, and no more nodes and inputs than they need."""
+    """Reduce a model to these outputs, and the nodes and inputs that they need."""
     model.graph.outputs[:] = outputs
     RemoveUnusedNodesPass()(model)
     model.graph.inputs[:] = [value for value in model.graph.inputs if value.uses() or value.is_graph_output()]
@@ -186,7 +185,7 @@ def _only(model: ir.Model, outputs: Collection[ir.Value]) -> ir.Model:
 
 
 def _tap(value: ir.Value, known: Collection[str]) -> Tap:
-    """Where a tensor is, of which `value` has the name: an output's passes to what is rounded."""
+    """Where the tensor of this name is: an output's name passes to its rounded value."""
     name = str(value.name)
     last = value.producer()
     before = last.inputs[0] if last is not None and last.inputs else None
@@ -203,7 +202,7 @@ def _tap(value: ir.Value, known: Collection[str]) -> Tap:
 
 
 def _is_rounding(first: ir.Node, last: ir.Node, known: Collection[str]) -> bool:
-    """Whether these are a pair that noise put in: what is between them is no tensor of the model without it."""
+    """Whether these nodes are a pair that noise has inserted: the original model has no tensor between them."""
     if _ROUNDINGS.get(first.op_type) != last.op_type or first.outputs[0].name in known:
         return False
     return first.op_type != "Cast" or first.attributes.get_int("to", 0) == ir.DataType.FLOAT16

@@ -1,19 +1,19 @@
-"""Upsampling noise: the method by which a model enlarges its tensors, replaced by another.
+"""Upsampling noise: replaces the method by which a model enlarges its tensors.
 
 Training frameworks interpolate, and devices do what their hardware can. The three methods are those of torch's
-`F.interpolate`, for Resize and the older Upsample, whether they are told scales or sizes:
+`F.interpolate`, for Resize and the older Upsample, with scales or sizes:
 
-- bilinear, half-pixel (`align_corners=False`, SegFormer): ONNX's linear with `half_pixel`. ONNX has
-  `pytorch_half_pixel` besides, which differs only where a length shrinks to one;
+- bilinear, half-pixel (`align_corners=False`, SegFormer): ONNX's linear with `half_pixel`. ONNX's `pytorch_half_pixel`
+  differs only if a length shrinks to one;
 - bilinear, corners aligned (`align_corners=True`, United-Perception's FPN): linear with `align_corners`;
-- nearest: nearest with `asymmetric` and `floor`. Where an output pixel falls on an input pixel's very edge and the
-  ratio of the sizes is no whole number, torch multiplies by a rounded ratio and ONNX Runtime divides by one: for 15 of
-  591 pairs of sizes tried (30 to 32 is one) they take neighbouring pixels here and there.
+- nearest: nearest with `asymmetric` and `floor`. If an output pixel falls exactly on the edge of an input pixel and the
+  ratio of the sizes is not an integer, torch multiplies by a rounded ratio and ONNX Runtime divides by one: for 15 of
+  591 pairs of sizes tried (30 to 32 is one) some pixels are taken from a neighbour.
 
-The size of what comes out stays. A node that has the method already is left, and counts for nothing; cubic
-interpolation is replaced as well. What makes a tensor smaller in any direction is no upsampling, nor is ConvTranspose.
-Where a size is known only when the model runs, several inputs are tried; a node of which they tell nothing is taken
-to enlarge, as the Resize of a network is. Refused is `tf_crop_and_resize`, which cuts out a part as well.
+The output size is unchanged. Nodes that already have the method are left alone and not counted; cubic interpolation is
+replaced too. Neither a node that makes a tensor smaller in any direction nor ConvTranspose counts as upsampling. If a
+size is known only when the model runs, several inputs are tried; if they do not determine it, the node is assumed to
+enlarge, as networks' Resizes do. Refuses `tf_crop_and_resize`, which also crops.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from generators.models.graph import (
     inline_functions,
     name_of,
     operators,
-    raise_opset,
 )
+from generators.models.opset import raise_opset
 from generators.models.shapes import Inference, infer, open_lengths
 
-# The first opset with coordinates, and that of the last new form of Resize before opset 18, which all runtimes know.
+# The first opset with coordinates, and that of Resize's last form before opset 18, which all runtimes support.
 _COORDINATES_OPSET, _COMMON_OPSET = 11, 13
-# Inputs that models take: a multiple of 32, and an odd one.
+# Input lengths to try: a multiple of 32, and an odd one.
 _TRIED = (320, 333)
-# Resize's attributes that say how pixels are computed, and their defaults.
+# Resize's attributes for how pixels are computed, and their defaults.
 _DEFAULTS: Mapping[str, str] = MappingProxyType(
     {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_floor"}
 )
-# Those that belong to other methods than these three.
+# Attributes that only other methods use.
 _FOREIGN = ("antialias", "cubic_coeff_a", "exclude_outside", "extrapolation_value", "nearest_mode")
 
 
 def upsample_bilinear(model: ir.Model) -> list[Change]:
-    """Interpolate linearly between the centres of pixels. Raises ModelError."""
+    """Interpolate linearly between pixel centres. Raises ModelError."""
     return _replace(model, {"mode": "linear", "coordinate_transformation_mode": "half_pixel"})
 
 
 def upsample_bilinear_corners(model: ir.Model) -> list[Change]:
-    """Interpolate linearly, with the corner pixels of both sizes on one another. Raises ModelError."""
+    """Interpolate linearly, aligning the corner pixels of both sizes. Raises ModelError."""
     return _replace(model, {"mode": "linear", "coordinate_transformation_mode": "align_corners"})
 
 
@@ -63,7 +63,7 @@ def upsample_nearest(model: ir.Model) -> list[Change]:
 
 
 def reason(model: ir.Model) -> str:
-    """Why a method that changes nothing in a model does not apply to it."""
+    """Why a method that changed nothing in a model does not apply to it."""
     return "it upsamples so already" if _enlarging(model) else "it has no upsampling"
 
 
@@ -96,7 +96,7 @@ def _words(method: Mapping[str, str]) -> str:
 
 
 def _method(node: ir.Node, old: bool) -> dict[str, str]:
-    """How a node computes its pixels, which before opset 11 it cannot say."""
+    """How a node computes its pixels; before opset 11, coordinates are fixed."""
     if old:
         named = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         return {"mode": attribute(node, "mode", "nearest"), **named}
@@ -104,7 +104,7 @@ def _method(node: ir.Node, old: bool) -> dict[str, str]:
 
 
 def _has(found: Mapping[str, str], method: Mapping[str, str]) -> bool:
-    """Whether two methods are the same where a tensor is enlarged."""
+    """Whether two methods give the same pixels when a tensor is enlarged."""
     coordinates = found["coordinate_transformation_mode"].replace("pytorch_half_pixel", "half_pixel")
     return all(
         {**found, "coordinate_transformation_mode": coordinates}[name] == value for name, value in method.items()
@@ -112,7 +112,7 @@ def _has(found: Mapping[str, str], method: Mapping[str, str]) -> bool:
 
 
 def _enlarging(model: ir.Model) -> list[ir.Node]:
-    """The nodes that make a tensor larger, as far as it can be known before it runs."""
+    """The nodes that make a tensor larger, as far as this is known before the model runs."""
     nodes = operators(model, "Resize", "Upsample")
     if not nodes:
         return []
@@ -128,15 +128,15 @@ def _enlarges(node: ir.Node, found: Sequence[Inference]) -> bool:
 
 
 def _verdict(ratios: Sequence[float]) -> bool | None:
-    """Whether lengths grow, and none shrinks; None where all stay, as with a size that happens to be the input's."""
+    """Whether some lengths grow and none shrinks; None if all stay, since the size may equal the input's by chance."""
     return None if all(ratio == 1 for ratio in ratios) else min(ratios) >= 1
 
 
 def _ratios(node: ir.Node, found: Inference) -> list[float] | None:
-    """How much longer each axis gets; None where it is not known."""
+    """The factor by which each axis grows; None if unknown."""
     scales = attribute(node, "scales", None)
     if scales is None:
-        # Upsample and Resize had their scales at 1 before roi came between.
+        # The index of Upsample's and of Resize's scales was 1 before roi was inserted.
         scales = found.array(node.inputs[min(2, len(node.inputs) - 1)]) if len(node.inputs) in (2, 3) else None
     if scales is not None and len(scales):
         return [float(scale) for scale in scales]

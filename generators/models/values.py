@@ -1,4 +1,4 @@
-"""What flows through a model: the names that are taken, the constants, the element types. Changes nothing."""
+"""A model's values: their names, constants and element types. Changes nothing."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import onnx_ir as ir
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _ANY_FLOAT = (*FLOATS, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-# What inputs that number tokens, or say which there are, consist of.
+# The types of inputs that number tokens or mark which of them exist.
 _INDICES = (ir.DataType.INT32, ir.DataType.INT64, ir.DataType.BOOL)
-# What tells of a tensor's size and not of its values.
-_SIZES = ("Shape", "Size")
+# Operators that depend on a tensor's size, not its values.
+SIZES = ("Shape", "Size")
 
 
 class Names:
-    """The names of a model's nodes and values, and new ones."""
+    """The names in use for a model's nodes and values, and new ones."""
 
     def __init__(self, model: ir.Model) -> None:
         self._taken: set[str | None] = set()
@@ -26,7 +26,7 @@ class Names:
             self._taken.update((node.name, *(value.name for value in node.outputs)))
 
     def new(self, wanted: str) -> str:
-        """The name wanted, with a number behind it where it is taken."""
+        """The name wanted, with a number appended if it is taken."""
         name, number = wanted, 1
         while name in self._taken:
             name, number = f"{wanted}_{number}", number + 1
@@ -35,7 +35,7 @@ class Names:
 
 
 def bodies(node: ir.Node) -> Iterator[ir.Graph]:
-    """The graphs inside a node of control flow."""
+    """The graphs inside a control-flow node."""
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
             yield attribute.as_graph()
@@ -44,7 +44,7 @@ def bodies(node: ir.Node) -> Iterator[ir.Graph]:
 
 
 def tensor_of(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """The tensor of an initializer or of a Constant; None for any other value, and for sparse ones."""
+    """The tensor of an initializer or a Constant; None for any other value, and for sparse tensors."""
     if value is None:
         return None
     node = value.producer()
@@ -54,12 +54,12 @@ def tensor_of(value: ir.Value | None) -> ir.TensorProtocol | None:
 
 
 def shape_of(tensor: ir.TensorProtocol) -> ir.Shape:
-    """A tensor's shape as one that a new tensor can have."""
+    """A copy of a tensor's shape for a new tensor."""
     return ir.Shape(tensor.shape.numpy())
 
 
 def constants(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
-    """Initializers and what Constant nodes put out, in all graphs."""
+    """The values and tensors of initializers and Constant nodes, in all graphs."""
     for part in model.graphs():
         values = [*part.initializers.values(), *(node.outputs[0] for node in part if node.op_type == "Constant")]
         for value in values:
@@ -68,10 +68,10 @@ def constants(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
 
 
 def positional(model: ir.Model) -> set[ir.Value]:
-    """What a language model computes of where its tokens stand: masks, positions and their angles.
+    """The values that a language model computes from token positions only: masks, positions and their angles.
 
-    That is all in its main graph that hangs on inputs of 32 or 64 bits or truth values alone, and on nothing that was
-    looked up in a table of weights. A model without such a table has none: its whole numbers may be pixels.
+    These are all values in its main graph that depend only on 32- or 64-bit integer or boolean inputs, and on nothing
+    looked up in a table of weights. A model without such a table has none: its integers may be pixels.
     """
     if not is_language(model):
         return set()
@@ -83,19 +83,19 @@ def positional(model: ir.Model) -> set[ir.Value]:
             *node.inputs,
             *(value for body in bodies(node) for inner in body.all_nodes() for value in inner.inputs),
         )
-        if looks_up(node) or (node.op_type not in _SIZES and not flowing.isdisjoint(given)):
+        if looks_up(node) or (node.op_type not in SIZES and not flowing.isdisjoint(given)):
             flowing.update(node.outputs)
     return {value for node in model.graph for value in node.outputs}.union(inputs) - flowing
 
 
 def is_language(model: ir.Model) -> bool:
-    """Whether a model is of language: it is given whole numbers, and looks rows up in a table of weights."""
+    """Whether a model takes integers and looks up rows in a table of weights, as language models do."""
     given = [value for value in model.graph.inputs if not value.is_initializer()]
     return any(value.dtype in _INDICES for value in given) and any(map(looks_up, model.graph))
 
 
 def looks_up(node: ir.Node) -> bool:
-    """Whether a node takes rows from a table of weights by numbers that are no constants, as embeddings are."""
+    """Whether a node looks up rows of a table of weights by computed indices, as embeddings do."""
     if node.op_type != "Gather" or node.domain or tensor_of(node.inputs[1]) is not None:
         return False
     table = tensor_of(node.inputs[0])
@@ -103,9 +103,9 @@ def looks_up(node: ir.Node) -> bool:
 
 
 def element_types(model: ir.Model) -> dict[ir.Value, ir.DataType]:
-    """The element type of each value that has one: as declared, else as the operator's definition says.
+    """The element type of each value: as declared, or else by the operator's definition; values without are left out.
 
-    ONNX's own inference says nothing of what is inside the bodies of control flow.
+    ONNX's own inference does not cover the bodies of control flow.
     """
     found: dict[ir.Value, ir.DataType] = {}
 
@@ -129,7 +129,7 @@ def _output_type(
     node: ir.Node, index: int, opsets: Mapping[str, int], types: Mapping[ir.Value, ir.DataType]
 ) -> ir.DataType | None:
     if body := next(bodies(node), None):
-        position = index + (node.op_type == "Loop")  # whose body puts out first whether to go on
+        position = index + (node.op_type == "Loop")  # a Loop body's first output is its condition
         return types.get(body.outputs[position]) if position < len(body.outputs) else None
     if node.op_type in ("Constant", "ConstantOfShape"):
         tensor = tensor_of(node.outputs[0]) or node.attributes.get_tensor("value")
@@ -143,7 +143,7 @@ def _output_type(
 def _defined_type(
     node: ir.Node, index: int, opsets: Mapping[str, int], types: Mapping[ir.Value, ir.DataType]
 ) -> ir.DataType | None:
-    """The type of an output that is that of an input, or the same whatever the inputs."""
+    """The type of an output that has the type of an input, or only one possible type."""
     try:
         schema = onnx.defs.get_schema(node.op_type, opsets.get(node.domain, 1), node.domain)
     except onnx.defs.SchemaError:

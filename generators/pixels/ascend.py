@@ -1,7 +1,7 @@
-"""Colour conversions written out in NumPy: what an Ascend board does, and its textbook relatives.
+"""Colour conversions in plain NumPy: an Ascend board's, and its textbook relatives.
 
-The one module that computes pixels itself, since the hardware's library cannot be installed. All conversions are
-ITU-R BT.601 (Kr = 0.299, Kb = 0.114), quantised to 8 bits in between as any YUV buffer is:
+This is the only module that computes pixels itself, since the hardware's library cannot be installed. All conversions
+are ITU-R BT.601 (Kr = 0.299, Kb = 0.114), with YUV quantised to 8 bits like any YUV buffer:
 
 * limited range: Y in 16..235, U and V in 16..240 around 128;
 * full range: Y in 0..255, U and V in 0..255 around 128 (JFIF);
@@ -31,8 +31,8 @@ _FULL = np.array([255.0, 255.0, 255.0])
 _FULL_OFFSET = np.array([0.0, 128.0, 128.0])
 
 # The same limited-range matrices in integers scaled by 256. Backward: the paper's equation 7, and Huawei's AIPP
-# documentation, CSC configuration "YUV420SP_U8 to RGB888_U8", BT-601NARROW. Forward: the counterpart there (and in
-# Microsoft's "Recommended 8-Bit YUV Formats"), where the paper prints equation 5 alone, rounded from six digits.
+# documentation, CSC configuration "YUV420SP_U8 to RGB888_U8", BT-601NARROW. Forward: its counterpart there (and in
+# Microsoft's "Recommended 8-Bit YUV Formats"); the paper prints only equation 5, rounded to six digits.
 _INTEGER_FORWARD = ((66, 129, 25), (-38, -74, 112), (112, -94, -18))
 _INTEGER_BACKWARD = ((298, 0, 409), (298, -100, -208), (298, 516, 0))
 _INTEGER_OFFSET = (16, 128, 128)
@@ -54,7 +54,7 @@ def _double(chroma: NDArray[np.int32], height: int, width: int) -> NDArray[np.in
 
 
 def _subsample(yuv: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What is left of a 4:4:4 image after a trip through 4:2:0."""
+    """A 4:4:4 image after a round trip through 4:2:0."""
     height, width = yuv.shape[:2]
     chroma = _double(_halve(yuv[..., 1:].astype(np.int32)), height, width)
     return np.concatenate([yuv[..., :1], chroma.astype(np.uint8)], axis=2)
@@ -75,8 +75,8 @@ def _to_rgb(yuv: NDArray[np.uint8], steps: NDArray[np.float64], offset: NDArray[
 def nv12_ascend(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """RGB → NV12 → RGB, BT.601 limited range in 8-bit fixed point: the paper's colour mode.
 
-    Y = ((66 R + 129 G + 25 B + 128) >> 8) + 16, and likewise U and V; back by equation 7. Over all colours, 12.5% of
-    the values of Y, U and V differ from those of the paper's equation 5 (Y 8.8%, U 15.7%, V 13.0%), each by one.
+    Y = ((66 R + 129 G + 25 B + 128) >> 8) + 16, U and V likewise; back by equation 7. Over all colours, 12.5% of the
+    values of Y, U and V differ from the paper's equation 5 (Y 8.8%, U 15.7%, V 13.0%), each by one.
     """
     height, width = image.shape[:2]
     red, green, blue = (image[..., channel].astype(np.int32) for channel in range(3))
@@ -85,9 +85,9 @@ def nv12_ascend(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         for (r, g, b), offset in zip(_INTEGER_FORWARD, _INTEGER_OFFSET, strict=True)
     )
     noised = np.empty_like(image)
-    u, v = (_halve(plane) - 128 for plane in chroma)  # all within 16..240 before, so nothing is clipped
+    u, v = (_halve(plane) - 128 for plane in chroma)  # within 16..240 before, so nothing needs clipping
     for channel, (from_y, from_u, from_v) in enumerate(_INTEGER_BACKWARD):
-        # Chroma is multiplied before it is repeated: a quarter of the work.
+        # Multiplying chroma before repeating it is a quarter of the work.
         values = from_y * (luma - 16) + _double(from_u * u + from_v * v + 128, height, width) >> 8
         noised[..., channel] = np.clip(values, 0, 255)
     return noised
@@ -99,9 +99,9 @@ def nv12_full(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def yuv444_float(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB → 8-bit YUV 4:4:4 → RGB with the exact BT.601 limited-range matrix: rounding alone.
+    """RGB → 8-bit YUV 4:4:4 → RGB with the exact BT.601 limited-range matrix: only rounding is lost.
 
-    The paper's equations 5 and 6, which have the matrix in six digits: 0.02% of all values differ for it.
+    The paper's equations 5 and 6 print the matrix with six digits, which changes 0.02% of all values.
     """
     return _to_rgb(_to_yuv(image, _LIMITED, _LIMITED_OFFSET), _LIMITED, _LIMITED_OFFSET)
 

@@ -1,8 +1,8 @@
-"""NVIDIA DALI on the CPU: decoding and six resize filters. No GPU and no driver are needed.
+"""NVIDIA DALI on the CPU: decoding and six resize filters. Needs no GPU and no driver.
 
-DALI works on pipelines: one is built for each decoder or filter, once in a process, and fed one image at a time.
-Every resize passes `interp_type`, `antialias` and `subpixel_scale`, whose defaults have changed over the years. The
-pipelines of `dali_gpu.py` are built here too: they differ in the device and the size of the batch.
+DALI works in pipelines: one is built per process for each decoder or filter, and fed one image at a time. Every resize
+sets `interp_type`, `antialias` and `subpixel_scale`, whose defaults have changed over the years. The pipelines of
+`dali_gpu.py` are also built here: only their device and batch size differ.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import nvidia.dali
 from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 
-# The first GPU that CUDA shows, which for a Ray actor is its own.
+# The first GPU that CUDA shows; in a Ray actor, that is its own.
 _GPU = 0
-# nvJPEG leaves Huffman decoding to the CPU, by images: a few threads keep a GPU supplied.
+# nvJPEG decodes Huffman codes on the CPU, one image per thread: a few threads keep a GPU busy.
 _GPU_THREADS = 4
 
 
 def build(outputs: Callable[[], Any], device: str = "cpu", batch: int = 1) -> Pipeline:
-    """A pipeline of what `outputs` defines, which runs when it is told to, and with one thread on the CPU."""
+    """A synchronous pipeline of what `outputs` defines; on the CPU, with one thread."""
     pipeline = Pipeline(
         batch_size=batch,
         num_threads=1 if device == "cpu" else _GPU_THREADS,
@@ -37,13 +37,13 @@ def build(outputs: Callable[[], Any], device: str = "cpu", batch: int = 1) -> Pi
     with pipeline:
         pipeline.set_outputs(outputs())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on a GPU, DALI misses cuFFT and NPP, which audio and video need
+        warnings.simplefilter("ignore")  # on a GPU, DALI warns that cuFFT and NPP, for audio and video, are missing
         pipeline.build()
     return pipeline
 
 
 def decoder(device: str = "cpu", batch: int = 1, **options: Any) -> Pipeline:
-    """`fn.decoders.image` to RGB on `cpu` or `gpu`; `data` is what it is fed. EXIF orientation is not applied."""
+    """`fn.decoders.image` to RGB on `cpu` or `gpu`, with the input `data`. EXIF orientation is not applied."""
 
     def outputs() -> Any:
         data = fn.external_source(name="data", dtype=types.UINT8, ndim=1)
@@ -59,7 +59,7 @@ def decoder(device: str = "cpu", batch: int = 1, **options: Any) -> Pipeline:
 
 
 def resizer(interpolation: str, antialias: bool, device: str = "cpu", batch: int = 1) -> Pipeline:
-    """`fn.resize` with `subpixel_scale=False` on `cpu` or `gpu`; `image` and `size` (height, width) are fed to it."""
+    """`fn.resize` with `subpixel_scale=False` on `cpu` or `gpu`, with the inputs `image` and `size` (height, width)."""
 
     def outputs() -> Any:
         image = fn.external_source(name="image", dtype=types.UINT8, ndim=3, layout="HWC")
@@ -76,19 +76,19 @@ def resizer(interpolation: str, antialias: bool, device: str = "cpu", batch: int
 
 
 def run(pipeline: Pipeline, **inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Feed one batch to a pipeline, and copy what comes out of it. Raises RuntimeError."""
+    """Feed one batch to a pipeline, and copy its outputs. Raises RuntimeError."""
     for name, values in inputs.items():
         pipeline.feed_input(name, values)
     tensors = pipeline.run()[0].as_cpu()
     return [np.array(tensors.at(index)) for index in range(len(tensors))]
 
 
-# By process and what made it: a fork has none of the threads that its parent's pipelines run on.
+# By process and pipeline, since a fork does not have the threads that its parent's pipelines run on.
 _PIPELINES: dict[tuple[Any, ...], Pipeline] = {}
 
 
 def call(make: Callable[..., Pipeline], *options: Any, **inputs: NDArray[Any]) -> NDArray[Any]:
-    """What the pipeline that `make` makes of options makes of one sample. Raises ValueError with DALI's reason."""
+    """Run the pipeline `make(*options)`, which is built once, on one sample. Raises ValueError with DALI's reason."""
     key = os.getpid(), make, *options
     try:
         if key not in _PIPELINES:
@@ -122,13 +122,13 @@ _STATUS = {"'#3'": "bad codestream", "'#4'": "unsupported codestream"}
 
 
 def reason(message: str) -> str:
-    """DALI's reason, out of a message that also holds the pipeline's definition and advice."""
+    """DALI's reason, from a message that also contains the pipeline's definition and advice."""
     line = message.rpartition("encountered:")[2].strip().splitlines()[0].rstrip(" :")
     meaning = next((meaning for status, meaning in _STATUS.items() if line.endswith(status)), None)
     return f"{line} ({meaning})" if meaning else line
 
 
 def versions() -> dict[str, str]:
-    """DALI, and nvImageCodec, which decodes for it with a libjpeg-turbo of its own."""
+    """DALI, and nvImageCodec, its decoder, which has its own libjpeg-turbo."""
     codec = importlib.metadata.version("nvidia-nvimgcodec-cu12")
     return {"DALI": nvidia.dali.__version__, "DALI/nvImageCodec": codec}

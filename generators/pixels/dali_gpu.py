@@ -1,12 +1,12 @@
 """NVIDIA DALI on a GPU: JPEG decoding by nvJPEG, and linear resize, in batches.
 
-An image's pixels do not depend on the batch that it is in. The hardware decoder of A100 and later GPUs, whose pixels
-differ from those of nvJPEG's CUDA code, is given no share of the work (`hw_decoder_load=0`).
+An image's pixels do not depend on its batch. The hardware decoder of A100 and later GPUs, whose pixels differ from
+those of nvJPEG's CUDA code, is not used (`hw_decoder_load=0`).
 
-nvJPEG decodes baseline and progressive JPEGs of 8 bits in Huffman code. Chroma of lower resolution is repeated, or with
-`fancy` interpolated, as libjpeg-turbo does it. What nvJPEG is not given (JPEG in CMYK or in arithmetic code, PNG, BMP,
-PNM, WebP) or fails on, nvImageCodec decodes on the CPU, as for `dali`, with interpolated chroma; JPEG 2000 and TIFF by
-nvJPEG2000 and nvTIFF where these can. A truncated JPEG, which nvJPEG would fill up without a word, is refused.
+nvJPEG decodes 8-bit baseline and progressive JPEGs with Huffman coding. Subsampled chroma is repeated or, with `fancy`,
+interpolated as in libjpeg-turbo. Images that nvJPEG does not take (CMYK or arithmetic-coded JPEG, PNG, BMP, PNM, WebP)
+or fails on are decoded by nvImageCodec on the CPU, as for `dali`, with interpolated chroma; JPEG 2000 and TIFF by
+nvJPEG2000 and nvTIFF if they can. Truncated JPEGs, which nvJPEG would fill up without an error, are refused.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ import numpy as np
 from numpy.typing import NDArray
 from nvidia.dali import Pipeline, backend
 
+from generators.method import MAX_BATCH, Image, LostError
 from generators.pixels import dali
-from generators.registry import MAX_BATCH, Image, LostError
 
-# More pixels than any image here has. By default images above 1,000,000 pixels have their Huffman code decoded on the
-# GPU, where nvJPEG takes what a damaged file lacks from whatever lies in memory. Intact files give the same pixels.
+# More pixels than any image here has. By default, Huffman codes of images above 1,000,000 pixels are decoded on the
+# GPU, where nvJPEG reads past the end of damaged files into other memory. Intact files give the same pixels either way.
 _HUFFMAN_ON_CPU = 2**31 - 1
-# A marker of a JPEG (ITU-T T.81, B.1.1.2) that is not within a scan, as stuffed zeros and restarts are.
+# A JPEG marker (ITU-T T.81, B.1.1.2) other than those within a scan: stuffed zeros and restarts.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _EOI = b"\xff\xd9"
-# One black pixel, as PNM: what a GPU that works cannot fail on.
+# One black pixel, as PNM: no working GPU fails on it.
 _PIXEL = np.frombuffer(b"P6 1 1 255 \0\0\0", np.uint8)
 
 
 @functools.cache
 def _decoder(device: str, fancy: bool) -> Pipeline:
-    # affine=False: else DALI ties its threads to the first CPUs, and those of every GPU's process to the same.
+    # affine=False: otherwise DALI pins its threads to the first CPUs, the same ones for every GPU's process.
     return dali.decoder(
         device,
         MAX_BATCH,
@@ -54,9 +54,9 @@ def _resizer(device: str, interpolation: str, antialias: bool) -> Pipeline:
 
 
 def decode(batch: Sequence[tuple[bytes]], *, fancy: bool, device: str = "gpu") -> list[Image]:
-    """At most `MAX_BATCH` files to RGB by `fn.decoders.image`; EXIF orientation is not applied.
+    """Decode up to `MAX_BATCH` files to RGB with `fn.decoders.image`; EXIF orientation is not applied.
 
-    Raises ValueError where one of them cannot be decoded or is a JPEG without an end, and LostError.
+    Raises ValueError if one of them cannot be decoded or is a truncated JPEG, and LostError.
     """
     if any(data.startswith(b"\xff\xd8") and not _ends(data) for (data,) in batch):
         raise ValueError("the JPEG is truncated")
@@ -65,8 +65,8 @@ def decode(batch: Sequence[tuple[bytes]], *, fancy: bool, device: str = "gpu") -
 
 
 def _ends(jpeg: bytes) -> bool:
-    """Whether the marker of its end is there, outside of the segments, which may hold that of a thumbnail."""
-    if jpeg.endswith(_EOI):  # as nearly all do
+    """Whether the end marker is there, outside of the segments, which may contain a thumbnail's."""
+    if jpeg.endswith(_EOI):  # nearly all do
         return True
     at = 2
     while found := _MARKER.search(jpeg, at):
@@ -79,7 +79,7 @@ def _ends(jpeg: bytes) -> bool:
 def resize(
     batch: Sequence[tuple[Image, int, int]], *, interpolation: str, antialias: bool, device: str = "gpu"
 ) -> list[Image]:
-    """At most `MAX_BATCH` images, each to a width and height, by `fn.resize` with `subpixel_scale=False`.
+    """Resize up to `MAX_BATCH` images, each to its width and height, with `fn.resize` and `subpixel_scale=False`.
 
     Raises as `decode` does.
     """
@@ -89,9 +89,9 @@ def resize(
 
 
 def _run(pipeline: Callable[[], Pipeline], device: str, **inputs: Sequence[NDArray[Any]]) -> list[Image]:
-    """Run a batch through a pipeline; a failure is the batch's, unless the GPU then fails on a single pixel too.
+    """Run a batch through a pipeline. If it fails, raises ValueError, or LostError if the GPU now fails on a pixel too.
 
-    After an illegal access CUDA refuses everything to this process, and every later image would be blamed for it.
+    After an illegal access, CUDA refuses everything in this process, and later images would be blamed for it.
     """
     try:
         return dali.run(pipeline(), **inputs)
@@ -116,25 +116,25 @@ def gpu_problem() -> str | None:
     """Why no GPU can be used on this machine, in a few words; None if one can."""
     try:
         return None if backend.GetCUDADeviceCount() else "CUDA shows none"
-    except RuntimeError as error:  # some drivers count, others complain
+    except RuntimeError as error:  # some drivers report 0, others fail
         return dali.reason(str(error))
 
 
 def versions() -> dict[str, str]:
-    """As for DALI on the CPU, and of the libraries that decode on the GPU, as they are loaded.
+    """The versions of DALI on the CPU, and of the GPU decoding libraries that were loaded.
 
-    Which file that is depends on LD_LIBRARY_PATH. Raises ImportError where nvJPEG is missing: DALI would decode
-    everything on the CPU without a word.
+    Which files are loaded depends on LD_LIBRARY_PATH. Raises ImportError if nvJPEG is missing: DALI would silently
+    decode everything on the CPU.
     """
-    _decoder("cpu", False)  # with any decoder, nvImageCodec loads all that it finds
+    _decoder("cpu", False)  # any decoder makes nvImageCodec load all the libraries that it finds
     found = {f"DALI/{name}": version for name in ("nvJPEG", "nvJPEG2k", "nvTIFF") if (version := _version(name))}
     if "DALI/nvJPEG" not in found:
-        raise ImportError("nvJPEG is not there: pip install nvidia-nvjpeg-cu12")
+        raise ImportError("nvJPEG is missing: pip install nvidia-nvjpeg-cu12")
     return dali.versions() | found
 
 
 def _version(name: str) -> str | None:
-    """The version of one of NVIDIA's codecs, by its own account; None where it is not loaded."""
+    """The version that one of NVIDIA's codecs reports; None if it is not loaded."""
     prefix = name.lower()
     fields = (line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines())
     paths = (Path(found[5]) for found in fields if len(found) == 6)

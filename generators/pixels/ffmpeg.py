@@ -1,15 +1,15 @@
-"""FFmpeg, through PyAV: decoding, five of swscale's resize filters, and trips through YUV, two of them misread.
+"""FFmpeg, through PyAV: decoding, five of swscale's resize filters, and round trips through YUV, two of them misread.
 
 The pixels are those of the `ffmpeg` program (`-noautorotate -f rawvideo -pix_fmt rgb24`, `-vf scale=W:H:flags=...`),
-which tests compare with. When shrinking RGB to half or less, swscale reads every second chroma value unless told
-`full_chroma_inp`; since libswscale 9 (FFmpeg 8) this no longer holds for sources of odd width.
+with which tests compare them. When shrinking RGB to half or less, swscale reads every second chroma value unless given
+`full_chroma_inp`; since libswscale 9 (FFmpeg 8) it reads them all for sources of odd width.
 
 YUV has a matrix, BT.601's or BT.709's (each in its Recommendation's section on the derivation of luminance and
 colour-difference signals: Kr = 0.299, Kb = 0.114, and Kr = 0.2126, Kb = 0.0722), and a range: limited has black at
-Y = 16, white at 235 and chroma within 112 of 128, full has 0, 255 and 127.5. Nothing in a buffer says which it was made
-with. Only matrix and range are mistaken here: primaries and transfer are left alone, as they are by swscale.
+Y = 16, white at 235 and chroma within 112 of 128; full has 0, 255 and 127.5. A buffer does not record which of them it
+was made with. Only matrix and range are mistaken here: swscale leaves primaries and transfer alone.
 
-One thread in each process, as for every library here.
+Uses one thread per process, like every library here.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from generators.geometry import MAX_PIXELS
 
 av.logging.set_level(None)
 
-# swscale's default, and so the ffmpeg program's, for conversions that name no filter (libswscale/options.c).
+# The default of swscale, and so of the ffmpeg program, for conversions that name no filter (libswscale/options.c).
 _DEFAULT = Interpolation.BICUBIC
 
-# Playlists and session descriptions would have FFmpeg open files and addresses that they name.
+# Playlists and session descriptions would make FFmpeg open the files and addresses in them.
 _INSIDE = {"protocol_whitelist": "none"}
 
 
 def _frame(data: bytes) -> av.VideoFrame:
-    # Naming the demuxer spares JPEGs the probing, which gives up on some damaged files that the program can read.
+    # A named demuxer saves JPEGs from being probed, which fails for some damaged files that the program can read.
     demuxer = "jpeg_pipe" if data.startswith(b"\xff\xd8") else None
     with av.open(io.BytesIO(data), "r", format=demuxer, container_options=_INSIDE) as container:
         if not container.streams.video:
@@ -47,7 +47,7 @@ def _frame(data: bytes) -> av.VideoFrame:
                 for frame in packet.decode():
                     if isinstance(frame, av.VideoFrame):
                         return frame
-            except av.FFmpegError as error:  # the program, too, goes on to the next packet
+            except av.FFmpegError as error:  # like the program, go on to the next packet
                 failure = error
     raise ValueError(f"no frame could be decoded ({failure})" if failure else "no frame could be decoded")
 
@@ -74,9 +74,9 @@ def nv12(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def nv12_bt709(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """rgb24 → nv12 → rgb24 by swscale, both with BT.709 in limited range: no mistake, and not the default.
+    """rgb24 → nv12 → rgb24 by swscale, both ways with BT.709 in limited range: not a mistake, but not the default.
 
-    Loses what `nv12` does, the same two steps of white and of most grays that swscale's way back from 4:2:0 takes.
+    Like `nv12`, loses two steps of white and of most grays in swscale's conversion back from 4:2:0.
     """
     return _read(_made(image, "nv12", Colorspace.ITU709), Colorspace.ITU709, ColorRange.MPEG)
 
@@ -84,9 +84,9 @@ def nv12_bt709(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def yuv_601_as_709(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """rgb24 → yuv444p made with BT.601 (BT.601-7, section 2.5) → rgb24 read with BT.709 (BT.709-6, section 3).
 
-    A frame of video of standard definition, given to what takes everything for HD. Black, white and gray have no
-    chroma: they stay, to a step. Colours change by up to 39 steps: full green, whose Y is 145, comes back as
-    (0, 216, 0), full red as (255, 24, 0).
+    Standard-definition video shown by a player that takes everything for HD. Black, white and gray have no chroma and
+    change by at most one step. Colours change by up to 39 steps: full green, whose Y is 145, comes back as (0, 216, 0),
+    full red as (255, 24, 0).
     """
     return _read(_made(image, "yuv444p", Colorspace.ITU601), Colorspace.ITU709, ColorRange.MPEG)
 
@@ -94,14 +94,14 @@ def yuv_601_as_709(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def yuv_limited_as_full(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """rgb24 → yuv444p made in limited range (BT.601-7, section 2.5.3) → rgb24 read as full range, both with BT.601.
 
-    What shows video as if it were a JPEG's planes. A gray g comes back as 16 + 219 g / 255: black 0 as 16, white 255 as
-    235, 128 as 126. Contrast is 219 / 255 of what it was, and chroma 224 / 255.
+    Video shown as if it were a JPEG. A gray g comes back as 16 + 219 g / 255: black 0 as 16, white 255 as 235, 128 as
+    126. Contrast shrinks to 219 / 255, and chroma to 224 / 255.
     """
     return _read(_made(image, "yuv444p", Colorspace.ITU601), Colorspace.ITU601, ColorRange.JPEG)
 
 
 def _made(image: NDArray[np.uint8], format: str, matrix: Colorspace) -> av.VideoFrame:
-    """Pixels as YUV of limited range."""
+    """Pixels as limited-range YUV."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     return frame.reformat(
         format=format,
@@ -114,7 +114,7 @@ def _made(image: NDArray[np.uint8], format: str, matrix: Colorspace) -> av.Video
 
 
 def _read(frame: av.VideoFrame, matrix: Colorspace, color_range: ColorRange) -> NDArray[np.uint8]:
-    """YUV as pixels, whatever it was made with."""
+    """YUV as pixels, read with this matrix and range whatever it was made with."""
     rgb = frame.reformat(
         format="rgb24",
         interpolation=_DEFAULT,
@@ -127,7 +127,7 @@ def _read(frame: av.VideoFrame, matrix: Colorspace, color_range: ColorRange) -> 
 
 
 def versions() -> dict[str, str]:
-    """PyAV and the FFmpeg libraries inside it."""
+    """PyAV and the FFmpeg libraries in it."""
     libraries = {
         f"FFmpeg/{name}": ".".join(map(str, av.library_versions[name]))
         for name in ("libavcodec", "libavformat", "libavutil", "libswscale")

@@ -1,6 +1,6 @@
-"""What an embedded ICC profile calls itself: read here, and not by LittleCMS, since it is of every source that has one.
+"""The description of an embedded ICC profile: parsed without LittleCMS, since every source's is recorded.
 
-Offsets and types are those of ICC.1:2010, sections 7 and 10. What is returned can be shown on a terminal.
+Offsets and types are those of ICC.1:2010, sections 7 and 10. The result is safe to print on a terminal.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ import re
 import struct
 
 UNREADABLE, UNNAMED = "unreadable", "unnamed"
-# Characters; the longest that are met with have half of them.
+# Characters; the longest in use have half as many.
 LONGEST = 64
 
-_HEADER, _SIGNATURE = 128, slice(36, 40)  # bytes before the table of tags, and where `acsp` stands
+_HEADER, _SIGNATURE = 128, slice(36, 40)  # bytes before the tag table, and the place of `acsp`
 _MOST_TAGS = 100  # as in LittleCMS
-# Controls and what turns the direction of text, and backslashes.
+# Control characters, characters that change the direction of text, and backslashes.
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\\]")
 
 
 def description(profile: bytes) -> str:
-    """The profile's description (its `desc` tag), in English where it has several.
+    """The profile's description (its `desc` tag), in English if it has several languages, cut after 64 characters.
 
-    `unreadable` where it is damaged, and `unnamed` where it calls itself nothing; cut after 64 characters.
+    `unreadable` if the profile is damaged, and `unnamed` if its description is empty.
     """
     try:
         text = _text(_tag(profile, b"desc"))
@@ -56,7 +56,7 @@ def _text(tag: bytes) -> str:
     if width != 12 or not 0 < count <= len(tag) // width:
         raise ValueError(f"{count} records of {width} bytes")
     records = [struct.unpack_from(">2s2sII", tag, 16 + width * number) for number in range(count)]
-    # The first of the best, as in LittleCMS.
+    # The first of the best matches, as in LittleCMS.
     _, _, size, offset = max(records, key=lambda record: (record[0] == b"en") + (record[:2] == (b"en", b"US")))
     return _part(tag, offset, size).decode("utf-16-be", errors="replace")
 

@@ -1,7 +1,7 @@
-"""Decoding to sRGB: Pillow, and LittleCMS through its ImageCms where a file has an ICC profile embedded.
+"""Decoding to sRGB: Pillow, with LittleCMS through its ImageCms for files with an embedded ICC profile.
 
-Other decoders ignore profiles. Browsers apply them, and what one ignores and the other applies is the whole difference
-between a wide gamut and sRGB.
+Other decoders ignore profiles, and browsers apply them: between them lies the whole difference between a wide gamut and
+sRGB.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if not features.check("littlecms2"):
     raise ImportError("this build of Pillow has no LittleCMS")
 
 _SRGB = ImageCms.createProfile("sRGB")
-# By a profile's colour space: the modes of the images that it may describe, and what they are converted to first.
+# By a profile's colour space: the mode to convert images to first, and the modes of the images that it may describe.
 _FIT = {
     "RGB": ("RGB", ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")),
     "GRAY": ("L", ("1", "L", "LA")),
@@ -29,17 +29,17 @@ _FIT = {
 def decode(data: bytes) -> NDArray[np.uint8]:
     """`Image.open(...)`, then `ImageCms.profileToProfile` from the embedded profile to LittleCMS's own sRGB.
 
-    Perceptual intent and no flags, its defaults: no compensation of black points. CMYK goes through its own profile;
-    gray with a profile for RGB is three equal channels first, and alpha is dropped. As in browsers, a profile that is
-    damaged, or is for another kind of image (gray in an RGB file, RGB in a CMYK file), is ignored: the pixels are those
-    of `pil` then, as they are without one. PNG's gAMA and cHRM are no profile.
+    Uses the defaults: perceptual intent and no flags, so no black point compensation. CMYK goes through its own
+    profile; gray with an RGB profile becomes three equal channels first; alpha is dropped. As in browsers, a profile
+    that is damaged or for another kind of image (gray in an RGB file, RGB in a CMYK file) is ignored: the pixels are
+    then those of `pil`, as they are without a profile. PNG's gAMA and cHRM do not count as a profile.
     """
     picture = pillow.loaded(pillow.opened(data))
     return pillow.pixels_of(_through_profile(picture) or pillow.to_rgb(picture))
 
 
 def _through_profile(picture: Image.Image) -> Image.Image | None:
-    """The picture in sRGB; None where it has no profile that can be applied to it."""
+    """The picture in sRGB; None if it has no profile that can be applied to it."""
     embedded = picture.info.get("icc_profile")
     if not isinstance(embedded, bytes):
         return None
@@ -50,7 +50,7 @@ def _through_profile(picture: Image.Image) -> Image.Image | None:
             return None
         given = picture if picture.mode == mode else picture.convert(mode)
         return ImageCms.profileToProfile(given, profile, _SRGB, outputMode="RGB")
-    except (OSError, ImageCms.PyCMSError):
+    except (OSError, UnicodeDecodeError, ImageCms.PyCMSError):  # the second for a colour space that is not ASCII
         return None
 
 

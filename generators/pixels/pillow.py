@@ -1,7 +1,7 @@
-"""Pillow: decoding, the six resize filters, and the header that every source is measured by.
+"""Pillow: decoding, its six resize filters, and the headers of source images.
 
-Refuses modes that Pillow's `convert("RGB")` clips instead of scaling (16- and 32-bit grayscale): such pixels would be
-noise of a kind that no deployment has.
+Refuses modes that Pillow's `convert("RGB")` clips instead of scaling (16- and 32-bit grayscale), since no deployment
+has noise of this kind.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _ORIENTATION = 0x0112  # EXIF 2.32, table 4: tag 274, Orientation
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: stored width and height in pixels, EXIF orientation (1 to 8; 1 when absent), and its
-    ICC profile's description (empty where it has none; `icc.UNREADABLE`).
+    """What a file's header says: stored width and height in pixels, EXIF orientation (1 to 8; 1 if absent), and the
+    description of its ICC profile (empty if it has none; see `icc.description`).
     """
 
     width: int
@@ -41,7 +41,7 @@ def header(data: bytes) -> Header | None:
     try:
         with Image.open(io.BytesIO(data)) as image:
             try:
-                # The base class's: that of PNG decodes the whole image to look for EXIF after it.
+                # Not PngImageFile's own method, which decodes the whole image to look for EXIF after it.
                 orientation = Image.Image.getexif(image).get(_ORIENTATION, 1)
             except Exception:  # EXIF is parsed in Python and raises almost anything on damaged tags
                 orientation = 1
@@ -50,12 +50,12 @@ def header(data: bytes) -> Header | None:
             return Header(width, height, orientation if valid else 1, _profile(image.info.get("icc_profile", b"")))
     except Image.DecompressionBombError:
         raise
-    except Exception:  # and so do the parsers of rare formats
+    except Exception:  # as do the parsers of rare formats
         return None
 
 
 def _profile(embedded: object) -> str:
-    """What a profile calls itself: Pillow has None where its parts do not fit together, and anything in a bad TIFF."""
+    """A profile's description. Pillow has None if its parts do not fit together, and a bad TIFF can have any type."""
     if not isinstance(embedded, bytes):
         return icc.UNREADABLE
     return icc.description(embedded) if embedded else ""
@@ -67,8 +67,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def decode_shrunk(data: bytes, shrink: int) -> NDArray[np.uint8]:
-    """As `decode`, after `Image.draft`, which has libjpeg decode a JPEG at 1/2, 1/4 or 1/8, its sides rounded up. Of
-    another format, the whole image.
+    """As `decode`, after `Image.draft`, which makes libjpeg decode a JPEG at 1/2, 1/4 or 1/8, rounding sides up. Other
+    formats are decoded at full size.
     """
     image = opened(data)
     image.draft("RGB", (image.width // shrink, image.height // shrink))
@@ -76,7 +76,7 @@ def decode_shrunk(data: bytes, shrink: int) -> NDArray[np.uint8]:
 
 
 def opened(data: bytes) -> Image.Image:
-    """An encoded image, of which the header is read. Raises ValueError for what is none."""
+    """An image whose header has been read. Raises ValueError if it is not an image."""
     try:
         return Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
@@ -84,7 +84,7 @@ def opened(data: bytes) -> Image.Image:
 
 
 def loaded(image: Image.Image) -> Image.Image:
-    """The image, decoded in its own mode. Raises ValueError for one that cannot become RGB, and Pillow's errors."""
+    """The image, decoded in its own mode. Raises ValueError if it cannot be converted to RGB, and Pillow's errors."""
     with image:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")
@@ -93,12 +93,12 @@ def loaded(image: Image.Image) -> Image.Image:
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """As Pillow converts it, without a profile."""
+    """The image by Pillow's own conversion, ignoring profiles."""
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def pixels_of(picture: Image.Image) -> NDArray[np.uint8]:
-    """The pixels of an RGB picture, which is resized again as it is."""
+    """The pixels of an RGB picture, which is remembered so that `resize` can use it."""
     pixels = np.asarray(picture)
     if not pixels.flags.writeable:
         _PICTURES[id(pixels)] = picture
@@ -106,13 +106,13 @@ def pixels_of(picture: Image.Image) -> NDArray[np.uint8]:
     return pixels
 
 
-# The pictures that arrays were read from and that have not changed since, as long as there are the arrays: to make a
-# picture of an array takes a tenth of the time in which it is resized.
+# By array id, the unmodified pictures behind arrays, for as long as the arrays live: making a picture from an array
+# takes a tenth of the time of a resize.
 _PICTURES: dict[int, Image.Image] = {}
 
 
 def _picture(pixels: NDArray[np.uint8]) -> Image.Image:
-    # Of a part of an array, Pillow makes a picture only after it has made bytes of it.
+    # Pillow copies a part of an array to bytes first.
     return _PICTURES.get(id(pixels)) or Image.fromarray(np.ascontiguousarray(pixels))
 
 
@@ -122,7 +122,7 @@ def resize(image: NDArray[np.uint8], width: int, height: int, *, filter: str) ->
 
 
 def decode_and_resize(data: bytes, box: Box | None, width: int, height: int, *, filter: str) -> NDArray[np.uint8]:
-    """`decode`, `Image.crop` and `resize` with no array between them, which would take a seventh of their time."""
+    """`decode`, `Image.crop` and `resize` without an array in between, which would take a seventh of their time."""
     picture = to_rgb(loaded(opened(data)))
     if box:
         rows, columns = box.within(*picture.size)
@@ -131,12 +131,12 @@ def decode_and_resize(data: bytes, box: Box | None, width: int, height: int, *, 
 
 
 def resize_label_map(classes: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """A label map (height, width) resized by nearest neighbour, so that no class is made up."""
+    """A label map (height, width) resized by nearest neighbour, so that no new classes appear."""
     return np.asarray(Image.fromarray(classes).resize((width, height), Image.Resampling.NEAREST))
 
 
 def versions() -> dict[str, str]:
-    """Pillow and the codecs that it decodes with."""
+    """Pillow and its codecs."""
     found = {"Pillow": PIL.__version__}
     for name, feature in (
         ("libjpeg-turbo", "libjpeg_turbo"),

@@ -1,8 +1,8 @@
 """An external program as a library: run once for each image, which it reads from stdin and writes to stdout.
 
-Encoded bytes or a binary PPM (Netpbm's P6, maxval 255) go in, a binary PPM comes out. Both lie in files in memory, so
-that a program may read and write them as it likes. One that fails is a ValueError, in one line; what becomes of one
-that hangs or dies is said in `outlive`. Refuses whatever it puts out that is not one whole image of the right size.
+It reads encoded bytes or a binary PPM (Netpbm's P6, maxval 255), and writes a binary PPM. Both are files in memory, so
+a program may read and write them in any order. A failure is a ValueError with a one-line reason; `retry` handles
+programs that hang or crash. Refuses any output other than one complete image of the right size.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from typing import BinaryIO
 import numpy as np
 
 from generators.geometry import MAX_PIXELS
-from generators.pixels.outlive import PATIENCE, Died, outlive
-from generators.registry import Image
+from generators.method import Image
+from generators.pixels.retry import TIMEOUT, Died, retried
 
-# What a shell says of a command that SIGKILL has ended.
+# The exit status of a shell whose command was ended by SIGKILL.
 _KILLED_IN_A_SHELL = 128 + signal.SIGKILL
 
-# Netpbm's ppm(5) and pbm(5): what is from a # to the end of its line is a comment, but for the line's end. Where one
-# follows the maxval at once, its line's end is or is not the white space before the pixels, by two readings of pbm(5).
+# Netpbm's ppm(5) and pbm(5): a comment is everything from # up to the end of the line, not including it. If one
+# directly follows the maxval, pbm(5) leaves open whether its line end is also the white space before the pixels.
 _GAP = rb"(?:[ \t\r\n]|#[^\r\n]*[\r\n])+"
 _NUMBER = rb"0*([1-9][0-9]{0,9})"
 _HEADER = re.compile(
@@ -40,17 +40,17 @@ _HEADER = re.compile(
 )
 _LONGEST_HEADER = 2**16
 _MOST_BYTES = _LONGEST_HEADER + 3 * MAX_PIXELS
-# What is kept of the end of stderr, and shown of its last line.
-_SAID, _SHOWN = 4096, 200
+# How many bytes of the end of stderr are kept, and characters of its last line shown.
+_KEPT, _SHOWN = 4096, 200
 
 
 def decode(words: Sequence[str], folder: str, data: bytes) -> Image:
-    """The image that a program makes of an encoded one. Raises ValueError and MemoryError."""
+    """The image that a program makes of an encoded image. Raises ValueError and MemoryError."""
     return _image(_run(words, folder, data))
 
 
 def resize(words: Sequence[str], folder: str, image: Image, width: int, height: int) -> Image:
-    """The image that a program makes of another for this size, which its words `{width}` and `{height}` stand for.
+    """The image that a program makes of another, at the size put in for `{width}` and `{height}` in its words.
 
     Raises ValueError and MemoryError.
     """
@@ -59,7 +59,7 @@ def resize(words: Sequence[str], folder: str, image: Image, width: int, height: 
 
 
 def color(words: Sequence[str], folder: str, image: Image) -> Image:
-    """The image that a program makes of another of its size. Raises ValueError and MemoryError."""
+    """The image of the same size that a program makes of another. Raises ValueError and MemoryError."""
     height, width = image.shape[:2]
     return _of_size(_image(_run(words, folder, *_ppm(image))), width, height)
 
@@ -76,7 +76,7 @@ def _of_size(image: Image, width: int, height: int) -> Image:
 
 
 def _image(output: mmap.mmap) -> Image:
-    """The image of a PPM, RGB of shape (height, width, 3), on the memory that holds it."""
+    """The image in a PPM, RGB of shape (height, width, 3), as a view of its memory."""
     start = output[:_LONGEST_HEADER]
     header = _HEADER.match(start)
     if not header:
@@ -96,37 +96,37 @@ def _image(output: mmap.mmap) -> Image:
 
 
 def _run(words: Sequence[str], folder: str, *given: bytes | memoryview) -> mmap.mmap:
-    """What a program puts out for what it is given."""
-    return outlive(lambda: _run_once(words, folder, given))
+    """A program's output for an input."""
+    return retried(lambda: _run_once(words, folder, given))
 
 
 def _run_once(words: Sequence[str], folder: str, given: Sequence[bytes | memoryview]) -> mmap.mmap:
-    """As `_run`. Raises Died."""
+    """As `_run`, without retries. Raises Died."""
     with _memory() as stdin, _memory() as stdout:
         for part in given:
             stdin.write(part)
         stdin.seek(0)
         with _started(words, folder, stdin, stdout) as process:
-            said = _wait(process)
+            stderr_end = _wait(process)
         size = os.fstat(stdout.fileno()).st_size
         if size >= _MOST_BYTES:
             raise ValueError(f"put out more than an image of {MAX_PIXELS:,} pixels has")
-        _check(process.returncode, _last_line(said, words))
+        _check(process.returncode, _last_line(stderr_end, words))
         if not size:
             raise ValueError("put out nothing")
         return mmap.mmap(stdout.fileno(), size, access=mmap.ACCESS_COPY)
 
 
 def _memory() -> BinaryIO:
-    """A file in memory, without a name."""
+    """An anonymous file in memory."""
     return open(os.memfd_create("sysnoise", os.MFD_CLOEXEC), "w+b")
 
 
 @functools.cache
-def _mortal() -> tuple[str, ...]:
-    """What has a program die with this process, however that ends: setpriv (of util-linux), where it is installed.
+def _die_with_parent() -> tuple[str, ...]:
+    """The command prefix that makes a program die with this process: setpriv (of util-linux), if it is installed.
 
-    Python can only do this by code of its own between fork and exec, which is not safe beside threads.
+    In Python this takes code between fork and exec, which is not safe with threads.
     """
     setpriv = shutil.which("setpriv")
     return (setpriv, "--pdeathsig", "KILL", "--") if setpriv else ()
@@ -134,54 +134,59 @@ def _mortal() -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _started(words: Sequence[str], folder: str, stdin: BinaryIO, stdout: BinaryIO) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that runs, as the first of a group of processes: none of them does so at the end."""
+    """A running program, in its own process group, of which nothing survives the context."""
     try:
         process = subprocess.Popen(
-            [*_mortal(), *words], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, cwd=folder, start_new_session=True
+            [*_die_with_parent(), *words],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            start_new_session=True,
         )
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.ENOMEM):
             raise MemoryError(f"cannot be started ({error.strerror})") from None
         raise ValueError(f"cannot be started ({error.strerror})") from None
     try:
-        with contextlib.suppress(PermissionError):  # who has set a lower limit is obeyed
+        with contextlib.suppress(PermissionError):  # a lower limit is already set
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (_MOST_BYTES, _MOST_BYTES))
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # the group is there until its first process is waited for
+        os.killpg(process.pid, signal.SIGKILL)  # the group exists until its first process is waited for
         process.wait()
         assert process.stderr
         process.stderr.close()
 
 
 def _wait(process: subprocess.Popen[bytes]) -> bytes:
-    """The end of what a program says on stderr until it ends. Raises Died where it does not in time."""
+    """The end of a program's stderr, once it has ended. Raises Died on a timeout."""
     assert process.stderr
     stderr = process.stderr.fileno()
-    said = b""
-    until = time.monotonic() + PATIENCE
+    stderr_end = b""
+    until = time.monotonic() + TIMEOUT
     poll = select.poll()
     ended = os.pidfd_open(process.pid)
     try:
-        poll.register(ended, select.POLLIN)  # asked first: what an ended process has said is there
+        poll.register(ended, select.POLLIN)  # polled first, so that all of an ended process's stderr is read
         poll.register(stderr, select.POLLIN)
         while (left := until - time.monotonic()) > 0:
             events = dict(poll.poll(left * 1000))
             if stderr in events:
-                more = os.read(stderr, 2**16)  # all that fits into a pipe
-                said = (said + more)[-_SAID:]
+                more = os.read(stderr, 2**16)  # a pipe holds no more
+                stderr_end = (stderr_end + more)[-_KEPT:]
                 if not more:
                     poll.unregister(stderr)
             if ended in events:
-                return said
-        raise Died(f"gave no answer within {PATIENCE:.0f} s")
+                return stderr_end
+        raise Died(f"gave no answer within {TIMEOUT:.0f} s")
     finally:
         os.close(ended)
 
 
-def _check(status: int, said: str) -> None:
-    """Raises Died or ValueError for a status that is not 0."""
-    more = f": {said}" if said else ""
+def _check(status: int, message: str) -> None:
+    """Raises Died or ValueError for an exit status other than 0."""
+    more = f": {message}" if message else ""
     if status in (-signal.SIGKILL, _KILLED_IN_A_SHELL):
         raise Died("")
     if status < 0:
@@ -190,9 +195,9 @@ def _check(status: int, said: str) -> None:
         raise ValueError(f"exit status {status}{more}")
 
 
-def _last_line(said: bytes, words: Sequence[str]) -> str:
-    """The last line on stderr, without what differs from run to run and from machine to machine."""
-    lines = [line.strip() for line in said.decode(errors="replace").splitlines()]
+def _last_line(stderr_end: bytes, words: Sequence[str]) -> str:
+    """The last line on stderr, without addresses and folders, which differ between runs and machines."""
+    lines = [line.strip() for line in stderr_end.decode(errors="replace").splitlines()]
     line = next((line for line in reversed(lines) if line), "")
     for word in words:
         if os.path.isabs(word):

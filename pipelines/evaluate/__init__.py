@@ -1,1 +1,1 @@
-"""Shards and predictions in; metrics, and a report, out."""
+"""Turns shards and predictions into metrics and a report."""

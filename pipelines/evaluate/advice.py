@@ -1,7 +1,7 @@
-"""What to do about it: for a deployment that has one library only, the method of each stage that costs least.
+"""What to do about it: the cheapest method of each stage for a deployment that has only one library.
 
-The reference's own method costs nothing, and counts where it is the library's. Whether the best is better than the
-library's other methods by more than chance is tested pair by pair on the same images, and corrected for their number.
+The reference's own method costs nothing, and counts if it belongs to the library. Whether the best method beats the
+library's others by more than chance is tested pair by pair on the same images, and corrected for their number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipelines.evaluate.task import Score, Task
 
 
 class Named(Scored, Protocol):
-    """What is to be known of a variant's line."""
+    """What advice needs of a variant's line."""
 
     @property
     def name(self) -> str: ...
@@ -28,9 +28,9 @@ class Named(Scored, Protocol):
 
 @dataclass(frozen=True)
 class Advice:
-    """The method of a library's that costs least at a stage, in points.
+    """A library's cheapest method for a stage; `delta` is in points.
 
-    `others` are its other methods that were scored, and `alike` those of them that it is not better than by more than
+    `others` are the library's other methods that were scored, and `alike` those that it does not beat by more than
     chance, at 5% corrected for their number.
     """
 
@@ -43,7 +43,7 @@ class Advice:
 
 
 def advise(lines: Sequence[Named], reference: Named, scores: Mapping[str, Score], task: Task) -> list[Advice]:
-    """What to take with each library that was scored beside the reference's own, by library and stage."""
+    """The advice for each library that was scored, by library and stage; the reference's own methods count too."""
     found: dict[str, list[Advice]] = defaultdict(list)
     for stage in PIXEL_STAGES:
         for library, members in _by_library(lines, reference, stage).items():
@@ -52,12 +52,12 @@ def advise(lines: Sequence[Named], reference: Named, scores: Mapping[str, Score]
 
 
 def _by_library(lines: Sequence[Named], reference: Named, stage: str) -> Mapping[str, dict[str, Named]]:
-    """The lines that differ at this stage alone, and the reference, by library and token."""
+    """The reference and the lines that differ only at this stage, by library and token."""
     found: dict[str, dict[str, Named]] = defaultdict(dict)
     for line in (reference, *(line for line in lines if tuple(line.changed) == (stage,))):
         token = line.stages[stage]
-        if token not in (NONE, *TOKENS.values()):  # what is drawn is of no library
-            method = find(token)  # shards may have methods of others
+        if token not in (NONE, *TOKENS.values()):  # draws belong to no library
+            method = find(token)  # shards may have custom methods
             found[method.library.name if method else token][token] = line
     return found
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipelines.errors import UsageError
 from pipelines.evaluate.chance import classes as chance
 from pipelines.evaluate.chance.given import Given
-from pipelines.evaluate.predictions import read_classes
+from pipelines.evaluate.class_tables import read_classes
 from pipelines.evaluate.statistics import Comparison, paired_proportions
 from pipelines.evaluate.task import OnShards, Score
 from pipelines.shards import Samples, Shards

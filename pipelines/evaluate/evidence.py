@@ -1,9 +1,10 @@
-"""What `results.json` says of what was scored, and how: others can be compared with it, and anybody can make it again.
+"""What `results.json` records about what was scored and how, so that reports can be compared and made again.
 
-`set` are the images: digests of the scored samples' keys, of these with their files' digests, and of the ground truth
-(None of label maps), all of which are the same whatever the images were resized to; and of the shards, the
-configuration and each `manifest.json`. `scored_with` is what else decides figures. `parameters`, `bytes` and `sha256`
-are the model's, None where predictions were scored. Reports of earlier versions have none of this.
+`set` identifies the images. Digests of the scored samples' keys, of the keys with their files' digests, and of the
+ground truth (None for label maps) do not depend on the size that the images were resized to; those of the configuration
+and of each `manifest.json` identify the shards. `scored_with` has everything else that decides the figures.
+`parameters`, `bytes` and `sha256` are the model's, or None if predictions were scored. Reports of earlier versions have
+none of this.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def evidence(results: Results, options: Options) -> dict[str, Any]:
 def _model(file: str | None) -> dict[str, Any]:
     if file is None:
         return dict(_NO_MODEL)
-    from pipelines.evaluate.model.facts import model_facts  # predictions need none of it
+    from pipelines.evaluate.model.facts import model_facts  # scoring predictions never needs it
 
     return model_facts(Path(file))
 
@@ -58,7 +59,7 @@ def _annotations(shards: Shards) -> str | None:
 
 
 def _of_pixels(results: Results) -> dict[str, FinishedVariant]:
-    """The variants of the pixels that scored ones have."""
+    """The variants of the pixels behind the scored variants."""
     scored = [results.shards.variants[line.name] for line in (results.reference, *results.lines)]
     return {variant.pixels: variant for variant in scored}
 
@@ -68,10 +69,10 @@ def _manifest(variant: FinishedVariant) -> str:
 
 
 def _scored_with(results: Results, options: Options) -> dict[str, Any]:
-    """The resampling of metrics that are resampled, and how predictions were read where it is not as by default."""
+    """How metrics were resampled, if they were, and how predictions were read, unless by default."""
     resampled = {"resamples": len(results.reference.basis), "seed": options.seed or 0}
     read: dict[str, Any] = {"boxes": options.boxes, "class_offset": options.class_offset}
-    if results.file is not None:  # whose own predictions are read as they are
+    if results.file is not None:  # a model's own predictions are read as they are
         read = {"calibration": options.noise.calibration}
-    said = {name: value for name, value in read.items() if value is not None}
-    return {**(resampled if results.metric != "top1" else {}), **said}
+    not_default = {name: value for name, value in read.items() if value is not None}
+    return {**(resampled if results.metric != "top1" else {}), **not_default}

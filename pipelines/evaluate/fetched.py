@@ -1,7 +1,7 @@
-"""Predictions that lie in an object store, on this machine: each file is fetched once, however often it is read.
+"""Local copies of predictions in an object store: each file is fetched once, however often it is read.
 
-A table is compared with the reference's and read again where the samples change; a reference's label maps are read with
-every variant's. What lies on a disk is taken from there.
+A table is compared with the reference's, and read again if the samples change; the reference's label maps are read with
+every variant's. Files on a disk are read in place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipelines.errors import RunError, UsageError
 from pipelines.progress import counted
 from pipelines.store import BLOCK, Disk, Place, abandoned
 
-# Files that are fetched at a time: label maps are many, and small.
+# Files fetched at a time: label maps are many and small.
 _THREADS = 16
 
 
@@ -33,7 +33,7 @@ class _File(NamedTuple):
 def fetched(places: Mapping[str, Place], *, folders: bool) -> Iterator[dict[str, Path]]:
     """Each variant's file, or its folder of files, as a path while the block runs.
 
-    What is wrong with one is told of where the user has it. Raises RunError where there is no room.
+    Errors raised in the block name the user's own place for a file. Raises RunError if there is no room for copies.
     """
     away = [place for place in places.values() if not isinstance(place, Disk)]
     if not away:
@@ -55,7 +55,7 @@ def fetched(places: Mapping[str, Place], *, folders: bool) -> Iterator[dict[str,
 
 
 def _files(place: Place, folder: Path) -> Iterator[_File]:
-    """The files that a folder has, and where in another they are to be."""
+    """The files of a folder, each with its path in another folder."""
     for name in place.files():
         yield _File(place / name, folder / place.name / name)
 
@@ -71,7 +71,7 @@ def _fetch(files: Sequence[_File]) -> None:
         ):
             for name in names:
                 advance(name, 1)
-    except OSError as error:  # a store's own errors are others
+    except OSError as error:  # the store raises errors of its own
         raise RunError(
             f"predictions cannot be fetched to {tempfile.gettempdir()} ({error.strerror or error}): make room, or set "
             "TMPDIR"
@@ -79,7 +79,7 @@ def _fetch(files: Sequence[_File]) -> None:
 
 
 def _copy(given_up: threading.Event, file: _File) -> str:
-    """Fetch a file; its name. Tries no more once all is given up."""
+    """Fetch a file and return its name. Once `given_up` is set, the store retries no more."""
     abandoned.set(given_up)
     with file.place.open() as source, open(file.path, "wb") as copy:
         shutil.copyfileobj(source, copy, BLOCK)

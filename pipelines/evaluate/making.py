@@ -1,7 +1,7 @@
-"""Making the shards that a scoring lacks, by what `generate.py` itself does, from `--source`.
+"""Makes the shards that a scoring lacks from `--source`, as `generate.py` makes them.
 
-What is there decides what else is made beside it: its geometry and size, or its rate, its reference and format. Refuses
-a command line that asks for others, and a folder from which it cannot be told where shards belong.
+New variants take the geometry and size, or the sample rate, the reference and the format of existing ones. Refuses a
+command line that asks for others, and a folder that does not say which dataset its shards would be.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from pipelines.generate.run import make
 from pipelines.generate.sources.find import Found, find
 from pipelines.generate.target import choose_geometry, words
 from pipelines.options import Target
+from pipelines.page.write import write_page
 from pipelines.progress import say
 from pipelines.shards import Shards, dataset_in
 from pipelines.store import Place, place_of
@@ -41,7 +42,7 @@ from pipelines.work.cluster import Ray
 
 
 class Maker(ABC):
-    """Makes variants in the folder of `--shards`. Raises UsageError where that cannot be a dataset's."""
+    """Makes variants in the folder of `--shards`. Raises UsageError if its dataset is unclear."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -54,34 +55,34 @@ class Maker(ABC):
 
     @property
     def known(self) -> Mapping[str, Method]:
-        """All methods that there are to make shards with, by token."""
+        """All methods that shards can be made with, by token."""
         return with_own(self.methods)
 
     @property
     @abstractmethod
     def base(self) -> Variant:
-        """The reference of what is made."""
+        """The reference of the shards that are made."""
 
     @property
     @abstractmethod
     def _target(self) -> Target:
-        """What is made next has this geometry and size, or this rate."""
+        """The geometry and size, or the sample rate, of the variants to make."""
 
     @property
     @abstractmethod
     def _reference(self) -> str:
-        """What is made next is compared with this."""
+        """The reference of the variants to make, as generate.py takes it."""
 
     @abstractmethod
     def _check_target(self, shards: Shards) -> None:
-        """Raises UsageError where the shards that are there have another geometry, or rate, than is asked for."""
+        """Raises UsageError if existing shards have another geometry, or sample rate, than is asked for."""
 
     @abstractmethod
     def _asked_reference(self, text: str, shards: Shards) -> Variant:
-        """What `--reference` asks for, beside these shards."""
+        """The variant that `--reference` stands for next to these shards."""
 
     def check(self, shards: Shards) -> None:
-        """Raises UsageError where the shards that are there are of other samples, or another kind, than asked for."""
+        """Raises UsageError if existing shards have other samples, or were made in another way, than is asked for."""
         self._check_target(shards)
         if (reference := self._options.reference) and self._asked_reference(reference, shards) != shards.base:
             raise UsageError(
@@ -110,12 +111,13 @@ class Maker(ABC):
         return len(self._found.samples)
 
     def make(self, names: Sequence[str], ray: Ray) -> None:
-        """Make what is missing of these variants, and the reference."""
+        """Make these variants and the reference, as far as they are missing."""
         try:
             made = make(self._generate(["reference", *names]), ray)
         except UsageError as error:
             raise UsageError(f"the shards cannot be made as generate.py makes them: {error}") from None
         assert made is not None  # no dry run was asked for
+        write_page(made.root)
         for summary in made.summaries:
             if failed := summary["totals"]["failed"]:
                 where = f"{made.root}/{summary['name']}/manifest.parquet"
@@ -142,7 +144,7 @@ class Maker(ABC):
 
 
 class ImageMaker(Maker):
-    """Makes variants of the pixels, as a model's preprocessing wants them."""
+    """Makes variants of the pixels with the geometry that a model's preprocessing asks for."""
 
     def __init__(self, options: Options, preprocessing: Preprocessing) -> None:
         super().__init__(options)
@@ -154,7 +156,7 @@ class ImageMaker(Maker):
         return base_variant(self._reference, geometry, known=self.known)
 
     def blank(self) -> NDArray[np.uint8]:
-        """An image as it would be in the shards, of zeros: (height, width, 3), for a source of the usual size."""
+        """An image of zeros with the shape, (height, width, 3), that a source of the usual size has in the shards."""
         geometry, size = choose_geometry(self.dataset, self._target)
         target = frame(geometry, *DATASETS[self.dataset].typical, size)
         return np.zeros((target.height, target.width, 3), np.uint8)
@@ -176,8 +178,8 @@ class ImageMaker(Maker):
         asked = target_like(self._preprocessing, self._options.target, self.dataset, Target.of(*have))
         if self._options.target != Target() and choose_geometry(self.dataset, asked) != have:
             raise UsageError(
-                f"{shards.root} has shards of {' '.join(words(*have))}, and others are asked for: leave that "
-                "out, or give --shards another folder"
+                f"{shards.root} has shards made with {' '.join(words(*have))}, and the command line asks for "
+                "another geometry: leave that out, or give --shards another folder"
             )
 
     def _asked_reference(self, text: str, shards: Shards) -> Variant:
@@ -185,7 +187,7 @@ class ImageMaker(Maker):
 
 
 def is_speech(options: Options) -> bool:
-    """Whether what is to be scored is, or is to be made, of recordings."""
+    """Whether the set to score, or to make, is of recordings."""
     if options.dataset is not None:
         return options.dataset in SPOKEN
     place = place_of(options.shards, "--shards")

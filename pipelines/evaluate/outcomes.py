@@ -1,9 +1,9 @@
-"""`outcomes.parquet`: what a report keeps of each image, so that two models can be compared on the same ones.
+"""`outcomes.parquet`: what a report keeps about each image, so that two models can be compared on the same ones.
 
-A column for each variant, the reference first: of those that differ from it at one stage, and of the combined one.
-Top-1 has a row for each scored image, with its key and whether it is right. mAP and mIoU, which are of no image alone,
-have a row for each resample of the images, with the metric in it as a share: reports with one seed have drawn alike.
-Refuses a file that is of another report than the one that it lies beside.
+There is a column for the reference, for each variant that differs from it at one stage, and for the combined variant.
+Top-1 has a row for each scored image, with its key and whether the prediction is right. mAP and mIoU, which no single
+image has, have a row for each resample of the images, with the metric as a share; reports with the same seed have the
+same resamples. Refuses a file that cannot be a report's.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.errors import UsageError
-from pipelines.evaluate.results import COMBINED, Results
+from pipelines.evaluate.results import Results
 from pipelines.store import Place
+from pipelines.style.stages import COMBINED
 from pipelines.text import first_line
 
 OUTCOMES = "outcomes.parquet"
 _KEY = "key"
-# Of 50,000 images and 500 variants there are 8 MB; of 25,000 resamples, 50.
+# 50,000 images and 500 variants take 8 MB; 25,000 resamples take 50.
 _LARGEST = 2**28
 _MOST_VALUES = 10**9
 
 
 class Outcomes(NamedTuple):
-    """`keys` are the scored images of top-1, in order, and None of other metrics.
+    """`keys` are the scored images, in order, for top-1, and None for other metrics.
 
-    `variants` has a bool for each image, or a float32 for each resample: arrays of shape (images or resamples,).
+    `variants` has arrays of shape (images,) and dtype bool, or of shape (resamples,) and dtype float32.
     """
 
     keys: list[str] | None
@@ -47,7 +48,7 @@ def outcomes(results: Results) -> bytes:
     for line in (results.reference, *kept):
         columns[line.name] = line.basis if line.basis.dtype == bool else line.basis.astype(np.float32)
     buffer = io.BytesIO()
-    # Floats close to each other have their first bytes in common.
+    # Floats that are close share their first bytes.
     split = [name for name, values in columns.items() if name != _KEY and values.dtype != bool]
     pq.write_table(
         pa.table(columns),
@@ -61,9 +62,9 @@ def outcomes(results: Results) -> bytes:
 
 
 def read_outcomes(folder: Place) -> Outcomes | None:
-    """What the report in a folder keeps; None where it is of a time when none did.
+    """The outcomes that the report in a folder keeps; None if its version kept none.
 
-    Raises UsageError for a file that is no such thing.
+    Raises UsageError for a file that has none.
     """
     place = folder / OUTCOMES
     try:
@@ -77,12 +78,12 @@ def read_outcomes(folder: Place) -> Outcomes | None:
 def _read(data: bytes) -> Outcomes:
     file = pq.ParquetFile(io.BytesIO(data))
     if file.metadata.num_rows * file.metadata.num_columns > _MOST_VALUES:
-        raise ValueError("it has more values than any report")
+        raise ValueError("it has more values than any report has")
     table = file.read()
     keys = table.column(_KEY).to_pylist() if _KEY in table.column_names else None
     table = table.drop_columns([_KEY]) if keys is not None else table
     wanted = pa.bool_() if keys is not None else pa.float32()
     strange = next((field for field in table.schema if field.type != wanted), None)
     if strange is not None or any(column.null_count for column in table.columns):
-        raise ValueError(f"not every column is whole and {wanted}")
+        raise ValueError(f"not every column is {wanted} without gaps")
     return Outcomes(keys, {name: table.column(name).to_numpy() for name in table.column_names})

@@ -1,7 +1,7 @@
-"""What `--paper` stands for where a model is scored: the paper's protocol with the noise in models that is part of it.
+"""What `--paper` means when a model is scored: the paper's protocol, including its noise in models.
 
-With a source it is as `generate.py` has it. Shards that are there are taken with the OpenCV that they have, and refused
-where they are not the paper's.
+With a source it means the same as for `generate.py`. Existing shards are taken with the version of OpenCV that made
+them, and refused if they do not follow the paper.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pipelines.store import place_of
 
 
 def paper(options: Options) -> Options:
-    """The options that `--paper` stands for. Raises UsageError where OpenCV or the shards will not do."""
+    """The options that `--paper` stands for. Raises UsageError if OpenCV or the shards are unsuitable."""
     if is_speech(options):
-        raise UsageError("--paper is of images: leave it out with a set of speech")
+        raise UsageError("--paper needs images: leave it out for a set of speech")
     if options.inputs.source is None and options.dataset != "sample":
         shards = open_shards(place_of(options.shards, "--shards"))
         _check(shards)
@@ -34,20 +34,20 @@ def paper(options: Options) -> Options:
 
 
 def _check(shards: Shards) -> None:
-    """Raises UsageError where shards have another reference or geometry than the paper."""
+    """Raises UsageError if the shards' reference or geometry is not the paper's."""
     geometry = str(target(shards.dataset, Target()).geometry)
     base = reference(REFERENCE, resizes=geometry != "identity")
     wanted = {"reference": "+".join(method.token for method in base.methods), "geometry": geometry}
     for what, theirs in wanted.items():
         if (here := shards.config[what]) != theirs:
             raise UsageError(
-                f"{shards.root} has shards whose {what} is {here}, and the paper's is {theirs}: make the paper's with "
-                "generate.py --paper, or leave --paper out"
+                f"the {what} of the shards in {shards.root} is {here}, but the paper's is {theirs}: make the paper's "
+                "shards with generate.py --paper, or leave --paper out"
             )
 
 
 def _opencv_of(shards: Shards) -> str | None:
-    """The version of OpenCV in these shards, the first of several; None where no variant names one."""
+    """The version of OpenCV in these shards, the first if there are several; None if no variant names one."""
     distribution = LIBRARIES["OpenCV"].distribution
     for variant in shards.variants.values():
         for method in filter(None, map(find, variant.stages.values())):

@@ -1,7 +1,7 @@
-"""Numbers as they are printed: `1 2 3`, `[0.1, 0.2]`, and what NumPy and PyTorch make of arrays.
+"""Parses numbers as they are printed: `1 2 3`, `[0.1, 0.2]`, and arrays of NumPy and PyTorch.
 
-NumPy 2 prints `np.int64(3)` for a number in a list, an array as `[1. 2.]` or `array([1., 2.], dtype=float32)`, in
-several lines where it is long, and with `...` in the middle where it is longer: of such a one the rest is lost.
+NumPy 2 prints a number in a list as `np.int64(3)`, and an array as `[1. 2.]` or `array([1., 2.], dtype=float32)`; a
+long one spans several lines, and a longer one has `...` in place of its middle, which is lost.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 
-# What stands around numbers: `np.int64(`, `array(`, `tensor(`, and what arrays say of themselves behind them.
+# Text around numbers: `np.int64(`, `array(`, `tensor(`, and the attributes printed after an array's values.
 _AROUND = re.compile(r"\b(?:(?:np|numpy|torch)\.)?[a-z]+\d*\(|\b(?:dtype|device|grad_fn|shape)=(?:'[^']*'|[^\s,)]+)")
 _BRACKETS = str.maketrans("[](),", "     ")
 
@@ -20,11 +20,11 @@ class ElidedError(ValueError):
 
 
 def numbers(text: str) -> Sequence[float]:
-    """The numbers in a text, whole ones as int. Raises ValueError where there is anything else, but JSON's values."""
+    """The numbers in a text, whole ones as int. Raises ValueError for any other word that is not a JSON value."""
     if "..." in text or "\N{HORIZONTAL ELLIPSIS}" in text:
         raise ElidedError("an array that was printed with `...`")
     plain = text.strip("[]() ")
-    try:  # as fast as can be: most are written so
+    try:  # the fast path, which covers most texts
         found: list[float] = json.loads(f"[{','.join(plain.replace(',', ' ').split())}]")
         return found
     except ValueError:

@@ -1,7 +1,7 @@
-"""From scores to what they mean: Δ for each variant, mean and max for each stage, what all of it costs combined.
+"""From scores to results: Δ for each variant, mean and max for each stage, and the cost of everything combined.
 
-Owns the arithmetic of the report and nothing of its looks. All figures are percent or points of percent, and
-Δ = reference − variant, so that a loss is positive.
+Owns the report's arithmetic, not its looks. All figures are in percent or percentage points, and Δ = reference −
+variant, so that a loss is positive.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,18 +21,17 @@ from pipelines.evaluate.statistics import holm
 from pipelines.evaluate.steps import Step, in_paper_order, worst_first, worst_of
 from pipelines.evaluate.task import Score, Task
 from pipelines.shards import Shards
-
-COMBINED = "combined"
+from pipelines.style.stages import COMBINED
 
 
 @dataclass(frozen=True)
 class Line:
     """One variant in the table.
 
-    `changed` are the stages at which it differs from the reference; `figures` are percent by name, the metric first;
-    `ci95` in points; `degenerate` where its pixels are the reference's on every sample, and nothing but pixels is
-    noised; `unchanged` where its predictions are; `lost_at` is int64 of shape (samples,); `basis` is its score's;
-    `by_class` has the metric of each class in percent, where it is a mean over classes.
+    `changed` are the stages at which it differs from the reference; `figures` are in percent by name, the metric first;
+    `ci95` is in points. It is `degenerate` if only its pixels are noised and they equal the reference's in every
+    sample, and `unchanged` if its predictions equal the reference's. `lost_at` is int64 of shape (samples,); `basis` is
+    its score's; `by_class` has each class's metric in percent if the metric is a mean over classes, or is empty.
     """
 
     name: str
@@ -54,12 +53,12 @@ class Line:
 
     @property
     def stage(self) -> str:
-        """The stage that it belongs to in the paper's table; `combined` where it differs in several."""
+        """Its stage in the paper's table; `combined` if it differs at several."""
         return stage_of(self.changed)
 
     @property
     def same(self) -> bool:
-        """Whether it changes nothing: no pixel, or no prediction where the noise is in the model or behind it."""
+        """Whether it changes nothing: no pixel, or, with noise only in the model or its output, no prediction."""
         return self.degenerate or (self.unchanged and not set(self.changed) & set(PIXEL_STAGES))
 
     @property
@@ -69,7 +68,7 @@ class Line:
 
 
 class Staged(Protocol):
-    """What is to be known of a line to sum up its stage."""
+    """What a stage's summary needs of a line."""
 
     @property
     def name(self) -> str: ...
@@ -87,7 +86,7 @@ class Staged(Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """Δ over a stage's methods other than the reference's: the paper's *mean (max)*. `worst` is the max's method."""
+    """Δ over a stage's methods without the reference's: the paper's *mean (max)*. `worst` is the max's variant."""
 
     mean: float
     max: float
@@ -97,12 +96,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Results:
-    """All that a report says.
+    """Everything that a report shows.
 
-    `steps` has the worst stage first, `paper_steps` is in the paper's order, and `combined` is the last of these, None
-    while any is missing. `not_applicable` has the reason for each variant that has no score. `missing` are the variants
-    that steps need predictions of, and `commands` make what these need. `doubt` says why no figure can be believed;
-    it is empty where they can. `file` is the model's, where one was run.
+    `steps` has the worst stage first, `paper_steps` follows the paper's order, and `combined` is the last of the
+    paper's steps, or None while any is missing. `not_applicable` has the reason why a variant has no score, by name.
+    `missing` are the variants that the steps lack predictions of, and `commands` make what those need. `doubt` says
+    why no figure can be trusted, and is empty if they can. `file` is the model's path, or None if predictions were
+    scored.
     """
 
     model: str
@@ -134,7 +134,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Unscored:
-    """What is known of variants that have no score: the reason by name, and the model's file for commands."""
+    """The variants without a score: the reason by name, and the model's file for commands."""
 
     reasons: Mapping[str, str] = field(default_factory=dict)
     model: str | None = None
@@ -149,7 +149,7 @@ def compare(
     unchanged: Collection[str],
     notes: Iterable[str],
 ) -> Results:
-    """Put the scores of all variants together, the reference's among them; `unchanged` have its predictions."""
+    """Results from the scores of all variants, the reference included; `unchanged` have the reference's predictions."""
     base = shards.reference.name
     others = [name for name in scores if name != base]
     corrected = dict(zip(others, holm([scores[name].comparison.p for name in others]), strict=True))
@@ -189,7 +189,7 @@ def compare(
 
 
 def _commands(shards: Shards, missing: Sequence[str], model: str | None) -> list[str]:
-    """What makes the shards and the models that these variants need and that are not there."""
+    """The commands that make the shards and models which these variants need and which are missing."""
     variants = [shards.variant(name) for name in missing]
     pixels = [variant.pixels for variant in variants if variant.pixels not in shards.variants]
     models = ["+".join(method.token for method in variant.model) for variant in variants if variant.model]
@@ -210,7 +210,7 @@ def _line(shards: Shards, name: str, score: Score, p_holm: float, unchanged: boo
         changed=shards.changed_stages(name),
         figures={figure: 100 * share for figure, share in score.figures.items()},
         delta=100 * compared.delta,
-        # The reference does not differ from itself, on any images.
+        # The reference never differs from itself.
         ci95=(0.0, 0.0) if is_reference else (100 * compared.low, 100 * compared.high),
         p=compared.p,
         p_holm=p_holm,
@@ -229,25 +229,25 @@ def _contradictions(lines: Iterable[Line]) -> Iterator[str]:
     for line in lines:
         if line.degenerate and (line.lost or line.gained or line.delta):
             yield (
-                f"{line.name} has the reference's pixels, but other predictions ({line.lost:,} lost, {line.gained:,} "
-                "gained): they are of something else, or the model is not deterministic."
+                f"{line.name} has the reference's pixels, but different predictions ({line.lost:,} lost, "
+                f"{line.gained:,} gained): they were made from something else, or the model is not deterministic."
             )
 
 
 def nothing_changed(lines: Iterable[Staged]) -> Iterator[str]:
-    """A note on each variant that changes something, and no prediction."""
+    """A note on each variant that changes the pixels or the model, but no prediction."""
     for line in lines:
         if line.unchanged and not line.degenerate:
-            yield f"{line.name} changed nothing: every prediction is the reference's."
+            yield f"{line.name} changed nothing: every prediction equals the reference's."
 
 
 def stage_of(changed: Sequence[str]) -> str:
-    """The stage of a variant that differs at these; `combined` where they are several."""
+    """The stage of a variant that differs at these stages; `combined` if there are several."""
     return changed[0] if len(changed) == 1 else COMBINED
 
 
 def summarise(lines: Iterable[Staged], stages: Iterable[str] = STAGES) -> dict[str, Stage]:
-    """Mean and max of Δ for each stage that has a variant, in the order of `stages`."""
+    """Mean and max of Δ for each stage with a variant, in the order of `stages`."""
     by_stage: dict[str, list[Staged]] = defaultdict(list)
     for line in lines:
         by_stage[line.stage].append(line)
@@ -268,64 +268,3 @@ def _alike(shards: Shards, names: Iterable[str]) -> list[list[str]]:
         if not shards.variants[name].noise:
             groups[shards.variants[name].pixels_sha256].append(name)
     return [group for group in groups.values() if len(group) > 1]
-
-
-def as_json(results: Results) -> dict[str, Any]:
-    """What `results.json` holds. Figures are percent, differences points of percent."""
-    return {
-        "model": results.model,
-        "dataset": results.shards.dataset,
-        "geometry": results.shards.reference.summary["geometry"],
-        "reference": results.reference.name,
-        "metric": results.metric,
-        **({"iou_type": results.iou_type} if results.iou_type else {}),
-        "unit": "percent",
-        "n": len(results.keys),
-        "left_out": results.left_out,
-        "counted": results.counted,
-        "variants": {line.name: _variant_json(line, results) for line in (results.reference, *results.lines)},
-        "stages": {
-            name: {"mean": stage.mean, "max": stage.max, "worst": stage.worst, "methods": stage.methods}
-            for name, stage in results.stages.items()
-        },
-        "steps": [_step_json(step, results) for step in results.steps],
-        "paper_steps": [_step_json(step, results) for step in results.paper_steps],
-        "combined": results.combined and _combined_json(results.combined),
-        "not_applicable": dict(results.not_applicable),
-        "missing": {
-            "variants": list(results.missing),
-            "command": results.commands[0] if results.commands else None,
-            "commands": list(results.commands),
-        },
-        "advice": [asdict(advice) for advice in results.advice],
-        "same_pixels": [list(group) for group in results.alike],
-        "notes": [*filter(None, [results.doubt]), *results.notes],
-    }
-
-
-def _step_json(step: Step, results: Results) -> dict[str, Any]:
-    line = results.line(step.variant)
-    figures = {results.metric: line.figures[results.metric], "delta": line.delta}
-    return {"stage": step.stage, "method": step.method, "variant": step.variant, **figures}
-
-
-def _combined_json(line: Line) -> dict[str, Any]:
-    return {"variant": line.name, "delta": line.delta, "ci95": list(line.ci95), "p": line.p, "p_holm": line.p_holm}
-
-
-def _variant_json(line: Line, results: Results) -> dict[str, Any]:
-    return {
-        "stages": dict(line.stages),
-        "n": len(results.keys),
-        **line.figures,
-        **({"iou": dict(line.by_class)} if line.by_class else {}),
-        "delta": line.delta,
-        "ci95": list(line.ci95),
-        "p": line.p,
-        "p_holm": line.p_holm,
-        "lost": line.lost,
-        "gained": line.gained,
-        "degenerate": line.degenerate,
-        "unchanged": line.unchanged,
-        "mean_residual": line.mean_residual,
-    }

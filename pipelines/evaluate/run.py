@@ -1,6 +1,6 @@
-"""A whole scoring run, from options to a finished report: what `score.py` does once its arguments are read.
+"""A whole scoring run, from options to a finished report: what `score.py` does with its arguments.
 
-What can be refused is refused before a model runs, and no report is written before all is known.
+Refuses bad input before a model runs, and writes a report only when it is complete.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from generators.variant import Variant
 from manifests.images import CLASSIFIED
 from manifests.mels import SPOKEN
 from pipelines.errors import RunError, UsageError
-from pipelines.evaluate import predictions
 from pipelines.evaluate.asked import asked_variants
 from pipelines.evaluate.chance.given import Given
+from pipelines.evaluate.class_tables import CLASSES
 from pipelines.evaluate.classification import Classification, labelled
 from pipelines.evaluate.detection import Annotations, Detection, Reading, open_annotations
 from pipelines.evaluate.evidence import evidence
@@ -28,9 +28,11 @@ from pipelines.evaluate.fetched import fetched
 from pipelines.evaluate.making import is_speech
 from pipelines.evaluate.options import Options
 from pipelines.evaluate.outcomes import OUTCOMES, outcomes
+from pipelines.evaluate.predictions import TABLES, find_predictions
 from pipelines.evaluate.report import text
 from pipelines.evaluate.report.pictures import Example, examples
-from pipelines.evaluate.results import Results, Unscored, as_json
+from pipelines.evaluate.results import Results, Unscored
+from pipelines.evaluate.results_json import as_json
 from pipelines.evaluate.scores import Scores
 from pipelines.evaluate.segmentation import Segmentation
 from pipelines.evaluate.statistics import Bootstrap, are_enough, enough_resamples
@@ -49,17 +51,17 @@ if TYPE_CHECKING:
 def score(options: Options) -> int:
     """Score a model or its predictions, and write the report; the exit status."""
     if is_speech(options):
-        from pipelines.evaluate.speech.run import score_speech  # what images are scored with does without it
+        from pipelines.evaluate.speech.run import score_speech  # scoring images never needs it
 
         return score_speech(options)
-    if options.model is not None:  # what is made of it lies beside the report
+    if options.model is not None:  # noised models and predictions are kept next to the report
         path_of(options.model, "--model")
         path_of(options.output, "--output")
     output = place_of(options.output, "--output")
     try:
         results = of_predictions(options) if options.model is None else _of_model(options)
     except KeyboardInterrupt:
-        raise RunError("stopped: what is whole is kept, and the same command continues") from None
+        raise RunError("stopped: finished parts are kept, and the same command continues") from None
     if results is None:
         return 0
     _write(output, results, _examples(options, results), options)
@@ -69,7 +71,7 @@ def score(options: Options) -> int:
 
 def of_predictions(options: Options) -> Results:
     """The results of predictions that were made elsewhere."""
-    assert options.predictions is not None  # the parser asks for one of the two
+    assert options.predictions is not None  # the parser requires one of the two
     cluster = options.run_by
     everything = open_shards(place_of(options.shards, "--shards"))
     for note in everything.notes:
@@ -78,17 +80,17 @@ def of_predictions(options: Options) -> Results:
     asked, named = asked_variants(everything, options.variants)
     folder = place_of(options.predictions, "--predictions")
     suffixes = _suffixes(everything.dataset)
-    everything, found = predictions.find_predictions(folder, everything, suffixes)
+    everything, found = find_predictions(folder, everything, suffixes)
     wanted = everything.only([variant.name for variant in asked]) if options.variants else everything
     _check_examples(options.example, wanted)
     if everything.dataset in CLASSIFIED:
         labelled(wanted)
     chosen = {name: place for name, place in found.items() if name in wanted.variants}
-    # Samples that fail in a variant which nobody scores are no reason to leave them out.
+    # Restricted to scored variants, since a sample that failed in another one still counts.
     shards = wanted.only(chosen)
     make_task = partial(_task, options, len(chosen), Given(offset=options.class_offset or 0))
     with contextlib.closing(Ray(cluster)) as ray:
-        # What a cluster scores, its nodes fetch.
+        # A cluster's nodes fetch what they score.
         here = {shards.reference.name: chosen[shards.reference.name]} if cluster.address else chosen
         with fetched(here, folders=not suffixes) as paths:
             places = chosen if cluster.address else _on_disk(paths)
@@ -98,7 +100,7 @@ def of_predictions(options: Options) -> Results:
 
 
 def _of_model(options: Options) -> Results | None:
-    """The results of a model, with what they need of shards, noised models and predictions; None for the plan alone."""
+    """A model's results; makes the shards, noised models and predictions that they need. None for a dry run."""
     from pipelines.evaluate.model.named import kept_or_not  # imports what only a model needs
 
     assert options.model is not None
@@ -108,12 +110,13 @@ def _of_model(options: Options) -> Results | None:
 
 
 def _of_file(options: Options) -> Results | None:
-    """As `_of_model`, of a model that is a file."""
+    """As `_of_model`, for a model in a file."""
+    from pipelines.evaluate.plan import plan_of
     from pipelines.evaluate.scored_model import ScoredModel
 
     with contextlib.closing(ScoredModel(options)) as model:
         _check_suited(options, model.dataset)
-        plan = model.plan()
+        plan = plan_of(model)
         notes = [model.note] if model.note else []
         for note in notes:
             say(note)
@@ -141,7 +144,7 @@ def _of_file(options: Options) -> Results | None:
 
 
 def _check_suited(options: Options, dataset: str) -> None:
-    """Raises UsageError for options that mean nothing for the dataset."""
+    """Raises UsageError for options that do not apply to the dataset."""
     suited: dict[str, tuple[object, Collection[str]]] = {
         "--against": (options.against, SPOKEN),
         "--ids": (options.ids, SPOKEN),
@@ -156,9 +159,9 @@ def _check_suited(options: Options, dataset: str) -> None:
     }
     for flag, (value, datasets) in suited.items():
         if value is not None and dataset not in datasets:
-            raise UsageError(f"{flag} is of no use with {dataset} shards: leave it out")
+            raise UsageError(f"{flag} does not apply to {dataset} shards: leave it out")
     if dataset == "coco" and options.inputs.annotations is None:
-        raise UsageError("COCO shards need --annotations FILE, the one that they were made with")
+        raise UsageError("COCO shards need --annotations FILE: give the one that they were made with")
 
 
 def _check_examples(wanted: tuple[str, ...], shards: Shards) -> None:
@@ -174,29 +177,29 @@ def _annotations(options: Options, shards: Shards) -> Annotations | None:
 
 def _suffixes(dataset: str) -> tuple[str, ...]:
     if dataset in CLASSIFIED:
-        return predictions.TABLES
+        return TABLES
     return (".json",) if dataset == "coco" else ()
 
 
 def _given(options: Options, preprocessing: Preprocessing) -> Given:
-    """What was said of a model, and what it knows: all of ImageNet's classes where nothing else is said."""
+    """What was stated about a model, and the classes that it knows: all of ImageNet's unless labels are given."""
     stated = {name.replace("_", "-") for name in options.preprocessing} - {"labels"}
     labels = preprocessing.labels
-    classes = range(predictions.CLASSES) if labels is None else (label for label in labels if label >= 0)
+    classes = range(CLASSES) if labels is None else (label for label in labels if label >= 0)
     stated |= {"class-labels"} if labels is not None else set()
     return Given(True, frozenset(stated), preprocessing.class_offset, frozenset(classes))
 
 
 def _task(options: Options, variants: int, given: Given, shards: Shards, reference: Path) -> Task:
-    """What scores variants of these shards, of which there are at most so many."""
-    # A model's own predictions are in the dataset's classes already, whole, and in source pixels.
+    """The task that scores at most this many `variants` of these shards."""
+    # Predictions made here are complete, in the dataset's classes and in source pixels.
     if shards.dataset in CLASSIFIED:
         return Classification(shards, reference, 0 if given.model else given.offset, given)
     annotations = _annotations(options, shards)
     threads = options.run_by.workers or cpus()
     resamples = options.resamples or enough_resamples(variants)
     if not are_enough(resamples, variants - 1):
-        say(f"{resamples:,} resamples are too few for any of {variants - 1} differences to be found more than chance")
+        say(f"{resamples:,} resamples are too few for any of {variants - 1} differences to be significant")
     bootstrap = Bootstrap(resamples, options.seed or 0)
     if annotations is None:
         return Segmentation(shards, reference, bootstrap, given, threads)
@@ -217,23 +220,23 @@ def _name(options: Options) -> str:
 
 
 def _unscored(shards: Shards, named: Sequence[Variant], found: Mapping[str, Place]) -> list[str]:
-    # Noise in the model that is named and has no file is among no shards.
+    # A named variant with noise in the model and no file is not in the shards.
     wanted = dict.fromkeys([*shards.variants, *(variant.name for variant in named)])
     names = [name for name in wanted if name not in found]
-    return [f"Not scored, for there are no predictions: {', '.join(names)}."] if names else []
+    return [f"Not scored, for lack of predictions: {', '.join(names)}."] if names else []
 
 
 def _examples(options: Options, results: Results) -> list[Example]:
     try:
         return examples(results, options.examples, options.example)
-    except RunError as error:  # the figures stand without pictures
+    except RunError as error:  # the figures do not need pictures
         say(f"no pictures in the report: {error}")
         return []
 
 
 def _write(output: Place, results: Results, shown: list[Example], options: Options) -> None:
-    """Put the report's files in place, when all of them are made."""
-    from pipelines.evaluate.report.page import page  # imports what draws, which a refusal need not wait for
+    """Write the report's files, once all of them are made."""
+    from pipelines.evaluate.report.page import page  # imports matplotlib, which a refusal need not wait for
 
     found = {**as_json(results), **evidence(results, options)}
     files = {

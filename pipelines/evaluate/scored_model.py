@@ -1,19 +1,20 @@
-"""A model on variants of the pixels and of itself: what must be made of shards, models and predictions, and making it.
+"""A model scored on variants of the pixels and of itself: finds out which shards, noised models and predictions are
+missing, and makes them.
 
-Grows: compositions are added when it is known which methods are the worst. What is there already, whole and right, is
-never made again, so that a run that was stopped goes on.
+Compositions are added once it is known which methods are the worst. Anything that exists and is valid is kept, so a run
+that was stopped continues.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from generators.boxes import NONE
 from generators.registry import Method
-from generators.variant import Variant, VariantError, changed, expand, is_group, newest, parse
+from generators.selection import expand, newest
+from generators.variant import Variant, VariantError, changed, is_group, parse
 from pipelines.errors import UsageError
 from pipelines.evaluate.asked import versions_in
 from pipelines.evaluate.making import ImageMaker
@@ -29,7 +30,6 @@ from pipelines.evaluate.model.readers.boxes import refusal
 from pipelines.evaluate.model.runtimes import open_session
 from pipelines.evaluate.model.workers import HERE, OnRay, Workers
 from pipelines.evaluate.options import Options
-from pipelines.evaluate.predictions import ABOUT
 from pipelines.evaluate.results import Unscored
 from pipelines.progress import say
 from pipelines.shards import Shards, open_shards
@@ -38,11 +38,11 @@ from pipelines.work.cluster import Ray
 
 
 class ScoredModel:
-    """A model, the variants that were asked for, and what has been predicted of them.
+    """A model, the variants that were asked for, and their predictions so far.
 
-    `reasons` has the variants that cannot be scored, and why; `paths` the predictions of the others; `note` says where
-    the reference is not the model's own; `ray` is who works. Raises UsageError for what can be refused before anything
-    is made.
+    `reasons` says why a variant cannot be scored, by name; `paths` has the predictions of the others; `note` warns if
+    the shards' reference is not the model's own; `ray` does the work. Raises UsageError for anything that can be
+    refused before shards are made.
     """
 
     def __init__(self, options: Options) -> None:
@@ -50,7 +50,7 @@ class ScoredModel:
         self._options = options
         self.path = Path(options.model)
         self.preprocessing = overruled(read_preprocessing(self.path, options.preprocessing), options.target)
-        made = options.inputs.source is not None or options.dataset == "sample"  # which is built in
+        made = options.inputs.source is not None or options.dataset == "sample"  # the sample is built in
         self._maker = ImageMaker(options, self.preprocessing) if made else None
         self.root = self._maker.root if self._maker else place_of(options.shards, "--shards")
         self._shards = self._open()
@@ -61,7 +61,7 @@ class ScoredModel:
         self.reasons: dict[str, str] = {}
         self.paths: dict[str, Path] = {}
         folder = Path(options.output)
-        self._predictions = folder / "predictions"
+        self.predictions = folder / "predictions"
         self.ray = Ray(options.run_by)
         alone = options.run_by.workers == 1 and not options.cluster.address
         self._workers: Workers = HERE if alone else OnRay(self.ray)
@@ -71,8 +71,8 @@ class ScoredModel:
         self._refuse()
 
     def _check_model(self) -> None:
-        """Raises UsageError where the model does not load, or does not suit the shards to be made."""
-        # A cluster's GPU is not this machine's.
+        """Raises UsageError if the model does not load, or does not fit the shards to be made."""
+        # The GPU may be on the cluster only.
         device = "cpu" if self._options.cluster.address else self._options.device
         session = open_session(self._models.as_it_is, self.preprocessing.layout, device)
         if self._shards is None:
@@ -80,14 +80,14 @@ class ScoredModel:
             inputs = fitting(session.input, self.preprocessing, pixels, self._kind.detects)
             batch = inputs.batch(1)
             inputs.place("as they would be made", {}, pixels, batch[0])
-            if not self._kind.detects:  # a head may have to see boxes
+            if not self._kind.detects:  # a detector's head may need real boxes
                 self._kind.reader(self.preprocessing, inputs, session.run(batch))
         calibrated = any(method.calibrated for variant in self.asked for method in variant.model)
-        if calibrated and (self._options.noise.calibration or 1) > self._images():
-            raise too_few(self._options.noise.calibration, self._images())
+        if calibrated and (self._options.noise.calibration or 1) > self.images:
+            raise too_few(self._options.noise.calibration, self.images)
 
     def _refuse(self) -> None:
-        """Keep the reason of every asked variant whose noise does not apply to the model; nothing is calibrated."""
+        """Record a reason for every asked variant whose noise does not apply to the model, without calibrating any."""
         for variant in self.asked:
             try:
                 self._check_boxes(variant)
@@ -97,7 +97,7 @@ class ScoredModel:
                 self.reasons[variant.name] = str(error)
 
     def _open(self) -> Shards | None:
-        """The shards that are there; None where there is no reference among them yet, and it can be made."""
+        """The existing shards; None if the reference is still to be made."""
         if self._maker and self._maker.base.name not in self._maker.finished:
             return None
         shards = open_shards(self.root, self._maker.methods if self._maker else ())
@@ -109,27 +109,27 @@ class ScoredModel:
         return shards
 
     def close(self) -> None:
-        """Leave what was started for it."""
+        """Shut down what was started for the work."""
         self.ray.close()
 
     def _required_maker(self) -> ImageMaker:
         assert self._maker is not None
         return self._maker
 
-    def _there(self) -> set[str]:
+    @property
+    def existing(self) -> set[str]:
+        """The names of the finished variants."""
         return set(self._shards.variants if self._shards else self._required_maker().finished)
 
     def _asked(self, words: tuple[str, ...]) -> list[Variant]:
-        """The variants to score. Raises UsageError for one that is named and can be neither found nor made."""
+        """The variants to score. Raises UsageError for a named variant that neither exists nor can be made."""
         if not words:
             if self._shards is None:
-                raise UsageError(
-                    "what to score? Give --variant, as in --variant paper; see generate.py --list-variants"
-                )
+                raise UsageError("there are no shards yet: give --variant, e.g. paper; see generate.py --list-variants")
             return list(self._known(self._shards.variants))
         alone = [part for word in words for part in word.split(",") if not is_group(part)]
         try:
-            # What a GPU, or a program of somebody's own, has made is scored without it; `_problem` asks of the rest.
+            # Existing pixels need neither the GPU nor the custom program that made them; `_problem` checks the rest.
             versions = versions_in(self.everything) if self._maker is None else newest
             expanded = partial(expand, model=True, known=self._methods, versions=versions, runs=False)
             found, _ = expanded(words, self.base)
@@ -148,7 +148,7 @@ class ScoredModel:
         return asked
 
     def _known(self, names: Iterable[str]) -> Iterator[Variant]:
-        """The variants of these names; another release's shards may have methods that this one does not."""
+        """The variants with these names; shards of another release may have methods that this one lacks."""
         for name in names:
             try:
                 yield parse(name, self.base, self._methods)
@@ -156,11 +156,11 @@ class ScoredModel:
                 say(f"left out: {name} ({error})")
 
     def _problem(self, variant: Variant, *, named: bool = True) -> str | None:
-        """Why a variant's pixels are not there and cannot be made; None if they are or can.
+        """Why a variant's pixels neither exist nor can be made; None if they do or can.
 
-        What is `named` may need a GPU that a cluster has, which says so itself where it has none.
+        A `named` variant may need a GPU that only the cluster has; the cluster reports if it has none.
         """
-        if variant.pixels in self._there():
+        if variant.pixels in self.existing:
             return None
         if self._maker is None:
             assert self._shards is not None
@@ -170,17 +170,17 @@ class ScoredModel:
         return next((f"{m.token} cannot run here: {why}" for m in variant.methods if (why := m.problem(gpu))), None)
 
     def can_make(self, name: str) -> bool:
-        """Whether a variant that has no score can have one."""
+        """Whether a variant without a score can be scored."""
         return name not in self.reasons and self._problem(parse(name, self.base, self._methods)) is None
 
-    # Making it
+    # Making what is missing
 
     def prepare(self) -> None:
-        """Make the shards that are asked for and missing. Raises UsageError where some cannot be."""
+        """Make the missing shards of the asked variants. Raises UsageError if some cannot be made."""
         self._make_shards(variant.pixels for variant in self.asked)
 
     def extend(self, variants: Sequence[Variant]) -> None:
-        """Predict these variants as well, and the reference; what cannot be has its reason in `reasons`."""
+        """Predict these variants too, and the reference; a variant that fails gets its reason in `reasons`."""
         variants = [variant for variant in variants if variant.name not in self.reasons]
         self._make_shards(variant.pixels for variant in variants)
         shards = self.everything.with_noise(variants)
@@ -189,7 +189,7 @@ class ScoredModel:
             shards,
             cells,
             self.preprocessing,
-            self._predictions,
+            self.predictions,
             workers=self._workers,
             device=self._options.device,
         )
@@ -198,23 +198,23 @@ class ScoredModel:
             say(f"not scored: {name}: {reason}")
         suffix = self._kind.form.suffix
         done = (cell.name for cell in cells if cell.name not in failed)
-        self.paths |= {name: self._predictions / f"{name}{suffix}" for name in done}
+        self.paths |= {name: self.predictions / f"{name}{suffix}" for name in done}
         self._shards = shards
 
     @property
     def everything(self) -> Shards:
-        """All variants that are there."""
+        """All finished variants, with the noised ones so far."""
         assert self._shards is not None
         return self._shards
 
     @property
     def wanted(self) -> Shards:
-        """The variants of the pixels that were asked for."""
+        """The asked variants, by their pixels only."""
         return self.everything.only({variant.pixels for variant in self.asked})
 
     @property
     def scored(self) -> Shards:
-        """The variants that have predictions."""
+        """The variants with predictions."""
         return self.everything.only(self.paths)
 
     @property
@@ -222,10 +222,10 @@ class ScoredModel:
         return Unscored(self.reasons, str(self.path))
 
     def _make_shards(self, names: Iterable[str]) -> None:
-        lacking = sorted({self.base.name, *names} - self._there())
+        lacking = sorted({self.base.name, *names} - self.existing)
         if not lacking:
             return
-        assert self._maker is not None  # or what is lacking was refused
+        assert self._maker is not None  # otherwise missing variants were refused
         self._maker.make(lacking, self.ray)
         noised = [parse(name, self.base, self._methods) for name in self.paths]
         self._shards = open_shards(self.root, self._maker.methods).with_noise(noised)
@@ -236,7 +236,7 @@ class ScoredModel:
         return calibration(self.everything, self.path, self.preprocessing, count)
 
     def _cell(self, variant: Variant, shards: Shards) -> Cell | None:
-        """What is to be predicted of a variant; None, with the reason kept, where its noise does not apply."""
+        """What to predict for a variant; None, with the reason recorded, if its noise does not apply."""
         try:
             boxes = self._check_boxes(variant)
             model = self._models.noised(variant.model)
@@ -247,7 +247,7 @@ class ScoredModel:
         return Cell(shards.variants[variant.name], model, boxes.load_noise()() if boxes else NONE)
 
     def _check_boxes(self, variant: Variant) -> Method | None:
-        """A variant's box noise. Raises DoesNotApplyError where it is known not to apply."""
+        """A variant's box noise. Raises DoesNotApplyError if it is known not to apply."""
         boxes = next((method for method in variant.noise if method.stage == "boxes"), None)
         if boxes and not self._kind.detects:
             raise DoesNotApplyError(BOXES_REASON)
@@ -266,12 +266,12 @@ class ScoredModel:
 
     @property
     def most(self) -> int:
-        """How many variants there are at most, with the compositions that the steps may need."""
-        return 1 + len(self.asked) + self._compositions
+        """The most variants that may be scored, with the compositions that the steps may need."""
+        return 1 + len(self.asked) + self.compositions
 
     @property
-    def _compositions(self) -> int:
-        """At most so many: of n stages, n - 1 in the paper's order, and at each step worst first one for each left."""
+    def compositions(self) -> int:
+        """The most compositions of n stages: n - 1 in the paper's order, n (n - 1) / 2 candidates worst first."""
         changed = [self._changed(variant) for variant in self.asked if variant.name not in self.reasons]
         stages = len({stages for stages in changed if len(stages) == 1})
         return max(0, stages - 1) + stages * (stages - 1) // 2
@@ -280,45 +280,9 @@ class ScoredModel:
         """The stages at which a variant differs from the reference."""
         return changed(*({**v.spelled_out, **v.noise_spelled_out} for v in (variant, self.base)))
 
-    def plan(self) -> str:
-        """What would be made and run, in a few lines."""
-        pixels = list(dict.fromkeys([self.base.pixels, *(variant.pixels for variant in self.asked)]))
-        lacking = [name for name in pixels if name not in self._there()]
-        images = self._images()
-        fit = [variant for variant in self.asked if variant.name not in self.reasons]
-        models = dict.fromkeys("+".join(method.token for method in variant.model) for variant in fit)
-        names = [self.base.name, *(variant.name for variant in fit)]
-        kept = _predicted(self._predictions) & set(names)
-        lines = [
-            f"{self.path.name} on {self.dataset}, {images:,} images, in {self.root}; reference {self.base.name}",
-            f"  shards: {len(pixels)} variants of the pixels, {_listed('to be made', lacking)}",
-            f"  models: {_models(models)}",
-            f"  predictions: {len(names)} variants, {images * len(names):,} images through "
-            f"{len({'', *models})} models; {len(kept)} variants are predicted already",
-            *(f"  does not apply: {name}: {reason}" for name, reason in self.reasons.items()),
-        ]
-        if self._compositions:
-            lines.append(f"  then at most {self._compositions} compositions of the worst methods of each stage")
-        return "\n".join(lines)
-
-    def _images(self) -> int:
+    @property
+    def images(self) -> int:
+        """How many samples each variant has, or will have."""
         if self._shards is not None:
             return int(self._shards.reference.summary["totals"]["samples"])
         return self._required_maker().images
-
-
-def _models(names: Iterable[str]) -> str:
-    noised = [name for name in names if name]
-    return f"as it is, and with {', '.join(noised)}" if noised else "as it is"
-
-
-def _listed(what: str, names: Sequence[str]) -> str:
-    return f"{len(names)} {what}: {', '.join(names)}" if names else f"none {what}"
-
-
-def _predicted(folder: Path) -> set[str]:
-    """The variants that a folder of predictions names: whether they are still right is seen when they are needed."""
-    try:
-        return set(json.loads((folder / ABOUT).read_bytes())["variants"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()

@@ -1,6 +1,6 @@
-"""Scores that grow: variants are added while it is found out which compositions are needed.
+"""A growing collection of scores: variants are added as it becomes clear which compositions are needed.
 
-Only samples that all scored variants have count. Where a new variant lacks some, all are scored again on the rest.
+Only samples that all scored variants have count. If a new variant lacks some, all are scored again on the rest.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pipelines.store import Place
 from pipelines.work import Finished, Progress
 from pipelines.work.cluster import Ray
 
-# Makes the task for these shards, of which this is the reference's file.
+# Makes the task for shards and the path of the reference's predictions.
 TaskMaker = Callable[[Shards, Path], Task]
 
 
 class Scores:
-    """The scores of all variants that were added, by name: found by `ray`'s cluster, or this machine."""
+    """The scores of all added variants by name, computed on `ray`'s cluster or this machine."""
 
     def __init__(self, make_task: TaskMaker, ray: Ray, *, folders: bool) -> None:
         self._make_task = make_task
@@ -34,9 +34,9 @@ class Scores:
         self._scored: dict[str, Scored] = {}
 
     def add(self, shards: Shards, places: Mapping[str, Place], reference: Path) -> None:
-        """Score what is new of these predictions, which are of all variants in `shards`.
+        """Score the predictions at `places` that are new; they are of all variants in `shards`.
 
-        They are files, or `folders` of them; those of the reference lie at `reference` on this machine.
+        They are files, or folders if `folders` was given; the reference's are at `reference` on this machine.
         """
         keys = shards.samples().keys
         if self._task is None or keys != self._keys:
@@ -56,7 +56,7 @@ class Scores:
                 advance(last, step.images if isinstance(step, Progress) else 0)
 
     def results(self, name: str, shards: Shards, unscored: Unscored, notes: Iterable[str]) -> Results:
-        """What they mean, in the order of the variants in `shards`."""
+        """The results of these scores, in the order of the variants in `shards`."""
         assert self._task is not None  # something was added
         scored = {variant: self._scored[variant] for variant in shards.variants if variant in self._scored}
         scores = {variant: one.score for variant, one in scored.items()}

@@ -1,7 +1,7 @@
-"""Scoring in pieces, one a variant: in this process what is soon done, else by processes of it, or a cluster's tasks.
+"""Scores variants one by one: in this process if that is quick, otherwise in worker processes or a cluster's tasks.
 
-A score does not depend on who finds it. A task reads predictions that lie in a store from there by itself; those on a
-disk must be what all nodes see.
+A score does not depend on where it is computed. A task fetches predictions in a store itself; a disk must look the same
+from all nodes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from pipelines.work import Finished, Progress, Work
 from pipelines.work.cluster import Ray
 from pipelines.work.crew import each
 
-# Seconds of work that are worth starting processes, which takes them one or two.
+# Seconds of work that are worth starting processes, which takes a second or two.
 _WORTH = 4.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all variants are scored with: the `task`, the `reference`, and where each one's predictions lie, by name.
+    """What scoring needs for all variants: the `task`, the `reference`, and the place of each variant's predictions.
 
-    Predictions are files, or `folders` of them. A variant is scored in so many `threads`.
+    Predictions are files, or folders if `folders`. A variant is scored in this many `threads`. `seen` has the sizes of
+    the predictions as the driver sees them (`_sees`).
     """
 
     task: Task
@@ -44,7 +45,7 @@ class Job:
 
 
 class Scored(NamedTuple):
-    """A variant's score, and whether its predictions are the reference's, byte for byte."""
+    """A variant's score, and whether its predictions equal the reference's byte for byte."""
 
     score: Score
     unchanged: bool
@@ -55,7 +56,7 @@ def score_each(
 ) -> Generator[Finished[str, Scored] | Progress | None, None, None]:
     """Score these variants; yields as `crew.each` does.
 
-    Raises UsageError where predictions are not whole, or not there for a node of the cluster.
+    Raises UsageError if predictions are incomplete, or missing on a node of the cluster.
     """
     left = names
     workers = ray.cluster.workers or cpus()
@@ -71,7 +72,7 @@ def score_each(
 def _here(
     job: Job, names: Sequence[str], workers: int
 ) -> Generator[Finished[str, Scored] | Progress, None, Sequence[str]]:
-    """Score variants in this process until what is left is worth others: returns that."""
+    """Score variants in this process; returns those left over once they are worth starting processes."""
     job = replace(job, threads=workers)
     longest = 0.0
     for place, name in enumerate(names):
@@ -94,7 +95,7 @@ def _called(name: str) -> str:
 
 
 def _score(name: str, job: Job, careful: bool) -> Generator[int, None, Scored]:
-    """Score a variant; yields how many of its images are done. `careful` makes no difference."""
+    """Score a variant; yields how many of its images are done. `careful` is ignored."""
     wanted = {which: job.places[which] for which in (job.reference.name, name)}
     with fetched(wanted, folders=job.folders) as paths:
         own, theirs = paths[name], paths[job.reference.name]
@@ -111,7 +112,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _sees(job: Job) -> dict[str, int | None]:
-    """The bytes of each file of predictions, as this machine sees it, by path; 0 of a folder, None of nothing."""
+    """The size in bytes of each file of predictions on this machine, by path; 0 for a folder, None if missing."""
     there = {folder: folder.contents() for folder in {place.parent for place in job.places.values()}}
     found: dict[str, int | None] = {}
     for place in job.places.values():
@@ -121,11 +122,11 @@ def _sees(job: Job) -> dict[str, int | None]:
 
 
 def problem_here(job: Job) -> str | None:
-    """What is wrong with the scoring's places as this machine sees them."""
+    """Why this machine cannot score: predictions or shards that it cannot read, or sees differently; None if it can."""
     try:
         found = _sees(job)
         job.reference.keys()
     except (OSError, SysNoiseError) as error:
-        return f"not all that is scored can be read ({first_line(error)}): {SHARE}"
+        return f"some shards or predictions cannot be read ({first_line(error)}): {SHARE}"
     other = next((path for path, size in job.seen.items() if found[path] != size), None)
     return f"{other} is not the same file there: {SHARE}" if other else None

@@ -16,7 +16,7 @@ from PIL import Image
 from pipelines.errors import UsageError
 from pipelines.evaluate.chance import maps as chance
 from pipelines.evaluate.chance.given import Given
-from pipelines.evaluate.predictions import label_map_paths
+from pipelines.evaluate.keys import label_map_paths
 from pipelines.evaluate.statistics import Bootstrap, Comparison, paired_bootstrap
 from pipelines.evaluate.task import OnShards, Score
 from pipelines.generate.sources.cityscapes import IGNORED

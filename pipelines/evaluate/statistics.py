@@ -1,4 +1,4 @@
-"""Is a difference real? Paired tests and intervals on the same images, and the correction for a table of them.
+"""Is a difference real? Paired tests and intervals on the same images, and the correction for many tests.
 
 Pure functions on counts and arrays. Differences are reference − variant, as shares (0 to 1).
 """
@@ -29,10 +29,10 @@ class Comparison(NamedTuple):
 
 
 def paired_proportions(lost: int, gained: int, count: int) -> Comparison:
-    """Compare two shares of the same `count` images, of which `lost` are right in the reference alone, `gained` in the
-    variant alone: McNemar's exact test (Biometrika 1947; binomial with p = 1/2) and Tango's score interval.
+    """Compare two shares of `count` images; `lost` are right only in the reference, `gained` only in the variant.
 
-    The two are methods of their own: close to the threshold one may see a difference where the other does not.
+    The test is McNemar's exact one (Biometrika 1947; binomial with p = 1/2), the interval Tango's score interval. They
+    are independent methods: near the threshold one may find a difference that the other does not.
     """
     p = min(1.0, 2 * float(special.bdtr(min(lost, gained), lost + gained, 0.5)))
     return Comparison((lost - gained) / count, *_tango(lost, gained, count), p)
@@ -41,12 +41,12 @@ def paired_proportions(lost: int, gained: int, count: int) -> Comparison:
 def _tango(b: int, c: int, n: int) -> tuple[float, float]:
     """Tango's score interval for a difference of paired proportions (Statistics in Medicine 17, 1998, eq. 22-27).
 
-    The ends are where the score statistic is ±1.96; it falls as the assumed difference grows.
+    At its ends the score statistic is ±1.96; the statistic falls as the assumed difference grows.
     """
     z = float(special.ndtri((1 + CONFIDENCE) / 2))
 
     def score(delta: float) -> float:
-        # The constrained maximum likelihood estimate of the probability that c counts.
+        # The constrained maximum likelihood estimate of the probability behind c.
         linear = (2 * n - b + c) * delta - b - c
         root = linear**2 + 8 * n * c * delta * (1 - delta)
         estimate = (math.sqrt(max(root, 0.0)) - linear) / (4 * n)
@@ -63,7 +63,7 @@ def _tango(b: int, c: int, n: int) -> tuple[float, float]:
 
 
 def share_interval(hits: int, count: int) -> tuple[float, float]:
-    """The 95% interval of a share, `hits` of `count`: Clopper and Pearson's exact one (Biometrika 26, 1934)."""
+    """The 95% interval of the share `hits` / `count`: Clopper and Pearson's exact one (Biometrika 26, 1934)."""
     tail = (1 - CONFIDENCE) / 2
     low = float(special.betaincinv(hits, count - hits + 1, tail)) if hits else 0.0
     high = float(special.betaincinv(hits + 1, count - hits, 1 - tail)) if hits < count else 1.0
@@ -71,13 +71,13 @@ def share_interval(hits: int, count: int) -> tuple[float, float]:
 
 
 class Bootstrap(NamedTuple):
-    """How images are drawn with replacement: the same draws for every variant, from a seed."""
+    """Draws of images with replacement from a seed: the same for every variant."""
 
     resamples: int
     seed: int
 
     def weights(self, count: int) -> Iterator[NDArray[np.float64]]:
-        """How often each of `count` images is drawn, as arrays of shape (some resamples, count), in turn."""
+        """How often each of `count` images is drawn, as successive arrays of shape (some resamples, count)."""
         random = np.random.default_rng(self.seed)
         even = np.full(count, 1 / count)
         at_once = max(1, min(self.resamples, _VALUES_AT_ONCE // count))
@@ -90,38 +90,38 @@ class Bootstrap(NamedTuple):
     ) -> NDArray[np.float64]:
         """A metric of weighted images in every resample: shape (resamples,).
 
-        `metric` is called in so many threads. What it is called with is the same whatever their number.
+        `metric` is called in this many threads, with the same arguments for any number of them.
         """
         with closing(in_order(metric, self.weights(count), threads, stop=lambda: None)) as parts:
             return np.concatenate(list(parts))
 
 
 RESAMPLES = 2000
-# So many resamples for each comparison of a large table leave room for Holm's correction: 2 m / (50 m) < 0.05.
+# Resamples for each of m comparisons that leave room for Holm's correction: 2 m / (50 m) < 0.05.
 _RESAMPLES_EACH = 50
 
 
 def enough_resamples(comparisons: int) -> int:
-    """How many resamples so many comparisons need, for any of them to be found more than chance."""
+    """How many resamples this many comparisons need, for any of them to be significant."""
     return max(RESAMPLES, _RESAMPLES_EACH * comparisons)
 
 
 def are_enough(resamples: int, comparisons: int) -> bool:
-    """Whether the smallest p-value that resamples can show is below 5%, corrected for so many comparisons."""
+    """Whether the smallest p-value that resamples allow is below 5%, corrected for this many comparisons."""
     return 2 * comparisons / (resamples + 1) < 1 - CONFIDENCE
 
 
-# Bounds the memory of resampling: 8 bytes for each.
+# Bounds the memory of resampling, at 8 bytes a value.
 _VALUES_AT_ONCE = 1_000_000
 
 
 def paired_bootstrap(delta: float, resampled: NDArray[np.float64]) -> Comparison:
-    """The percentile interval, and the two-sided p-value of no difference, from differences in resamples.
+    """The percentile interval and the two-sided p-value of no difference, from differences in resamples.
 
-    Resamples in which the metric does not exist (NaN: no object was drawn) are left out.
+    Resamples without a metric (NaN: no object was drawn) are left out.
 
-    p = 2 min(share of resamples at or below 0, share at or above 0), each with one added above and below so that it is
-    never 0 (Davison and Hinkley 1997, §4.2).
+    p = 2 min(share of resamples at or below 0, share at or above 0), with 1 added to each numerator and denominator so
+    that p is never 0 (Davison and Hinkley 1997, §4.2).
     """
     resampled = resampled[np.isfinite(resampled)]
     tail = (1 - CONFIDENCE) / 2

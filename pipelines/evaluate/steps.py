@@ -1,7 +1,7 @@
-"""The worst case, step by step: the paper's Figure 3, in its order, and the order in which stages hurt most.
+"""The worst case, step by step, in the order of the paper's Figure 3 and in the order in which stages hurt most.
 
-Each stage is taken with the method that hurts most alone. One that has no method which changes anything is left out.
-Needs no more than lines of scores, and says which variants it lacks.
+Each stage contributes the single method that hurts most; a stage whose methods change nothing is left out. Only scores
+are needed, and variants that lack one are named.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from generators.variant import added, is_whole, name_of
 
 # Figure 3 of the paper: decode, resize, colour, INT8, ceil mode, upsampling, post-processing.
 PAPER_ORDER = ("decode", "resize", "color", "precision", "pool", "upsample", "boxes")
-# What its step of precision takes, where it was scored; else the worst.
+# Its method for precision, if that was scored; otherwise the worst method is taken.
 _PAPER_PRECISION = "int8"
 
 
@@ -29,7 +29,7 @@ class Costing(Protocol):
 
 
 class Scored(Costing, Protocol):
-    """What is to be known of a variant's line: the methods of its stages, where it differs, and what it costs."""
+    """The parts of a variant's line that steps need: its methods, where it differs, and what it costs."""
 
     @property
     def stages(self) -> Mapping[str, str]: ...
@@ -42,7 +42,7 @@ S = TypeVar("S", bound=Costing)
 
 @dataclass(frozen=True)
 class Step:
-    """One step: the stage that was added, its method, and the name of the variant that this makes."""
+    """One step: the stage that is added, its method, and the name of the resulting variant."""
 
     stage: str
     method: str
@@ -51,21 +51,21 @@ class Step:
 
 @dataclass(frozen=True)
 class Chain:
-    """Steps, one added to the other; `missing` are the variants that the next ones need scores of."""
+    """Steps that build on each other; `missing` are the variants whose scores the next steps need."""
 
     steps: Sequence[Step]
     missing: Sequence[str]
 
 
 def worst_of(lines: Iterable[S]) -> S | None:
-    """The line that hurts most; of equals, one that changes something, and then the first."""
+    """The line that hurts most; among equals, the first that changes something, or else the first."""
     return max(lines, key=lambda line: (line.delta, not line.same), default=None)
 
 
 def worst_methods(lines: Sequence[Scored]) -> dict[str, str]:
-    """The token that hurts most alone for each stage that changes anything, in order of stages.
+    """The single method that hurts most, for each stage with a method that changes anything, in order of stages.
 
-    Where that of resize decodes too, there is no other decoder beside it.
+    If the resize method also decodes, decode has none.
     """
     found: dict[str, str] = {}
     for stage in STAGES:
@@ -78,7 +78,7 @@ def worst_methods(lines: Sequence[Scored]) -> dict[str, str]:
 
 
 def in_paper_order(lines: Sequence[Scored], reference: Mapping[str, str]) -> Chain:
-    """The paper's chain: each stage's worst method, in its order, added to those before."""
+    """The paper's chain: each stage's worst method added to the previous ones, in the paper's order."""
     worst = worst_methods(lines)
     if any(tuple(line.changed) == ("precision",) and line.stages["precision"] == _PAPER_PRECISION for line in lines):
         worst["precision"] = _PAPER_PRECISION
@@ -94,7 +94,7 @@ def in_paper_order(lines: Sequence[Scored], reference: Mapping[str, str]) -> Cha
 
 
 def worst_first(lines: Sequence[Scored], reference: Mapping[str, str]) -> Chain:
-    """At each step the stage is added that hurts most then. Without all scores of a step it cannot be chosen."""
+    """The greedy chain: each step adds the stage that hurts most then, and needs the scores of all candidates."""
     by_name = {name_of(line.stages, reference): line for line in lines}
     worst = worst_methods(lines)
     current, steps, left = dict(reference), list[Step](), list(worst)

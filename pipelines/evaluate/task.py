@@ -1,4 +1,4 @@
-"""A kind of prediction: how a variant is scored against the reference, on the samples that all variants share."""
+"""Tasks: how a kind of prediction is scored against the reference's, on the samples that all variants share."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 class Score(NamedTuple):
     """One variant's score.
 
-    `figures` are shares (0 to 1) by name, the metric first. `lost` counts for each sample what is right in the
-    reference's predictions alone (int64 of shape (samples,)), `gained` what is right in the variant's alone, in all.
-    `basis` is what two variants are compared by, which is the task's to know. `notes` are lines for the user.
-    `by_class` has the metric's share of each class, by name, where the metric is a mean over classes. `doubt` says, of
-    the reference, why no figure can be believed; it is empty where they can.
+    `figures` are shares (0 to 1) by name, the metric first. `lost` counts, for each sample, what only the reference's
+    predictions get right (int64 of shape (samples,)); `gained` counts what only the variant's get right, in total.
+    `basis` is what the task compares two variants by. `notes` are lines for the user. `by_class` has each class's share
+    by name if the metric is a mean over classes. The reference's `doubt` says why no figure can be trusted, and is
+    empty if they can.
     """
 
     figures: Mapping[str, float]
@@ -33,12 +33,12 @@ class Score(NamedTuple):
     gained: int
     basis: NDArray[Any]
     notes: tuple[str, ...] = ()
-    by_class: Mapping[str, float] = {}  # not a proxy, which no process can send
+    by_class: Mapping[str, float] = {}  # not a mapping proxy, which cannot be pickled
     doubt: str = ""
 
 
 class OnShards:
-    """A task that looks its variants up in shards, and reads the reference's predictions beside theirs."""
+    """A task that finds its variants in shards and reads the reference's predictions for each of them."""
 
     iou_type: str | None = None
     _shards: Shards
@@ -57,7 +57,7 @@ class OnShards:
 
 
 class Task(Protocol):
-    """Scores variants, the reference as well, against the reference's predictions."""
+    """Scores variants, and the reference itself, against the reference's predictions."""
 
     @property
     def metric(self) -> str:
@@ -66,34 +66,34 @@ class Task(Protocol):
 
     @property
     def iou_type(self) -> str | None:
-        """What `map` is of, `bbox` or `segm`; None for another metric."""
+        """`bbox` or `segm` for the metric `map`; None for others."""
         ...
 
     @property
     def counted(self) -> str:
-        """What is lost or gained: images, objects or pixels."""
+        """The unit of what is lost or gained: images, objects or pixels."""
         ...
 
     @property
     def keys(self) -> list[str]:
-        """The samples that are scored, in order."""
+        """The keys of the scored samples, in order."""
         ...
 
     def among(self, shards: Shards) -> Self:
-        """The same task, among more variants of the same samples."""
+        """A copy for more variants of the same samples."""
         ...
 
     def beside(self, reference: Path, threads: int) -> Self:
-        """The same task in so many threads, where the reference's predictions lie at `reference`."""
+        """A copy that uses this many threads and finds the reference's predictions at `reference`."""
         ...
 
     def between(self, better: Score, worse: Score) -> Comparison:
-        """What the second costs against the first, neither of which need be the reference."""
+        """What the second variant costs compared with the first; neither has to be the reference."""
         ...
 
     def score(self, variant: str, path: Path) -> Generator[int, None, Score]:
-        """Score the predictions at `path`; yields how many more of its images are done.
+        """Score the predictions at `path`; yields how many more images are done.
 
-        Raises UsageError where the predictions are not whole.
+        Raises UsageError if the predictions are incomplete.
         """
         ...

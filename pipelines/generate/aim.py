@@ -1,7 +1,6 @@
-"""What a run of generate.py aims at: the reference and the configuration that its options ask for.
+"""The reference and the configuration that generate.py's options ask for.
 
-Images have a geometry and a format, recordings the settings of their spectrograms. Refuses options of the one for the
-other.
+Images have a geometry and a format, recordings have spectrogram settings. Refuses one's options for the other.
 """
 
 from __future__ import annotations
@@ -22,28 +21,28 @@ from pipelines.generate.options import Options
 from pipelines.generate.sources.find import Found
 from pipelines.generate.target import choose_geometry, choose_mel
 
-# What images are written as where nothing else is asked for.
+# The default format of images.
 _FORMAT = "png"
 
 
 class Aim(Protocol):
-    """What a run aims at, before its source is listed."""
+    """What a run is to make, before its source is listed."""
 
     def base(self, gpu: bool | None = None, known: Mapping[str, Method] = METHODS) -> Variant:
-        """The reference; `gpu` is as in `Method.problem`. Raises UsageError where it is none, or cannot run."""
+        """The reference; `gpu` is as in `Method.problem`. Raises UsageError if it is unknown or cannot run."""
 
     def config(self, found: Found, own: tuple[Method, ...], draws: tuple[Method, ...] = ()) -> Config:
-        """The configuration for a source, with methods of one's own, and those that are drawn."""
+        """The configuration for a source, with custom methods (`own`) and drawn ones."""
 
 
 def aim_of(options: Options) -> Aim:
-    """What is asked for. Raises UsageError where it does not suit the dataset."""
+    """What the options ask for. Raises UsageError if it does not suit the dataset."""
     if options.dataset not in SPOKEN:
         return _Images(options, *choose_geometry(options.dataset, options.target))
     if options.image_format is not None:
-        raise UsageError("--image-format is of images: spectrograms are float32 arrays (mel.npy), leave it out")
+        raise UsageError("--image-format is for images: spectrograms are float32 arrays (mel.npy), so leave it out")
     if options.methods:
-        raise UsageError("--method is of images: recordings go through the methods of --list-variants alone")
+        raise UsageError("--method is for images: recordings use only the methods of --list-variants")
     return _Recordings(options, choose_mel(options.target))
 
 

@@ -1,6 +1,6 @@
-"""The dataset card, `OUT/<dataset>/README.md`: what the folder holds, for people and for the Hub's viewer.
+"""The dataset card, `OUT/<dataset>/README.md`: what the folder contains, for people and for the Hub's viewer.
 
-Derived from the summaries beside it and from nothing else.
+Derived from the summaries in that folder and from nothing else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from manifests.schema import CARD_ENTRY, SUMMARY, parse_summary
 from manifests.splits import VALIDATION, split_of
 from manifests.untrusted import LARGEST_JSON
 from pipelines.generate.sources.sample import PHOTOGRAPHS
-from pipelines.generate.told import told
+from pipelines.generate.wording import wording
 from pipelines.store import Place
 from pipelines.text import size
 
@@ -28,7 +28,7 @@ TERMS = {
     "the shards, are CC BY 4.0.",
     "cityscapes": "The images and label maps are under Cityscapes' licence (research only, no redistribution).",
     "speech": "The recordings are under their own terms: LJSpeech is in the public domain, and the built-in ones are "
-    "made by a program.",
+    "synthetic.",
     "imagenet": "The images are under ImageNet's terms of access (non-commercial research and education) and may not "
     "be redistributed openly.",
 }
@@ -49,9 +49,9 @@ def card(dataset: str, summaries: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def read_summaries(root: Place) -> Iterator[dict[str, Any]]:
-    """The summaries of the finished variants under `root`, without their shards, which may be very many.
+    """The summaries of the finished variants under `root`, without their lists of shards, which may be very long.
 
-    One that is damaged is left to verify.py, which names it.
+    Damaged ones are skipped: verify.py reports them.
     """
     for folder in root.folders():
         with contextlib.suppress(ValueError, FileNotFoundError):
@@ -61,7 +61,7 @@ def read_summaries(root: Place) -> Iterator[dict[str, Any]]:
 
 
 def alike(summaries: Iterable[Mapping[str, Any]]) -> list[list[str]]:
-    """The groups of variants, by their summaries, that have the same result on every sample."""
+    """Groups of variants, by their summaries, that produce the same result for every sample."""
     groups: dict[str, list[str]] = defaultdict(list)
     for summary in summaries:
         if summary["totals"]["samples"]:
@@ -73,7 +73,7 @@ def variants_table(summaries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """A Markdown table of variants: their stages, samples and residuals."""
     for place, summary in enumerate(summaries):
         dataset = summary["config"]["dataset"]
-        stages, words = kind_of(dataset).stages, told(dataset)
+        stages, words = kind_of(dataset).stages, wording(dataset)
         if not place:
             headings = [heading.replace("|", "\\|") for heading in words.headings]
             yield _row("variant", *stages, "samples", "failed", "size", *headings)
@@ -106,7 +106,7 @@ def _front_matter(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _body(dataset: str, summaries: Sequence[Mapping[str, Any]]) -> list[str]:
-    words = told(dataset)
+    words = wording(dataset)
     split = split_of(summaries[0]["config"]) if summaries else VALIDATION
     lines = [
         f"# SysNoise shards: {dataset}",
@@ -120,7 +120,7 @@ def _body(dataset: str, summaries: Sequence[Mapping[str, Any]]) -> list[str]:
     reference = f"`{summaries[0]['config']['reference']}`" if summaries else ""
     lines += [
         f"{words.legend.format(reference)} Each variant's `manifest.parquet` has a row for every source "
-        f"{words.sample}, with its {words.result}' sha256; `manifest.json` says what made it.",
+        f"{words.sample}, with the sha256 of its {words.result}; `manifest.json` says what made it.",
         "",
         "## Terms",
         "",

@@ -1,4 +1,4 @@
-"""Rendering finished shards again, to learn whether this machine makes the same pixels."""
+"""Renders finished shards again, to find out whether this machine makes the same pixels."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from pipelines.generate.machines.kinds import made_here
 from pipelines.generate.releases import prepare
 from pipelines.generate.renderers import renderer
 from pipelines.generate.sources import Sample, Source
+from pipelines.generate.sources.base import counted
 from pipelines.generate.speech.again import Held
 from pipelines.store import Place
 
-# What must agree for a sample to have been rendered alike; of a spectrogram, the values besides, and then its
-# residual, where they may not differ by a bit.
+# Fields that must agree for a sample to count as rendered alike. Spectrograms' values are compared as well, and their
+# residuals only if the values must agree to the bit.
 _OF_ALL = ("status", "source_sha256", "extra")
 _OF_IMAGES = (*_OF_ALL, "label", "width", "height", "pixel_sha256", "residual_mean_abs")
 _OF_MELS = (*_OF_ALL, "text", "bands", "frames", "residual_frames")
@@ -38,9 +39,9 @@ _OF_MELS = (*_OF_ALL, "text", "bands", "frames", "residual_frames")
 
 @dataclass(frozen=True)
 class Again:
-    """One shard to render again: its record, its samples, the source to read them from, and whether on a GPU.
+    """One shard to render again: its record, its samples, the source to read them from, and whether to use a GPU.
 
-    `methods` are those of one's own that it may need.
+    `methods` are the custom methods that it may need.
     """
 
     record: Place
@@ -51,11 +52,11 @@ class Again:
 
 
 def config_of(recipe: Recipe, methods: tuple[Method, ...] = ()) -> Config:
-    """The configuration that a recipe was made with, and the methods of one's own to make it again with."""
+    """The configuration of a recipe, with the custom methods needed to make it again."""
     held = dict(recipe.config)
     for name, known in (("dataset", DATASETS), ("geometry", GEOMETRIES), ("image_format", FORMATS)):
         if name in held and held[name] not in known:
-            raise UsageError(f"the records of {recipe.name} have a {name} that is none: {held[name]}")
+            raise UsageError(f"the records of {recipe.name} have an unknown {name}: {held[name]}")
     try:
         source = tuple(held.pop("source").items())
         if recipe.kind is MELS:
@@ -67,12 +68,12 @@ def config_of(recipe: Recipe, methods: tuple[Method, ...] = ()) -> Config:
 
 
 def variant_of(recipe: Recipe, config: Config) -> Variant:
-    """The variant that a recipe is of. Raises VariantError where there is no such one."""
+    """The variant of a recipe. Raises VariantError if it does not exist here."""
     return parse(in_full(recipe.variant), config.base, config.known)
 
 
 def check_methods(recipes: Iterable[Recipe], methods: Iterable[Method]) -> None:
-    """Raises UsageError where variants went through programs of somebody's own that are not these very ones."""
+    """Raises UsageError if variants were made with custom programs that were not given, or that have changed."""
     given = {method.token: method for method in methods}
     for recipe in recipes:
         libraries = recipe.provenance["libraries"]
@@ -81,7 +82,7 @@ def check_methods(recipes: Iterable[Recipe], methods: Iterable[Method]) -> None:
             command = theirs[f"{token}={method.stage}"]
             if token not in given:
                 raise UsageError(
-                    f"{recipe.name} went through a program of its maker's own, {token} ({command}): give it by "
+                    f"{recipe.name} was made with a custom program, {token} ({command}): add "
                     f"--method {token}={method.stage}:PROGRAM"
                 )
             mine = given[token].library.versions()
@@ -94,9 +95,9 @@ def check_methods(recipes: Iterable[Recipe], methods: Iterable[Method]) -> None:
 
 
 def seed_of(recipes: Iterable[Recipe]) -> int | None:
-    """The seed by which what was drawn for variants is drawn again; None where nothing was.
+    """The seed with which variants were drawn; None if nothing was drawn.
 
-    Raises UsageError where there are several, and where the methods are others that can be drawn here.
+    Raises UsageError if there are several seeds, or if the methods to draw from differ from those available here.
     """
     seeds: dict[int, str] = {}
     for recipe in recipes:
@@ -115,17 +116,17 @@ def seed_of(recipes: Iterable[Recipe]) -> int | None:
 
 
 def check_source(recipe: Recipe, found: Mapping[str, Any]) -> None:
-    """Raises UsageError where a source, as `describe` found it, is not the one that the shards were made from."""
+    """Raises UsageError if a source, as `describe` found it, is not the one that the shards were made from."""
     expected = recipe.config["source"]
     if expected != found:
         raise UsageError(
-            f"--source has {found['samples']:,} samples of kind {found['kind']}, which are not the "
+            f"--source has {counted(found['samples'], 'sample')} of kind {found['kind']}, which are not the "
             f"{expected['samples']:,} of kind {expected['kind']} that the shards were made from"
         )
 
 
 def _methods(recipe: Recipe, own: tuple[Method, ...]) -> list[Method]:
-    """The methods of a variant and its reference; none where there are no such methods, of which rendering tells."""
+    """The methods of a variant and its reference; none if they do not exist here, which rendering reports."""
     try:
         config = config_of(recipe, own)
         return [*variant_of(recipe, config).methods, *config.base.methods]
@@ -134,17 +135,17 @@ def _methods(recipe: Recipe, own: tuple[Method, ...]) -> list[Method]:
 
 
 def gpu_methods(recipe: Recipe, own: tuple[Method, ...] = ()) -> list[Method]:
-    """The methods of a variant and its reference that lack nothing but perhaps a GPU."""
+    """The methods of a variant and its reference that could run, given a GPU."""
     return [method for method in _methods(recipe, own) if method.gpu and not method.problem(gpu=True)]
 
 
 def prepare_for(recipes: Iterable[Recipe], own: tuple[Method, ...] = ()) -> None:
-    """Install the releases of libraries that variants need. Raises UsageError for one that cannot be had."""
+    """Install the library releases that variants need. Raises UsageError for one that is not available."""
     prepare(method for recipe in recipes for method in _methods(recipe, own))
 
 
 def check_gpu(recipes: Iterable[Recipe], own: tuple[Method, ...] = ()) -> None:
-    """Raises UsageError where variants need a GPU and this machine has none: once, and not for every sample."""
+    """Raises UsageError, once for all samples, if variants need a GPU and this machine has none."""
     needed = {recipe.name: methods[0].library for recipe in recipes if (methods := gpu_methods(recipe, own))}
     for library in set(needed.values()):
         if reason := library.gpu_problem():
@@ -155,8 +156,9 @@ def check_gpu(recipes: Iterable[Recipe], own: tuple[Method, ...] = ()) -> None:
 
 
 def explain(recipe: Recipe, methods: tuple[Method, ...] = ()) -> list[str]:
-    """Where this machine's libraries and GPU, and what it makes of the probe pictures, differ from those that made the
-    shards; for shards of an earlier version, where its CPU and our code do.
+    """Differences between what made the shards and this machine: libraries, GPU, and the pixels of the probe pictures.
+
+    For shards of an earlier version, differences in the CPU and in our code.
     """
     config = config_of(recipe, methods)
     made = made_here(config, [variant_of(recipe, config)])
@@ -170,14 +172,14 @@ def explain(recipe: Recipe, methods: tuple[Method, ...] = ()) -> list[str]:
 
 
 def render_again(again: Again) -> Generator[int, None, list[Problem]]:
-    """Render a shard's samples and compare them with the record's rows; yields 1 for each."""
+    """Render a shard's samples and compare them with the record's rows; yields 1 for each sample."""
     record = Record.read(again.record)
     found: list[Problem] = []
     try:
         for problems in _compare(record, again):
             found += problems
             yield 1
-    except SystemExit as lost:  # a GPU; the pool that this process belongs to would hand the exit on to its parent
+    except SystemExit as lost:  # a GPU was lost; this process's pool would pass SystemExit on to its parent
         raise RunError(f"{again.record}: {lost}") from None
     except (UsageError, VariantError, ValueError, KeyError) as error:
         return [Problem(str(again.record), f"cannot be rendered again ({error})")]
@@ -185,7 +187,7 @@ def render_again(again: Again) -> Generator[int, None, list[Problem]]:
 
 
 def _compare(record: Record, again: Again) -> Iterator[list[Problem]]:
-    """What differs of each sample in turn."""
+    """The differences of each sample in turn."""
     config = config_of(record.recipe, again.methods)
     variant = variant_of(record.recipe, config)
     tar = again.record.parent / f"{record.name}.tar"

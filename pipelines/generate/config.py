@@ -1,7 +1,7 @@
-"""One run's configuration: frozen, validated once at the edge, and the same for every variant of the run.
+"""One run's configuration: frozen, validated once at the edge, and shared by all variants of the run.
 
-Holds only what decides bytes. How many workers there are, where the output lies and which variants were asked for
-together is not part of it.
+It contains only what decides bytes, and so neither the number of workers, nor the output's path, nor the set of
+variants that were asked for together.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ from pipelines.options import Target
 # The mean recording of LJSpeech: 24 hours in 13,100 (its README).
 _TYPICAL_SECONDS = 6.6
 _ROOT = Path(__file__).resolve().parents[2]
-# The code that decides bytes: what it was is in a run's log, and the probe is made again where it is another.
+# The code that decides bytes. Its digest is in a run's log, and the probe is repeated if it changes.
 _CODE = (
     *(
         f"generators/{name}"
-        for name in ("audio", "draw.py", "geometry.py", "own.py", "pixels", "registry.py", "variant.py")
+        for name in ("audio", "draw.py", "geometry.py", "method.py", "own.py", "pixels", "registry.py", "variant.py")
     ),
-    *(f"manifests/{name}.py" for name in ("canonical", "derive", "images", "mels", "residual", "row", "schema")),
-    *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "pictures", "plan", "png", "render")),
-    *(f"pipelines/generate/{name}.py" for name in ("parts", "shard", "tar")),
+    *(f"manifests/{name}.py" for name in ("canonical", "derive", "images", "mels", "residual", "row")),
+    "manifests/schema",
+    *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "encoder", "pictures", "plan", "png")),
+    *(f"pipelines/generate/{name}.py" for name in ("parts", "render", "shard", "tar")),
     *(f"pipelines/generate/machines/{name}.py" for name in ("pictures", "probe")),
     *(f"pipelines/generate/{name}" for name in ("sources", "speech")),
 )
@@ -48,9 +49,9 @@ _CODE = (
 class Config(ABC):
     """What decides the bytes of a run, besides the variant and the library versions.
 
-    `source` describes the samples: the layout, their number, a digest of their keys, labels, paths and sizes, and what
-    else the source says of itself. `methods` are those of one's own, and `draws` those that are drawn: what of them
-    decides bytes is a version, as that of a library, so that a folder can have variants by one more of them.
+    `source` describes the samples: the layout, their number, a digest of their keys, labels, paths and sizes, and the
+    source's own facts. `methods` are custom methods, and `draws` those from which each sample's is drawn. Both enter
+    manifests as versions, as libraries do, so that variants with more of them can be added to a folder later.
     """
 
     dataset: str
@@ -61,60 +62,60 @@ class Config(ABC):
 
     @property
     def split(self) -> str:
-        """The split that the samples are of."""
+        """The split that the samples belong to."""
         return VALIDATION
 
     @property
     def draws(self) -> tuple[Method, ...]:
-        """What may be drawn for each sample."""
+        """The methods from which one is drawn for each sample."""
         return ()
 
     @property
     def known(self) -> Mapping[str, Method]:
-        """All methods that there are for this run, by token."""
+        """All methods available to this run, by token."""
         return with_own((*self.methods, *self.draws))
 
     @property
     @abstractmethod
     def base(self) -> Variant:
-        """The reference variant. Whether there is a GPU for it is not looked for: it may be on another machine."""
+        """The reference variant. A GPU that it needs is not looked for, since it may be on another machine."""
 
     @functools.cached_property
     def in_manifests(self) -> dict[str, Any]:
-        """As `as_json`, made once."""
+        """`as_json`, cached."""
         return self.as_json()
 
     @abstractmethod
     def as_json(self) -> dict[str, Any]:
-        """What manifests hold of it."""
+        """The configuration as manifests store it."""
 
     @abstractmethod
     def asked(self) -> dict[str, Any]:
-        """The fields of generate.py's options, besides those that all configurations have, that ask for it."""
+        """The options of generate.py that ask for it, besides those that all configurations have."""
 
     @abstractmethod
     def expected(self) -> int:
-        """About how many bytes the result of an ordinary sample has."""
+        """The approximate size in bytes of a typical sample's result."""
 
     @abstractmethod
     def reader(self) -> Library:
-        """The library that reads the headers of all sources, whatever makes the results."""
+        """The library that reads the headers of all sources, whichever library makes the results."""
 
     @abstractmethod
     def written_by(self) -> dict[str, str]:
-        """The versions of what writes results, and checks them."""
+        """The versions of the libraries that write and check results."""
 
     def needs_gpu(self, variant: Variant) -> bool:
-        """Whether a variant, or the reference that is rendered beside it, needs a GPU."""
+        """Whether a variant, or the reference that is rendered with it, needs a GPU."""
         return variant.gpu or self.base.gpu
 
     def libraries(self, variant: Variant) -> list[Library]:
-        """The libraries that have a part in a variant's rows and results."""
+        """The libraries that a variant's rows and results depend on."""
         used = {method.library for method in (*variant.methods, *self.base.methods)}
         return sorted({self.reader(), *used}, key=lambda library: library.name)
 
     def versions(self, variant: Variant) -> dict[str, str]:
-        """The versions of the libraries that have a part in a variant. Raises ImportError."""
+        """The versions of the libraries that a variant depends on. Raises ImportError."""
         versions = self.written_by()
         for library in self.libraries(variant):
             versions.update(library.versions())
@@ -122,13 +123,13 @@ class Config(ABC):
 
     @property
     def reference_in_full(self) -> str:
-        """The reference with the methods of all its stages."""
+        """The reference with the methods of all its stages spelled out."""
         return "+".join(method.token for method in self.base.methods)
 
 
 @dataclass(frozen=True)
 class ImageConfig(Config):
-    """A run on images. `size` is what the geometry takes, in pixels; manifests hold a `split` other than validation."""
+    """A run on images. `size` is the geometry's, in pixels; manifests name the `split` only if it is not validation."""
 
     dataset: str
     geometry: str
@@ -146,12 +147,12 @@ class ImageConfig(Config):
         return base_variant(self.reference, self.geometry, gpu=True, known=self.known)
 
     def as_json(self) -> dict[str, Any]:
-        said = asdict(replace(self, methods=(), draws=()))
-        del said["methods"], said["draws"]
+        fields = asdict(replace(self, methods=(), draws=()))
+        del fields["methods"], fields["draws"]
         if self.split == VALIDATION:
-            del said["split"]
+            del fields["split"]
         return {
-            **said,
+            **fields,
             "reference": self.reference_in_full,
             "size": size_to_json(self.size),
             "source": dict(self.source),
@@ -173,7 +174,7 @@ class ImageConfig(Config):
 
 @dataclass(frozen=True)
 class SpeechConfig(Config):
-    """A run on recordings, whose results are mel spectrograms with these settings."""
+    """A run on recordings, which makes mel spectrograms with these settings."""
 
     dataset: str
     mel: MelSettings
@@ -187,9 +188,9 @@ class SpeechConfig(Config):
         return base_of_speech(self.reference, self.known)
 
     def as_json(self) -> dict[str, Any]:
-        said = asdict(replace(self, methods=()))
-        del said["methods"]
-        return {**said, "reference": self.reference_in_full, "source": dict(self.source)}
+        fields = asdict(replace(self, methods=()))
+        del fields["methods"]
+        return {**fields, "reference": self.reference_in_full, "source": dict(self.source)}
 
     def asked(self) -> dict[str, Any]:
         return {"target": Target(sample_rate=self.mel.rate)}
@@ -222,7 +223,7 @@ def describe(found: Found) -> tuple[tuple[str, Any], ...]:
 
 
 def methods_of(texts: Iterable[str]) -> tuple[Method, ...]:
-    """The methods of one's own that `--method` gives. Raises UsageError where it gives none."""
+    """The custom methods that `--method` defines. Raises UsageError for an invalid definition."""
     try:
         return own_methods(texts)
     except OwnMethodError as error:
@@ -232,13 +233,13 @@ def methods_of(texts: Iterable[str]) -> tuple[Method, ...]:
 def base_variant(text: str, geometry: str, gpu: bool | None = None, known: Mapping[str, Method] = METHODS) -> Variant:
     """The reference for a geometry; `gpu` is as in `Method.problem`.
 
-    Raises UsageError where it is no variant or cannot run.
+    Raises UsageError if it is not a variant or cannot run here.
     """
     return _base(text, PIXEL_STAGES, gpu, known, resizes=geometry != "identity")
 
 
 def base_of_speech(text: str, known: Mapping[str, Method] = METHODS) -> Variant:
-    """The reference for recordings. Raises UsageError where it is no variant or cannot run."""
+    """The reference for recordings. Raises UsageError if it is not a variant or cannot run here."""
     return _base(text, AUDIO_STAGES, None, known)
 
 
@@ -256,7 +257,7 @@ def _base(
 
 
 def size_to_json(size: Size) -> int | list[int]:
-    """A size as manifests hold it: 0 for none, a number, or a list of two."""
+    """A size as manifests store it: 0 for none, a number, or a list of two."""
     return list(size) if len(size) > 1 else sum(size)
 
 

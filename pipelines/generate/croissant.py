@@ -26,7 +26,7 @@ from manifests.splits import VALIDATION, split_of
 from manifests.untrusted import LARGEST_JSON
 from pipelines.generate.card import CITATION, TERMS
 from pipelines.generate.glossary import COLUMNS
-from pipelines.generate.told import told
+from pipelines.generate.wording import wording
 from pipelines.store import BLOCK, Place
 
 CROISSANT = "croissant.json"
@@ -159,7 +159,7 @@ def croissant(
     parts = [part for part in variants if part.summary["config"]["dataset"] == dataset]
     tars = sum(MOST_TARS + 1 if part.tars is None else len(part.tars) for part in parts)
     layout = _Layout(dataset, published, pixels, lists_tars=pixels and tars <= MOST_TARS)
-    kind, words = kind_of(dataset), told(dataset)
+    kind, words = kind_of(dataset), wording(dataset)
     split = _split(parts[0]) if parts else VALIDATION
     held = "" if pixels else f" Manifests only: no {words.result}."
     results = [[part.name, part.summary["config_sha256"], part.summary[kind.digest_of_all]] for part in parts]
@@ -228,7 +228,7 @@ class _Layout:
 
     def _members(self, part: Part) -> list[_Member]:
         """The members that are described, the main one first."""
-        extension, *_ = told(self.dataset).members(part.summary["config"])
+        extension, *_ = wording(self.dataset).members(part.summary["config"])
         main = _MEMBERS.get(extension) or _image(extension)
         first = main._replace(pattern=_PATTERNS.get(self.dataset, main.pattern))
         return [first, *(_MEMBERS[name] for name in _FURTHER.get(self.dataset, ()))]

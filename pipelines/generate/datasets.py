@@ -1,4 +1,4 @@
-"""What differs from dataset to dataset: the task, the usual geometry and size, and how many samples make a shard."""
+"""How datasets differ: the task, the default geometry and size, and the number of samples in a shard."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from generators.geometry import Size
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset's defaults. `typical` is an ordinary image's width and height in pixels, for estimates; recordings have
-    neither that nor a geometry. `noun` and `unit` are what its samples are called.
+    """A dataset's defaults.
 
-    `samples_per_shard` makes shards of 0.1 GB for 224x224 crops and of 0.5 to 1 GB for whole images.
+    `typical` is an ordinary image's width and height in pixels, for estimates; recordings have neither that nor a
+    geometry. `noun` and `unit` are the names of its samples. `samples_per_shard` makes shards of 0.1 GB for 224x224
+    crops and of 0.5 to 1 GB for whole images.
     """
 
     geometry: str
@@ -25,7 +26,7 @@ class Dataset:
     unit: str = "img"
 
     def size(self, geometry: str) -> Size:
-        """The size that a geometry has by default."""
+        """The default size for a geometry."""
         return self.sizes.get(geometry) or _SIZES[geometry]
 
 
@@ -53,8 +54,8 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
 
 
 def parse_size(text: str) -> Size:
-    """`224`, `800,1333` or `1024x512` as numbers. Raises ValueError for anything else."""
+    """Parse `224`, `800,1333` or `1024x512`. Raises ValueError for anything else."""
     parts = text.replace("x", ",").split(",")
     if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ValueError(f"{text!r} is no size: give N, SHORT,LONG or WxH in pixels")
+        raise ValueError(f"{text!r} is not a size: give N, SHORT,LONG or WxH in pixels")
     return tuple(map(int, parts))

@@ -1,8 +1,8 @@
-"""Lossless images: pixels to bytes, each checked before it goes into a tar.
+"""Lossless images: encodes pixels, and checks the bytes before they go into a tar.
 
-PNG is written by fpng, PNG without compression (`png_stored`) here, WebP by Pillow and npy by NumPy. A PNG is proven to
-hold its pixels by inflating it; what is not proven so, and WebP, is decoded by OpenCV and compared: a wrong encoder
-cannot also be the judge.
+fpng writes PNG, this package uncompressed PNG (`png_stored`), Pillow WebP and NumPy npy. A PNG is proven to contain its
+pixels by inflating it. If that proves nothing, and for WebP, OpenCV decodes the image and the pixels are compared: a
+faulty encoder must not be its own judge.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _ATTEMPTS = 3
 
 
 class EncodeError(ValueError):
-    """An image that the format cannot hold, or whose encoding did not decode to what went in, several times over."""
+    """An image that the format cannot store, or whose encoding repeatedly failed to decode to the same pixels."""
 
 
 def _webp(image: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
-    # Fastest settings that are lossless also where alpha is absent; larger efforts cost 10x for 10% of the size.
+    # The fastest lossless settings, also for images without alpha; higher efforts take 10x longer for 10% of the size.
     Image.fromarray(image).save(buffer, "WEBP", lossless=True, method=0, quality=0)
     return buffer.getvalue()
 
@@ -51,7 +51,7 @@ def _npy_holds(data: bytes, image: NDArray[np.uint8]) -> bool:
     return np.array_equal(decode(data, "npy"), image)
 
 
-# What writes a format, and what tells whether it holds the pixels.
+# For each format, the function that writes it and the one that checks that its bytes hold the pixels.
 _CODECS: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], Callable[[bytes, NDArray[np.uint8]], bool]]] = {
     "png": (png.write, _png_holds),
     "png_stored": (png.write_stored, _png_holds),
@@ -60,14 +60,14 @@ _CODECS: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], Callable[[bytes, 
 }
 FORMATS: tuple[str, ...] = tuple(_CODECS)
 
-# Encoded bytes for each raw byte on 224x224 ImageNet crops, for the estimate of --dry-run.
+# Encoded bytes per raw byte on 224x224 ImageNet crops, for --dry-run's estimate.
 EXPECTED_RATIO = {"png": 0.74, "png_stored": 1.0, "webp": 0.51, "npy": 1.0}
 
 
 def encode(image: NDArray[np.uint8], image_format: str) -> bytes:
-    """Encode an RGB uint8 image of shape (height, width, 3) without loss, and check the result.
+    """Encode an RGB uint8 image of shape (height, width, 3) losslessly, and check the result.
 
-    Raises EncodeError if it cannot be encoded, or decodes to other pixels.
+    Raises EncodeError if it cannot be encoded, or does not decode to the same pixels.
     """
     write, holds = _CODECS[image_format]
     for _ in range(_ATTEMPTS):
@@ -76,7 +76,7 @@ def encode(image: NDArray[np.uint8], image_format: str) -> bytes:
             whole = holds(data, image)
         except MemoryError:
             raise
-        except Exception as error:  # libraries have exceptions of their own for sizes that a format cannot hold
+        except Exception as error:  # libraries have their own exceptions for sizes that a format cannot store
             raise EncodeError(str(error).partition("\n")[0]) from None
         if whole:
             return data
@@ -84,7 +84,7 @@ def encode(image: NDArray[np.uint8], image_format: str) -> bytes:
 
 
 def encode_label_map(classes: NDArray[np.uint8]) -> bytes:
-    """A label map (height, width) as grayscale PNG by Pillow, checked by OpenCV. Raises EncodeError if that differs."""
+    """Encode a label map (height, width) as grayscale PNG by Pillow. Raises EncodeError if OpenCV decodes others."""
     buffer = io.BytesIO()
     Image.fromarray(classes).save(buffer, "PNG")
     if not np.array_equal(opencv.decode_gray(buffer.getvalue()), classes):
@@ -93,7 +93,7 @@ def encode_label_map(classes: NDArray[np.uint8]) -> bytes:
 
 
 def versions(image_format: str) -> dict[str, str]:
-    """What writes and checks the format besides Pillow, which has a part in every run, and what writes the manifest."""
+    """Versions of what writes and checks the format and the manifest, except Pillow, which is part of every run."""
     found = {"pyarrow": importlib.metadata.version("pyarrow"), "NumPy": np.__version__}
     if image_format != "npy":
         found |= opencv.versions()

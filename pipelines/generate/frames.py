@@ -1,7 +1,7 @@
-"""Whether annotations are of the pixels that a decoder gives: as a file stores them, or turned as its EXIF says.
+"""Checks whether annotations fit the pixels that a decoder returns: as stored, or rotated by the file's EXIF tag.
 
-Boxes hold where the sizes that an annotation file states are those of the decoded images. Where they are not, says of
-how many and of which first, and whether EXIF explains it.
+Boxes are valid if the sizes stated in the annotation file are those of the decoded images. If they are not, the message
+gives how many differ, the first one, and whether EXIF explains it.
 """
 
 from __future__ import annotations
@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-# The decoder that turns images; all others give them as they are stored.
+# The decoder that applies EXIF rotation; all others return pixels as stored.
 TURNS = "opencv_exif"
-# What of a manifest is looked at.
+# The manifest columns that are needed.
 COLUMNS = ("key", "source_path", "source_width", "source_height", "source_orientation")
-# EXIF's orientations from here on lay the image on its side.
+# EXIF orientations from this one on lay the image on its side.
 _SIDEWAYS = 5
 
 Size = tuple[int, int]
 
 
 class Misfit(NamedTuple):
-    """Images of another size than stated: their keys, of how many, the first by its path, its decoded and its stated
-    size (width, height), how many would fit were they not `turned` as they are, or turned as they are not.
+    """Images whose decoded size differs from the annotations'.
+
+    `keys` are theirs, among `of` images in all. `path`, `size` and `stated` are the first one's path, decoded size and
+    stated size (width, height). `explained` counts those that would fit with the other EXIF handling; `turned` says
+    whether the decoder applied EXIF.
     """
 
     keys: frozenset[str]
@@ -33,27 +36,27 @@ class Misfit(NamedTuple):
     turned: bool
 
     def __str__(self) -> str:
-        """What is the matter, and what to do, in a line."""
-        sizes = "{}x{} and not {}x{}".format(*self.size, *self.stated)
-        what = f"{len(self.keys):,} of {self.of:,} images have another size than the annotations state"
+        """What is wrong and what to do, in one line."""
+        sizes = "{}x{} instead of {}x{}".format(*self.size, *self.stated)
+        what = f"the size is not as annotated in {len(self.keys):,} of {self.of:,} images"
         return f"{what} (first: {self.path}, {sizes}), {self._reason}"
 
     @property
     def _reason(self) -> str:
         if not self.explained:
-            return "not explained by EXIF: are these the images that were annotated?"
+            return "not explained by EXIF: are these the annotated images?"
         part = "" if self.explained == len(self.keys) else f" in {self.explained:,} of them"
         if self.turned:
-            return f"explained by EXIF{part}: boxes are of images as stored, so use another --reference than {TURNS}"
+            return f"explained by EXIF{part}: boxes refer to images as stored, so use a --reference other than {TURNS}"
         return (
-            f"explained by EXIF{part}: boxes are of turned images, so use {TURNS} (--reference {TURNS} for the shards)"
+            f"explained by EXIF{part}: boxes refer to rotated images, so use {TURNS} (--reference {TURNS} for shards)"
         )
 
 
 def misfit(rows: Iterable[Mapping[str, Any]], stated: Mapping[str, Size], turned: bool) -> Misfit | None:
-    """What of a manifest's rows, with `COLUMNS`, has another size than is stated by key.
+    """Compare a manifest's rows, with `COLUMNS`, to the sizes stated by key; None if all agree.
 
-    `turned` is whether images are decoded by what turns them as their EXIF says.
+    `turned` says whether the decoder rotates images as their EXIF says.
     """
     wrong = []
     of = explained = 0
@@ -73,6 +76,6 @@ def misfit(rows: Iterable[Mapping[str, Any]], stated: Mapping[str, Size], turned
 
 
 def decoded_size(row: Mapping[str, Any], turned: bool) -> Size:
-    """The width and height of an image as it is decoded; zeros where its file does not say."""
+    """The width and height of an image as decoded; zeros if its header could not be read."""
     size = row["source_width"], row["source_height"]
     return size[::-1] if turned and row["source_orientation"] >= _SIDEWAYS else size

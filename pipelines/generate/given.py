@@ -1,4 +1,4 @@
-"""What goes into a renderer, and what comes out: samples with their bytes, and rows with the members of a tar."""
+"""A renderer's input and output: samples with their bytes, and rows with the members of a tar."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.generate.sources.pointers import POINTER, is_pointer
 
 
 class Given(NamedTuple):
-    """A sample with its bytes and, where the dataset has them, its label map."""
+    """A sample with its bytes and, if the dataset has them, its label map."""
 
     sample: Sample
     data: bytes | Missing
@@ -22,7 +22,7 @@ class Given(NamedTuple):
 
 
 class Rendered(NamedTuple):
-    """A row of the manifest and, unless it failed, the members that are no text, by extension."""
+    """A row of the manifest and, unless it failed, the binary members by extension."""
 
     row: Row
     files: Mapping[str, bytes] | None
@@ -32,11 +32,11 @@ class Renders(Protocol):
     """Renders samples for a set of variants."""
 
     def render_all(self, given: Iterable[Given]) -> Iterator[list[Rendered]]:
-        """For each sample, in order, a result for each variant, in order."""
+        """A result for each variant, in order, for each sample, in order."""
 
 
 def read(source: Source, samples: Sequence[Sample]) -> Iterator[Given]:
-    """Some of a source's samples, in order, as they are given to a renderer."""
+    """Read some of a source's samples, in order, for a renderer."""
     for sample, found in zip(samples, source.read(samples), strict=True):
         data = POINTER if isinstance(found, bytes) and is_pointer(found) else found
         yield Given(sample, data, source.label_map(sample) if isinstance(source, Segmented) else None)

@@ -1,8 +1,8 @@
-"""Which calls end the process that makes them: a decoder that aborts on one image, a filter that never returns.
+"""Finds the calls that end their process: a decoder that aborts on one image, a filter that never returns.
 
-A worker that died has left no reason. Here its shard is rendered again in processes of their own, each of which says
-what it is about to call; the one that it was at when it died is tried alone, and blamed where it dies twice. Where a
-death needs more than one sample, the samples are parted in halves. Nothing is written.
+A worker that died has left no reason. Its shard is rendered again here, in separate processes that report each call
+before making it. The call during which a process died is tried again on its own, and blamed if it dies twice. If it
+takes more than one sample to make a process die, the samples are split in halves. Nothing is written.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pipelines.generate.calls import Call
 from pipelines.generate.shard import Job, Task
 from pipelines.generate.sources import Sample
 
-# Seconds that one call may take. The slowest that is known, a 179-megapixel image through Lanczos, needs a few.
+# Seconds that one call may take. The slowest known, a 179-megapixel image through Lanczos, needs a few.
 SILENCE = 120.0
-# Seconds between two calls: to start a process, or to read from a store that does not answer.
+# Seconds allowed between two calls: to start a process, or to read from a store that does not answer.
 _PAUSE = 900.0
-# How often a process that something else has killed is started again.
+# Attempts for a process that something outside keeps killing.
 _KILLED = 3
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -31,16 +31,16 @@ _DONE = "done"
 
 
 class _Death(NamedTuple):
-    """The call that a process was at when it died, and how it did."""
+    """The call that a process was making when it died, and how it died."""
 
     call: Call
     how: str
 
 
 def find_lethal(task: Task, job: Job) -> dict[Call, str]:
-    """The calls of a task that end their process, each with what is to be said of it.
+    """The calls of a task that end their process, each with the reason to record.
 
-    Raises RunError where processes are killed from outside again and again.
+    Raises RunError if processes are repeatedly killed from outside.
     """
     lethal: dict[Call, str] = {}
     _search(task.samples, task, job, lethal)
@@ -57,16 +57,16 @@ def _search(samples: Sequence[Sample], task: Task, job: Job, lethal: dict[Call, 
             _search(samples[:half], task, job, lethal)
             samples = samples[half:]
         else:
-            return  # it has died once and not again: nothing to blame
+            return  # it died once and not again: nothing to blame
 
 
 def _is_lethal(sample: Sample, task: Task, job: Job, lethal: dict[Call, str]) -> bool:
-    """Whether a sample ends its process twice when it is alone in it; the calls that do are added to `lethal`."""
+    """Whether a sample on its own ends its process twice; the calls responsible are added to `lethal`."""
     found = False
     seen: set[Call] = set()
     while death := _attempt([sample], task, job, lethal):
         if death.call in lethal:
-            raise RunError(f"shard {task.shard}: {sample.path} ends its process ({death.how}), whatever is left out")
+            raise RunError(f"shard {task.shard}: {sample.path} ends its process ({death.how}), whatever is skipped")
         if death.call in seen:
             lethal[death.call] = death.how
             found = True
@@ -75,20 +75,20 @@ def _is_lethal(sample: Sample, task: Task, job: Job, lethal: dict[Call, str]) ->
 
 
 def _attempt(samples: Sequence[Sample], task: Task, job: Job, lethal: Mapping[Call, str]) -> _Death | None:
-    """Render samples in a process of their own; None where it lives to the end."""
+    """Render samples in a separate process; None if it survives."""
     for _ in range(_KILLED):
         death = _watch(samples, task, job, lethal)
         if death is None or death.how:
             return death
         killed = death.call.key
     raise RunError(
-        f"shard {task.shard}: the process that renders {killed} is killed again and again (is memory short?): "
+        f"shard {task.shard}: the process that renders {killed} is killed repeatedly (out of memory?): "
         "use fewer --workers, and run the same command again"
     )
 
 
 def _watch(samples: Sequence[Sample], task: Task, job: Job, lethal: Mapping[Call, str]) -> _Death | None:
-    """As `_attempt`, once; a process that is killed from outside has died for no reason (`how` is empty)."""
+    """One attempt. For a process that was killed from outside, `how` is empty."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_render, args=(theirs, samples, task, job, lethal), daemon=True)
@@ -97,12 +97,12 @@ def _watch(samples: Sequence[Sample], task: Task, job: Job, lethal: Mapping[Call
     last, calling = Call(samples[0].key, "source"), False
     try:
         while ours.poll(SILENCE if calling else _PAUSE):
-            said = ours.recv()
-            if said == _DONE:
+            message = ours.recv()
+            if message == _DONE:
                 return None
-            if isinstance(said, Exception):
-                raise said
-            last, calling = (said, True) if said else (last, False)
+            if isinstance(message, Exception):
+                raise message
+            last, calling = (message, True) if message else (last, False)
         if not calling:
             raise RunError(f"shard {task.shard}: nothing was read for {_PAUSE:.0f} s after {last.key}: run it again")
         return _Death(last, f"gave no answer within {SILENCE:.0f} s")
@@ -122,13 +122,13 @@ def _how(status: int) -> str:
 
 
 def _render(parent: Connection, samples: Sequence[Sample], task: Task, job: Job, lethal: Mapping[Call, str]) -> None:
-    """What the process does: it says each call before it is made and None after it, and at the end that it is done."""
+    """Runs in the separate process. It sends each call before making it, None after it, and finally that it is done."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a hung call must not outlive a worker that is killed
     try:
         for _ in job.render(task, samples, lethal, parent.send):
             pass
         parent.send(_DONE)
-    except SystemExit as lost:  # a GPU that fails on everything is no image's fault
+    except SystemExit as lost:  # a GPU that fails on everything is not an image's fault
         parent.send(RunError(str(lost)))
     except Exception as error:
         parent.send(error)

@@ -1,7 +1,7 @@
-"""What `--paper` stands for: the protocol of the SysNoise paper, in the words of the command line.
+"""The options that `--paper` stands for: the protocol of the SysNoise paper.
 
-Its geometry, its methods, and its versions of Pillow and OpenCV (Appendix E). FFmpeg's and DALI's are not told there:
-they are the installed ones, as NumPy is.
+That is its geometry, its methods, and its versions of Pillow and OpenCV (Appendix E). The paper does not give FFmpeg's
+and DALI's versions: the installed ones are used, as for NumPy.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from pipelines.progress import say
 
 PILLOW = "6.2.1"
 OPENCV = "4.1.1.26"
-# What its models are trained on.
+# The pipeline that the paper's models are trained on.
 REFERENCE = f"pil-{PILLOW}+pil_bilinear-{PILLOW}"
 
 
 def paper(options: Options) -> Options:
-    """The options that `--paper` stands for. Raises UsageError for recordings, whose operators the paper does not name,
-    and where no OpenCV can be had that would do.
+    """Replace `--paper` with the options that it stands for.
+
+    Raises UsageError for recordings, whose operators the paper does not name, and if no suitable OpenCV is available.
     """
     if options.dataset in SPOKEN:
-        raise UsageError("--paper is of images: for recordings name --variant stft, resample, or all")
+        raise UsageError("--paper is for images: for recordings use --variant stft, resample, or all")
     return replace(
         options,
         paper=False,
@@ -45,17 +46,17 @@ def group(opencv: str | None) -> str:
 
 
 def target(dataset: str, given: Target) -> Target:
-    """The given size, with the paper's geometry: the official generator's for crops, else the dataset's own."""
+    """The given size with the paper's geometry: the official generator's for crops, else the dataset's default."""
     geometry = DATASETS[dataset].geometry
     return replace(given, geometry="squash" if geometry in CROPPED else geometry)
 
 
 def nearest_opencv() -> str:
-    """The paper's OpenCV, or the first later one that can be had, which is said."""
+    """The paper's OpenCV, or the first later version available here, which is reported."""
     try:
         found = LIBRARIES["OpenCV"].nearest(OPENCV)
     except UnavailableError as error:
         raise UsageError(f"--paper needs OpenCV {OPENCV} or a later one: {error}") from None
     if found != OPENCV:
-        say(f"OpenCV {OPENCV} cannot be had here: {found} is taken")
+        say(f"OpenCV {OPENCV} is not available here: using {found}")
     return found

@@ -1,10 +1,10 @@
-"""Parts of shards: what a worker has made of some of a shard's samples, until all of it is there to be joined.
+"""Parts of shards: what workers have made of some of a shard's samples, kept until the shard can be joined.
 
-A part holds, for each variant, the samples' members as they will stand in the tar, and their rows. It is one file, that
-whoever joins a few of the variants need not read for the others: segments of a few megabytes, in each of which a
-variant's members lie together; then the rows of each variant; then where all of these lie, and in the last bytes where
-that does. Parts are read by the run that has written them and by nothing else, which finds out where one is not
-what was written: of its bytes a shard is made, that says of itself that it is whole.
+For each variant, a part has the samples' members as they will be in the tar, and their rows. It is one file, laid out
+so that joining some of the variants does not read the others: segments of a few megabytes, in each of which a variant's
+members are contiguous; then the rows of each variant; then an index of both, and in the last bytes the index's length
+and checksum. Parts are read only by the run that wrote them. Reading checks that a part is what was written, since the
+shard made from it will be declared whole.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from isal import isal_zlib
 from manifests.row import Kind, Row
 from pipelines.store import BLOCK, Pieces
 
-# Bytes that wait in memory to be written variant by variant.
+# Bytes buffered in memory before they are written, variant by variant.
 _SEGMENT = 2**24
-# The length of what tells where all lies, and its CRC-32.
+# The index's length and its CRC-32.
 _END = struct.Struct(">QI")
 
-# Where something lies in the file: offset and length in bytes; and its CRC-32.
+# A range of the file: offset and length in bytes, and its CRC-32.
 _Range = tuple[int, int, int]
 
 
@@ -40,18 +40,18 @@ class PartWriter:
         self._rows: dict[str, list[Row]] = {name: [] for name in names}
 
     def add(self, name: str, row: Row, members: bytes) -> None:
-        """A variant's next sample: its row, and its members, of which there may be none."""
+        """Add a variant's next sample: its row, and its members, which may be empty."""
         self._rows[name].append(row)
         self._members[name].append(members)
         self._waiting += len(members)
 
     def end_sample(self) -> None:
-        """All variants have the sample."""
+        """Every variant has been given the current sample."""
         if self._waiting >= _SEGMENT:
             self._flush()
 
     def close(self) -> None:
-        """Write what tells the members apart."""
+        """Write what is buffered, the rows and the index."""
         self._flush()
         rows = {name: self._write(_rows_to_json(rows)) for name, rows in self._rows.items()}
         about = json.dumps({name: [rows[name], ranges] for name, ranges in self._ranges.items()}).encode()
@@ -74,7 +74,7 @@ class PartWriter:
 
 
 class Part:
-    """A part that is to be whole, of a set of a kind. Raises ValueError where it is not."""
+    """A whole part, of a set of this kind. Raises ValueError if it is damaged."""
 
     def __init__(self, pieces: Pieces, kind: Kind) -> None:
         self._pieces, self._kind = pieces, kind
@@ -86,12 +86,12 @@ class Part:
         self._about: dict[str, tuple[_Range, list[_Range]]] = json.loads(about)
 
     def members(self, name: str) -> Iterator[bytes]:
-        """A variant's members in their order, a block at a time."""
+        """A variant's members in order, a block at a time."""
         for where in self._about[name][1]:
             yield from self._read(where)
 
     def rows(self, name: str) -> list[Row]:
-        """A variant's rows in their order."""
+        """A variant's rows in order."""
         columns: dict[str, list[Any]] = json.loads(b"".join(self._read(self._about[name][0])))
         return list(self._kind.rows(columns))
 

@@ -1,6 +1,6 @@
-"""From a decoded picture to a variant's output. Where methods agree down to the last pixel, what follows is done once.
+"""From a decoded picture to a variant's output. If methods agree in every pixel, the work that follows is done once.
 
-Knows no samples and no rows: a stage that fails gives its failure in place of a picture.
+Knows neither samples nor rows: a stage that fails returns its failure instead of a picture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipelines.generate.calls import Caller, Failure, Pixels
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels of a sample, and the frame that they come into."""
+    """A sample's pixels, and the frame that they are put into."""
 
     pixels: Pixels
     frame: Frame
@@ -31,14 +31,14 @@ class Picture:
         return self.sha256, self.pixels.shape
 
 
-# What two pictures have in common that are the same down to the last pixel: the digest and the shape.
+# Identifies pictures that agree in every pixel: digest and shape.
 Same = tuple[str, tuple[int, ...]]
 
 
 class Pictures:
-    """What becomes of a decoded picture: resized once for each filter, and converted once by each colour method.
+    """Everything made from a decoded picture: resized once by each filter, and converted once by each colour method.
 
-    `colored` is what colour methods have made of the sample, whatever it was decoded and resized by.
+    `colored` caches colour conversions of the sample, across decoders and resize methods.
     """
 
     def __init__(self, decoded: Picture, caller: Caller, colored: dict[tuple[Method, Same], Pixels | Failure]) -> None:
@@ -49,7 +49,7 @@ class Pictures:
         self._resized: dict[Method | None, Picture | Failure] = {}
 
     def of(self, variant: Variant) -> Picture | Failure:
-        """The output of a variant whose decoder has made this picture, or the same one."""
+        """The output of a variant whose decoder made this picture, or an identical one."""
         if variant.resize not in self._resized:
             self._resized[variant.resize] = self._output(self._resize(variant))
         resized = self._resized[variant.resize]

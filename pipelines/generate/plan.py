@@ -1,4 +1,4 @@
-"""The plan: sorted samples cut into fixed shards. Pure functions; they hold names and places, never images."""
+"""The plan: sorted samples cut into fixed shards. Pure functions of keys and locations; no images are read."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pipelines.generate.sources import Sample
 
 
 def shard_count(samples: int, per_shard: int) -> int:
-    """How many shards hold that many samples; the last one may be shorter."""
+    """How many shards that many samples need; the last one may be shorter."""
     return -(-samples // per_shard)
 
 
 def plan(
     samples: Sequence[Sample], per_shard: int, variants: Sequence[Variant], done: Mapping[str, AbstractSet[int]]
 ) -> Iterator[Task]:
-    """A task for each shard that is not `done` (shard numbers by variant name) for all variants, in order.
+    """A task for each shard that is not yet `done` (shard numbers by variant name) in all variants, in order.
 
-    One at a time: a plan of a thousand million samples takes no more memory than one of a thousand.
+    Tasks are generated one at a time: a plan of a billion samples takes no more memory than one of a thousand.
     """
     shards = shard_count(len(samples), per_shard)
     for shard, missing in _missing(shards, variants, done):
@@ -30,7 +30,7 @@ def plan(
 def remaining(
     samples: int, per_shard: int, variants: Sequence[Variant], done: Mapping[str, AbstractSet[int]]
 ) -> tuple[int, int]:
-    """How many tasks such a plan has, and how many samples they have together."""
+    """How many tasks such a plan has, and how many samples these have in total."""
     shards = shard_count(samples, per_shard)
     tasks = total = 0
     for shard, _ in _missing(shards, variants, done):

@@ -1,8 +1,8 @@
-"""PNG by fpng or without compression, and a proof that a PNG holds certain pixels that costs a third of decoding it.
+"""PNG by fpng or without compression, and a proof, at a third of the cost of decoding, that a PNG has certain pixels.
 
-The proof goes by the standard and by ISA-L's inflate (`manifests.png`), neither of them fpng's: the chunks and their
-checksums, then every byte of the inflated rows against what their filter makes of the pixels. It knows the two filters
-that fpng writes; of anything else it says no, and a decoder has the last word.
+The proof follows the standard and uses ISA-L's inflate (`manifests.png`), independently of fpng: it checks the chunks
+and their checksums, then compares every byte of the inflated rows with the filtered pixels. It knows the two filters
+that fpng writes. Anything else is not proven, and needs a decoder to decide.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def write(image: NDArray[np.uint8]) -> bytes:
 
 
 def write_stored(image: NDArray[np.uint8]) -> bytes:
-    """RGB pixels (height, width, 3) as a PNG that is not compressed: larger, and read in a quarter of the time."""
+    """RGB pixels (height, width, 3) as an uncompressed PNG: larger, but read in a quarter of the time."""
     height, width = image.shape[:2]
     rows = np.empty((height, 3 * width + 1), np.uint8)
     rows[:, 0], rows[:, 1:] = NONE, image.reshape(height, -1)
@@ -38,7 +38,7 @@ def write_stored(image: NDArray[np.uint8]) -> bytes:
 
 
 def _stored(raw: bytes) -> Iterator[bytes]:
-    """Blocks of deflate that hold bytes as they are."""
+    """Deflate blocks that store bytes uncompressed."""
     for start in range(0, len(raw), MOST_STORED):
         block = raw[start : start + MOST_STORED]
         yield STORED.pack(start + MOST_STORED >= len(raw), len(block), len(block) ^ 0xFFFF)
@@ -51,12 +51,12 @@ def _chunk(kind: bytes, data: bytes) -> tuple[bytes, ...]:
 
 
 def is_proven(data: bytes, image: NDArray[np.uint8]) -> bool:
-    """Whether a PNG is seen to hold exactly these RGB pixels (height, width, 3), with no decoder's help."""
+    """Whether a PNG is proven, without a decoder, to have exactly these RGB pixels (height, width, 3)."""
     height, width = image.shape[:2]
     try:
         described, *parts = chunks(data)
         inflated = isal_zlib.decompress(b"".join(parts), bufsize=height * (3 * width + 1) + 1)
-    except Exception:  # ISA-L has one of its own; whatever is wrong, nothing is proven
+    except Exception:  # ISA-L has its own exception; whatever is wrong, nothing is proven
         return False
     if described != header(height, width) or len(inflated) != height * (3 * width + 1):
         return False
@@ -70,5 +70,5 @@ def is_proven(data: bytes, image: NDArray[np.uint8]) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """What writes PNG."""
+    """The version of the library that writes PNG."""
     return {"fpng": importlib.metadata.version("fpng")}

@@ -1,4 +1,4 @@
-"""What a run of generate.py says while it works."""
+"""Progress of a run of generate.py."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One source image through many variants: decoded once per decoder, resized once per (decoder, resize).
+"""Renders one source image through many variants: decoded once per decoder, resized once per (decoder, resize).
 
-Owns what a sample's row says. A library that fails costs the sample in the variants that use it, and nothing else:
-the row keeps the reason, which begins with the method's token. Methods on a GPU are called with batches of samples,
-before each sample is rendered with what they made; a sample whose batch failed is given to them alone.
+Owns the content of a sample's row. If a library fails, only the variants that use it lose the sample: the row keeps the
+reason, which begins with the method's token. GPU methods are called with batches of samples, before each sample is
+rendered with the results; if a batch fails, its samples are given to the method one by one.
 """
 
 from __future__ import annotations
@@ -16,21 +16,19 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL.Image import DecompressionBombError
 
 from generators.geometry import MAX_PIXELS, Frame, Size, frame
-from generators.pixels.pillow import Header, header, resize_label_map
+from generators.pixels.pillow import Header, header
 from generators.registry import MAX_BATCH, Method
 from generators.variant import Variant
 from manifests.images import LABEL_MAP, LABEL_MAP_SHA256, ImageRow, extension_of
 from manifests.residual import Residual, residual
 from pipelines.generate.calls import EMPTY, Call, Caller, Failure, Pixels, decode, make_batch
-from pipelines.generate.encode import encode, encode_label_map
+from pipelines.generate.encoder import Encoder
 from pipelines.generate.given import Given, Rendered
 from pipelines.generate.pictures import Picture, Pictures, Same
 from pipelines.generate.sources import Missing, Sample
-from pipelines.generate.sources.cityscapes import IGNORED
 
 
 class _Result(NamedTuple):
@@ -39,13 +37,13 @@ class _Result(NamedTuple):
 
 
 _UNKNOWN, _BOMB = Header(0, 0, 1), Header(-1, -1, 1)
-# Pixels that may wait in memory for or from a batch: 201 MB. A larger image is alone.
+# Pixels held in memory for batches or from them: 201 MB. A larger image is processed on its own.
 _WAITING = 2**26
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Libraries warn of odd files; what matters becomes the row's reason."""
+    """Silences libraries' warnings about odd files; what matters becomes the row's error."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -55,9 +53,9 @@ def _quiet() -> Iterator[None]:
 class Renderer:
     """Renders samples for a set of variants against a reference, which need not be among them.
 
-    A call in `lethal` is not made: it fails with the reason given there. `tell` is told of every other call before it
-    is made, and None when it has returned; nothing is done in batches then. SystemExit is raised where a GPU does
-    nothing more for this process: whoever started the process can have the work done by another.
+    Calls in `lethal` are not made: they fail with the reason given there. `tell` is called with every other call before
+    it is made, and with None after it has returned; no batches are made then. Raises SystemExit if a GPU has stopped
+    working in this process: whoever started the process can give the work to another.
     """
 
     variants: Sequence[Variant]
@@ -70,9 +68,9 @@ class Renderer:
     tell: Callable[[Call | None], None] | None = None
 
     def render_all(self, given: Iterable[Given]) -> Iterator[list[Rendered]]:
-        """For each sample, in order, a result for each variant, in order.
+        """A result for each variant, in order, for each sample, in order.
 
-        One sample is in memory at a time; where a method runs on a GPU, as many as fit into a batch.
+        One sample is in memory at a time or, if a method runs on a GPU, as many as fit into a batch.
         """
         for window in self._windows(map(self._open, given)):
             self._make_in_batches(window)
@@ -80,12 +78,12 @@ class Renderer:
                 yield self._rendered(work)
 
     def render(self, sample: Sample, data: bytes | Missing) -> list[Rendered]:
-        """The results of a single sample without a label map."""
+        """The results for one sample without a label map."""
         return next(self.render_all([Given(sample, data)]))
 
     @functools.cached_property
     def _batched(self) -> Mapping[Method, Collection[Method]]:
-        """The decoders that batches are made by or of, each with the resize methods that run on a GPU."""
+        """The decoders whose output is made or resized in batches, each with its resize methods that run on a GPU."""
         found: dict[Method, dict[Method, None]] = {}
         for variant in () if self.tell else (self.reference, *self.variants):
             resizes = [variant.resize] if variant.resize and variant.resize.gpu else []
@@ -103,7 +101,7 @@ class Renderer:
         return _Work(given, caller, known)
 
     def _windows(self, works: Iterable[_Work]) -> Iterator[list[_Work]]:
-        """The samples in parts that may be in memory together."""
+        """The samples in groups that may be in memory together."""
         most = MAX_BATCH if self._batched else 1
         window: list[_Work] = []
         waiting = 0
@@ -121,7 +119,7 @@ class Renderer:
             yield window
 
     def _waiting(self, work: _Work) -> int:
-        """How many pixels a sample's pictures have that wait for or from a batch."""
+        """The number of pixels that a sample's pictures have in memory for batches or from them."""
         if not (self._batched and work.size):
             return 0
         width, height = work.size
@@ -133,8 +131,8 @@ class Renderer:
 
     @_quiet()
     def _make_in_batches(self, window: Sequence[_Work]) -> None:
-        """Leave with the samples' callers what a GPU makes of all of them, and the pictures that it was made from."""
-        works = [work for work in window if work.size]  # what Pillow cannot measure may not fit into a batch
+        """Store in the samples' callers what GPUs make of all of them, and the pictures that this was made from."""
+        works = [work for work in window if work.size]  # an image of unknown size may not fit into a batch
         for decoder, resizes in self._batched.items():
             if decoder.gpu:
                 make_batch((decoder,), [(work.caller, (work.given.data,)) for work in works])
@@ -144,7 +142,7 @@ class Renderer:
                     make_batch((decoder, resize), calls)
 
     def _resize_call(self, decoder: Method, work: _Work) -> tuple[Caller, tuple[Any, ...]] | None:
-        """What a resize method is to be called with for a sample; None where there is nothing to resize."""
+        """The arguments of a resize method's call for a sample; None if there is nothing to resize."""
         assert isinstance(work.given.data, bytes)
         assert isinstance(work.known, Header)
         made = self._decode(decoder, work.given.data, work.known, work.caller)
@@ -163,7 +161,7 @@ class Renderer:
         variants = [variant.of(sample.key) for variant in self.variants]
         results = self._results(work, variants)
         base = results[self.reference.name].output
-        encoder = _Encoder(self.image_format, classes, work.caller)
+        encoder = Encoder(self.image_format, classes, work.caller)
         residuals: dict[Same, Residual | None] = {}
         digest = "" if isinstance(data, Missing) else hashlib.sha256(data).hexdigest()
         for variant, made_by in zip(self.variants, variants, strict=True):
@@ -196,7 +194,7 @@ class Renderer:
             yield Rendered(row, files)
 
     def _results(self, work: _Work, variants: Iterable[Variant]) -> Mapping[str, _Result]:
-        """The results of the reference and of variants, by name."""
+        """The results of the reference and the variants, by name."""
         named = {variant.name: variant for variant in (self.reference, *variants)}
         data, known = work.given.data, work.known
         if isinstance(data, Missing):
@@ -211,9 +209,10 @@ class Renderer:
     def _made(
         self, variants: Sequence[Variant], data: bytes, known: Header | None, caller: Caller
     ) -> Iterator[tuple[str, _Result]]:
-        """The results by variant. A file whose header Pillow cannot read is as large as the decoder says.
+        """The results by variant. If Pillow cannot read a file's header, its size is that of the decoded image.
 
-        One decoder at a time, so that no more images of full size are in memory than the reference's and another.
+        Works through one decoder at a time, so that only two full-size images are in memory: the reference's and one
+        more.
         """
         first: Pictures | None = None
         colored: dict[tuple[Method, Same], Pixels | Failure] = {}
@@ -233,8 +232,10 @@ class Renderer:
             yield from ((variant.name, _Result(size, pictures.of(variant))) for variant in alike)
 
     def _decode(self, decoder: Method, data: bytes, known: Header | None, caller: Caller) -> Picture | Failure:
-        """A decoded image and its frame: of the size that it has or, for what is told the size that is needed and may
-        give less than there is, of the size that the header says.
+        """A decoded image and its frame.
+
+        The frame is for the decoded size or, for a decoder that is given the size needed and may return a smaller
+        image, for the size in the header.
         """
         if not (decoder.shrinks or decoder.whole):
             decoded = decode(decoder, data, caller)
@@ -249,8 +250,8 @@ class Renderer:
         target = self._frame(decoder, known.width, known.height)
         if isinstance(target, Failure):
             return target
-        told = (target.shrink,) if decoder.shrinks else (target.resize or target.source)
-        decoded = decode(decoder, data, caller, *told)
+        extra = (target.shrink,) if decoder.shrinks else (target.resize or target.source)
+        decoded = decode(decoder, data, caller, *extra)
         return decoded if isinstance(decoded, Failure) else Picture(decoded, target)
 
     def _frame(self, decoder: Method, width: int, height: int) -> Frame | Failure:
@@ -261,7 +262,7 @@ class Renderer:
 
 
 def _measure(data: bytes) -> Header | None:
-    """A file's header, None where Pillow cannot read it, and `_BOMB` where it says that the image is too large."""
+    """A file's header; None if Pillow cannot read it, and `_BOMB` if the header's image is too large."""
     try:
         return header(data)
     except DecompressionBombError:
@@ -270,7 +271,7 @@ def _measure(data: bytes) -> Header | None:
 
 @dataclass(frozen=True)
 class _Work:
-    """A sample while it is rendered: what was given, what makes its calls, and what its header says."""
+    """A sample being rendered: what was given, the caller for it, and its header."""
 
     given: Given
     caller: Caller
@@ -278,54 +279,10 @@ class _Work:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Width and height, where the header says them and the image is not refused."""
+        """Width and height, if the header has them and the image is not refused."""
         if not isinstance(self.known, Header) or self.known is _BOMB or not self.known.width * self.known.height:
             return None
         return self.known.width, self.known.height
-
-
-class _Encoded(NamedTuple):
-    image: bytes
-    label_map: bytes | None
-    label_map_sha256: str
-
-
-class _Encoder:
-    """Encodes one sample's outputs, each picture once: methods often agree, down to the last pixel."""
-
-    def __init__(self, image_format: str, classes: NDArray[np.uint8] | None, caller: Caller) -> None:
-        self._format = image_format
-        self._caller = caller
-        self._classes = classes
-        self._images: dict[Same, bytes] = {}
-        self._label_maps: dict[Frame, tuple[bytes, str]] = {}
-
-    def encode(self, output: Picture) -> _Encoded | Failure:
-        if output.same not in self._images:
-            encoded = self._caller.attempt(self._format, lambda: encode(output.pixels, self._format))
-            if isinstance(encoded, Failure):
-                return encoded
-            self._images[output.same] = encoded
-        try:
-            label_map = None if self._classes is None else self._label_map(self._classes, output.frame)
-        except ValueError as error:
-            return Failure(str(error))
-        return _Encoded(self._images[output.same], *(label_map or (None, "")))
-
-    def _label_map(self, classes: NDArray[np.uint8], target: Frame) -> tuple[bytes, str]:
-        if target not in self._label_maps:
-            framed = _frame_classes(classes, target)
-            self._label_maps[target] = encode_label_map(framed), hashlib.sha256(framed.data).hexdigest()
-        return self._label_maps[target]
-
-
-def _frame_classes(classes: NDArray[np.uint8], target: Frame) -> NDArray[np.uint8]:
-    """A label map in the output frame: nearest neighbour, padded with the ignored class."""
-    height, width = classes.shape
-    if (width, height) != target.source:
-        raise ValueError(f"source: the label map is {width}x{height}, the image {target.source[0]}x{target.source[1]}")
-    resized = resize_label_map(classes, *target.resize) if target.resize else classes
-    return target.cut(resized, padding=IGNORED)
 
 
 def _row(output: Picture, compared: Residual | None, fields: Mapping[str, Any]) -> ImageRow:

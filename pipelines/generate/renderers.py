@@ -1,4 +1,4 @@
-"""Which renderer a configuration needs: of images, or of recordings."""
+"""Chooses the renderer for a configuration: images or recordings."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def renderer(
     lethal: Mapping[Call, str] = MappingProxyType({}),
     tell: Callable[[Call | None], None] | None = None,
 ) -> Renders:
-    """What renders samples of a shard for some variants.
+    """The renderer for a shard's samples in some variants.
 
-    `lethal` are calls that are not made, with the reason; `tell` is told of those that are, before they are,
-    and None after each.
+    `lethal` maps calls that must not be made to the reason; `tell` is called with each other call before it is made,
+    and with None after it.
     """
     if isinstance(config, SpeechConfig):
         return SpeechRenderer(variants, config.base, config.mel, shard, lethal, tell)

@@ -1,4 +1,4 @@
-"""What a person reads on the terminal: the table of methods, the plan, and what was made."""
+"""What generate.py prints on the terminal: the table of methods, the plan, and what was made."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from generators.variant import ANY, LIBRARY_GROUPS, Variant
 from manifests.splits import split_of
 from pipelines.generate.config import Config
 from pipelines.generate.plan import shard_count
-from pipelines.generate.told import told
+from pipelines.generate.wording import wording
 from pipelines.store import Place
 from pipelines.text import entry, size, table
 
-# Bytes that a sample's other members and the tar's headers take.
+# Bytes of a sample's other members and of the tar's headers.
 _OVERHEAD = 3_000
-# Letters in a line of what is explained.
+# Characters in a line of explanations.
 _WIDTH = 100
-# Signs of a version: of a program's digest no more are needed to tell two apart.
+# Characters of a version: no more of a program's digest is needed to tell two apart.
 _SHOWN = len("sha256:") + 12
 
 
 def variants_table(methods: Mapping[str, Method]) -> str:
-    """Each method: its token, stage, library and version, whether the paper has it, and whether it can run here."""
+    """Each method's token, stage, library and version, whether the paper has it, and whether it can run here."""
     rows: list[Sequence[str]] = [("token", "stage", "library", "version", "paper", "runs here")]
     problems = {method.token: problem for method in methods.values() if (problem := method.problem())}
     versions = {library: _version(library) for library in {method.library for method in methods.values()}}
     for method in methods.values():
-        runs = "no (see below)" if method.token in problems else "yes" if method.library.ready else "when asked for"
+        runs = "no (see below)" if method.token in problems else "yes" if method.library.ready else "once installed"
         paper = "yes" if method.paper else ""
         rows.append((method.token, method.stage, method.library.name, versions[method.library], paper, runs))
     return "\n".join(
@@ -51,18 +51,18 @@ def variants_table(methods: Mapping[str, Method]) -> str:
             "",
             *(f"{', '.join(tokens)}: {problem}." for problem, tokens in by_problem(problems).items()),
             *_versions_table(),
-            "Join one token of each stage by +, as in ffmpeg+opencv_area+nv12_ascend; a stage left out is the",
-            f"reference's, and the model as it is. Noise of {', '.join(MODEL_STAGES)} takes --model FILE;",
-            f"{' and '.join(AUDIO_STAGES)} are of recordings, and go with --dataset speech.",
-            f"{' and '.join(TOKENS.values())} (both: {MIX}) draw a method of the paper's for each image.",
+            "Join one token of each stage with +, as in ffmpeg+opencv_area+nv12_ascend; a stage that is left out uses",
+            f"the reference's method, or the model as it is. Noise of {', '.join(MODEL_STAGES)} needs --model FILE;",
+            f"{' and '.join(AUDIO_STAGES)} are for recordings (--dataset speech).",
+            f"{' and '.join(TOKENS.values())} (both: {MIX}) draw one of the paper's methods for each image.",
             f"Groups: {', '.join((*STAGES, *AUDIO_STAGES))}, model, paper (the paper's methods),",
-            f"all (what is installed); by library, which install what they lack, {', '.join(LIBRARY_GROUPS)}.",
+            f"all (what is installed); by library, installed if missing, {', '.join(LIBRARY_GROUPS)}.",
         ]
     )
 
 
 def by_problem(problems: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
-    """Tokens by what is said of each: what a library lacks is said once, and not for each of its methods."""
+    """Tokens by problem: a missing library is reported once, not for each of its methods."""
     found: dict[str, list[str]] = {}
     for token, problem in problems.items():
         found.setdefault(problem, []).append(token)
@@ -70,9 +70,9 @@ def by_problem(problems: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
 
 
 def _versions_table() -> list[str]:
-    """Which libraries can be had in other versions, how one is named, and which are there."""
+    """Libraries that are available in other versions, how to name one, and which are installed."""
     here = at_hand()
-    rows: list[Sequence[str]] = [("library", "package", "named as", "at hand")]
+    rows: list[Sequence[str]] = [("library", "package", "named as", "installed")]
     for library in LIBRARIES.values():
         if library.has_versions:
             token = next(method.token for method in METHODS.values() if method.library == library)
@@ -80,7 +80,7 @@ def _versions_table() -> list[str]:
             rows.append((library.name, library.distribution, f"{token}{AT}VERSION", versions))
     return [
         "",
-        "Versions, each installed apart when it is first asked for:",
+        "Versions, each installed separately when it is first used:",
         "",
         table(rows),
         "",
@@ -89,7 +89,7 @@ def _versions_table() -> list[str]:
 
 
 def _version(library: Library) -> str:
-    if isinstance(library, Release):  # which is not started to be shown
+    if isinstance(library, Release):  # not started just to be listed
         return library.version or machine.version(library.distribution)
     try:
         name, version = next(iter(library.versions().items()))
@@ -116,9 +116,9 @@ def finished(
     nothing_to_do: bool,
     page: bool,
 ) -> str:
-    """What lies where, how the variants differ, and the next commands to try."""
+    """What was made and where, how the variants differ, and the next commands to try."""
     config = summaries[0]["config"]
-    words = told(config["dataset"])
+    words = wording(config["dataset"])
     rows: list[Sequence[str]] = [("variant", f"{words.sample}s", "failed", "size", *words.headings)]
     for summary in summaries:
         totals, residual = summary["totals"], summary["residual"]
@@ -148,5 +148,5 @@ def finished(
     failed = max(summaries, key=lambda summary: int(summary["totals"]["failed"]))
     if failed["totals"]["failed"]:
         where = f"{root}/{failed['name']}/manifest.parquet"
-        lines.insert(2, f"Some {words.sample}s failed: the reasons are in the `error` column, as in {where}\n")
+        lines.insert(2, f"Some {words.sample}s failed: see the `error` column, for example in {where}\n")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A whole run, from options to finished folders: what `generate.py` does once its arguments are read.
+"""A whole run of `generate.py`, from parsed options to finished folders.
 
 Everything that can be refused is refused before Ray starts.
 """
@@ -20,23 +20,24 @@ from PIL import Image
 from generators.draw import mixes_here
 from generators.own import with_own
 from generators.registry import Method
-from generators.variant import Variant, VariantError, expand
+from generators.selection import expand
+from generators.variant import Variant, VariantError
 from manifests.images import COLUMNS
 from manifests.schema import CARD, MOST_SHARDS, TABLE
 from manifests.untrusted import MOST_ROWS, read_groups
 from pipelines.errors import RunError, UsageError
-from pipelines.generate import frames, report
+from pipelines.generate import existing, frames, report
 from pipelines.generate.aim import Aim, aim_of
 from pipelines.generate.card import alike, card, read_summaries
 from pipelines.generate.config import Config, methods_of
 from pipelines.generate.croissant import CROISSANT, croissant, parts_in
 from pipelines.generate.frames import Misfit, misfit
-from pipelines.generate.machines import Machines, neighbours, told_of_run
+from pipelines.generate.machines import Machines, log_line, neighbours
 from pipelines.generate.options import Options
 from pipelines.generate.output import Output
 from pipelines.generate.plan import plan, remaining, shard_count
 from pipelines.generate.progress import follow
-from pipelines.generate.releases import Told, check_nodes, prepare, say_what_is_lacking
+from pipelines.generate.releases import ReleaseVersions, check_nodes, prepare, say_what_is_missing
 from pipelines.generate.schedule import Lane, Schedule
 from pipelines.generate.shard import Job
 from pipelines.generate.sources import Sample
@@ -53,7 +54,7 @@ from pipelines.work.cluster import Ray
 
 @dataclass(frozen=True)
 class Made:
-    """What is there when a run has ended: the dataset's folder, and the manifests of the asked variants."""
+    """The result of a run: the dataset's folder, and the summaries of the requested variants."""
 
     root: Place
     summaries: Sequence[Mapping[str, Any]]
@@ -67,7 +68,7 @@ class Made:
 
 
 def generate(options: Options) -> int:
-    """Make what is missing of the asked variants; the exit status (0, or 1 if samples failed)."""
+    """Make the missing shards of the requested variants. Returns the exit status: 0, or 1 if samples failed."""
     made = make(options)
     if made is None:
         return 0
@@ -77,7 +78,7 @@ def generate(options: Options) -> int:
 
 
 def make(options: Options, ray: Ray | None = None) -> Made | None:
-    """Make what is missing of the asked variants, on `ray` or one of its own; None where a plan alone was asked for."""
+    """Make the missing shards of the requested variants, on `ray` or a new instance. None for a dry run."""
     with contextlib.ExitStack() as stack:
         try:
             return _generate(options, ray or stack.enter_context(contextlib.closing(Ray(options.cluster))))
@@ -91,7 +92,9 @@ def _generate(options: Options, ray: Ray) -> Made | None:
     draws = mixes_here((*options.variants, options.reference), options.seed or 0)
     _, variants = _variants(options, aim, with_own((*own, *draws)), ray)
     if options.seed is not None and not any(variant.drawn for variant in variants):
-        raise UsageError("--seed is of mix_decode and mix_resize, and no variant has them: leave it out")
+        raise UsageError(
+            "--seed applies only to mix_decode and mix_resize, and no variant here uses them: leave it out"
+        )
     found = find(options.dataset, options.inputs, options.limit, over(ray), options.split)
     for note in found.notes:
         say(note)
@@ -99,33 +102,33 @@ def _generate(options: Options, ray: Ray) -> Made | None:
     _check_shards(len(found.samples), config.samples_per_shard)
     output = Output(output_place(options.output) / options.dataset, split=config.split)
     if options.dry_run:
-        say_what_is_lacking(method for variant in (config.base, *variants) for method in variant.methods)
+        say_what_is_missing(method for variant in (config.base, *variants) for method in variant.methods)
         print(report.dry_run(str(output.root), variants, len(found.samples), config))
         return None
     with output.locked() as held:
         try:
             return _make(options, variants, found, config, held, ray)
         except BaseException:
-            ray.close()  # its workers would go on to write what nobody waits for
+            ray.close()  # or its workers would keep writing
             raise
 
 
 def _make(
     options: Options, variants: Sequence[Variant], found: Found, config: Config, output: Output, ray: Ray
 ) -> Made:
-    told = prepare(method for variant in (config.base, *variants) for method in variant.methods)
+    releases = prepare(method for variant in (config.base, *variants) for method in variant.methods)
     if options.dataset == "cityscapes":
         _check_png({one.decode for variant in (config.base, *variants) for one in variant.each})
-    recorded = output.recorded()
+    recorded = existing.recorded(output)
     beside = neighbours(config, variants, recorded)
-    check = partial(_check_nodes, Job(config, found.source, output), found, told)
+    check = partial(_check_nodes, Job(config, found.source, output), found, releases)
     machines = Machines(config, (*variants, *beside), recorded, ray, check)
     made = machines.recipes()
     shards = shard_count(len(found.samples), config.samples_per_shard)
     with output.writing():
         spread = over(ray)
         asked = {variant.name: made[variant.name] for variant in variants}
-        recipes = output.continued(asked, recorded, shards, options.overwrite, spread)
+        recipes = existing.continued(output, asked, recorded, shards, options.overwrite, spread)
         output.begin(recipes, options.overwrite, recorded, {variant.name: made[variant.name] for variant in beside})
         done = {name: output.done(name, shards, recipe, spread) for name, recipe in recipes.items()}
         job = Job(config, found.source, output, recipes, methods=machines.methods)
@@ -140,7 +143,7 @@ def _make(
 
 
 def _misfit(folder: Place, found: Found, config: Config) -> Misfit | None:
-    """What is wrong with the sizes that the source states, as the reference's decoder gives the images."""
+    """How the image sizes stated by the source differ from those that the reference's decoder returns."""
     with (folder / TABLE).open() as file:
         groups = read_groups(file, pa.schema([COLUMNS.field(name) for name in frames.COLUMNS]))
         rows = (row for group in groups for row in group.to_pylist())
@@ -148,7 +151,7 @@ def _misfit(folder: Place, found: Found, config: Config) -> Misfit | None:
 
 
 def _check_shards(samples: int, per_shard: int) -> None:
-    """Raises UsageError where there would be more shards, or larger ones, than are read again."""
+    """Raises UsageError for more shards, or larger ones, than can be read again."""
     if shard_count(samples, per_shard) > MOST_SHARDS:
         enough = shard_count(samples, MOST_SHARDS)
         raise UsageError(f"more than {MOST_SHARDS:,} shards for a variant: give --samples-per-shard {enough} or more")
@@ -156,10 +159,10 @@ def _check_shards(samples: int, per_shard: int) -> None:
         raise UsageError(f"--samples-per-shard {per_shard}: give {MOST_ROWS} or less")
 
 
-def _check_nodes(job: Job, found: Found, told: Told, engine: ModuleType) -> None:
-    """Raises UsageError where a node of the cluster lacks what the run needs."""
+def _check_nodes(job: Job, found: Found, releases: ReleaseVersions, engine: ModuleType) -> None:
+    """Raises UsageError if a node of the cluster lacks something that the run needs."""
     engine.check_nodes(problem_here, job, found.samples[0])
-    check_nodes(engine, told)
+    check_nodes(engine, releases)
 
 
 def _run(
@@ -171,7 +174,7 @@ def _run(
     machines: Machines,
     ray: Ray,
 ) -> bool:
-    """Make the shards that are not done; whether there were any."""
+    """Make the shards that are not done yet; False if there are none."""
     per_shard = job.config.samples_per_shard
     lanes = [[variant for variant in variants if job.config.needs_gpu(variant) == gpu] for gpu in (False, True)]
     left = [remaining(len(samples), per_shard, some, done) for some in lanes]
@@ -181,7 +184,7 @@ def _run(
     say(f"shards to make: {shards:,}, variants: {len(variants)}; starting Ray")
     engine = ray.engine()
     fit = machines.sort_out()
-    job.output.log(told_of_run([variant.name for variant in variants], job.config, shards, fit))
+    job.output.log(log_line([variant.name for variant in variants], job.config, shards, fit))
     job = replace(job, kinds=fit.kinds)
     on_cpus, on_gpus = (
         Lane(plan(samples, per_shard, some, done), of_these) for some, (_, of_these) in zip(lanes, left, strict=True)
@@ -194,10 +197,10 @@ def _run(
 
 
 def _variants(options: Options, aim: Aim, known: Mapping[str, Method], ray: Ray) -> tuple[Variant, list[Variant]]:
-    """The reference and the asked variants. Raises UsageError for what is none, or cannot run."""
+    """The reference and the requested variants. Raises UsageError for an unknown variant, or one that cannot run."""
     try:
         gpu = None
-        if options.cluster.address:  # which may have what this machine has not: it is asked only where that matters
+        if options.cluster.address:  # it may have a GPU if this machine has none: asked only if it matters
             base = aim.base(gpu=True, known=known)
             wanted, _ = expand(options.variants, base, gpu=True, known=known)
             gpu = any(variant.gpu for variant in (base, *wanted)) and ray.engine().gpus() > 0
@@ -206,30 +209,30 @@ def _variants(options: Options, aim: Aim, known: Mapping[str, Method], ray: Ray)
     except VariantError as error:
         raise UsageError(str(error)) from None
     for problem, tokens in report.by_problem(skipped).items():
-        say(f"left out: {', '.join(tokens)}: {problem}")
+        say(f"skipped: {', '.join(tokens)}: {problem}")
     if not variants:
-        raise UsageError("no variant is left to make: see --list-variants")
+        raise UsageError("none of these variants can be made here: see --list-variants")
     return base, variants
 
 
 def _check_png(decoders: Iterable[Method]) -> None:
-    """Raises UsageError where a decoder cannot read PNG: said once, and not for every sample."""
+    """Raises UsageError, once for all samples, if a decoder cannot read PNG."""
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16)).save(buffer, "PNG")
     for method in decoders:
-        if method.gpu:  # which may be on another machine; DALI decodes PNG on the CPU there
+        if method.gpu:  # it may be on another machine; DALI decodes PNG on the CPU there
             continue
         try:
             method.load()(buffer.getvalue(), *((1,) if method.shrinks else (1, 1) if method.whole else ()))
-        except Exception as error:  # libraries have exceptions of their own
+        except Exception as error:  # libraries have their own exceptions
             raise UsageError(f"{method.token} cannot read PNG ({error}): leave it out with this dataset") from None
 
 
 def output_place(output: str) -> Place:
-    """Where `--output` is. Raises UsageError where it would be lost with a Ray job's copy of the code."""
+    """The place given by `--output`. Raises UsageError if it would be deleted with a Ray job's copy of the code."""
     if "://" not in output and not os.path.isabs(output) and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         raise UsageError(
-            f"--output {output} is relative, and a Ray job runs in a copy that is thrown away: give an absolute path "
+            f"--output {output} is relative, but a Ray job runs in a temporary copy of the code: give an absolute path "
             "that all nodes share, or a URI"
         )
     return place_of(output, "--output")

@@ -1,9 +1,9 @@
-"""Which piece of a run's work is done next: shards, parts of shards, and the joining of those whose parts are all made.
+"""Decides which piece of a run's work comes next: a shard, a part of one, or joining a shard whose parts are all made.
 
-Guided self-scheduling (Polychronopoulos and Kuck, IEEE Transactions on Computers C-36, 1987): a piece is a share of
-what is left, divided by the number of workers, so that there are few pieces and the last ones are small. A shard that
-is not larger than that is made as a whole. No piece goes beyond its shard's end. What is cut where has no part in
-bytes. Holds what is being worked on, never the whole plan.
+Guided self-scheduling (Polychronopoulos and Kuck, IEEE Transactions on Computers C-36, 1987): a piece is a fraction of
+the remaining work divided by the number of workers, so that there are few pieces and the last ones are small. A shard
+no larger than a piece is made whole. No piece extends beyond its shard, and how shards are cut does not affect their
+bytes. Memory holds only what is being worked on, never the whole plan.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from generators.registry import MAX_BATCH
 from pipelines.generate.shard import Join, Task
 from pipelines.generate.sources import Grouped, Sample, Source
 
-# A piece is this part of a worker's share of what is left: images differ in what they cost.
+# A piece is one over this of a worker's share of the remaining work, since images differ in cost.
 _SHARE = 3
 
 Piece = Task | Join
 
 
 class Lane(NamedTuple):
-    """The shards to make on workers of a kind, and how many images they have together."""
+    """The shards to make on one kind of worker, and the total number of their images."""
 
     tasks: Iterator[Task]
     images: int
@@ -32,7 +32,7 @@ class Lane(NamedTuple):
 
 @dataclass
 class _Cut:
-    """A shard that is made in parts: how many of its samples have been given out, and how many pieces are not done."""
+    """A shard made in parts: how many of its samples have been handed out, and how many pieces are unfinished."""
 
     task: Task
     parts: list[str] = field(default_factory=list)
@@ -42,14 +42,14 @@ class _Cut:
 
     @property
     def ready(self) -> bool:
-        """Whether nothing is worked on, and no more samples are to be given out."""
+        """Whether no piece is unfinished, and no more samples will be handed out."""
         return not self.open and (self.failed or self.given == len(self.task.samples))
 
 
 class Schedule:
-    """The pieces of a run: those of `on_gpus` need one, and joining needs none.
+    """The pieces of a run. Those in `on_gpus` need a GPU; joining never does.
 
-    `discard` is told of parts that nothing needs any more. A piece has `fixed` images where that is given.
+    `discard` is called with parts that are no longer needed. `fixed` sets the number of images in a piece.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Schedule:
         self.gpus = _Supply(on_gpus, _Size(MAX_BATCH, fixed, group), self)
 
     def part(self, cut: _Cut, piece: Task) -> Task:
-        """A piece of a shard that is made in parts, as a worker is given it."""
+        """A piece of a shard that is made in parts, with the name of its part."""
         name = f"{self._named:08d}"
         self._named += 1
         cut.parts.append(name)
@@ -73,7 +73,7 @@ class Schedule:
         return replace(piece, part=name)
 
     def finished(self, piece: Piece, workers: int) -> None:
-        """A piece is done; where it was a shard's last, the shard is to be joined by all workers."""
+        """A piece is done. If it was its shard's last, the shard's variants are divided among all workers to join."""
         cut = self._cut(piece)
         if cut is None:
             return
@@ -95,7 +95,7 @@ class Schedule:
             del self._cuts[part]
 
     def failed(self, piece: Piece) -> None:
-        """A piece cannot be done, and so its shard: no other is begun, and those that have been are made."""
+        """A piece failed, and so did its shard: no further shard is begun, and those already begun are finished."""
         cut = self._cut(piece)
         self.cpus.end(cut)
         self.gpus.end(cut)
@@ -114,9 +114,9 @@ class Schedule:
 
 @dataclass(frozen=True)
 class _Size:
-    """How many samples a piece has: `fewest` at least, and `fixed` where that is given.
+    """How many samples a piece has: at least `fewest`, or exactly `fixed` if that is given.
 
-    `group` is the same for samples that are read together.
+    `group` maps samples that should be read together to the same value.
     """
 
     fewest: int
@@ -124,10 +124,10 @@ class _Size:
     group: Callable[[Sample], Hashable] | None
 
     def of(self, rest: Sequence[Sample], left: int, workers: int) -> int:
-        """For the next of a shard's remaining samples, of a run with so many left."""
+        """The size of the next piece of a shard with samples `rest`, in a run with `left` samples to go."""
         if self.fixed:
             return min(self.fixed, len(rest))
-        if workers == 1:  # who has nobody to wait for
+        if workers == 1:  # nobody else has to finish at the same time
             return len(rest)
         most = -(-left // (_SHARE * workers))
         pieces = min(-(-len(rest) // most), max(1, len(rest) // self.fewest))
@@ -135,13 +135,13 @@ class _Size:
         if self.group is None:
             return size
         last = self.group(rest[size - 1])
-        # To the end of what is read together, where that is not far.
+        # Extend the piece to the end of its last group, if that is not far.
         further = (stop for stop in range(size, 2 * size) if stop == len(rest) or self.group(rest[stop]) != last)
         return next(further, size)
 
 
 class _Supply:
-    """Gives out the pieces of a lane."""
+    """Hands out the pieces of a lane."""
 
     def __init__(self, lane: Lane, size: _Size, schedule: Schedule) -> None:
         self._tasks, self._left = lane
@@ -149,7 +149,7 @@ class _Supply:
         self._current: _Cut | None = None
 
     def take(self, workers: int) -> Piece | None:
-        """The next piece for one of so many workers; None where there is none for now."""
+        """The next piece for one of `workers` workers; None if there is none for now."""
         if self._current is None:
             task = next(self._tasks, None)
             if task is None:
@@ -166,22 +166,20 @@ class _Supply:
         return piece if size == len(cut.task.samples) else self._schedule.part(cut, piece)
 
     def finished(self, piece: Piece, workers: int) -> None:
-        """A piece is done."""
         self._schedule.finished(piece, workers)
 
     def failed(self, piece: Piece) -> None:
-        """A piece cannot be done."""
         self._schedule.failed(piece)
 
     def end(self, failed: _Cut | None) -> None:
-        """Begin no shard, and go on with none that has failed."""
+        """Begin no further shard, and drop the current one if it has failed."""
         self._tasks = iter(())
         if self._current is failed:
             self._current = None
 
 
 class _Cpus(_Supply):
-    """Gives out what is to be joined first: it takes room twice until it is."""
+    """Hands out joins first: a shard takes twice the space until it is joined."""
 
     def take(self, workers: int) -> Piece | None:
         if self._schedule.joins:

@@ -1,7 +1,7 @@
-"""One shard for several variants, or a part of one: read, render, write, commit.
+"""Makes one shard for several variants, or a part of one: read, render, write, commit.
 
-Streams: one sample is in memory at a time (where a method runs on a GPU, a batch), and its images go straight into the
-tars, or with those of a few others into a part. A tar is put in place when it is whole, and its record after it, so
+Streams: one sample is in memory at a time (or a batch, if a method runs on a GPU), and its images go straight into the
+tars or, buffered with a few others, into a part. A tar is put in place when it is whole, and its record after it, so
 that a record's presence means a whole shard.
 """
 
@@ -30,9 +30,9 @@ from pipelines.generate.tar import TarWriter, member
 
 @dataclass(frozen=True)
 class Task:
-    """The samples of a shard, or those from place `first` on, for the variants that do not have it yet.
+    """A shard's samples, or those from index `first` on, for the variants that do not have the shard yet.
 
-    `part` is the name of the part to be made of them, and None where they are the whole shard.
+    `part` is the name of the part to make from them, or None if they are the whole shard.
     """
 
     shard: int
@@ -50,7 +50,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Join:
-    """A shard of which all parts are made, given in order, for some of its variants."""
+    """A shard whose parts, given in order, are all made, to be joined for some of its variants."""
 
     shard: int
     shards: int
@@ -63,8 +63,10 @@ class Join:
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of a run share. `recipes`, by variant name, are what records hold. `kinds` are the kinds of
-    machine that are known to make the bytes that they stand for; by `methods`, others can tell the method that differs.
+    """What all tasks of a run share.
+
+    `recipes` are stored in records, by variant. `kinds` are the kinds of machine known to make the right bytes.
+    `methods` are the digests of methods' outputs, by which another machine finds the method that differs.
     """
 
     config: Config
@@ -81,10 +83,10 @@ class Job:
         lethal: Mapping[Call, str],
         tell: Callable[[Call | None], None] | None = None,
     ) -> Iterator[dict[str, Rendered]]:
-        """Some of a task's samples, in order: each as one result for every variant, by name.
+        """Some of a task's samples, in order, each as a result for every variant, by name.
 
-        `lethal` are calls that are not made, with the reason; `tell` is told of those that are, before they are,
-        and None after each.
+        `lethal` maps calls that must not be made to the reason; `tell` is called with each other call before it is
+        made, and with None after it.
         """
         names = [variant.name for variant in task.variants]
         renders = renderer(self.config, task.variants, task.shard, lethal, tell)
@@ -93,7 +95,7 @@ class Job:
 
 
 def members_of(rendered: Rendered, config: Config) -> bytes:
-    """What stands in a tar for a sample: nothing where it failed."""
+    """The bytes of a sample's members in a tar; none if it failed."""
     row, files = rendered
     if files is None:
         return b""
@@ -105,8 +107,7 @@ def members_of(rendered: Rendered, config: Config) -> bytes:
 def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> Generator[int, None, int]:
     """Write a task's shard, or part of one; yields 1 for each sample, and returns how many failed in any variant.
 
-    A worker that does not see the output's disk refuses. Raises RunError for that, and where the output cannot be
-    written.
+    Raises RunError if the output cannot be written, or if it is on a disk that this worker does not see.
     """
     _check_disk(job)
     failed = 0
@@ -121,7 +122,7 @@ def make_shard(task: Task, job: Job, lethal: Mapping[Call, str]) -> Generator[in
 
 
 def join_shard(join: Join, job: Job) -> None:
-    """Put a shard together from its parts, for some of its variants. Raises RunError as `make_shard` does."""
+    """Join a shard from its parts, for some of its variants. Raises RunError as `make_shard` does."""
     _check_disk(job)
     with job.output.writing():
         parts: dict[str, Part] = {}
@@ -141,13 +142,13 @@ def join_shard(join: Join, job: Job) -> None:
 
 
 def _check_disk(job: Job) -> None:
-    """Raises RunError where this machine does not see the output's disk."""
+    """Raises RunError if this machine does not see the output's disk."""
     if not job.output.is_seen():
         raise RunError(f"a worker does not see {job.output.root}: give a path that all nodes share, or a URI")
 
 
 class _Sink(ABC):
-    """Where a task's results go."""
+    """Destination of a task's results."""
 
     def __init__(self, task: Task, job: Job, stack: contextlib.ExitStack) -> None:
         self._task, self._job = task, job
@@ -159,15 +160,15 @@ class _Sink(ABC):
 
     @abstractmethod
     def add(self, results: Mapping[str, Rendered]) -> None:
-        """The next sample, by variant."""
+        """Add the next sample, by variant."""
 
     @abstractmethod
     def commit(self) -> None:
-        """All samples are there."""
+        """Finish after the last sample."""
 
 
 class _Whole(_Sink):
-    """Tars, with their records."""
+    """Writes whole tars and their records."""
 
     def _enter(self, stack: contextlib.ExitStack) -> None:
         self._drafts = {name: stack.enter_context(self._job.output.draft()) for name in self._names}
@@ -185,7 +186,7 @@ class _Whole(_Sink):
 
 
 class _Partly(_Sink):
-    """A part."""
+    """Writes one part."""
 
     def _enter(self, stack: contextlib.ExitStack) -> None:
         self._draft = stack.enter_context(self._job.output.draft())
@@ -203,11 +204,11 @@ class _Partly(_Sink):
 
 
 def _commit(of: Task | Join, job: Job, draft: Draft, tar: TarWriter, name: str, rows: Sequence[Row]) -> None:
-    """Put a shard's tar in place, and its record after it."""
+    """Put a shard's tar in place, and then its record."""
     output = job.output
     tar.close()
     output.commit(draft, output.tar(name, of.shard, of.shards))
     data = Record(of.shard, of.shards, tar.size, tar.sha256, job.recipes[name], tuple(rows)).to_bytes()
-    if len(data) > LARGEST_JSON:  # which nothing here would read
+    if len(data) > LARGEST_JSON:  # nothing here would read it
         raise RunError(f"the record of shard {of.shard} is too large: give a smaller --samples-per-shard")
     output.write(output.record(name, of.shard, of.shards), data)

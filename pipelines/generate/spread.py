@@ -1,7 +1,7 @@
-"""Chores of the driver's, done by the workers: reading what many files say of themselves, before and after the images.
+"""Spreads chores of the driver over the workers: reading many files' metadata, before and after the images.
 
-Owns when there is enough to do for Ray, and that what comes is in order and bounded. What lies on one machine's disk is
-read there, and never by the workers of a cluster, which may not have it.
+Owns when there is enough to do for Ray, and keeps results in order and bounded. Files on one machine's disk are read
+there, never by the workers of a cluster, which may not have that disk.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pipelines.progress import TICK
 from pipelines.store import Disk
 from pipelines.work.cluster import Ray
 
-# Pieces that a worker is given at a time, so that several wait for a store at once, and what they may take together.
+# Items in a worker's task, so that several wait for a store at once, and the seconds that they may take together.
 _TOGETHER, _LONGEST = 8, 1.0
-# Seconds of work that are worth Ray's start, and those that are worth sending to a Ray that runs.
+# Seconds of work that are worth starting Ray, and those that are worth sending to one already running.
 _WORTH_A_START, _WORTH_SENDING = 8.0, 0.5
-# Bytes of results that wait for those before them.
+# Bytes of results held back until earlier ones arrive.
 _MOST_WAITING = 2**28
 
 
 def over(ray: Ray) -> Spread:
-    """A way to do chores on a Ray, which is started where there is much to do."""
+    """Run chores on a Ray, which is started if there is enough to do."""
 
     def spread(chore: Chore[Work, Result], pieces: Sequence[Work]) -> Iterator[Result]:
         worth = _WORTH_SENDING if ray.running or ray.cluster.address else _WORTH_A_START
@@ -42,7 +42,7 @@ def _spread(
     turn = waiting = 0
 
     def groups() -> Iterator[tuple[int, Sequence[Work]] | None]:
-        """The groups by number; None, which the engine takes for none yet, while too much waits."""
+        """The groups by number; None, which the engine takes as "none yet", while too many results wait."""
         together = max(1, min(_TOGETHER, int(_LONGEST / chore.seconds)))
         for number, start in enumerate(range(0, len(pieces), together)):
             while waiting > _MOST_WAITING:

@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 
 def member(name: str, data: bytes) -> bytes:
-    """A regular file as it stands in a tar: mode 0644, mtime, uid and gid 0, no names of users.
+    """A regular file as a tar stores it: mode 0644, mtime, uid and gid 0, no user names.
 
-    Raises ValueError where USTAR cannot hold the name.
+    Raises ValueError if USTAR cannot hold the name.
     """
     about = tarfile.TarInfo(name)
     about.size = len(data)
@@ -22,9 +22,9 @@ def member(name: str, data: bytes) -> bytes:
 
 
 class TarWriter:
-    """Writes members one after the other to an open file, which it does not close.
+    """Writes members one after another to an open file, which it does not close.
 
-    `sha256` and `size` (bytes) are of what was written so far: the whole tar's once the writer is closed.
+    `sha256` and `size` (bytes) cover what has been written so far: the whole tar, once the writer is closed.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -37,13 +37,13 @@ class TarWriter:
         self.append(member(name, data))
 
     def append(self, members: bytes) -> None:
-        """Append whole members, as `member` gives them."""
+        """Append whole members, as returned by `member`."""
         self._file.write(members)
         self._hash.update(members)
         self.size += len(members)
 
     def close(self) -> None:
-        """Write the end of the tar: two empty blocks, in a whole record."""
+        """Write the end of the tar: two empty blocks, padded to a whole record."""
         end = self.size + 2 * tarfile.BLOCKSIZE
         self.append(bytes(end + -end % tarfile.RECORDSIZE - self.size))
 

@@ -1,7 +1,6 @@
-"""What images are resized to and recordings resampled, from what was asked for and a dataset's defaults; and how that
-is typed.
+"""Chooses geometry and size of images, or the sample rate of recordings, from options and a dataset's defaults.
 
-Refuses sizes that do not suit the geometry or one another, and what is of recordings for images or the other way.
+Refuses sizes that do not suit the geometry or one another, and options for recordings with images or the reverse.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from pipelines.errors import UsageError
 from pipelines.generate.datasets import DATASETS
 from pipelines.options import Target
 
-# Hz: LJSpeech's, and that of Tacotron 2 and FastSpeech 2 (generators/audio/settings.py).
+# Hz: the rate of LJSpeech, Tacotron 2 and FastSpeech 2 (generators/audio/settings.py).
 _RATE = 22_050
 
 
 def choose_geometry(dataset: str, target: Target) -> tuple[str, Size]:
-    """The geometry and size of a run, from what was asked for and the dataset's defaults.
+    """The geometry and size of a run, from the options and the dataset's defaults.
 
-    Raises UsageError where the sizes do not suit the geometry or one another, or are too large for an ordinary image.
+    Raises UsageError if the sizes do not suit the geometry or one another, or are too large for an ordinary image.
     """
     if target.sample_rate is not None:
-        raise UsageError(f"--sample-rate is of use with --dataset speech only, and not with {dataset}: leave it out")
+        raise UsageError(f"--sample-rate applies only to --dataset speech, not to {dataset}: leave it out")
     defaults = DATASETS[dataset]
     name = target.geometry
     if name is None:
@@ -43,10 +42,10 @@ def choose_geometry(dataset: str, target: Target) -> tuple[str, Size]:
 
 
 def choose_mel(target: Target) -> MelSettings:
-    """The settings of a run's spectrograms. Raises UsageError for a rate without a recipe, or what is of images."""
+    """The settings of a run's spectrograms. Raises UsageError for a rate without settings, and options for images."""
     for field in fields(target):
         if field.name != "sample_rate" and getattr(target, field.name) is not None:
-            raise UsageError(f"--{field.name.replace('_', '-')} is of images: leave it out with --dataset speech")
+            raise UsageError(f"--{field.name.replace('_', '-')} is for images: leave it out with --dataset speech")
     try:
         return MelSettings.of(_RATE if target.sample_rate is None else target.sample_rate)
     except ValueError as error:
@@ -54,7 +53,7 @@ def choose_mel(target: Target) -> MelSettings:
 
 
 def words(geometry: str, size: Size) -> list[str]:
-    """What is typed for a geometry and its size: `--geometry crop --size 224 --resize 235`."""
+    """The command-line words for a geometry and its size: `--geometry crop --size 224 --resize 235`."""
     if geometry in CROPPED and len(size) == 2:
         return ["--geometry", geometry, "--size", str(size[0]), "--resize", str(size[1])]
     return ["--geometry", geometry, *(["--size", _joined(size)] if size else [])]
@@ -65,14 +64,14 @@ def _joined(size: Size) -> str:
 
 
 def _before(geometry: str, size: Size, target: Target) -> int | None:
-    """The side before the crop, where one was asked for that is not the usual one."""
+    """The side before the crop, if one was given that is not the default."""
     if target.resize is None and target.crop_pct is None:
         return None
     flag = "--crop-pct" if target.resize is None else "--resize"
     if geometry not in CROPPED:
-        raise UsageError(f"{flag} is of use with the geometries crop and squash, and not with {geometry}: leave it out")
+        raise UsageError(f"{flag} applies only to the geometries crop and squash, not to {geometry}: leave it out")
     if target.resize is not None and target.crop_pct is not None:
-        raise UsageError("--resize and --crop-pct both say what is before the crop: give one of them")
+        raise UsageError("--resize and --crop-pct both set the size before the crop: give only one of them")
     (side,) = size
     # timm.data.transforms_factory: `math.floor(x / crop_pct)`
     before = math.floor(side / target.crop_pct) if target.crop_pct is not None else target.resize

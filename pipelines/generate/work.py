@@ -1,4 +1,4 @@
-"""What a worker does for a run of generate.py: a piece of the work, or a look at its machine."""
+"""What a worker does for a run of generate.py: makes a piece, or checks its machine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipelines.generate.sources import Missing, Sample
 
 
 def make(piece: Piece, job: Job, careful: bool, limit: float) -> Generator[int, None, int]:
-    """Do a piece within `limit` seconds, or end this process; as `make_shard`, and 0 where shards are joined.
+    """Do a piece within `limit` seconds, or end this process. Behaves like `make_shard`; joining returns 0.
 
-    When `careful`, it is made without the calls that end the process, which are looked for first. Raises UnfitError
-    where this machine would make other bytes than the run is to have.
+    When `careful`, calls that end the process are looked for first and skipped. Raises UnfitError if this machine would
+    make other bytes than the run requires.
     """
     lethal = find_lethal(piece, job) if careful and not isinstance(piece, Join) else {}
-    # A watch that needs no cooperation: it ends the process also where a library never returns.
+    # This watchdog needs no cooperation: it ends the process even if a library never returns.
     faulthandler.dump_traceback_later(limit, exit=True, file=2)
     try:
         if isinstance(piece, Join):
@@ -35,7 +35,7 @@ def make(piece: Piece, job: Job, careful: bool, limit: float) -> Generator[int, 
 
 
 def problem_here(job: Job, sample: Sample) -> str | None:
-    """What is wrong with the run's places, or the programs of its own methods, as this machine sees them."""
+    """What is wrong with the run's paths or custom programs on this machine; None if nothing is."""
     for method in job.config.methods:
         if problem := method.problem():
             return f"{method.token} {problem}"

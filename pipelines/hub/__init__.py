@@ -1,1 +1,1 @@
-"""Noised sets on the Hugging Face Hub: pushed, pulled, and made again from their manifests."""
+"""Noised sets on the Hugging Face Hub: pushed, pulled, and rebuilt from their manifests."""

@@ -1,6 +1,6 @@
 """The dataset card of a repository on the Hub, for people, for `load_dataset` and for the Hub's viewer.
 
-Made from the manifests of the variants that the repository holds, and from nothing else.
+Made only from the manifests of the repository's variants.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from generators.variant import in_full
 from manifests.schema import CARD_ENTRY, TABLE
 from manifests.splits import split_of
 from pipelines.generate.card import CITATION, TERMS, alike, variants_table
-from pipelines.generate.told import told
+from pipelines.generate.wording import wording
 from pipelines.hub.look import DIFFERENCES, RESIDUALS
 from pipelines.page.write import PAGE
 from pipelines.text import size
 
 _TASKS = {"coco": "object-detection", "cityscapes": "image-segmentation", "speech": "text-to-speech"}
-# What a source is given by.
+# The options that give the source.
 _INPUTS = {"sample": "", "coco": " --source IMAGES --annotations FILE", "speech": " --source RECORDINGS"}
 # The Hub's names for numbers of samples.
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**9, "1M<n<10M"))
@@ -40,10 +40,10 @@ Summary = Mapping[str, Any]
 def hub_card(
     repo: str, summaries: Sequence[Summary], *, gated: bool, pixels: bool, shown: Collection[str] = ()
 ) -> bytes:
-    """The card of `repo` for variants with these summaries (`manifest.json`), all of one configuration.
+    """The card of `repo` for variants with these summaries (`manifest.json`), all with the same configuration.
 
-    With `pixels`, each variant is a configuration of `load_dataset`; without, its manifest is. `shown` are the names
-    of the files to look at that the repository has.
+    With `pixels`, `load_dataset` has a configuration for each variant's shards; without, for each variant's manifest.
+    `shown` are the names of the charts and pages that the repository has.
     """
     lines = ["---", *_front_matter(summaries, gated=gated, pixels=pixels), "---", ""]
     return "\n".join([*lines, *_body(repo, summaries, pixels=pixels, shown=shown), ""]).encode()
@@ -65,7 +65,7 @@ def _front_matter(summaries: Sequence[Summary], *, gated: bool, pixels: bool) ->
         yield f"extra_gated_prompt: {json.dumps(_PROMPTS.get(dataset, _PROMPT))}"
     yield "configs:"
     for summary in summaries:
-        # JSON strings are YAML's, and what checks a card locally reads them as such.
+        # JSON strings are valid YAML, and the local check of a card parses them as JSON.
         name = str(summary["name"])
         split = split_of(summary["config"])
         files = f"{name}/{split}-*.tar" if pixels else f"{name}/{TABLE}"
@@ -77,7 +77,7 @@ def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool, shown: Colle
     first = summaries[0]
     config, name = first["config"], next(str(s["name"]) for s in summaries[::-1])
     dataset = config["dataset"]
-    words = told(dataset)
+    words = wording(dataset)
     total = sum(int(summary["totals"]["bytes"]) for summary in summaries)
     yield from (f"# SysNoise shards: {dataset}", "")
     what = words.made_of(str(dataset), split_of(config))
@@ -90,8 +90,8 @@ def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool, shown: Colle
         yield f"Lossless WebDataset shards, {size(total)}. {words.about(first)}"
     else:
         yield (
-            f"**Manifests only: no {words.result}.** Who holds the source {words.sample}s can make the same set and "
-            f"prove that all {words.result} agree; the shards are {size(total)}. {words.about(first)}"
+            f"**Manifests only: no {words.result}.** Anyone who has the source {words.sample}s can make the same set "
+            f"and prove that all {words.result} agree; the shards are {size(total)}. {words.about(first)}"
         )
     yield ""
     yield from variants_table(summaries)
@@ -99,7 +99,7 @@ def _body(repo: str, summaries: Sequence[Summary], *, pixels: bool, shown: Colle
     yield from (f"{words.alike} (degenerate): {', '.join(names)}.\n" for names in alike(summaries))
     yield (
         f"{words.legend.format('`' + config['reference'] + '`')} Each folder's `manifest.parquet` has a row for every "
-        f"source {words.sample} with its {words.result}' sha256, and says which failed."
+        f"source {words.sample}: the sha256 of its {words.result}, or why it failed."
     )
     yield from _to_look_at(shown)
     yield from _use(repo, name, _reference(summaries), config, pixels=pixels)
@@ -121,7 +121,7 @@ def _to_look_at(shown: Collection[str]) -> Iterator[str]:
 
 
 def _reference(summaries: Sequence[Summary]) -> str | None:
-    """The name of the variant that the others are compared with; None where it is not there."""
+    """The name of the variant that the others are compared with; None if it is missing."""
     spelled = {in_full(summary["variant"]): str(summary["name"]) for summary in summaries}
     return spelled.get(summaries[0]["config"]["reference"])
 
@@ -135,11 +135,11 @@ def _use(repo: str, name: str, reference: str | None, config: Mapping[str, Any],
         return
     yield from ("```python", "from datasets import load_dataset", "")
     yield f'shards = load_dataset("{repo}", "{name}", split="{split_of(config)}", streaming=True)'
-    yield from ("```", "", "With SysNoise shards (verified as it arrives, verified again, scored):", "", "```sh")
+    yield from ("```", "", "With SysNoise shards (pull, which verifies; verify again; score):", "", "```sh")
     both = name if reference in (None, name) else f"{reference},{name}"
     yield f"python hub.py pull {repo} --variant {both} --output out"
     yield f"python verify.py out/{dataset}"
-    if reference:  # without which nothing can be compared
+    if reference:  # scoring needs it
         scored = " --annotations FILE" if dataset == "coco" else ""
         yield f"python score.py --shards out/{dataset} --predictions predictions{scored}"
     yield "```"
@@ -155,5 +155,5 @@ def _made_by(summaries: Sequence[Summary]) -> Iterator[str]:
     yield ""
     yield (
         f"Made on {first['provenance']['cpu']['architecture']}; configuration `{first['config_sha256']}`. Every "
-        "`manifest.json` has the whole of it."
+        "`manifest.json` has the full configuration."
     )

@@ -1,4 +1,4 @@
-"""What `hub.py` can be asked: a command line for each of its commands, checked no further than argparse does."""
+"""The command lines of `hub.py`, one for each of its commands, checked only as far as argparse does."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pipelines.options import Cluster, Inputs, method_option
 
 @dataclass(frozen=True)
 class PushOptions:
-    """What to push, and how it is seen; `gated` None is the dataset's default."""
+    """What to push, and who may see it; None for `gated` is the dataset's default."""
 
-    path: str = option("a dataset's folder, as out/imagenet; a path or URI", flag="PATH")
-    repo: str = option("where to", required=True, metavar="ORG/NAME")
+    path: str = option("a dataset's folder, such as out/imagenet; a path or URI", flag="PATH")
+    repo: str = option("the repository to push to", required=True, metavar="ORG/NAME")
     variants: tuple[str, ...] = option("only these; default: all", default=(), flag="--variant", metavar="NAME")
-    manifests_only: bool = option("push manifests and hashes, and no pixel", default=False)
-    gated: bool | None = option("ask readers to accept the images' terms")
+    manifests_only: bool = option("push manifests and hashes, but no pixels", default=False)
+    gated: bool | None = option("require readers to accept the images' terms")
     public: bool = option("let everybody see it; default: private", default=False)
     has_the_right: bool = option(
-        "make images public whose terms forbid it", default=False, flag="--i-have-the-right-to"
+        "make images public although their terms forbid it", default=False, flag="--i-have-the-right-to"
     )
     cluster: Cluster = group(Cluster)
 
 
 @dataclass(frozen=True)
 class PullOptions:
-    """What to download, and where to."""
+    """What to download, and to where."""
 
     repo: str = option("a dataset's repository", flag="ORG/NAME")
     variants: tuple[str, ...] = option("repeatable; or all", required=True, flag="--variant", metavar="NAME")
@@ -37,13 +37,13 @@ class PullOptions:
 
 @dataclass(frozen=True)
 class RebuildOptions(PullOptions):
-    """What to make again, where to, and from which images."""
+    """What to rebuild, to where, and from which source."""
 
     inputs: Inputs = group(
         Inputs,
         under="images",
-        source="where the source images or recordings lie",
+        source="where the source images or recordings are",
         labels="their labels, as for generate.py",
         annotations="their COCO annotations",
     )
-    methods: tuple[str, ...] = method_option("a program that made them, as for generate.py")
+    methods: tuple[str, ...] = method_option("a program that they were made with, as for generate.py")

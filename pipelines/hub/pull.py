@@ -1,9 +1,8 @@
-"""Pulling variants, to a disk or into an object store, several tars at a time: every tar is compared with its record's
-sha256 before it is put in place.
+"""Pulls variants to a disk or an object store, several tars at a time.
 
-A record is written after its tar and the manifests last, as generate.py does, so that what is interrupted is unfinished
-and not wrong; the same command goes on with the files that are missing. On the way to a store each worker has one tar
-on its disk.
+Every tar is compared with its record's sha256 before it is put in place. As in generate.py, a record is written after
+its tar, and the manifests last, so that an interrupted pull is unfinished, not wrong; the same command continues with
+the missing files. Each worker that pulls to a store has one tar on its disk at a time.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from pipelines.files import move, put, put_file
 from pipelines.generate.card import card, read_summaries
 from pipelines.generate.croissant import CROISSANT, croissant, parts_in
 from pipelines.generate.datasets import DATASETS
-from pipelines.generate.told import told
+from pipelines.generate.wording import wording
 from pipelines.hub.arriving import arriving
 from pipelines.hub.client import MOST_TRANSFERS, Repo, quiet
 from pipelines.hub.options import PullOptions
@@ -37,12 +36,12 @@ from pipelines.store import BLOCK, Disk, Place, place_of
 from pipelines.work import Finished, Progress, Work, crew
 from pipelines.work.cluster import Ray
 
-# Where on a disk a tar lies until it is checked.
+# The folder on a disk that tars are in until they are checked.
 _STAGING = ".pull"
 
 
 class Tar(NamedTuple):
-    """A tar that is to be pulled: its path in the repository, what its record says of it, and where it is to be."""
+    """A tar to pull: its path in the repository, its sha256, size and images from its record, and its destination."""
 
     path: str
     sha256: str
@@ -53,10 +52,10 @@ class Tar(NamedTuple):
 
 @dataclass(frozen=True)
 class Fetching:
-    """What all tars have in common: the repository at a commit, and the folder that they come to.
+    """What all tars have in common: the repository at a commit, and the folder that they are pulled to.
 
-    `staging` is a folder on the disk that the tars are to be on, where a killed run's part is gone on with; None where
-    each worker has one of its own, for a store.
+    `staging` is a folder on the destination's disk, where a later run continues a killed run's downloads; None if each
+    worker has its own, for a store.
     """
 
     repo: Repo
@@ -66,7 +65,7 @@ class Fetching:
 
 
 def pull(options: PullOptions) -> int:
-    """Pull what is missing of the asked variants; the exit status."""
+    """Pull the missing files of the requested variants; returns the exit status."""
     quiet()
     output = place_of(options.output, "--output")
     repo = Repo(options.repo)
@@ -85,13 +84,13 @@ def pull(options: PullOptions) -> int:
 
 
 def _root(repo: Repo, found: Sequence[Published], output: Place) -> Place:
-    """The folder that is to hold these variants, which must be of one dataset."""
+    """The folder to pull these variants to; they must belong to one dataset."""
     root = output / found[0].dataset
     for published in found:
         if published.dataset != found[0].dataset:
-            raise ContradictionError(f"{repo.name} holds {published.dataset} and {found[0].dataset}: nothing is used")
+            raise ContradictionError(f"{repo.name} has {published.dataset} and {found[0].dataset}: nothing is used")
         if not published.has_pixels:
-            result = told(published.dataset).result
+            result = wording(published.dataset).result
             raise UsageError(f"{repo.name} has manifests of {published.name}, but no {result}: use hub.py rebuild")
         _check_place(root / published.name, published)
     return root
@@ -99,11 +98,11 @@ def _root(repo: Repo, found: Sequence[Published], output: Place) -> Place:
 
 @contextlib.contextmanager
 def _staging(root: Place, revision: str, here: Path | None) -> Iterator[Path | None]:
-    """The folder that tars lie in until they are checked: for a store `here`, where it is known."""
+    """The folder that tars are in until they are checked; for a store, `here`, if given."""
     if not isinstance(root, Disk):
         yield here
         return
-    staging = Path(root.parent.path, _STAGING)  # where nothing takes it for a variant
+    staging = Path(root.parent.path, _STAGING)  # outside the dataset's folder, where it would look like a variant
     try:
         with _writing(root):
             (staging / revision).mkdir(parents=True, exist_ok=True)
@@ -113,12 +112,14 @@ def _staging(root: Place, revision: str, here: Path | None) -> Iterator[Path | N
 
 
 def _check_place(folder: Place, published: Published) -> None:
-    """Raises UsageError where a folder holds another set of the variant."""
+    """Raises UsageError if the folder contains a different set of the variant."""
     there = folder.files()
     for theirs in published.folder.iterdir():
         name = theirs.name
         if name in there and not (there[name] == theirs.stat().st_size and _same(folder / name, theirs)):
-            raise UsageError(f"{folder} holds another set of {published.name} ({name} differs): give another --output")
+            raise UsageError(
+                f"{folder} contains a different set of {published.name} ({name} differs): give another --output"
+            )
 
 
 def _same(place: Place, path: Path) -> bool:
@@ -131,7 +132,7 @@ def _same(place: Place, path: Path) -> bool:
 
 
 def _download(fetching: Fetching, found: Sequence[Published], cluster: Cluster) -> None:
-    """Fetch the tars that are missing, each with its record after it; when a variant has all, its manifests."""
+    """Fetch the missing tars, each followed by its record, and each variant's manifests once it has all its tars."""
     variants = {published.name: _Variant(published, fetching.root / published.name) for published in found}
     tars = [tar for variant in variants.values() for tar in variant.missing]
     for variant in variants.values():
@@ -141,7 +142,7 @@ def _download(fetching: Fetching, found: Sequence[Published], cluster: Cluster) 
     work = Work(fetch, fetching, lambda tar: tar.path)
     words = DATASETS[found[0].dataset]
     with (
-        counted(sum(tar.images for tar in tars), words.unit, f"{words.noun} here and checked") as advance,
+        counted(sum(tar.images for tar in tars), words.unit, f"{words.noun} pulled and checked") as advance,
         contextlib.closing(Ray(cluster)) as ray,
         contextlib.closing(crew.each(work, tars, ray, problem_here, most=MOST_TRANSFERS)) as steps,
     ):
@@ -149,12 +150,12 @@ def _download(fetching: Fetching, found: Sequence[Published], cluster: Cluster) 
         for step in steps:
             if isinstance(step, Finished):
                 name = step.piece.place.parent.name
-                variants[name].here(step.piece)
+                variants[name].finish(step.piece)
             advance(name, step.images if isinstance(step, Progress) else 0)
 
 
 class _Variant:
-    """A variant on its way to a folder: its tars that are not known to be there, and what is put beside them."""
+    """A variant on its way to a folder: its tars that are still missing, and its records and manifests."""
 
     def __init__(self, published: Published, folder: Place) -> None:
         self._published, self._folder = published, folder
@@ -164,12 +165,14 @@ class _Variant:
 
     def _tar(self, shard: Mapping[str, Any]) -> Tar:
         name = shard["name"]
-        said = shard["sha256"], shard["bytes"], shard["samples"]
-        return Tar(f"{self._published.name}/{name}", *said, self._folder / name)
+        return Tar(
+            f"{self._published.name}/{name}", shard["sha256"], shard["bytes"], shard["samples"], self._folder / name
+        )
 
     def _has(self, shard: Mapping[str, Any]) -> bool:
-        """Whether a tar is in a store, where to read it is to fetch it: its record is there only after one that agrees
-        with it. On a disk it is looked at.
+        """Whether a store has a tar. It is not downloaded: a record is only written after a tar that agrees with it.
+
+        For a disk this is always False: there the workers read the tars.
         """
         name = shard["name"]
         return (
@@ -178,14 +181,14 @@ class _Variant:
             and _record_of(name) in self._there
         )
 
-    def here(self, tar: Tar) -> None:
-        """A tar is in place."""
+    def finish(self, tar: Tar) -> None:
+        """Add the record of a tar that is now in place, and the manifests after the last tar."""
         self._put(_record_of(tar.place.name))
         del self.missing[tar]
         self.put_manifests()
 
     def put_manifests(self) -> None:
-        """Put the manifests in place, if all tars are."""
+        """Add the manifests, if no tar is missing."""
         for file in () if self.missing else (TABLE, TIMM, SUMMARY):
             self._put(file)
 
@@ -195,20 +198,17 @@ class _Variant:
 
 
 def fetch(tar: Tar, fetching: Fetching, careful: bool) -> Generator[int, None, None]:
-    """A worker's part: download one tar, unless it is on the disk, and put it in place if it is what its record says.
-
-    Raises ContradictionError if it is not.
-    """
+    """A worker's task: as `fetch_tar`, unless the tar is already on the disk."""
     quiet()
     with _writing(tar.place.parent):
-        if _is_here(tar):
+        if _is_on_disk(tar):
             yield tar.images
         else:
             yield from fetch_tar(fetching, tar)
 
 
 def problem_here(fetching: Fetching) -> str | None:
-    """What is wrong with the token of this machine, or with where the tars are to be, as this machine sees it."""
+    """Why this machine cannot pull: its token, or the destination as this machine sees it; None if it can."""
     try:
         fetching.repo.commit(fetching.revision)
         if fetching.staging and not fetching.staging.is_dir():
@@ -220,9 +220,9 @@ def problem_here(fetching: Fetching) -> str | None:
 
 
 def fetch_tar(fetching: Fetching, tar: Tar) -> Generator[int, None, None]:
-    """Download one tar, and put it in place if it is what its record says. Raises ContradictionError if it is not.
+    """Download a tar, and put it in place. Yields how many more of its images have arrived.
 
-    Yields how many more of its images have come.
+    Raises ContradictionError if the tar does not have its record's sha256.
     """
     repo, staging = fetching.repo, fetching.staging
     with contextlib.nullcontext(staging) if staging else tempfile.TemporaryDirectory() as folder:
@@ -230,25 +230,25 @@ def fetch_tar(fetching: Fetching, tar: Tar) -> Generator[int, None, None]:
         fetched = yield from arriving(fetch, tar.size, tar.images)
         if _sha256(fetched) != tar.sha256:
             raise ContradictionError(
-                f"{repo.name}: {tar.path} does not have the sha256 of its record: refused, and what agrees is kept"
+                f"{repo.name}: {tar.path} does not have its record's sha256: it is refused, the others are kept"
             )
         move(fetched, tar.place)
 
 
 @contextlib.contextmanager
 def _writing(folder: Place) -> Iterator[None]:
-    """Raises RunError where a disk cannot be written."""
+    """Raises RunError if a disk cannot be written."""
     try:
         yield
-    except OSError as error:  # a store's own errors are others
+    except OSError as error:  # a store's errors are not OSErrors
         where = folder if isinstance(folder, Disk) else tempfile.gettempdir()
         raise RunError(
-            f"cannot write to {where} ({error.strerror or error}): what is whole is kept, and the same command goes on"
+            f"cannot write to {where} ({error.strerror or error}): whole files are kept, and the same command continues"
         ) from None
 
 
-def _is_here(tar: Tar) -> bool:
-    """Whether a tar is in place on a disk; one in a store has been looked for."""
+def _is_on_disk(tar: Tar) -> bool:
+    """Whether a tar is already in place on a disk; a store's missing tars are known (`_Variant.missing`)."""
     place = tar.place
     return isinstance(place, Disk) and os.path.isfile(place.path) and _sha256(Path(place.path)) == tar.sha256
 

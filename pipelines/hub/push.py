@@ -1,7 +1,7 @@
-"""Pushing a dataset's variants: verified first, private unless asked otherwise, the card last.
+"""Pushes a dataset's variants: they are verified first, private unless asked otherwise, and the card comes last.
 
-Refuses to push anything unverified, to make images public whose terms forbid it, and to mix configurations or
-manifests with and without pixels in one repository.
+Refuses to push anything unverified, to make images public if their terms forbid it, and to mix configurations, or
+manifests with and without pixels, in one repository.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ from pipelines.hub.options import PushOptions
 from pipelines.hub.send import Sending, problem_here, send_variants
 from pipelines.progress import say
 from pipelines.store import Disk, Place, place_of
+from pipelines.text import number_of
 from pipelines.work.cluster import Ray
 
-# Datasets whose terms do not let others hand their images on.
+# Datasets whose terms forbid passing their images on.
 RESTRICTED = frozenset({"imagenet", "cityscapes"})
 
 
 def push(options: PushOptions) -> int:
-    """Push, and say where it went; the exit status (1 where verification finds problems).
+    """Push, and print where to; returns the exit status (1 if verification finds problems).
 
-    Everything is checked before anything is written: rights and what the repository holds before hours of verifying.
+    Everything is checked before anything is written: permissions and the repository's contents first, since verifying
+    takes hours.
     """
     quiet()
     folders = _chosen(options)
@@ -60,7 +62,7 @@ def push(options: PushOptions) -> int:
         problems = check(folders, ray)
         if problems:
             show(problems)
-            print(f"FAILED: {len(problems):,} problems, and nothing was pushed")
+            print(f"FAILED: {number_of(len(problems), 'problem')}, nothing was pushed")
             return 1
         if before is None:
             repo.create()
@@ -82,22 +84,22 @@ def push(options: PushOptions) -> int:
 
 
 def _check_rights(dataset: str, options: PushOptions, before: str | None) -> None:
-    """Raises UsageError where images that may not be handed on would be public."""
+    """Raises UsageError if images that may not be passed on would be public."""
     if options.public:
         raise UsageError(
-            f"the terms of {dataset} do not allow its images to be handed on: leave --public out, push with "
+            f"the terms of {dataset} do not allow its images to be passed on: leave --public out, push with "
             "--manifests-only, or add --i-have-the-right-to"
         )
     if before == "public":
-        raise UsageError(f"{options.repo} is public, and these images may not be: push to a private repository")
+        raise UsageError(f"{options.repo} is public, but these images may not be: push to a private repository")
 
 
 def _chosen(options: PushOptions) -> list[Place]:
-    """The folders of the asked variants of one dataset, all of them where none was asked for."""
+    """The folders of the requested variants of one dataset; all of them if none was requested."""
     place = place_of(options.path, "PATH")
     folders = {folder.name: folder for folder in variant_folders(place)}
     if not folders or len({folder.parent for folder in folders.values()}) > 1:
-        raise UsageError(f"no dataset's shards at {place}: give the folder that generate.py wrote, as out/coco")
+        raise UsageError(f"no dataset's shards at {place}: give a folder that generate.py wrote, such as out/coco")
     names = [name for word in options.variants for name in word.split(",")] or list(folders)
     unknown = [name for name in names if name not in folders]
     if unknown:
@@ -106,39 +108,39 @@ def _chosen(options: PushOptions) -> list[Place]:
 
 
 def _summary(place: Place, variant: str, where: str | None = None) -> dict[str, Any]:
-    """What a `manifest.json` holds; `where` names the repository that it is from."""
+    """The contents of a `manifest.json`; `where` names the repository that it is from."""
     try:
         return parse_summary(place.read(LARGEST_JSON), SUMMARY)
-    except (OSError, ValueError):  # a store's own errors are others
+    except (OSError, ValueError):  # a store's errors are neither
         if where:
-            raise UsageError(
-                f"{where} holds a damaged {SUMMARY} of {variant}: delete that folder there first"
-            ) from None
+            raise UsageError(f"{where} has a damaged {SUMMARY} of {variant}: delete that folder there first") from None
         raise UsageError(f"{place.parent} is not finished: run the same generate.py command again") from None
 
 
 def _held(repo: Repo, options: PushOptions, summaries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The summaries of the variants that the repository holds besides those that are pushed.
+    """The summaries of the repository's other variants, which are not being pushed.
 
-    Raises UsageError where they are of another kind.
+    Raises UsageError if they cannot be in one repository with those that are.
     """
     revision = repo.commit(None)
     files = repo.files(revision)
     if options.manifests_only and any(fnmatch.fnmatch(path, f"*/{split}-*.tar") for path in files for split in SPLITS):
-        raise UsageError(f"{repo.name} holds pixels, and its history keeps them: push manifests to another repository")
+        raise UsageError(f"{repo.name} has pixels, and its history keeps them: push manifests to another repository")
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for path in files:
             name, _, file = path.partition("/")
             if file == SUMMARY and NAME.fullmatch(name):
                 if files[path] > LARGEST_JSON:
-                    raise UsageError(f"{repo.name} holds a {SUMMARY} of {files[path]:,} bytes: delete {name} there")
+                    raise UsageError(f"{repo.name} has a {SUMMARY} of {files[path]:,} bytes: delete {name} there")
                 fetched = Disk(str(repo.fetch(path, revision, Path(folder))))
                 found.append(_summary(fetched, name, repo.name))
     for other in found:
         if other["config_sha256"] != summaries[0]["config_sha256"]:
-            raise UsageError(f"{repo.name} holds {other['name']} of another configuration: push to another repository")
+            raise UsageError(
+                f"{repo.name} has {other['name']} with a different configuration: push to another repository"
+            )
         if not options.manifests_only and f"{other['name']}/{other['shards'][0]['name']}" not in files:
-            raise UsageError(f"{repo.name} holds manifests without pixels: push pixels to another repository")
+            raise UsageError(f"{repo.name} has manifests without pixels: push pixels to another repository")
     pushed = {summary["name"] for summary in summaries}
     return [other for other in found if other["name"] not in pushed]

@@ -1,6 +1,6 @@
-"""Making a published set again from its manifests and one's own source, and saying whether every pixel agrees.
+"""Rebuilds a published set from its manifests and the user's own source, and reports whether every pixel agrees.
 
-That is how a set can be shared whose images may not be handed on.
+So a set can be shared even if its images may not be passed on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipelines.generate.config import describe, methods_of
 from pipelines.generate.options import Options
 from pipelines.generate.run import generate
 from pipelines.generate.sources.find import find
-from pipelines.generate.told import told
+from pipelines.generate.wording import wording
 from pipelines.hub.client import Repo, quiet
 from pipelines.hub.options import RebuildOptions
 from pipelines.hub.published import Published, choose, fetch_manifests
@@ -33,7 +33,7 @@ _SHOWN = 5
 
 
 def rebuild(options: RebuildOptions) -> int:
-    """Make the asked variants again, and compare; the exit status (1 where pixels differ)."""
+    """Rebuild the requested variants, and compare; returns the exit status (1 if pixels differ)."""
     quiet()
     methods = methods_of(options.methods)
     repo = Repo(options.repo)
@@ -47,7 +47,7 @@ def rebuild(options: RebuildOptions) -> int:
 
 
 def _generate(options: RebuildOptions, found: Sequence[Published], methods: tuple[Method, ...]) -> None:
-    """Run generate.py's work with the published configuration. Raises UsageError where the source is another."""
+    """Do what generate.py does, with the published configuration. Raises UsageError if the source is different."""
     recipe = found[0].recipe
     if any(published.recipe.config != recipe.config for published in found):
         raise UsageError("the variants were made with different configurations: rebuild them one at a time")
@@ -78,7 +78,7 @@ class _Difference(NamedTuple):
 
 
 def _compare(published: Published, output: Place, methods: tuple[Method, ...]) -> int:
-    """Say whether a variant's pixels agree with the published ones; 1 where they do not."""
+    """Print whether a variant's pixels agree with the published ones; returns 1 if they do not."""
     folder = output / published.dataset / published.name
     made = records_of(folder)[0]
     kind = published.recipe.kind
@@ -89,7 +89,8 @@ def _compare(published: Published, output: Place, methods: tuple[Method, ...]) -
         pairs = zip(read_records(made), published.records(), strict=True)
         tars = all(mine.tar_sha256 == theirs.tar_sha256 for mine, theirs in pairs)
         bytes_too = "the tars are byte for byte the same" if tars else "the tars differ in other members"
-        print(f"{published.name}: every {told(published.dataset).one} agrees, in all {samples:,} samples; {bytes_too}.")
+        one = wording(published.dataset).one
+        print(f"{published.name}: every {one} agrees, in all {samples:,} samples; {bytes_too}.")
         return 0
     print(f"{published.name}: {len(differences):,} of {samples:,} samples differ:")
     for difference in differences[:_SHOWN]:
@@ -99,7 +100,9 @@ def _compare(published: Published, output: Place, methods: tuple[Method, ...]) -
     for reason in explain(published.recipe, methods):
         print(f"this machine differs from the one that made the published shards in {reason}")
     if kind is MELS:
-        print(f"by how much, hashes do not tell: {TOLERANCE:g} is promised, and verify.py --render tells it of shards")
+        print(
+            f"hashes do not show by how much: up to {TOLERANCE:g} is promised; verify.py --render measures it on shards"
+        )
     return 1
 
 
@@ -114,6 +117,6 @@ def _differences(published: Iterable[Row], made: Iterable[Row], digest: str) -> 
         if mine.status != theirs.status:
             yield _Difference(theirs.key, f"{mine.status} here ({mine.error or 'no error'}), {theirs.status} there")
         elif mine.source_sha256 != theirs.source_sha256:
-            yield _Difference(theirs.key, "the source file is another")
+            yield _Difference(theirs.key, "the source file is different")
         elif here != there:
-            yield _Difference(theirs.key, f"another {digest} ({here[:12]} here, {there[:12]} there)")
+            yield _Difference(theirs.key, f"different {digest} ({here[:12]} here, {there[:12]} there)")

@@ -1,9 +1,9 @@
-"""Sending variants to the Hub, several large files at a time, with no copy of the set on this machine.
+"""Sends variants to the Hub, several large files at a time, without a copy of the set on this machine.
 
-Owns the order and what one commit holds: shards in their order, and with the last of a variant's the manifests and the
-removal of what is no longer there. Files are sent by workers, commits are made here. What the repository holds already
-is neither read nor sent. Refuses a tar that is no longer what was verified. What is killed goes on: what was sent and
-not yet committed is read again, but not sent.
+Owns the order, and the contents of each commit: shards in their order, and with a variant's last shard its manifests
+and the removal of files that no longer exist. Workers send files; commits are made here. Files that the repository
+already has are neither read nor sent. Refuses a tar that has changed since it was verified. After a killed run the same
+command continues: what was sent but not committed is read again, but not sent again.
 """
 
 from __future__ import annotations
@@ -30,16 +30,14 @@ from pipelines.store import Disk, Place
 from pipelines.work import Finished, Progress, Work, crew
 from pipelines.work.cluster import Ray
 
-# What one commit adds at most: shards, and bytes of their tars. A run that is killed reads no more than that again.
+# The most that one commit adds: shards, and bytes of their tars. After a killed run, no more than that is read again.
 _MOST_SHARDS, _MOST_BYTES = 32, 2**33
-# Bytes that are fetched at a time.
+# Bytes fetched at a time.
 _BLOCK = 2**24
 
 
 class File(NamedTuple):
-    """A large file: where it lies, its path in the repository, the sha256 that it was verified with, if any, and how
-    many images it holds.
-    """
+    """A large file: its place, its path in the repository, its verified sha256, if any, and its number of images."""
 
     place: Place
     path: str
@@ -49,7 +47,7 @@ class File(NamedTuple):
 
 @dataclass(frozen=True)
 class Sending:
-    """What all files have in common: the repository, and whose token sends them."""
+    """What all files have in common: the repository, and the user whose token sends them."""
 
     repo: Repo
     user: str
@@ -57,7 +55,7 @@ class Sending:
 
 @dataclass
 class _Part:
-    """What one commit adds of a variant: these tars' records and, as they are sent, those tars that are missing."""
+    """What one commit adds to a variant: the records of these tars, and the missing tars once they are sent."""
 
     folder: Place
     title: str
@@ -71,7 +69,7 @@ class _Part:
 def send_variants(
     sending: Sending, folders: Sequence[Place], summaries: Sequence[Mapping[str, Any]], ray: Ray, *, pixels: bool
 ) -> None:
-    """Send verified variants, each with its `manifest.json`; without `pixels`, all of them but the tars."""
+    """Send verified variants, whose `manifest.json` are the summaries; without `pixels`, everything except the tars."""
     repo = sending.repo
     held = repo.hashes(repo.commit(None))
     parts = deque(
@@ -101,7 +99,7 @@ def send_variants(
 
 
 def send(file: File, sending: Sending, careful: bool) -> Generator[int, None, CommitOperationAdd]:
-    """A worker's part: send one large file; as `send_file`."""
+    """A worker's task: `send_file`, with progress."""
     quiet()
     addition = send_file(sending.repo, file)
     yield file.images
@@ -109,22 +107,24 @@ def send(file: File, sending: Sending, careful: bool) -> Generator[int, None, Co
 
 
 def problem_here(sending: Sending) -> str | None:
-    """What is wrong with the token of this machine."""
+    """What is wrong with this machine's token; None if nothing is."""
     try:
         user = sending.repo.user()
     except SysNoiseError as error:
         return str(error)
-    return None if user == sending.user else f"the token is {user}'s, and {sending.user} pushes: log in as one there"
+    if user == sending.user:
+        return None
+    return f"the token is {user}'s, but {sending.user} is pushing: log in as the same user there"
 
 
 def send_file(repo: Repo, file: File) -> CommitOperationAdd:
-    """Send one large file; what a commit is to add. Raises RunError where it is not what was verified."""
+    """Send one large file; returns what a commit must add. Raises RunError if it has changed since verification."""
     with _on_disk(file.place) as path:
         addition = CommitOperationAdd(file.path, path)
         if file.sha256 not in (None, addition.upload_info.sha256.hex()):
-            raise RunError(f"{file.place} has changed since it was verified: nothing of it is pushed")
+            raise RunError(f"{file.place} has changed since it was verified: it is not pushed")
         repo.send(addition)
-        if addition.path_or_fileobj:  # it is not large to this repository, and goes with the commit
+        if addition.path_or_fileobj:  # small by this repository's rules: it is sent with the commit
             addition.path_or_fileobj = path.read_bytes()
     return addition
 
@@ -132,7 +132,7 @@ def send_file(repo: Repo, file: File) -> CommitOperationAdd:
 def _parts(
     folder: Place, summary: Mapping[str, Any], held: Mapping[str, str | None], *, pixels: bool
 ) -> Iterator[_Part]:
-    """What is to be committed of a variant, in order, where the repository holds files with these sha256."""
+    """What to commit for a variant, in order; `held` has the sha256 of the repository's files, by path."""
     name = folder.name
     tars = [
         File(folder / shard["name"], f"{name}/{shard['name']}", shard["sha256"], shard["samples"])
@@ -150,7 +150,7 @@ def _parts(
 
 
 def _commit(repo: Repo, parts: deque[_Part]) -> None:
-    """Commit the first parts of which nothing is missing any more."""
+    """Commit the parts at the front of the queue that are complete."""
     while parts and len(parts[0].sent) == len(parts[0].missing):
         part = parts.popleft()
         additions = []
@@ -165,7 +165,7 @@ def _commit(repo: Repo, parts: deque[_Part]) -> None:
 
 
 def _together(tars: Sequence[File], sizes: Sequence[int]) -> Iterator[list[File]]:
-    """The tars in order, as many together as one commit may hold."""
+    """The tars in order, in groups that fit one commit."""
     together: list[File] = []
     total = 0
     for tar, size in zip(tars, sizes, strict=True):
@@ -187,9 +187,9 @@ def _small(folder: Place, path: str) -> CommitOperationAdd:
 
 @contextlib.contextmanager
 def _on_disk(place: Place) -> Iterator[Path]:
-    """A file, or a copy of one in a store, which has no name: it is gone with this process.
+    """A path to the file: its own on a disk, or that of an unnamed copy, which disappears with this process.
 
-    Raises RunError where it is there no more, or where there is no room for it.
+    Raises RunError if the file no longer exists, or there is no room for a copy.
     """
     if isinstance(place, Disk):
         if not os.path.isfile(place.path):
@@ -205,11 +205,11 @@ def _on_disk(place: Place) -> Iterator[Path]:
             raise _gone(place) from None
         except OSError as error:
             raise RunError(
-                f"cannot write to {tempfile.gettempdir()} ({error.strerror or error}): what is pushed is kept; make "
+                f"cannot write to {tempfile.gettempdir()} ({error.strerror or error}): pushed files are kept; make "
                 "room, or set TMPDIR, and run the same command again"
             ) from None
         yield Path(f"/proc/self/fd/{copy.fileno()}")
 
 
 def _gone(place: Place) -> RunError:
-    return RunError(f"{place} is there no more: run the same command again")
+    return RunError(f"{place} no longer exists: run the same command again")

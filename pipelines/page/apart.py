@@ -13,6 +13,8 @@ from pipelines.errors import RunError
 from pipelines.page.opened import OpenedSet
 from pipelines.shards import Shards, Stored
 
+# Bytes of the results of one sample, which are in memory together: a set may come from anybody.
+_MOST_BYTES = 2 * 2**30
 # Frames that have several sizes are reduced to this one before they are added up: (width, height).
 _GRID = (128, 128)
 
@@ -65,7 +67,12 @@ def _together(of: OpenedSet, keys: Sequence[str]) -> Iterator[tuple[str, Results
     read = of.shards.mel if of.shards.speech else of.shards.pixels
     several = [_in_order(of.shards, group.name, keys) for group in of.groups]
     for key, *stored in zip(keys, *several, strict=True):
-        yield key, [read(one) for one in stored]
+        results: list[NDArray[Any]] = []
+        for one in stored:
+            results.append(read(one))
+            if not 0 < sum(result.nbytes for result in results) <= _MOST_BYTES:
+                raise RunError(f"{key} is too large to be compared, or empty")
+        yield key, results
 
 
 def _in_order(shards: Shards, name: str, keys: Sequence[str]) -> Iterator[Stored]:

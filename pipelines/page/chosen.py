@@ -21,7 +21,7 @@ SHOWN = 8
 
 def measured(of: OpenedSet, figures: Figures) -> list[str]:
     """The keys of the samples to measure, in order: evenly spaced, or in a store, at the beginnings of a few shards."""
-    on_disk = isinstance(of.shards.root, Disk)
+    on_disk = _on_disk(of)
     each = sum(_bytes_of_sample(group.variant.summary["totals"]) for group in of.groups)
     count = int(np.clip((_BYTES_ON_DISK if on_disk else _BYTES_IN_STORE) / max(each, 1), _FEWEST, _MOST))
     places: NDArray[np.int64] = np.arange(len(figures.keys), dtype=np.int64)
@@ -30,14 +30,18 @@ def measured(of: OpenedSet, figures: Figures) -> list[str]:
     return [figures.keys[place] for place in places[_spaced(len(places), count)]]
 
 
-def shown(keys: Sequence[str], figures: Figures) -> list[str]:
-    """The keys of the samples to show: of these, from the one on which the variants differ least to the most, and the
-    one of all on which they differ most.
+def shown(of: OpenedSet, keys: Sequence[str], figures: Figures) -> list[str]:
+    """The keys of the samples to show: of the measured ones, from that on which the variants differ least to the most;
+    and that on which they differ most, in a store of the measured ones, elsewhere of all.
     """
     means = dict(zip(figures.keys, np.nan_to_num(figures.mean), strict=True))
-    most = max(figures.keys, key=lambda key: means[key], default="")
+    most = max(figures.keys if _on_disk(of) else keys, key=lambda key: means[key], default="")
     ordered = sorted((key for key in keys if key != most), key=lambda key: (means[key], key))
     return [*(ordered[place] for place in _spaced(len(ordered), SHOWN - 1)), *filter(None, [most])]
+
+
+def _on_disk(of: OpenedSet) -> bool:
+    return isinstance(of.shards.root, Disk)
 
 
 def _bytes_of_sample(totals: dict[str, int]) -> float:
@@ -52,5 +56,5 @@ def _beginnings(shards: NDArray[np.int32], count: int) -> NDArray[np.int64]:
 
 
 def _spaced(length: int, count: int) -> NDArray[np.int64]:
-    """At most `count` places among so many, from the first to the last, at equal distances."""
+    """At most `count` of `length` places, evenly spaced from the first to the last."""
     return np.unique(np.linspace(0, max(length - 1, 0), min(count, length)).round().astype(np.int64))

@@ -12,13 +12,13 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from pipelines.evaluate.report.looks import ALL_LOOKS
-from pipelines.generate.told import told
+from pipelines.generate.wording import wording
 from pipelines.page.colours import ink_on
 from pipelines.page.distribution import Scale
 from pipelines.page.figures import BINS_PER_DECADE, DECADES
 from pipelines.page.html import ROOM_FOR_NUMBERS, Page, figure
 from pipelines.page.order import by_similarity
+from pipelines.style.stages import ALL_LOOKS
 
 # Inches for a row and for a letter, and dots per inch.
 _ROW, _LETTER, _DPI = 0.24, 0.085, 110
@@ -48,7 +48,7 @@ def matrix(page: Page) -> bytes:
             if np.isfinite(value):
                 shade = np.array(image.to_rgba(np.array([value]), bytes=True)[0, :3], np.uint8)
                 axes.text(column, row, figure(value), ha="center", va="center", color=ink_on(shade), fontsize=8)
-    axes.set_title(f"{of.measure.heading} between variants, over {page.measured} {told(of.shards.dataset).sample}s")
+    axes.set_title(f"{of.measure.heading} between variants, over {page.measured} {wording(of.shards.dataset).sample}s")
     return _png(drawing, axes)
 
 
@@ -73,9 +73,8 @@ def distributions(page: Page) -> bytes:
     powers = range(scale.low, scale.high + 1)
     axes.set_xticks([zero, *powers], ["0", *(f"{10.0**power:g}" for power in powers)])
     axes.set_ylim(-len(rows) + 0.9, 1)
-    axes.set_title(
-        f"{of.measure.heading} from the reference ({of.shards.config['reference']}), {told(of.shards.dataset).sample}s"
-    )
+    sample, reference = wording(of.shards.dataset).sample, of.shards.config["reference"]
+    axes.set_title(f"{of.measure.heading} from the reference ({reference}), {sample}s")
     return _png(drawing, axes)
 
 

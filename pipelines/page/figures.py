@@ -16,7 +16,7 @@ from pipelines.errors import RunError
 from pipelines.page.opened import Group, OpenedSet
 from pipelines.shards import FinishedVariant
 
-# Bins of a distribution: so many in each power of ten, between these powers.
+# The bins of a distribution: how many in each power of ten, and from which power to which.
 BINS_PER_DECADE, DECADES = 4, (-9, 4)
 _EDGES = np.logspace(*DECADES, (DECADES[1] - DECADES[0]) * BINS_PER_DECADE + 1)
 # Shares of the samples below each of the quantiles that are shown.

@@ -16,9 +16,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from manifests.splits import split_of
-from pipelines.evaluate.report.looks import ALL_LOOKS
-from pipelines.evaluate.report.template import breaking, rendered
-from pipelines.generate.told import told
+from pipelines.generate.wording import wording
 from pipelines.page.apart import Apart
 from pipelines.page.colours import coloured, colours, ink_on
 from pipelines.page.details import STEPS, Detail
@@ -27,6 +25,8 @@ from pipelines.page.figures import Distribution, Figures
 from pipelines.page.opened import Group, OpenedSet
 from pipelines.page.order import by_similarity
 from pipelines.shards import FinishedVariant
+from pipelines.style.stages import ALL_LOOKS
+from pipelines.style.template import breaking, rendered
 from pipelines.text import size
 
 # Bytes of a page, at most.
@@ -80,11 +80,12 @@ def html(page: Page) -> bytes:
     """The page, in UTF-8."""
     of = page.set
     summary = of.variants[0].summary
-    words = told(of.shards.dataset)
+    words = wording(of.shards.dataset)
     samples = sum(summary["totals"][name] for name in ("samples", "failed"))
     scale = Scale.of(page.figures.distributions.values())
     order = by_similarity(page.apart.distances)
     given = {
+        "title": of.shards.dataset,
         "stamp": Markup(STAMP.format(page.stamp)),
         "set": of,
         "dataset": of.shards.dataset,

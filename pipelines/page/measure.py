@@ -55,7 +55,7 @@ _PIXELS = Measure(
     column="residual_mean_abs",
     largest="residual_max_abs",
     heading="mean |Δ|",
-    legend="the mean absolute difference of their pixels, in steps of 0 to 255",
+    legend="the mean absolute difference between the pixels of two variants, in steps of 0 to 255",
     between=_mean_abs,
     where=cv2.absdiff,
 )
@@ -63,7 +63,7 @@ _MELS = Measure(
     column="residual_mse",
     largest="residual_max_abs",
     heading="MSE",
-    legend="the mean squared difference of their natural logarithms, over the frames that both have",
+    legend="the mean squared difference between two variants' natural logarithms, over the frames that both have",
     between=_mse,
     where=_of_mels,
 )

@@ -12,9 +12,8 @@ from generators.variant import changed, in_full
 from pipelines.page.measure import Measure, measure_for
 from pipelines.shards import FinishedVariant, Shards
 from pipelines.shards.variant import place_among
+from pipelines.style.stages import COMBINED
 
-# The stage of a variant that differs from the reference in more than one.
-COMBINED = "combined"
 # Names that have room in a line.
 _MOST_NAMES = 3
 

@@ -94,7 +94,7 @@ const show = async () => {
 const update = () => {
   const [a, b] = [Number(first.value), Number(second.value)];
   const distance = data.distances[a][b];
-  const same = a === b ? "the same on every sample" : "never of one size";
+  const same = a === b ? "the same on every sample" : "no sample can be compared";
   at("distance").textContent = a !== b && distance !== null ? `${data.measure} ${figure(distance)}` : same;
   const [row, column] = [data.order.indexOf(a), data.order.indexOf(b)];
   for (const cell of document.querySelectorAll("#matrix td.chosen")) cell.classList.remove("chosen");

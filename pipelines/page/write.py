@@ -61,7 +61,7 @@ def page_of(shards: Shards, stamp: str = "", *, pictures: bool) -> Page:
         raise RunError(f"{shards.root} has more than {MOST_SAMPLES:,} samples")
     found = figures(of)
     keys = chosen.measured(of, found) if len(of.groups) > 1 else []
-    details = Details(chosen.shown(keys, found) if pictures and keys else [], shards.speech)
+    details = Details(chosen.shown(of, keys, found) if pictures and keys else [], shards.speech)
     apart = measure(of, keys, details.keys, details.look)
     return Page(of, found, len(keys), apart, details.fitting(), stamp)
 

@@ -13,7 +13,7 @@ from generators.registry import AT
 from generators.variant import ANY, DEFAULT_OF_SPEECH, DEFAULT_REFERENCE, is_group
 from manifests.splits import VALIDATION, split_of
 from pipelines.generate.config import size_from_json
-from pipelines.generate.sources.imagenet import FlatSource, TarSource
+from pipelines.generate.sources.labelled import FlatSource, TarSource
 from pipelines.generate.sources.spoken import SpokenSource
 from pipelines.generate.target import words as geometry_words
 

@@ -26,12 +26,12 @@ def open_shards(place: Place | Path, methods: tuple[Method, ...] = (), *, needs_
     root = Disk(str(place.absolute())) if isinstance(place, Path) else place
     folders = variant_folders(root)
     if not folders:
-        raise UsageError(f"no shards at {root}: give the folder that generate.py wrote, as out/imagenet")
+        raise UsageError(f"no shards at {root}: give the folder that generate.py wrote, such as out/imagenet")
     roots = list(dict.fromkeys(folder.parent for folder in folders))
     if len(roots) > 1:
         raise UsageError(f"{root} holds {len(roots)} datasets: give one of {', '.join(map(str, roots))}")
     if root in folders:
-        raise UsageError(f"{root} is one variant: give its dataset's folder, {roots[0]}")
+        raise UsageError(f"{root} is a single variant: give its dataset's folder, {roots[0]}")
     unfinished = [folder.name for folder in folders if not (folder / SUMMARY).is_file()]
     found = [read_variant(folder) for folder in folders if folder.name not in unfinished]
     if not found:
@@ -50,9 +50,7 @@ def open_shards(place: Place | Path, methods: tuple[Method, ...] = (), *, needs_
     try:
         _ = shards.base
     except VariantError as error:
-        raise UsageError(
-            f"{reference.folder / SUMMARY} has a reference that is none ({error}): run verify.py"
-        ) from None
+        raise UsageError(f"{reference.folder / SUMMARY} names an unknown reference ({error}): run verify.py") from None
     return shards
 
 
@@ -69,4 +67,4 @@ def dataset_in(place: Place) -> str | None:
 def check_images(shards: Shards, what: str) -> None:
     """Raises UsageError if the shards are of recordings, which `what` cannot use."""
     if shards.speech:
-        raise UsageError(f"{what} is of images, and {shards.root} has mel spectrograms of recordings")
+        raise UsageError(f"{what} needs images, but {shards.root} has mel spectrograms of recordings")

@@ -145,7 +145,9 @@ class Shards:
                 continue
             table = variant.table("key", "status")
             if not table["key"].equals(first["key"]):
-                raise UsageError(f"{variant.folder} and {self.reference.folder} list different samples: make them anew")
+                raise UsageError(
+                    f"{variant.folder} and {self.reference.folder} list different samples: make both again"
+                )
             there = pc.and_(there, pc.equal(table["status"], "ok"))
         return first.filter(there)
 
@@ -180,7 +182,7 @@ class Shards:
         try:
             found = decode_mel(stored.members[MEL])
             if len(found) != self.config["mel"]["bands"] or not np.isfinite(found).all():
-                raise ValueError("it is not as its manifest says")
+                raise ValueError("it does not match its manifest")
         except Exception as error:  # as for pixels
             raise RunError(
                 f"the spectrogram of {stored.key} cannot be read ({first_line(error)}): run verify.py"
@@ -195,9 +197,9 @@ class Shards:
                 found["scale_x"],
                 found["scale_y"],
             ):
-                raise ValueError("it does not say where the image comes from")
+                raise ValueError("it does not map the image to its source")
             if self.dataset == "coco" and type(found["image_id"]) is not int:
-                raise ValueError("it names no image")
+                raise ValueError("it has no image_id")
         except (KeyError, ValueError, TypeError) as error:
             raise RunError(f"the json of {stored.key} cannot be read ({first_line(error)}): run verify.py") from None
         return dict(found)

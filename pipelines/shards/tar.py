@@ -69,7 +69,7 @@ def _shards_with(
         keys_in.setdefault(number, set()).add(key)
     for number, keys in keys_in.items():
         if not 0 <= number < len(shards):
-            raise RunError(f"{variant.folder / TABLE} has a shard {number} that is none: run verify.py")
+            raise RunError(f"{variant.folder / TABLE} names a shard {number}, which does not exist: run verify.py")
         yield shards[number], keys
 
 
@@ -84,7 +84,9 @@ def _read(
     try:
         with path.open(_block(shard, len(wanted)) if isinstance(wanted, set) else BLOCK) as file:
             if not isinstance(wanted, set) and file.seek(0, os.SEEK_END) != shard["bytes"]:
-                raise RunError(f"{path} does not have the {shard['bytes']:,} bytes of its manifest: run verify.py")
+                raise RunError(
+                    f"{path} does not have the {shard['bytes']:,} bytes that its manifest gives: run verify.py"
+                )
             with Tar(file) as tar:
                 yield from _samples(tar, extensions, wanted, _starts(str(path), shard["bytes"]))
     except (OSError, EOFError, tarfile.TarError) as error:

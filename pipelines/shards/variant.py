@@ -92,10 +92,10 @@ class FinishedVariant:
 def _check_rows(rows: int, totals: Mapping[str, int], parts: Iterable[pa.Table]) -> None:
     """Raises ValueError if the number of rows contradicts the manifest, or if a key is invalid."""
     if rows != totals["samples"] + totals["failed"]:
-        raise ValueError(f"it has {rows:,} rows, and its {SUMMARY} says otherwise")
+        raise ValueError(f"it has {rows:,} rows, but its {SUMMARY} says otherwise")
     for part in parts:
         if "key" in part.column_names and not all(map(is_key, part["key"].to_pylist())):
-            raise ValueError("it has a key that can be none")
+            raise ValueError("it has an invalid key")
 
 
 def read_variant(folder: Place) -> FinishedVariant:
@@ -106,7 +106,7 @@ def read_variant(folder: Place) -> FinishedVariant:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is damaged ({first_line(error)}): run verify.py") from None
     if summary["name"] != folder.name:
-        raise UsageError(f"{folder} holds the variant {summary['name']}: give the folder that name")
+        raise UsageError(f"{folder} holds the variant {summary['name']}: rename the folder to that")
     return FinishedVariant(folder.name, folder, summary)
 
 

@@ -1,15 +1,20 @@
-"""Work in pieces: what is done with each, and what is heard of them, whoever does it.
+"""Work in pieces: what is done with each piece, and how progress is reported, whoever does the work.
 
-A piece is done by a generator that yields how many images it has done, each time that it has done some, and returns
-what came of it. What is done twice must come to the same. `crew` chooses who does it: `processes` of this machine, or
-the tasks and actors of the `engine`, which is Ray's: a `local_ray`, or the `cluster` at an address.
+A generator processes a piece: it yields how many more images it has done, and returns the result. Processing a piece
+twice must give the same result. `crew` chooses who does the work: `processes` of this machine, or the tasks and actors
+of the `engine`, which runs on Ray: on a `local_ray`, or on the `cluster` at an address.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
+
+# Ray reads these when it is imported: it would report usage to a server, and rewrite an unset GPU list.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 Piece = TypeVar("Piece")
 Job = TypeVar("Job")
@@ -18,12 +23,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Work(Generic[Piece, Job, Result]):
-    """What is done with each piece: `do(piece, job, careful)`, a function of a module, in a worker's process.
+    """What is done with each piece: `do(piece, job, careful)`, a module-level function, runs in a worker process.
 
-    `job` is what all pieces share. `name` is what a piece is called. After several losses of its worker a piece is done
-    with care. Where `do` ends its process after `limit` seconds, `hint` says what the user can do where that is too
-    short. `without` are the ids of a cluster's nodes that get no piece for their `CPU` or `GPU`, by what of the two it
-    is.
+    `job` is shared by all pieces. `name` names a piece in messages. After several losses of its worker, a piece is
+    processed with `careful`. If `do` kills its process after `limit` seconds, `hint` tells the user what to do if that
+    is too short. `without` holds, for `CPU` and `GPU`, the ids of the cluster's nodes that get no such pieces.
     """
 
     do: Callable[[Piece, Job, bool], Generator[int, None, Result]]
@@ -36,14 +40,14 @@ class Work(Generic[Piece, Job, Result]):
 
 @dataclass(frozen=True)
 class Finished(Generic[Piece, Result]):
-    """A piece that is done, and what came of it."""
+    """A finished piece and its result."""
 
     piece: Piece
     result: Result
 
 
 class Progress(NamedTuple):
-    """So many more images are done of a piece that is worked on; fewer where its worker was lost."""
+    """How many more images of unfinished pieces are done; negative after a worker was lost."""
 
     images: int
 
@@ -52,17 +56,17 @@ class Supply(Protocol[Piece]):
     """Where pieces come from: asked for one when there is room for it."""
 
     def take(self, workers: int) -> Piece | None:
-        """The next piece, for one of so many workers; None where there is none until another is finished."""
+        """The next piece, for one of `workers` workers; None if there is none until another piece is finished."""
 
     def finished(self, piece: Piece, workers: int) -> None:
-        """A piece is done."""
+        """Take note that a piece is finished."""
 
     def failed(self, piece: Piece) -> None:
-        """A piece has been begun as often as it may be: from now on, give what should be done all the same."""
+        """Take note that a piece has failed for good: from now on, give only pieces that must be done nevertheless."""
 
 
 class InTurn(Generic[Piece]):
-    """A supply of pieces that have nothing to do with one another."""
+    """A supply of independent pieces."""
 
     def __init__(self, pieces: Iterable[Piece] = ()) -> None:
         self._pieces = iter(pieces)

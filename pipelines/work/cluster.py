@@ -1,4 +1,4 @@
-"""The cluster of a run, or a local Ray: started or joined once, when it is first needed, since that takes seconds."""
+"""The Ray of a run: a local one is started, or a cluster joined, when it is first needed, since that takes seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipelines.options import Cluster
 
 
 class Ray:
-    """To be closed, by whoever made it."""
+    """A run's Ray. Its owner must close it."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -18,20 +18,20 @@ class Ray:
 
     @property
     def running(self) -> bool:
-        """Whether it has been started or joined."""
+        """Whether Ray has been started or joined."""
         return self._started is not None
 
     def engine(self) -> ModuleType:
-        """The engine's module, with Ray running. Raises RunError where Ray cannot be started or joined."""
+        """The engine's module, with Ray running. Raises RunError if Ray cannot be started or joined."""
         from pipelines.work import engine
 
         self._started = engine
         engine.start(self.cluster.address, self.cluster.workers)
-        signal.signal(signal.SIGTERM, stop)  # Ray has put a handler of its own in its place
+        signal.signal(signal.SIGTERM, stop)  # Ray has installed its own handler
         return engine
 
     def close(self) -> None:
-        """Leave the cluster, or end the local Ray, where it was started."""
+        """Leave the cluster, or end the local Ray, if it was started."""
         if self._started:
             self._started.stop()
             self._started = None

@@ -1,4 +1,4 @@
-"""Who does work in pieces: processes of this machine, or, where an address of one is given, the tasks of a cluster."""
+"""Chooses who does the work: processes of this machine or, if an address is given, the tasks of a cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipelines.progress import say
 from pipelines.work import Finished, InTurn, Job, Piece, Progress, Result, Work, processes
 from pipelines.work.cluster import Ray
 
-# Seconds between two looks at what has been done.
+# Seconds between two looks at the progress.
 _TICK = 1.0
 
 
@@ -21,12 +21,11 @@ def each(
     gpu: bool = False,
     most: int | None = None,
 ) -> Generator[Finished[Piece, Result] | Progress | None, None, None]:
-    """Do the pieces: yields each as it is finished, in any order, how many images are done meanwhile, and None.
+    """Process the pieces: yields each when it is finished, in any order, progress meanwhile, and None if idle.
 
-    With `gpu`, each is done where there is one that nothing else uses. At most `most` are done at a time.
-
-    `problem_here` says what is wrong with the job as a node of the cluster sees it. Raises UsageError for that,
-    RunError where workers are lost again and again, and what `work.do` raises.
+    With `gpu`, each piece has a GPU for itself. At most `most` pieces are processed at a time. `problem_here` returns
+    what is wrong with the job as seen from a node of the cluster, if anything: that raises UsageError. Raises RunError
+    if a piece keeps losing its worker, and what `work.do` raises.
     """
     cluster = ray.cluster
     bounds = [count for count in (cluster.workers, most) if count]
@@ -35,7 +34,7 @@ def each(
         yield from processes.run(work, pieces, here, _TICK)
         return
     if not ray.running:
-        say(f"joining Ray at {cluster.address}")  # which RAY_ADDRESS may have named
+        say(f"joining Ray at {cluster.address}")  # the user may not know that RAY_ADDRESS is set
     engine = ray.engine()
     engine.check_nodes(problem_here, work.job)
     lanes = InTurn(pieces), InTurn[Piece]()

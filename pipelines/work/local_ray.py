@@ -1,10 +1,9 @@
-"""A local Ray of the processes that work needs: the GCS, the raylet and the workers.
+"""A local Ray with only the processes that a run needs: the GCS, the raylet and the workers.
 
 `ray.init` starts five more, each of which imports half of Ray: a dashboard without pages, an autoscaler's monitor, a
 log monitor, and two agents, for metrics and for runtime environments, that the raylet waits for. Together they take
-longer than all else that happens before the first image, and again at the end. A run uses none of them. Ray has no
-option to leave them out, so its own classes are told to: what is replaced here is private to Ray, whose version is
-pinned.
+longer than everything else before the first image, and again at the end. A run uses none of them, but Ray has no option
+to leave them out. So Ray's own classes are patched here; what is patched is private to Ray, whose version is pinned.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ _PORTS = (
     METRICS_EXPORT_PORT_NAME,
     RUNTIME_ENV_AGENT_PORT_NAME,
 )
-# What agents write who do not listen.
+# What an agent that does not listen writes as its port.
 _NO_PORT = -1
-# The raylet dies with its agents, so in their place it gets what lives as long as it does: its end closes their stdin.
-# The words that follow, an agent's own, are the shell's to leave unread.
+# The raylet dies with its agents, so it gets these instead, which live as long as it does: when it ends, their stdin is
+# closed. The shell ignores the agent's arguments that follow.
 _IDLE = ("sh", "-c", "exec cat")
 _WORKER = Path(__file__).with_name("local_worker.py")
 
 
 class _Node(node.Node):
-    """Ray's node, with less to start."""
+    """Ray's node, with fewer processes to start."""
 
     def __init__(self, ray_params: Any, **words: Any) -> None:
         ray_params.update(no_monitor=True, include_log_monitor=False, setup_worker_path=str(_WORKER))
@@ -48,7 +47,7 @@ class _Node(node.Node):
 
     @cached_property
     def resources(self) -> dict[str, float]:
-        """What it has, which stays the same: a GCS that has ended would be waited for for a minute."""
+        """Its resources, which stay the same. They are cached, since Ray waits a minute for a GCS that has ended."""
         return dict(ray.cluster_resources())
 
     def start_api_server(self, **_: Any) -> None:
@@ -59,32 +58,32 @@ class _Node(node.Node):
             persist_port(self._session_dir, self._node_id, name, _NO_PORT)
         with (
             replaced(services, "_build_python_executable_command_memory_profileable", lambda *_, **__: list(_IDLE)),
-            replaced(utils, "get_dashboard_dependency_error", lambda: None),  # which imports them all to see
+            replaced(utils, "get_dashboard_dependency_error", lambda: None),  # it imports all dependencies to check
         ):
             super().start_raylet(*words, **more)
 
 
 def init(**words: Any) -> None:
-    """As `ray.init`, for a Ray of this machine's own."""
+    """Like `ray.init`, for a local Ray."""
     with replaced(node, "Node", _Node):
         ray.init(address="local", include_dashboard=False, **words)
 
 
 def resources() -> dict[str, float]:
-    """The resources of the cluster, or of the local Ray that runs."""
+    """The resources of the cluster, or of the running local Ray."""
     mine = worker._global_node
     return mine.resources if isinstance(mine, _Node) else dict(ray.cluster_resources())
 
 
 def gone() -> str | None:
-    """What has ended of the local Ray that runs, if any does: Ray itself ends this process for that, seconds later."""
+    """A process of the running local Ray that has ended, if any: Ray would end this process for it, seconds later."""
     mine = worker._global_node
     return next((f"Ray's {name}" for name, _ in mine.dead_processes()), None) if isinstance(mine, _Node) else None
 
 
 @contextlib.contextmanager
 def replaced(owner: Any, name: str, value: object) -> Iterator[None]:
-    """Have something of Ray's be something else for a while."""
+    """Replace an attribute of one of Ray's modules while the block runs."""
     old = getattr(owner, name)
     setattr(owner, name, value)
     try:

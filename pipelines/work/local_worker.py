@@ -1,7 +1,7 @@
-"""What a local Ray starts as its workers, in place of its own `setup_worker.py`.
+"""The worker process of a local Ray, instead of Ray's own `setup_worker.py`. To be run, not imported.
 
-That one imports Ray to read a runtime environment, and begins Python anew, which imports Ray again: a second of a
-core's time. A local Ray has no runtime environments, so Ray's worker is run here. To be run, not imported.
+Ray's script imports Ray to read a runtime environment, then restarts Python, which imports Ray again: a second of CPU
+time. A local Ray has no runtime environments, so this script runs Ray's worker directly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def _main() -> None:
     parser.add_argument("--language")
     parser.add_argument("--serialized-runtime-env-context")
     _, words = parser.parse_known_args()
-    flags = [word for word in words if word in ("-s", "-S")]  # of Python, which it has been started without
+    flags = [word for word in words if word in ("-s", "-S")]  # Python's flags, which this process runs without
     script, *sys.argv[1:] = words[len(flags) :]
     sys.path[0] = os.path.dirname(script)
     runpy.run_path(script, run_name="__main__")

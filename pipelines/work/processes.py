@@ -1,4 +1,4 @@
-"""Work in pieces, done by processes of this machine: they start in a tenth of the time that Ray takes."""
+"""Work in pieces, done by processes of this machine, which start in a tenth of the time that Ray takes."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from typing import Any
 from pipelines.errors import RunError
 from pipelines.work import Finished, Job, Piece, Progress, Result, Work
 
-# Set in a worker as it starts: the images that all workers have done.
+# Set when a worker starts: the number of images that all workers have done.
 _images: Any = None
 
 
 def run(
     work: Work[Piece, Job, Result], pieces: Sequence[Piece], workers: int, tick: float
 ) -> Iterator[Finished[Piece, Result] | Progress | None]:
-    """Do the pieces, by at most so many processes; yields as `engine.run` does.
+    """Process the pieces in at most `workers` processes; yields what `engine.run` does.
 
-    Raises RunError where a process dies, and what `work.do` raises.
+    Raises RunError if a process dies, and what `work.do` raises.
     """
     context = multiprocessing.get_context("spawn")
     images = context.Value("q", 0)
-    told = 0
+    reported = 0
     count = max(1, min(workers, len(pieces)))
     try:
         with ProcessPoolExecutor(count, context, _begin, (images,)) as pool:
             try:
                 with _uninterrupted():
-                    # The job goes with each piece: given at the start, each process would be waited for to take it.
+                    # The job is sent with each piece: as an argument of `_begin`, it would delay each process's start.
                     running: dict[Future[Result], Piece] = {
                         pool.submit(_do, work.do, piece, work.job): piece for piece in pieces
                     }
                 while running:
                     ended, _ = wait(running, tick, FIRST_COMPLETED)
-                    if (now := images.value) != told:
-                        yield Progress(now - told)
-                        told = now
+                    if (now := images.value) != reported:
+                        yield Progress(now - reported)
+                        reported = now
                     for future in ended:
                         yield Finished(running.pop(future), future.result())
                     if not ended:
                         yield None
-            except BaseException:  # the pool would wait for all that it was given
+            except BaseException:  # the pool would wait for all submitted pieces
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in multiprocessing.active_children():
                     process.kill()
@@ -59,13 +59,13 @@ def run(
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold signals back while processes start, since one that is half started cannot be ended.
+    """Delay signals while processes start, since a half-started process cannot be ended.
 
-    What is started leaves Ctrl-C, of which a terminal tells all processes, to this one.
+    The processes inherit a blocked SIGINT: a terminal sends Ctrl-C to all of them, and only this one should handle it.
     """
-    held: list[int] = []
+    delayed: list[int] = []
     handlers = {
-        number: signal.signal(number, lambda number, _: held.append(number))
+        number: signal.signal(number, lambda number, _: delayed.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -75,12 +75,12 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for heard in held:
-        signal.raise_signal(heard)
+    for signum in delayed:
+        signal.raise_signal(signum)
 
 
 def _begin(images: Any) -> None:
-    """Keep what image libraries print about damaged files off the terminal: that comes back as values."""
+    """Set up a worker process. What image libraries print about damaged files is dropped: errors are returned."""
     global _images
     _images = images
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -88,7 +88,7 @@ def _begin(images: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process where the one that started it is killed, which would be waited for without end."""
+    """End this process when its parent is killed: it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent
     parent.join()

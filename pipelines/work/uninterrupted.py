@@ -1,8 +1,8 @@
-"""Ray's start, which a signal does not interrupt where that would crash the process: it is heard a little later.
+"""Starts Ray without interruption: a signal that would crash the process then is handled a little later.
 
-Ray has a handler of its own for SIGTERM while a driver connects, which aborts the process, and runs it in whichever of
-its threads gets the signal; an exception in the middle leaves behind what crashes the process as it ends. What is
-replaced here is private to Ray, whose version is pinned.
+While a driver connects, Ray has its own handler for SIGTERM, which aborts the process, in whichever of its threads gets
+the signal. An exception in the middle leaves a state that crashes the process when it ends. What is patched here is
+private to Ray, whose version is pinned.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def connecting() -> Iterator[None]:
-    """Within it, `ray.init` is to be called, in the main thread."""
+    """A block in which `ray.init` can be called, in the main thread."""
     connect = _wrapped(_with_handlers_kept, worker.connect)
     start = _wrapped(_unblocked, services.start_ray_process)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # for the threads that Ray starts as well
@@ -42,23 +42,23 @@ def _wrapped(within: Callable[[], contextlib.AbstractContextManager[None]], do: 
 
 @contextlib.contextmanager
 def _with_handlers_kept() -> Iterator[None]:
-    """Signals that threads of other libraries get are heard afterwards, by the handlers that there are now."""
+    """Restore the current handlers afterwards, and let them handle signals that other threads got meanwhile."""
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    heard: list[int] = []
+    delayed: list[int] = []
     for number in _SIGNALS:
-        signal.signal(number, lambda signum, _: heard.append(signum))
+        signal.signal(number, lambda signum, _: delayed.append(signum))
     try:
         yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for signum in heard:
+        for signum in delayed:
             signal.raise_signal(signum)
 
 
 @contextlib.contextmanager
 def _unblocked() -> Iterator[None]:
-    """What is started here can be told to end."""
+    """Unblock the signals, so that processes started here can be ended by them."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     try:
         yield

@@ -1,7 +1,7 @@
-"""Methods that end, hang or starve the process that calls them, for some images; Pillow's pixels otherwise.
+"""Decode methods that kill, hang or starve the calling process for some images; for all others, Pillow's pixels.
 
-FAULTY names the images that always do harm, FAULTY_ONCE those that do it once for each method, which leaves a mark in
-the folder FAULTY_MARKS: the sha256 of their bytes, joined by commas.
+The environment lists these images by the sha256 of their bytes, joined by commas: FAULTY those that always do harm,
+FAULTY_ONCE those that do it once for each method, which leaves a mark in the folder FAULTY_MARKS.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def hangs(data: bytes) -> Image:
 
 
 def killed(data: bytes) -> Image:
-    """As the kernel does where memory is short."""
+    """Kills the process, as the kernel does when memory runs out."""
     if _is_faulty("killed", data):
         os.kill(os.getpid(), signal.SIGKILL)
     return pillow.decode(data)
 
 
 def hungry(data: bytes) -> Image:
-    """Asks for more than its process may have."""
+    """Allocates more memory than its process may have."""
     if _is_faulty("hungry", data):
         limits = resource.getrlimit(resource.RLIMIT_AS)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -73,7 +73,7 @@ def resize_aborts(image: Image, width: int, height: int) -> Image:
 
 
 def on_gpu(batch: Sequence[tuple[bytes]]) -> list[Image]:
-    """Stands in for a GPU's decoder: it wants the GPU that Ray has given to its process, and no other."""
+    """Stands in for a GPU's decoder: it needs the GPU that Ray has assigned to its process, and no other."""
     if ray.get_gpu_ids() != [0]:
         raise ValueError(f"GPUs {ray.get_gpu_ids()}")
     return [pillow.decode(data) for (data,) in batch]

@@ -1,7 +1,7 @@
-"""A program for another version's process, which ends or hangs on an image; Pillow's pixels otherwise.
+"""A decoder for a foreign library's process that aborts or hangs on an image; for all others, Pillow's pixels.
 
-The first of FAULTY does the harm. On those of FAULTY_ONCE the process is killed once for each kind of harm, with marks
-in FAULTY_MARKS, as for `faulty`.
+The first image of FAULTY does the harm. On those of FAULTY_ONCE the process is killed once for each kind of harm, with
+marks in FAULTY_MARKS, as in `faulty`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image
 
 
 def decode(data: memoryview, harm: str) -> tuple[int, int, bytes]:
-    """`Image.open(...).convert("RGB")`, but for the images that do harm."""
+    """`Image.open(...).convert("RGB")`, except for the images that do harm."""
     digest = hashlib.sha256(data).hexdigest()
     if digest == os.environ["FAULTY"].split(",")[0]:
         _ALWAYS[harm]()

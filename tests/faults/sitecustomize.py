@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 
 class _Patch(importlib.abc.MetaPathFinder):
-    """Changes a module as soon as it has been imported."""
+    """Changes a module as soon as it is imported."""
 
     def __init__(self, name: str, change: Callable[[types.ModuleType], None]) -> None:
         self.name, self.change = name, change
@@ -32,7 +32,7 @@ class _Patch(importlib.abc.MetaPathFinder):
             execute(module)
             self.change(module)
 
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign] # the one place to come in
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign] # the only place to hook in
         return spec
 
 
@@ -54,7 +54,7 @@ def _hurry(isolate: types.ModuleType) -> None:
 
 
 def _hurry_process(process: types.ModuleType) -> None:
-    vars(process)["PATIENCE"] = 2.0
+    vars(process)["TIMEOUT"] = 2.0
 
 
 def _describe(provenance: types.ModuleType) -> None:

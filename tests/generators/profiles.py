@@ -1,4 +1,4 @@
-"""ICC profiles, written by hand: none of LittleCMS's own, and of gamuts that sRGB does not have."""
+"""Hand-written ICC profiles: none of LittleCMS's own, and with gamuts other than sRGB's."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def wide(name: str = "Wide", gamma: float = 2.19921875) -> bytes:
 
 
 def gray(gamma: float = 1.0) -> bytes:
-    """A profile of a grayscale."""
+    """A grayscale profile."""
     return write("mntr", "GRAY", "XYZ ", {"desc": described("Gray"), "wtpt": _xyz(D50), "kTRC": _curve(gamma)})
 
 
 def cmyk() -> bytes:
-    """A profile of inks each of which darkens what is below it: L* is 100 (1 - c)(1 - m)(1 - y)(1 - k), without hue."""
+    """A profile of inks, each of which darkens what is below: L* is 100 (1 - c)(1 - m)(1 - y)(1 - k), without hue."""
     identity = bytes(range(256))
     grid = np.stack(np.meshgrid(*[[0, 1]] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
     lab = b"".join(bytes([255 if not any(inks) else 0, 128, 128]) for inks in grid)

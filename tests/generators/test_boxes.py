@@ -1,4 +1,4 @@
-"""Box noise agrees with United-Perception's formulas for `ALIGNED_FLAG.offset`, written out for one box at a time."""
+"""Box noise equals United-Perception's formulas for `ALIGNED_FLAG.offset`, written out for one box at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BOXES = st.lists(st.tuples(PLACES, PLACES, st.floats(0, 700, width=32), st.float
 
 
 def corners(boxes: list[tuple[float, ...]]) -> NDArray[np.float32]:
-    """Of places and sides."""
+    """Corners from positions and sides."""
     found = [(x, y, x + w, y + h) for x, y, w, h in boxes]
     return np.array(found, np.float32).reshape(-1, 4)
 
@@ -45,21 +45,21 @@ def test_each_box_is_noised_by_itself(
             edges = (416 - counted, 320 - counted) * 2
             wanted = [min(max(value, 0), edge) for value, edge in zip(wanted, edges, strict=True)]
         if rounded:
-            wanted = [round(float(value)) for value in wanted]  # Python too rounds halves to even
+            wanted = [round(float(value)) for value in wanted]  # Python also rounds halves to even
         assert one.tolist() == pytest.approx(wanted, abs=0)
         assert width == pytest.approx(max(one[2] - one[0] + counted, 0), abs=1e-4)
         assert height == pytest.approx(max(one[3] - one[1] + counted, 0), abs=1e-4)
 
 
-def test_noise_of_both_ends_is_none_for_whole_boxes() -> None:
-    """What is taken off in decoding is counted again in sides: United-Perception agrees with itself."""
+def test_decoding_and_sides_cancel_for_whole_boxes() -> None:
+    """What decoding subtracts is added again in sides: United-Perception is consistent with itself."""
     box = np.array([[3, 4, 13, 24]], np.float32)
     everywhere = noise(1, everywhere=True)
     assert everywhere.sides(everywhere.decoded(box)).tolist() == NONE.sides(box).tolist() == [[10, 20]]
     assert noise(1).sides(noise(1).decoded(box)).tolist() == [[9, 19]]
 
 
-def test_a_box_less_than_a_pixel_wide_has_no_side_below_nothing() -> None:
+def test_sides_are_never_negative() -> None:
     thin = np.array([[5, 5, 5.25, 9]], np.float32)
     assert noise(1).sides(noise(1).decoded(thin)).tolist() == [[0, 3]]
 

@@ -1,4 +1,4 @@
-"""Colour round trips, and YUV that is misread, against the ffmpeg program, OpenCV and exact arithmetic."""
+"""Colour round trips, and misread YUV, compared with the ffmpeg program, OpenCV and exact arithmetic."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def share(mine: NDArray[Any], theirs: NDArray[Any]) -> float:
     return float((mine != theirs).mean())
 
 
-def test_what_nv12_ascend_shares_with_the_equations(colors: NDArray[np.uint8]) -> None:
+def test_nv12_ascend_differs_from_the_equations_by_at_most_one(colors: NDArray[np.uint8]) -> None:
     printed = np.rint(colors @ EQUATION_5.T) + OFFSET
     integer = (colors.astype(int) @ np.array(ascend._INTEGER_FORWARD).T + 128 >> 8) + OFFSET
     assert np.abs(integer - printed).max() == 1
@@ -89,8 +89,8 @@ def test_what_nv12_ascend_shares_with_the_equations(colors: NDArray[np.uint8]) -
     assert [share(integer[..., k], printed[..., k]) for k in range(3)] == pytest.approx([0.088, 0.157, 0.13], abs=0.003)
 
 
-def test_yuv444_float_is_equations_5_and_6(colors: NDArray[np.uint8]) -> None:
-    yuv = np.rint(colors @ EQUATION_5.T)  # equation 6 takes 16 and 128 away again
+def test_yuv444_float_equals_equations_5_and_6(colors: NDArray[np.uint8]) -> None:
+    yuv = np.rint(colors @ EQUATION_5.T)  # equation 6 subtracts 16 and 128 again
     back = np.clip(np.rint(yuv @ EQUATION_6.T), 0, 255)
     noised = color("yuv444_float", colors)
     assert share(noised, back) < 0.0005
@@ -101,7 +101,7 @@ PIXELS = st.tuples(*[st.integers(0, 255)] * 3)
 
 
 def plain(token: str, pixel: tuple[int, ...]) -> list[int]:
-    """A flat 2x2 patch, which subsampling leaves as it is."""
+    """A flat 2x2 patch, which subsampling leaves unchanged."""
     noised = color(token, np.full((2, 2, 3), pixel, np.uint8))
     assert (noised == noised[0, 0]).all()
     return [int(value) for value in noised[0, 0]]
@@ -114,7 +114,7 @@ def test_nv12_ascend_is_fixed_point(pixel: tuple[int, int, int]) -> None:
 
 @given(PIXELS)
 def test_exact_matrices(pixel: tuple[int, int, int]) -> None:
-    # Floating point may fall on the other side of a tie; one step of chroma is at most two of RGB.
+    # Floating point may round a tie the other way; one step of chroma is at most two of RGB.
     for token, full in (("yuv444_float", False), ("nv12_full", True)):
         expected = exact(*pixel, full=full)
         assert max(abs(a - b) for a, b in zip(plain(token, pixel), expected, strict=True)) <= 2
@@ -141,20 +141,20 @@ def test_odd_sizes_keep_their_shape(token: str, shape: tuple[int, int], photogra
 
 
 @pytest.mark.parametrize("token", SUBSAMPLED)
-def test_all_ways_through_nv12_are_near_one_another(token: str, photograph: NDArray[np.uint8]) -> None:
+def test_all_nv12_round_trips_are_close_to_one_another(token: str, photograph: NDArray[np.uint8]) -> None:
     ascend = color("nv12_ascend", photograph).astype(int)
     assert np.abs(color(token, photograph) - ascend).mean() < 3
     assert np.abs(color(token, photograph).astype(int) - photograph).mean() > 0.5
 
 
-def test_float_444_rounds_and_nothing_else(photograph: NDArray[np.uint8]) -> None:
+def test_yuv444_float_only_rounds(photograph: NDArray[np.uint8]) -> None:
     difference = np.abs(color("yuv444_float", photograph).astype(int) - photograph)
     assert 0 < difference.mean() < 1
     assert difference.max() <= 3
 
 
 class Yuv(NamedTuple):
-    """A way to write YUV, and one to read it: Kr and Kb, and whether in full range."""
+    """How YUV is written or read: Kr and Kb, and whether the range is full."""
 
     made: tuple[float, float]
     read: tuple[float, float]
@@ -179,7 +179,7 @@ def differences(constants: tuple[float, float]) -> NDArray[np.float64]:
 
 
 def misread(image: NDArray[np.uint8], way: Yuv) -> NDArray[np.float64]:
-    """8-bit YUV 4:4:4 of limited range (219 and 224 steps above 16 and around 128), and read in a way, unsubsampled."""
+    """8-bit YUV 4:4:4 of limited range (219 and 224 steps above 16 and around 128), read in a given way."""
     yuv = np.rint(image / 255 @ differences(way.made).T * (219, 224, 224) + OFFSET)
     signals = (yuv - (0, 128, 128)) / 255 if way.full else (yuv - OFFSET) / (219, 224, 224)
     return np.asarray(np.clip(np.rint(signals @ np.linalg.inv(differences(way.read)).T * 255), 0, 255))
@@ -187,10 +187,10 @@ def misread(image: NDArray[np.uint8], way: Yuv) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(
     ("token", "mean", "most"),
-    # swscale's way back from 4:2:0 is two steps too dark; from 4:4:4 all but a few values are exact.
+    # swscale's conversion back from 4:2:0 is two steps too dark; from 4:4:4, all but a few values are exact.
     [("nv12_bt709", 2.1, 5), ("yuv_601_as_709", 0.05, 4), ("yuv_limited_as_full", 0.05, 3)],
 )
-def test_matrices_and_ranges_are_those_of_the_recommendations(
+def test_matrices_and_ranges_follow_the_recommendations(
     token: str, mean: float, most: int, colors: NDArray[np.uint8]
 ) -> None:
     patches = colors.repeat(8, axis=0).repeat(8, axis=1) if token.startswith("nv12") else colors
@@ -199,12 +199,12 @@ def test_matrices_and_ranges_are_those_of_the_recommendations(
     error = np.abs(middles - misread(colors, WAYS[token]))
     assert error.mean() < mean
     assert error.max() <= most
-    # What another way makes of the same colours is far away.
+    # Another way of reading gives results that are far away.
     others = [other for name, other in WAYS.items() if name != token]
     assert all(np.abs(middles - misread(colors, other)).max() > 15 for other in others)
 
 
-def test_what_the_mistakes_do_to_gray_and_to_primaries() -> None:
+def test_effect_of_the_mistakes_on_gray_and_primaries() -> None:
     grays = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     assert np.abs(color("yuv_601_as_709", grays).astype(int) - grays).max() == 1  # of 256 grays, Y has 220
     assert plain("yuv_601_as_709", (255, 255, 255)) == [255, 255, 255]
@@ -216,13 +216,14 @@ def test_what_the_mistakes_do_to_gray_and_to_primaries() -> None:
 
 
 def program(ffmpeg: str, data: bytes, size: str, before: str, after: str, scale: str) -> bytes:
-    """Raw pixels by the ffmpeg program."""
+    """Raw pixels from the ffmpeg program."""
     words = [ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", before, "-s", size, "-i", "-"]
     words += ["-vf", f"scale={scale}", "-f", "rawvideo", "-pix_fmt", after, "-"]
     return subprocess.run(words, input=data, capture_output=True, check=True).stdout
 
 
-# What the scale filter is told: to write and, in another process, to read what has no word of how it was written.
+# Arguments of the scale filter: for writing and, in another process, for reading data that does not say how it was
+# written.
 SCALES = {
     "nv12_ffmpeg": ("nv12", "flags=bicubic", "flags=bicubic"),
     "nv12_bt709": ("nv12", "out_color_matrix=bt709:out_range=limited", "in_color_matrix=bt709:in_range=limited"),
@@ -243,7 +244,7 @@ def by_the_program(ffmpeg: str, token: str, image: NDArray[np.uint8]) -> bytes:
 
 
 @pytest.mark.parametrize("token", SCALES)
-def test_swscale_s_equal_the_program(ffmpeg: str, token: str, photograph: NDArray[np.uint8]) -> None:
+def test_swscale_methods_equal_the_program(ffmpeg: str, token: str, photograph: NDArray[np.uint8]) -> None:
     assert color(token, photograph).tobytes() == by_the_program(ffmpeg, token, photograph)
 
 

@@ -1,4 +1,4 @@
-"""DALI in batches: on the CPU against DALI one at a time and, where there is a GPU, nvJPEG against Pillow."""
+"""DALI in batches: on the CPU compared with single images and, if there is a GPU, nvJPEG compared with Pillow."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def photograph(photographs: dict[str, bytes]) -> Image.Image:
 
 
 @pytest.mark.parametrize("fancy", [False, True])
-def test_a_batch_decodes_as_one_at_a_time(fancy: bool, photographs: dict[str, bytes]) -> None:
+def test_a_batch_decodes_like_single_images(fancy: bool, photographs: dict[str, bytes]) -> None:
     files = [(data,) for data in photographs.values()]
     for batch in (files, files[:1], files[3:5], (files * 4)[:MAX_BATCH]):
         found = dali_gpu.decode(batch, fancy=fancy, device="cpu")
@@ -48,7 +48,7 @@ def test_a_batch_decodes_as_one_at_a_time(fancy: bool, photographs: dict[str, by
             assert np.array_equal(image, one("dali", data))
 
 
-def test_a_batch_is_resized_as_one_at_a_time(photographs: dict[str, bytes]) -> None:
+def test_a_batch_is_resized_like_single_images(photographs: dict[str, bytes]) -> None:
     sizes = [(384, 256), (96, 64), (61, 47), (1, 1), (700, 9)]
     images = [one("pil", data) for data in photographs.values()]
     batch = [(image, *sizes[index % len(sizes)]) for index, image in enumerate(images)]
@@ -57,7 +57,7 @@ def test_a_batch_is_resized_as_one_at_a_time(photographs: dict[str, bytes]) -> N
         assert np.array_equal(image, one("dali_linear", *arguments))
 
 
-def test_a_batch_with_a_damaged_file_fails_and_the_next_does_not(photographs: dict[str, bytes]) -> None:
+def test_a_damaged_file_fails_only_its_own_batch(photographs: dict[str, bytes]) -> None:
     good, half = photographs["coffee"], photographs["chelsea"][:20_000]
     for bad in (half, b"no image", b"\xff\xd8\xff", b"\xff\xd8\xff\xd9"):
         with pytest.raises(ValueError, match=r"\S") as caught:
@@ -66,7 +66,7 @@ def test_a_batch_with_a_damaged_file_fails_and_the_next_does_not(photographs: di
         assert len(dali_gpu.decode([(good,), (good,)], fancy=True, device="cpu")) == 2
 
 
-def test_a_jpeg_without_an_end_is_truncated_whatever_thumbnail_it_has(photograph: Image.Image) -> None:
+def test_a_truncated_jpeg_is_detected_whatever_thumbnail_it_has(photograph: Image.Image) -> None:
     """nvJPEG would fill it up."""
     exif = b"Exif\0\0" + jpeg(photograph.resize((64, 48)))
     for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": "4:4:4"}):
@@ -89,8 +89,8 @@ def test_a_gpu_that_fails_on_a_single_pixel_is_lost(monkeypatch: pytest.MonkeyPa
         dali_gpu.decode([(b"any",)], fancy=True, device="cpu")
 
 
-def test_versions_are_the_wheels() -> None:
-    """The libraries' own account against that of the packages that they came in."""
+def test_reported_versions_are_those_of_the_wheels() -> None:
+    """The versions that the libraries report, compared with those of their packages."""
     found = dali_gpu.versions()
     for name in ("nvJPEG", "nvJPEG2k", "nvTIFF"):
         wheel = importlib.metadata.version(f"nvidia-{name.lower()}-cu12")
@@ -98,15 +98,15 @@ def test_versions_are_the_wheels() -> None:
     assert dali.versions().items() < found.items()
 
 
-def test_without_nvjpeg_nothing_is_said_to_come_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_nvjpeg_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dali_gpu, "_version", lambda name: None if name == "nvJPEG" else "1.2.3")
     with pytest.raises(ImportError, match="pip install nvidia-nvjpeg-cu12"):
         dali_gpu.versions()
 
 
 @pytest.mark.gpu
-def test_nvjpeg_is_near_pillow_with_interpolated_chroma(photographs: dict[str, bytes]) -> None:
-    """libjpeg-turbo's IDCT is in integers and nvJPEG's is not; chroma of half resolution is interpolated by both."""
+def test_nvjpeg_with_interpolated_chroma_is_close_to_pillow(photographs: dict[str, bytes]) -> None:
+    """libjpeg-turbo's IDCT uses integers and nvJPEG's does not; both interpolate chroma of half resolution."""
     for key, data in photographs.items():
         assert mean(one("dali_gpu_fancy", data), one("pil", data)) < 1, key
 
@@ -122,7 +122,9 @@ def test_repeated_chroma_is_noise(photograph: Image.Image) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("token", ["dali_gpu", "dali_gpu_fancy"])
-def test_a_batch_on_a_gpu_is_one_at_a_time(token: str, photographs: dict[str, bytes], photograph: Image.Image) -> None:
+def test_a_batch_on_a_gpu_equals_single_images(
+    token: str, photographs: dict[str, bytes], photograph: Image.Image
+) -> None:
     files = [*photographs.values(), jpeg(photograph, progressive=True), jpeg(photograph.convert("L"))]
     found = METHODS[token].load_batch()([(data,) for data in files])
     for image, data in zip(found, files, strict=True):
@@ -151,7 +153,7 @@ def test_every_kind_of_file_decodes_on_a_gpu(token: str, photograph: Image.Image
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("token", ["dali_gpu", "dali_gpu_fancy"])
-def test_what_a_large_damaged_jpeg_lacks_is_not_what_lies_in_memory(token: str, photograph: Image.Image) -> None:
+def test_a_large_damaged_jpeg_is_not_completed_from_memory(token: str, photograph: Image.Image) -> None:
     large = photograph.resize((1803, 1217))
     data = jpeg(large)
     damaged = data[: len(data) // 3] + jpeg(large.rotate(180))[-len(data) // 3 :]
@@ -164,7 +166,7 @@ def test_what_a_large_damaged_jpeg_lacks_is_not_what_lies_in_memory(token: str, 
 
 
 @pytest.mark.gpu
-def test_the_gpu_works_on_after_files_that_are_no_images(photographs: dict[str, bytes]) -> None:
+def test_the_gpu_still_works_after_files_that_are_not_images(photographs: dict[str, bytes]) -> None:
     good = photographs["coffee"]
     for bad in (b"\xff\xd8\xff", b"<html>not found</html>", b"\x89PNG\r\n\x1a\n" + bytes(40)):
         with pytest.raises(ValueError, match=r"\S"):
@@ -173,7 +175,7 @@ def test_the_gpu_works_on_after_files_that_are_no_images(photographs: dict[str, 
 
 
 @pytest.mark.gpu
-def test_resize_on_a_gpu_is_that_on_the_cpu_but_for_rounding(photographs: dict[str, bytes]) -> None:
+def test_resize_on_a_gpu_equals_the_cpu_s_up_to_rounding(photographs: dict[str, bytes]) -> None:
     batch = [(one("pil", data), 341, 256) for data in photographs.values()]
     for image, arguments in zip(METHODS["dali_gpu_linear"].load_batch()(batch), batch, strict=True):
         assert np.array_equal(image, one("dali_gpu_linear", *arguments))

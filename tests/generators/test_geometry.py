@@ -27,9 +27,9 @@ def frames(draw: st.DrawFn) -> Frame:
 
 
 @given(frames())
-def test_the_frame_holds_what_it_says(found: Frame) -> None:
+def test_the_crop_or_padding_matches_the_frame(found: Frame) -> None:
     columns, rows = found.resize or found.source
-    # Cropped inside the resized image, or padded around the whole of it; never both on one axis.
+    # Either cropped inside the resized image or padded all around it; never both on one axis.
     for offset, inner, outer in ((found.crop_x, columns, found.width), (found.crop_y, rows, found.height)):
         assert (offset >= 0 and offset + outer <= inner) or (offset <= 0 and inner - offset <= outer)
     assert found.scale_x * found.source[0] == pytest.approx(columns)
@@ -37,19 +37,19 @@ def test_the_frame_holds_what_it_says(found: Frame) -> None:
 
 
 @given(frames(), st.lists(st.floats(-10, 5000), min_size=4, max_size=4))
-def test_coordinates_come_back(found: Frame, box: list[float]) -> None:
+def test_coordinates_survive_a_round_trip(found: Frame, box: list[float]) -> None:
     boxes = np.array([box, box[::-1]])
     moved = found.to_output(boxes)
     np.testing.assert_allclose(found.to_source(moved), boxes, atol=1e-9)
     np.testing.assert_allclose(moved[0, 0], box[0] * found.scale_x - found.crop_x)
     np.testing.assert_allclose(moved[0, 3], box[3] * found.scale_y - found.crop_y)
-    np.testing.assert_allclose(found.to_output(boxes[:, :2]), moved[:, :2])  # points are half of a box
+    np.testing.assert_allclose(found.to_output(boxes[:, :2]), moved[:, :2])  # a point is half a box
 
 
 @pytest.mark.parametrize("token", ["pil_box", "opencv_area"])
 @pytest.mark.parametrize("name", ["keep_ratio", "letterbox", "stretch"])
-def test_pixels_go_where_the_coordinates_say(token: str, name: str) -> None:
-    """A white rectangle stays where its box is mapped to, at integer scales."""
+def test_pixels_and_coordinates_agree(token: str, name: str) -> None:
+    """A white rectangle lands where its box is mapped to, at integer scales."""
     size = {"keep_ratio": (120, 200), "letterbox": (160,), "stretch": (160, 120)}[name]
     image = np.zeros((240, 320, 3), np.uint8)
     image[40:80, 100:180] = 255
@@ -62,8 +62,8 @@ def test_pixels_go_where_the_coordinates_say(token: str, name: str) -> None:
 
 
 @given(SIDES, SIDES)
-def test_letterbox_is_ultralytics(width: int, height: int) -> None:
-    """LetterBox.__call__ with its defaults, for new_shape=(640, 640), in its own words."""
+def test_letterbox_equals_ultralytics(width: int, height: int) -> None:
+    """LetterBox.__call__ with its defaults, for new_shape=(640, 640), copied closely."""
     r = min(640 / height, 640 / width)
     new_unpad = round(width * r), round(height * r)
     assume(min(new_unpad) > 0)
@@ -77,7 +77,7 @@ def test_letterbox_is_ultralytics(width: int, height: int) -> None:
 
 
 @given(SIDES, SIDES)
-def test_keep_ratio_is_united_perception_s(width: int, height: int) -> None:
+def test_keep_ratio_equals_united_perception(width: int, height: int) -> None:
     scale = min(800 / min(height, width), 1333 / max(height, width))
     expected = int(round(width * scale)), int(round(height * scale))  # noqa: RUF046 - its own words
     assume(min(expected) > 0)
@@ -94,7 +94,7 @@ def test_padding_is_114_around_the_centre() -> None:
 
 
 @given(SIDES, SIDES)
-def test_crop_at_224_is_torchvision_s_resize_256_and_center_crop(width: int, height: int) -> None:
+def test_crop_at_224_equals_torchvision_s_resize_256_and_center_crop(width: int, height: int) -> None:
     short, long = sorted((width, height))
     assume(256 * 256 * long / short < MAX_RESIZED_PIXELS)
     found = frame("crop", width, height, (224,))
@@ -108,7 +108,7 @@ def test_crop_at_224_is_torchvision_s_resize_256_and_center_crop(width: int, hei
 
 
 @given(SIDES, SIDES, st.sampled_from([(224, 235), (224, 232), (240, 266), (224, 224), (331, 378), (1, 9)]))
-def test_crop_of_any_side_is_torchvision_s(width: int, height: int, size: tuple[int, int]) -> None:
+def test_crop_of_any_side_equals_torchvision(width: int, height: int, size: tuple[int, int]) -> None:
     side, before = size
     short, long = sorted((width, height))
     assume(before * before * long / short < MAX_RESIZED_PIXELS)
@@ -124,7 +124,7 @@ def test_crop_of_any_side_is_torchvision_s(width: int, height: int, size: tuple[
 
 
 @given(SIDES, SIDES, st.sampled_from([32, 160, 224, 227, 299, 384]), st.sampled_from(["crop", "squash"]))
-def test_the_usual_side_before_the_crop_may_be_named(width: int, height: int, side: int, name: str) -> None:
+def test_the_default_side_before_the_crop_may_be_given(width: int, height: int, side: int, name: str) -> None:
     short, long = sorted((width, height))
     assume(440 * 440 * long / short < MAX_RESIZED_PIXELS)
     assert frame(name, width, height, (side, before_crop(side))) == frame(name, width, height, (side,))
@@ -158,7 +158,7 @@ def test_cut_is_contiguous_and_where_the_frame_says() -> None:
     assert (cut[0, 0] == image[found.crop_y, found.crop_x]).all()
 
 
-def test_a_frame_that_would_be_a_bomb_is_refused() -> None:
+def test_a_frame_of_too_many_pixels_is_refused() -> None:
     assert frame("crop", 1, 256, (224,)).resize == (256, 65_536)
     with pytest.raises(ValueError, match="1x2000 would be resized to 256x512,000, over the limit of 16,777,216"):
         frame("crop", 1, 2000, (224,))

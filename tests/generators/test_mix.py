@@ -26,6 +26,7 @@ from generators.variant import VariantError
 from tests import ROOT
 from tests.generators.foreign.direct import release
 from tests.methods import ON_CPU
+from tests.real import photographs_of
 
 Pixels = NDArray[np.uint8]
 DECODE = ("pil", "opencv", "ffmpeg", "dali", "dali_fast", "pil_srgb")
@@ -34,7 +35,7 @@ SIZE = (96, 64)
 
 
 def directly(data: bytes, drawn: Drawn, box: Box | None) -> Pixels:
-    """What the methods make by themselves, of a copy of the box."""
+    """The pixels of the methods themselves, from a copy of the box."""
     image = METHODS[drawn.decode].load()(data)
     if box:
         image = image[box.top : box.top + box.height, box.left : box.left + box.width].copy()
@@ -42,7 +43,7 @@ def directly(data: bytes, drawn: Drawn, box: Box | None) -> Pixels:
 
 
 def a_box(data: bytes, number: int) -> Box | None:
-    """Every third time no box, or else one that is another each time."""
+    """No box every third time, otherwise a different one each time."""
     if number % 3 == 0:
         return None
     width, height = Image.open(io.BytesIO(data)).size
@@ -51,7 +52,7 @@ def a_box(data: bytes, number: int) -> Box | None:
 
 
 @pytest.mark.parametrize("epoch", range(2))
-def test_pixels_are_the_methods_own(photographs: dict[str, bytes], epoch: int) -> None:
+def test_pixels_equal_the_methods(photographs: dict[str, bytes], epoch: int) -> None:
     mix = Mix(DECODE, RESIZE, seed=3)
     for number, (key, data) in enumerate(photographs.items(), epoch):
         box = a_box(data, number)
@@ -68,7 +69,7 @@ def test_every_resize_method_takes_a_box(photographs: dict[str, bytes]) -> None:
         np.testing.assert_array_equal(made, directly(data, Drawn(decode, resize), box), f"{decode}+{resize}")
 
 
-def test_a_box_is_cut_out_first_as_the_libraries_do_it(photographs: dict[str, bytes]) -> None:
+def test_a_box_is_cropped_first_as_by_the_libraries(photographs: dict[str, bytes]) -> None:
     data = photographs["chelsea"]
     top, left, height, width = box = Box(20, 40, 200, 250)
     picture = Image.open(io.BytesIO(data)).convert("RGB")
@@ -82,9 +83,8 @@ def test_a_box_is_cut_out_first_as_the_libraries_do_it(photographs: dict[str, by
     np.testing.assert_array_equal(Mix("opencv", "opencv_area")(data, SIZE, key="", box=box), resized)
 
 
-def test_pixels_are_the_methods_own_on_all_shared_images(data: Path) -> None:
-    folders = ("imagenet/tree/*", "imagenet/flat", "coco/val2017")
-    files = [path for folder in folders for path in sorted(data.glob(f"{folder}/*.[Jj]*"))]
+def test_pixels_equal_the_methods_on_shared_images(data: Path) -> None:
+    files = [*photographs_of(data).values(), *sorted(data.glob("coco/val2017/*.jpg"))]
     mix = Mix(DECODE, RESIZE, seed=5)
     failed = 0
     for number, path in enumerate(files):
@@ -98,11 +98,11 @@ def test_pixels_are_the_methods_own_on_all_shared_images(data: Path) -> None:
                 mix(encoded, SIZE, key=path.stem, box=box)
             continue
         np.testing.assert_array_equal(mix(encoded, SIZE, key=path.stem, box=box), expected)
-    assert len(files) > 400
+    assert len(files) > 100
     assert failed < len(files) / 20
 
 
-def test_an_epoch_is_the_same_again_and_not_the_next_one(photographs: dict[str, bytes]) -> None:
+def test_an_epoch_is_repeatable_and_differs_from_the_next(photographs: dict[str, bytes]) -> None:
     def pixels(mix: Mix, epoch: int) -> list[bytes]:
         return [mix(data, 32, key=key, epoch=epoch).tobytes() for key, data in photographs.items()]
 
@@ -114,7 +114,7 @@ def test_an_epoch_is_the_same_again_and_not_the_next_one(photographs: dict[str, 
 
 @settings(max_examples=25)
 @given(st.text(), st.integers(), st.integers())
-def test_draws_depend_on_seed_epoch_and_key_alone(key: str, epoch: int, seed: int) -> None:
+def test_draws_depend_only_on_seed_epoch_and_key(key: str, epoch: int, seed: int) -> None:
     mix, again = Mix(DECODE, RESIZE, seed), Mix(DECODE, RESIZE, seed)
     again.draw("another", 7)
     assert mix.draw(key, epoch) == again.draw(key, epoch)
@@ -134,8 +134,8 @@ def test_draws_are_the_same_on_every_machine() -> None:
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
-def test_shares_agree_with_the_draw(epochs: int) -> None:
-    """Chi-squared over 10,000 draws, of keys or of epochs: every method as often, and one stage whatever the other."""
+def test_shares_are_equal_and_stages_independent(epochs: int) -> None:
+    """Chi-squared over 10,000 draws, of keys or epochs: methods are equally frequent, and the stages independent."""
     decode, resize = ("pil", "opencv", "ffmpeg"), RESIZE[:11]
     mix = Mix(decode, resize, seed=11)
     if epochs == 1:
@@ -188,6 +188,16 @@ def test_workers_make_the_same_pixels(photographs: dict[str, bytes], tmp_path: P
     assert int(done.stdout) > 4
 
 
+@pytest.mark.parametrize("resize", ["pil_box", "opencv_area", "ffmpeg_area", "dali_linear"])
+def test_numpy_integers_are_accepted(photographs: dict[str, bytes], resize: str) -> None:
+    mix, data = Mix("pil", resize), photographs["coffee"]
+    top, left, height, width, side = np.array([5, 6, 70, 80, 32])
+    expected = mix(data, 32, key="key", box=Box(5, 6, 70, 80))
+    sizes: list[Any] = [side, (side, side), np.array([32, 32])]
+    for size in sizes:
+        np.testing.assert_array_equal(mix(data, size, key="key", box=Box(top, left, height, width)), expected)
+
+
 def test_it_can_be_pickled(photographs: dict[str, bytes]) -> None:
     mix = Mix(DECODE, RESIZE, seed=2)
     mix(photographs["coffee"], 32, key="coffee")
@@ -207,7 +217,7 @@ def test_a_library_in_its_own_environment(photographs: dict[str, bytes]) -> None
     assert mix.resize == tuple(f"vips_{name}" for name in ("nearest", "linear", "cubic", "mitchell", "lanczos3"))
 
 
-def test_words_are_those_of_variants() -> None:
+def test_words_are_those_of_variant() -> None:
     paper = [token for token, method in METHODS.items() if method.paper and method.stage in ("decode", "resize")]
     mix = Mix("paper", "paper")
     assert [*mix.decode, *mix.resize] == paper
@@ -221,7 +231,7 @@ def test_words_are_those_of_variants() -> None:
     ("words", "reason"),
     [
         ({"decode": "pillow"}, "unknown method 'pillow'"),
-        ({"decode": "pil_box"}, "pil_box is a method of the stage resize, and not of decode"),
+        ({"decode": "pil_box"}, "pil_box is a method of the stage resize, not of decode"),
         ({"resize": ("pil_box", "fp16")}, "fp16 is a method of the stage precision"),
         ({"resize": "pil+pil_box"}, "joins methods of several stages"),
         ({"resize": "decode"}, "decode has no method of the stage resize"),
@@ -229,11 +239,11 @@ def test_words_are_those_of_variants() -> None:
         ({"decode": ()}, "nothing to draw from"),
         ({"decode": "dali_gpu"}, "needs a GPU: use dali"),
         ({"decode": "pil_draft"}, "shrinks the image"),
-        ({"decode": "opencv_exif-4.12.0.88"}, "turns the image"),
-        ({"resize": "sharp_lanczos3"}, "decodes and resizes in one"),
+        ({"decode": "opencv_exif-4.12.0.88"}, "rotates the image"),
+        ({"resize": "sharp_lanczos3"}, "decodes and resizes in one step"),
     ],
 )
-def test_what_cannot_be_mixed_is_refused(words: dict[str, Any], reason: str) -> None:
+def test_methods_that_cannot_be_mixed_are_refused(words: dict[str, Any], reason: str) -> None:
     with pytest.raises(VariantError, match=re.escape(reason)) as refused:
         Mix(**words)
     assert "\n" not in str(refused.value)
@@ -241,17 +251,19 @@ def test_what_cannot_be_mixed_is_refused(words: dict[str, Any], reason: str) -> 
 
 @pytest.mark.parametrize("decode", ["pil", "opencv", "ffmpeg", "dali"])
 @pytest.mark.parametrize("resize", ["pil_box", "opencv_area"])
-def test_what_fails_is_one_line_that_names_the_image(photographs: dict[str, bytes], decode: str, resize: str) -> None:
+def test_errors_are_one_line_that_names_the_image(photographs: dict[str, bytes], decode: str, resize: str) -> None:
     mix, data = Mix(decode, resize), photographs["coffee"]
     for encoded in (b"", b"no image", data[:200]):
         with pytest.raises(ValueError, match=r"\Akey: .+\Z"):
             mix(encoded, 32, key="key")
     for box in (Box(0, 0, 401, 10), Box(0, 591, 10, 10), Box(-1, 0, 10, 10), Box(0, -1, 10, 10), Box(5, 5, 0, 10)):
-        with pytest.raises(ValueError, match=r"key: .* does not fit into an image of 600x400"):
+        with pytest.raises(ValueError, match=rf"\Akey: {re.escape(str(box))} does not fit into an image of 600x400\Z"):
             mix(data, 32, key="key", box=box)
-    with pytest.raises(ValueError, match="float"):
+    with pytest.raises(TypeError, match="float"):
         mix(data, 32, key="key", box=Box(0, 0, 10.5, 10))  # type: ignore[arg-type]  # what a user may write
     with pytest.raises(TypeError, match="write Box"):
         mix(data, 32, key="key", box=(0, 0, 10, 10))  # type: ignore[arg-type]  # the same
     with pytest.raises(ValueError, match="0x32"):
         mix(data, (0, 32), key="key")
+    with pytest.raises(TypeError, match="float"):
+        mix(data, 32.0, key="key")  # type: ignore[arg-type]  # the same

@@ -1,4 +1,4 @@
-"""What is read after `--method`, what is refused there, and what of a program counts as its version."""
+"""Parsing `--method`, what it refuses, and what makes up a program's version."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import pytest
 
 from generators.own import OwnMethodError, named_in, of_program, own_methods, with_own
 from generators.registry import METHODS, Method
-from generators.variant import VariantError, expand, parse, reference
+from generators.selection import expand
+from generators.variant import VariantError, parse, reference
 
 RESIZE = "{width} {height}"
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a program, a script and weights, from which commands are given."""
+    """A folder with a program, a script and weights, in which commands are given."""
     monkeypatch.chdir(tmp_path)
     for name in ("codec", "plain.sh"):
         (tmp_path / name).write_text("#!/bin/sh\ncat\n")
@@ -47,38 +48,38 @@ def sha256(path: Path) -> str:
         ("Mine=decode:cat", "'Mine' cannot be a token"),
         ("=decode:cat", "'' cannot be a token"),
         ("my-codec=decode:cat", "'my-codec' cannot be a token"),
-        ("pil=decode:cat", "pil has a meaning already"),
-        ("int8=color:cat", "int8 has a meaning already"),
-        ("paper=decode:cat", "paper has a meaning already"),
-        ("reference=decode:cat", "reference has a meaning already"),
-        ("none=decode:cat", "none has a meaning already"),
-        ("mine=deocde:cat", "'deocde' is no stage of the pixels"),
-        ("mine=pool:cat", "'pool' is no stage of the pixels"),
+        ("pil=decode:cat", "pil is already taken"),
+        ("int8=color:cat", "int8 is already taken"),
+        ("paper=decode:cat", "paper is already taken"),
+        ("reference=decode:cat", "reference is already taken"),
+        ("none=decode:cat", "none is already taken"),
+        ("mine=deocde:cat", "'deocde' is not a stage of the pixels"),
+        ("mine=pool:cat", "'pool' is not a stage of the pixels"),
         ("mine=decode:cat 'a", "cannot be split into words"),
         ("mine=decode:sh -c 'a\nb'", "a line break"),
-        ("mine=resize:cat {width}", "give {height} among its arguments"),
-        ("mine=resize:cat", "give {width} and {height} among its arguments"),
-        ("mine=color:cat {width}", "which only a resize is given"),
-        ("mine=decode:no_such_program", "not found in PATH"),
+        ("mine=resize:cat {width}", "put {height} among its arguments"),
+        ("mine=resize:cat", "put {width} and {height} among its arguments"),
+        ("mine=color:cat {width}", "which only a resize can use"),
+        ("mine=decode:no_such_program", "it is not in PATH"),
         ("mine=decode:./nowhere", "there is no such file"),
         ("mine=decode:./models", "it is a folder"),
         ("mine=decode:./plain.sh", "chmod"),
         ("mine=decode:codec", r"write ./codec"),
     ],
 )
-def test_what_makes_no_method_is_refused(here: Path, text: str, why: str) -> None:
+def test_invalid_methods_are_refused(here: Path, text: str, why: str) -> None:
     with pytest.raises(OwnMethodError) as caught:
         own_methods([text])
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_token_is_given_once() -> None:
+def test_a_token_can_be_given_only_once() -> None:
     with pytest.raises(OwnMethodError, match="mine is given twice"):
         own_methods(["mine=decode:cat", "mine=color:cat"])
 
 
-def test_it_takes_part_as_any_method_does_but_not_in_the_paper_s_group() -> None:
+def test_a_custom_method_is_in_all_groups_but_the_paper_s() -> None:
     known = with_own(own_methods(["mine=decode:cat", f"my_resize=resize:cat {RESIZE}", "x2=color:cat"]))
     base = reference(known=known)
     assert parse("x2+mine", base, known).name == "mine+x2"
@@ -92,11 +93,11 @@ def test_it_takes_part_as_any_method_does_but_not_in_the_paper_s_group() -> None
     own_base = reference("mine+my_resize", known=known)
     assert own_base.name == "my_resize"
     assert parse("pil+my_resize", own_base, known).name == "pil"
-    with pytest.raises(VariantError, match="one version of mine alone"):
+    with pytest.raises(VariantError, match="mine has only one version"):
         parse("mine-1.0", base, known)
 
 
-def test_its_version_is_that_of_its_files_and_names_no_folder(here: Path) -> None:
+def test_its_version_covers_its_files_and_names_no_folder(here: Path) -> None:
     weights = here / "models" / "weights.bin"
     versions = one(f"mine=decode:./codec --fast --weights={weights} plain.sh models /nowhere/cache").library.versions()
     assert versions == {
@@ -110,7 +111,7 @@ def test_its_version_is_that_of_its_files_and_names_no_folder(here: Path) -> Non
     assert of_program("mine", {**versions, **one("mine2=color:cat").library.versions(), "Pillow": "1"}) == versions
 
 
-def test_files_of_one_name_are_told_apart(here: Path) -> None:
+def test_files_with_the_same_name_are_distinguished(here: Path) -> None:
     (here / "weights.bin").write_bytes(b"")
     both = one("mine=decode:./codec models/weights.bin weights.bin").library.versions()["mine/weights.bin"]
     assert sha256(here / "weights.bin").removeprefix("sha256:") in both
@@ -118,7 +119,7 @@ def test_files_of_one_name_are_told_apart(here: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["codec", "models/weights.bin"])
-def test_a_program_that_has_changed_is_another(here: Path, name: str) -> None:
+def test_a_changed_program_is_refused(here: Path, name: str) -> None:
     method = pickle.loads(pickle.dumps(one("mine=decode:./codec models/weights.bin")))
     before = method.library.versions()
     assert method.problem() is None
@@ -135,7 +136,7 @@ def test_a_program_that_has_changed_is_another(here: Path, name: str) -> None:
     assert method.library.versions() == before
 
 
-def test_a_provenance_tells_whose_program_it_was() -> None:
+def test_a_provenance_identifies_custom_methods() -> None:
     known = named_in(
         [*one("mine=color:cat").library.versions(), "Pillow", "OpenCV/libjpeg", "a=b", "pil=decode", "=", "a=b=c"]
     )
@@ -147,7 +148,7 @@ def test_a_provenance_tells_whose_program_it_was() -> None:
     assert [v.name for v in expand(["mine"], base, known=with_own(known.values()), runs=False)[0]] == ["mine"]
 
 
-def test_no_token_of_ours_can_be_taken() -> None:
+def test_registered_tokens_cannot_be_taken() -> None:
     for token in METHODS:
         with pytest.raises(OwnMethodError):
             own_methods([f"{token}=decode:cat"])

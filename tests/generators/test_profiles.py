@@ -1,4 +1,4 @@
-"""Embedded ICC profiles: what they are called, and decoding through them, against arithmetic and LittleCMS itself."""
+"""Embedded ICC profiles: their descriptions, and decoding through them, compared with arithmetic and LittleCMS."""
 
 from __future__ import annotations
 
@@ -52,22 +52,22 @@ def picture() -> Image.Image:
 
 
 def in_srgb(colors: NDArray[np.uint8], gamma: float) -> NDArray[np.float64]:
-    """From Adobe RGB's gamut to sRGB's (IEC 61966-2-1), clipped: matrices and curves alone."""
+    """From Adobe RGB's gamut to sRGB's (IEC 61966-2-1), clipped: only matrices and curves."""
     across = np.linalg.solve(profiles.to_xyz(profiles.SRGB), profiles.to_xyz(profiles.ADOBE))
     linear = np.clip((colors / 255) ** gamma @ across.T, 0, 1)
     return shown(linear)
 
 
 def shown(linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Linear light as sRGB has it."""
+    """Linear light encoded as sRGB."""
     return np.asarray(255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))
 
 
-def test_a_wide_gamut_becomes_srgb_as_matrices_and_curves_say(picture: Image.Image) -> None:
+def test_a_wide_gamut_becomes_srgb_by_matrices_and_curves(picture: Image.Image) -> None:
     colors = np.asarray(picture)
     found = decode(encoded(picture, icc_profile=profiles.wide()))
     error = np.abs(found - in_srgb(colors, 2.19921875))
-    # LittleCMS's arithmetic has 15 bits, of which the steep end of sRGB's curve leaves few.
+    # LittleCMS's arithmetic has 15 bits, few of which remain at the steep end of sRGB's curve.
     assert error.max() < 4
     assert error.mean() < 0.4
     assert np.abs(found.astype(int) - colors).max() > 40
@@ -83,7 +83,7 @@ def test_the_profile_is_applied_and_named_in_every_format(kind: str, picture: Im
     assert not np.array_equal(decode(data), plain)
 
 
-def test_without_a_profile_it_is_as_pil(picture: Image.Image) -> None:
+def test_without_a_profile_it_equals_pil(picture: Image.Image) -> None:
     for kind, mode in (("JPEG", "RGB"), ("JPEG", "L"), ("JPEG", "CMYK"), ("PNG", "RGBA"), ("PNG", "P")):
         data = encoded(picture.convert(mode), kind)
         assert named(data) == ""
@@ -131,6 +131,7 @@ def test_transparency_is_dropped_and_a_palette_is_rgb(picture: Image.Image) -> N
         ("RGB", b"no profile"),
         ("RGB", profiles.write("mntr", "RGB ", "XYZ ", {"desc": profiles.described("No curves")})),
         ("RGB", profiles.write("mntr", "Lab ", "XYZ ", {"desc": profiles.described("Another space")})),
+        ("RGB", profiles.wide().replace(b"RGB ", b"\xffGB ", 1)),
     ],
 )
 def test_a_profile_that_does_not_fit_is_ignored(mode: str, profile: bytes, picture: Image.Image) -> None:
@@ -148,19 +149,19 @@ def test_damage_gives_pixels_and_a_name(picture: Image.Image, data: st.DataObjec
     assert named(file).isprintable()
 
 
-def test_a_tiff_s_profile_may_be_anything(picture: Image.Image) -> None:
-    data = encoded(picture, "TIFF", tiffinfo={34675: "a text"})  # ICC.1:2010, B.4: undefined bytes
+def test_a_tiff_profile_may_have_any_type(picture: Image.Image) -> None:
+    data = encoded(picture, "TIFF", tiffinfo={34675: "a text"})  # ICC.1:2010, B.4: should be undefined bytes
     assert named(data) == icc.UNREADABLE
     assert np.array_equal(decode(data), decode(data, "pil"))
 
 
-def test_its_versions_are_pillow_s_and_littlecms_s() -> None:
+def test_its_versions_are_those_of_pillow_and_littlecms() -> None:
     found = LIBRARIES["Pillow with LittleCMS"].versions()
     assert found.pop("Pillow/littlecms2") == features.version("littlecms2")
     assert found == LIBRARIES["Pillow"].versions()
 
 
-def test_a_build_without_littlecms_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_without_littlecms_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(features, "check", lambda feature: feature != "littlecms2")
         patched.delitem(sys.modules, littlecms.__name__)
@@ -201,12 +202,12 @@ def profile(content: bytes) -> bytes:
         (b"text\0\0\0\0text", icc.UNREADABLE),
     ],
 )
-def test_names_are_found_and_can_be_shown(content: bytes, name: str) -> None:
+def test_names_are_found_and_printable(content: bytes, name: str) -> None:
     assert icc.description(profile(content)) == name
 
 
 @pytest.mark.parametrize("data", [b"", b"acsp", bytes(200), profiles.wide()[:140], b"x" * 5000])
-def test_what_is_no_profile_is_unreadable(data: bytes) -> None:
+def test_data_other_than_profiles_is_unreadable(data: bytes) -> None:
     assert icc.description(data) == icc.UNREADABLE
 
 
@@ -220,7 +221,7 @@ def test_any_bytes_have_a_name(data: st.DataObject) -> None:
     assert "\\" not in name
 
 
-def test_names_and_pixels_of_real_files_are_littlecms_s(data: Path) -> None:
+def test_names_and_pixels_of_real_files_equal_littlecms(data: Path) -> None:
     found = 0
     paths = [*(data / "imagenet").rglob("*.JPEG"), *(data / "odd").glob("*icc*.jpg"), *(data / "odd").glob("*rgb_ids*")]
     for path in sorted(paths):

@@ -1,6 +1,6 @@
-"""External programs as methods: whatever one puts out, says or does costs its image at most, and leaves nothing behind.
+"""External programs as methods: whatever one outputs or does, at most its image fails, and nothing is left behind.
 
-The programs are shell scripts, so that hundreds of them take a second.
+The programs are shell scripts, so that hundreds of them take only a second.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def method(stage: str, command: str) -> Callable[..., Pixels]:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Callable[..., Callable[..., Pixels]]:
-    """A method of a stage that is these lines of sh, run in `tmp_path`."""
+    """A method of a stage made of these lines of sh, run in `tmp_path`."""
 
     def make(text: str, stage: str = "color", arguments: str = "") -> Callable[..., Pixels]:
         path = tmp_path / "program"
@@ -62,14 +62,14 @@ def refusal(call: Callable[[], Pixels]) -> str:
     return line
 
 
-def test_images_go_in_and_come_out_as_they_are() -> None:
+def test_images_pass_unchanged() -> None:
     random = np.random.default_rng(0).integers(0, 256, (375, 500, 3), np.uint8)
     made = method("color", "cat")(random[::-1, ::2])
     assert np.array_equal(made, random[::-1, ::2])
-    made[0] = 0  # a library may write on what it is given
+    made[0] = 0  # results are writable
 
 
-def test_a_resize_is_told_the_size(script: Callable[..., Callable[..., Pixels]]) -> None:
+def test_a_resize_is_given_the_size(script: Callable[..., Callable[..., Pixels]]) -> None:
     resize = script(
         'printf "P6 %s %s 255\\n" "$2" "${3#h=}"; head -c $(($2 * 3 * ${3#h=})) /dev/zero',
         "resize",
@@ -78,7 +78,7 @@ def test_a_resize_is_told_the_size(script: Callable[..., Callable[..., Pixels]])
     assert resize(PICTURE, 3, 11).shape == (11, 3, 3)
 
 
-def test_the_ffmpeg_program_is_the_method_of_its_name(ffmpeg: str, photographs: dict[str, bytes]) -> None:
+def test_the_ffmpeg_program_equals_the_method(ffmpeg: str, photographs: dict[str, bytes]) -> None:
     words = "-v error -noautorotate -i pipe:0 -frames:v 1 -f image2pipe -pix_fmt rgb24 -c:v ppm pipe:1"
     decode = method("decode", f"{ffmpeg} {words}")
     for key in ("camera", "chelsea"):
@@ -86,7 +86,7 @@ def test_the_ffmpeg_program_is_the_method_of_its_name(ffmpeg: str, photographs: 
     assert refusal(lambda: decode(photographs["chelsea"][:300])).startswith("exit status ")
 
 
-# Of PPM: what a header may be, and what no image is.
+# PPM: valid headers, and invalid images.
 
 
 def netpbm(data: bytes) -> tuple[int, int, int]:
@@ -127,8 +127,8 @@ def test_any_header_that_netpbm_allows_is_read(
 
 @hypothesis_settings(max_examples=100)
 @given(st.integers(0, 14), st.integers(0, 3), st.binary(max_size=3) | st.sampled_from([b"\n", b"0", b"#", b"1", b" "]))
-@example(10, 1, b"#c\n\n")  # by pbm(5), the end of a comment's line may not be the white space before the pixels
-def test_whatever_else_is_no_image(place: int, removed: int, added: bytes) -> None:
+@example(10, 1, b"#c\n\n")  # pbm(5) allows reading the end of a comment's line as not being the white space
+def test_any_other_header_is_refused(place: int, removed: int, added: bytes) -> None:
     data = PPM[:place] + added + PPM[place + removed :]
     made, why = None, ""
     try:
@@ -158,11 +158,11 @@ def test_whatever_else_is_no_image(place: int, removed: int, added: bytes) -> No
         (b"P6" + b" " * 70_000 + b"7 5 255\n" + PICTURE.tobytes(), "no binary PPM"),
     ],
 )
-def test_what_is_put_out_must_be_one_image(data: bytes, why: str) -> None:
+def test_the_output_must_be_one_image(data: bytes, why: str) -> None:
     assert re.search(why, refusal(lambda: method("decode", "cat")(data)))
 
 
-def test_the_size_must_be_the_one_that_is_asked_for() -> None:
+def test_the_size_must_be_the_requested_one() -> None:
     resize = method("resize", "sh -c cat {width} {height}")
     assert np.array_equal(resize(PICTURE, 7, 5), PICTURE)
     assert refusal(lambda: resize(PICTURE, 5, 7)) == "put out 7x5 where 5x7 was to be made"
@@ -173,18 +173,16 @@ def test_a_color_must_keep_the_size(script: Callable[..., Callable[..., Pixels]]
     assert refusal(lambda: color(PICTURE)) == "put out 1x1 where 7x5 was to be made"
 
 
-def test_there_is_an_end_to_what_is_put_out(
-    script: Callable[..., Callable[..., Pixels]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_output_is_limited(script: Callable[..., Callable[..., Pixels]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "_MOST_BYTES", 2**20)
     endless = script("echo P6; exec cat /dev/zero")
     assert refusal(lambda: endless(PICTURE)) == "put out more than an image of 178,956,970 pixels has"
 
 
-# Of what a program says and how it ends.
+# A program's messages and exit statuses.
 
 
-def test_what_it_says_matters_only_where_it_fails(script: Callable[..., Callable[..., Pixels]]) -> None:
+def test_its_messages_matter_only_if_it_fails(script: Callable[..., Callable[..., Pixels]]) -> None:
     chatty = script("yes warning | head -c 3000000 >&2; cat")
     assert np.array_equal(chatty(PICTURE), PICTURE)
     failing = script('echo first >&2; echo "$0: bad marker at 0x7f3a" >&2; echo >&2; exit 3')
@@ -192,7 +190,7 @@ def test_what_it_says_matters_only_where_it_fails(script: Callable[..., Callable
     assert refusal(lambda: script("exit 1")(PICTURE)) == "exit status 1"
 
 
-def test_what_it_is_given_need_not_be_read(script: Callable[..., Callable[..., Pixels]], tmp_path: Path) -> None:
+def test_the_input_need_not_be_read(script: Callable[..., Callable[..., Pixels]], tmp_path: Path) -> None:
     (tmp_path / "made.ppm").write_bytes(PPM)
     large = np.zeros((1000, 1000, 3), np.uint8)
     assert refusal(lambda: script("exec cat made.ppm")(large)) == "put out 7x5 where 1000x1000 was to be made"
@@ -202,7 +200,7 @@ def runs(tmp_path: Path) -> int:
     return len((tmp_path / "runs").read_text().splitlines())
 
 
-def test_who_dies_twice_is_blamed(script: Callable[..., Callable[..., Pixels]], tmp_path: Path) -> None:
+def test_a_program_that_crashes_twice_is_blamed(script: Callable[..., Callable[..., Pixels]], tmp_path: Path) -> None:
     dying = script("echo >> runs; echo oops >&2; kill -SEGV $$")
     assert refusal(lambda: dying(PICTURE)) == "was ended by SIGSEGV: oops"
     assert runs(tmp_path) == 2
@@ -211,7 +209,9 @@ def test_who_dies_twice_is_blamed(script: Callable[..., Callable[..., Pixels]], 
 
 
 @pytest.mark.parametrize("kill", ["kill -KILL $$", "sh -c 'kill -KILL $$'; exit $?"])
-def test_who_is_killed_is_not(script: Callable[..., Callable[..., Pixels]], tmp_path: Path, kill: str) -> None:
+def test_a_program_that_is_killed_is_not_blamed(
+    script: Callable[..., Callable[..., Pixels]], tmp_path: Path, kill: str
+) -> None:
     twice = script(f"echo >> runs; [ $(wc -l < runs) -gt 2 ] || {{ {kill}; }}; cat")
     assert np.array_equal(twice(PICTURE), PICTURE)
     (tmp_path / "runs").unlink()
@@ -222,10 +222,10 @@ def test_who_is_killed_is_not(script: Callable[..., Callable[..., Pixels]], tmp_
 
 
 def open_files() -> set[tuple[str, str]]:
-    """The numbers of this process's open files, each with what it leads to: of those before, some may be closed."""
+    """This process's open files by number, with their targets; some that were open before may be closed."""
     found = set()
     for number in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
             found.add((number, os.readlink(f"/proc/self/fd/{number}")))
     return found
 
@@ -241,19 +241,17 @@ def pids(path: Path) -> Sequence[int]:
     return [int(word) for word in path.read_text().split()] if path.exists() else []
 
 
-def test_who_hangs_is_ended_with_all_that_it_has_started(
+def test_a_hung_program_is_killed_with_its_children(
     script: Callable[..., Callable[..., Pixels]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(program, "PATIENCE", 0.5)
+    monkeypatch.setattr(program, "TIMEOUT", 0.5)
     hung = script("sleep 1000 & echo $! >> sleepers; wait")
     assert refusal(lambda: hung(PICTURE)).startswith("gave no answer within ")
     assert pids(tmp_path / "sleepers")
     wait_for(lambda: all(map(gone, pids(tmp_path / "sleepers"))))
 
 
-def test_nothing_is_left_of_a_program_that_has_ended(
-    script: Callable[..., Callable[..., Pixels]], tmp_path: Path
-) -> None:
+def test_nothing_survives_a_program(script: Callable[..., Callable[..., Pixels]], tmp_path: Path) -> None:
     open_before = open_files()
     leaving = script("sleep 1000 & echo $! >> sleepers; cat")
     assert np.array_equal(leaving(PICTURE), PICTURE)
@@ -262,7 +260,7 @@ def test_nothing_is_left_of_a_program_that_has_ended(
     assert not open_files() - open_before
 
 
-def test_it_dies_with_who_has_started_it(tmp_path: Path) -> None:
+def test_a_program_dies_with_its_parent(tmp_path: Path) -> None:
     path = tmp_path / "program"
     path.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/started\nexec sleep 1000\n")
     path.chmod(0o755)
@@ -274,7 +272,7 @@ def test_it_dies_with_who_has_started_it(tmp_path: Path) -> None:
         wait_for(lambda: gone(pids(tmp_path / "started")[0]))
 
 
-def test_what_cannot_be_started_says_so(tmp_path: Path) -> None:
+def test_a_program_that_cannot_start_is_reported(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere")
     assert refusal(lambda: program.color(["cat"], nowhere, PICTURE)) == "cannot be started (No such file or directory)"
     gone_since = tmp_path / "program"
@@ -284,7 +282,7 @@ def test_what_cannot_be_started_says_so(tmp_path: Path) -> None:
     assert "No such file" in refusal(lambda: color(PICTURE))
 
 
-def test_a_decoder_of_its_own_reads_what_any_program_writes(photographs: dict[str, bytes], tmp_path: Path) -> None:
+def test_an_independent_decoder_reads_the_same(photographs: dict[str, bytes], tmp_path: Path) -> None:
     picture = Image.open(io.BytesIO(photographs["chelsea"]))
     picture.save(tmp_path / "made.ppm")
     made = method("decode", f"cat {tmp_path}/made.ppm")(b"anything")

@@ -1,4 +1,4 @@
-"""Resize filters against the golden table, the ffmpeg program, and the official SysNoise generator."""
+"""Resize filters, compared with a table of known results, the ffmpeg program, and the official SysNoise generator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from generators.registry import METHODS
 from tests.methods import ON_CPU
 
 RESIZES = sorted(token for token, method in ON_CPU.items() if method.stage == "resize")
-# float32 6x6 with rows 255, 0, 255, 0, 255, 0, to 3x3: the three rows that come out.
+# A float32 6x6 image with rows 255, 0, 255, 0, 255, 0, resized to 3x3: the three rows of the result.
 GOLDEN = {
     "opencv_nearest": (255, 255, 255),
     "opencv_bilinear": (127.5, 127.5, 127.5),
@@ -51,7 +51,7 @@ def test_golden_table(token: str) -> None:
 
 @pytest.mark.parametrize("token", RESIZES)
 @pytest.mark.parametrize("target", [(384, 256), (96, 64), (61, 47), (1, 1)])
-def test_every_filter_gives_the_size_asked_for(
+def test_every_filter_gives_the_requested_size(
     token: str, target: tuple[int, int], photographs: dict[str, bytes]
 ) -> None:
     image = METHODS["pil"].load()(photographs["chelsea"])
@@ -87,14 +87,14 @@ def official_decode(token: str, data: bytes) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("decoder", ["pil", "opencv"])
 @pytest.mark.parametrize("token", GOLDEN)
-def test_squash_is_the_official_generator_s_pixels(decoder: str, token: str, photographs: dict[str, bytes]) -> None:
+def test_squash_equals_the_official_generator(decoder: str, token: str, photographs: dict[str, bytes]) -> None:
     for key, data in photographs.items():
         _compare_with_official(decoder, token, data, key)
 
 
 @pytest.mark.parametrize("decoder", ["pil", "opencv"])
 @pytest.mark.parametrize("token", GOLDEN)
-def test_squash_is_the_official_generator_s_pixels_on_real_images(decoder: str, token: str, data: Path) -> None:
+def test_squash_equals_the_official_generator_on_real_images(decoder: str, token: str, data: Path) -> None:
     for path in sorted((data / "imagenet" / "flat").iterdir()):
         _compare_with_official(decoder, token, path.read_bytes(), path.name)
 
@@ -108,9 +108,9 @@ def _compare_with_official(decoder: str, token: str, data: bytes, name: str) -> 
 
 
 def taps(source: int, target: int) -> NDArray[np.int64]:
-    """INTER_LINEAR_EXACT's weights of one axis, (target, source), in 256ths: half-pixel centres, edges repeated.
+    """INTER_LINEAR_EXACT's weights for one axis, (target, source), in 256ths: half-pixel centres, edges repeated.
 
-    As `interpolationLinear` and `ufixedpoint16` are in OpenCV's modules/imgproc/src.
+    As in `interpolationLinear` and `ufixedpoint16` of OpenCV's modules/imgproc/src.
     """
     centres = (np.arange(target) + 0.5) * (source / target) - 0.5
     left = np.floor(centres).astype(int)
@@ -122,10 +122,10 @@ def taps(source: int, target: int) -> NDArray[np.int64]:
 
 
 @pytest.mark.parametrize("size", [(256, 171), (700, 450), (225, 150), (1, 1), (451, 300)])
-def test_linear_exact_is_its_fixed_point_arithmetic(size: tuple[int, int], photographs: dict[str, bytes]) -> None:
+def test_linear_exact_equals_its_fixed_point_arithmetic(size: tuple[int, int], photographs: dict[str, bytes]) -> None:
     image = METHODS["pil"].load()(photographs["chelsea"])
     columns, rows = taps(image.shape[1], size[0]), taps(image.shape[0], size[1])
-    across = np.einsum("xw,hwc->hxc", columns, image.astype(np.int64))  # 8 bits of fraction
+    across = np.einsum("xw,hwc->hxc", columns, image.astype(np.int64))  # 8 fractional bits
     expected = np.einsum("yh,hxc->yxc", rows, across) + (1 << 15) >> 16
     resized = resize("opencv_linear_exact", image, *size)
     assert np.array_equal(resized, expected)
@@ -138,7 +138,7 @@ def test_swscale_equals_the_program(token: str, ffmpeg: str, photographs: dict[s
     for key in ("chelsea", "coffee", "camera"):
         image = METHODS["pil"].load()(photographs[key])
         height, width = image.shape[:2]
-        # Debian's libswscale is older than PyAV's, which reads the chroma of odd widths in full.
+        # Debian's libswscale is older than PyAV's, which reads all chroma of odd widths.
         flags = token.partition("_")[2] + ("+full_chroma_inp" if width % 2 else "")
         words = [ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-i", "-"]
         sizes = ((384, 256), (225, 224), (700, 500))
@@ -151,7 +151,7 @@ def test_swscale_equals_the_program(token: str, ffmpeg: str, photographs: dict[s
             assert resize(token, image, columns, rows).tobytes() == expected, key
 
 
-def test_dali_s_antialiased_linear_is_pillow_s_bilinear_but_for_the_border(photographs: dict[str, bytes]) -> None:
+def test_dali_s_antialiased_linear_equals_pillow_s_bilinear_except_at_borders(photographs: dict[str, bytes]) -> None:
     image = METHODS["pil"].load()(photographs["coffee"])
     inside = slice(2, -2)
     expected = resize("pil_bilinear", image, 256, 171)[inside, inside].astype(int)
@@ -161,9 +161,7 @@ def test_dali_s_antialiased_linear_is_pillow_s_bilinear_but_for_the_border(photo
 
 
 @pytest.mark.parametrize("token", [token for token in RESIZES if token.startswith("pil_")])
-def test_pillow_resizes_what_it_decoded_as_any_array_of_the_same_pixels(
-    token: str, photographs: dict[str, bytes]
-) -> None:
+def test_pillow_resizes_decoded_pixels_like_any_array(token: str, photographs: dict[str, bytes]) -> None:
     gray, transparent = io.BytesIO(), io.BytesIO()
     Image.effect_noise((90, 70), 60).save(gray, "JPEG")
     Image.effect_noise((90, 70), 60).convert("RGB").save(transparent, "PNG", transparency=(1, 2, 3))
@@ -172,7 +170,7 @@ def test_pillow_resizes_what_it_decoded_as_any_array_of_the_same_pixels(
         assert np.array_equal(resize(token, image, 64, 48), resize(token, image.copy(), 64, 48))
 
 
-def test_pillow_s_pictures_live_no_longer_than_their_pixels(photographs: dict[str, bytes]) -> None:
+def test_pillow_s_pictures_live_only_as_long_as_their_pixels(photographs: dict[str, bytes]) -> None:
     gc.collect()
     before = len(pillow._PICTURES)
     image = METHODS["pil"].load()(photographs["chelsea"])

@@ -1,7 +1,8 @@
 import pytest
 
 from generators.registry import AUDIO_STAGES, METHODS
-from generators.variant import VariantError, changed, expand, in_full, name_of, parse, reference
+from generators.selection import expand
+from generators.variant import VariantError, changed, in_full, name_of, parse, reference
 
 BASE = reference(stages=AUDIO_STAGES)
 RESAMPLE, STFT = ([m.token for m in METHODS.values() if m.stage == stage] for stage in AUDIO_STAGES)
@@ -11,7 +12,7 @@ def names(word: str) -> list[str]:
     return [variant.name for variant in expand([word], BASE)[0]]
 
 
-def test_the_reference_is_what_librosa_loads_and_tacotron_2_makes_of_it() -> None:
+def test_the_reference_combines_librosa_s_resampler_and_tacotron_2_s_stft() -> None:
     assert (BASE.name, BASE.spelled_out) == ("numpy_stft", {"resample": "soxr_hq", "stft": "numpy_stft"})
     other = reference("swresample", stages=AUDIO_STAGES)
     assert (other.name, in_full(other.spelled_out)) == ("numpy_stft", "swresample+numpy_stft")
@@ -19,7 +20,7 @@ def test_the_reference_is_what_librosa_loads_and_tacotron_2_makes_of_it() -> Non
 
 @pytest.mark.parametrize("resample", RESAMPLE)
 @pytest.mark.parametrize("stft", STFT)
-def test_names_are_canonical_and_lead_back(resample: str, stft: str) -> None:
+def test_names_are_canonical_and_parse_to_the_same_variant(resample: str, stft: str) -> None:
     variant = parse(f"{stft}+{resample}", BASE)
     own = [token for token in (resample, stft) if token not in ("soxr_hq", "numpy_stft")]
     assert variant.name == ("+".join(own) or "numpy_stft")
@@ -39,23 +40,23 @@ def test_groups() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pil_lanczos", "pil_lanczos is of images .the stage resize.: speech has the stages resample and stft"),
-        ("linear+pil", "pil is of images"),
-        ("decode", "decode is of images"),
-        ("paper", "paper has no methods of recordings: name resample or stft, or all"),
+        ("pil_lanczos", "pil_lanczos is for images .the stage resize.: speech has the stages resample and stft"),
+        ("linear+pil", "pil is for images"),
+        ("decode", "decode is for images"),
+        ("paper", "paper has no methods for recordings: name resample or stft, or all"),
         ("libvips", "libvips has no method for the stages resample, stft"),
         ("linear+swresample", "names two resample methods, linear and swresample"),
         ("libros_stft", "did you mean librosa_stft"),
-        ("fp16", "fp16 is noise in a model"),
-        ("soxr_hq-1.0.0", "there is one version of soxr_hq alone"),
+        ("fp16", "fp16 is noise of a model"),
+        ("soxr_hq-1.0.0", "soxr_hq has only one version"),
     ],
 )
-def test_what_is_not_of_recordings_is_refused(text: str, message: str) -> None:
+def test_image_methods_are_refused_for_recordings(text: str, message: str) -> None:
     with pytest.raises(VariantError, match=message):
         expand([text], BASE)
 
 
 @pytest.mark.parametrize("text", ["librosa_stft", "stft", "pil+soxr_vhq"])
-def test_what_is_of_recordings_is_refused_for_images(text: str) -> None:
-    with pytest.raises(VariantError, match=r"is of recordings .the stage .*.: it goes with --dataset speech alone"):
+def test_recording_methods_are_refused_for_images(text: str) -> None:
+    with pytest.raises(VariantError, match=r"is for recordings .the stage .*.: use it with --dataset speech"):
         expand([text], reference())

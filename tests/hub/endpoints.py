@@ -1,4 +1,4 @@
-"""The endpoints: what each path of the Hub and of its CDN answers, field by field as the client reads it."""
+"""The endpoints: what each path of the Hub answers, with the fields that the client reads."""
 
 from __future__ import annotations
 
@@ -6,88 +6,23 @@ import base64
 import codecs
 import hashlib
 import json
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from email.message import Message
+from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qs
 
 from huggingface_hub import DatasetCard
 from yaml import YAMLError
 
-from tests.hub.state import Commit, File, Hub, Need, Origin, RefusalError, Repo
+from tests.hub.calls import API, REPO, REVISION, Call, Reply, opened, reply, route, served
+from tests.hub.state import Commit, File, Hub, RefusalError, Repo
 
-# A file that is longer, or binary, goes to LFS: what the client assumes of the Hub (`CommitOperationAdd._local_oid`).
+# Larger files, and binary ones, go to LFS: the client's assumption about the Hub (`CommitOperationAdd._local_oid`).
 REGULAR_BYTES = 5_000_000
-# The most files in one request that asks how to send them: the client's `PREUPLOAD_BATCH_SIZE`.
+# The most files in one preupload request: the client's `PREUPLOAD_BATCH_SIZE`.
 PREUPLOAD_FILES = 256
-REPO = "(?P<repo>[^/]+/[^/]+)"
-API = f"/api/datasets/{REPO}"
 # When every repository was made.
 CREATED = "2026-01-02T03:04:05.000Z"
-REVISION = "(?P<revision>[^/]+)"
-LFS = f"/datasets/{REPO}\\.git/info/lfs/objects"
-OBJECT = f"/{REPO}/(?P<oid>[0-9a-f]{{64}})"
-
-
-class Reply(NamedTuple):
-    body: bytes = b""
-    status: int = 200
-    headers: Mapping[str, str] = {}
-
-
-@dataclass(frozen=True)
-class Call:
-    """A request with a valid token or none. `path` is raw; `parts` are its named parts, unquoted."""
-
-    method: str
-    path: str
-    query: Mapping[str, list[str]]
-    headers: Message
-    body: bytes
-    user: str | None
-    parts: Mapping[str, str]
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    def asks(self, name: str) -> bool:
-        return self.query.get(name, ["false"])[0].lower() in ("1", "true")
-
-
-Endpoint = Callable[[Hub, Call], Reply]
-ROUTES: list[tuple[Origin, str, re.Pattern[str], Endpoint]] = []
-
-
-def route(methods: str, pattern: str, origin: Origin = "hub") -> Callable[[Endpoint], Endpoint]:
-    def add(endpoint: Endpoint) -> Endpoint:
-        ROUTES.extend((origin, method, re.compile(pattern), endpoint) for method in methods.split())
-        return endpoint
-
-    return add
-
-
-def reply(value: object, status: int = 200, **headers: str) -> Reply:
-    return Reply(json.dumps(value).encode(), status, {"Content-Type": "application/json", **headers})
-
-
-def opened(hub: Hub, call: Call, need: Need = "metadata") -> Repo:
-    return hub.open(call.parts["repo"], call.user, need)
-
-
-def served(call: Call, data: bytes, headers: Mapping[str, str]) -> Reply:
-    """The bytes, or the range of them that is asked for."""
-    headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream", **headers}
-    asked = re.fullmatch(r"bytes=(\d+)-(\d*)", call.headers.get("Range") or "")
-    if not asked:
-        return Reply(data, 200, headers)
-    start, end = int(asked[1]), min(int(asked[2] or len(data) - 1), len(data) - 1)
-    if start >= len(data):
-        return Reply(b"", 416, {"Content-Range": f"bytes */{len(data)}"})
-    return Reply(data[start : end + 1], 206, {**headers, "Content-Range": f"bytes {start}-{end}/{len(data)}"})
 
 
 @route("GET", "/api/whoami-v2")
@@ -99,7 +34,7 @@ def whoami(hub: Hub, call: Call) -> Reply:
 
 @route("POST", "/api/repos/create")
 def create(hub: Hub, call: Call) -> Reply:
-    """As on the Hub, a repository is public unless the request says otherwise, and is born with a commit."""
+    """As on the Hub, a repository is public unless the request says otherwise, and starts with a commit."""
     asked = call.json
     namespace = asked.get("organization") or call.user
     name = f"{namespace}/{asked['name']}"
@@ -166,7 +101,7 @@ def _metadata(card: DatasetCard) -> dict[str, Any]:
 
 @route("POST", "/api/validate-yaml")
 def validate(hub: Hub, call: Call) -> Reply:
-    """The metadata must be YAML, and its `configs` must be what `datasets` reads; none at all is a warning."""
+    """The metadata must be YAML, with `configs` that `datasets` can read; missing metadata is a warning."""
     from datasets.utils.metadata import MetadataConfigs
 
     try:
@@ -245,7 +180,7 @@ def branch(hub: Hub, call: Call) -> Reply:
 
 @route("POST DELETE", f"{API}/tag/(?P<name>[^/]+)")
 def tag(hub: Hub, call: Call) -> Reply:
-    """A tag is deleted by its name, but made at the revision that the path has there."""
+    """The path names the tag to delete, but the revision to tag."""
     repo = opened(hub, call, "write")
     if call.method == "DELETE":
         return _remove(repo.tags, call.parts["name"])
@@ -268,7 +203,7 @@ def _point(named: dict[str, Commit], name: str, commit: Commit) -> Reply:
 
 @route("POST", f"{API}/preupload/{REVISION}")
 def preupload(hub: Hub, call: Call) -> Reply:
-    """How each file is to be sent, and the hash of what is there under its name."""
+    """How to send each file, and the hash of the existing file at its path."""
     known = opened(hub, call, "write").resolve(call.parts["revision"]).files
 
     def judged(asked: dict[str, Any]) -> dict[str, Any]:
@@ -288,65 +223,6 @@ def _binary(sample: bytes) -> bool:
         return "\0" in codecs.getincrementaldecoder("utf-8")().decode(sample)
     except UnicodeDecodeError:
         return True
-
-
-@route("POST", f"{LFS}/batch")
-def batch(hub: Hub, call: Call) -> Reply:
-    """Where to send each object: nowhere if it is stored, one URL, or one for each part of a large one."""
-    repo = opened(hub, call, "write")
-
-    def upload(oid: str, size: int) -> dict[str, Any]:
-        path = f"/{repo.id}/{oid}/{size}"
-        if size <= hub.part_bytes:
-            return {"href": hub.signed("PUT", path)}
-        parts = range(1, -(-size // hub.part_bytes) + 1)
-        header = {f"{part:05}": hub.signed("PUT", f"{path}/{part}") for part in parts}
-        return {"href": hub.signed("POST", path), "header": {"chunk_size": str(hub.part_bytes), **header}}
-
-    verify = {"href": f"{hub.url}/datasets/{repo.id}.git/info/lfs/objects/verify"}
-    objects = [
-        asked
-        if asked["oid"] in repo.objects
-        else {**asked, "actions": {"upload": upload(asked["oid"], asked["size"]), "verify": verify}}
-        for asked in call.json["objects"]
-    ]
-    return reply({"transfer": "basic", "objects": objects})
-
-
-@route("POST", f"{LFS}/verify")
-def verify(hub: Hub, call: Call) -> Reply:
-    if len(opened(hub, call, "write").objects.get(call.json["oid"], b"")) != call.json["size"]:
-        raise RefusalError(404, "The object was not uploaded")
-    return Reply()
-
-
-@route("PUT", f"{OBJECT}/(?P<size>[0-9]+)(/(?P<part>[0-9]+))?", "cdn")
-def store(hub: Hub, call: Call) -> Reply:
-    if "part" in call.parts:
-        hub.parts.setdefault(call.parts["oid"], {})[int(call.parts["part"])] = call.body
-    else:
-        _keep(hub, call, call.body)
-    return Reply(headers={"ETag": _etag(call.body)})
-
-
-@route("POST", f"{OBJECT}/(?P<size>[0-9]+)", "cdn")
-def complete(hub: Hub, call: Call) -> Reply:
-    asked = call.json["parts"]
-    parts = [hub.parts[call.parts["oid"]][part["partNumber"]] for part in asked]
-    if [part["etag"] for part in asked] != list(map(_etag, parts)):
-        raise RefusalError(400, "InvalidPart")
-    _keep(hub, call, b"".join(parts))
-    return Reply()
-
-
-def _etag(data: bytes) -> str:
-    return f'"{hashlib.md5(data).hexdigest()}"'
-
-
-def _keep(hub: Hub, call: Call, data: bytes) -> None:
-    if (hashlib.sha256(data).hexdigest(), str(len(data))) != (call.parts["oid"], call.parts["size"]):
-        raise RefusalError(400, "BadDigest")
-    hub.repo(call.parts["repo"]).objects[call.parts["oid"]] = data
 
 
 @route("POST", f"{API}/commit/{REVISION}")
@@ -374,8 +250,3 @@ def resolve(hub: Hub, call: Call) -> Reply:
         return served(call, file.data, {**headers, "ETag": f'"{file.oid}"'})
     linked = {"X-Linked-Size": str(len(file.data)), "X-Linked-ETag": f'"{file.sha256}"'}
     return Reply(b"", 302, {**headers, **linked, "Location": hub.signed("GET", f"/{repo.id}/{file.sha256}")})
-
-
-@route("GET", OBJECT, "cdn")
-def stored(hub: Hub, call: Call) -> Reply:
-    return served(call, hub.repo(call.parts["repo"]).objects[call.parts["oid"]], {"ETag": f'"{call.parts["oid"]}"'})

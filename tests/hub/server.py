@@ -1,4 +1,4 @@
-"""HTTP: three origins on loopback, the Hub, its CDN and Xet; requests read, logged, met by a fault or answered."""
+"""HTTP: three origins on loopback (the Hub, its CDN and Xet) that read and log requests, and answer them or fail."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import tests.hub.xet  # noqa: F401 (adds its routes)
-from tests.hub.endpoints import ROUTES, Call, Reply, reply
+import tests.hub.endpoints
+import tests.hub.lfs
+import tests.hub.xet  # noqa: F401 (these three add their routes)
+from tests.hub.calls import ROUTES, Call, Reply, reply
 from tests.hub.state import Hub, Origin, RefusalError, Request
 
 
@@ -27,12 +29,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, *_: object) -> None:
-        """Requests are kept in `Hub.requests`, not written out."""
+        """Print nothing: requests are in `Hub.requests`."""
 
-    def meet(self) -> None:
+    def handle_request(self) -> None:
         hub = self.server.hub
         authorized = any(token in f"{self.path} {self.headers}" for token in hub.users)
-        # Logged before it is answered, so that the log is whole when the client has its answer.
+        # Logged before it is answered, so that the log is complete when the client has its answer.
         self.log = Request(self.server.origin, self.command, self.path, authorized, self.headers.get("Range"))
         hub.requests.append(self.log)
         fault = hub.fault(self.command, self.path)
@@ -49,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.hang_up(fault.reset)
             raise
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = meet  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_request  # noqa: N815
 
     def hang_up(self, reset: bool) -> None:
         if reset:
@@ -59,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def body(self, drop: int | None) -> bytes:
-        """The request's body, sized or chunked; `drop` is how many bytes of it are read before it is cut."""
+        """The request's body, sized or chunked; with `drop`, the connection is dropped after that many bytes."""
         found = bytearray()
         chunked = self.headers.get("Transfer-Encoding") == "chunked"
         while size := self.piece(chunked, int(self.headers.get("Content-Length", 0)) - len(found)):
@@ -72,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         return bytes(found)
 
     def piece(self, chunked: bool, left: int) -> int:
-        """The size of the body's next piece, 0 at its end."""
+        """The size of the body's next piece; 0 at its end."""
         if not chunked:
             return min(left, 65536)
         size = int(self.rfile.readline(), 16)
@@ -97,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
             return reply({"error": error.message, **error.fields}, error.status, **headers)
 
     def user(self, path: str, query: Mapping[str, list[str]]) -> str | None:
-        """Who asks, on the Hub. As on S3, a signed URL takes no token beside its signature; Xet has its own tokens."""
+        """The user of a request to the Hub. As on S3, a signed URL takes no token; Xet has tokens of its own."""
         hub, authorization = self.server.hub, self.headers.get("Authorization")
         if self.server.origin == "hub":
             return hub.user(authorization)
@@ -128,14 +130,14 @@ class _Server(ThreadingHTTPServer):
         self.hub, self.origin = hub, origin
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A closed connection, by a fault or by the client, is no error of the server; anything else is told."""
+        """Print errors, except for connections that a fault or the client closed."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
 
 @contextlib.contextmanager
 def serve() -> Iterator[Hub]:
-    """A Hub that is up while the block runs."""
+    """A Hub that runs during the block."""
     hub = Hub()
     servers = [_Server(hub, "hub"), _Server(hub, "cdn"), _Server(hub, "cas")]
     hub.url, hub.cdn, hub.cas = (f"http://127.0.0.1:{server.server_port}" for server in servers)

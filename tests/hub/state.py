@@ -1,4 +1,4 @@
-"""What the Hub keeps: repositories and their history, who may open them, faults to come, requests that came."""
+"""The Hub's state: repositories with their history and permissions, injected faults, and the log of requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Need = Literal["metadata", "content", "write"]
 
 
 class RefusalError(Exception):
-    """An answer that is an error: `code` is the Hub's word for it, which decides the client's exception."""
+    """An error answer: `code` is the Hub's name for it, which decides the client's exception."""
 
     def __init__(self, status: int, message: str, code: str | None = None, **fields: str) -> None:
         super().__init__(message)
@@ -29,9 +29,10 @@ class RefusalError(Exception):
 
 @dataclass
 class Request:
-    """One request, and how it was answered.
+    """A request, and how it was answered.
 
-    `authorized`: it carried a user's token. `received` and `sent` are sizes of bodies. `status` 0: dropped before that.
+    `authorized`: it carried a user's token. `received` and `sent` are the bodies' sizes in bytes. A `status` of 0 means
+    that the connection was dropped before the answer.
     """
 
     origin: Origin
@@ -48,8 +49,8 @@ class Request:
 class Fault:
     """What to do to the next `times` requests that match.
 
-    With a `status`, that is the answer. With `after`, the connection is closed once that many bytes of the request's
-    body (PUT, POST) or of the answer's (GET) went through: politely, or by a `reset`. `delay` is in seconds.
+    With a `status`, that is the answer. With `after`, the connection is closed after that many bytes of the request's
+    body (PUT, POST) or of the answer's (GET), properly or by a `reset`. `delay` is in seconds.
     """
 
     method: str
@@ -76,12 +77,12 @@ class File:
 
     @property
     def pointer(self) -> bytes:
-        """What git holds of an LFS file."""
+        """What git stores for an LFS file."""
         return f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {len(self.data)}\n".encode()
 
     @property
     def oid(self) -> str:
-        """Git's hash of what git holds."""
+        """Git's hash of what git stores."""
         blob = self.pointer if self.lfs else self.data
         return hashlib.sha1(b"blob %d\0" % len(blob) + blob).hexdigest()
 
@@ -102,14 +103,14 @@ class Commit:
             commit = commit.parent
 
     def last(self, path: str) -> Commit:
-        """The commit that last changed a file, or anything that is in a folder."""
+        """The commit that last changed a file, or any file in a folder."""
         ids = {file.commit for name, file in self.files.items() if name == path or name.startswith(path + "/")}
         return next(commit for commit in self.history() if commit.id in ids)
 
 
 @dataclass
 class Repo:
-    """A dataset repository. `granted` names the users who were given access to it where it is gated."""
+    """A dataset repository. `granted` names the users with access to it if it is gated."""
 
     id: str
     private: bool
@@ -126,7 +127,7 @@ class Repo:
         return self.id.partition("/")[0]
 
     def resolve(self, revision: str) -> Commit:
-        """A branch's head, a tag's commit, or a commit by its id or the start of it."""
+        """A branch's head, a tag's commit, or the commit whose id starts with `revision`."""
         named = self.branches.get(revision) or self.tags.get(revision)
         if named is None and re.fullmatch("[0-9a-f]{7,40}", revision):
             known = (commit for head in [*self.branches.values(), *self.tags.values()] for commit in head.history())
@@ -139,7 +140,7 @@ class Repo:
         return {path: file.data for path, file in self.resolve(revision).files.items()}
 
     def commit(self, branch: str, title: str, message: str, changes: list[tuple[str, Any]]) -> Commit:
-        """Add the changes, as a commit request's lines have them, to a branch, which its first commit starts."""
+        """Commit changes, in the form of a commit request's lines, to a branch; a missing branch is created."""
         parent = self.branches.get(branch)
         made = hashlib.sha1(f"{self.id}#{next(self.numbers)}".encode()).hexdigest()
         files = dict(parent.files) if parent else {}
@@ -167,9 +168,9 @@ def _deleted(files: Mapping[str, File], kind: str, path: str) -> list[str]:
 
 
 class Hub:
-    """The running server's state, and what a test asks of it. `page` (entries) and `part_bytes` may be lowered.
+    """The running server's state, and how tests control it. Tests may lower `page` (entries) and `part_bytes`.
 
-    `token` is the owner's, whose namespace is `lab`; `stranger` is the token of a user who owns nothing.
+    `token` belongs to the owner of the namespace `lab`, `stranger` to a user who owns nothing.
     """
 
     def __init__(self) -> None:
@@ -190,13 +191,13 @@ class Hub:
         return self.repos[name]
 
     def fail(self, method: str, path: str, **what: Any) -> None:
-        """Inject a `Fault`: `path` is a regular expression that is searched for in a request's path and query."""
+        """Inject a `Fault`: `path` is a regular expression to search for in a request's path and query."""
         self._faults.append(Fault(method, path, **what))
 
     def environment(self, home: Path) -> dict[str, str]:
-        """What a process needs to take this server for the Hub, read by the client when it is imported.
+        """The environment of a process that takes this server for the Hub; the client reads it when imported.
 
-        `HF_HUB_DISABLE_XET` makes it upload by LFS, in one commit; without, it uploads by Xet, in as many as it likes.
+        `HF_HUB_DISABLE_XET` makes it upload by LFS, in one commit; otherwise it uploads by Xet, in any number of them.
         """
         return {
             "HF_ENDPOINT": self.url,
@@ -208,7 +209,7 @@ class Hub:
         }
 
     def fault(self, method: str, path: str) -> Fault | None:
-        """The fault that this request is to meet, which is used up by that."""
+        """The next fault for this request, which uses it up."""
         for fault in self._faults:
             if fault.times and fault.method == method and re.search(fault.path, path):
                 fault.times -= 1
@@ -219,7 +220,7 @@ class Hub:
         return hmac.new(self._secret, f"{method} {path}".encode(), "sha256").hexdigest()
 
     def signed(self, method: str, path: str) -> str:
-        """A URL of the second origin that works without a token, for one method."""
+        """A URL of the CDN that works without a token, for one method."""
         return f"{self.cdn}{path}?signature={self.signature(method, path)}"
 
     def user(self, authorization: str | None) -> str | None:
@@ -230,7 +231,7 @@ class Hub:
         return self.users[authorization.removeprefix("Bearer ")]
 
     def open(self, name: str, user: str | None, need: Need) -> Repo:
-        """The repository, if the user may do that with it. To others, a private one does not exist."""
+        """The repository, if the user has the permission. For others, a private repository does not exist."""
         repo = self.repos.get(name)
         if repo is None or (repo.private and user != repo.owner):
             message = "Repository not found" if user else "Invalid username or password."

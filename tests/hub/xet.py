@@ -1,8 +1,8 @@
-"""Xet storage for uploads: what `hf_xet` sends is put together again and kept as the repository's objects.
+"""Xet storage for uploads: what `hf_xet` sends is reassembled and kept as the repository's objects.
 
 The formats are those of https://huggingface.co/docs/xet (xorb, shard, upload-protocol). Hashes of chunks and xorbs are
-taken as sent: a commit that names a file's sha256 finds the object only if its bytes are right. Nothing is said to be
-there already, and downloads are not offered: `resolve` names no Xet hash, so the client takes the plain way.
+not checked: a commit that names a file's sha256 finds the object only if its bytes are right. The server never reports
+a chunk as known, and offers no downloads: `resolve` names no Xet hash, so the client downloads without Xet.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from tests.hub.endpoints import API, REPO, REVISION, Call, Reply, opened, reply, route
+from tests.hub.calls import API, REPO, REVISION, Call, Reply, opened, reply, route
 from tests.hub.state import Hub, RefusalError
 
 # The size of a shard's header, and of each of its records.
 RECORD = 48
-# A file's flags in a shard: a record for each of its terms, or one for the file, follows.
+# A file's flags in a shard: whether a record for each of its terms, and one for the file, follow.
 VERIFIED, DESCRIBED = 1 << 31, 1 << 30
-# How a chunk is packed; 1 is LZ4 alone.
+# How a chunk is compressed; 1 is plain LZ4.
 STORED, GROUPED_LZ4 = 0, 2
 
 
@@ -61,7 +61,7 @@ def _unpacked(data: bytes, scheme: int, size: int) -> bytes:
     plain: bytes = pa.Codec("lz4").decompress(data, size, asbytes=True)
     if scheme != GROUPED_LZ4:
         return plain
-    # Every fourth byte comes first, from each of the four starts in turn.
+    # The bytes are grouped: every fourth byte from the first on, then from the second on, and so on.
     found, at = bytearray(size), 0
     for start in range(4):
         count = len(range(start, size, 4))
@@ -80,7 +80,7 @@ def _files(hub: Hub, data: bytes) -> Iterator[bytes]:
 
 
 def _term(hub: Hub, name: bytes, first: int, last: int) -> bytes:
-    # A hash is written as four little-endian numbers.
+    # A hash is printed as four numbers, which are stored in little-endian order.
     chunks = hub.xorbs.get("".join(f"{number:016x}" for number in struct.unpack("<4Q", name)))
     if chunks is None or last > len(chunks):
         raise RefusalError(400, "The shard names a xorb that was not uploaded")

@@ -1,4 +1,4 @@
-"""Manifests by columns: the same as row by row, and exact."""
+"""Manifests derived by columns equal those derived row by row, and their sums are exact."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests import derive as derived
-from manifests import schema
 from manifests.derive import Part, part_of, write_table
 from manifests.images import COLUMNS, IMAGES, ImageRow
 from manifests.plain import are_plain
 from manifests.residuals import exact_sum, to_float
 from manifests.schema import Columns, Recipe, Record
+from manifests.schema.record import check_rows
 from tests.fuzzing import HOSTILE, fuzz
 from tests.rows import image_rows
 
@@ -60,7 +60,7 @@ unnamed = st.builds(
 
 @st.composite
 def variants(draw: st.DrawFn) -> list[Record]:
-    """The records of a variant: of any number of rows, some failed, some made before there were profiles."""
+    """The records of a variant, with any number of rows, some failed, some from before there was a profile column."""
     counts = draw(st.lists(st.integers(0, 4), min_size=1, max_size=4))
     records, number = [], 0
     for shard, count in enumerate(counts):
@@ -76,7 +76,7 @@ def variants(draw: st.DrawFn) -> list[Record]:
 
 
 def row_by_row(records: Sequence[Record]) -> tuple[bytes, dict[str, Any]]:
-    """The table, and what the summary says of pixels and residuals, as plainly as can be."""
+    """The table, and the summary's pixels and residuals, computed in the plainest way."""
     old = all(row.source_profile is None for row in image_rows(records[0]))
     columns = IMAGES.first_columns if old else COLUMNS
     file = io.BytesIO()
@@ -106,8 +106,8 @@ def row_by_row(records: Sequence[Record]) -> tuple[bytes, dict[str, Any]]:
 
 @fuzz(60)
 @given(variants())
-def test_it_is_as_row_by_row(records: list[Record]) -> None:
-    """Through the files' bytes, as they are read."""
+def test_deriving_by_columns_equals_deriving_row_by_row(records: list[Record]) -> None:
+    """Including a round trip through the files' bytes."""
     read = [Columns.from_bytes(record.to_bytes(), "record") for record in records]
     assert [record.rows for record in read] == [record.rows for record in records]
     file = io.BytesIO()
@@ -120,8 +120,8 @@ def test_it_is_as_row_by_row(records: list[Record]) -> None:
 
 @fuzz(100)
 @given(variants(), st.data())
-def test_what_is_plain_by_columns_is_right_by_rows(records: list[Record], data: st.DataObject) -> None:
-    """Whatever is put in place of a cell."""
+def test_cells_that_pass_by_column_are_valid_by_row(records: list[Record], data: st.DataObject) -> None:
+    """Whatever replaces a cell."""
     cells = {name: list(column) for name, column in records[0].by_column.cells.items()}
     if records[0].rows:
         odd = st.sampled_from(
@@ -130,11 +130,11 @@ def test_what_is_plain_by_columns_is_right_by_rows(records: list[Record], data: 
         data.draw(st.sampled_from(sorted(cells.items())))[1][-1] = data.draw(odd)
     found = replace(records[0].by_column, cells=cells)
     if are_plain(cells, found.schema, IMAGES):
-        schema._check_rows(found.rows, IMAGES)
+        check_rows(found.rows, IMAGES)
 
 
 def test_ordinary_rows_are_plain() -> None:
-    """So that what is fast is what happens."""
+    """The fast path is the one that is usually taken."""
     row = ImageRow(
         key="a",
         shard=0,
@@ -194,7 +194,7 @@ def test_very_many_shards_share_row_groups(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @given(st.lists(st.floats(-1e300, 1e300)), st.lists(st.floats(-1e300, 1e300)))
-def test_a_sum_is_the_one_of_all_values_at_once(values: list[float], more: list[float]) -> None:
+def test_sums_of_parts_add_up_to_the_sum_of_all_values(values: list[float], more: list[float]) -> None:
     assert to_float(exact_sum(values) + exact_sum(more)).hex() == math.fsum([*values, *more]).hex()
 
 

@@ -1,4 +1,4 @@
-"""Headers that are read quickly, and all others, are what tarfile finds in them."""
+"""Tar headers read by the fast path, and all others, give what tarfile finds in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.generate.tar import TarWriter
 
 
 class Slow(Tar):
-    """Reads any header as tarfile does."""
+    """Reads every header as tarfile does."""
 
     def _plain(self) -> None:
         return None
@@ -33,7 +33,7 @@ WHOLE = made()
 
 
 def read(kind: Callable[[io.BytesIO], Tar], data: bytes) -> list[Any]:
-    """Everything that is known of each member, its content, and how it ended."""
+    """All that is known of each member, its content, and how reading ended."""
     found: list[Any] = []
     try:
         with kind(io.BytesIO(data)) as tar:
@@ -45,11 +45,11 @@ def read(kind: Callable[[io.BytesIO], Tar], data: bytes) -> list[Any]:
     return found
 
 
-def test_members_of_our_own_are_all_read_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_members_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(Tar, WHOLE) == read(Slow, WHOLE)
     with Tar(io.BytesIO(WHOLE)) as tar:
-        assert tar.next()  # by now, tarfile has been asked for the first
-        monkeypatch.setattr(Tar, "_any", None)  # needed at the end alone
+        assert tar.next()  # tarfile itself has read the first by now
+        monkeypatch.setattr(Tar, "_any", None)  # needed only at the end
         assert all(tar.next() for _ in range(3))
         with pytest.raises(TypeError):
             tar.next()
@@ -57,36 +57,36 @@ def test_members_of_our_own_are_all_read_quickly(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("value", [0, ord("0"), ord("7"), ord("8"), ord("_"), ord(" "), 0xFF])
 @pytest.mark.parametrize("header", [0, 1536])
-def test_a_changed_header_is_read_as_tarfile_reads_it(value: int, header: int) -> None:
+def test_a_changed_header_gives_what_tarfile_gives(value: int, header: int) -> None:
     for at in range(header, header + tarfile.BLOCKSIZE):
         changed = bytearray(WHOLE)
         changed[at] = value
         assert read(Tar, bytes(changed)) == read(Slow, bytes(changed)), at - header
         summed = changed[header : header + 512]
         summed[148:156] = b" " * 8
-        changed[header + 148 : header + 156] = b"%06o\0 " % sum(summed)  # and its checksum with it
+        changed[header + 148 : header + 156] = b"%06o\0 " % sum(summed)  # and the checksum to match
         assert read(Tar, bytes(changed)) == read(Slow, bytes(changed)), at - header
 
 
-def test_a_tar_that_ends_early_is_read_as_tarfile_reads_it() -> None:
+def test_a_truncated_tar_gives_what_tarfile_gives() -> None:
     for end in range(0, len(WHOLE), 97):
         assert read(Tar, WHOLE[:end]) == read(Slow, WHOLE[:end]), end
 
 
 @pytest.mark.parametrize("kind", [tarfile.XGLTYPE, tarfile.XHDTYPE])
-def test_what_stands_before_a_member_counts(kind: bytes) -> None:
-    said = tarfile.TarInfo.create_pax_global_header({"path": "other.png", "comment": "é"})
-    said = said[:156] + kind + said[157:]
-    total = sum(said[:148]) + sum(said[156:512]) + 8 * 32
-    said = said[:148] + b"%06o\0 " % total + said[156:]
+def test_an_extended_header_before_a_member_counts(kind: bytes) -> None:
+    header = tarfile.TarInfo.create_pax_global_header({"path": "other.png", "comment": "é"})
+    header = header[:156] + kind + header[157:]
+    total = sum(header[:148]) + sum(header[156:512]) + 8 * 32
+    header = header[:148] + b"%06o\0 " % total + header[156:]
     for at in (0, 1536):
-        data = WHOLE[:at] + said + WHOLE[at:]
+        data = WHOLE[:at] + header + WHOLE[at:]
         found = read(Tar, data)
         assert found == read(Slow, data)
         assert "other.png" in [known["name"] for known, _ in found]
 
 
-def test_reading_goes_on_where_it_is_told() -> None:
+def test_reading_continues_where_it_is_told_to() -> None:
     with Tar(io.BytesIO(WHOLE)) as tar:
         members = list(tar)
     for start in range(len(members)):

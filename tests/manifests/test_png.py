@@ -1,4 +1,4 @@
-"""What is read of a PNG without a decoder is what decoders read, and what they would not read is not read."""
+"""PNGs read without a decoder have the pixels that decoders read, and others are left to a decoder."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def written(image: NDArray[np.uint8]) -> bytes:
 
 
 def by_pillow(data: bytes) -> NDArray[np.uint8] | None:
-    """What Pillow reads of a file, whose every checksum is right; None where it does not."""
+    """The pixels that Pillow reads from a file whose checksums are right; None if it cannot."""
     with contextlib.suppress(Exception), Image.open(io.BytesIO(data), formats=["PNG"]) as opened:
         return np.asarray(opened.convert("RGB"))
     return None
 
 
 @given(st.integers(1, 90), st.integers(1, 9), st.integers(0, 99))
-def test_what_is_read_was_written(height: int, width: int, seed: int) -> None:
+def test_pixels_survive_a_round_trip(height: int, width: int, seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (1, 1, 3), np.uint8).repeat(height, 0).repeat(width, 1)
     image += np.arange(height, dtype=np.uint8)[:, None, None]  # smooth, so that fpng filters
     found = png.read(written(image))
@@ -49,7 +49,7 @@ def test_what_is_read_was_written(height: int, width: int, seed: int) -> None:
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=5))
 @example([0, 2, 0])
 @example([0, 5])
-def test_a_valid_file_of_another_writer_is_read_alike_or_not_read(filters: list[int]) -> None:
+def test_files_of_other_writers_are_read_correctly_or_left_alone(filters: list[int]) -> None:
     data = pngs.assembled(filters)
     found, right = png.read(data), by_pillow(data)
     if found is not None:
@@ -76,7 +76,7 @@ def test_kinds_that_fpng_does_not_write_are_left_to_a_decoder(mode: str) -> None
 
 
 def change(at: int, value: int) -> Callable[[bytearray], None]:
-    """A change of a byte of the header."""
+    """Sets one byte of the header."""
 
     def edit(header: bytearray) -> None:
         header[at] = value
@@ -85,8 +85,8 @@ def change(at: int, value: int) -> Callable[[bytearray], None]:
 
 
 @pytest.mark.parametrize("edit", [change(at, value) for at in range(13) for value in (0, 1, 3, 4, 6, 16, 255)])
-def test_another_header_is_not_read_as_this_one(edit: Callable[[bytearray], None]) -> None:
-    """Interlaced, of other depths, colours and sizes: with the bytes of an image that is none of it."""
+def test_other_headers_are_not_taken_for_ours(edit: Callable[[bytearray], None]) -> None:
+    """Interlaced, of other depths, colours and sizes, with the bytes of an image that fits none of these."""
     header = bytearray(png.header(5, 3))
     edit(header)
     data = pngs.png(bytes(header), pngs.chunk(b"IDAT", zlib.compress(bytes(5 * 10))))
@@ -115,8 +115,8 @@ def test_a_file_that_ends_early_or_has_a_wrong_checksum_is_not_read() -> None:
 
 @fuzz(400)
 @given(data=st.data())
-def test_forged_streams_are_read_alike_or_not_read(data: st.DataObject) -> None:
-    """Bits of deflate changed, and every checksum made right again: what inflates may be no deflate to others."""
+def test_forged_streams_are_read_correctly_or_left_alone(data: st.DataObject) -> None:
+    """With bits of deflate changed and every checksum corrected: other decoders may refuse what ISA-L inflates."""
     rows = zlib.compress(b"".join(b"\2" + row.tobytes() for row in GRADIENT), 9)
     stream = bytearray(rows[:-4])
     for _ in range(data.draw(st.integers(1, 3))):
@@ -137,7 +137,7 @@ def test_forged_streams_are_read_alike_or_not_read(data: st.DataObject) -> None:
         np.testing.assert_array_equal(found, right)
 
 
-def test_blocks_that_are_not_compressed_are_read_where_there_are_no_others() -> None:
+def test_stored_blocks_are_read_if_there_are_no_others() -> None:
     rows = bytes(5 * 10)
     block = png.STORED.pack(0, 20, 20 ^ 0xFFFF) + rows[:20]
     last = png.STORED.pack(1, 30, 30 ^ 0xFFFF) + rows[20:]
@@ -167,7 +167,7 @@ def test_chunks_that_could_mean_something_are_left_to_a_decoder(kind: bytes) -> 
     assert png.read(within) is None
 
 
-def test_a_reader_inflates_no_more_than_the_image_has() -> None:
+def test_no_more_is_inflated_than_the_image_needs() -> None:
     bomb = pngs.png(png.header(2, 3), pngs.chunk(b"IDAT", zlib.compress(bytes(10**8), 9)))
     tracemalloc.start()
     assert png.read(bomb) is None
@@ -176,7 +176,7 @@ def test_a_reader_inflates_no_more_than_the_image_has() -> None:
     assert png.read(b"") is None
 
 
-def test_an_image_that_pillow_warns_of_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_pillow_warns_about_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     data = written(GRADIENT)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", GRADIENT.shape[0] * GRADIENT.shape[1] - 1)
     assert png.read(data) is None

@@ -1,4 +1,4 @@
-"""The column of source profiles, and sets that were made before there was one."""
+"""The column of source profiles, and sets made before it existed."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 
 def without(data: bytes) -> bytes:
-    """A record as it was before."""
+    """A record from before the column existed."""
     value = json.loads(data)
     del value["rows"]["source_profile"]
     return canonical_json(value)
 
 
 def make_old(folder: Path, *names: str) -> None:
-    """Make the records of a whole set old ones, and its manifests what they were."""
+    """Turn records of a whole set into old ones, and derive the manifests that it had."""
     for name in names:
         (folder / name).write_bytes(without((folder / name).read_bytes()))
     for name, data in derive(read_records(records_in(Disk(str(folder))))).files.items():
@@ -65,7 +65,7 @@ def problems(folder: Path) -> list[str]:
     ]
 
 
-def test_it_is_in_records_and_tables(folder: Path) -> None:
+def test_records_and_tables_have_the_column(folder: Path) -> None:
     record = Record.read(Disk(str(folder / RECORDS[0])))
     assert [row.source_profile for row in image_rows(record)] == ["", ""]
     table = pq.read_table(folder / TABLE)
@@ -73,7 +73,7 @@ def test_it_is_in_records_and_tables(folder: Path) -> None:
     assert table["source_profile"].to_pylist() == [""] * 4
 
 
-def test_a_set_of_before_is_whole_as_it_is(folder: Path) -> None:
+def test_a_set_without_the_column_is_still_whole(folder: Path) -> None:
     make_old(folder, *RECORDS)
     old = (folder / RECORDS[0]).read_bytes()
     record = Record.from_bytes(old, "record")
@@ -83,14 +83,14 @@ def test_a_set_of_before_is_whole_as_it_is(folder: Path) -> None:
     assert problems(folder) == []
 
 
-def test_a_column_that_is_dropped_from_a_table_is_missed(folder: Path) -> None:
+def test_dropping_the_column_from_a_table_is_noticed(folder: Path) -> None:
     pq.write_table(pq.read_table(folder / TABLE).drop_columns(["source_profile"]), folder / TABLE)
     assert any("of 20 columns, but the records say 4 of 21" in problem for problem in problems(folder))
 
 
 @pytest.mark.parametrize("old", [0, 1])
-def test_a_set_that_was_begun_before_is_continued(folder: Path, old: int) -> None:
-    """Its tars are the same by either version."""
+def test_a_set_begun_without_the_column_is_continued(folder: Path, old: int) -> None:
+    """Both versions make the same tars."""
     tars = [(folder / name).with_suffix(".tar").read_bytes() for name in RECORDS]
     for path in folder.iterdir():
         if path.stem != Path(RECORDS[old]).stem:
@@ -119,7 +119,7 @@ def test_only_names_are_profiles(folder: Path, profile: object) -> None:
         Record.from_bytes(canonical_json(value), "record")
 
 
-def test_a_record_that_says_nothing_of_profiles_says_it_once(folder: Path) -> None:
+def test_a_record_has_no_column_of_nulls(folder: Path) -> None:
     value = json.loads((folder / RECORDS[0]).read_bytes())
     value["rows"]["source_profile"] = [None, None]
     with pytest.raises(ManifestError, match="contradict"):

@@ -24,7 +24,7 @@ def test_the_digest_follows_names_and_contents_of_code(tmp_path: Path) -> None:
     (tmp_path / "other.py").write_text("y = 1\n")
     parts = ["package", "other.py"]
     before = code_sha256(tmp_path, parts)
-    (tmp_path / "package" / "notes.txt").write_text("no code")
+    (tmp_path / "package" / "notes.txt").write_text("not code")
     (tmp_path / "third.py").write_text("z = 1\n")
     assert code_sha256(tmp_path, parts) == before
     (tmp_path / "package" / "a.py").write_text("x = 2\n")
@@ -38,12 +38,12 @@ def test_the_digest_follows_names_and_contents_of_code(tmp_path: Path) -> None:
 
 
 class Driver:
-    """CUDA's driver with one GPU; its functions fill in what they are given pointers to, and return a CUresult."""
+    """CUDA's driver with one GPU. Its functions fill in the pointers that they are given, and return a CUresult."""
 
     def __init__(self, status: int = 0) -> None:
         self.status = status
 
-    def cuInit(self, flags: int) -> int:  # noqa: N802 - the driver's own name, as are the next
+    def cuInit(self, flags: int) -> int:  # noqa: N802 - the driver's own name, like those below
         return 0
 
     def cuDeviceGet(self, device: Any, ordinal: int) -> int:  # noqa: N802
@@ -68,7 +68,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("nvml")
-def test_a_gpu_is_described_by_what_may_change_a_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_described_by_what_may_change_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: {"libcuda.so.1": Driver()}[name])
     described = {"name": "NVIDIA H100 80GB HBM3", "compute_capability": "9.0", "driver": "570.86.15"}
     assert gpu() == described

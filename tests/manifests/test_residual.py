@@ -13,7 +13,7 @@ IMAGES = arrays(np.uint8, (5, 4, 3), elements=st.integers(0, 255))
 
 
 @given(IMAGES, IMAGES)
-def test_residual_is_numpy_s_in_wide_integers(image: NDArray[np.uint8], reference: NDArray[np.uint8]) -> None:
+def test_residuals_equal_numpys_in_wide_integers(image: NDArray[np.uint8], reference: NDArray[np.uint8]) -> None:
     wide = np.abs(image.astype(np.int64) - reference.astype(np.int64))
     found = residual(image, reference)
     assert found is not None

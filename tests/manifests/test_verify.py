@@ -1,4 +1,4 @@
-"""Damage of every kind is found and named, by the command line."""
+"""verify.py finds and names damage of every kind."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from manifests.canonical import canonical_json
+from tests import ROOT
 from tests.conftest import Command
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
-    """Five shards of two variants."""
+    """Two variants in five shards each."""
     output = tmp_path_factory.mktemp("whole")
     words = ["--variant", "pil_lanczos,ffmpeg", "--samples-per-shard", "2", "--output", str(output)]
     generate(*words)
@@ -35,7 +38,7 @@ def folder(whole: Path, tmp_path: Path) -> Path:
     return tmp_path / "copy" / "sample" / "ffmpeg"
 
 
-def test_what_operating_systems_leave_is_no_damage(whole: Path, tmp_path: Path, command: Command) -> None:
+def test_files_left_by_operating_systems_are_not_damage(whole: Path, tmp_path: Path, command: Command) -> None:
     output = tmp_path / "out"
     shutil.copytree(whole, output)
     for folder in [output, *(path for path in output.rglob("*") if path.is_dir())]:
@@ -166,13 +169,13 @@ DAMAGES: list[tuple[Callable[[Path], object], str]] = [
     (drop_a_row, r"manifest.parquet: has 8 rows of 21 columns, but the records say 9 of 21"),
     (edit_record(set_residual), r"manifest.parquet, chelsea: residual_mean_abs is \S+, but the record says 99.5"),
     (edit_record(set_pixels), rf"{TAR}, chelsea.png: its pixels are not those of the row's pixel_sha256"),
-    (edit_record(set_nonsense), rf"{RECORD} is not a whole record: label of 'camera' is '7', not a int32"),
+    (edit_record(set_nonsense), rf"{RECORD} is not a whole record: label of 'camera' is '7', not int32"),
     (edit_record(set_empty_recipe), rf"{RECORD} is not a whole record: config has no dataset"),
     (lambda f: (f / RECORD).write_text("{"), rf"{RECORD} is not a whole record"),
     (lambda f: (f / "manifest.parquet").write_text("PAR1"), "manifest.parquet: is not Parquet"),
     (remove("manifest.json"), "unfinished: no manifest.json; run the same generate.py command again"),
-    (remove("*"), "missing variant: README.md lists it, but it has no shard"),
-    (remove("*.json"), "no record of any shard"),
+    (remove("*"), "missing variant: README.md lists it, but it has no shards"),
+    (remove("*.json"), "has no record of any shard"),
 ]
 
 
@@ -188,17 +191,17 @@ def test_damage_is_found_and_named(
     assert "pil_lanczos" not in checked.stdout
 
 
-def test_what_is_whole_passes(whole: Path, command: Command) -> None:
+def test_whole_shards_pass(whole: Path, command: Command) -> None:
     for path in (whole, whole / "sample", whole / "sample" / "ffmpeg"):
         checked = command("verify.py", path)
         assert checked.returncode == 0, checked.stderr
-        *_, last = checked.stderr.splitlines()  # one before it says how far it is, where that takes long
+        *_, last = checked.stderr.splitlines()  # slow checks print their progress in lines before it
         assert re.fullmatch(r"(\d+) of \1 images checked, [\d.]+ img/s, \d+ s", last)
     assert checked.stdout == "OK: 5 shards of 1 variant, every image decoded and checked\n"
 
 
 def test_rendering_again_finds_what_hashes_cannot(folder: Path, command: Command) -> None:
-    """Shards that are consistent in themselves, but were made by something else."""
+    """Shards that are consistent, but were made by something else."""
     shutil.rmtree(folder)
     shutil.copytree(folder.with_name("pil_lanczos"), folder)
     for path in folder.glob("validation-*.json"):
@@ -215,7 +218,7 @@ def test_rendering_again_finds_what_hashes_cannot(folder: Path, command: Command
     assert re.search(r'differs from the one that made the shards in .*Pillow: "1.0" → "', checked.stdout)
 
 
-def test_what_needs_a_gpu_is_refused_once_and_not_for_every_sample(
+def test_a_missing_gpu_is_reported_once_and_not_for_every_sample(
     folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # a machine without a GPU
@@ -236,6 +239,17 @@ def test_rendering_again_passes_on_this_machine(whole: Path, command: Command) -
     assert checked.stdout == "OK: 10 shards of 2 variants, every image decoded and rendered again\n"
 
 
+def test_several_processes_find_what_one_finds(folder: Path, command: Command) -> None:
+    for name in ("validation-00001-of-00005.tar", "validation-00003-of-00005.tar"):
+        data = bytearray((folder / name).read_bytes())
+        data[600] ^= 1
+        (folder / name).write_bytes(data)
+    words = [sys.executable, "verify.py", str(folder), "--workers", "2"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == command("verify.py", folder).stdout
+
+
 def test_the_first_problems_are_shown_and_the_rest_counted(folder: Path, command: Command) -> None:
     for path in folder.glob("*.tar"):
         os.truncate(path, 100)
@@ -250,8 +264,8 @@ def test_the_first_problems_are_shown_and_the_rest_counted(folder: Path, command
     [
         (["nowhere"], "nowhere: give the folder that generate.py wrote to"),
         (["ftp://host/out"], "PATH ftp://host/out: give a path, or a URI that begins with s3://"),
-        (["WHOLE", "--source", "x"], "--source, --labels, --annotations and --method are of use with --render only"),
-        (["WHOLE", "--render", "--source", "x"], "--source is of no use with --dataset sample"),
+        (["WHOLE", "--source", "x"], "--source, --labels, --annotations and --method apply only with --render"),
+        (["WHOLE", "--render", "--source", "x"], "--source does not apply to --dataset sample"),
         (["WHOLE", "--workers", "0"], "'0' is not a whole number above 0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What tests of pipelines share: one real S3 server with the environment of its clients, and one real browser."""
+"""What tests of pipelines share: a real S3 server with the environment of its clients, and a real browser."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from pipelines import store
+from pipelines.store import remote
 from tests.store.server import S3Server, s3_server
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """Who kills it starts it again."""
+    """A running server. A test that kills it must start it again."""
     with s3_server(tmp_path_factory.mktemp("s3")) as running:
         yield running
 
@@ -25,9 +25,9 @@ def s3_environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """The server's keys in this process's environment."""
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    store._connect.cache_clear()  # a connection keeps the keys that it was made with
+    remote._connect.cache_clear()  # a connection keeps the keys that it was opened with
     yield
-    store._connect.cache_clear()
+    remote._connect.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Results come in order whatever the threads do; few items are in memory; what fails or is left ends the rest."""
+"""Results come in order whatever the threads do; few items are in memory; a failure or an early end stops the rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.ahead import in_order
 
 
 def nothing() -> None:
-    """There is nothing to stop."""
+    """A `stop` with nothing to do."""
 
 
 @given(st.lists(st.integers(0, 3), max_size=20), st.integers(1, 7))
@@ -30,7 +30,7 @@ def test_results_are_in_the_order_of_items(pauses: list[int], threads: int) -> N
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_it_reads_no_further_ahead_than_it_must(threads: int) -> None:
+def test_it_reads_only_two_items_ahead_for_each_thread(threads: int) -> None:
     items = itertools.count()
     found = in_order(abs, items, threads, nothing)
     for taken in range(1, 50):
@@ -39,13 +39,13 @@ def test_it_reads_no_further_ahead_than_it_must(threads: int) -> None:
     found.close()
 
 
-def test_all_threads_are_at_work() -> None:
+def test_all_threads_work_at_once() -> None:
     together = threading.Barrier(4, timeout=60)
     list(in_order(lambda _: together.wait(), range(8), 4, nothing))
 
 
 @pytest.mark.parametrize("end", ["work", "items", "taker"])
-def test_what_is_running_is_told_to_stop_and_waited_for(end: str) -> None:
+def test_running_work_is_stopped_and_waited_for(end: str) -> None:
     stopped, running = threading.Event(), threading.Event()
     ended: list[int] = []
 

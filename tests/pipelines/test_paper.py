@@ -1,3 +1,5 @@
+"""`--paper`: the options that it stands for, in `generate.py` and in `score.py`, and which OpenCV it takes."""
+
 from __future__ import annotations
 
 import json
@@ -27,7 +29,7 @@ LONG = (
 
 @pytest.fixture
 def nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every version can be had."""
+    """Every version is available."""
     monkeypatch.setattr(Library, "nearest", lambda library, version: version)
 
 
@@ -56,7 +58,7 @@ def test_it_stands_for_a_longer_command_line(dataset: str, geometry: str, neares
     "words",
     [["--variant", "pil_box"], ["--reference", "pil+pil_bilinear"], ["--ref", "pil"], ["--geometry=crop"]],
 )
-def test_what_it_stands_for_is_not_given_beside_it(
+def test_flags_that_it_sets_are_refused_with_it(
     entry: Any, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     needed = ["--shards", "s", "--model", "m", "--source", "val"] if entry is score_entry else []
@@ -64,18 +66,16 @@ def test_what_it_stands_for_is_not_given_beside_it(
         entry.main([*needed, "--paper", *words])
     (line,) = capsys.readouterr().err.splitlines()
     assert stopped.value.code == 2
-    assert "--paper stands in place of --variant, --reference and --geometry: leave --" in line
+    assert "--paper sets --variant, --reference and --geometry: leave --" in line
 
 
-def test_another_opencv_that_is_taken_is_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_different_opencv_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(Library, "nearest", lambda library, version: "4.5.5.64")
     assert paper(options("--paper")).variants == ("paper:pil-6.2.1:opencv-4.5.5.64",)
-    assert "OpenCV 4.1.1.26 cannot be had here: 4.5.5.64 is taken" in capsys.readouterr().err
+    assert "OpenCV 4.1.1.26 is not available here: using 4.5.5.64" in capsys.readouterr().err
 
 
-def test_an_opencv_that_cannot_be_had_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_opencv_gives_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(library: Library, version: str) -> str:
         raise UnavailableError("the index is gone: name a version")
 
@@ -85,7 +85,7 @@ def test_an_opencv_that_cannot_be_had_is_said_in_a_line(monkeypatch: pytest.Monk
 
 
 def shards_of(monkeypatch: pytest.MonkeyPatch, *resizes: str, **config: str) -> None:
-    """Shards that are there, with these methods of resizing."""
+    """Let these shards exist: one variant for each resize method."""
     base = {"decode": "pil-6.2.1", "resize": "pil_bilinear-6.2.1", "color": "none"}
     whole = {
         "dataset": "imagenet",
@@ -101,8 +101,8 @@ def shards_of(monkeypatch: pytest.MonkeyPatch, *resizes: str, **config: str) -> 
     monkeypatch.setattr(scoring, "open_shards", lambda place: shards)
 
 
-def test_shards_that_are_there_are_scored_with_the_opencv_that_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Library, "nearest", lambda *_: pytest.fail("what can be had was looked for"))
+def test_existing_shards_are_scored_with_their_own_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Library, "nearest", lambda *_: pytest.fail("it looked for available versions"))
     shards_of(monkeypatch, "pil_box-6.2.1", "opencv_area-4.5.5.64")
     assert scoring.paper(score_options("--paper")).variants == ("paper:pil-6.2.1:opencv-4.5.5.64",)
     shards_of(monkeypatch, "pil_box-6.2.1", "opencv_area")
@@ -112,9 +112,12 @@ def test_shards_that_are_there_are_scored_with_the_opencv_that_they_have(monkeyp
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"reference": "pil+pil_bilinear"}, r"whose reference is pil\+pil_bilinear, and the paper's is pil-6.2.1"),
-        ({"geometry": "crop"}, "whose geometry is crop, and the paper's is squash"),
-        ({"dataset": "coco"}, "whose geometry is squash, and the paper's is keep_ratio"),
+        (
+            {"reference": "pil+pil_bilinear"},
+            r"the reference of the shards in .* is pil\+pil_bilinear, but the paper's is pil-6.2.1",
+        ),
+        ({"geometry": "crop"}, "the geometry of the shards in .* is crop, but the paper's is squash"),
+        ({"dataset": "coco"}, "the geometry of the shards in .* is squash, but the paper's is keep_ratio"),
     ],
 )
 def test_shards_that_are_not_the_paper_s_are_refused(

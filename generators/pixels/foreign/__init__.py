@@ -1,8 +1,8 @@
-"""Another version of a library, in a process of its own: where it comes from, and how it is called.
+"""Other versions of a library, each in its own process: how to get one, and how to call it.
 
-`releases` knows which there are, and `environment` makes, once on a machine, an environment that has one. `process`
-runs `programs` in it, and `memory` is where images travel. A process is started by its first call and lives as long as
-this one.
+`releases` lists the available releases, and `environment` makes an environment for one, once per machine. `process`
+runs `programs` in it, and `memory` passes images back and forth. A process starts with its first call, and lives as
+long as this one.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from generators.geometry import MAX_PIXELS
+from generators.method import UnavailableError
 from generators.pixels.foreign import machine, npm
 from generators.pixels.foreign.environment import at_hand, environment, is_made
 from generators.pixels.foreign.needs import NEEDS
 from generators.pixels.foreign.process import Process
 from generators.pixels.foreign.releases import nearest, newest_of_each_major
-from generators.registry import UnavailableError
 
 __all__ = ["at_hand", "call", "is_ready", "nearest", "newest_of_each_major", "prepare", "problem", "versions"]
 
@@ -29,35 +29,35 @@ _PROGRAMS = Path(__file__).with_name("programs")
 
 
 def call(program: str, distribution: str, version: str, function: str, *arguments: Any, **options: Any) -> NDArray[Any]:
-    """What a function of a program makes of its arguments, in the environment of a release.
+    """Call a function of a program in the environment of a release.
 
-    Without a version it is fed to the program of this machine that has the distribution's name. Raises ValueError with
-    the library's reason, MemoryError, LostError and UnavailableError.
+    Without a version, the function drives the program of that name that is installed on this machine. Raises ValueError
+    with the library's reason, MemoryError, LostError and UnavailableError.
     """
     return _process(program, distribution, version, os.getpid()).call(function, *arguments, **options)
 
 
 def versions(program: str, distribution: str, version: str) -> dict[str, str]:
-    """What decides a release's pixels: its version and its codecs' by its own account, Python's, and what was
-    installed, or built by which compiler.
+    """Everything that determines a release's pixels: the versions that it and its codecs report, Python's, and what was
+    installed, or which compiler built it.
     """
     found = _process(program, distribution, version, os.getpid()).versions()
     if not version:
         return found
     about = environment(distribution, version).about
     library = next(iter(found)).partition("/")[0]
-    beside = {name: of for name, of in about.distributions.items() if _is_told(distribution, name)}
-    told = {"Python": about.python, **beside, "sha256": about.sha256, "built": about.built}
-    return {**{f"{library}/{name}": of for name, of in told.items() if of}, **found}
+    affecting = {name: of for name, of in about.distributions.items() if _affects_pixels(distribution, name)}
+    details = {"Python": about.python, **affecting, "sha256": about.sha256, "built": about.built}
+    return {**{f"{library}/{name}": of for name, of in details.items() if of}, **found}
 
 
 def is_ready(distribution: str, version: str) -> bool:
-    """Whether the environment of a release, or the program of this machine, is there."""
+    """Whether the environment of a release, or the program on this machine, exists."""
     return is_made(distribution, version) if version else machine.find(distribution) is not None
 
 
 def prepare(distribution: str, version: str) -> None:
-    """Make the environment of a release where it is not there. Raises UnavailableError."""
+    """Make the environment of a release unless it exists. Raises UnavailableError."""
     if version:
         environment(distribution, version)
     elif lacking := machine.problem(distribution):
@@ -65,19 +65,19 @@ def prepare(distribution: str, version: str) -> None:
 
 
 def problem(distribution: str, version: str) -> str | None:
-    """What the owner of this machine has to install first, in one line; None where there is nothing."""
+    """What has to be installed on this machine first, in one line; None if nothing."""
     return None if version else machine.problem(distribution)
 
 
-def _is_told(distribution: str, name: str) -> bool:
-    """Whether a set names what was installed beside a release."""
-    tells = NEEDS[distribution].tells if distribution in NEEDS else ()
-    return name != distribution and (tells is None or name in tells)
+def _affects_pixels(distribution: str, name: str) -> bool:
+    """Whether a distribution that was installed with a release belongs in its versions."""
+    affecting = NEEDS[distribution].affecting if distribution in NEEDS else ()
+    return name != distribution and (affecting is None or name in affecting)
 
 
 @functools.cache
 def _process(program: str, distribution: str, version: str, parent: int) -> Process:
-    """A process for each release and process of ours: a fork has none of its parent's."""
+    """The process for a release. There is one for each process of ours, since a fork cannot use its parent's."""
     who = (str(parent), str(MAX_PIXELS))
     serve = ("-I", "-B", str(_PROGRAMS / "serve.py"), program, *who)
     if not version:

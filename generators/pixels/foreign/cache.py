@@ -1,4 +1,4 @@
-"""Where environments lie, and what they are made of: below `SYSNOISE_CACHE`, or in the user's cache folder."""
+"""The cache of environments and what they are made from: `SYSNOISE_CACHE`, or a folder in the user's cache."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from generators.registry import UnavailableError
+from generators.method import UnavailableError
 
-# What uv says where the system says ENOSPC or EDQUOT.
+# uv's output for the system errors ENOSPC and EDQUOT.
 _FULL = ("No space left on device", "Disk quota exceeded")
 
 
 def cache() -> Path:
-    """The folder of all that is made once on a machine. Raises UnavailableError where there is no home for it."""
+    """The folder for everything that is made once per machine. Raises UnavailableError if there is no home folder."""
     if given := os.environ.get("SYSNOISE_CACHE"):
         return Path(given).absolute()
     try:
@@ -31,21 +31,21 @@ def environments() -> Path:
 
 
 def wheels() -> Path:
-    """Where wheels may be put that cannot be fetched."""
+    """A folder for wheels that cannot be downloaded here."""
     return cache() / "wheels"
 
 
 def pythons() -> Path:
-    """Where uv puts the Pythons that it downloads: beside the environments, which are of no use without them."""
+    """Where uv puts downloaded Pythons: next to the environments, which need them."""
     return cache() / "pythons"
 
 
-_INSTEAD = "set SYSNOISE_CACHE to a folder that can be written to"
+_INSTEAD = "set SYSNOISE_CACHE to a writable folder"
 
 
 @contextlib.contextmanager
 def written() -> Iterator[None]:
-    """Around what writes to the cache. Raises UnavailableError where the system does not let it."""
+    """A context for code that writes to the cache: raises UnavailableError if the system does not allow it."""
     try:
         yield
     except OSError as error:
@@ -56,10 +56,10 @@ def written() -> Iterator[None]:
 
 
 def full() -> UnavailableError:
-    """What is said where there is no room."""
+    """The error for a full disk."""
     return UnavailableError(f"the disk of {cache()} is full: free some of it, or {_INSTEAD}")
 
 
-def says_full(said: str) -> bool:
-    """Whether a program that has failed says that there is no room."""
-    return any(sentence in said for sentence in _FULL)
+def reports_full(output: str) -> bool:
+    """Whether a failed program reports a full disk."""
+    return any(message in output for message in _FULL)

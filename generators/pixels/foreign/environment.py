@@ -1,8 +1,8 @@
-"""An environment with one release of a distribution: made once on a machine, described, and found again.
+"""An environment with one release of a distribution: made once per machine, described, and found again.
 
-It lies in the cache, in a folder that is named after the release. It is made beside that and moved there when it is
-whole, under a lock: two runs that want the same one at once make it once. Its description says what was installed, so
-that a set says what made it; nothing of it is ever imported by this process.
+It is a folder in the cache, named after the release. It is made in a temporary folder next to that and moved into place
+when complete, under a lock, so that concurrent runs make it only once. Its description records what was installed,
+which a set in turn records; this process never imports anything from it.
 """
 
 from __future__ import annotations
@@ -21,26 +21,25 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from generators.method import UnavailableError
 from generators.pixels.foreign import npm
 from generators.pixels.foreign.cache import environments, written
 from generators.pixels.foreign.install import install
 from generators.pixels.foreign.needs import NEEDS, parts
 from generators.pixels.foreign.resolution import Release
-from generators.registry import UnavailableError
 
 _ABOUT = "environment.json"
-# What a compiled part of a package ends with: Python's, and Node.js's.
+# Suffixes of the compiled parts of packages: Python's and Node.js's.
 _LIBRARY = {".so", ".node"}
 
 
 @dataclass(frozen=True)
 class About:
-    """What an environment is made of.
+    """What an environment consists of.
 
-    Python's minor version, empty where Node.js runs it; the version of each distribution; the compiler, where the
-    release was built; the sha256 of the files that were installed, by which two environments with the same one give the
-    same pixels on the same kind of CPU; and, to see whether all is still there, what lies in `packages` and the size of
-    each library there.
+    Python's minor version, empty for Node.js; the version of each distribution; the compiler, if the release was built;
+    the sha256 of the installed files (environments with the same one give the same pixels on the same kind of CPU);
+    and, to detect damage, the entries of `packages` and the size of each library in it.
     """
 
     python: str
@@ -53,30 +52,30 @@ class About:
 
 @dataclass(frozen=True)
 class Environment:
-    """A folder with a release, and the Python or the Node.js that runs it."""
+    """A folder with a release, and the Python or Node.js that runs it."""
 
     folder: Path
     about: About
 
     @property
     def python(self) -> Path:
-        """The program to run."""
+        """The Python to run."""
         return self.folder / "bin" / "python"
 
     @property
     def node(self) -> Path:
-        """The program to run where there is no Python."""
+        """The Node.js to run, if there is no Python."""
         return npm.node(self.folder)
 
     @property
     def packages(self) -> Path:
-        """The folder of what was installed."""
+        """The folder of the installed packages."""
         python = self.about.python
         return self.folder / "lib" / f"python{python}" / "site-packages" if python else npm.modules(self.folder)
 
     @property
     def whole(self) -> bool:
-        """Whether its program and its packages are still there: a quick look, since every worker takes it."""
+        """Whether its program and packages are all there. The check is quick, since every worker makes it."""
         packages = self.packages
         try:
             return (
@@ -90,7 +89,7 @@ class Environment:
 
 @functools.cache
 def environment(distribution: str, version: str) -> Environment:
-    """The environment of a release, which is made if it is not there. Raises UnavailableError."""
+    """The environment of a release, which is made if it does not exist. Raises UnavailableError."""
     folder = environments() / f"{distribution}-{version}"
     if found := _read(folder):
         return found
@@ -101,17 +100,17 @@ def environment(distribution: str, version: str) -> Environment:
                 _make(folder, Release(distribution, version))
                 found = _read(folder)
     if not found:
-        raise UnavailableError(f"{folder} was made, and is not whole: remove it and try again")
+        raise UnavailableError(f"{folder} was made but is incomplete: remove it and try again")
     return found
 
 
 def is_made(distribution: str, version: str) -> bool:
-    """Whether the environment of a release is there."""
+    """Whether the environment of a release exists."""
     return _read(environments() / f"{distribution}-{version}") is not None
 
 
 def at_hand() -> dict[str, list[str]]:
-    """The releases whose environments are there: versions by distribution, the oldest first."""
+    """The releases whose environments exist: versions by distribution, the oldest first."""
     try:
         folders = [path.parent for path in environments().glob(f"*/{_ABOUT}") if _read(path.parent)]
     except UnavailableError:  # there is no cache
@@ -125,7 +124,7 @@ def at_hand() -> dict[str, list[str]]:
 
 
 def _read(folder: Path) -> Environment | None:
-    """What is there, if it is whole."""
+    """The environment in a folder; None if it is missing or incomplete."""
     try:
         found = Environment(folder, About(**json.loads((folder / _ABOUT).read_text())))
     except (OSError, ValueError, TypeError):
@@ -134,7 +133,7 @@ def _read(folder: Path) -> Environment | None:
 
 
 def _make(folder: Path, release: Release) -> None:
-    """Make an environment beside its place, and move it there. What a run that was killed has left is removed."""
+    """Make an environment and move it into place, after removing what killed runs have left."""
     for left in folder.parent.glob(f".{folder.name}.*"):
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True) as made:
@@ -152,10 +151,10 @@ def _make(folder: Path, release: Release) -> None:
 def _describe(folder: Path, release: Release, built: str) -> About:
     (packages,) = folder.glob("lib/python*/site-packages")
     found = {each.metadata["Name"].lower(): each for each in importlib.metadata.distributions(path=[str(packages)])}
-    tells = NEEDS[release.distribution].tells
+    affecting = NEEDS[release.distribution].affecting
     files = {}
     for name, each in found.items():
-        decides = tells is None or re.sub("[-_.]+", "-", name) in (release.distribution, *tells)
+        decides = affecting is None or re.sub("[-_.]+", "-", name) in (release.distribution, *affecting)
         files.update(dict.fromkeys(_imported(each), decides))
     distributions = {name: each.version for name, each in found.items()}
     return _about(packages, files, distributions, packages.parent.name.removeprefix("python"), built)
@@ -164,7 +163,7 @@ def _describe(folder: Path, release: Release, built: str) -> About:
 def _about(
     packages: Path, files: Mapping[str, bool], distributions: Mapping[str, str], python: str = "", built: str = ""
 ) -> About:
-    """`files` are all that are imported, with whether each has a part in pixels."""
+    """The description of an environment; `files` are all that can be imported, and whether each affects pixels."""
     names = sorted(files)
     total = hashlib.sha256()
     for name in filter(files.get, names):
@@ -180,7 +179,7 @@ def _about(
 
 
 def _imported(distribution: importlib.metadata.Distribution) -> Iterator[str]:
-    """The files that are imported: not what an installer notes down, nor what Python compiles."""
+    """The files that can be imported, without the installer's records and Python's bytecode."""
     for file in distribution.files or ():
         aside = file.parts[0] == ".." or file.parts[0].endswith(".dist-info") or file.suffix == ".pyc"
         if not aside:

@@ -1,21 +1,21 @@
-"""Programs of this machine that one of ours feeds: found on the path, and installed by whoever owns the machine."""
+"""Programs installed on this machine that a program here drives: found on the path, and never installed by us."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 
-# The names of a program, the first that is found being taken, by the name of its Debian package.
+# The possible names of a program, in order of preference, by its Debian package.
 _PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")}
 
 
 def find(package: str) -> str | None:
-    """Where a program is; None where it is not installed."""
+    """The path of a program; None if it is not installed."""
     return next(filter(None, map(shutil.which, _PROGRAMS[package])), None)
 
 
 def version(package: str) -> str:
-    """The version that a program tells; a dash where it is not installed or tells none."""
+    """The version that a program reports; a dash if there is none."""
     found = find(package)
     if found is None:
         return "–"
@@ -24,5 +24,5 @@ def version(package: str) -> str:
 
 
 def problem(package: str) -> str | None:
-    """What to do to have a program, in one line; None where it is there."""
-    return None if find(package) else f"{package} is not on this machine: apt-get install {package}"
+    """How to install a program, in one line; None if it is installed."""
+    return None if find(package) else f"{package} is not installed on this machine: apt-get install {package}"

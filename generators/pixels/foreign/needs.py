@@ -1,6 +1,6 @@
-"""What a release needs beside itself, which its metadata does not say: it could not know what came after it.
+"""What a release needs besides its declared dependencies: its metadata could not know what came after it.
 
-A row for each distribution that other versions of can be had of, and how one is built where there is no wheel.
+A row for each distribution that is available in other versions, and how to build one that has no wheel.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ Parts = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Build:
-    """What a source distribution is built with, beside a compiler: headers and programs, by the Debian package of each.
+    """What a source distribution needs to be built, besides a compiler: headers and programs, each by Debian package.
 
-    `constraints` are of the packages that build it; `settings`, by its version, are what its build is told (PEP 517).
-    `oldest`, likewise, is the first Python that it can be built for.
+    `constraints` apply to the packages of the build; `settings` gives the build's settings (PEP 517) by version, and
+    `oldest` the first Python that it can be built for.
     """
 
     headers: Mapping[str, str] = field(hash=False)
@@ -29,18 +29,18 @@ class Build:
 
 @dataclass(frozen=True)
 class Needs:
-    """A release's module, and requirements to install beside it, by its version; its build, None where only wheels
-    are used.
+    """A distribution's module, the requirements to install with a version of it, and its build; None if only wheels are
+    used.
 
-    `tells` are the distributions beside it that have a part in its pixels: a set names them, and the digest of what was
-    installed is of them and of the release. None: all.
-    `sources` are those beside it, in Python, that have no wheels, and what each is packed with.
+    `affecting` are the distributions among them that affect pixels: a set lists their versions, and the digest of what
+    was installed covers them and the release. None means all. `sources` are those in pure Python that have no wheels,
+    with what each is built with.
     """
 
     module: str
-    beside: Callable[[Parts], tuple[str, ...]]
+    extras: Callable[[Parts], tuple[str, ...]]
     build: Build | None = None
-    tells: tuple[str, ...] | None = None
+    affecting: tuple[str, ...] | None = None
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
 
@@ -54,21 +54,21 @@ def parts(version: str) -> Parts:
     return tuple(numbers)
 
 
-# The first releases that were built for NumPy 2, or work with it; torchvision's is torch 2.3's.
+# The first releases built for NumPy 2, or compatible with it; torchvision's is torch 2.3's.
 _OPENCV_NUMPY_2, _DALI_NUMPY_2 = (4, 10), (1, 40)
 _TORCHVISION_NUMPY_2, _SKIMAGE_NUMPY_2 = (0, 18), (0, 23)
 
-# Works with the libraries of all releases of pyvips-binary, of which the first is 8.15.3.
+# Compatible with the libraries of all releases of pyvips-binary, the first of which is 8.15.3.
 _PYVIPS = "pyvips==3.2.0"
 
-# Tried with the setup.py of these releases, which are older than it by years; a later one may drop what they use.
+# Tested with the setup.py of these releases, which are years older; later versions may drop what they use.
 _SETUPTOOLS = "setuptools<69"
-# Pillow's features that are built where Debian's headers are by chance: without them a build is the same everywhere.
+# Pillow's features that would be built only if Debian's headers happened to be there: disabled, so builds are the same.
 _PILLOW_FEATURES = ("tiff", "freetype", "lcms", "webp", "webpmux", "jpeg2000", "imagequant")
-# Pillow 7.1 is the first that can take screenshots by XCB.
+# Pillow 7.1 is the first that can take screenshots with XCB.
 _PILLOW_XCB = (7, 1)
-# pillow-simd, from the release that a backend of Pillow's own builds, which takes settings and no options; the Python
-# that its metadata asks for; and its features.
+# pillow-simd: the first release built by Pillow's own backend, which takes settings instead of options; the Python that
+# its metadata requires; and its features.
 _SIMD_BACKEND, _SIMD_PYTHON = (12,), (3, 10)
 _SIMD_FEATURES = ("tiff", "freetype", "lcms", "webp", "jpeg2000", "imagequant", "xcb", "avif")
 _PILLOW_HEADERS = {"jpeglib.h": "libjpeg62-turbo-dev", "zlib.h": "zlib1g-dev"}
@@ -86,7 +86,7 @@ def _simd_settings(version: Parts) -> tuple[str, ...]:
 
 
 _PILLOW = Build(headers=_PILLOW_HEADERS, constraints=(_SETUPTOOLS,), settings=_pillow_settings)
-# For SSE4, as its makers have it by default, and so for every CPU of x86-64 since 2008; not for AVX2.
+# Built for SSE4, its makers' default, and so for every x86-64 CPU since 2008; not for AVX2.
 _SIMD = Build(
     headers=_PILLOW_HEADERS,
     settings=_simd_settings,
@@ -101,7 +101,7 @@ _AV = Build(
     constraints=(_SETUPTOOLS, "cython<3"),
 )
 
-# The first release that says which protobuf and NumPy are too new for it.
+# The first release that declares which protobuf and NumPy are too new for it.
 _TENSORFLOW_BOUNDED = (2, 12)
 
 
@@ -109,7 +109,7 @@ def _tensorflow(version: Parts) -> tuple[str, ...]:
     return () if version >= _TENSORFLOW_BOUNDED else ("numpy<1.24", "protobuf<3.21")
 
 
-# The first releases that work with NumPy 1.24, and without pkg_resources, which setuptools has dropped with 82.
+# The first releases that work with NumPy 1.24, and without pkg_resources, which setuptools 82 removed.
 _LIBROSA_NUMPY, _LIBROSA_ALONE = (0, 10), (0, 10, 2)
 
 
@@ -124,18 +124,20 @@ NEEDS: Mapping[str, Needs] = MappingProxyType(
         "opencv-python-headless": Needs("cv2", lambda version: _numpy(version, _OPENCV_NUMPY_2)),
         "av": Needs("av", lambda version: ("numpy",), _AV),
         "nvidia-dali-cuda120": Needs("nvidia.dali", lambda version: _numpy(version, _DALI_NUMPY_2)),
-        "tensorflow-cpu": Needs("tensorflow", _tensorflow, tells=("numpy",)),
-        "torchvision": Needs("torchvision", lambda version: _numpy(version, _TORCHVISION_NUMPY_2), tells=("torch",)),
+        "tensorflow-cpu": Needs("tensorflow", _tensorflow, affecting=("numpy",)),
+        "torchvision": Needs(
+            "torchvision", lambda version: _numpy(version, _TORCHVISION_NUMPY_2), affecting=("torch",)
+        ),
         "pyvips-binary": Needs(
             "pyvips",
             lambda version: (_PYVIPS,),
-            tells=("pyvips",),
+            affecting=("pyvips",),
             sources={"pyvips": ("setuptools", "cffi", "pkgconfig")},
         ),
         "pillow-simd": Needs("PIL.Image", lambda version: (), _SIMD),
-        "librosa": Needs("librosa", _librosa, tells=("numpy", "scipy")),
+        "librosa": Needs("librosa", _librosa, affecting=("numpy", "scipy")),
         "scikit-image": Needs(
-            "skimage.transform", lambda version: _numpy(version, _SKIMAGE_NUMPY_2), tells=("numpy", "scipy")
+            "skimage.transform", lambda version: _numpy(version, _SKIMAGE_NUMPY_2), affecting=("numpy", "scipy")
         ),
     }
 )

@@ -1,7 +1,7 @@
-"""Where pip looks for packages, said in uv's words, for who has set up pip alone.
+"""pip's package sources in uv's terms, for users who have configured only pip.
 
-A company's mirror is often named in pip's configuration and nowhere else. What uv has been told itself is left alone.
-Run as a script, it is the uv of its environment, with these settings.
+A company's mirror is often configured only for pip. uv's own settings take precedence. Run as a script, this module
+runs the environment's uv with these settings.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-# pip's options and the variables of uv that mean the same. Lists are parted by spaces in pip, by `,` in UV_FIND_LINKS.
+# pip's options and the equivalent variables of uv. pip separates lists with spaces, UV_FIND_LINKS with commas.
 _SAME = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
     "find-links": "UV_FIND_LINKS",
-    "no-index": "UV_OFFLINE",  # uv has no variable for it alone
+    "no-index": "UV_OFFLINE",  # uv has no closer equivalent
     "trusted-host": "UV_INSECURE_HOST",
     "proxy": "ALL_PROXY",
     "cert": "SSL_CERT_FILE",
 }
-# Sections of pip's configuration that hold for what it installs, the weakest first.
+# Sections of pip's configuration that apply to installing, by increasing precedence.
 _SECTIONS = ("global", "install", ":env:")
 _OWN = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
 _OWN_LINE = re.compile(r"^\s*(\[\[)?(default-)?(index|index-url|extra-index-url|find-links|no-index)\b", re.MULTILINE)
 
 
 def settings_for_uv() -> dict[str, str]:
-    """pip's settings as uv's variables; none where uv has settings of its own about where packages are."""
+    """pip's settings as uv's variables; none if uv has its own settings for package sources."""
     if any(name in os.environ for name in _OWN) or any(map(_says_where, _files_of_uv())):
         return {}
     found = {_SAME[option]: value for option, value in _of_pip().items()}
-    if "UV_INDEX" in found:  # pip takes the best of all its indexes, uv of the first that knows a package
+    if "UV_INDEX" in found:  # pip takes the best version of all indexes, uv that of the first index with the package
         found["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    if "UV_FIND_LINKS" in found:  # uv refuses a folder that is not there, where pip goes on without it
+    if "UV_FIND_LINKS" in found:  # uv fails on a missing folder, which pip ignores
         places = found["UV_FIND_LINKS"].split()
         found["UV_FIND_LINKS"] = ",".join(place for place in places if "://" in place or Path(place).is_dir())
     return found
@@ -46,9 +46,9 @@ def settings_for_uv() -> dict[str, str]:
 
 @functools.cache
 def _of_pip() -> Mapping[str, str]:
-    """The options of pip that uv has too, as it says that they are set."""
+    """The options that are set in pip and that uv has too."""
     words = [sys.executable, "-m", "pip", "config", "list"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)  # there may be no pip: nothing is set
+    done = subprocess.run(words, capture_output=True, text=True, check=False)  # without pip, nothing is set
     sections: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
     for line in done.stdout.splitlines():
         name, _, value = line.partition("=")
@@ -59,7 +59,7 @@ def _of_pip() -> Mapping[str, str]:
 
 
 def _files_of_uv() -> list[Path]:
-    """Where uv's own settings may be."""
+    """The files that may contain uv's settings."""
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     system = os.environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep)
     folders = [Path(folder, "uv") for folder in (home, *system, "/etc")]

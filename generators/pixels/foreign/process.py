@@ -1,6 +1,6 @@
-"""A process that calls a library for this one, for as long as there is work: started, fed, restarted, killed.
+"""A process that calls a library for this one as long as needed: started, fed, restarted and killed here.
 
-What becomes of a call whose process does not live is said in `outlive`. One that does not start is no image's fault.
+`retry` handles calls whose process dies. A process that does not start is not an image's fault.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from generators.method import LostError
 from generators.pixels.foreign.memory import Blocks, kind_of
-from generators.pixels.outlive import PATIENCE, Died, outlive
-from generators.registry import LostError
+from generators.pixels.retry import TIMEOUT, Died, retried
 
-# Seconds that a library may take to be imported.
+# Timeout for importing a library, in seconds.
 START = 300.0
 
 
 class StartError(LostError):
-    """The process does not start: its environment is not what it should be. The message is one line."""
+    """The process does not start: its environment is broken. The message is one line."""
 
 
 class Process:
-    """One process, which the first call starts. Calls may come from several threads: one is made at a time."""
+    """A process that starts with its first call. Calls are thread-safe, one at a time."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
@@ -41,23 +41,23 @@ class Process:
         self._running: _Running | None = None
 
     def call(self, function: str, *arguments: Any, **options: Any) -> NDArray[Any]:
-        """What the library's function makes of encoded bytes, or an image and what it takes besides; or of samples.
+        """Call a function of the library with encoded bytes, an image or samples, and further arguments.
 
-        Of bytes and images it makes images, of samples arrays of float32. What it takes besides goes as JSON; a
-        dataclass is an object there.
+        The result is an image for bytes and images, and a float32 array for samples. Further arguments are passed as
+        JSON, dataclasses as objects.
 
         Raises ValueError with the library's reason, MemoryError, and StartError.
         """
         with self._lock:
-            return outlive(lambda: self._call(function, arguments, options))
+            return retried(lambda: self._call(function, arguments, options))
 
     def versions(self) -> dict[str, str]:
-        """The versions of the library and of its codecs, by its own account. Raises StartError."""
+        """The versions that the library reports for itself and its codecs. Raises StartError."""
         with self._lock:
             return self._started().versions
 
     def close(self) -> None:
-        """End the process, until it is needed again."""
+        """End the process; the next call starts it again."""
         with self._lock:
             self._stop()
 
@@ -66,7 +66,7 @@ class Process:
             return self._started().call(function, arguments, options)
         except (ValueError, MemoryError):
             raise
-        except BaseException:  # it has ended, or an answer that nobody has read would be taken for the next call's
+        except BaseException:  # it has ended, or its unread answer would be taken for the next call's
             self._stop()
             raise
 
@@ -82,14 +82,14 @@ class Process:
 
 
 class _Running:
-    """A process that has been started, and the memory that it shares with this one."""
+    """A running process, and the memory that it shares with this one."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._blocks = Blocks()
         self._read = b""
-        with tempfile.TemporaryFile() as said:
-            self._process = _open(command, said)
-            self._end = weakref.finalize(self, _end, self._process)  # also where nobody has it any more
+        with tempfile.TemporaryFile() as stderr:
+            self._process = _open(command, stderr)
+            self._end = weakref.finalize(self, _end, self._process)  # also if this object is dropped
             assert self._process.stdin
             assert self._process.stdout
             self._stdin, self._stdout = self._process.stdin, self._process.stdout
@@ -97,8 +97,8 @@ class _Running:
                 hello = self._answer(START)
             except Died as ended:
                 self.kill()
-                said.seek(0)
-                lines = said.read().decode(errors="replace").strip().splitlines()
+                stderr.seek(0)
+                lines = stderr.read().decode(errors="replace").strip().splitlines()
                 raise StartError(lines[-1] if lines else str(ended) or "it was killed") from None
         if "error" in hello:
             self.kill()
@@ -106,7 +106,7 @@ class _Running:
         self.versions: dict[str, str] = hello["versions"]
 
     def call(self, function: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> NDArray[Any]:
-        """As `Process.call`, once."""
+        """As `Process.call`, without retries."""
         first, *others = arguments
         kind = kind_of(first)
         given, made = self._blocks.take(), self._blocks.take()
@@ -125,8 +125,8 @@ class _Running:
                 "forget": [block.number for block in dropped],
             }
             self._send(request)
-            answer = self._answer(PATIENCE)
-            del dropped  # closed only now: their numbers are those of other files from here on
+            answer = self._answer(TIMEOUT)
+            del dropped  # closed only now, since their descriptors may then be reused
         finally:
             self._blocks.give(given)
         if "shape" in answer:
@@ -137,42 +137,42 @@ class _Running:
         raise ValueError(answer["error"])
 
     def kill(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it is doing."""
         self._end()
 
     def _send(self, request: Mapping[str, Any]) -> None:
         try:
             self._stdin.write(json.dumps(request, default=asdict).encode() + b"\n")
         except BrokenPipeError:
-            raise Died(self._how()) from None
+            raise Died(self._ending()) from None
 
-    def _answer(self, patience: float) -> dict[str, Any]:
+    def _answer(self, timeout: float) -> dict[str, Any]:
         """The next line that the process writes. Raises Died."""
-        until = time.monotonic() + patience
+        until = time.monotonic() + timeout
         poll = select.poll()
         poll.register(self._stdout, select.POLLIN)
         while b"\n" not in self._read:
             if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-                raise Died(f"gave no answer within {patience:.0f} s")
+                raise Died(f"gave no answer within {timeout:.0f} s")
             more = self._stdout.read(65536)
             if not more:
-                raise Died(self._how())
+                raise Died(self._ending())
             self._read += more
         line, _, self._read = self._read.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _how(self) -> str:
-        """How the process has ended; nothing where something else has killed it."""
+    def _ending(self) -> str:
+        """How the process ended; empty if it was killed from outside."""
         status = self._process.wait()
         if status == -signal.SIGKILL:
             return ""
         return f"ended its process ({signal.Signals(-status).name if status < 0 else f'exit status {status}'})"
 
 
-def _open(command: Sequence[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
+def _open(command: Sequence[str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, bufsize=0)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0)
     except OSError as error:
         raise StartError(f"{command[0]}: {error.strerror}") from None
 

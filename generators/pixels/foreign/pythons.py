@@ -1,4 +1,4 @@
-"""The Pythons that an environment can be made of: those of this machine, and those that uv would download."""
+"""The Pythons that an environment can use: those on this machine, and those that uv can download."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from dataclasses import dataclass
 
 from generators.pixels.foreign.uv import uv
 
-# The oldest Python that the programs are written for.
+# The oldest Python that the programs support.
 _OLDEST = (3, 7)
 
 
 @dataclass(frozen=True)
 class Python:
-    """A CPython: its version in full, and the path of its program, empty where it is not on this machine."""
+    """A CPython: its full version, and its path; the path is empty if it is not on this machine."""
 
     version: str
     path: str = ""
 
     @property
     def minor(self) -> str:
-        """What wheels are made for: `3.11`."""
+        """The version that wheels are made for: `3.11`."""
         return ".".join(self.version.split(".")[:2])
 
 
 def installed() -> list[Python]:
-    """The Pythons of this machine, the newest first, one of each minor version."""
+    """This machine's Pythons, one for each minor version, the newest first."""
     return _listed("--only-installed")
 
 
 def downloadable() -> list[Python]:
-    """The Pythons that uv knows where to download, likewise; whether it may, and can, is another matter.
+    """The Pythons that uv knows where to download, likewise; it may still not be allowed or able to.
 
-    The oldest is always among them: uv no longer knows it, but its user can install it.
+    The oldest is always included: uv no longer knows it, but users can install it.
     """
     found = _listed("--only-downloads")
     oldest = Python(".".join(map(str, _OLDEST)))

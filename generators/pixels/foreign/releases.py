@@ -1,7 +1,7 @@
-"""Which releases of a distribution can be had here: as a wheel, for one of this machine's Pythons.
+"""The releases of a distribution that are available here: as a wheel for one of this machine's Pythons.
 
-uv is asked, as it is when an environment is made; nothing is installed. Early releases (`13.0.0rc1`) and yanked ones
-are never answered. Answers are kept as long as this process lives.
+uv is asked, as when an environment is made, but nothing is installed. Pre-releases (`13.0.0rc1`) and yanked releases
+are left out. Results are cached in this process.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from generators.method import UnavailableError
 from generators.pixels.foreign import npm
 from generators.pixels.foreign.environment import at_hand
 from generators.pixels.foreign.needs import parts
 from generators.pixels.foreign.pythons import Python, installed
 from generators.pixels.foreign.resolution import NO_SOLUTION, Release, public, resolve
 from generators.pixels.foreign.uv import NetworkError, UvError, refuse_offline
-from generators.registry import UnavailableError
 
 
 @functools.cache
 def newest_of_each_major(distribution: str) -> tuple[str, ...]:
-    """The newest release of each major version, the oldest first (of npm's, of each minor one). Raises UnavailableError
-    where that is unknown.
+    """The newest release of each major version, the oldest first (for npm, of each minor version). Raises
+    UnavailableError if that is unknown.
     """
     if distribution in npm.PACKAGES:
         try:
@@ -41,9 +41,9 @@ def newest_of_each_major(distribution: str) -> tuple[str, ...]:
 
 @functools.cache
 def nearest(distribution: str, version: str) -> str:
-    """The release itself, or else the first later one that can be had. Raises UnavailableError where there is none.
+    """The release itself, or else the first later one that is available. Raises UnavailableError if there is none.
 
-    What is at hand needs no network; without one, the first later one that is at hand is taken.
+    Installed releases need no network; without one, the first later one that is installed is taken.
     """
     here = at_hand().get(distribution, [])
     if version in here:
@@ -62,24 +62,24 @@ def nearest(distribution: str, version: str) -> str:
 
 
 def _of_all_pythons(look: Callable[[Python], Iterator[str]]) -> set[str]:
-    """What is found for any of this machine's Pythons. Raises UvError."""
+    """The releases found for any of this machine's Pythons. Raises UvError."""
     refuse_offline()
     with ThreadPoolExecutor() as pool:
         return {release for found in pool.map(lambda python: list(look(python)), installed()) for release in found}
 
 
 def _majors(distribution: str, python: Python) -> Iterator[str]:
-    """The newest release of each major version for a Python; not 0.0.0, which holds the name on an index."""
+    """The newest release of each major version for a Python; without 0.0.0, which reserves the name on an index."""
     below = ""
     while (release := _one(python, f"{distribution}{below}")) and any(parts(release)):
         if not _is_complete(distribution, release, python):
-            return  # what it needs has no wheel for a Python as new as this, and so it is with all before
+            return  # its requirements have no wheels for a Python this new, nor do those of earlier releases
         yield release
         below = f"<{parts(release)[0]}"
 
 
 def _first_from(distribution: str, version: str, python: Python) -> Iterator[str]:
-    """The first release for a Python that is no older than a version."""
+    """The first release for a Python from a version on."""
     above = f">={version}"
     while release := _one(python, f"{distribution}{above}", "--resolution", "lowest"):
         if _is_complete(distribution, release, python):
@@ -89,17 +89,17 @@ def _first_from(distribution: str, version: str, python: Python) -> Iterator[str
 
 
 def _is_complete(distribution: str, version: str, python: Python) -> bool:
-    """Whether what is installed beside a release can be had for the same Python."""
+    """Whether everything installed with a release is available for the same Python."""
     release = Release(distribution, version)
-    return not release.beside or bool(release.wheels(python, [python]))
+    return not release.extras or bool(release.wheels(python, [python]))
 
 
 def _one(python: Python, requirement: str, *options: str) -> str:
-    """The release that uv would take; empty where there is none."""
+    """The release that uv would choose; empty if there is none."""
     try:
         (found,) = resolve(python, requirement, options=("--no-deps", "--prerelease", "disallow", *options)).values()
     except UvError as error:
-        if isinstance(error, NetworkError) or NO_SOLUTION not in error.said:
+        if isinstance(error, NetworkError) or NO_SOLUTION not in error.output:
             raise
         return ""
     return public(found)
@@ -107,7 +107,5 @@ def _one(python: Python, requirement: str, *options: str) -> str:
 
 def _unknown(distribution: str, error: UvError | npm.NpmError) -> UnavailableError:
     here = at_hand().get(distribution, [])
-    known = f"one of those at hand here, {', '.join(here)}" if here else "none is at hand here"
-    return UnavailableError(
-        f"which releases of {distribution} there are cannot be found out ({error}): name a version; {known}"
-    )
+    known = f"one of those installed here, {', '.join(here)}" if here else "none is installed here"
+    return UnavailableError(f"the releases of {distribution} cannot be looked up ({error}): name a version; {known}")

@@ -1,7 +1,7 @@
-"""A release, and the wheels that there are of it for a Python.
+"""A release, and its wheels for a Python.
 
-Refuses what no Python could change: a release that does not exist, one that is spelled otherwise, settings that uv
-cannot work with.
+Refuses what fails for any Python: a release that does not exist or is spelled differently, and settings that uv cannot
+work with.
 """
 
 from __future__ import annotations
@@ -12,42 +12,42 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from generators.method import UnavailableError
 from generators.pixels.foreign.needs import NEEDS, parts
 from generators.pixels.foreign.pythons import Python
 from generators.pixels.foreign.uv import NetworkError, UvError, uv
-from generators.registry import UnavailableError
 
-# How uv's account begins where it can ask and there is no answer; all else hinders every question.
+# How uv's output begins if it could search but found nothing; with any other output, every search would fail.
 NO_SOLUTION = "No solution found"
-# What is packed here is to find no library of this machine to be compiled for.
+# Packages that are built here must not find this machine's libraries to compile against.
 ALONE = {"PKG_CONFIG": "false"}
 
 
 @dataclass(frozen=True)
 class Release:
-    """A distribution and a version of it, as a user has spelled it."""
+    """A distribution and a version of it, as the user spelled it."""
 
     distribution: str
     version: str
 
     def __str__(self) -> str:
-        """As it is named in messages."""
+        """The release's name in messages."""
         return f"{self.distribution} {self.version}"
 
     @property
-    def beside(self) -> tuple[str, ...]:
-        """What is installed beside it."""
-        return NEEDS[self.distribution].beside(parts(self.version))
+    def extras(self) -> tuple[str, ...]:
+        """The requirements to install with it."""
+        return NEEDS[self.distribution].extras(parts(self.version))
 
     @property
     def requirements(self) -> tuple[str, ...]:
-        """All that is asked for."""
-        return f"{self.distribution}=={self.version}", *self.beside
+        """All requirements."""
+        return f"{self.distribution}=={self.version}", *self.extras
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """uv's options for what has no wheels: a setting that means nothing parts its builds from others in uv's cache,
-        which may have been made for libraries of this machine.
+        """uv's options for requirements without wheels. A meaningless setting separates these builds in uv's cache from
+        others, which may be compiled against this machine's libraries.
         """
         names = NEEDS[self.distribution].sources
         return tuple(
@@ -55,9 +55,9 @@ class Release:
         )
 
     def wheels(self, python: Python, pythons: Sequence[Python]) -> tuple[str, ...]:
-        """Requirements that wheels for a Python meet, to the version; none where there are no such wheels.
+        """Exact requirements for which there are wheels for a Python; none if there are no such wheels.
 
-        Raises NetworkError, and UnavailableError where there are none for any Python, naming releases that there are
+        Raises NetworkError, and UnavailableError if there are none for any Python; it suggests releases that have some
         for `pythons`.
         """
         try:
@@ -71,14 +71,14 @@ class Release:
         return _pins(versions)
 
     def wheels_here(self, python: Python) -> tuple[str, ...]:
-        """Likewise, of those that need no network."""
+        """The same, from wheels that need no network."""
         try:
             return _pins(resolve(python, *self.requirements, options=self.sources, offline=True))
         except UvError:
             return ()
 
     def nearest(self, pythons: Sequence[Python]) -> str:
-        """The releases before and after this one that there are wheels of for one of these Pythons: `1.2 and 1.4`."""
+        """The releases before and after this one that have wheels for one of these Pythons, as in `1.2 and 1.4`."""
         with ThreadPoolExecutor() as pool:
             before = pool.map(self._newest_before, pythons)
             after = pool.map(self._oldest_after, pythons)
@@ -99,16 +99,16 @@ class Release:
         return public(found[self.distribution])
 
     def _refuse(self, error: UvError, pythons: Sequence[Python]) -> None:
-        """Raises UnavailableError unless the error says that wheels alone are lacking."""
-        if NO_SOLUTION not in error.said:
-            raise UnavailableError(f"{self} cannot be looked for by uv: {error}") from None
-        if f"{self.distribution} was not found" in error.said:
-            raise UnavailableError(f"{self} is not where uv looks for packages: {error}") from None
-        if f"there is no version of {self.distribution}==" in error.said:
+        """Raises UnavailableError, unless only wheels are missing."""
+        if NO_SOLUTION not in error.output:
+            raise UnavailableError(f"uv cannot look for {self}: {error}") from None
+        if f"{self.distribution} was not found" in error.output:
+            raise UnavailableError(f"{self} is not in uv's package sources: {error}") from None
+        if f"there is no version of {self.distribution}==" in error.output:
             nearest = self.nearest(pythons)
-            instead = f": the nearest that can be had are {nearest}" if nearest else ""
+            instead = f": the nearest available are {nearest}" if nearest else ""
             raise UnavailableError(f"there is no release {self}{instead}") from None
-        if found := re.search(rf"{self.distribution}==(\S+) has no", error.said):
+        if found := re.search(rf"{self.distribution}==(\S+) has no", error.output):
             self._check_spelling(found[1])
 
     def _check_spelling(self, version: str) -> None:
@@ -117,12 +117,12 @@ class Release:
 
 
 def public(version: str) -> str:
-    """A version without its local part, which says how a wheel was built (`0.28.0+cpu`: PEP 440)."""
+    """A version without its local part, which tells how a wheel was built (`0.28.0+cpu`: PEP 440)."""
     return version.partition("+")[0]
 
 
 def resolve(python: Python, *requirements: str, options: Sequence[str] = (), offline: bool = False) -> dict[str, str]:
-    """The versions, by name, that meet requirements by wheels for a Python, which need not be there. Raises UvError."""
+    """Versions, by name, that meet requirements with wheels for a Python, installed or not. Raises UvError."""
     which = [python.path] if python.path else [sys.executable, "--python-version", python.version]
     plain = ("--quiet", "--no-header", "--no-annotate", "--only-binary", ":all:")
     words = ["pip", "compile", "-", *plain, *options, "--python", *which]

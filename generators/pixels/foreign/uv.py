@@ -1,7 +1,7 @@
-"""uv, which makes environments: run as its user has set it up, and what its failures mean.
+"""uv, which makes environments: run with its user's configuration; and what its failures mean.
 
-It looks for Pythons and packages where its own settings say; where it has none about packages, where pip's say. What
-lies in the cache's `wheels` is always looked at.
+It looks for Pythons and packages where its own settings say; if they name no package sources, pip's do. The cache's
+`wheels` folder is always used.
 """
 
 from __future__ import annotations
@@ -13,57 +13,57 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from generators.pixels.foreign.cache import cache, full, pythons, says_full, wheels
+from generators.method import UnavailableError
+from generators.pixels.foreign.cache import cache, full, pythons, reports_full, wheels
 from generators.pixels.foreign.pip import settings_for_uv
-from generators.registry import UnavailableError
 
 _NO_UV = "needs uv, which is not installed: pip install -r requirements.txt"
-# What uv says where it cannot reach what it wants to fetch, or is told not to.
+# uv's output when it cannot reach what it wants to download, or is messages not to.
 _UNREACHABLE = re.compile(
     r"error sending request|[Ff]ailed to (fetch|download)|network was disabled|timed out|error decoding response"
 )
 
 
 class UvError(Exception):
-    """uv has not done what it was asked to; `said` is all that it has said."""
+    """uv failed; `output` is its full output."""
 
-    def __init__(self, said: str) -> None:
-        super().__init__(said)
-        self.said = said
+    def __init__(self, output: str) -> None:
+        super().__init__(output)
+        self.output = output
 
     def __str__(self) -> str:
-        """The first thing that uv says, and the deepest cause of it: one line."""
-        lines = [line.strip() for line in self.said.splitlines() if line.strip()]
-        told = [
+        """uv's first error and its deepest cause, in one line."""
+        lines = [line.strip() for line in self.output.splitlines() if line.strip()]
+        messages = [
             line.partition(": ")[2].rstrip(".") for line in lines if line.startswith(("error: ", "cause: ", "hint: "))
         ]
-        told = [line for line in told if not line.startswith("Request failed after")] or [
-            self.said.strip() or "uv has failed"
+        messages = [line for line in messages if not line.startswith("Request failed after")] or [
+            self.output.strip() or "uv has failed"
         ]
-        return f"{told[0]} ({told[-1]})" if told[1:] else told[0]
+        return f"{messages[0]} ({messages[-1]})" if messages[1:] else messages[0]
 
 
 class NetworkError(UvError):
-    """What uv was to fetch cannot be reached."""
+    """uv could not reach what it was to download."""
 
 
 def refuse_offline() -> None:
-    """Raises NetworkError where uv's user lets it use no network: what it says then is not what there is."""
+    """Raises NetworkError if uv's user forbids the network: uv's output would then not mean what it says."""
     if os.environ.get("UV_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise NetworkError("UV_OFFLINE is set")
 
 
 def uv(*words: str, offline: bool = False, given: str = "", environment: Mapping[str, str] | None = None) -> str:
-    """What uv writes on its standard output. Raises UvError, NetworkError, and UnavailableError where nothing helps.
+    """uv's standard output. Raises UvError, NetworkError, and UnavailableError if retrying does not help.
 
-    `given` is its standard input; `environment` is set besides.
+    `given` is its standard input; `environment` adds to its environment variables.
     """
     command = [_program(), *words, *(["--offline"] if offline else [])]
     surroundings = {**_surroundings(), **(environment or {})}
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, env=surroundings)
     if done.returncode == 0:
         return done.stdout
-    if says_full(done.stderr):
+    if reports_full(done.stderr):
         raise full()
     raise (NetworkError if _UNREACHABLE.search(done.stderr) else UvError)(done.stderr)
 
@@ -78,12 +78,12 @@ def _program() -> str:
 
 
 def _surroundings() -> dict[str, str]:
-    """As ours, with what uv could not know: Pythons that are not on the path, and where packages are looked for."""
+    """Our environment variables, plus what uv could not know: Pythons that are not on the path, and package sources."""
     ours = {
         "UV_PYTHON_INSTALL_DIR": str(pythons()),
-        "UV_HTTP_RETRIES": "1",  # a machine without a network is to say so soon
+        "UV_HTTP_RETRIES": "1",  # a machine without a network should fail soon
     }
-    if "SYSNOISE_CACHE" in os.environ:  # there may be no other folder to write to
+    if "SYSNOISE_CACHE" in os.environ:  # it may be the only writable folder
         ours["UV_CACHE_DIR"] = str(cache() / "uv")
     found = {**ours, **settings_for_uv(), **os.environ}
     if wheels().is_dir():
@@ -92,8 +92,8 @@ def _surroundings() -> dict[str, str]:
 
 
 def _folders_of_pythons() -> list[str]:
-    """Where Pythons are that are not on the path: the one that runs this, pyenv's (its shims stand for the chosen one
-    alone), and those that uv has downloaded for its user.
+    """Folders of Pythons that are not on the path: that of the running Python, pyenv's (its shims only run the selected
+    version), and those that uv has downloaded for its user.
     """
     pyenv = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.evaluate.chance.bounds import is_above, is_far_above, is_low
 from pipelines.evaluate.chance.given import Given
-from pipelines.evaluate.predictions import CLASSES
+from pipelines.evaluate.class_tables import CLASSES
 from pipelines.generate.sources.labels import labels_by_id
 
 Classes = NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""`score.py compare`: several models' reports side by side, and a leaderboard of them that anybody can check."""
+"""`score.py compare`: several models' reports side by side, and a leaderboard that anyone can check."""
 
 from pipelines.evaluate.compare.run import compare
 

@@ -1,6 +1,6 @@
-"""How anybody makes a row of a leaderboard again: the command, and the TOML that says how the model wants its pixels.
+"""How to make a row of a leaderboard again: the command, and the TOML with the model's preprocessing.
 
-Both are written from what the report says, so that no path of anybody's machine is in them.
+Both are derived from the report only, so they have no paths of the machine that made it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from generators.variant import NONE
 from pipelines.evaluate.compare.entry import Entry
 
 PREPROCESSING, LABELS = "model.toml", "labels.txt"
-# They belong to a head, and are its own where none is stated.
+# Settings of a stated head; without one, the model's own head has them.
 _OF_HEADS = ("score_threshold", "nms_iou")
 
 
 def command(entry: Entry) -> str:
-    """The command that makes a row's report; what is in capitals is the user's to fill in."""
+    """The command that makes a row's report; the user fills in the words in capitals."""
     results = entry.results
     dataset = str(results["dataset"])
     words = ["python", "score.py", "--shards", f"out/{entry.folder}/{dataset}"]
@@ -43,7 +43,7 @@ def _reference(results: Mapping[str, Any]) -> str:
 
 
 def _singles(results: Mapping[str, Any]) -> Iterator[str]:
-    """The variants that differ at one stage, those that do not apply too: the others are made of the worst of these."""
+    """The variants that differ at one stage, including those that do not apply; compositions follow from the worst."""
     base = results["variants"][results["reference"]]["stages"]
     for name, line in results["variants"].items():
         if sum(line["stages"][stage] != token for stage, token in base.items()) == 1:
@@ -53,25 +53,25 @@ def _singles(results: Mapping[str, Any]) -> Iterator[str]:
 
 
 def preprocessing(entry: Entry) -> dict[str, str]:
-    """The files that say it, by name: a TOML, and the labels of the model's classes where they are its own."""
+    """The files with the model's preprocessing, by name: a TOML, and the labels of its classes if they are its own."""
     if entry.made_by is None:
         return {}
     stated = {name: value for name, value in entry.made_by["preprocessing"].items() if value is not None}
     labels = stated.pop("labels", None)
     if "head" not in stated:
         stated = {name: value for name, value in stated.items() if name not in _OF_HEADS}
-    # The size of a detector's input is not always that of its images.
+    # A stated size comes last: a detector's input may have another size than its images.
     stated = {**_geometry(entry.results["geometry"]), **stated}
     if labels is not None:
         stated = {name: value for name, value in stated.items() if name != "class_offset"} | {"labels": LABELS}
-    # JSON's numbers, strings and lists are TOML's.
+    # Numbers, strings and lists are written the same in JSON and TOML.
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in stated.items())
     files = {PREPROCESSING: text}
     return files if labels is None else {**files, LABELS: "".join(f"{label}\n" for label in labels)}
 
 
 def _target(geometry: Mapping[str, Any]) -> list[str]:
-    """What the shards were made with, as options."""
+    """The options for the geometry and size of the shards."""
     stated = _geometry(geometry)
     size = stated.get("size")
     if isinstance(size, list):

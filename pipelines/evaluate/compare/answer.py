@@ -1,4 +1,4 @@
-"""All that comparing reports comes to, and what `results.json` and `results.csv` hold of it."""
+"""The result of comparing reports, and its `results.json` and `results.csv`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from pipelines.evaluate.compare.relations import Relation, relations_of
 from pipelines.evaluate.compare.report import Report
 from pipelines.evaluate.compare.table import Cell, Row, Table, table_of
 from pipelines.evaluate.report.words import number, p_equals
+from pipelines.style.stages import COMBINED
+from pipelines.text import number_of
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The table, the paired tests, the relations, the families, and what is to be known of them."""
+    """The table, the paired tests, the relations, the families, and notes on them."""
 
     table: Table
     pairs: Sequence[Pair]
@@ -33,7 +35,7 @@ class Answer:
 
     @property
     def metric(self) -> str:
-        """What the metric is called."""
+        """The metric's display name."""
         return self.reports[0].metric_called
 
     @property
@@ -45,18 +47,18 @@ class Answer:
 
 
 def answer(reports: Sequence[Report], family_words: Sequence[str]) -> Answer:
-    """Compare reports. Raises UsageError where they are of other images, or a family of none of them."""
+    """Compare reports. Raises UsageError if their images differ, or a family names none of them."""
     notes = check_alike(reports)
     families = families_of(reports, family_words)
     table, pairs = table_of(reports), pairs_of(reports)
     if families and not family_words:
-        said = "; ".join(f"{name}: {', '.join(members)}" for name, members in families.items())
-        notes.append(f"Families by their names ({said}).")
+        listed = "; ".join(f"{name}: {', '.join(members)}" for name, members in families.items())
+        notes.append(f"Families by name ({listed}).")
     return Answer(table, pairs.found, relations_of(table), families, [*notes, *table.notes, *pairs.notes])
 
 
 def verdict(found: Answer) -> str:
-    """The paired tests and the correlations in a sentence or two; empty of one model."""
+    """The paired tests and the correlations in a sentence or two; empty for one model."""
     if len(found.reports) == 1:
         return ""
     real = [pair for pair in found.pairs if pair.significant]
@@ -67,14 +69,15 @@ def verdict(found: Answer) -> str:
 
 def _tested(found: Answer, real: Sequence[Pair]) -> str:
     if not real:
-        return (
-            f"In none of {len(found.pairs):,} paired tests does a model suffer more than another by more than chance."
-        )
+        tests = number_of(len(found.pairs), "paired test")
+        return f"In none of {tests} does one model suffer significantly more than another."
     worst = max(real, key=lambda pair: abs(pair.delta))
     more, less = (worst.one, worst.other) if worst.delta > 0 else (worst.other, worst.one)
+    noise = "all noise combined" if worst.variant == COMBINED else worst.variant
     return (
-        f"In {len(real):,} of {len(found.pairs):,} paired tests a model suffers more than another by more than chance: "
-        f"most of all {more} more than {less} of {worst.variant}, by {number(abs(worst.delta))} points."
+        f"In {len(real):,} of {number_of(len(found.pairs), 'paired test')}, one model suffers significantly more than "
+        f"another; the largest gap is {number(abs(worst.delta))} points, which {noise} costs {more} more than "
+        f"{less}."
     )
 
 
@@ -89,7 +92,7 @@ def _related(relation: Relation) -> str:
 
 
 def as_json(found: Answer) -> dict[str, Any]:
-    """What `results.json` holds. Figures are percent, differences points of percent."""
+    """The content of `results.json`. Figures are in percent, differences in percentage points."""
     first = found.reports[0]
     return {
         "dataset": first.dataset,
@@ -133,7 +136,7 @@ def _cell_json(cell: Cell) -> Mapping[str, Any]:
 
 
 def as_csv(found: Answer) -> str:
-    """`results.csv`: a row for each model; of each column mean, max and their 95% intervals, empty for a dash."""
+    """`results.csv`: a row for each model, with mean, max and their 95% intervals by column, empty for a dash."""
     buffer = io.StringIO()
     parts = ("mean", "mean_low", "mean_high", "max", "max_low", "max_high", "worst")
     keys = [column.key for column in found.table.columns]

@@ -1,6 +1,6 @@
 """The comparison's charts as SVG text: Δ by stage, grouped by model (the paper's Figure 4), and Δ against size.
 
-Colours and markers are the report's; names that would cover each other are left to tooltips.
+Colours and markers are the report's; names that would overlap appear only in tooltips.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pipelines.evaluate.compare.relations import Relation
 from pipelines.evaluate.compare.table import Cell, Column, Row
 from pipelines.evaluate.report.drawing import COLORS, INK, MUTED, drawing
 from pipelines.evaluate.report.words import number, signed
-from pipelines.evaluate.results import COMBINED
+from pipelines.style.stages import COMBINED
 
 Point = tuple[float, float]
 
-# Where a name may stand beside its point: which side, and how many lines up.
+# Where a name may go next to its point: the side, and how many lines up.
 _PLACES = ((1, 0), (-1, 0), (1, -1), (1, 1), (-1, -1), (-1, 1))
-# Inches for a bar, between groups of them, and for the axis; characters of a label's line.
+# Inches for a bar, between groups of bars, and for the axis; characters in a label's line.
 _BAR, _GAP, _AXIS = 0.17, 0.16, 0.7
 _LABEL = 20
 
 
 def bars(found: Answer) -> str:
-    """Mean Δ of each stage as a bar, its maximum as a line behind it, a group for each model."""
+    """Mean Δ of each stage as a bar with a line to its maximum, in a group for each model."""
     columns, rows = found.table.columns, found.table.rows
     top, ticks, tooltips = 0.0, list[float](), dict[str, str]()
     heights = [_BAR * max(1, len([c for c in columns if c.key in row.cells])) for row in rows]
@@ -57,23 +57,23 @@ def _group(axes: Axes, row: Row, columns: Sequence[Column], top: float) -> Mappi
         drawn.patches[0].set_gid(name)
         if cell.methods > 1:
             axes.plot((cell.mean, cell.worst.delta), (y, y), color=COLORS[column.stage], linewidth=1.4)
-        tooltips[name] = f"{row.report.name}, {column.title}: {_said(cell)}"
+        tooltips[name] = f"{row.report.name}, {column.title}: {_tooltip(cell)}"
     return tooltips
 
 
-def _said(cell: Cell) -> str:
+def _tooltip(cell: Cell) -> str:
     if cell.methods == 1:
         return f"Δ {signed(cell.mean)} ({cell.worst.name})"
     return f"mean Δ {signed(cell.mean)}, at most {signed(cell.worst.delta)} ({cell.worst.name})"
 
 
 def wrapped(name: str) -> str:
-    """A model's name in lines, broken where it is long."""
+    """A model's name, wrapped if it is long."""
     return "\n".join(name[start : start + _LABEL] for start in range(0, len(name), _LABEL))
 
 
 def relation(found: Answer, one: Relation) -> str:
-    """Combined Δ against what a model is, families joined by lines."""
+    """Combined Δ against a property of the models, with families joined by lines."""
     points = one.points
     with drawing(3.4) as (axes, done):
         if one.logarithmic:
@@ -100,7 +100,7 @@ def relation(found: Answer, one: Relation) -> str:
 
 
 def _name(axes: Axes, one: Relation) -> None:
-    """Name the points that have room for it, those that suffer most first."""
+    """Label the points that have room for a name, starting with those that suffer most."""
     low, high = (math.log(x) if one.logarithmic else x for x in axes.get_xlim())
     bottom, top = axes.get_ylim()
     taken: list[tuple[float, float]] = []
@@ -128,9 +128,9 @@ def _name(axes: Axes, one: Relation) -> None:
 
 
 def _covered(at: Point, place: tuple[int, int], length: int) -> list[Point]:
-    """Points along a name of so many characters, in shares of the axes."""
+    """Points along a name of this many characters, as fractions of the axes."""
     (x, y), (side, up) = at, place
-    # A character takes about a seventieth of the width, a line a fourteenth of the height.
+    # A character takes about 1/70 of the width, a line 1/14 of the height.
     return [(x + side * (0.03 + 0.0145 * length * part), y + 0.075 * up) for part in (0, 0.25, 0.5, 0.75, 1)]
 
 

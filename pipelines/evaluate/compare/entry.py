@@ -1,7 +1,7 @@
-"""A row of a leaderboard: a report as it may be published, what it was made by, and the digests of its predictions.
+"""A row of a leaderboard: the publishable part of a report, what made it, and the digests of its predictions.
 
-Only figures and names are published. A report's pictures are of images that are not ours to give away, its notes and
-commands name files of the machine that it was made on, and its pages hold both: none of them is read.
+Only figures and names are published. A report's pictures show images that are not ours to give away, its notes and
+commands name files of the machine that made it, and its pages have both: none of these is read.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from pipelines.evaluate.predictions import ABOUT, TABLES
 from pipelines.store import Place
 
 ENTRY = "entry.json"
-# What a row's `results.json` has of a report's.
+# The fields of a report's `results.json` that a row's has.
 FIELDS = (
     *("model", "dataset", "geometry", "reference", "metric", "iou_type", "unit", "n", "left_out", "counted"),
     *("variants", "stages", "steps", "paper_steps", "combined", "not_applicable", "same_pixels"),
     *("parameters", "bytes", "sha256", "set", "scored_with"),
 )
 _LONGEST_REASON = 120
-# A path of some machine, or a URI.
+# A path of someone's machine, or a URI.
 _PATH = re.compile(r"(?:^|[\s'\"(=])(?:[A-Za-z]:\\|~?/[\w.-]+/|\w+://)")
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Entry:
-    """`results` and `outcomes` are contents of files. `predictions` has the sha256 of each variant's predictions.
+    """`results` and `outcomes` are the contents of files, `predictions` the sha256 of each variant's predictions.
 
-    `made_by` is what made them (`pipelines.evaluate.model.kept`): None, as `predictions` are, where they were not
-    beside the report. `checked` is whether the figures were found again from the predictions.
+    `made_by` says what made the predictions (`pipelines.evaluate.model.kept`). Both are None if the predictions were
+    not next to the report. `checked` is whether the figures were reproduced from the predictions.
     """
 
     name: str
@@ -56,16 +56,16 @@ class Entry:
         return re.sub(r"[^\w.-]+", "-", self.name).strip(".-") or "model"
 
     def about(self) -> dict[str, Any]:
-        """What `entry.json` holds."""
+        """The content of `entry.json`."""
         return {"checked": self.checked, "made_by": self.made_by, "predictions": self.predictions}
 
 
 def entry_of(report: Report, predictions: Place) -> Entry:
-    """A report's row, not checked. Raises UsageError where it does not say what it scored, or keeps no outcomes."""
+    """A report's row, unchecked. Raises UsageError if it does not record its images, or keeps no outcomes."""
     if not report.set or report.outcomes is None:
         raise UsageError(
-            f"{report.given} is of an earlier version, and cannot be published: score it again with the same command, "
-            "which takes its predictions as they are"
+            f"{report.given} was made by an earlier version, and cannot be published: score it again with the same "
+            "command, which reuses its predictions"
         )
     outcomes = (report.folder / OUTCOMES).read(LARGEST_JSON)
     results = published({**report.raw, "model": report.name})
@@ -76,18 +76,18 @@ def entry_of(report: Report, predictions: Place) -> Entry:
 
 
 def read_entry(folder: Place, report: Report) -> Entry:
-    """A row that has been published."""
+    """A row that was published."""
     place = folder / ENTRY
     try:
         about = json.loads(place.read(LARGEST_JSON))
         made_by, predictions, checked = about["made_by"], about["predictions"], bool(about["checked"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(f"{place} cannot be read: publish the folder anew") from None
+        raise UsageError(f"{place} cannot be read: publish the folder again") from None
     return Entry(report.name, report.raw, (folder / OUTCOMES).read(LARGEST_JSON), made_by, predictions, checked)
 
 
 def published(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """What may be published of a report's `results.json`."""
+    """The publishable part of a report's `results.json`."""
     kept = {name: raw[name] for name in FIELDS if name in raw}
     reasons = {str(token): _reason(str(why)) for token, why in kept["not_applicable"].items()}
     missing = {"variants": list(raw["missing"]["variants"]), "command": None, "commands": []}
@@ -98,11 +98,11 @@ def published(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_no_path(value: Any) -> None:
     if path := next((text for text in _texts(value) if _PATH.search(text)), None):
-        raise UsageError(f"{path!r} in the report names a place of some machine, and is not published")
+        raise UsageError(f"{path!r} in the report names a place on someone's machine, and is not published")
 
 
 def _reason(text: str) -> str:
-    """Why something does not apply. What may be an error's text, which names files, is not repeated."""
+    """Why something does not apply. The text of an error may name files, and is replaced."""
     return "it could not be scored" if _PATH.search(text) or len(text) > _LONGEST_REASON else text
 
 
@@ -119,7 +119,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _made_by(report: Report, predictions: Place) -> dict[str, Any] | None:
-    """What made predictions that were kept. Raises UsageError where they are another report's."""
+    """What made the kept predictions. Raises UsageError if they belong to another report."""
     place = predictions / ABOUT
     try:
         about = json.loads(place.read(LARGEST_JSON))
@@ -130,14 +130,14 @@ def _made_by(report: Report, predictions: Place) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{place} cannot be read: score the model again") from None
     if not same:
-        raise UsageError(f"{predictions} are predictions of another model, or of other shards, than {RESULTS} says")
+        raise UsageError(f"{predictions} has predictions of another model, or of other shards, than {RESULTS} says")
     made_by = {name: value for name, value in about.items() if name not in ("variants", "failed")}
     _check_no_path(made_by)
     return made_by
 
 
 def _digests(report: Report, predictions: Place) -> Iterator[tuple[str, str]]:
-    """The sha256 of each variant's predictions; of a folder of label maps, of its files' digests by name."""
+    """The sha256 of each variant's predictions; for a folder of label maps, of its files' digests by name."""
     contents = predictions.contents()
     files = {place.stem: place for name in contents.files if (place := predictions / name).suffix in TABLES}
     for name in report.lines:
@@ -147,7 +147,7 @@ def _digests(report: Report, predictions: Place) -> Iterator[tuple[str, str]]:
             maps = predictions / name
             yield name, digest({file: _sha256(maps / file) for file in maps.files()})
         else:
-            raise UsageError(f"{predictions} has no predictions of {name}, which the report has a score of")
+            raise UsageError(f"{predictions} has no predictions of {name}, but the report has its score")
 
 
 def _sha256(place: Place) -> str:

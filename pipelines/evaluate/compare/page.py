@@ -1,4 +1,4 @@
-"""`index.html` of a comparison: one file that needs no network, whose one small script sorts and filters its tables."""
+"""`index.html` of a comparison: one file that needs no network, with a small script to sort and filter tables."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from pipelines.evaluate.compare import charts, text
 from pipelines.evaluate.compare.answer import Answer, verdict
 from pipelines.evaluate.compare.entry import Entry
 from pipelines.evaluate.report import words
-from pipelines.evaluate.report.looks import LOOKS
-from pipelines.evaluate.report.template import breaking, rendered
+from pipelines.evaluate.report.row import PAPER_TABLES
+from pipelines.style.stages import LOOKS
+from pipelines.style.template import breaking, rendered
 
 _HERE = Path(__file__).parent
 _SCRIPT = (_HERE / "table.js").read_text(encoding="utf-8")
 
 
 def page(found: Answer, links: Mapping[str, str], how: Sequence[str]) -> str:
-    """The comparison as HTML. `links` lead to models' own pages, by name; `how` says how it is checked."""
+    """The comparison as HTML. `links` has models' own pages by name; `how` says how it can be checked."""
     drawn = [(one, Markup(charts.relation(found, one))) for one in found.relations]
     return _rendered(
         "compare.html",
@@ -31,6 +32,7 @@ def page(found: Answer, links: Mapping[str, str], how: Sequence[str]) -> str:
         legend=text.legend(found),
         pairs_legend=text.pairs_legend(found),
         certainty=text.certainty,
+        paper_table=PAPER_TABLES[found.reports[0].metric][0],
         stages=list(dict.fromkeys(column.stage for column in found.table.columns)),
         bars=Markup(charts.bars(found)) if found.table.columns else None,
         relations=drawn,
@@ -40,7 +42,7 @@ def page(found: Answer, links: Mapping[str, str], how: Sequence[str]) -> str:
 
 
 def model_page(entry: Entry, again: str) -> str:
-    """One model's figures in a leaderboard, with what checks them."""
+    """One model's figures in a leaderboard, with the command and the digests to check them; `again` is the command."""
     results = entry.results
     base = results["variants"][results["reference"]]
     return _rendered(
@@ -55,7 +57,7 @@ def model_page(entry: Entry, again: str) -> str:
 
 
 def _rendered(template: str, **given: Any) -> str:
-    """A page of a comparison, with the report's style and the one script, which its digest lets run."""
+    """A page of a comparison, with the report's style and the script, which the page allows by its digest."""
     filters = {"number": words.number, "signed": words.signed, "p": words.p_value, "breaking": breaking}
     filters |= {"millions": text.megabytes, "interval": text.interval}
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()

@@ -1,6 +1,6 @@
-"""Does a model suffer more than another? A difference of differences on the same images, and whether it is chance.
+"""Does one model suffer more than another? A difference of differences on the same images, and its significance.
 
-Pure functions on outcomes. What costs A more than B is positive; everything is in shares (0 to 1).
+Pure functions on outcomes. A difference is positive if the first model loses more; everything is a share (0 to 1).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Hits = NDArray[np.bool_]
 
 
 def lost(base: Hits, own: Hits) -> NDArray[np.int64]:
-    """What a variant loses of each image against the reference: 1, 0 or −1."""
+    """What a variant loses on each image against the reference: 1, 0 or −1."""
     return base.astype(np.int64) - own.astype(np.int64)
 
 
 def of_hits(one: NDArray[np.int64], other: NDArray[np.int64]) -> Comparison:
-    """Compare what two models lose of each image (int64 of shape (images,), from −1 to 1).
+    """Compare what two models lose on each image (int64 of shape (images,), from −1 to 1).
 
-    The test is exact: were the models alike, each image's difference, of up to ±2, would have either sign as often
-    (Fisher's randomisation test; McNemar's exact one where no difference is 2). The interval is `mean_interval`'s.
+    The test is exact: if the models were alike, each image's difference, up to ±2, would have either sign equally often
+    (Fisher's randomisation test, or McNemar's exact one if no difference is 2). The interval is `mean_interval`'s.
     """
     differences = one - other
     return Comparison(float(differences.mean()), *mean_interval(differences), signs_p(differences))
@@ -34,9 +34,9 @@ def of_hits(one: NDArray[np.int64], other: NDArray[np.int64]) -> Comparison:
 def of_resamples(
     delta: float, one: tuple[NDArray[np.float32], ...], other: tuple[NDArray[np.float32], ...]
 ) -> Comparison:
-    """Compare what two models lose in each resample of the same images; each is (reference, variant).
+    """Compare what two models lose in each resample of the same images; each model's is (reference, variant).
 
-    The first resamples of a longer run are those of a shorter one.
+    A longer run starts with the resamples of a shorter one.
     """
     count = min(len(one[0]), len(other[0]))
     mine, theirs = ((base[:count] - own[:count]).astype(np.float64) for base, own in (one, other))
@@ -44,10 +44,10 @@ def of_resamples(
 
 
 def mean_interval(values: NDArray[np.number]) -> tuple[float, float]:
-    """A 95% interval for the mean of one value for each image, of −1 to 1 or so.
+    """A 95% interval for the mean of one value for each image, from about −1 to 1.
 
     Wald's with one image at 1 and one at −1 added, which for paired proportions is Bonett and Price's (Journal of
-    Educational and Behavioral Statistics 37, 2012): it is never empty, and holds its level for small samples.
+    Educational and Behavioral Statistics 37, 2012): it is never empty, and keeps its level for small samples.
     """
     count = len(values) + 2
     mean = float(values.sum()) / count
@@ -57,7 +57,7 @@ def mean_interval(values: NDArray[np.number]) -> tuple[float, float]:
 
 
 def signs_p(differences: NDArray[np.int64]) -> float:
-    """The two-sided p-value of a sum of integers, whose signs are drawn by lot: exact, by the sum's distribution."""
+    """The exact two-sided p-value of a sum of integers under random signs, from the sum's distribution."""
     sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
     share: NDArray[np.float64] = np.ones(1)
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):

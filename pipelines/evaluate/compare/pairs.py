@@ -1,6 +1,6 @@
-"""Every two models, on every variant that both have: which suffers more, with Holm's correction over all of them.
+"""All pairs of models on every variant that both have: which suffers more, with Holm's correction over all tests.
 
-Left out is what has the reference's pixels in both. The combined variant is each model's own worst case.
+Variants with the reference's pixels in both are left out. The combined variant is each model's own worst case.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from pipelines.evaluate.compare.paired import lost, of_hits, of_resamples
 from pipelines.evaluate.compare.report import Line, Report
-from pipelines.evaluate.results import COMBINED
+from pipelines.evaluate.outcomes import OUTCOMES
 from pipelines.evaluate.statistics import Comparison, holm
+from pipelines.style.stages import COMBINED
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What `variant` costs the model `one` more than the model `other`, in points."""
+    """How much more `variant` costs model `one` than model `other`, in points."""
 
     one: str
     other: str
@@ -39,14 +40,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """All comparisons, in order of models and variants, and why some models are in none."""
+    """All comparisons, in order of models and variants, and notes on models without any."""
 
     found: Sequence[Pair]
     notes: Sequence[str]
 
 
 def pairs_of(reports: Sequence[Report]) -> Pairs:
-    """Compare every two of these models."""
+    """Compare all pairs of these models."""
     keeping = [report for report in reports if report.outcomes is not None]
     compared = [
         (one, other, name, mine, _compare(one, other, mine, theirs))
@@ -74,10 +75,10 @@ def pairs_of(reports: Sequence[Report]) -> Pairs:
 def _notes(reports: Sequence[Report], keeping: Sequence[Report]) -> Iterator[str]:
     for report in reports:
         if report not in keeping:
-            yield f"{report.name} keeps nothing of each image, and is in no paired test: score it again."
+            yield f"{report.name} has no {OUTCOMES}, and is in no paired test: score it again."
     for one, other in combinations(keeping, 2):
         if not _drawn_alike(one, other):
-            yield f"{one.name} and {other.name} were resampled with another --seed, and are in no paired test together."
+            yield f"{one.name} and {other.name} differ in --seed, and are in no paired test together."
 
 
 def _drawn_alike(one: Report, other: Report) -> bool:
@@ -102,6 +103,6 @@ def _compare(one: Report, other: Report, mine: Line, theirs: Line) -> Comparison
 
 
 def _outcomes(report: Report, line: Line) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The reference's outcomes, and a variant's."""
-    assert report.outcomes is not None  # of those that keep none, nothing is compared
+    """The outcomes of the reference and of a variant."""
+    assert report.outcomes is not None  # reports without outcomes are not compared
     return report.outcomes.variants[report.reference.name], report.outcomes.variants[line.name]

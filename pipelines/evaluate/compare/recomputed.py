@@ -1,6 +1,7 @@
-"""A report checked against its own predictions: they are scored again, and every figure must come out as it stands.
+"""Checks a report against its own predictions: they are scored again, and every figure must come out the same.
 
-What predictions cannot tell is taken as it is: the model's name, digest and size, and why something does not apply.
+Facts that predictions do not show are taken on trust: the model's name, digest and size, and why a variant does not
+apply.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.compare.report import RESULTS, Report
 from pipelines.evaluate.evidence import scored_set
 from pipelines.evaluate.options import Options
-from pipelines.evaluate.results import Results, as_json
+from pipelines.evaluate.results import Results
+from pipelines.evaluate.results_json import as_json
 from pipelines.evaluate.run import of_predictions
 from pipelines.options import Inputs
 
-# What is recomputed, and published. `left_out` is of the shards; `counted` and `unit` are words.
+# The fields that are recomputed and published. `left_out` depends on the shards; `counted` and `unit` are words.
 _RECOMPUTED = (
     *("dataset", "geometry", "reference", "metric", "iou_type", "unit", "n", "left_out", "counted", "variants"),
     *("stages", "steps", "paper_steps", "combined", "same_pixels", "set"),
 )
-# Of a figure: sums in another order differ in the last digits.
+# Tolerance for figures: sums in another order differ in the last digits.
 _NEAR = 1e-9
 _SHOWN = 3
-# What `scored_with` may say: a seed is any whole number.
+# Bounds of the values in `scored_with`; a seed may be any whole number.
 _WITHIN: Mapping[str, tuple[int, float]] = {
     "class_offset": (-1_000_000, 1_000_000),
     "resamples": (1, 1_000_000),
@@ -36,9 +38,9 @@ _WITHIN: Mapping[str, tuple[int, float]] = {
 def recomputed(
     report: Report, predictions: str, shards: str, annotations: str | None
 ) -> tuple[Results, dict[str, Any]]:
-    """What a report's predictions come to, and the fields of `results.json` that are theirs.
+    """The results of a report's predictions, and their fields of `results.json`.
 
-    Raises UsageError that names the figures which are not what the report says.
+    Raises UsageError that names the figures which differ from the report.
     """
     results = of_predictions(_options(report, predictions, shards, annotations))
     own = {**as_json(results), "set": scored_set(results)}
@@ -48,36 +50,36 @@ def recomputed(
     if wrong:
         more = f", and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
         raise UsageError(
-            f"{report.given} is not what its predictions come to: {'; '.join(wrong[:_SHOWN])}{more}: nothing is "
+            f"{report.given} differs from what its predictions give: {'; '.join(wrong[:_SHOWN])}{more}: nothing is "
             "published"
         )
     return results, own
 
 
 def _options(report: Report, predictions: str, shards: str, annotations: str | None) -> Options:
-    """As the report was made, from predictions alone."""
-    said = report.raw["scored_with"]
+    """The options that made the report, with predictions in place of the model."""
+    scored_with = report.raw["scored_with"]
     coco = report.dataset == "coco"
     return Options(
         shards=shards,
         predictions=predictions,
         variants=tuple(report.lines),
         inputs=Inputs(annotations=annotations),
-        class_offset=_whole(said, "class_offset"),
+        class_offset=_whole(scored_with, "class_offset"),
         iou_type="segm" if report.raw.get("iou_type") == "segm" else None,
-        boxes="shard" if said.get("boxes") == "shard" else None,
+        boxes="shard" if scored_with.get("boxes") == "shard" else None,
         allow_empty=coco,
-        resamples=_whole(said, "resamples"),
-        seed=_whole(said, "seed"),
+        resamples=_whole(scored_with, "resamples"),
+        seed=_whole(scored_with, "seed"),
         name=report.name,
     )
 
 
-def _whole(said: Mapping[str, Any], name: str) -> int | None:
-    value = said.get(name)
+def _whole(scored_with: Mapping[str, Any], name: str) -> int | None:
+    value = scored_with.get(name)
     least, most = _WITHIN[name]
     if value is not None and (type(value) is not int or not least <= value <= most):
-        raise UsageError(f"scored_with.{name} in {RESULTS} is {value!r}, and cannot be so")
+        raise UsageError(f"scored_with.{name} in {RESULTS} is {value!r}, which is invalid")
     return value
 
 
@@ -90,7 +92,7 @@ def _differences(where: str, claimed: Any, own: Any) -> Iterator[str]:
         for place, (one, other) in enumerate(zip(claimed, own, strict=True)):
             yield from _differences(f"{where}[{place}]", one, other)
     elif not _equal(claimed, own):
-        yield f"{where} is {_shown(claimed)} there, and {_shown(own)} by its predictions"
+        yield f"{where} is {_shown(claimed)}, but {_shown(own)} from its predictions"
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -10,21 +10,21 @@ import numpy as np
 
 from pipelines.evaluate.compare.report import Report
 from pipelines.evaluate.compare.table import Table
-from pipelines.evaluate.results import COMBINED
+from pipelines.style.stages import COMBINED
 
-# Of fewer models, no order of ranks is rarer than 5%.
+# With fewer models, no ordering of ranks is rarer than 5%.
 _FEWEST = 5
-# Sizes that are so many times as large are shown on a logarithmic axis.
+# A ratio of the largest to the smallest size above this gets a logarithmic axis.
 _SPAN = 4
-# Orders of up to seven models are all looked at; of more, so many are drawn.
+# All orderings of up to seven models are tested; for more models, this many are drawn.
 _ORDERS = 9_999
 
 
 @dataclass(frozen=True)
 class Relation:
-    """Δ of the combined noise (y) against `what` (x), by model; `logarithmic` where x spans several sizes.
+    """Δ of the combined noise (y) against `what` (x), by model; the x axis may be `logarithmic`.
 
-    `rho` and `p` are Spearman's rank correlation and its permutation test's; None of too few models, or equal ones.
+    `rho` is Spearman's rank correlation and `p` its permutation test's p-value; None if models are too few, or equal.
     """
 
     what: str
@@ -36,7 +36,7 @@ class Relation:
 
 
 def relations_of(table: Table) -> list[Relation]:
-    """The relations that two models or more have a point in."""
+    """The relations in which at least two models have a point."""
     found = []
     for what, (title, value, logarithmic) in _AGAINST.items():
         rows = [row for row in table.rows if COMBINED in row.cells and value(row.report) is not None]
@@ -66,7 +66,7 @@ def _spearman(points: Sequence[tuple[float, float]]) -> tuple[float | None, floa
     if len(points) < _FEWEST or len(set(x.tolist())) == 1 or len(set(y.tolist())) == 1:
         return None, None
     rho = float(stats.spearmanr(x, y).statistic)
-    # Both are ranked; what is permuted is how they are paired.
+    # Ranks are fixed; the test permutes how they are paired.
     ranks, others = stats.rankdata(x), stats.rankdata(y)
     tested = stats.permutation_test(
         (ranks,),

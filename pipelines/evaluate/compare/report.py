@@ -1,6 +1,6 @@
-"""A report as comparing needs it: its figures from `results.json`, and what it keeps beside it.
+"""A report as comparisons need it: its figures from `results.json`, and the outcomes next to it.
 
-Reports may come from anybody, and from any version: what is missing of newer fields is None, and what cannot be a
+Reports may come from anybody and from any version: newer fields that are missing are None, and a file that cannot be a
 report is refused.
 """
 
@@ -27,11 +27,11 @@ from pipelines.store import Place, place_of
 from pipelines.text import first_line
 
 RESULTS = "results.json"
-# Bytes: a report of 2,000 variants has 2 MB.
+# Bytes: a report of 2,000 variants takes 2 MB.
 _LARGEST = 2**26
-# Points by which figures of a report and of its outcomes may differ: those are float32.
+# Points by which a report's figures may differ from its outcomes, which are float32.
 _NEAR = 0.01
-# What the first reports did not have.
+# Defaults for fields that the first reports lacked.
 _LATER: Mapping[str, Any] = {
     **{"combined": None, "paper_steps": [], "not_applicable": {}, "missing": {"variants": []}, "left_out": 0},
 }
@@ -61,10 +61,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """One model's report; `name` is what tells it from the others, `given` what the user wrote for it.
+    """One model's report; `name` is unique among the compared ones, `given` is the path as the user typed it.
 
-    `combined` is a line's name. `set` has the digests of what was scored (`pipelines.evaluate.evidence`), and
-    `parameters`, `bytes` and `sha256` are the model's; None where the report does not say.
+    `set` has the digests of what was scored (`pipelines.evaluate.evidence`); `parameters`, `bytes` and `sha256` are the
+    model's. They are None if the report does not record them.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Report:
 
     @property
     def metric_called(self) -> str:
-        """What the metric is called: `top-1`, or `mask mAP` where masks are scored."""
+        """The metric's display name: `top-1`, or `mask mAP` if masks are scored."""
         return _CALLED.get(f"{self.metric} {self.raw.get('iou_type')}", _CALLED[self.metric])
 
     @property
@@ -123,46 +123,46 @@ class Report:
 
     @cached_property
     def outcomes(self) -> Outcomes | None:
-        """What it keeps of each image. Raises UsageError where that is another report's."""
+        """The outcomes that it keeps, or None. Raises UsageError if they belong to another report."""
         found = read_outcomes(self.folder)
         if found is not None:
             _check_outcomes(self, found)
         return found
 
     def basis(self, line: Line) -> NDArray[Any] | None:
-        """A variant's outcomes; None where none are kept."""
+        """A variant's outcomes; None if none are kept."""
         return self.outcomes.variants.get(line.name) if self.outcomes else None
 
 
 def read_report(given: str) -> Report:
-    """The report in a folder, or of a `results.json`: a path or URI. Raises UsageError where there is none."""
+    """The report at a path or URI: a folder, or a `results.json`. Raises UsageError if there is none."""
     place = place_of(given, "REPORT")
-    if place.suffix != ".json":
+    if place.suffix != ".json" or place.is_dir():  # a folder may have that name, as a model's
         place = place / RESULTS
     try:
         raw = json.loads(place.read(_LARGEST), parse_constant=_no_number)
         _check_images(raw, place)
         return _parsed(raw, given, place.parent)
     except FileNotFoundError:
-        raise UsageError(f"{place} is not there: give the folders that score.py has written reports to") from None
+        raise UsageError(f"{place} does not exist: give folders that score.py wrote reports to") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else first_line(error)
-        raise UsageError(f"{place} is no report of score.py that can be read ({why})") from None
+        raise UsageError(f"{place} cannot be read as a report of score.py ({why})") from None
 
 
 def _check_images(raw: Any, place: Place) -> None:
     of_speech = raw.get("metric") == "mse"
     if of_speech or "tasks" in raw:
         what = "speech" if of_speech else "text"
-        raise UsageError(f"{place} is a report on {what}, and reports on images alone can be compared")
+        raise UsageError(f"{place} is a report on {what}, but only reports on images can be compared")
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no figure")
+    raise ValueError(f"{text} is not a number")
 
 
 def _parsed(raw: Any, given: str, folder: Place) -> Report:
-    raw = {**_LATER, **raw}
+    raw |= {name: value for name, value in _LATER.items() if name not in raw}
     base = _stages(raw["variants"][raw["reference"]])
     if raw["metric"] not in METRICS:
         raise ValueError(f"its metric is {raw['metric']!r}")
@@ -173,7 +173,7 @@ def _parsed(raw: Any, given: str, folder: Place) -> Report:
 
 
 def _check(report: Report) -> None:
-    """Raises ValueError, TypeError or KeyError where what is read later is not what it should be."""
+    """Raises ValueError, TypeError or KeyError if a field that is read later is missing or of the wrong kind."""
     raw = report.raw
     _ = report.combined, report.count, report.dataset, raw["geometry"]["name"], int(raw["left_out"])
     _ = dict(report.not_applicable), list(raw["missing"]["variants"]), [step["stage"] for step in raw["paper_steps"]]
@@ -202,30 +202,31 @@ def _line(name: str, found: Mapping[str, Any], base: Mapping[str, str], metric: 
 
 
 def _stages(found: Mapping[str, Any]) -> Mapping[str, str]:
-    """The token of each stage; those of models came later."""
+    """The token of each stage; early reports lack the model's stages."""
     return {**dict.fromkeys(STAGES, NONE), **found["stages"]}
 
 
 def _figure(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no figure")
+        raise ValueError(f"{value!r} is not a number")
     return float(value)
 
 
 def _check_outcomes(report: Report, found: Outcomes) -> None:
-    """Raises UsageError unless a report's figures and images are those of its outcomes, and none is lacking."""
+    """Raises UsageError unless the outcomes are complete, and agree with the report's figures and images."""
     base = found.variants.get(report.reference.name)
     keys = found.keys
     if keys is not None and (len(keys) != report.count or (report.set and digest(keys) != report.set["keys_sha256"])):
         raise UsageError(
-            f"{report.folder / OUTCOMES} has other images than the {RESULTS} beside it: score the model again"
+            f"{report.folder / OUTCOMES} has other images than the {RESULTS} next to it: score the model again"
         )
     kept = {line.name for line in report.lines.values() if len(line.changed) == 1 or line is report.combined}
     for name in sorted(kept | {*found.variants}):
         line, values = report.lines.get(name), found.variants.get(name)
         if line is None or values is None or base is None or not _agree(line, base, values, is_hit=keys is not None):
             raise UsageError(
-                f"{report.folder / OUTCOMES} is not of the {RESULTS} beside it ({name} differs): score the model again"
+                f"{report.folder / OUTCOMES} does not belong to the {RESULTS} next to it ({name} differs): score the "
+                "model again"
             )
 
 
@@ -238,15 +239,17 @@ def _agree(line: Line, base: NDArray[Any], values: NDArray[Any], *, is_hit: bool
     return bool(np.allclose(mine, theirs, rtol=0, atol=_NEAR))
 
 
-def told_apart(reports: Sequence[Report]) -> list[Report]:
-    """The same with a name each: of one name, they have behind it what the user wrote for them.
+def with_unique_names(reports: Sequence[Report]) -> list[Report]:
+    """The reports with unique names: the user's path is added to a name that several have.
 
-    Raises UsageError where two are the same report.
+    Raises UsageError if two are the same report.
     """
     for place, report in enumerate(reports):
         for other in reports[:place]:
             if (report.name, report.raw["variants"]) == (other.name, other.raw["variants"]):
-                raise UsageError(f"{other.given} and {report.given} have the same figures of {report.name}: give one")
+                raise UsageError(
+                    f"{other.given} and {report.given} have the same figures for {report.name}: give only one"
+                )
     counts = Counter(report.name for report in reports)
     folders = Counter(report.folder.name for report in reports)
 

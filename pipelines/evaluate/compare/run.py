@@ -1,4 +1,4 @@
-"""`score.py compare`: from reports to a comparison, or to a folder of them that is published."""
+"""`score.py compare`: turns reports into a comparison, or into a leaderboard."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 from pipelines.errors import UsageError
 from pipelines.evaluate.compare.answer import answer, as_csv, as_json
-from pipelines.evaluate.compare.report import read_report, told_apart
+from pipelines.evaluate.compare.report import read_report, with_unique_names
 from pipelines.evaluate.compare.text import markdown, terminal
 from pipelines.evaluate.options import CompareOptions
 from pipelines.files import put
@@ -16,18 +16,18 @@ _OUTPUT = "comparison"
 
 
 def compare(options: CompareOptions) -> int:
-    """Compare, publish or submit; the exit status, 0. Raises UsageError for what cannot be."""
+    """Compare, publish or submit; the exit status, 0. Raises UsageError for input that cannot be used."""
     if options.publish:
         from pipelines.evaluate.compare.board import publish, submit
 
         return submit(options) if options.submit else publish(options)
-    reports = told_apart([read_report(given) for given in options.reports])
+    reports = with_unique_names([read_report(given) for given in options.reports])
     found = answer(reports, options.family)
     output = place_of(options.output or _OUTPUT, "--output")
     for report in reports:
         if report.folder == output:
             raise UsageError(f"--output {output} is the folder of a report: give another one")
-    from pipelines.evaluate.compare.page import page  # imports what draws, which a refusal need not wait for
+    from pipelines.evaluate.compare.page import page  # imports matplotlib, which a refusal need not wait for
 
     files = {
         "index.html": page(found, {}, ()),

@@ -1,4 +1,4 @@
-// Tables of class "sorted" are sorted by a click on a column's head, and filtered by the fields that name them.
+// Tables of class "sorted" are sorted by clicks on column heads, and filtered by the fields that name them.
 "use strict";
 const value = (row, column, key) => {
   const cell = row.cells[column];

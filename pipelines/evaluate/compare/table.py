@@ -1,8 +1,7 @@
 """Models × stages, as the paper's Table 2: mean and max of Δ over the methods of each stage, with intervals.
 
-A stage's figures are over the methods that every model has which could have them: what one report lacks though it
-applies is left out of all, with a note, as means over other methods cannot be compared. What was not scored, or does
-not apply, is a dash with its reason.
+Means over different methods cannot be compared, so a stage counts only the methods that every model has to which they
+apply; others are left out, with a note. A cell that was not scored, or does not apply, is a dash with its reason.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from pipelines.evaluate.compare.paired import lost, mean_interval
 from pipelines.evaluate.compare.report import Line, Report
 from pipelines.evaluate.report.row import DASH, HEADS, NOT_SCORED, PAIR
 from pipelines.evaluate.report.words import number
-from pipelines.evaluate.results import COMBINED
 from pipelines.evaluate.statistics import CONFIDENCE
+from pipelines.style.stages import COMBINED
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table: its key, its title, and the stage whose look it has."""
+    """A column of the table: its key, its title, and the stage that sets its look."""
 
     key: str
     title: str
@@ -34,9 +33,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A model's figures of a column, in points; `worst` is the line that `max` is of.
+    """A model's figures in a column, in points; `worst` is the line with the maximum.
 
-    `mean_ci95` is None where the report keeps no outcomes, or one method makes it the line's own.
+    `mean_ci95` is None if the report keeps no outcomes, or if there is one method, whose interval is the line's.
     """
 
     mean: float
@@ -52,20 +51,20 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A model's cells by column, and the reasons for those that it has not."""
+    """A model's cells by column, and the reasons for the missing ones."""
 
     report: Report
     cells: dict[str, Cell]
     dashes: dict[str, str]
 
     def text(self, column: Column) -> str:
-        """What stands in a cell."""
+        """The text of a cell."""
         return self.cells[column.key].text if column.key in self.cells else DASH
 
 
 @dataclass(frozen=True)
 class Table:
-    """The columns that anything stands in, the rows in the reports' order, and what is to be known of them."""
+    """The columns with any figure, the rows in the reports' order, and notes on them."""
 
     columns: Sequence[Column]
     rows: Sequence[Row]
@@ -73,7 +72,7 @@ class Table:
 
 
 def table_of(reports: Sequence[Report]) -> Table:
-    """The table of these reports, in their order. Columns that nothing stands in are left out."""
+    """The table of these reports, in their order. Columns without any figure are left out."""
     shared = {stage: _shared(reports, stage) for stage in HEADS if stage not in (COMBINED, "precision")}
     rows = [_row(report, shared) for report in reports]
     columns = [column for column in _COLUMNS if any(column.key in row.cells for row in rows)]
@@ -92,12 +91,12 @@ _COLUMNS = tuple(_columns())
 
 
 def _of_stage(report: Report, stage: str) -> dict[str, Line]:
-    """A stage's lines by the method's token."""
+    """A stage's lines by the token of their method."""
     return {line.stages[stage]: line for line in report.lines.values() if line.changed == (stage,)}
 
 
 def _shared(reports: Sequence[Report], stage: str) -> set[str]:
-    """The methods that no report lacks which has any of the stage and to which they apply."""
+    """The methods of a stage that no report lacks, unless they do not apply or it has none of the stage."""
     having = [report for report in reports if _of_stage(report, stage)]
     tokens = {token for report in having for token in _of_stage(report, stage)}
     return {t for t in tokens if all(t in _of_stage(r, stage) or t in r.not_applicable for r in having)}
@@ -108,13 +107,13 @@ def _left_out(reports: Sequence[Report], shared: dict[str, set[str]]) -> Iterato
         for report in reports:
             if alone := [token for token in _of_stage(report, stage) if token not in kept]:
                 yield (
-                    f"{HEADS[stage]} of {report.name} is without {', '.join(alone)}, which other reports here lack: "
-                    "means are over the same methods."
+                    f"{HEADS[stage]} of {report.name} leaves out {', '.join(alone)}, which other reports lack, so that "
+                    "all means are over the same methods."
                 )
 
 
 def _other_steps(reports: Sequence[Report]) -> Iterator[str]:
-    """Whether the combined figures are of other stages, though those apply."""
+    """Notes on combined figures that lack a stage which applies."""
     stages = {r.name: {s["stage"] for s in r.raw["paper_steps"]} for r in reports if r.combined}
     scored = {r.name: {stage for stage in HEADS if stage != COMBINED and _of_stage(r, stage)} for r in reports}
     union = set().union(*stages.values())
@@ -126,7 +125,7 @@ def _other_steps(reports: Sequence[Report]) -> Iterator[str]:
             if not _reasons(report, stage)
         ]
         if unscored:
-            yield f"Combined of {report.name} is without {', '.join(unscored)}, which was not scored: it is no whole."
+            yield f"Combined of {report.name} is incomplete: it lacks {', '.join(unscored)}, not scored."
 
 
 def _row(report: Report, shared: dict[str, set[str]]) -> Row:
@@ -156,7 +155,7 @@ def _cell(report: Report, lines: Sequence[Line]) -> Cell:
 
 
 def _mean_ci95(report: Report, lines: Sequence[Line]) -> Interval | None:
-    """The interval of the mean over methods, by the report's outcomes."""
+    """The interval of the mean over methods, from the report's outcomes."""
     base, own = report.basis(report.reference), [report.basis(line) for line in lines]
     if base is None or any(one is None for one in own):
         return None
@@ -170,7 +169,7 @@ def _mean_ci95(report: Report, lines: Sequence[Line]) -> Interval | None:
 
 
 def _reasons(report: Report, stage: str) -> dict[str, str]:
-    """Why a stage's methods do not apply, by token."""
+    """Why methods of a stage do not apply, by token."""
     found = report.not_applicable.items()
     return {token: why for token, why in found if (method := find(token)) and method.stage == stage}
 
@@ -181,5 +180,5 @@ def _why_not(report: Report, column: Column) -> str:
     if column.key in PAIR:
         return report.not_applicable.get(column.key, NOT_SCORED)
     if _of_stage(report, column.stage):
-        return "no method that every report here has"
+        return "no method that all these reports have"
     return "; ".join(dict.fromkeys(_reasons(report, column.stage).values())) or NOT_SCORED

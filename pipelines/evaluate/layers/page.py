@@ -8,8 +8,8 @@ from pathlib import Path
 from pipelines.evaluate.layers import answer as words
 from pipelines.evaluate.layers.answer import Answer
 from pipelines.evaluate.layers.chart import along
-from pipelines.evaluate.report.looks import LOOKS
-from pipelines.evaluate.report.template import rendered
+from pipelines.style.stages import LOOKS
+from pipelines.style.template import rendered
 
 
 def page(model: str, answers: Sequence[Answer], notes: Sequence[str]) -> str:

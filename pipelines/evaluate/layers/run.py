@@ -24,12 +24,12 @@ from pipelines.evaluate.model.named import model_file
 from pipelines.evaluate.model.noised import DoesNotApplyError, Images, NoisedModels
 from pipelines.evaluate.model.preprocessing import Preprocessing, read_preprocessing
 from pipelines.evaluate.options import LayersOptions
-from pipelines.evaluate.results import COMBINED
 from pipelines.files import replacing
 from pipelines.options import cpus
 from pipelines.progress import say
 from pipelines.shards import Shards, check_images, open_shards
 from pipelines.store import path_of, place_of
+from pipelines.style.stages import COMBINED
 
 _IMAGES = 32
 

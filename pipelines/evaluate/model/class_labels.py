@@ -10,7 +10,7 @@ from pathlib import Path
 
 from manifests.untrusted import read_at_most
 from pipelines.errors import UsageError
-from pipelines.evaluate.predictions import CLASSES
+from pipelines.evaluate.class_tables import CLASSES
 from pipelines.generate.sources.labels import label_by_synset
 from pipelines.store import place_of
 

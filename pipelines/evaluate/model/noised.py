@@ -89,14 +89,15 @@ class NoisedModels:
         }
 
     def _make(self, methods: Sequence[Method], path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-        from generators.models import graph  # imports onnx
+        from generators.models import files  # imports onnx
+        from generators.models.graph import ModelError
 
         try:
-            model = graph.load(self.model)
+            model = files.load(self.model)
             changes = [change for method in methods for change in self._apply(method, model, methods)]
             path.parent.mkdir(parents=True, exist_ok=True)
-            graph.save(model, path)
-        except graph.ModelError as error:
+            files.save(model, path)
+        except ModelError as error:
             raise UsageError(f"{self.model}: {error}") from None
         except OSError as error:
             raise RunError(f"{path} cannot be written ({error.strerror or error}); nothing is left of it") from None
@@ -154,19 +155,20 @@ def nodes_changed(model: Path, methods: Sequence[Method]) -> list[str]:
 
     Raises DoesNotApplyError, and UsageError if the model cannot be read.
     """
-    from generators.models import graph
+    from generators.models import files
+    from generators.models.graph import ModelError
     from generators.models.precision import quantised
 
     _check_noise(model)
     try:
-        loaded = graph.load(model)
-    except graph.ModelError as error:
+        loaded = files.load(model)
+    except ModelError as error:
         raise UsageError(f"{model}: {error}") from None
     found = []
     for method in methods:
         try:
             changes = quantised(loaded, **method.options) if method.calibrated else method.load_noise()(loaded)
-        except graph.ModelError as error:
+        except ModelError as error:
             raise _does_not_apply(method, str(error), methods) from None
         if not changes:
             raise _does_not_apply(method, reason(method, loaded), methods)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from generators.own import with_own
 from generators.registry import METHODS, MODEL_STAGES, Method
-from generators.variant import Variant, VariantError, expand, is_group
+from generators.selection import expand
+from generators.variant import Variant, VariantError, is_group
 from manifests.mels import SPOKEN
 from manifests.schema import SUMMARY
 from pipelines.errors import UsageError

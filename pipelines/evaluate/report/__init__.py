@@ -1,1 +1,1 @@
-"""The report: text, tables, charts, pictures and the page that holds them."""
+"""The report: text, tables, charts, pictures and the HTML page."""

@@ -1,6 +1,6 @@
 """The report's charts as SVG text.
 
-A stage has a marker of its own besides its colour; a filled marker is a difference that is more than chance.
+Each stage has its own marker and colour; a filled marker is a significant difference.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from matplotlib.axes import Axes
 
 from generators.registry import PIXEL_STAGES
 from pipelines.evaluate.report.drawing import COLORS, MUTED, PAPER, drawing
-from pipelines.evaluate.report.looks import ALL_LOOKS
 from pipelines.evaluate.report.words import Compared, metric, number, p_value, signed
-from pipelines.evaluate.results import COMBINED, Line, Results
+from pipelines.evaluate.results import Line, Results
 from pipelines.evaluate.steps import Step
+from pipelines.style.stages import ALL_LOOKS, COMBINED
 
-# Inches for a row with a label of one line, and for each further line.
+# Inches for a row with a one-line label, and for each further line.
 _ROW, _FURTHER_LINE = 0.235, 0.155
 _MARKER = 6.5
-# Characters of a label's line.
+# Characters in a label's line.
 _LABEL = 22
 
 
 def differences(results: Results) -> str:
-    """Δ of every variant that differs in one stage, with its 95% interval, grouped by stage."""
+    """Δ of every variant that differs at one stage, with its 95% interval, grouped by stage."""
     lines = [line for line in results.lines if line.stage != COMBINED]
     return _of_results(results, lines, "The difference of each single method from the reference with its 95% interval")
 
 
 def compositions(results: Results) -> str:
-    """The same of those that differ in several stages, on the same axis."""
+    """The same for variants that differ at several stages, on the same axis."""
     lines = [line for line in results.lines if line.stage == COMBINED]
     return _of_results(results, lines, "The difference of each composition from the reference with its 95% interval")
 
@@ -48,8 +48,9 @@ def intervals(
     axis: str,
     figure: Callable[[float], str] = number,
 ) -> str:
-    """Differences with their 95% intervals, a row each, on the axis that all of `on_axis` have room on; `figure` writes
-    them in tooltips.
+    """Differences with their 95% intervals, a row each, on an axis wide enough for `on_axis`.
+
+    `figure` formats a number for tooltips.
     """
     names = [_wrapped(line.name) for line in lines]
     heights = [_ROW + _FURTHER_LINE * name.count("\n") for name in names]
@@ -74,7 +75,7 @@ def intervals(
 
 
 def _wrapped(name: str) -> str:
-    """A variant's name in lines, broken after `+` where it is long."""
+    """A variant's name, wrapped after `+` if it is long."""
     rows = [""]
     for part in re.findall(r"[^+]+\+?", name):
         if rows[-1] and len(rows[-1]) + len(part) > _LABEL:
@@ -95,7 +96,7 @@ def _interval(axes: Axes, line: Compared, place: float) -> None:
 def _marker(axes: Axes, line: Compared, x: float, y: float) -> None:
     color = _color(line)
     face = color if line.significant else PAPER
-    size = _MARKER * (1.45 if ALL_LOOKS[line.stage].marker == "*" else 1)  # a star has less of an area
+    size = _MARKER * (1.45 if ALL_LOOKS[line.stage].marker == "*" else 1)  # a star has a smaller area
     style: dict[str, Any] = {
         "markersize": size,
         "markerfacecolor": face,
@@ -112,7 +113,7 @@ def has_residuals(results: Results) -> bool:
 
 
 def _residual_lines(results: Results) -> list[Line]:
-    """Variants of pixels alone: what noise in a model costs has nothing to do with differences of pixels."""
+    """Variants of the pixels only: noise in a model has no pixel differences."""
     return [
         line
         for line in results.lines
@@ -121,7 +122,7 @@ def _residual_lines(results: Results) -> list[Line]:
 
 
 def residuals(results: Results) -> str:
-    """Δ against the mean absolute residual: whether larger differences of pixels cost more."""
+    """Δ against the mean absolute residual: do larger pixel differences cost more?"""
     lines = _residual_lines(results)
     with drawing(3.4) as (axes, done):
         for line in lines:
@@ -132,13 +133,13 @@ def residuals(results: Results) -> str:
         axes.grid(axis="both")
         axes.set_xlim(left=-0.02 * axes.get_xlim()[1])  # room for a marker at 0
         axes.tick_params(axis="y", labelcolor=MUTED)
-        axes.set_xlabel("mean absolute difference of pixels (0 to 255)")
+        axes.set_xlabel("mean absolute pixel difference (0 to 255)")
         axes.set_ylabel(f"Δ {metric(results)}, points")
-        return done("Difference in score against mean difference of pixels", _tooltips(lines))
+        return done("Difference in score against mean pixel difference", _tooltips(lines))
 
 
 def _name_outermost(axes: Axes, lines: Sequence[Line]) -> None:
-    """Name the points that have room for it; every point has its name as a tooltip, and is in the table."""
+    """Label the points that have room for a name; all points have tooltips and are in the table."""
     width, height = (high - low for low, high in (axes.get_xlim(), axes.get_ylim()))
     points = [(line.mean_residual or 0.0, line.delta) for line in lines]
     taken: list[tuple[float, float]] = []
@@ -162,7 +163,7 @@ def _name_outermost(axes: Axes, lines: Sequence[Line]) -> None:
 
 
 def steps(results: Results, chain: Sequence[Step], title: str) -> str:
-    """Δ as one stage after another is added, as in the paper's Figure 3, with 95% intervals."""
+    """Δ with its 95% interval as stages are added one after another, as in the paper's Figure 3."""
     lines = [results.line(step.variant) for step in chain]
     what = metric(results)
     with drawing(0.75 + 0.42 * len(chain)) as (axes, done):
@@ -171,20 +172,20 @@ def steps(results: Results, chain: Sequence[Step], title: str) -> str:
             drawn = axes.barh([place], [line.delta], height=0.42, color=color)
             drawn.patches[0].set_gid(f"variant {line.name}")
             axes.plot(line.ci95, (place + 0.33, place + 0.33), color=color, linewidth=1.4, solid_capstyle="round")
-            said = f"{signed(line.delta)} → {number(line.figures[results.metric])}"
+            label = f"{signed(line.delta)} → {number(line.figures[results.metric])}"
             right = max(line.delta, 0.0)
-            axes.annotate(said, (right, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9.5)
+            axes.annotate(label, (right, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9.5)
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_yticks(range(len(chain)), [_step_label(results, step) for step in chain])
         axes.set_ylim(len(chain) - 0.4, -0.5)
         low, high = min(0.0, *(line.ci95[0] for line in lines)), max(0.0, *(line.ci95[1] for line in lines))
-        # Room for what is said beside the longest bar.
+        # Room for the label of the longest bar.
         high = max(high, max(0.0, *(line.delta for line in lines)) + 0.62 * (high - low), low + 1e-6)
         axes.set_xlim(low - 0.03 * (high - low), high)
         axes.grid(axis="x")
         reference = number(results.reference.figures[results.metric])
-        axes.set_xlabel(f"Δ {what}, points, and what is left of {reference}")
-        return done(f"What is lost as one stage after another is added. {title}", _tooltips(lines))
+        axes.set_xlabel(f"Δ {what}, points, and what remains of {reference}")
+        return done(f"The loss as stages are added one after another. {title}", _tooltips(lines))
 
 
 def _step_label(results: Results, step: Step) -> str:

@@ -1,4 +1,4 @@
-"""How a drawing gets into a page: matplotlib's SVG, in colours that the page's style sheet sets, with tooltips.
+"""Turns matplotlib drawings into inline SVG with tooltips, in colours that the page's style sheet sets.
 
 Colours here are placeholders that become CSS variables, so that one drawing serves light and dark pages.
 """
@@ -17,9 +17,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.evaluate.report.looks import ALL_LOOKS
+from pipelines.style.stages import ALL_LOOKS
 
-# Placeholders, by the CSS variable that each becomes: no other colour is drawn.
+# The placeholder for each CSS variable; nothing is drawn in another colour.
 COLORS: Mapping[str, str] = MappingProxyType(
     {
         name: f"#{place:02x}{place:02x}{place:02x}"
@@ -27,12 +27,12 @@ COLORS: Mapping[str, str] = MappingProxyType(
     }
 )
 INK, MUTED, GRID, PAPER = (COLORS[name] for name in ("ink", "muted", "grid", "paper"))
-# Inches: narrow, so that a phone shows the text at a readable size.
+# Inches: narrow, so that text is readable on a phone.
 WIDTH = 5.2
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "sysnoise",  # the same drawing gives the same bytes
+    "svg.hashsalt": "sysnoise",  # reproducible ids: the same drawing gives the same bytes
     "font.size": 10.5,
     "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED,
@@ -55,13 +55,13 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-# Turns what was drawn into SVG: its label for screen readers, and tooltips by the ids of what they are of.
+# Makes the SVG, from a label for screen readers and tooltips by the ids of their elements.
 Done = Callable[[str, Mapping[str, str]], str]
 
 
 @contextmanager
 def drawing(height: float, width: float = WIDTH) -> Iterator[tuple[Axes, Done]]:
-    """Axes of this size in inches, with what turns them into SVG."""
+    """Axes of this size in inches, and the function that turns them into SVG."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
 
@@ -74,7 +74,7 @@ def drawing(height: float, width: float = WIDTH) -> Iterator[tuple[Axes, Done]]:
 
 
 def _themed(svg: str, label: str, tooltips: Mapping[str, str]) -> str:
-    """An SVG file's element, with CSS variables for colours, a label for screen readers and tooltips."""
+    """The element of an SVG file, with CSS variables for colours, a label for screen readers and tooltips."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"([^>]*?) width="[^"]*"', r"\1\2", svg, count=1)
@@ -84,7 +84,7 @@ def _themed(svg: str, label: str, tooltips: Mapping[str, str]) -> str:
         svg = svg.replace(placeholder, f"var(--{name})")
 
     def titled(match: re.Match[str]) -> str:
-        # Every drawing has the same ids, and a page holds several.
+        # Ids are dropped: a page has several drawings, which share them.
         return f"<g><title>{escape(tooltips[match[1]])}</title>" if match[1] in tooltips else "<g>"
 
     return re.sub(r'<g id="([^"]*)">', titled, svg)

@@ -10,13 +10,13 @@ from markupsafe import Markup
 
 from generators.registry import PIXEL_STAGES, STAGES
 from pipelines.evaluate.report import charts, words
-from pipelines.evaluate.report.looks import LOOKS
 from pipelines.evaluate.report.pictures import Example
 from pipelines.evaluate.report.row import paper, row
-from pipelines.evaluate.report.template import breaking, rendered
-from pipelines.evaluate.results import COMBINED, Line, Results
+from pipelines.evaluate.results import Line, Results
+from pipelines.style.stages import COMBINED, LOOKS
+from pipelines.style.template import breaking, rendered
 
-# Published differences of the same kind, which give the table a scale: torchvision's and timm's own figures.
+# Published differences of the same kind, to put the table in proportion: torchvision's and timm's own figures.
 PUBLISHED = (
     ("ResNet-18, torchvision", "Pillow bilinear → tensor resize without antialiasing", 69.758, 68.934),
     ("ResNet-50, timm", "Pillow bicubic → OpenCV bicubic", 78.47, 77.51),
@@ -55,6 +55,7 @@ def page(results: Results, examples: Sequence[Example]) -> str:
         "advice_stages": [stage for stage in PIXEL_STAGES if any(one.stage == stage for one in results.advice)],
         "advice_note": words.ADVICE,
         "not_applicable": words.not_applicable(results),
+        "left_out": words.left_out(results),
         "provenance": _provenance(results),
         "published": PUBLISHED if results.metric == "top1" else (),
     }
@@ -68,7 +69,7 @@ def _sections(results: Results) -> list[tuple[str, list[Line]]]:
 
 
 def _charts(results: Results) -> dict[str, Markup]:
-    """The charts that have anything to show. matplotlib escapes what it writes."""
+    """The charts that have something to show. matplotlib escapes the text in them."""
     stages = {line.stage == COMBINED for line in results.lines}
     drawn = {"differences": charts.differences(results)} if False in stages else {}
     if True in stages:
@@ -84,7 +85,7 @@ def _steps(results: Results) -> list[tuple[str, Markup]]:
 
 
 def _advice(results: Results) -> dict[str, dict[str, dict[str, Any]]]:
-    """What costs least, by library and stage: the method, what it costs, and how it compares."""
+    """The cheapest method by library and stage: its name, its cost, and how it compares."""
     return {
         library: {
             one.stage: {
@@ -99,7 +100,7 @@ def _advice(results: Results) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _provenance(results: Results) -> dict[str, Any]:
-    """What made the shards: configuration, and the versions of all libraries that any variant went through."""
+    """What made the shards: the configuration, and the versions of all libraries of any variant."""
     versions: dict[str, str] = {}
     for line in (results.reference, *results.lines):
         versions |= results.shards.variants[line.name].summary["provenance"]["libraries"]

@@ -1,7 +1,7 @@
-"""Pictures of what was lost: an image as the reference has it, as a variant has it, and their difference by channel.
+"""Pictures of samples that were lost: the reference's image, a variant's image, and their difference by channel.
 
-The worst samples come first: those that the most variants lose. Differences are stretched to 0–255 for each sample and
-channel, as in the paper's Fig. 5, since most are too small to be seen.
+Samples that the most variants lose come first. Differences are stretched to 0–255 for each sample and channel, as in
+the paper's Fig. 5, since most are too small to see.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from generators.registry import MODEL_STAGES
 from pipelines.errors import RunError
 from pipelines.evaluate.results import Line, Results
 
-# Larger images are shown reduced to this side, in pixels.
+# Larger images are reduced to at most this side, in pixels.
 _SIDE = 448
 
 
 class Panel(NamedTuple):
-    """One picture as a data URI, with its size in pixels and what it shows."""
+    """One picture as a data URI, with its size in pixels and its caption."""
 
     uri: str
     width: int
@@ -34,7 +34,7 @@ class Panel(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One sample: the variant shown, how many variants lose it, the pictures, and what cannot be seen in them."""
+    """One sample: the variant shown, how many of the `variants` lose it, the pictures, and a note on what they hide."""
 
     key: str
     variant: str
@@ -45,7 +45,7 @@ class Example(NamedTuple):
 
 
 def examples(results: Results, count: int, wanted: Sequence[str]) -> list[Example]:
-    """The `wanted` samples that are scored, then the worst flipped ones, `count` in all."""
+    """The `wanted` samples, then those that the most variants lose, up to `count` in all."""
     lines = [line for line in results.lines if not line.same]
     if not lines:
         return []
@@ -64,14 +64,14 @@ def examples(results: Results, count: int, wanted: Sequence[str]) -> list[Exampl
 
 
 def _worst(lost: NDArray[np.int64]) -> list[int]:
-    """Places of the samples that any variant loses: lost by the most variants first, then the most lost."""
+    """Indices of the samples that any variant loses: first by the number of variants, then by how much is lost."""
     variants, total = np.count_nonzero(lost, axis=0), lost.sum(axis=0)
     order = np.lexsort((-total, -variants))
     return [int(place) for place in order if variants[place]]
 
 
 def _shown(lines: Sequence[Line], lost: NDArray[np.int64]) -> Line:
-    """The variant to show a sample in: of those that lose most of it, the one that costs most overall."""
+    """The variant to show for a sample: among those that lose most of it, the one that costs most overall."""
     return max(zip(lost, lines, strict=True), key=lambda pair: (pair[0], pair[1].delta))[1]
 
 
@@ -97,14 +97,14 @@ def _example(
     panels = [_panel(reference, results.reference.name)]
     if set(line.changed) <= set(MODEL_STAGES):
         return Example(
-            key, line.name, lost_by, variants, panels, f"Same pixels as the reference's: {noise} is all that differs."
+            key, line.name, lost_by, variants, panels, f"The pixels are the reference's: only {noise} differs."
         )
     panels.append(_panel(variant, line.name))
-    if reference.shape == variant.shape:  # a decoder that turns images leaves nothing to subtract
+    if reference.shape == variant.shape:  # shapes differ if a decoder rotates the image
         difference = np.abs(variant.astype(np.int16) - reference).astype(np.uint8)
         for channel, name in enumerate(("red", "green", "blue")):
             panels.append(_difference(difference[:, :, channel], name))
-    hidden = f"Its {noise} cannot be seen in the pixels." if noise else ""
+    hidden = f"The effect of {noise} is not visible in the pixels." if noise else ""
     return Example(key, line.name, lost_by, variants, panels, hidden)
 
 
@@ -116,7 +116,7 @@ def _panel(pixels: NDArray[np.uint8], caption: str) -> Panel:
 def _difference(channel: NDArray[np.uint8], name: str) -> Panel:
     largest = int(channel.max())
     factor = -(-max(channel.shape) // _SIDE)
-    # The largest of each block: a mean would hide single pixels.
+    # The largest value in each block: a mean would hide single pixels.
     padded = np.pad(channel, [(0, -side % factor) for side in channel.shape])
     rows, columns = (side // factor for side in padded.shape)
     blocks = padded.reshape(rows, factor, columns, factor).max(axis=(1, 3))

@@ -1,7 +1,7 @@
 """The paper's row: Table 2 for classification, 3 for detection, 4 for segmentation.
 
-Its columns are there in the paper's order whether or not anything was scored; what was not is a dash with its reason,
-never a zero. A figure that was has the interval and the p-value of the variant that it is of.
+All columns are present, in the paper's order; one that was not scored has a dash with its reason, never a zero. A
+figure comes with the interval and the p-value of the variant behind it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from generators.registry import find
 from generators.variant import NONE
 from pipelines.evaluate.report.words import interval, note, number, p_equals
-from pipelines.evaluate.results import COMBINED, Line, Results
+from pipelines.evaluate.results import Line, Results
+from pipelines.style.stages import COMBINED
 
 DASH = "–"
-# The tables' numbers in the paper, and what its metric is called there.
-_TABLES = {"top1": ("Table 2", "ACC"), "map": ("Table 3", "mAP"), "miou": ("Table 4", "mIoU")}
+# The number of the table in the paper, and its name for the metric.
+PAPER_TABLES = {"top1": ("Table 2", "ACC"), "map": ("Table 3", "mAP"), "miou": ("Table 4", "mIoU")}
 HEADS = {
     "decode": "Decode",
     "resize": "Resize",
@@ -27,31 +28,31 @@ HEADS = {
     "boxes": "Post-processing",
     COMBINED: "Combined",
 }
-# Columns that a table lacks, unless there is something to put into them.
+# Columns that a table lacks unless they have a figure.
 _LACKING = {"top1": ("upsample", "boxes"), "map": (), "miou": ("boxes",)}
 PAIR = ("fp16", "int8")
-NOT_SCORED = "not among the variants that were scored"
+NOT_SCORED = "not among the scored variants"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of a cell: its text, and the variant whose interval and p-value stand below it; None for a dash."""
+    """One figure of a cell: its text, and the variant whose interval and p-value are shown; None for a dash."""
 
     text: str
     line: Line | None
 
     @property
     def certainty(self) -> tuple[str, ...]:
-        """`95% 0.10 to 3.20`, `p = 0.020`, and what else is to be known; p is Holm's. Empty for a dash."""
+        """`95% 0.10 to 3.20`, `p = 0.020` (Holm's), and a note if the variant changes nothing. Empty for a dash."""
         if self.line is None:
             return ()
-        said = (f"95% {interval(self.line)}", f"p {p_equals(self.line.p_holm)}")
-        return (*said, note(self.line)) if self.line.same else said
+        parts = (f"95% {interval(self.line)}", f"p {p_equals(self.line.p_holm)}")
+        return (*parts, note(self.line)) if self.line.same else parts
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell under its head; `dashes` are the reasons for those that are in it."""
+    """A cell under its column's head; `dashes` are the reasons for the dashes in it."""
 
     column: str
     head: str
@@ -65,13 +66,13 @@ class Cell:
 
     @property
     def scored(self) -> Sequence[tuple[str, Sequence[str]]]:
-        """For each figure that is no dash, the variant's name and what is certain about it."""
+        """For each figure that is not a dash, the variant's name and the figure's certainty."""
         return [(figure.line.name, figure.certainty) for figure in self.figures if figure.line is not None]
 
 
 def paper(results: Results) -> tuple[str, str]:
-    """The paper's table, and what its metric is called there."""
-    table, what = _TABLES[results.metric]
+    """The paper's table, and its name for the metric."""
+    table, what = PAPER_TABLES[results.metric]
     return table, f"mask {what}" if results.iou_type == "segm" else what
 
 
@@ -129,7 +130,7 @@ def _why_not(results: Results, stage: str) -> Iterator[str]:
 
 def _why_not_combined(results: Results) -> Iterator[str]:
     if results.missing:
-        yield "its steps need more predictions, which are named below"
+        yield "its steps need more predictions, which are listed below"
     elif results.paper_steps:
         yield "one of its steps does not apply"
     else:

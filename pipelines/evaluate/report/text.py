@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Sequence
 
 from generators.geometry import CROPPED
 from generators.registry import MODEL_STAGES
 from pipelines.evaluate.advice import Advice
 from pipelines.evaluate.report import words
+from pipelines.evaluate.report.markdown import escaped
 from pipelines.evaluate.report.row import Cell, paper, row
 from pipelines.evaluate.report.words import interval, metric, note, number, p_value, signed
-from pipelines.evaluate.results import COMBINED, Line, Results
+from pipelines.evaluate.results import Line, Results
 from pipelines.generate.config import size_from_json
-from pipelines.text import entry, table
+from pipelines.style.stages import COMBINED
+from pipelines.text import entry, number_of, table
 
 # timm's validate.py and results/results-imagenet.csv.
 _TIMM = ("model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation")
 _OWN = ("n", "delta", "ci95_low", "ci95_high", "p", "p_holm", "lost", "gained", "degenerate", "mean_residual")
-# Longer tables than that are not read on a terminal.
+# Nobody reads a longer table on a terminal.
 _LONGEST_TABLE = 40
 
 
 def terminal(results: Results, folder: str) -> str:
-    """What is printed when the scoring is done."""
+    """The summary that is printed when scoring is done."""
     lines = [f"{words.subject(results)}; reference {results.reference.name}", ""]
     lines += [*_table(results, folder), ""]
     lines += [_row_lines(results), ""]
@@ -46,12 +47,12 @@ def _table(results: Results, folder: str) -> Iterator[str]:
     yield table(rows, frozenset(range(1, len(head) - 1)))
     yield ""
     if left := len(results.lines) - len(shown):
-        yield f"{left} more that differ in several stages are in {folder}/results.csv."
+        yield f"See {folder}/results.csv for {number_of(left, 'more composition')}."
     yield f"Δ = reference − variant in points of {metric(results)}; lost and gained count {results.counted}."
 
 
 def _shown(results: Results) -> Sequence[Line]:
-    """All lines of a table that can be read; of a longer one, single methods and the steps."""
+    """All lines of a short table; only single methods and the steps of a long one."""
     if len(results.lines) <= _LONGEST_TABLE:
         return results.lines
     steps = {step.variant for step in (*results.paper_steps, *results.steps)}
@@ -59,7 +60,7 @@ def _shown(results: Results) -> Sequence[Line]:
 
 
 def _row_lines(results: Results) -> str:
-    """What was scored of the paper's row, a line for each figure."""
+    """The scored part of the paper's row, a line for each figure."""
     rows = [["stage", "Δ mean (max)", "95% interval", "p (Holm)", "of"]]
     for cell in row(results):
         for figure in cell.figures:
@@ -91,15 +92,15 @@ def _wanting(results: Results) -> Iterator[str]:
 
 
 def _typed(command: str) -> str:
-    """A command as it would be typed from where the user is."""
+    """A command as the user would type it in the current folder."""
     script, _, rest = command.partition(" ")
     return f"{entry(script)} {rest}"
 
 
 def _advice(results: Results, library: str, found: Sequence[Advice]) -> str:
-    """With one library alone: the method of each stage that costs least, in a line."""
+    """The cheapest method of each stage with only one library, in a line."""
     stages = [f"{one.stage} {one.method} {_cost(results, one)}" for one in found]
-    return f"With {library} alone, what costs least: {', '.join(stages)}."
+    return f"With only {library}, the cheapest methods: {', '.join(stages)}."
 
 
 def _cost(results: Results, one: Advice) -> str:
@@ -136,8 +137,8 @@ def _paper_markdown(results: Results) -> Iterator[str]:
     yield ""
     yield (
         f"As {title} of the SysNoise paper: Δ = reference − variant, in points of {metric(results)}; mean "
-        "(max) over a stage's methods. Below each figure, the variant that the 95% interval and the p-value are of (of "
-        "several methods, the worst); p is corrected for the size of the table (Holm). "
+        "(max) over a stage's methods. Below each figure: the variant (the worst if there are several), with its 95% "
+        "interval and its p-value, corrected for the size of the table (Holm). "
         f"{escaped(words.subject(results))}; reference `{results.reference.name}`."
     )
     if dashes := [(cell.head, "; ".join(cell.dashes)) for cell in cells if cell.dashes]:
@@ -148,7 +149,7 @@ def _paper_markdown(results: Results) -> Iterator[str]:
 
 
 def _cell_markdown(cell: Cell) -> str:
-    return "<br>".join([cell.text, *(f"`{name}`: {escaped(', '.join(said))}" for name, said in cell.scored)])
+    return "<br>".join([cell.text, *(f"`{name}`: {escaped(', '.join(lines))}" for name, lines in cell.scored)])
 
 
 def _table_markdown(results: Results) -> Iterator[str]:
@@ -183,26 +184,21 @@ def _advice_markdown(results: Results) -> Iterator[str]:
     yield from ("## What to do about it", "", words.ADVICE, "")
     for library, found in words.advice(results).items():
         stages = [f"{one.stage} `{one.method}` {_cost(results, one)}{_compared(one)}" for one in found]
-        yield f"- With {library} alone: {', '.join(stages)}"
+        yield f"- With only {library}: {', '.join(stages)}"
     yield ""
 
 
 def _compared(one: Advice) -> str:
-    """What was found of the library's other methods, in brackets."""
+    """The comparison with the library's other methods, in brackets."""
     found = words.compared(one)
     return f" ({escaped(found)})" if found else ""
 
 
-def escaped(text: str) -> str:
-    """Text as Markdown shows it unchanged, in a table as well."""
-    return re.sub(r"([\\|<>`*_\[\]])", r"\\\1", text)
-
-
 def timm_csv(results: Results) -> str:
-    """`results.csv`: a row for each variant. For classification, timm's columns come first and in its order.
+    """`results.csv`: a row for each variant. For classification, timm's columns come first, in timm's order.
 
-    The variant stands after the model's name, `interpolation` is the resize method and `crop_pct` 1: shards are cropped
-    already. `param_count` is not known here. The stages of the model come last.
+    `interpolation` is the resize method, `crop_pct` is 1 since shards are already cropped, and `param_count` is empty.
+    The model's stages come last.
     """
     buffer = io.StringIO()
     figures = _TIMM if results.metric == "top1" else ("model", results.metric)

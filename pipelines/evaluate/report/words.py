@@ -1,4 +1,4 @@
-"""What all forms of the report say alike: figures as text, and the sentences about them."""
+"""Text that all forms of the report share: formatted figures, and the sentences about them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from typing import Protocol
 
 from generators.geometry import CROPPED
 from pipelines.evaluate.advice import Advice
-from pipelines.evaluate.results import COMBINED, Line, Results
+from pipelines.evaluate.results import Line, Results
 from pipelines.evaluate.steps import Step
 from pipelines.generate.config import size_from_json
+from pipelines.style.stages import COMBINED
+from pipelines.text import number_of
 
-# What a figure is called, by the name that it has in results.json.
+# Display names of figures, by their names in results.json.
 METRICS = {"top1": "top-1", "top5": "top-5", "map": "mAP", "miou": "mIoU"}
 IN_PAPER_ORDER, WORST_FIRST = "In the paper's order", "Worst first"
-IN_BOTH_ORDERS = "In the paper's order, which is also the order of what hurts most"
+IN_BOTH_ORDERS = "In the paper's order, which is also worst first"
 ADVICE = (
-    "For each library, the method of each stage that costs least, with its Δ in points, each alone. A library's "
-    "methods of a stage are compared pair by pair on the same images, at 5% corrected for their number."
+    "For each library and stage, the method that costs least on its own, with its Δ in points. A library's methods for "
+    "a stage are compared pair by pair on the same images, at 5% corrected for their number."
 )
 
 
 class Compared(Protocol):
-    """What is shown of any difference from a reference, whatever was scored: `delta` and `ci95` in one unit."""
+    """A difference from a reference as it is shown, whatever was scored; `delta` and `ci95` have the same unit."""
 
     @property
     def name(self) -> str: ...
@@ -40,17 +42,17 @@ class Compared(Protocol):
 
 
 def metric(results: Results) -> str:
-    """What the metric is called: `top-1`, or `mask mAP` where masks are scored."""
+    """The metric's display name: `top-1`, or `mask mAP` if masks are scored."""
     return metrics(results)[results.metric]
 
 
 def metrics(results: Results) -> dict[str, str]:
-    """What figures are called, by their names."""
+    """Display names of figures, by their names in results.json."""
     return {**METRICS, "map": "mask mAP"} if results.iou_type == "segm" else METRICS
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A figure with a true minus sign, and no minus before zero."""
+    """A figure with a true minus sign, and none before zero."""
     text = f"{value:.{digits}f}"
     return text.replace("-", "−") if float(text) else text.replace("-", "")
 
@@ -66,7 +68,7 @@ def interval(line: Compared) -> str:
 
 
 def p_value(p: float) -> str:
-    """A p-value to three digits: below 0.001 the figure itself says nothing more."""
+    """A p-value to three digits, or `<0.001`."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -76,7 +78,7 @@ def p_equals(p: float) -> str:
 
 
 def note(line: Line) -> str:
-    """What to know of a line, in a word or two."""
+    """A remark on a line, in a word or two."""
     if line.degenerate:
         return "same pixels"
     if line.unchanged:
@@ -94,7 +96,7 @@ def subject(results: Results) -> str:
 
 
 def verdict(results: Results) -> str:
-    """The main findings: the worst single mismatch, and what all of it combined costs."""
+    """The main findings: the worst single mismatch, and the cost of everything combined."""
     tested = [line for line in results.lines if not line.same]
     if not tested:
         return "No variant changes anything: there is nothing to compare."
@@ -112,7 +114,7 @@ def _worst(results: Results, tested: Sequence[Line]) -> str:
             f"{number(results.reference.figures[results.metric])}."
         )
     return (
-        f"The worst mismatch, {worst.name}, costs {number(worst.delta)} points of {what} (95% interval for it alone "
+        f"The worst mismatch, {worst.name}, costs {number(worst.delta)} points of {what} (unadjusted 95% interval "
         f"{interval(worst)}; p {p_equals(worst.p)}; corrected for the table, p {p_equals(worst.p_holm)})."
     )
 
@@ -123,39 +125,39 @@ def _significant(results: Results, tested: Sequence[Line]) -> Iterator[str]:
         count = "1 variant differs" if found == 1 else f"{found} variants differ"
         yield f"{count} from the reference by more than chance."
     elif any(line.delta > 0 for line in tested):
-        yield f"None of the differences can be told from chance on these {len(results.keys):,} images."
+        yield f"None of the differences is more than chance on these {len(results.keys):,} images."
 
 
 def _together(results: Results) -> Iterator[str]:
-    """What the combination costs; nothing where it is a single method, which has been said."""
+    """The cost of the combination, unless it is a single method, which the first sentence covers."""
     line = results.combined
     if line is None or line.stage != COMBINED:
         return
     figures = f"(95% interval {interval(line)}; p {p_equals(line.p)}; corrected, p {p_equals(line.p_holm)})"
     if line.delta > 0:
-        yield f"All of it combined, {line.name}, costs {number(line.delta)} points {figures}."
+        yield f"Everything combined, {line.name}, costs {number(line.delta)} points {figures}."
     else:
-        yield f"All of it combined, {line.name}, costs nothing here: Δ {number(line.delta)} {figures}."
+        yield f"Everything combined, {line.name}, costs nothing here: Δ {number(line.delta)} {figures}."
 
 
 def chosen(results: Results) -> str:
-    """How the choice of what is combined bears on the figures; empty where nothing is.
+    """How choosing the combined methods biases the figures; empty if nothing is combined.
 
-    The maximum of noisy figures is larger, on average, than the largest of what they estimate.
+    On average, the maximum of noisy estimates exceeds the largest of the true values.
     """
     line = results.combined
     if line is None or line.stage != COMBINED:
         return ""
-    apart = ", int8 apart," if line.stages["precision"] == "int8" else ""
+    except_int8 = ", except int8," if line.stages["precision"] == "int8" else ""
     return (
-        f"The methods that are combined{apart} were chosen because each costs most of its stage on these same images. "
-        "What costs most here does so in part by chance: a stage's maximum and the combined figure tend to be larger "
+        f"The combined methods{except_int8} were chosen because each costs most of its stage on these same images. "
+        "What costs most here does so partly by chance: a stage's maximum and the combined figure tend to be larger "
         "than what the same methods cost on other images, and the intervals do not allow for the choice."
     )
 
 
 def chains(results: Results) -> list[tuple[str, Sequence[Step]]]:
-    """The two orders in which stages were added, each with what it is called; one where they are the same."""
+    """The two orders in which stages were added, each with its title; only one if they are the same."""
     if results.paper_steps and list(results.paper_steps) == list(results.steps):
         return [(IN_BOTH_ORDERS, results.steps)]
     both = ((IN_PAPER_ORDER, results.paper_steps), (WORST_FIRST, results.steps))
@@ -170,14 +172,14 @@ def chain(results: Results, title: str, steps: Sequence[Step]) -> str:
 
 
 def wanting(results: Results) -> str:
-    """Which variants the steps need."""
+    """The variants that the steps lack."""
     count = len(results.missing)
     variants = f"of {count} more variants" if count > 1 else "of one more variant"
     return f"The next steps need predictions {variants}: {', '.join(results.missing)}."
 
 
 def by_class(results: Results) -> Iterator[tuple[str, str, str, str]]:
-    """Where the metric is a mean over classes: each class, its figure, the largest loss and whose it is."""
+    """For a metric that is a mean over classes: each class, its figure, the largest loss and that variant."""
     for name, figure in results.reference.by_class.items():
         deltas = {line.name: figure - line.by_class[name] for line in results.lines if name in line.by_class}
         worst = max(deltas, key=deltas.__getitem__, default="")
@@ -186,24 +188,30 @@ def by_class(results: Results) -> Iterator[tuple[str, str, str, str]]:
 
 
 def not_applicable(results: Results) -> list[tuple[str, str]]:
-    """The variants that have no score, joined where the reason is the same, and the reason."""
+    """The variants without a score, grouped by reason: their names, and the reason."""
     found: dict[str, list[str]] = defaultdict(list)
     for name, reason in results.not_applicable.items():
         found[reason].append(name)
     return [(", ".join(names), reason) for reason, names in found.items()]
 
 
+def left_out(results: Results) -> str:
+    """How many samples were left out, and why; empty if none were."""
+    count = number_of(results.left_out, "sample")
+    return f"Left out: {count} without ground truth, or that failed in some variant." if results.left_out else ""
+
+
 def remarks(results: Results) -> Iterator[str]:
-    """Lines about what was left out and what is alike."""
-    if results.left_out:
-        yield f"Left out: {results.left_out:,} samples that failed in some variant or have no ground truth."
+    """Lines about samples that were left out and variants that are alike."""
+    if found := left_out(results):
+        yield found
     for names in results.alike:
         yield f"Same pixels on every image (degenerate): {', '.join(names)}."
     yield from results.notes
 
 
 def advice(results: Results) -> dict[str, list[Advice]]:
-    """What to do about it, by library: the method of each stage that costs least."""
+    """The advice for each library: the cheapest method of each stage."""
     found: dict[str, list[Advice]] = defaultdict(list)
     for one in results.advice:
         found[one.library].append(one)
@@ -216,7 +224,7 @@ def is_reference(results: Results, one: Advice) -> bool:
 
 
 def compared(one: Advice) -> str:
-    """Whether a method is better than the library's others by more than chance; empty where it has no other."""
+    """Whether a method beats the library's others by more than chance; empty if it has no others."""
     if not one.others:
         return ""
     better = len(one.others) - len(one.alike)
@@ -224,5 +232,5 @@ def compared(one: Advice) -> str:
         others = one.others[0] if better == 1 else f"all {better} others"
         return f"less than {others} by more than chance"
     rest = "the other" if better == 1 else f"the other {better}"
-    alike = f"cannot be told from {', '.join(one.alike)}"
+    alike = f"not distinguishable from {', '.join(one.alike)}"
     return f"{alike}; less than {rest} by more than chance" if better else alike

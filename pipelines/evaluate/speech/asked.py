@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from generators.registry import Method
-from generators.variant import Variant, VariantError, expand, is_group
+from generators.selection import expand
+from generators.variant import Variant, VariantError, is_group
 from pipelines.errors import UsageError
 
 _OTHERS = "it is noise of models of images: speech has the stage precision alone"

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from generators.audio.settings import MelSettings
 from generators.registry import Method
-from generators.variant import Variant, VariantError, newest
+from generators.selection import newest
+from generators.variant import Variant, VariantError
 from pipelines.errors import UsageError
 from pipelines.evaluate.asked import versions_in
 from pipelines.evaluate.model.cells import Cell

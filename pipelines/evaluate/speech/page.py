@@ -10,11 +10,10 @@ from markupsafe import Markup
 
 from pipelines.evaluate.report import words as figures
 from pipelines.evaluate.report.charts import intervals
-from pipelines.evaluate.report.looks import LOOKS_OF_SPEECH
-from pipelines.evaluate.report.template import breaking, rendered
-from pipelines.evaluate.results import COMBINED
 from pipelines.evaluate.speech import words
 from pipelines.evaluate.speech.results import STAGES, Line, Results
+from pipelines.style.stages import COMBINED, LOOKS_OF_SPEECH
+from pipelines.style.template import breaking, rendered
 
 
 def page(results: Results) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipelines.errors import RunError, UsageError
+from pipelines.evaluate.keys import check_keys
 from pipelines.evaluate.options import Options
-from pipelines.evaluate.predictions import check_keys
 from pipelines.evaluate.speech import text
 from pipelines.evaluate.speech.arrays import Spectrograms, open_arrays
 from pipelines.evaluate.speech.distance import Distances, distances, mels

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from pipelines.evaluate.report.text import escaped
+from pipelines.evaluate.report.markdown import escaped
 from pipelines.evaluate.report.words import p_value
 from pipelines.evaluate.speech import words
 from pipelines.evaluate.speech.results import STAGES, Line, Results

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from pipelines.evaluate.report.words import Compared, p_equals
-from pipelines.evaluate.results import COMBINED
 from pipelines.evaluate.speech.results import Line, Results
+from pipelines.style.stages import COMBINED
 
 DASH = "–"
 # The heads of the row, by stage.

@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from pipelines.evaluate.report import words as figures
 from pipelines.evaluate.report.charts import intervals
-from pipelines.evaluate.report.looks import LOOKS
-from pipelines.evaluate.report.template import rendered
 from pipelines.evaluate.text import words
 from pipelines.evaluate.text.results import REFERENCE, Results
+from pipelines.style.stages import LOOKS
+from pipelines.style.template import rendered
 
 # Of each task, questions whose answer flipped.
 _SHOWN = 3

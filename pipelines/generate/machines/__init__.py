@@ -1,9 +1,9 @@
-"""The machines of a run, and which of them make the bytes that it is to have.
+"""The machines of a run, and which of them make the right bytes.
 
-A local run has one. Of a cluster every node is asked for its kind, and one of each kind is probed: kinds whose probes
-agree share the run, and nodes of another are left out of it, each named with the method that differs. Right is what
-agrees with what lies in the output already, or else what most CPUs make. A node that comes later finds out for itself.
-Refuses where no node is left.
+A local run has one machine. In a cluster, every node reports its kind, and one node of each kind is probed. Kinds whose
+probes agree share the run; nodes of other kinds are left out, and each is reported with the method that differs. The
+right bytes are those that agree with what the output already contains, or else those that most CPUs make. A node that
+joins later checks itself. Refuses a cluster in which no node is left.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pipelines.errors import UnfitError, UsageError
 from pipelines.generate.config import Config
 from pipelines.generate.machines.kinds import Made, kinds_here, made_here
 from pipelines.generate.shard import Job
-from pipelines.generate.told import told
+from pipelines.generate.wording import wording
 from pipelines.progress import say
 from pipelines.work.cluster import Ray
 
-# Seconds in which a node renders the probe pictures: libraries take some to start.
+# Seconds for a node to render the probe pictures, including the start of libraries.
 _PATIENCE = 600.0
 _CPU, _GPU = "CPU", "GPU"
 _NAMED = 3
@@ -35,40 +35,40 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Group:
-    """Machines of one kind, and what one of them made: nodes of the cluster, or none for this machine."""
+    """Machines of one kind, and what one of them made. `nodes` are in the cluster; empty for this machine."""
 
     made: Made
     nodes: tuple[Any, ...] = ()
 
     @property
     def name(self) -> str:
-        """What the first of its machines is called."""
+        """The name of its first machine."""
         return f"node {self.nodes[0].address}" if self.nodes else "this machine"
 
     @property
     def count(self) -> int:
-        """How many CPUs or GPUs its nodes have."""
+        """How many CPUs or GPUs its nodes have in total."""
         return sum(node.count for node in self.nodes)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The kinds of machine that make the right bytes, and the nodes that do not, for CPUs and GPUs.
+    """The kinds of machine that make the right bytes, and the nodes that do not, by resource (CPU or GPU).
 
-    `told` is what a run's log says of each group of machines.
+    `log` has an entry for each group of machines, for the run's log.
     """
 
     kinds: frozenset[str]
     without: Mapping[str, frozenset[str]]
-    told: Sequence[Mapping[str, Any]]
+    log: Sequence[Mapping[str, Any]]
 
 
 @dataclass
 class Machines:
     """What the run's machines make of its variants.
 
-    `recorded` are the recipes of what lies in the output, and `check` refuses a cluster of which a node lacks what the
-    run needs.
+    `recorded` are the recipes found in the output. `check` refuses a cluster if one of its nodes lacks something that
+    the run needs.
     """
 
     config: Config
@@ -80,7 +80,7 @@ class Machines:
     _right: dict[str, Group] = field(default_factory=dict)
 
     def recipes(self) -> dict[str, Recipe]:
-        """What decides each variant's bytes, by name; where a GPU has a part in it, as a machine with one says."""
+        """Each variant's recipe, by name. If it needs a GPU, the recipe is that of a machine with one."""
         found: dict[str, Recipe] = {}
         for resource, variants in self._lanes():
             self._right[resource] = right = self._choose(resource, variants)
@@ -89,34 +89,34 @@ class Machines:
 
     @property
     def methods(self) -> dict[str, str]:
-        """The digests of what methods give, by token, as they are right."""
+        """The digests of methods' right outputs, by token."""
         return {token: sha256 for group in self._right.values() for token, sha256 in group.made.methods.items()}
 
     def sort_out(self) -> Fit:
-        """Which machines may work. Says which nodes are left out, and raises UsageError where none is left."""
+        """Decide which machines may work. Reports the nodes left out, and raises UsageError if none remains."""
         kinds: set[str] = set()
         without: dict[str, frozenset[str]] = {}
-        told = []
+        log = []
         for resource, variants in self._lanes():
             right = self._right[resource]
             kinds.update(right.made.kinds.values())
             unfit = {}
             for group in self._asked(resource, variants):
                 reason = difference(group.made, right.made, right.name)
-                told.append(_told(group, resource, reason))
+                log.append(_log_entry(group, resource, reason))
                 if reason is None:
                     kinds.update(group.made.kinds.values())
                 unfit.update({node: reason for node in group.nodes if reason is not None})
             if unfit and len(unfit) == sum(len(group.nodes) for group in self._groups[resource]):
                 node, reason = next(iter(unfit.items()))
                 raise UsageError(
-                    f"no node with a {resource} makes what the run is to have (node {node.address}: {reason}): choose "
+                    f"no node with a {resource} makes the required bytes (node {node.address}: {reason}): choose "
                     "another --output"
                 )
             for node, reason in unfit.items():
                 say(f"node {node.address} is left out: {reason}")
             without[resource] = frozenset(node.id for node in unfit)
-        return Fit(frozenset(kinds), without, told)
+        return Fit(frozenset(kinds), without, log)
 
     def _lanes(self) -> Iterator[tuple[str, list[Variant]]]:
         for resource in (_CPU, _GPU):
@@ -127,7 +127,7 @@ class Machines:
     def _choose(self, resource: str, variants: Sequence[Variant]) -> Group:
         if resource == _CPU and all(variant.name in self.recorded for variant in variants):
             here = Group(made_here(self.config, variants))
-            if self._agrees(here):  # there may be nothing to do: the nodes are asked when there is
+            if self._agrees(here):  # if nothing is left to do, the nodes need not be asked
                 return here
         groups = self._asked(resource, variants)
         return max(groups, key=lambda group: (self._agrees(group), group.count))  # the first of several
@@ -165,7 +165,7 @@ class Machines:
 def _answers(
     engine: ModuleType, nodes: Sequence[Any], resource: str, do: Callable[..., Any], *words: Any
 ) -> dict[Any, Any]:
-    """What a function gives on nodes. Raises UsageError where it fails on one."""
+    """A function's results on nodes. Raises UsageError if it fails on one."""
     answers: dict[Any, Any] = engine.ask_nodes(nodes, resource, do, *words, patience=_PATIENCE)
     for node, answer in answers.items():
         if isinstance(answer, Exception):
@@ -173,17 +173,17 @@ def _answers(
     return answers
 
 
-def told_of_run(variants: Sequence[str], config: Config, shards: int, fit: Fit) -> bytes:
-    """A run's line in its log: when it began, what was asked for and is to be made, and on what machines."""
+def log_line(variants: Sequence[str], config: Config, shards: int, fit: Fit) -> bytes:
+    """A run's line in its log: when it began, what was requested and remains to be made, and on which machines."""
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
     asked = {"variants": list(variants), "config": config.as_json(), "shards": shards}
-    return canonical_json({"time": began, **asked, "machines": list(fit.told)})
+    return canonical_json({"time": began, **asked, "machines": list(fit.log)})
 
 
 def neighbours(config: Config, variants: Sequence[Variant], recorded: Mapping[str, Recipe]) -> list[Variant]:
-    """The variants that lie beside those that are asked for and can be probed with no other library than theirs.
+    """Existing variants next to the requested ones that can be probed with only the requested ones' libraries.
 
-    A machine that would make them otherwise must not make what stands beside them.
+    A machine that would make these differently must not add to their folder.
     """
     asked = {variant.name for variant in variants}
     libraries = {library for variant in variants for library in config.libraries(variant)}
@@ -199,9 +199,9 @@ def neighbours(config: Config, variants: Sequence[Variant], recorded: Mapping[st
 
 
 def refuse_unfit(job: Job, variants: Sequence[Variant]) -> None:
-    """Have this process's machine proven to make the right bytes: once for a kind that the run does not know.
+    """Check that this process's machine makes the right bytes, once for each kind that the run does not know.
 
-    Raises UnfitError where it makes others.
+    Raises UnfitError if it does not.
     """
     unknown = [one for one in variants if kinds_here(job.config, [one])[one.name] not in job.kinds]
     if not unknown:
@@ -214,9 +214,9 @@ def refuse_unfit(job: Job, variants: Sequence[Variant]) -> None:
 
 
 def difference(there: Made, right: Made, where: str) -> str | None:
-    """Why a machine does not make the right bytes of the variants that it was asked for; None where it does.
+    """Why a machine does not make the right bytes of the given variants; None if it does.
 
-    `where` is what makes them.
+    `where` names the machine that does.
     """
     unlike = [name for name, made in there.recipes.items() if made.provenance != right.recipes[name].provenance]
     for name in unlike:
@@ -228,15 +228,15 @@ def difference(there: Made, right: Made, where: str) -> str | None:
     tokens = [token for token, sha256 in there.methods.items() if right.methods.get(token, sha256) != sha256]
     first = _first_stage(there.recipes.values(), tokens)
     if not first:
-        return f"{unlike[0]} is written otherwise there than on {where}"
+        return f"{unlike[0]} is written differently there than on {where}"
     more = f" and {len(first) - _NAMED} more" if len(first) > _NAMED else ""
     several = len(first) > 1
-    result = told(next(iter(right.recipes.values())).config["dataset"]).result
-    return f"{', '.join(first[:_NAMED])}{more} give{'' if several else 's'} other {result} there than on {where}"
+    result = wording(next(iter(right.recipes.values())).config["dataset"]).result
+    return f"{', '.join(first[:_NAMED])}{more} give{'' if several else 's'} different {result} there than on {where}"
 
 
 def _first_stage(recipes: Iterable[Recipe], tokens: Sequence[str]) -> list[str]:
-    """Those of the tokens that are of the earliest stage: what follows may differ for that reason alone."""
+    """The tokens of the earliest stage: later ones may differ only because of these."""
     drawn = {token: method.stage for token in tokens if (method := find(token))}
     stages = drawn | {token: stage for recipe in recipes for stage, token in recipe.variant.items() if token in tokens}
     for stage in (*PIXEL_STAGES, *AUDIO_STAGES):
@@ -245,7 +245,7 @@ def _first_stage(recipes: Iterable[Recipe], tokens: Sequence[str]) -> list[str]:
     return []
 
 
-def _told(group: Group, resource: str, reason: str | None) -> dict[str, Any]:
+def _log_entry(group: Group, resource: str, reason: str | None) -> dict[str, Any]:
     return {
         **group.made.about,
         **({"nodes": len(group.nodes), f"{resource.lower()}s": group.count} if group.nodes else {}),

@@ -1,10 +1,10 @@
-"""Kinds of machines: what may change a byte on this one, and what was made of the probe pictures here, which is kept.
+"""Kinds of machines: what could change bytes on this one, and a cache of what it made of the probe pictures.
 
-A *kind* is a digest, for a variant, of everything that could change what a machine makes of it: its CPU and GPU, what
-is installed and under which settings, our code and the configuration. Machines of one kind make the same, so that one
-of them is probed, and once: what it made is kept below `SYSNOISE_CACHE`. Other kinds may make the same too, as their
-probes tell. A program of one's own may depend on what nobody sees: each machine that runs one is a kind of its own, and
-is probed for each run.
+A *kind* is a digest, for a variant, of everything that could change what a machine makes of it: its CPU and GPU, the
+installed libraries and their settings, our code and the configuration. Machines of one kind make the same bytes, so one
+of them is probed, once: the result is cached below `SYSNOISE_CACHE`. Other kinds may make the same bytes too; their
+probes show it. A custom program may depend on things that cannot be seen: every machine that runs one is its own kind,
+and is probed in each run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from manifests.schema import Recipe
 from pipelines.generate.config import Config, code_here
 from pipelines.generate.machines.probe import Probe, probe
 
-# Variables by which libraries choose other code, by the beginnings of their names.
+# Environment variables by which libraries choose other code, by their prefixes.
 _SETTINGS = (
     *("ATEN_", "DALI_", "DNNL_", "GLIBC_TUNABLES", "JSIMD_", "LD_", "MKL_", "NPY_", "NVIDIA_TF32", "ONEDNN_"),
     *("OPENBLAS_", "OPENCV_", "ORC_", "PYTHONPATH", "TF_", "VIPS_", "XLA_"),
@@ -41,9 +41,9 @@ _SETTINGS = (
 
 @dataclass(frozen=True)
 class Made:
-    """What a machine makes of variants: their kinds and recipes by name, the digests of methods by token.
+    """What a machine makes of variants: their kinds and recipes by name, and the digests of methods by token.
 
-    `about` is what a run's log says of the machine.
+    `about` describes the machine in a run's log.
     """
 
     kinds: Mapping[str, str]
@@ -55,7 +55,8 @@ class Made:
 def made_here(config: Config, variants: Sequence[Variant]) -> Made:
     """Probe this machine, which has a GPU if the variants need one.
 
-    Raises ProvenanceError or ImportError where what may change a byte cannot be found out, and what `probe` raises.
+    Raises ProvenanceError or ImportError if something that could change bytes cannot be determined, and what `probe`
+    raises.
     """
     kinds = {variant.name: kind_here(config, variant) for variant in variants}
     own = {variant.name for variant in variants if _is_own(config, variant)}
@@ -70,18 +71,18 @@ def made_here(config: Config, variants: Sequence[Variant]) -> Made:
 
 
 def recipe_here(config: Config, variant: Variant) -> Recipe:
-    """Everything that decides a variant's bytes, on this machine. Raises what `made_here` does."""
+    """Everything that decides a variant's bytes on this machine. Raises what `made_here` does."""
     return made_here(config, [variant]).recipes[variant.name]
 
 
 def kinds_here(config: Config, variants: Iterable[Variant]) -> dict[str, str]:
-    """The kinds of this machine by the variants' names."""
+    """This machine's kind for each variant, by name."""
     return {variant.name: kind_here(config, variant) for variant in variants}
 
 
 @functools.lru_cache(maxsize=4096)
 def kind_here(config: Config, variant: Variant) -> str:
-    """This machine's kind, for a variant. Raises ProvenanceError or ImportError."""
+    """This machine's kind for a variant. Raises ProvenanceError or ImportError."""
     distributions = {library.distribution for library in config.libraries(variant) if library.distribution}
     about = {
         "machine": _machine(),
@@ -95,7 +96,7 @@ def kind_here(config: Config, variant: Variant) -> str:
     return digest(about)
 
 
-# Parts of a configuration that decide which samples a shard has, and not what is made of them.
+# Parts of a configuration that decide which samples a shard has, and not what is made from them.
 _OF_SETS = ("source", "samples_per_shard")
 
 
@@ -117,7 +118,7 @@ def _machine() -> dict[str, Any]:
 
 @functools.cache
 def _installed(distribution: str) -> str:
-    """Digest of what an installer has put here for a distribution; empty where that is not recorded."""
+    """Digest of the files that an installer recorded for a distribution; empty if there is no such record."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         recorded = importlib.metadata.distribution(distribution).read_text("RECORD")
         return hashlib.sha256((recorded or "").encode()).hexdigest()
@@ -125,13 +126,13 @@ def _installed(distribution: str) -> str:
 
 
 def _is_own(config: Config, variant: Variant) -> bool:
-    """Whether a program of one's own has a part in a variant."""
+    """Whether a variant uses a custom program."""
     return bool({*variant.methods, *config.base.methods}.intersection(config.methods))
 
 
 @functools.cache
 def _this_machine() -> list[str]:
-    """What no other machine has, nor a container with other files on this one, nor this one when it is started anew."""
+    """Identifies this machine since its last boot, and on it this container's view of the files."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return [boot, platform.node(), os.readlink("/proc/self/ns/mnt")]
 
@@ -145,7 +146,7 @@ def _about(on_gpu: bool) -> dict[str, Any]:
     }
 
 
-# What this process has made itself, or read, by kind.
+# Probes that this process has made or read, by kind.
 _known: dict[str, Probe] = {}
 
 
@@ -158,7 +159,7 @@ def _kept(kind: str, from_disk: bool) -> Probe | None:
 
 
 def _keep(kind: str, found: Probe) -> None:
-    """Keep a probe; where the cache cannot be written, it is made again when it is needed again."""
+    """Cache a probe. If the cache cannot be written, the probe is simply made again when needed."""
     _known[kind] = found
     with contextlib.suppress(OSError, UnavailableError):
         file = _file(kind)

@@ -1,9 +1,9 @@
-"""The probe pictures: a few small images that lead through what decoders, filters and encoders do on different paths.
+"""The probe pictures: a few small images that exercise different paths of decoders, filters and encoders.
 
-Three are cut from the built-in photographs, with the JPEG options that sets are full of; the others are odd: grayscale,
-CMYK, a palette, 16 bits, and turned by EXIF. None is damaged: libraries would write of that to the user's terminal.
-Nothing is scaled, so that they are the same wherever JPEG is written alike. Where a geometry enlarges, they are flat,
-since its output is what costs.
+Three are cut from the built-in photographs, with common JPEG options; the others are unusual: grayscale, CMYK, a
+palette, 16 bits, and rotated by EXIF. None is damaged, since libraries would print warnings on the user's terminal.
+Nothing is scaled, so the pictures are the same wherever JPEG is written alike. They are flat for geometries that
+enlarge, whose cost is that of their output.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from PIL import Image
 
 from generators.geometry import frame
 from generators.registry import Method
-from pipelines.generate.calls import Caller, Failure, Pixels, decode
+from pipelines.generate.calls import Caller, Failure, decode
 from pipelines.generate.config import ImageConfig
 from pipelines.generate.given import Given
 from pipelines.generate.sources import Sample
 from pipelines.generate.sources.sample import open_photograph
 
-# Geometries that make every image large, however small it is.
+# Geometries that enlarge every image, however small.
 _ENLARGES = frozenset({"keep_ratio"})
 _FLAT = 12
-# EXIF's tag of the orientation, and one that means a quarter turn (Exif 2.32, section 4.6.4).
+# EXIF's orientation tag, and the value for a quarter turn (Exif 2.32, section 4.6.4).
 _ORIENTATION, _QUARTER = 0x0112, 6
 
 
 def given(config: ImageConfig) -> list[Given]:
-    """The pictures as samples, in order, with label maps of their size as stored where the dataset has them.
+    """The pictures as samples, in order, with label maps of their stored size if the dataset has them.
 
-    Raises UsageError where a photograph is not installed.
+    Raises UsageError if a photograph is not installed.
     """
     segmented = config.dataset == "cityscapes"
     found = []
@@ -48,22 +48,23 @@ def given(config: ImageConfig) -> list[Given]:
 
 
 def outputs(method: Method, config: ImageConfig, pictures: Iterable[Given]) -> Iterator[bytes]:
-    """What a method gives, one picture after the other, or why it gives none."""
+    """A method's output for one picture after another, or the reason if there is none."""
     caller = Caller("", {}, None)
     if method.stage == "decode" or method.whole:
-        told = (2,) if method.shrinks else (224, 224) if method.whole else ()
+        extra = (2,) if method.shrinks else (224, 224) if method.whole else ()
         for picture in pictures:
             assert isinstance(picture.data, bytes)
-            yield from _parts(decode(method, picture.data, caller, *told))
+            yield from parts(decode(method, picture.data, caller, *extra))
         return
     for pixels in probe_pixels():
         height, width = pixels.shape[:2]
         target = frame(config.geometry, width, height, config.size).resize or (width, height)
         arguments = target if method.stage == "resize" else ()
-        yield from _parts(caller.pixels((method,), functools.partial(method.load(), pixels, *arguments)))
+        yield from parts(caller.pixels((method,), functools.partial(method.load(), pixels, *arguments)))
 
 
-def _parts(made: Pixels | Failure) -> Iterator[bytes]:
+def parts(made: NDArray[Any] | Failure) -> Iterator[bytes]:
+    """What a digest of an output is made of: shape and values, or the reason for a failure."""
     if isinstance(made, Failure):
         yield made.reason.encode()
     else:
@@ -72,7 +73,7 @@ def _parts(made: Pixels | Failure) -> Iterator[bytes]:
 
 
 def probe_pixels() -> list[NDArray[np.uint8]]:
-    """Images (height, width, 3) that need no decoder: a photograph's part, and noise of an odd size."""
+    """Images (height, width, 3) that need no decoder: part of a photograph, and noise of an odd size."""
     with open_photograph("chelsea") as photograph:
         part = np.array(photograph.crop((90, 20, 346, 212)))
     odd = np.arange(61 * 83 * 3, dtype=np.uint32) * 2654435761 >> 24  # Knuth's multiplicative hash
@@ -80,9 +81,9 @@ def probe_pixels() -> list[NDArray[np.uint8]]:
 
 
 def _pictures() -> Iterator[tuple[str, Image.Image, dict[str, Any]]]:
-    """Names, images and the options that they are written with."""
+    """Names, images and the options for writing them."""
     with open_photograph("astronaut") as one, open_photograph("camera") as other:
-        # Twice as large as most targets, so that decoders which shrink do.
+        # Twice the size of most targets, so that decoders able to shrink do so.
         large = Image.new("RGB", (640, 514))
         large.paste(other, (128, 2))
         large.paste(one, (0, 0))
@@ -114,7 +115,7 @@ def _encoded(image: Image.Image, **options: Any) -> bytes:
 
 
 def _classes(width: int, height: int) -> NDArray[np.uint8]:
-    """Classes 0 to 18 in blocks, with none between some."""
+    """Classes 0 to 18 in blocks, some of them unlabelled."""
     rows, columns = np.mgrid[:height, :width]
     blocks = (rows // 7 * 3 + columns // 11) % 20
     return np.where(blocks == 19, 255, blocks).astype(np.uint8)

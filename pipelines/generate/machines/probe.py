@@ -1,10 +1,10 @@
-"""The probe: what this machine's libraries and our code make of a few small pictures, or recordings, as digests.
+"""The probe: digests of what this machine's libraries and our code make of a few small pictures or recordings.
 
-A variant's digest is of all that would be written of the probe samples, the tar and the rows, by the code that makes
-shards: whatever changes a byte there changes it, and a comment in our code does not. Where methods are drawn, there are
-more of them than probe samples: the digest is also of variants that have each of them. A method's digest is of its own
-output on what no other method has touched: where variants differ, it names the one that is at fault. Nothing here is
-kept: `kinds` knows what need not be made again.
+A variant's digest covers everything that would be written for the probe samples, tar and rows, by the code that makes
+shards: whatever changes a byte changes it, while a comment in our code does not. If methods are drawn, there are more
+of them than probe samples, so the digest also covers a variant for each of them. A method's digest is that of its
+output for input that no other method has touched: if variants differ, it identifies the method responsible. Nothing is
+cached here; `kinds` does that.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from pipelines.generate.tar import TarWriter
 
 
 class Probe(NamedTuple):
-    """The digest of what a variant makes of the probe samples, and those of its methods by token."""
+    """The digest of a variant's output for the probe samples, and its methods' digests by token."""
 
     sha256: str
     methods: Mapping[str, str]
 
 
 def probe(config: Config, variants: Sequence[Variant]) -> dict[str, Probe]:
-    """Render the probe samples through variants; the probes by the variants' names.
+    """Render the probe samples through variants; returns the probes by variant name.
 
-    Raises RunError where a library ends before it has answered, and MemoryError.
+    Raises RunError if a library ends without an answer, and MemoryError.
     """
     each = {variant.name: variant.each for variant in variants}
     methods = {name: dict.fromkeys(m for one in those for m in one.methods) for name, those in each.items()}
@@ -46,7 +46,7 @@ def probe(config: Config, variants: Sequence[Variant]) -> dict[str, Probe]:
     alone = [one for variant in variants if variant.drawn for one in each[variant.name]]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd files
+            warnings.simplefilter("ignore")  # about odd files
             if isinstance(config, SpeechConfig):
                 found = _variants(config, [*variants, *alone], recordings.given())
                 digests = {method.token: _digest(recordings.outputs(method, config.mel)) for method in every}
@@ -55,7 +55,7 @@ def probe(config: Config, variants: Sequence[Variant]) -> dict[str, Probe]:
                 given = pictures.given(config)
                 found = _variants(config, [*variants, *alone], given)
                 digests = {method.token: _digest(pictures.outputs(method, config, given)) for method in every}
-    except SystemExit as lost:  # as a worker would end with it; here nobody begins another
+    except SystemExit as lost:  # a worker would be replaced; this process would not
         raise RunError(f"the built-in samples cannot be rendered: {lost}") from None
     for variant in variants:
         if variant.drawn:

@@ -1,4 +1,4 @@
-"""The probe recordings: the built-in ones, and what each method makes of them at other rates than their own."""
+"""The probe recordings: the built-in ones, and each method's output for them at other sample rates."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import functools
 from collections.abc import Iterator
 
 from generators.audio import recording
-from generators.audio.settings import MelSettings, Samples
+from generators.audio.settings import MelSettings
 from generators.registry import Method
-from pipelines.generate.calls import Caller, Failure
+from pipelines.generate.calls import Caller
 from pipelines.generate.given import Given
+from pipelines.generate.machines.pictures import parts
 from pipelines.generate.sources.spoken import SpokenSource
 
-# Rates in Hz that recordings come in, none of them that of the built-in ones.
+# Rates in Hz at which recordings are common; the built-in ones have another.
 _RATES = (8_000, 44_100)
 
 
@@ -24,22 +25,14 @@ def given() -> list[Given]:
 
 
 def outputs(method: Method, settings: MelSettings) -> Iterator[bytes]:
-    """What a method gives, one recording after the other, or why it gives none."""
+    """A method's output for one recording after another, or the reason if there is none."""
     caller = Caller("", {}, None)
     for one in given():
         assert isinstance(one.data, bytes)
         samples = recording.read(one.data).samples
         if method.stage == "stft":
-            yield from _parts(caller.attempt(method.token, functools.partial(method.load_audio(), samples, settings)))
+            yield from parts(caller.attempt(method.token, functools.partial(method.load_audio(), samples, settings)))
             continue
-        for rate in _RATES:  # as if it had been recorded at that
+        for rate in _RATES:  # as if it had been recorded at that rate
             call = functools.partial(method.load_audio(), samples, rate, settings.rate)
-            yield from _parts(caller.attempt(method.token, call))
-
-
-def _parts(made: Samples | Failure) -> Iterator[bytes]:
-    if isinstance(made, Failure):
-        yield made.reason.encode()
-    else:
-        yield repr(made.shape).encode()
-        yield made.tobytes()
+            yield from parts(caller.attempt(method.token, call))

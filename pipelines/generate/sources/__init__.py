@@ -1,7 +1,7 @@
-"""Where images come from, read where they lie.
+"""Where samples come from.
 
-A source lists its samples without reading an image, and reads the bytes of a slice of them later, in another process.
-Owns keys, labels and the order of samples; refuses what has no labels or no unique keys. Decodes nothing.
+A source lists its samples without reading any, and reads the bytes of a slice of them later, in another process. Owns
+the samples' keys, labels and order; refuses sources without labels or unique keys. Decodes nothing.
 """
 
 from pipelines.generate.sources.base import Grouped, Listing, Missing, Sample, Segmented, Source

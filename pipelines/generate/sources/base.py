@@ -1,4 +1,4 @@
-"""What every source is: a list of samples, and a way to read some of them."""
+"""The interface of sources: a list of samples, and a way to read some of them."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from pipelines.errors import UsageError
 T = TypeVar("T")
 
 UNKNOWN_LABEL = -1
-# Where only one of several files can be a sample's image, one with the first of these suffixes is.
+# If only one of several files can be a sample's image, it is one with these suffixes.
 COMMON_SUFFIXES = (".jpeg", ".jpg", ".png")
 IMAGE_SUFFIXES = (*COMMON_SUFFIXES, ".jfif", ".jpe", ".bmp", ".tif", ".tiff", ".webp")
-# What holds sound: lossless files first.
+# Lossless formats first.
 RECORDING_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".mp3", ".ogg", ".opus", ".m4a")
-# Bytes. No photograph is larger: what says so is damaged, or a bomb. Nor is an hour of speech.
+# Bytes. No photograph, and no hour of speech, is larger: a file that claims to be is damaged or a bomb.
 LARGEST_IMAGE = 2**28
 
 
 class Missing(NamedTuple):
-    """In place of a sample's bytes: why they cannot be read."""
+    """Stands in for a sample's bytes that cannot be read: the reason."""
 
     reason: str
 
 
-# A sample that the labels name but the source does not have has no place.
+# A sample that is named by the labels but missing from the source has an empty place.
 ABSENT = Missing("source: named by the labels, but there is no such file")
-# A link that leads nowhere has a place of its own: no path.
+# The place of a broken link: no path.
 BROKEN = ("",)
 BROKEN_LINK = Missing("source: a link that leads nowhere")
 
 
 class Sample(NamedTuple):
-    """One source image: its key, label (-1 when unknown), path within the source, size and place.
+    """One source image: its key, label (-1 if unknown), path within the source, size and place.
 
-    `place` is the source's own: where in it the bytes lie. It holds plain values only, so that a plan can be sent to
-    workers. `size` is in bytes: the image's, or that of the file it is in where its own is not known without reading.
-    `extra` goes into the sample's `json` member as it is.
+    `place` says where in the source the bytes are; its format is the source's own. It has plain values only, so that a
+    plan can be sent to workers. `size` is in bytes: the image's, or the containing file's if the image's is not known
+    without reading. `extra` is copied into the sample's `json` member.
     """
 
     key: str
@@ -55,12 +55,12 @@ class Sample(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """A source's samples as they are found, and what the user should know about them: a line each.
+    """A source's samples in the order in which they are found, and notes for the user, one line each.
 
-    `notes` are there once the samples have been taken to their end, and none when all is well. `facts` describe the
-    source in the manifest, besides its layout and samples. `longer_keys` gives, by a sample's path, the keys that it
-    may have where its own is another's too, from short to long; without it such samples are refused. `sizes` are the
-    width and height in pixels that the source states of images, by key: its annotations are of images of that size.
+    `notes` are complete once all samples have been consumed, and empty if all is well. `facts` describe the source in
+    the manifest, besides its layout and samples. `longer_keys` gives, for a sample's path, longer and longer keys for
+    use when its key is also another's; without it, such samples are refused. `sizes` are the widths and heights in
+    pixels that the source's annotations refer to, by key.
     """
 
     samples: Iterable[Sample]
@@ -71,17 +71,17 @@ class Listing(NamedTuple):
 
 
 class Source(Protocol):
-    """A set of images. Implementations are small, frozen and can be pickled: they hold places, never images."""
+    """A set of images. Implementations are small, frozen and picklable: they hold locations, never images."""
 
     @property
     def kind(self) -> str:
-        """The layout, for the manifest: `imagenet-tree`, `imagenet-tar`."""
+        """The layout, as named in the manifest: `imagenet-tree`, `imagenet-tar`."""
 
     def listing(self) -> Listing:
-        """Every sample, in any order. Raises UsageError, also while they are taken, where the source is at fault."""
+        """Every sample, in any order. Raises UsageError, possibly during iteration, if something is wrong."""
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-        """The bytes of the given samples, in their order, holding few of them at a time."""
+        """The bytes of the given samples, in order, with only a few in memory at a time."""
 
 
 @runtime_checkable
@@ -89,26 +89,26 @@ class Segmented(Protocol):
     """A source whose images have label maps."""
 
     def label_map(self, sample: Sample) -> NDArray[np.uint8] | Missing:
-        """Class of every source pixel: uint8 of shape (height, width), 255 where there is none."""
+        """The class of every source pixel: uint8 of shape (height, width), 255 for none."""
 
 
 @runtime_checkable
 class Grouped(Protocol):
-    """A source that reads some images to get at others."""
+    """A source that has to read some images to reach others."""
 
     def group(self, sample: Sample) -> Hashable:
-        """The same for samples that are read together."""
+        """The same value for samples that should be read together."""
 
 
 def oversized(size: int) -> Missing | None:
-    """What is said of a file of so many bytes in place of reading it; None where it may be read."""
+    """The reason not to read a file of this many bytes; None if it may be read."""
     if size <= LARGEST_IMAGE:
         return None
     return Missing(f"source: refused unread: {size:,} bytes, and no more than {LARGEST_IMAGE:,} are read")
 
 
 def some(found: Iterable[T], otherwise: str) -> Iterator[T]:
-    """What is found, one at a time. Raises UsageError, which says `otherwise`, where there is nothing."""
+    """Pass items on one at a time. Raises UsageError with the message `otherwise` if there are none."""
     nothing = True
     for each in found:
         nothing = False
@@ -118,7 +118,7 @@ def some(found: Iterable[T], otherwise: str) -> Iterator[T]:
 
 
 class Names:
-    """Counts names for a message, and keeps the first of them in order alone."""
+    """Counts names for a message, remembering only the first in sorted order."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self.count = 0
@@ -137,25 +137,30 @@ class Names:
         return self.first if self.count == 1 else f"{self.count:,} names ({self.first}, …)"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, as in `1 image` and `2,000 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def listed(names: Sequence[str], most: int = 10) -> str:
-    """Names for a message: the first of them, and how many more there are."""
+    """Names for a message: the first few, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def is_image(name: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
-    """Whether a file, by its name or path, holds an image."""
+    """Whether a file, by its name or path, is an image."""
     return name.lower().endswith(suffixes) and not is_litter(name)
 
 
 def is_recording(name: str) -> bool:
-    """Whether a file, by its name or path, holds sound."""
+    """Whether a file, by its name or path, is an audio recording."""
     return is_image(name, RECORDING_SUFFIXES)
 
 
 def key_of(path: str, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> str:
-    """The sample's key: the file's stem, its dots replaced, since a WebDataset key ends at the first dot."""
-    # As PurePosixPath has them, in a tenth of its time: there are as many names as images.
+    """The sample's key: the file's stem, with dots replaced, since a WebDataset key ends at the first dot."""
+    # Does what PurePosixPath would, ten times faster: this runs once per image.
     name = path.rpartition("/")[2]
     if name in ("", "."):
         name = PurePosixPath(path).name

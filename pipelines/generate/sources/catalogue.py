@@ -1,8 +1,8 @@
-"""A source's samples in order: in memory while they are few, in a file without a name while they are many.
+"""A source's samples in order: in memory if they are few, in an unnamed file if they are many.
 
-SQLite does both, and sorts what memory does not hold. Its file lies where `SQLITE_TMPDIR` or `TMPDIR` says (else in
-/var/tmp or /tmp), and is gone when the process ends, however it does. Refuses keys that are not unique or that a tar
-cannot hold.
+SQLite does both, and sorts what does not fit into memory. Its file is in `SQLITE_TMPDIR` or `TMPDIR` (else in /var/tmp
+or /tmp), and disappears with the process, however that ends. Refuses keys that are not unique or that do not fit into a
+tar.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pipelines.errors import RunError, UsageError
 from pipelines.generate.sources.base import Sample
 
 _LONGEST_PATH = 4096  # Linux's PATH_MAX
-# Bytes that SQLite holds in memory, for its pages and again for what it sorts.
+# Bytes of memory that SQLite uses for its pages, and again for sorting.
 _MEMORY = 2**25
-# Steps of SQLite's own between two chances for Ctrl-C.
+# SQLite's own steps between two chances to handle Ctrl-C.
 _STEPS = 10_000_000
-# Marshal's last format that says everything in full: no other process reads it.
+# The last marshal format without back references. No other process reads it.
 _PLAIN = 2
-# Samples that are taken from the file at a time where all are wanted.
+# Samples read from the file at a time when iterating.
 _MANY = 1000
 
 
@@ -37,10 +37,10 @@ class Catalogue(Sequence[Sample]):
     """The first `limit` of some samples, sorted by key.
 
     `sha256` is a digest of their keys, labels, paths and sizes: it changes when the set does. Raises UsageError for bad
-    keys, be they of samples beyond the limit, and RunError where the file has no room.
+    keys, including those beyond the limit, and RunError if the file runs out of space.
 
-    Samples whose keys repeat get longer ones, all of them, where `longer_keys` knows some by a sample's path. `renamed`
-    says how many have, and `example` is one of these keys.
+    All samples that share a key get longer ones, if `longer_keys` has some for their paths. `renamed` counts them, and
+    `example` is one of their keys.
     """
 
     sha256: str
@@ -56,8 +56,8 @@ class Catalogue(Sequence[Sample]):
         longest_key: int = IMAGES.longest_key,
     ) -> None:
         self._longest_key = longest_key
-        # The empty name makes a database of its own, whose file is unlinked as soon as it is opened.
-        # Another thread may come to close it: whichever collects the garbage.
+        # An empty name creates a private database, whose file is unlinked as soon as it is opened. Garbage collection
+        # may close it from another thread.
         self._base = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         weakref.finalize(self, self._base.close)
         with _explained():
@@ -74,7 +74,7 @@ class Catalogue(Sequence[Sample]):
             raise problem
 
     def _order(self, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Put rows in place of those that are there, by key."""
+        """Replace the current rows by these, sorted by key."""
         self._base.execute("ATTACH '' AS found")
         self._base.execute("CREATE TABLE found.listed (key TEXT, rest BLOB)")
         self._base.execute("BEGIN")
@@ -88,9 +88,9 @@ class Catalogue(Sequence[Sample]):
         return self._base.execute("SELECT key, rest FROM ordered ORDER BY at")
 
     def _lengthen(self, longer_keys: Callable[[str], Sequence[str]]) -> bool:
-        """Give each sample whose key is another's too the next longer one; whether any had one.
+        """Give each sample that shares its key the next longer one. Returns whether any key changed.
 
-        Which samples these are follows from all keys together, and not from the order in which they were found.
+        Which samples those are depends on the set of all keys, not on the order in which they were found.
         """
         changed = False
 
@@ -111,18 +111,16 @@ class Catalogue(Sequence[Sample]):
         return changed
 
     def _row(self, sample: Sample) -> tuple[str, bytes]:
-        """A sample as the database holds it. Raises UsageError for a key that a tar cannot hold."""
+        """A sample as a row of the database. Raises UsageError for a key that does not fit into a tar."""
         key, _, path, *_ = sample
         name = f"{key}{path}"
         short = key and len(key) <= self._longest_key and len(path) <= _LONGEST_PATH
-        if not (
-            short and name.isascii() and name.isprintable() and "\\" not in name
-        ):  # as most names are, told at once
+        if not (short and name.isascii() and name.isprintable() and "\\" not in name):  # a fast check for most names
             _check_name(sample, self._longest_key)
         return key, marshal.dumps(sample[1:], _PLAIN)
 
     def _check(self, limit: int | None) -> UsageError | None:
-        """One pass over all samples: whether their keys differ, and the fingerprint of those that count."""
+        """One pass over all samples: checks that keys differ, and computes the digest of those within the limit."""
         total = hashlib.sha256()
         count = twice = 0
         before = "", b""
@@ -177,7 +175,7 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if str(error) == "interrupted":  # what SQLite makes of a KeyboardInterrupt
+        if str(error) == "interrupted":  # SQLite's translation of a KeyboardInterrupt
             raise KeyboardInterrupt from None
         raise RunError(
             f"the list of samples does not fit into the temporary folder ({error}): make room, or set TMPDIR to another"
@@ -185,18 +183,18 @@ def _explained() -> Iterator[None]:
 
 
 def _next(key: str, longer: Sequence[str]) -> str:
-    """The key that comes after this one."""
+    """The next longer key."""
     return longer[min(longer.index(key) + 1, len(longer) - 1)] if key in longer else longer[0]
 
 
 def _line(key: str, rest: bytes) -> bytes:
-    """What the digest holds of a sample."""
+    """A sample's line in the digest."""
     label, path, size, _, extra = marshal.loads(rest)
     return ("\t".join((key, str(label), path, str(size), *map(str, extra))) + "\n").encode()
 
 
 def _check_name(sample: Sample, longest_key: int) -> None:
-    """Raises UsageError for a key that a tar cannot hold, and a path that no system has."""
+    """Raises UsageError for a key that does not fit into a tar, and a path that no system allows."""
     try:
         key, path = len(sample.key.encode()), len(sample.path.encode())
     except UnicodeEncodeError:

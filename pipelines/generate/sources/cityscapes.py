@@ -1,8 +1,8 @@
 """Cityscapes validation images with their label maps, in the layout of the official packages.
 
-`leftImg8bit/val/<city>/*_leftImg8bit.png` and `gtFine/val/<city>/*_gtFine_labelIds.png`, below one folder; an image
-that has no such label map may have `*_gtFine_labelTrainIds.png`, as cityscapesscripts makes them. Label maps leave as
-the 19 train ids, everything else as 255.
+`leftImg8bit/val/<city>/*_leftImg8bit.png` and `gtFine/val/<city>/*_gtFine_labelIds.png`, in one folder. An image
+without the latter may have `*_gtFine_labelTrainIds.png`, made by cityscapesscripts. Label maps are converted to the 19
+train ids, with 255 for everything else.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _MAPS, _LABELS, _TRAINED = "gtFine/val", "_gtFine_labelIds.png", "_gtFine_labelT
 
 
 def open_cityscapes(root: Place) -> CityscapesSource:
-    """The validation split below `root`. Raises UsageError where it is not there."""
+    """The validation split in `root`. Raises UsageError if it is not there."""
     for folder in (_IMAGES, _MAPS):
         if not (root / folder).is_dir():
-            raise UsageError(f"no {folder} in {root}: give the folder that holds leftImg8bit and gtFine")
+            raise UsageError(f"no {folder} in {root}: give the folder that has leftImg8bit and gtFine")
     return CityscapesSource(root)
 
 

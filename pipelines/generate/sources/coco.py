@@ -1,6 +1,6 @@
-"""COCO validation images: a folder or a zip, with a COCO-format annotation file that says their ids.
+"""COCO validation images: a folder or a zip, with a COCO-format annotation file that gives their ids.
 
-Boxes, classes and masks stay in the annotation file, in source pixels: it is named in the manifest with its sha256, and
+Boxes, classes and masks stay in the annotation file, in source pixels. The manifest has its name and sha256, and it
 remains the ground truth. Any COCO-format file will do; nothing depends on COCO's own ids or classes.
 """
 
@@ -26,6 +26,7 @@ from pipelines.generate.sources.base import (
     Missing,
     Names,
     Sample,
+    counted,
     is_litter,
     key_of,
     oversized,
@@ -35,9 +36,9 @@ from pipelines.generate.sources.reading import Piece, read_files, read_pieces, u
 from pipelines.store import BLOCK, Pieces, PiecesFile, Place
 
 UNKNOWN_IMAGE = -1
-# Others take memory without a bound to be unpacked.
+# Other methods need unbounded memory to unpack.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# What a damaged zip makes Python's reader raise.
+# Python's reader raises these for a damaged zip.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, RuntimeError)
 
 
@@ -49,13 +50,13 @@ def _is_zip(path: Place) -> bool:
 
 
 def open_coco(path: Place, annotations: Place | None) -> CocoSource:
-    """The images at `path`, a folder or a zip. Raises UsageError where there are none."""
+    """The images at `path`, a folder or a zip. Raises UsageError if there are none."""
     if annotations is None:
-        raise UsageError("--dataset coco needs --annotations FILE, as instances_val2017.json")
+        raise UsageError("--dataset coco needs --annotations FILE, such as instances_val2017.json")
     if path.is_dir():
         return CocoSource(path, annotations, "coco-folder")
     if not _is_zip(path):
-        raise UsageError(f"--source {path} is neither a folder of images nor a zip of them")
+        raise UsageError(f"--source {path} is neither a folder of images nor a zip of images")
     return CocoSource(path, annotations, "coco-zip")
 
 
@@ -66,20 +67,20 @@ class _File(NamedTuple):
     place: tuple[Any, ...]
 
 
-# Of an image that is not there.
+# The file of a missing image.
 _NOWHERE = _File(0, ())
 
 
 @dataclass(frozen=True)
 class CocoSource:
-    """COCO images with their ids. An image that the annotations list and the source lacks is a sample that fails."""
+    """COCO images with their ids. An image listed in the annotations but missing from the source fails."""
 
     root: Place
     annotations: Place
     kind: str
 
     def listing(self) -> Listing:
-        """The samples; those that the annotations do not know get image id -1."""
+        """The samples. Those not listed in the annotations get image id -1."""
         annotations = read_annotations(self.annotations)
         images = annotations.images
         files = self._files(images)
@@ -87,7 +88,8 @@ class CocoSource:
             raise UsageError(f"no images in {self.root}{self._elsewhere()}")
         matched = match(images, files, self.root.path.removesuffix(self.root.suffix if self._is_zip else ""))
         if not matched.files:
-            raise UsageError(f"{self.annotations} knows none of the {len(files):,} images: is it the right file?")
+            held = counted(len(files), "image")
+            raise UsageError(f"{self.annotations} lists none of the {held}: is it the right file?")
         absent = [path for path in images if path not in matched.files]
         known = frozenset(matched.files.values())
         unknown = unique_keys([path for path in files if path not in known], {image.key for image in images.values()})
@@ -103,19 +105,19 @@ class CocoSource:
 
     def _sample(self, path: str, image: Listed, file: _File) -> Sample:
         if (self._is_zip or file is _NOWHERE) and image.key == key_of(path):
-            path = path.rpartition("/")[2]  # as it would be in a folder: the two are one source
+            path = path.rpartition("/")[2]  # as it would be in a folder: both are the same source
         return Sample(image.key, UNKNOWN_LABEL, path, file.size, file.place, (("image_id", image.id),))
 
     def _notes(self, absent: Sequence[str], unknown: Collection[str], matched: Matched) -> Iterator[str]:
         if absent:
-            yield f"{self.annotations} lists {Names(absent)} that the source does not have: counted as failed"
+            yield f"{self.annotations} lists {Names(absent)} missing from the source: counted as failed"
         if unknown:
             yield f"{self.annotations} does not list {Names(unknown)}: image id {UNKNOWN_IMAGE}"
         if loosely := matched.loosely:
             first = min(loosely)
             yield (
-                f"{len(loosely):,} images of {self.annotations} lie in other folders than it says, and are found by "
-                f"their names ({first} is {matched.files[first]})"
+                f"images that {self.annotations} lists in other folders, found by their names: {len(loosely):,} "
+                f"({first} is {matched.files[first]})"
             )
 
     @property
@@ -123,25 +125,25 @@ class CocoSource:
         return self.kind == "coco-zip"
 
     def _files(self, images: Collection[str]) -> dict[str, _File]:
-        """The images that are there, by their paths with `/`."""
+        """The existing images, by their paths with `/`."""
         found: dict[str, _File] = {}
         for path, file in _zipped(self.root) if self._is_zip else _listed(self.root, images):
             if is_litter(path):
                 continue
             if path in found:
-                raise UsageError(f"{self.root} holds two images called {path}: rename one of them")
+                raise UsageError(f"{self.root} has two images called {path}: rename one of them")
             found[path] = file
         return found
 
     def _elsewhere(self) -> str:
-        """Where images are instead, if in a folder of the source."""
+        """A hint, if images are in a folder of the source instead."""
         if self._is_zip:
             return ""
         having = [name for name in self.root.folders() if any(map(_is_image, (self.root / name).files()))]
         return f": its folder {having[0]} has some, so give --source {self.root / having[0]}" if having else ""
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-        """The bytes of the samples; a zip is opened once."""
+        """The bytes of the samples. A zip is opened once."""
         return _unzip(self.root, samples) if self._is_zip else read_files(self.root, samples)
 
 
@@ -150,7 +152,7 @@ def _is_image(name: str) -> bool:
 
 
 def _listed(root: Place, images: Collection[str]) -> Iterator[tuple[str, _File]]:
-    """The images in a folder, and in those below it in which the annotations say that there are some."""
+    """The images in a folder, and in those of its subfolders that the annotations mention."""
     for folder in ("", *_folders(root, images)):
         for name, size in (root / folder if folder else root).files().items():
             if _is_image(name):
@@ -159,7 +161,7 @@ def _listed(root: Place, images: Collection[str]) -> Iterator[tuple[str, _File]]
 
 
 def _folders(root: Place, images: Collection[str]) -> list[str]:
-    """The folders below `root` of these images. Of a path, the first folders may lead to `root`, or be left out."""
+    """The subfolders of `root` with these images. The first folders of a path may lead to `root`, or be left out."""
 
     @functools.cache
     def is_folder(path: str) -> bool:
@@ -186,16 +188,16 @@ def _zipped(path: Place) -> Iterator[tuple[str, _File]]:
 
 
 class _Sparing(PiecesFile):
-    """A file of which no more is read at once than an image may have: a zip's directory may claim any size."""
+    """A file of which at most an image's size is read at once: a zip's directory may claim to have any size."""
 
     def read(self, size: int = -1, /) -> bytes:
         if size > LARGEST_IMAGE:
-            raise zipfile.BadZipFile(f"a directory of {size:,} bytes")
+            raise zipfile.BadZipFile(f"it has a directory of {size:,} bytes")
         return super().read(size)
 
 
 def _unzip(root: Place, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-    """The members' bytes: what the zip module reads has been fetched in larger pieces before."""
+    """The members' bytes. They are fetched in large pieces before the zip module reads them."""
     try:
         held = _Held(root.pieces())
         with zipfile.ZipFile(_Sparing(held)) as archive:
@@ -210,7 +212,7 @@ def _unzip(root: Place, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
 
 
 def _members(archive: zipfile.ZipFile, names: Iterable[str]) -> Iterator[Piece]:
-    """Where each member lies, with the header before its data; nowhere, if it is there no more."""
+    """The range of each member, with the header before its data; empty if it no longer exists."""
     starts = sorted({archive.start_dir, *(member.header_offset for member in archive.infolist())})
     for name in names:
         member = archive.NameToInfo.get(name)
@@ -221,7 +223,7 @@ def _members(archive: zipfile.ZipFile, names: Iterable[str]) -> Iterator[Piece]:
 
 
 class _Held(Pieces):
-    """A file of which one piece is at hand. What is read beyond it is fetched."""
+    """A file with one piece in memory. Reads beyond that are fetched."""
 
     def __init__(self, file: Pieces) -> None:
         self._file = file

@@ -13,8 +13,9 @@ from pipelines.generate.sources.base import Missing, Sample, Source
 from pipelines.generate.sources.catalogue import Catalogue
 from pipelines.generate.sources.cityscapes import open_cityscapes
 from pipelines.generate.sources.coco import open_coco
-from pipelines.generate.sources.imagenet import TarSource, WebDatasetSource, open_imagenet
+from pipelines.generate.sources.imagenet import open_imagenet
 from pipelines.generate.sources.kinds import RECORDINGS, held_at
+from pipelines.generate.sources.labelled import TarSource
 from pipelines.generate.sources.parquet import ParquetSource
 from pipelines.generate.sources.pointers import LARGEST_POINTER, WHAT_TO_DO, is_pointer, refuse_pointers
 from pipelines.generate.sources.reading import Spread, here
@@ -23,7 +24,8 @@ from pipelines.generate.sources.speech import open_speech
 from pipelines.generate.sources.speech_tars import SpeechTars
 from pipelines.generate.sources.spoken import SpokenSource
 from pipelines.generate.sources.tree_tar import TreeTarSource
-from pipelines.generate.told import told
+from pipelines.generate.sources.webdataset import WebDatasetSource
+from pipelines.generate.wording import wording
 from pipelines.options import Inputs
 from pipelines.progress import TICK, say
 from pipelines.store import Place, place_of
@@ -32,7 +34,7 @@ _ARCHIVES = (TarSource, WebDatasetSource, TreeTarSource, ParquetSource, SpeechTa
 
 
 class Found(NamedTuple):
-    """A source, its samples in order, what else it says of itself and of their sizes, and what the user should know."""
+    """A source, its samples in order, its facts for the manifest, the sizes that it states, and notes for the user."""
 
     source: Source
     samples: Catalogue
@@ -42,11 +44,11 @@ class Found(NamedTuple):
 
 
 def find(dataset: str, inputs: Inputs, limit: int | None, spread: Spread = here, split: str = VALIDATION) -> Found:
-    """The source of a split that the inputs name, and its first `limit` samples. Raises UsageError where there is none.
+    """Open the source that the inputs name, and list its first `limit` samples. Raises UsageError if there are none.
 
-    Archives are listed by `spread`.
+    `spread` lists archives.
     """
-    what = told(dataset).sample
+    what = wording(dataset).sample
     try:
         source = _open(dataset, inputs, split)
         listing = source.listing(spread) if isinstance(source, _ARCHIVES) else source.listing()
@@ -64,26 +66,26 @@ def find(dataset: str, inputs: Inputs, limit: int | None, spread: Spread = here,
     except OSError as error:
         raise UsageError(f"the source cannot be read ({error})") from None
     if not samples:
-        raise UsageError(f"the source holds no {what}s")
+        raise UsageError(f"the source has no {what}s")
     notes = [*listing.notes, *small.notes(source)]
     if samples.renamed:
-        notes.append(f"{samples.renamed:,} {what}s have a name that is another's: their keys are as {samples.example}")
+        notes.append(f"{samples.renamed:,} {what}s share a name with another: their keys are like {samples.example}")
     return Found(source, samples, listing.facts, listing.sizes, notes)
 
 
 def _refuse_others(dataset: str, inputs: Inputs) -> None:
-    """Raises UsageError for recordings where images are wanted, and the other way round."""
+    """Raises UsageError if the source has recordings instead of images, or the reverse."""
     if inputs.source is None:
         return
     place = place_of(inputs.source, "--source")
     found = held_at(place)
     if found and (found == RECORDINGS) != (dataset == "speech"):
         suits = "speech" if found == RECORDINGS else "imagenet, coco or cityscapes"
-        raise UsageError(f"{place} holds {found}, no {told(dataset).sample}s: give --dataset {suits}")
+        raise UsageError(f"{place} has {found}, not {wording(dataset).sample}s: give --dataset {suits}")
 
 
 class _Small:
-    """Counts the samples that have no more bytes than a Git LFS pointer, and keeps the first that comes."""
+    """Counts the samples that are small enough to be Git LFS pointers, and remembers the first."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -99,7 +101,7 @@ class _Small:
             yield sample
 
     def notes(self, source: Source) -> list[str]:
-        """A line where the first of them is a pointer. Raises UsageError where all samples may be."""
+        """A note if the first of them is a pointer. Raises UsageError if all samples may be."""
         data = next(iter(source.read([self._first]))) if self._first else b""
         if not self._first or isinstance(data, Missing) or not is_pointer(data):
             return []
@@ -107,13 +109,13 @@ class _Small:
         if self._count == self._all:
             raise UsageError(f"{path} in the source is a Git LFS pointer, not the file itself: {WHAT_TO_DO}")
         return [
-            f"{path} is a Git LFS pointer, as {self._count:,} of {self._all:,} {self._what}s may be, all that are as "
-            f"small: they will fail; {WHAT_TO_DO}"
+            f"{path} is a Git LFS pointer; {self._count:,} of {self._all:,} {self._what}s are small enough to be one, "
+            f"and fail if they are: {WHAT_TO_DO}"
         ]
 
 
 def _files(inputs: Inputs) -> Iterator[Place]:
-    """What the inputs name that is a file."""
+    """The files among the inputs."""
     for option, text in (
         ("--source", inputs.source),
         ("--labels", inputs.labels),
@@ -124,7 +126,7 @@ def _files(inputs: Inputs) -> Iterator[Place]:
 
 
 def _counted(samples: Iterable[Sample]) -> Iterator[Sample]:
-    """The samples; where that takes long, a line every few seconds says how many they are so far."""
+    """The samples. If listing takes long, their number so far is reported every few seconds."""
     last = time.monotonic()
     for count, sample in enumerate(samples, 1):
         yield sample
@@ -141,17 +143,15 @@ def _open(dataset: str, inputs: Inputs, split: str) -> Source:
         ("--annotations", annotations, dataset == "coco"),
     ):
         if text and not suits:
-            raise UsageError(f"{option} is of no use with --dataset {dataset}: leave it out, or choose another dataset")
+            raise UsageError(f"{option} does not apply to --dataset {dataset}: leave it out, or choose another dataset")
     if split != VALIDATION and dataset != "imagenet":
-        raise UsageError(
-            f"--split {split} is of use with --dataset imagenet only, and not with {dataset}: leave it out"
-        )
+        raise UsageError(f"--split {split} applies only to --dataset imagenet, not to {dataset}: leave it out")
     if dataset == "sample":
         return SampleSource()
     if dataset == "speech" and source is None:
         return SpokenSource()
     if source is None:
-        raise UsageError(f"--dataset {dataset} needs --source PATH: where the images lie")
+        raise UsageError(f"--dataset {dataset} needs --source PATH: the folder or archive with its images")
     root = place_of(source, "--source")
     if not root.is_file() and not root.is_dir():
         raise UsageError(f"--source {root} does not exist")

@@ -1,7 +1,7 @@
-"""A file in a store from which a little is wanted here and there, as a tar's headers are: fetched by what is seen.
+"""Reads a few bytes here and there of a file in a store, as for a tar's headers, adapting to what it sees.
 
-Where what lies between two headers is larger than what a store sends while it answers a request, each is fetched alone;
-where it is smaller, all of it is fetched in blocks, one after the other.
+If the gap between two headers is larger than what a store sends in the time of a request, each header is fetched
+separately; if it is smaller, everything is fetched in consecutive blocks.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import BinaryIO, cast
 
 from pipelines.store import BLOCK, Pieces, PiecesFile, Remote
 
-# Bytes that a store sends about as fast as it answers one request.
+# Bytes that a store sends in about the time that it takes to answer one request.
 _WORTH_A_REQUEST = 2**20
-# Bytes that hold a header, the small members behind the image before it, and their headers.
+# Bytes enough for a header, the small members after the previous image, and their headers.
 _HEADERS = 2**16
 
 
 def open_headers(place: Remote) -> BinaryIO:
-    """The file, to be read forwards. Raises FileNotFoundError where it is not there."""
+    """The file, to be read forwards. Raises FileNotFoundError if it does not exist."""
     return cast("BinaryIO", io.BufferedReader(_Headers(place.pieces()), BLOCK))
 
 
 class _Headers(PiecesFile):
-    """What a buffered reader asks for when it has not got what it is to read next."""
+    """The raw file below a buffered reader, which asks for a block whenever its buffer is empty."""
 
     def __init__(self, pieces: Pieces) -> None:
         super().__init__(pieces)
@@ -31,10 +31,10 @@ class _Headers(PiecesFile):
         self._alone = True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # as PiecesFile has it
-        """Reads a part of what is asked for where a header is worth a request of its own."""
+        """Reads only part of the buffer's size if a header is worth its own request."""
         at = self.tell()
         if self._ended:
-            # Of a block it is not known how many headers were in it: only what lay behind it was not wanted.
+            # The number of headers in a block is unknown: only the gap after its end is known to be unwanted.
             passed = at - (self._began if self._alone else self._ended)
             self._alone = passed >= _WORTH_A_REQUEST
         read = super().readinto(buffer[:_HEADERS] if self._alone else buffer)

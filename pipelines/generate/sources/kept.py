@@ -1,9 +1,9 @@
-"""Listings of tars, kept for the runs that follow: below `SYSNOISE_CACHE`, or in the user's cache folder.
+"""A cache of tars' listings for later runs: below `SYSNOISE_CACHE`, or in the user's cache folder.
 
-A file there is named for a tar's address, size and time of writing, and counts only where it says the same of itself,
-is what a listing is, and fits the tar: anything else is as if it were not there, and so is a cache that cannot be read
-or written. Bounded: what was used least recently makes room. Only tars in stores are kept, since all that a disk is
-asked for is their headers.
+A cached file is named after a tar's address, size and modification time. It is used only if its content states the
+same, is a valid listing, and fits the tar; anything else is ignored, as is a cache that cannot be read or written. The
+cache is bounded: the least recently used files are deleted. Only tars in stores are cached, since on a disk only their
+headers are read.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from pipelines.generate.sources.base import BROKEN
 from pipelines.generate.sources.members import Member
 from pipelines.store import Place, Remote, Version
 
-# What is another where listings come to say other things.
+# To be changed whenever the content of listings changes.
 _FORMAT = 2
-# Bytes of all that is kept: the tars of 100 million images, and more.
+# Bytes of the whole cache: enough for the tars of 100 million images.
 _MOST = 2**33
-# Seconds after which a file that is written again has another time of writing, as stores tell it.
+# Seconds after which a rewritten file is sure to get another modification time from a store.
 _SETTLED = 2.0
 
 
@@ -48,20 +48,20 @@ def pack(members: Sequence[Member]) -> bytes:
 
 
 def unpack(data: bytes, number: int, size: int | None = None) -> list[Member]:
-    """The listing that was packed, of the source's file of that number. Raises ValueError where it is none.
+    """The inverse of `pack`, for the source's file with this number. Raises ValueError for anything else.
 
-    `size`, for what may come from anybody, are the tar's bytes: members lie within them, and are no more than fit.
+    For untrusted data, `size` is the tar's size in bytes: members must lie within it, and be no more than fit.
     """
     held = _loosened(data, None if size is None else LARGEST_JSON)
     try:
         names, places, sizes, texts = (held[name] for name in ("names", "places", "sizes", "texts"))
         for column, kind in ((names, str), (places, int), (sizes, int)):
             if type(column) is not list or set(map(type, column)) - {kind}:
-                raise TypeError("a column is none")
+                raise TypeError("a column is invalid")
         if type(texts) is not dict or set(map(type, texts.values())) - {str}:
-            raise TypeError("its texts are none")
+            raise TypeError("its texts are invalid")
         if min(sizes, default=0) < 0 or min(places, default=0) < -1:
-            raise ValueError("its members lie nowhere")
+            raise ValueError("its members have negative places")
         read = {int(index): text.encode("latin-1") for index, text in texts.items()}
         found = [
             Member(name, BROKEN if place < 0 else (number, place), length, read.get(index, b""))
@@ -82,7 +82,7 @@ def _squeezed(text: bytes) -> bytes:
 
 
 def _loosened(data: bytes, most: int | None) -> Any:
-    """Raises ValueError for what is no JSON that was squeezed, or unpacks to more than `most` bytes."""
+    """Raises ValueError for data that is not compressed JSON, or that unpacks to more than `most` bytes."""
     try:
         with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
             text = stream.read() if most is None else stream.read(most + 1)
@@ -92,12 +92,12 @@ def _loosened(data: bytes, most: int | None) -> Any:
         raise ValueError(f"it unpacks to more than {most:,} bytes")
     value = parse_json(text)
     if not isinstance(value, dict):
-        raise ValueError("it is no listing")
+        raise ValueError("it is not a listing")
     return value
 
 
 class Kept:
-    """The listings that are kept of some tars, by number."""
+    """The cached listings of some tars, by number."""
 
     def __init__(self, files: Sequence[Place]) -> None:
         self._files = files
@@ -111,12 +111,12 @@ class Kept:
             self._versions = _versions(files)
 
     def holds(self, number: int) -> bool:
-        """Whether there is something to look at."""
+        """Whether there is a cached file to look at."""
         path = self._path(number)
         return path is not None and path.is_file()
 
     def get(self, number: int) -> list[Member] | None:
-        """The members of a tar, or None where they are not kept."""
+        """The members of a tar, or None if they are not cached."""
         path = self._path(number)
         if path is None:
             return None
@@ -132,7 +132,7 @@ class Kept:
         return found
 
     def put(self, number: int, packed: bytes) -> None:
-        """Keep a tar's listing, where that can be done."""
+        """Cache a tar's listing if possible."""
         path = self._path(number)
         if path is None or time.time() < self._versions[number].written / 1e9 + _SETTLED:
             return
@@ -146,7 +146,7 @@ class Kept:
                 raise
 
     def make_room(self) -> None:
-        """Remove what was used least recently, where too much is kept."""
+        """Delete the least recently used listings if the cache is too large."""
         if self._folder is None:
             return
         with contextlib.suppress(OSError):
@@ -161,7 +161,7 @@ class Kept:
                 left -= size
 
     def _about(self, number: int) -> bytes:
-        """The first line of a listing's file: what it is of."""
+        """The first line of a listing's file, which identifies the tar."""
         version = self._versions[number]
         return json.dumps([_FORMAT, self._files[number].address, version.size, version.written]).encode() + b"\n"
 
@@ -171,23 +171,23 @@ class Kept:
         return self._folder / hashlib.sha256(self._about(number)).hexdigest()
 
 
-# Bytes of a first line: an address has at most some hundreds.
+# Bytes of the first line: an address has some hundreds at most.
 _LONGEST_LINE = 2**14
 
 
 def _versions(files: Sequence[Place]) -> dict[int, Version]:
-    """The versions of files in stores, by number: listed with their folders, where there are several in one."""
+    """The versions of files in stores, by number. Several in one folder are listed together."""
     folders: dict[Remote, list[int]] = defaultdict(list)
     for number, file in enumerate(files):
         if isinstance(file, Remote):
             folders[file.parent].append(number)
     found: dict[int, Version] = {}
     for folder, numbers in folders.items():
-        told: Mapping[str, Version | None]
+        versions: Mapping[str, Version | None]
         if len(numbers) > 1:
-            told = folder.versions()
+            versions = folder.versions()
         else:
             (file,) = (files[number] for number in numbers)
-            told = {file.name: file.version()} if isinstance(file, Remote) else {}
-        found.update((number, version) for number in numbers if (version := told.get(files[number].name)))
+            versions = {file.name: file.version()} if isinstance(file, Remote) else {}
+        found.update((number, version) for number in numbers if (version := versions.get(files[number].name)))
     return found

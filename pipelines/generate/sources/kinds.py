@@ -1,4 +1,4 @@
-"""Whether a place holds images or recordings, as far as a short look tells."""
+"""Whether a place has images or recordings, as far as a quick look shows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pipelines.generate.sources.members import members_of
 from pipelines.store import Place
 
 IMAGES, RECORDINGS = "images", "recordings"
-# Folders and members that are looked at.
+# The most folders and members that are looked at.
 _MOST_FOLDERS, _MOST_MEMBERS = 100, 100
 
 
 def held_at(place: Place) -> str:
-    """What a file, tar or folder holds, by the first name that tells; empty where none does.
+    """What a file, tar or folder contains, by the first conclusive name; empty if there is none.
 
-    Of a folder without images or recordings, the first tar tells.
+    For a folder with neither images nor recordings, its first conclusive tar decides.
     """
     if place.is_file():
         return _in_tar(place) if place.suffix == ".tar" else _named([place.name])
@@ -27,17 +27,17 @@ def held_at(place: Place) -> str:
 
 
 def kind_of_files(folder: Place) -> str:
-    """What the files in a folder and below it are, whatever archives hold."""
+    """The kind of the files in a folder and its subfolders, ignoring archives."""
     return _named(_files_below(folder))
 
 
 def holds_recordings(folder: Place) -> bool:
-    """Whether there are recordings in a folder or below it, also beside images."""
+    """Whether there are recordings in a folder or its subfolders, possibly next to images."""
     return any(map(is_recording, _files_below(folder)))
 
 
 def _files_below(folder: Place) -> Iterator[str]:
-    """The names of the files in a folder, then of those in the folders below it."""
+    """The names of the files in a folder, then of those in its subfolders."""
     waiting = [folder]
     for looked in range(_MOST_FOLDERS):
         if looked == len(waiting):

@@ -1,7 +1,7 @@
-"""ImageNet's labels: 0–999 in the order of sorted synsets, from whatever a user has.
+"""ImageNet's labels: 0–999 in the order of sorted synsets, from whatever list a user has.
 
-`ilsvrc2012_synsets.txt` lists the 1000 synsets in the order of their ILSVRC2012_ID (the devkit's `meta.mat`); line 1
-is ID 1. The standard labels are the positions in the sorted list.
+`ilsvrc2012_synsets.txt` lists the 1000 synsets in the order of their ILSVRC2012_ID (the devkit's `meta.mat`), from ID 1
+in line 1. The standard labels are the positions in the sorted list.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pipelines.generate.sources.tables import BOXED, Entry, read_table
 from pipelines.store import Place
 
 CLASSES = 1000
-# Bytes: room for millions of names.
+# Bytes: enough for millions of names.
 _LARGEST_LIST = 2**28
-# Fields of a WebDataset's `json` members that hold a label: as a number, and as a synset.
+# Fields of WebDatasets' `json` members that can have a label: as a number, and as a synset.
 _NUMBERED = ("label", "labels", "cls", "class", "class_id", "class_index", "label_id", "target")
 _IN_JSON = (*_NUMBERED, "synset", "wnid", "label_name", "class_name")
 
@@ -51,7 +51,7 @@ class LabelList:
     by_number: tuple[int, ...]
 
     def label(self, key: str) -> int | None:
-        """The label of the file with this key, or None where the list does not say."""
+        """The label of the file with this key, or None if the list has none."""
         if self.by_number:
             number = _number(key)
             return self.by_number[number - 1] if 1 <= number <= len(self.by_number) else None
@@ -59,11 +59,11 @@ class LabelList:
 
 
 def read_labels(path: Place) -> LabelList:
-    """Read a `name label` list (labels 0–999 or synsets), such a CSV file, or the devkit's ground truth.
+    """Read a `name label` list (labels 0–999 or synsets), the same as CSV, or the devkit's ground truth.
 
-    Names may have folders before and an extension after them, or not; CSV is read as `tables` says, the devkit's
-    `ILSVRC2012_validation_ground_truth.txt` by its one word a line. Raises UsageError that names the first line at
-    fault.
+    Names may have folders and an extension. CSV is read as described in `tables`; the devkit's
+    `ILSVRC2012_validation_ground_truth.txt` is recognised by having one word a line. Raises UsageError, which names the
+    first faulty line.
     """
     try:
         with path.open() as file:
@@ -80,7 +80,7 @@ def read_labels(path: Place) -> LabelList:
         return LabelList(str(path), {}, tuple(_from_id(path, entry.line, entry.label) for entry in entries))
     if len(entries) > 1 and all(_is_own_number(entry) for entry in entries):
         raise UsageError(
-            f"{path} numbers the files, as Kaggle's ImageSets do, and labels none: give LOC_val_solution.csv"
+            f"{path} only numbers the files, like Kaggle's ImageSets, and has no labels: give LOC_val_solution.csv"
         )
     labels: dict[str, int] = {}
     for line, name, text in entries:
@@ -92,11 +92,11 @@ def read_labels(path: Place) -> LabelList:
 
 
 def _read_words(lines: Iterable[str]) -> list[Entry]:
-    """The entries of a list of words: a line's last one is its label, or the first that a box follows."""
+    """The entries of a list of words. The label is a line's last word, or the first of its boxes."""
     rows = [(number, _name_and_label(line)) for number, line in enumerate(lines, 1) if line.strip()]
-    alone = all(len(words) == 1 for _, words in rows)
+    unnamed = all(len(words) == 1 for _, words in rows)
     for number, words in rows:
-        if len(words) == 1 and not alone:
+        if len(words) == 1 and not unnamed:
             raise ValueError(f"line {number}: expected `name label`, found {words[0]!r}")
     return [Entry(number, words[0].strip() if len(words) > 1 else "", words[-1]) for number, words in rows]
 
@@ -108,9 +108,9 @@ def _name_and_label(line: str) -> list[str]:
 
 
 def label_in_json(text: bytes) -> int | None:
-    """The label that a WebDataset's `json` member states, None where it states none; a list counts for its first item.
+    """The label that a WebDataset's `json` member states, or None. Of a list, the first item counts.
 
-    Raises ValueError for what is no JSON, for what is no label, and for two that differ.
+    Raises ValueError for invalid JSON, an invalid label, and two labels that differ.
     """
     value = parse_description(text)
     stated = {name: value[name] for name in _IN_JSON if name in value} if isinstance(value, dict) else {}
@@ -120,14 +120,14 @@ def label_in_json(text: bytes) -> int | None:
         if (label := _from_value(first)) is not None:
             found[label] = name
         elif name in _NUMBERED and isinstance(first, int):
-            raise ValueError(f"has the {name} {first!r}, which is not one from 0 to {CLASSES - 1}")
+            raise ValueError(f"has the {name} {first!r}, which is not from 0 to {CLASSES - 1}")
     if len(found) > 1:
         raise ValueError("has two labels: " + ", ".join(f"{name} {label}" for label, name in found.items()))
     return next(iter(found), None)
 
 
 def _from_value(value: object) -> int | None:
-    """The label that a JSON value is: a number from -1 to 999, or a text that is one or a synset."""
+    """A JSON value as a label: a number from -1 to 999, or text with such a number or a synset; else None."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -139,7 +139,7 @@ def _from_value(value: object) -> int | None:
 
 def _from_id(path: Place, line: int, text: str) -> int:
     if not _is_number(text) or not 1 <= int(text) <= CLASSES:
-        raise UsageError(f"{path}, line {line}: {text!r} is no ILSVRC2012_ID (1 to {CLASSES}) of the devkit")
+        raise UsageError(f"{path}, line {line}: {text!r} is not an ILSVRC2012_ID (1 to {CLASSES}) of the devkit")
     return label_by_synset()[_by_id()[int(text) - 1]]
 
 
@@ -153,7 +153,7 @@ def _from_text(path: Place, line: int, text: str) -> int:
 
 
 def _number(key: str) -> int:
-    """The number in an official validation file's name, 0 in others."""
+    """The number in an official validation file's name, 0 for other names."""
     match = re.fullmatch(r"ILSVRC2012_val_(\d{8})", key)
     return int(match.group(1)) if match else 0
 
@@ -171,5 +171,5 @@ def _is_label(text: str) -> bool:
 
 
 def _is_number(text: str) -> bool:
-    """Whether a text is a whole number that may be a label: int() raises for one of thousands of digits."""
+    """Whether a text is a number that may be a label. int() would raise for one with thousands of digits."""
     return text.isdecimal() and len(text) < 10

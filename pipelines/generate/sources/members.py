@@ -1,6 +1,6 @@
-"""The files inside uncompressed tars: found in one pass over the headers, read by where their bytes lie.
+"""The files inside uncompressed tars: found in one pass over the headers, read by the positions of their bytes.
 
-Passes over what operating systems leave. Refuses compressed tars, and images that are links.
+Skips files left by operating systems. Refuses compressed tars, and images that are links.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from pipelines.generate.sources.nearest import begins_compressed, unpacking
 from pipelines.generate.sources.reading import Piece, read_pieces
 from pipelines.store import Place, Remote
 
-# What is read of a member that is a link.
+# Stands in for the bytes of a member that is a link.
 _LINK = Missing("source: a link in place of the file itself: make the tar again with --dereference --hard-dereference")
-# Bytes of a `.cls` member that are looked at: a label has three digits.
+# Bytes read of a `.cls` member: a label has three digits.
 _LONGEST_LABEL = 16
-# Bytes of a `.json` member that is looked at: ImageNet's have some hundreds.
+# Bytes of the largest `.json` member that is read: ImageNet's have some hundreds.
 _LONGEST_DESCRIPTION = 2**16
 
 
 class Member(NamedTuple):
-    """A file inside an uncompressed tar: where its bytes lie, and what it says of a label.
+    """A file inside an uncompressed tar: the position of its bytes, and the label that it states.
 
-    Of an image or a recording that is a link, the place is BROKEN. `text` holds the first bytes of a `.cls` member; of
-    a `.json` one before any such, the label that it states, or what is wrong with it; else nothing.
+    `place` is BROKEN for an image or recording that is a link. `text` has the first bytes of a `.cls` member. For a
+    `.json` member before the first of these it has the label stated there, or what is wrong with it; else it is empty.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Member(NamedTuple):
 
 
 def members_of(place: Place, number: int) -> Generator[Member, None, None]:
-    """The members of the tar at `place`, which is the source's file of that number."""
+    """The members of the tar at `place`, which is the source's file with this number."""
     labelled = False
     try:
         with open_headers(place) if isinstance(place, Remote) else place.open() as file, Tar(file) as archive:
@@ -78,13 +78,13 @@ def members_of(place: Place, number: int) -> Generator[Member, None, None]:
 
 
 def _content(archive: Tar, member: tarfile.TarInfo) -> bytes:
-    """A small member's bytes: a large one's first."""
+    """A small member's bytes, or the first bytes of a large one."""
     file = archive.extractfile(member)
     return file.read(_LONGEST_DESCRIPTION) if file else b""
 
 
 def _stated(description: bytes) -> bytes:
-    """What a `json` member says of a label."""
+    """The label stated in a `json` member, or what is wrong with it."""
     try:
         label = label_in_json(description)
     except ValueError as error:
@@ -93,7 +93,7 @@ def _stated(description: bytes) -> bytes:
 
 
 def read_members(files: Sequence[Place], samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
-    """The bytes of samples whose place is (number of a tar, offset), or empty, or that of a link."""
+    """The bytes of samples whose place is (number of a tar, offset), empty, or BROKEN."""
     refused = [_refused(sample) for sample in samples]
     wanted = [sample for sample, why in zip(samples, refused, strict=True) if not why]
     fetched = read_pieces(files, (Piece(sample.place[0], sample.place[1], sample.size) for sample in wanted))

@@ -1,6 +1,6 @@
-"""What a message says of a folder that has no images, or of a file that cannot be read as it is: where to go on.
+"""Advice for messages about a folder without images, or a file that cannot be read as it is.
 
-Looks no deeper than people's folders are off, and at few of them: what is not found quickly is not told.
+Looks only as deep as people's folders are usually off, and at few folders: what is not found quickly is not mentioned.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from pipelines.store import Place
 
 _LEVELS, _MOST_FOLDERS = 4, 100
 _COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".zip", ".7z", ".rar")
-# Of gzip (RFC 1952), bzip2, xz, Zstandard (RFC 8878) and zip: what their files begin with.
+# Magic numbers of gzip (RFC 1952), bzip2, xz, Zstandard (RFC 8878) and zip.
 _MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\3\4")
 
 
 def way_on(folder: Place, split: str = VALIDATION) -> str:
-    """What to do about a folder without images of a split, as the end of a message; empty where nothing can be told."""
+    """What to do about a folder without images of a split, as the end of a message; empty without a suggestion."""
     if found := _nearest(folder, split[: len("val")]):
-        return f"; {found[0]} holds {found[1]}: give it as --source"
+        return f"; {found[0]} has {found[1]}: give it as --source"
     inside = folder.contents()
     if compressed := [name for name in inside.files if is_compressed(name)]:
         return f"; {unpacking(folder / compressed[0])}"
     if links := [name for name in (*inside.files, *inside.broken) if is_synset(name)]:
-        return f"; {folder / links[0]} is no folder, but what is left of a link: make it a link or a folder again"
+        return f"; {folder / links[0]} is a broken link, not a folder: restore the link or the folder"
     return ""
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file, by its name, may hold images itself."""
+    """Whether a file, by its name, is an archive that may contain images."""
     return name.lower().endswith((".tar", ".parquet", *_COMPRESSED))
 
 
@@ -41,13 +41,13 @@ def is_compressed(name: str) -> bool:
 
 
 def unpacking(file: Place) -> str:
-    """What is said of a compressed archive."""
+    """The message about a compressed archive."""
     command = f"unzip {file.name} -d FOLDER" if file.suffix == ".zip" else f"tar -xf {file.name} -C FOLDER"
     return f"{file} is compressed: unpack it ({command}), and give the folder as --source"
 
 
 def begins_compressed(file: Place) -> bool:
-    """Whether a file, by its first bytes, is compressed, whatever its name."""
+    """Whether a file is compressed, by its first bytes and whatever its name."""
     with file.open() as opened:
         return opened.read(max(map(len, _MAGIC))).startswith(_MAGIC)
 
@@ -67,13 +67,13 @@ def _nearest(root: Place, first: str) -> tuple[Place, str] | None:
 
 
 def _in_turn(names: Iterable[str], first: str) -> list[str]:
-    """Folders that may be looked into, those whose names begin with the split first."""
+    """The folders worth looking into, those whose names begin with the split first."""
     open_ones = [name for name in names if not name.startswith(".") and not is_litter(name)]
     return sorted(open_ones, key=lambda name: not name.lower().startswith(first))
 
 
 def _held(folder: Place) -> str:
-    """What of interest lies directly in a folder."""
+    """A description of what a folder directly contains; empty if that is nothing of interest."""
     inside = folder.contents()
     if class_names(inside.folders):
         return "class folders"

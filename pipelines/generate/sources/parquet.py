@@ -1,10 +1,10 @@
-"""Parquet as on the Hub: images as bytes or {bytes, path}, with integer labels, in columns of the usual names.
+"""Parquet as on the Hub: images as bytes or {bytes, path}, with integer labels, in columns with common names.
 
-`image` and `label` as in `ILSVRC/imagenet-1k`, `jpg` and `cls` as WebDatasets become Parquet, and the like (`columns`).
+`image` and `label` as in `ILSVRC/imagenet-1k`, `jpg` and `cls` as in converted WebDatasets, and others (`columns`).
 
-Listing reads the paths and labels alone. Reading a slice reads each row group that it touches once, row by row, and
-keeps of it only what the slice still needs. Refuses files with more rows and longer names than sets of images have, and
-unpacks one image at a time: a few bytes of Parquet can stand for any number of large cells.
+Listing reads only the paths and labels. Reading a slice reads each row group that it needs once, row by row, and keeps
+only what the slice still needs. Refuses files with more rows or longer names than sets of images have, and unpacks one
+image at a time: a few bytes of Parquet can stand for any number of large cells.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from pipelines.text import first_line
 
 _MOST_ROWS = 10_000_000
 _LONGEST_NAME = 4096
-# Bytes of images of a slice that wait for their turn.
+# Bytes of a slice's images held until their turn.
 _MOST_HELD = 2**32
-# Bytes that are read from a file at a time.
+# Bytes read from a file at a time.
 _PAGE = 2**20
-# And at a time from a store for a listing: the columns that it needs are small and lie far apart.
+# Bytes read at a time for a listing: its columns are small and far apart.
 _SMALL_PAGE = 2**16
-# About how many bytes of memory a sample takes, and how many seconds a file: some thousands of rows.
+# About how many bytes of memory a sample takes, and how many seconds a file of some thousands of rows.
 _SAMPLE, _SECONDS = 500, 0.1
-# What pyarrow raises for damaged files.
+# Exceptions of pyarrow for damaged files.
 _ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError)
 
 
@@ -58,7 +58,7 @@ class ParquetSource:
         return Listing(itertools.chain.from_iterable(parts), [*self.notes])
 
     def group(self, sample: Sample) -> Hashable:
-        return sample.place[:2]  # the rows of a group before a row are unpacked as well
+        return sample.place[:2]  # reading a row unpacks all earlier rows of its group
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
         wanted: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -98,7 +98,7 @@ def _list(place: Place, number: int) -> Iterator[Sample]:
                     yield _sample(place, name or f"{stem}-{row:08d}", label, size, (number, group, index))
                     row += 1
             if row != file.metadata.num_rows:
-                raise ValueError(f"it holds {row:,} rows, and says that there are {file.metadata.num_rows:,}")
+                raise ValueError(f"it has {row:,} rows, but its metadata says {file.metadata.num_rows:,}")
     except _ERRORS as error:
         raise UsageError(f"{place} cannot be read as Parquet ({first_line(error)})") from None
 
@@ -108,7 +108,7 @@ def _parquet(file: BinaryIO) -> pq.ParquetFile:
 
 
 def _rows(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of a group, one at a time: however often a cell is repeated, it is in memory once."""
+    """The rows of a group, one at a time, so that a cell that is repeated is in memory only once."""
     yield from file.iter_batches(batch_size=1, row_groups=[group], columns=columns, use_threads=False)
 
 
@@ -116,12 +116,12 @@ def _names_and_labels(file: pq.ParquetFile, group: int, columns: Columns) -> Ite
     for batch in _rows(file, group, columns.listed):
         name = _buffer(batch, columns.name) if columns.name else None
         if name is not None and name.size > _LONGEST_NAME:
-            raise ValueError(f"a path of {name.size:,} bytes")
+            raise ValueError(f"it has a path of {name.size:,} bytes")
         yield name and name.to_pybytes().decode(), batch.column(columns.label)[0].as_py()
 
 
 def _buffer(batch: pa.RecordBatch, column: str) -> pa.Buffer | None:
-    """The bytes of the only row's cell, in a column or (`image.bytes`) in a struct's field; None where it has none."""
+    """The bytes of the only row's cell, in a column or in a struct's field (`image.bytes`); None if it is null."""
     name, _, field = column.partition(".")
     value = batch.column(name)[0]
     if field and value.is_valid:
@@ -132,13 +132,13 @@ def _buffer(batch: pa.RecordBatch, column: str) -> pa.Buffer | None:
 def _sample(file: Place, name: str, label: int | None, size: int, place: tuple[int, int, int]) -> Sample:
     known = UNKNOWN_LABEL if label is None else label
     if not UNKNOWN_LABEL <= known < CLASSES:
-        raise UsageError(f"{file}: the label of {name} is {label!r}, not one from 0 to {CLASSES - 1}")
-    # Other suffixes stay in keys: those of shards that were made before they were known.
+        raise UsageError(f"{file}: the label of {name} is {label!r}, which is not from 0 to {CLASSES - 1}")
+    # Other suffixes stay in keys, as in shards made before those suffixes were supported.
     return Sample(key_of(name, COMMON_SUFFIXES), known, f"{file.name}/{name}", size, place)
 
 
 class _Groups:
-    """Row groups of several files, of which the last one is kept open."""
+    """Reads row groups from several files, keeping the last file open."""
 
     def __init__(self, files: Sequence[Place], stack: contextlib.ExitStack) -> None:
         self._files = files
@@ -154,11 +154,11 @@ class _Groups:
         return self._opened[1]
 
     def read(self, number: int, group: int, rows: Sequence[int]) -> dict[int, bytes | Missing]:
-        """The images in some rows of a group. Raises SourceError where the file is not there any more."""
+        """The images in some rows of a group. Raises SourceError if the file is no longer readable."""
         place = self._files[number]
         wanted, held = set(rows), 0
         found: dict[int, bytes | Missing] = {}
-        lacking = Missing("source: the row is not there")
+        missing = Missing("source: the row is not there")
         try:
             file = self._open(number)
             column = columns_of(place, file.schema_arrow).image
@@ -169,10 +169,10 @@ class _Groups:
                     if held > _MOST_HELD:
                         raise ValueError(f"more than {_MOST_HELD:,} bytes of images in the rows of one shard")
         except _ERRORS as error:
-            if getattr(error, "errno", None):  # Arrow's own errors, of damaged data, have none
+            if getattr(error, "errno", None):  # Arrow's own errors, about damaged data, have none
                 raise unreadable(place, error) from None
-            lacking = Missing(f"source: {place.name} cannot be read ({first_line(error)})")
-        return {row: found.get(row, lacking) for row in rows}
+            missing = Missing(f"source: {place.name} cannot be read ({first_line(error)})")
+        return {row: found.get(row, missing) for row in rows}
 
 
 def _bytes(data: pa.Buffer | None) -> bytes | Missing:
@@ -182,10 +182,10 @@ def _bytes(data: pa.Buffer | None) -> bytes | Missing:
 
 
 def arrow_as_parquet(place: Place) -> str:
-    """What is said of Arrow files (of `save_to_disk`, or of the cache of `datasets`): how they become Parquet."""
+    """The message about Arrow files (of `save_to_disk`, or the cache of `datasets`), with how to convert them."""
     files = place.path if place.suffix == ".arrow" else f"{place.path}/*.arrow"
     return (
-        f"{place} holds a data set as `datasets` keeps it (Arrow): write it as Parquet by python -c "
+        f"{place} has a data set in Arrow files, as `datasets` stores it: write it as Parquet with python -c "
         f'"import glob, pyarrow as pa, pyarrow.parquet as pq; pq.write_table(pa.concat_tables('
         f"pa.ipc.open_stream(pa.memory_map(name)).read_all() for name in sorted(glob.glob({files!r}))), "
         "'validation.parquet', row_group_size=1000)\", and give that file as --source"

@@ -1,6 +1,6 @@
-"""Git LFS pointers: what a clone has in place of the files that were not fetched with it.
+"""Git LFS pointers: text files that stand in for files not fetched with a clone.
 
-A pointer is a text of less than 1,024 bytes that begins with its version (git-lfs, docs/spec.md).
+A pointer has less than 1,024 bytes and begins with its version (git-lfs, docs/spec.md).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ POINTER = Missing(f"source: a Git LFS pointer, not the file itself: {WHAT_TO_DO}
 
 
 def is_pointer(data: bytes) -> bool:
-    """Whether these bytes, a file's or its first ones, are a pointer's."""
+    """Whether a file is a pointer, given its first bytes."""
     return data.startswith(_VERSION)
 
 
 def refuse_pointers(files: Iterable[Place]) -> None:
-    """Raises UsageError for the first of some files that is a pointer; one that cannot be read is none."""
+    """Raises UsageError for the first of these files that is a pointer. Unreadable files are skipped."""
     for place in files:
         try:
             with place.open(LARGEST_POINTER) as file:

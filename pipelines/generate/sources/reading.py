@@ -1,7 +1,7 @@
-"""Reading what many samples need: each by itself on a disk, several at a time from an object store.
+"""Reads samples' bytes: one after another from a disk, several at a time from an object store.
 
-Order is kept, and what is read ahead is bounded in number and in bytes. A file that was listed and cannot be read any
-more is the source's fault, and no sample's. Refuses files that are larger than any photograph.
+Order is kept, and what is read ahead is bounded in number and in bytes. A file that was listed but cannot be read later
+is an error of the source, not of a sample. Refuses files larger than any photograph.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from pipelines.store import BLOCK, Disk, Pieces, Place, abandoned
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
-# How much is asked for before it is needed: a store answers each question late, and many at once.
+# Read-ahead: a store answers each request late, but many at once.
 _THREADS = 8
 _AHEAD, _AHEAD_BYTES = 16, 2**25
-# Bytes between two pieces that are cheaper to fetch along with them than to leave out by another request.
+# Bytes between two pieces that are cheaper to fetch along with them than to skip with another request.
 _GAP = 2**16
 
 
 def in_order(
     place: Place, work: Iterable[Work], fetch: Callable[[Work], Result], size: Callable[[Work], int] = lambda _: 0
 ) -> Generator[Result, None, None]:
-    """What `fetch` gives for each piece of work, in order; several at a time where `place` is in an object store.
+    """Results of `fetch` for each item, in order. If `place` is in an object store, several are fetched at a time.
 
-    `size` says how many bytes a result holds.
+    `size` gives the number of bytes that an item's result has.
     """
     if isinstance(place, Disk):
         yield from map(fetch, work)
@@ -60,7 +60,7 @@ def in_order(
 
 
 def read_file(place: Place) -> bytes | Missing:
-    """An image's bytes. Raises SourceError where they cannot be read: the file was there when it was listed."""
+    """An image's bytes. Raises SourceError if they cannot be read, since the file existed when it was listed."""
     try:
         with place.open() as file:
             return read_at_most(file, LARGEST_IMAGE)
@@ -71,12 +71,12 @@ def read_file(place: Place) -> bytes | Missing:
 
 
 def unreadable(place: Place, error: Exception) -> SourceError:
-    """The error of a source that was there when it was listed and cannot be read now."""
-    return SourceError(f"{place} cannot be read any more ({error}): whole shards are kept; see to it and run again")
+    """The error for a file that existed when it was listed but cannot be read now."""
+    return SourceError(f"{place} can no longer be read ({error}): whole shards are kept; fix that and run again")
 
 
 def read_files(root: Place, samples: Iterable[Sample]) -> Iterator[bytes | Missing]:
-    """The bytes of samples that are files below `root`: a place begins with a path there or as BROKEN, or is empty."""
+    """The bytes of samples that are files below `root`. A place is empty, or begins with a path or BROKEN."""
 
     def fetch(sample: Sample) -> bytes | Missing:
         if sample.place[:1] == BROKEN:
@@ -88,10 +88,10 @@ def read_files(root: Place, samples: Iterable[Sample]) -> Iterator[bytes | Missi
 
 @dataclass(frozen=True)
 class Chore(Generic[Work, Result]):
-    """What is to be read of each piece of work, by which it can be split up: `fetch(piece)`, which can be pickled.
+    """A function to apply to many items, `fetch(item)`, which is picklable so that workers can do it.
 
-    `name` is what it is called, and `place` where the pieces lie. Each takes a processor about so many `seconds`, and
-    `size` says about how many bytes its result holds.
+    `name` is its name in messages, and `place` where the items are. An item takes about `seconds` of processor time,
+    and `size` estimates the bytes of its result.
     """
 
     name: str
@@ -102,19 +102,19 @@ class Chore(Generic[Work, Result]):
 
 
 class Spread(Protocol):
-    """A way to do a chore."""
+    """Runs a chore, here or on workers."""
 
     def __call__(self, chore: Chore[Work, Result], pieces: Sequence[Work]) -> Iterator[Result]:
-        """What the chore gives for each piece, in order."""
+        """The chore's result for each item, in order."""
 
 
 def here(chore: Chore[Work, Result], pieces: Sequence[Work]) -> Iterator[Result]:
-    """Do a chore in this process."""
+    """Run a chore in this process."""
     return in_order(chore.place, pieces, chore.fetch)
 
 
 class Piece(NamedTuple):
-    """A part of a file: the file's number, and where the part begins and how long it is, in bytes."""
+    """A part of a file: the file's number, and the part's offset and length in bytes."""
 
     file: int
     offset: int
@@ -122,7 +122,7 @@ class Piece(NamedTuple):
 
 
 def read_pieces(files: Sequence[Place], pieces: Iterable[Piece]) -> Iterator[bytes]:
-    """The pieces' bytes in their order: those that lie close together in one go. One past the file's end is shorter."""
+    """The pieces' bytes, in order. Nearby pieces are fetched in one go. A piece past the end of its file is shorter."""
 
     @functools.cache
     def opened(number: int) -> Pieces:
@@ -150,7 +150,7 @@ def _length(run: Sequence[Piece]) -> int:
 
 
 def _runs(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """The pieces in their order, cut into runs of a block at most that lie close together in one file."""
+    """The pieces in order, grouped into runs of nearby pieces in one file, each of at most a block."""
     run: list[Piece] = []
     for piece in pieces:
         if run and not _fits(run, piece):

@@ -1,7 +1,7 @@
 """The built-in set: nine photographs that ship inside the wheels of scikit-image and scikit-learn.
 
-Photographs that ship as PNG become JPEG bytes by Pillow, so that sizes and chroma subsampling are mixed as in a real
-set. Labels are the ImageNet class that comes nearest; they are meant to exercise a pipeline, not to rank models.
+Pillow converts those that are PNG to JPEG, so that sizes and chroma subsampling vary as in a real set. The labels are
+the nearest ImageNet classes; they are meant to exercise a pipeline, not to rank models.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipelines.generate.sources.labels import label_by_synset
 
 
 class Photograph(NamedTuple):
-    """A file in a wheel, the synset of its label, its licence, and Pillow's JPEG options where it is not JPEG yet."""
+    """A file in a wheel, the synset of its label, its licence, and Pillow's JPEG options if it is not JPEG yet."""
 
     path: str
     synset: str
@@ -61,7 +61,7 @@ def _locate(path: str) -> Path:
 
 
 def open_photograph(name: str) -> Image.Image:
-    """One of the photographs, by the stem of its file. Raises UsageError where it is not installed."""
+    """One of the photographs, by the stem of its file. Raises UsageError if it is not installed."""
     return Image.open(_locate(next(one.path for one in PHOTOGRAPHS if Path(one.path).stem == name)))
 
 
@@ -86,7 +86,7 @@ class SampleSource:
             Sample(Path(p.path).stem, label_by_synset()[p.synset], p.path, len(_jpeg(p)), (index,))
             for index, p in enumerate(PHOTOGRAPHS)
         ]
-        # Pillow writes most of the files: another version may write others of the same size.
+        # Pillow writes most of these files: another version may write different bytes of the same length.
         total = hashlib.sha256(b"".join(map(_jpeg, PHOTOGRAPHS)))
         return Listing(samples, [], {"content_sha256": total.hexdigest()})
 

@@ -1,8 +1,8 @@
-"""Recordings of speech in the layouts that people have them in.
+"""Recordings of speech in the layouts in common use.
 
-LJSpeech as it unpacks (`metadata.csv` and `wavs/`); a folder of recordings and of any folders below it, as LibriSpeech,
-LibriTTS and VCTK have them, with their texts beside; one recording; and tars, as of WebDataset. The layout is found by
-looking. Refuses Parquet and compressed archives, with what to do.
+LJSpeech as unpacked (`metadata.csv` and `wavs/`); a folder tree of recordings with transcripts next to them, such as
+LibriSpeech, LibriTTS and VCTK; a single recording; and tars, such as WebDataset's. The layout is detected. Refuses
+Parquet and compressed archives, and says what to do.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from pipelines.generate.sources.transcripts import (
 )
 from pipelines.store import Contents, Place
 
-# Folders below one another; more are a link to one above it.
+# Levels of folders; with more, one is probably a link to a folder above it.
 _DEEPEST = 12
 
 
 def open_speech(root: Place) -> Source:
-    """The source at `root`, in whichever layout it is. Raises UsageError where there is none."""
+    """The source at `root`, in whichever layout it has. Raises UsageError if there is none."""
     if root.is_file():
         return _open_file(root)
     root = _nearest_metadata(root)
@@ -74,11 +74,11 @@ def _open_file(file: Place) -> Source:
 
 
 def _no_parquet(file: Place) -> str:
-    return f"{file}: recordings in Parquet or Arrow files are not read: write them as files, or as WebDataset tars"
+    return f"{file}: Parquet and Arrow files of recordings are not supported: convert them to files or WebDataset tars"
 
 
 def _nearest_metadata(root: Place) -> Place:
-    """The folder that holds metadata.csv, for one that it is alone in and for the `wavs` inside it; else `root`."""
+    """The folder with metadata.csv, if `root` contains only that folder or is its `wavs`; else `root`."""
     if root.name == "wavs" and METADATA in root.parent.files():
         return root.parent
     inside = root.contents()
@@ -94,7 +94,7 @@ def _is_hidden(name: str) -> bool:
 
 
 class _Folder(NamedTuple):
-    """What lies in a folder: recordings, the files beside them by name, and the paths of what is neither."""
+    """The content of a folder: recordings, all of its files by name, and the paths of files that are neither."""
 
     path: str
     recordings: list[File]
@@ -105,9 +105,9 @@ class _Folder(NamedTuple):
 
 @dataclass(frozen=True)
 class SpeechFolder:
-    """Recordings in a folder and below it, or `only` one of them. A link that leads nowhere is a sample that fails.
+    """Recordings in a folder and its subfolders, or `only` one of them. A broken link is a sample that fails.
 
-    Of the kind `speech-ljspeech`, metadata.csv has their texts: what it lists and is not there is a sample that fails.
+    If the kind is `speech-ljspeech`, metadata.csv has the transcripts; its entries without a recording fail.
     """
 
     root: Place
@@ -116,11 +116,11 @@ class SpeechFolder:
 
     def listing(self) -> Listing:
         notes: list[str] = []
-        told = None
+        metadata = None
         if self.kind == "speech-ljspeech":
             place = self.root / METADATA
-            told = read_metadata(_read(place), str(place))
-        return Listing(self._samples(Recordings(told), notes), notes, longer_keys=longer_keys)
+            metadata = read_metadata(_read(place), str(place))
+        return Listing(self._samples(Recordings(metadata), notes), notes, longer_keys=longer_keys)
 
     def _samples(self, recordings: Recordings, notes: list[str]) -> Iterator[Sample]:
         others = Names()
@@ -131,15 +131,15 @@ class SpeechFolder:
             yield from recordings.samples(wanted, folder.beside, self._texts)
         if not recordings:
             raise UsageError(
-                f"no recordings in {self.root}: expected .wav or .flac files, in folders or not, or .tar files"
+                f"no recordings in {self.root}: expected .wav or .flac files, here or in subfolders, or .tar files"
             )
         yield from recordings.absent()
         notes += recordings.notes(str(self.root))
         if others and not self.only:
-            notes.append(f"not read in {self.root}: {others}")
+            notes.append(f"skipped in {self.root}: {others}")
 
     def _folders(self) -> Iterator[_Folder]:
-        """The root, and all folders below it, those that lie as deep after one another."""
+        """The root and all folders below it, level by level."""
         level = [""]
         for _ in range(_DEEPEST):
             known = frozenset(level)
@@ -150,10 +150,10 @@ class SpeechFolder:
             level = [] if self.only else below
             if not level:
                 return
-        raise UsageError(f"{self.root / level[0]} lies {_DEEPEST} folders deep: is it a link to one above it?")
+        raise UsageError(f"{self.root / level[0]} is {_DEEPEST} folders deep: is it a link to a folder above it?")
 
     def _look_into(self, path: str, level: Collection[str]) -> _Folder:
-        """What lies in a folder of this level; beside its recordings, too, their speaker's texts as VCTK has them."""
+        """The content of a folder of this level, and the texts of its speaker if they are where VCTK has them."""
         inside = self._contents(path)
         texts = folder_of_texts(path)
         spoken = self._contents(texts).files if texts in level and texts != path else {}
@@ -190,7 +190,7 @@ def _file(folder: str, name: str, size: int) -> File:
 
 
 def _read(place: Place) -> bytes:
-    """A file of texts. Raises UsageError where it cannot be read, or has more bytes than any such file."""
+    """A file of transcripts. Raises UsageError if it cannot be read, or is larger than any such file."""
     try:
         return place.read(LARGEST_TEXTS)
     except (OSError, ValueError) as error:

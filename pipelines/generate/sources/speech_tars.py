@@ -1,4 +1,4 @@
-"""Recordings in tars: WebDataset's, or folders that were packed whole. Texts lie beside them, as in folders."""
+"""Recordings in tars: WebDatasets, or packed folders. Transcripts are next to them, as in folders."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class SpeechTars:
             raise UsageError(f"no recordings in {self.files[0]}")
         notes += recordings.notes(str(self.files[0]))
         if others:
-            notes.append(f"not read: {others}")
+            notes.append(f"skipped: {others}")
 
     def _texts(self, files: Sequence[File]) -> Iterator[bytes]:
         read = read_pieces(self.files, (Piece(file.place[0], file.place[1], file.size) for file in files))
         for file, data in zip(files, read, strict=True):
             if len(data) < file.size:
-                raise UsageError(f"{file.path} goes on beyond the tar's end: fetch it again")
+                raise UsageError(f"{file.path} extends beyond the tar's end: fetch it again")
             yield data
 
     def read(self, samples: Sequence[Sample]) -> Iterator[bytes | Missing]:
@@ -60,13 +60,13 @@ def _is_recording(file: File) -> bool:
 
 
 def _folders(file: Place, members: Sequence[Member]) -> dict[str, dict[str, File]]:
-    """A tar's files by folder and name. Raises UsageError for LJSpeech, and for what is there twice."""
+    """A tar's files by folder and name. Raises UsageError for LJSpeech, and for duplicate names."""
     found: defaultdict[str, dict[str, File]] = defaultdict(dict)
     for member in members:
         folder, _, name = member.name.rpartition("/")
         if name == METADATA:
-            raise UsageError(f"{file} holds {member.name}: unpack it, and give the folder as --source")
+            raise UsageError(f"{file} contains {member.name}: unpack it, and give the folder as --source")
         if name in found[folder]:
-            raise UsageError(f"{file} holds {member.name} twice: unpack it, and give the folder as --source")
+            raise UsageError(f"{file} contains {member.name} twice: unpack it, and give the folder as --source")
         found[folder][name] = File(f"{file.name}/{member.name}", member.size, member.place)
     return found

@@ -1,8 +1,8 @@
-"""The wanted split among the Parquet files or tars of a folder, as data sets are handed around.
+"""Finds the requested split among the Parquet files or tars of a folder, in the layouts in which data sets are shared.
 
-Their names say which split they are of (`val-00000-of-00001.parquet`, `x-train-0000.tar`), or timm's `_info.json` does,
-or folders do (`default/validation/0000.parquet`). A split that is alone is read whatever its name, but where
-training's is wanted and it is another. Refuses several of which none, or more than one, is the wanted one.
+The split is in file names (`val-00000-of-00001.parquet`, `x-train-0000.tar`), in timm's `_info.json`, or in the names
+of folders (`default/validation/0000.parquet`). A split that is the only one is read whatever its name, unless the
+training split is requested and this is another. Refuses several splits if none, or more than one, is the requested one.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from pipelines.store import Place
 _KINDS = (".parquet", ".tar", ".arrow")
 _NAMES = {VALIDATION: frozenset({"val", "valid", "validation"}), TRAIN: frozenset({"train", "training"})}
 _SPLITS = frozenset({"trainval", "test", "testing", "dev", "eval", "evaluation", "unlabeled"}).union(*_NAMES.values())
-# What writers of the Hub append to a split's name: number, count, and a digest.
+# The Hub's writers append this to a split's name: number, count, and a digest.
 _COUNTED = re.compile(r"(.+?)-\d+-of-\d+(-[0-9a-f]+)?")
 _INFO = "_info.json"
-# Folders that are gone down into, and that one may hold and still be more than a folder of classes.
+# Levels of folders that are searched, and the most folders that one may have without being taken for class folders.
 _DEEPEST, _MOST_FOLDERS = 3, 50
 _SYNSET = re.compile(r"n\d{8}")
-# Splits that a message names.
+# The most splits listed in a message.
 _MOST_NAMED = 8
 
 
 class Archives(NamedTuple):
-    """Files of one split, their suffix, and what the user should know of the choice."""
+    """Files of one split, their suffix, and notes for the user about the choice."""
 
     files: tuple[Place, ...]
     suffix: str
@@ -42,9 +42,9 @@ class Archives(NamedTuple):
 
 
 def find_archives(root: Place, split: str = VALIDATION) -> Archives:
-    """The split's Parquet files, tars or Arrow files in `root`, in `data` or in folders named for splits.
+    """The split's Parquet files, tars or Arrow files in `root`, in its `data`, or in folders named after splits.
 
-    No files where there are none such. Raises UsageError where it cannot be told which files are its, and for
+    Returns no files if there are none. Raises UsageError if it is ambiguous which files belong to the split, and for
     files that are Git LFS pointers.
     """
     return _find(root, split, 0) or Archives((), "", ())
@@ -71,7 +71,7 @@ def _in_folders(root: Place, folders: Collection[str], split: str, depth: int) -
         chosen, notes = _of_split(split, root, {name: "+".join(sorted(_words(name))) for name in held}, "folder")
         (name, *more) = chosen
         if more:
-            raise UsageError(f"{root} holds {name} and {more[0]}, both of one split: give one of them as --source")
+            raise UsageError(f"{root} has {name} and {more[0]}, both of the same split: give one of them as --source")
         below = root / name
         files = below.files()
         kind = _kind(files)
@@ -84,7 +84,7 @@ def _in_folders(root: Place, folders: Collection[str], split: str, depth: int) -
 
 
 def _kind(names: Iterable[str]) -> str:
-    """The first kind that some of these files are of; empty where there is none."""
+    """The first kind that any of these files has; empty if there is none."""
     return next((suffix for suffix in _KINDS if _of_kind(names, suffix)), "")
 
 
@@ -105,7 +105,7 @@ def _only(stated: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
 
 
 def _of_split(wanted: str, folder: Place, split: Mapping[str, str], what: str) -> tuple[list[str], tuple[str, ...]]:
-    """The names whose split is the wanted one, or the only one there is; a note says what was left out."""
+    """The names that belong to the requested split, or to the only one; a note reports what was skipped."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in split:
         groups[split[name]].append(name)
@@ -117,51 +117,49 @@ def _of_split(wanted: str, folder: Place, split: Mapping[str, str], what: str) -
     if len(found) != 1:
         trouble = f"several are {wanted}" if found else f"none is clearly {wanted}"
         raise UsageError(
-            f"{folder} holds several splits, and {trouble}: {_listed(groups, what)}; give the {what}, or a folder with "
-            "one split alone, as --source"
+            f"{folder} has several splits, and {trouble}: {_listed(groups, what)}; give the {what}, or a folder with "
+            "only one split, as --source"
         )
     others = {name: groups[name] for name in groups if name != found[0]}
-    return groups[found[0]], (f"{folder}: the split `{found[0]}` is read; left out: {_listed(others, what)}",)
+    return groups[found[0]], (f"{folder}: using the split `{found[0]}`; skipped: {_listed(others, what)}",)
 
 
 def _refuse_others(folder: Place, split: Mapping[str, str]) -> None:
-    """Raises UsageError where files or folders of one split are another than training's."""
-    said = {word for name, of in split.items() for word in (*_words(PurePosixPath(name).stem), *of.split("+")) if word}
-    if said and said <= _SPLITS - _NAMES[TRAIN]:
-        raise UsageError(
-            f"{folder} holds {'+'.join(sorted(said))} alone: give the training split, or leave --split out"
-        )
+    """Raises UsageError if files or folders of one split belong to another than the training split."""
+    named = {word for name, of in split.items() for word in (*_words(PurePosixPath(name).stem), *of.split("+")) if word}
+    if named and named <= _SPLITS - _NAMES[TRAIN]:
+        raise UsageError(f"{folder} has only {'+'.join(sorted(named))}: give the training split, or leave --split out")
 
 
 def _is_of(wanted: str, name: str) -> bool:
-    """Whether a split's words say that it is the wanted one, and no other."""
+    """Whether a split's words name the requested split, and no other."""
     return _NAMES[wanted].issuperset(name.split("+"))
 
 
 def _listed(groups: Mapping[str, Collection[str]], what: str) -> str:
-    said = [
+    described = [
         f"{name or 'unnamed'} ({f'{len(held):,} {what}s, ' if len(held) > 1 else ''}{min(held)})"
         for name, held in sorted(groups.items())
     ]
-    return ", ".join(said[:_MOST_NAMED] + ["…"][: len(said) > _MOST_NAMED])
+    return ", ".join(described[:_MOST_NAMED] + ["…"][: len(described) > _MOST_NAMED])
 
 
 def _split_of_each(names: Collection[str]) -> dict[str, str]:
-    """The words for splits in each name, but for those that all names have: `valid-shapes` may be the data set's."""
+    """The words for splits in each name, except those in all of them: the data set may be called `valid-shapes`."""
     words = {name: _words(PurePosixPath(name).stem) for name in names}
     common = frozenset.intersection(*words.values())
     return {name: "+".join(sorted(held - common)) for name, held in words.items()}
 
 
 def _words(stem: str) -> frozenset[str]:
-    """A name's words for splits; where a writer of the Hub has named the file and none is known, the split's name."""
+    """A name's words for splits. A file named by a writer of the Hub without such a word has its own split's name."""
     counted = _COUNTED.fullmatch(stem.lower())
     words = _SPLITS & {*re.findall("[a-z]+", counted[1] if counted else stem.lower())}
     return words or frozenset({counted[1]} if counted else ())
 
 
 def _stated(folder: Place, split: str) -> dict[str, str]:
-    """The split of each file that `_info.json` names; the wanted one, where it names one for several."""
+    """The split of each file named in `_info.json`; the requested one, if a file is in several."""
     try:
         splits = parse_description((folder / _INFO).read(LARGEST_JSON))["splits"]
         named = {str(name): [str(file) for file in splits[name]["filenames"]] for name in splits}

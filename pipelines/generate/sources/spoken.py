@@ -1,8 +1,8 @@
 """The built-in set of speech: six short phrases, made by a formant synthesizer of a few lines.
 
-A pulse for each period of the voice goes through resonances at a vowel's formants, and noise through another, as in
-Klatt, "Software for a cascade/parallel formant synthesizer", JASA 67 (1980). All that is added up are integers, so that
-the bytes are the same on every machine. It is meant to exercise a pipeline, and sounds like it.
+A pulse for each period of the voice passes through resonances at a vowel's formants, and noise through another, as in
+Klatt, "Software for a cascade/parallel formant synthesizer", JASA 67 (1980). All arithmetic is on integers, so the
+bytes are the same on every machine. It is meant to exercise a pipeline, and sounds like it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 from pipelines.generate.sources.base import UNKNOWN_LABEL, Listing, Missing, Sample
 
 RATE = 22_050
-# Samples for which sounds stay as they are: 5 ms.
+# Samples during which a sound does not change: 5 ms.
 _FRAME = RATE // 200
 # Hz: the first three formants of men, from Peterson and Barney, JASA 24 (1952), table II.
 _FORMANTS = {
@@ -30,12 +30,12 @@ _FORMANTS = {
     "V": (640, 1190, 2390),
     "u": (300, 870, 2240),
 }
-# Hz: their bandwidths; the middle of an s and its bandwidth.
+# Hz: the formants' bandwidths; the centre of an s and its bandwidth.
 _BANDWIDTHS, _HISS = (60, 90, 150), (4900, 1000)
-# Hz: the voice at a phrase's beginning and at its end.
+# Hz: the voice at the beginning and the end of a phrase.
 _VOICE = (125, 95)
 _UNIT = 24  # bits after the point
-# What goes into the throat for each period, and into the hiss: a vowel is then some 10 dB louder than an s.
+# Amplitudes of each period's pulse and of the noise, by which a vowel is some 10 dB louder than an s.
 _PULSE, _NOISE = 2**35, 2**5
 _PEAK = 20_000
 
@@ -58,7 +58,7 @@ PHRASES: tuple[Phrase, ...] = (
 
 
 class _Sound(NamedTuple):
-    """5 ms: formants in Hz, and how loud voice and noise are, from 0 to 4."""
+    """5 ms: formants in Hz, and the loudness of voice and noise, from 0 to 4."""
 
     formants: tuple[int, ...]
     voice: int
@@ -121,7 +121,7 @@ def _samples(phrase: Phrase) -> list[int]:
 
 @functools.cache
 def recording(phrase: Phrase) -> bytes:
-    """A phrase as a WAV of 16 bits, in one channel."""
+    """A phrase as 16-bit mono WAV."""
     samples = _samples(phrase)
     peak = max(map(abs, samples))
     pcm = array("h", (value * _PEAK // peak for value in samples))

@@ -1,8 +1,8 @@
-"""Which column of a CSV file, or of one with semicolons or tabs, holds names, and which one labels.
+"""Finds the columns of names and labels in files separated by commas, semicolons or tabs.
 
-By the header where there is one, and else by what the columns hold. A label's cell may go on with boxes, as in Kaggle's
-`LOC_val_solution.csv` (`n03425413 85 1 499 272 …`): its first word counts, and a coordinate is never a label. Refuses
-columns of numbers that nothing tells apart.
+It goes by the header if there is one, and else by the columns' contents. A label's cell may continue with boxes, as in
+Kaggle's `LOC_val_solution.csv` (`n03425413 85 1 499 272 …`): its first word counts, and a coordinate is never a label.
+Refuses columns of numbers that cannot be told apart.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import NamedTuple
 from pipelines.generate.sources.base import IMAGE_SUFFIXES
 
 _DELIMITERS = ",;\t"
-# Headers, in lower case and of letters alone.
+# Headers, in lower case and reduced to letters.
 _NAMES = re.compile(r"(file|image|img)(id|name|names|path|paths|s)?|fname|id|key|name|path")
 _LABELS = re.compile(
     r"(category|class|label|synset)(id|idx|index|label|s)?|cls|groundtruth|gt|predictionstring|target|wnid|wordnetid|y"
 )
 # The first line of a pandas series.
 _SERIES = ["", "0"]
-# Words of a box and its label in Kaggle's `PredictionString`.
+# Words for a box and its label in Kaggle's `PredictionString`.
 BOXED = 5
 
 
 class Entry(NamedTuple):
-    """A line of a list: its number, the name and the label, as they are written there."""
+    """A line of a list: its number, and its name and label as written."""
 
     line: int
     name: str
@@ -44,10 +44,10 @@ class _Row(NamedTuple):
 
 
 def read_table(lines: Sequence[str], is_synset: Test, is_number: Test) -> list[Entry]:
-    """The entries of a delimited list; none where it is no such list.
+    """The entries of a delimited list; none if the lines are not one.
 
-    `is_synset` and `is_number` say what a label may be. Raises ValueError where it cannot be told which column holds
-    the labels, and for a line without one.
+    `is_synset` and `is_number` recognise labels. Raises ValueError if it is ambiguous which column has the labels, and
+    for a line without one.
     """
 
     def is_label(cell: str) -> bool:
@@ -65,7 +65,7 @@ def read_table(lines: Sequence[str], is_synset: Test, is_number: Test) -> list[E
         valid = Counter(at for row in body for at, cell in enumerate(row.cells[:width]) if is_label(cell))
         fit = [at for at in range(width) if 2 * valid[at] > len(body)]
         if fit == [0] and not header and is_label((body[0].cells[1].split() or [""])[-1]):
-            continue  # a list of words, with a name that has a comma: `1,2.JPEG 65`
+            continue  # a list of words in which a name has a comma: `1,2.JPEG 65`
         if fit:
             synsets = [at for at in fit if any(is_synset(word) for word in _at(body[0].cells, at).split())]
             label = _label_column(header, fit, synsets, width)
@@ -75,7 +75,7 @@ def read_table(lines: Sequence[str], is_synset: Test, is_number: Test) -> list[E
 
 
 def _rows(lines: Sequence[str], delimiter: str) -> list[_Row]:
-    """The rows that are not blank; none where the lines are not to be read so."""
+    """The rows that are not blank; none if the lines cannot be parsed."""
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
         rows = [_Row(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
@@ -85,7 +85,7 @@ def _rows(lines: Sequence[str], delimiter: str) -> list[_Row]:
 
 
 def _header_and_body(rows: Sequence[_Row], is_label: Test) -> tuple[list[str], Sequence[_Row]]:
-    """The first row's names for columns, in lower case and letters alone, where it holds such; and the other rows."""
+    """The column names in the first row, in lower case and reduced to letters, if it has any; and the other rows."""
     cells = rows[0].cells
     if cells == _SERIES:
         return cells, rows[1:]
@@ -99,7 +99,7 @@ def _header_and_body(rows: Sequence[_Row], is_label: Test) -> tuple[list[str], S
 
 
 def _label_column(header: Sequence[str], fit: Sequence[int], synsets: Sequence[int], width: int) -> int:
-    """The column of the labels among those that are fit to be it. Raises ValueError where several or none may be."""
+    """The column of labels among those that fit. Raises ValueError if that is ambiguous, or if there is none."""
     called = [at for at in fit if _LABELS.fullmatch(_at(header, at))]
     if not called and width == 2:
         return fit[-1]
@@ -108,14 +108,13 @@ def _label_column(header: Sequence[str], fit: Sequence[int], synsets: Sequence[i
         among = [at for at in among if at in synsets][:1]
     if not among:
         raise ValueError(
-            "several columns of numbers could be labels, or others: give a first line that calls the columns "
-            "`name` and `label`"
+            "several columns of numbers could be labels: add a first line that names the columns `name` and `label`"
         )
     return among[0]
 
 
 def _name_column(header: Sequence[str], first: Sequence[str], label: int, width: int) -> int:
-    """The column of the names: one that is called so, or else the first; of several, one whose cell is an image's."""
+    """The column of names: by its header, or else the first. Of several, one with an image's file name is preferred."""
     others = [at for at in range(width) if at != label]
     called = [at for at in others if _NAMES.fullmatch(_at(header, at))]
     files = [at for at in called or others if _at(first, at).lower().endswith(IMAGE_SUFFIXES)]
@@ -123,7 +122,7 @@ def _name_column(header: Sequence[str], first: Sequence[str], label: int, width:
 
 
 def _entry(row: _Row, name: int, label: int, is_label: Test) -> Entry:
-    """Raises ValueError where the row has no name or no label."""
+    """The row as an entry. Raises ValueError if it has no name or no label."""
     if max(name, label) >= len(row.cells) or not row.cells[name]:
         raise ValueError(f"line {row.line}: expected a name and a label, found {' '.join(row.cells)!r}")
     cell = row.cells[label]
@@ -131,5 +130,5 @@ def _entry(row: _Row, name: int, label: int, is_label: Test) -> Entry:
 
 
 def _at(cells: Sequence[str], at: int) -> str:
-    """A cell; empty in a row that is too short."""
+    """A cell; empty if the row is too short."""
     return cells[at] if at < len(cells) else ""

@@ -1,6 +1,6 @@
-"""The members of a source's tars, in order of the tars: as they are kept, else as they are found.
+"""The members of a source's tars, tar by tar: from the cache if possible, else from the tars' headers.
 
-Tars in a store are listed several at a time, and their listings kept.
+Tars in a store are listed several at a time, and the listings are cached.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pipelines.generate.sources.members import Member, members_of
 from pipelines.generate.sources.reading import Chore, Spread
 from pipelines.store import Disk, Place
 
-# About how many bytes of memory a member takes, and how many seconds a tar: some thousands of members.
+# About how many bytes of memory a member takes, and how many seconds a tar of some thousands of members.
 _MEMBER, _SECONDS = 400, 0.1
 
 
 def list_tars(files: Sequence[Place], spread: Spread) -> Iterator[list[Member]]:
-    """The members of each tar. Raises UsageError where one cannot be read as a tar."""
+    """The members of each tar. Raises UsageError if one is not a readable tar."""
     if isinstance(files[0], Disk):
         yield from spread(Chore("listing", files[0], partial(_members, files), _SECONDS, _size), range(len(files)))
         return

@@ -1,6 +1,6 @@
 """Images in class folders: `<class>/<name>.JPEG`, or `<class>/images/<name>.JPEG` as Tiny ImageNet has it.
 
-Every file in a class folder is a sample or counted in a note, and every class without an image is named.
+Every file in a class folder is a sample or counted in a note, and classes without images are listed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _INNER = "images"
 
 @dataclass(frozen=True)
 class TreeSource:
-    """Class folders in one folder. A link that leads nowhere is a sample that fails."""
+    """Class folders in one folder. A broken link is a sample that fails."""
 
     root: Place
     kind: str = "imagenet-tree"
@@ -54,12 +54,12 @@ class TreeSource:
         if len(empty) == len(classes):
             raise UsageError(f"no images in the class folders of {self.root}{way_on(self.root)}")
         if others:
-            notes.append(f"not read in the class folders of {self.root}: {others}")
+            notes.append(f"skipped in the class folders of {self.root}: {others}")
         if empty:
             notes.append(f"no images in the class folder{'s' if len(empty) > 1 else ''} {listed(empty)}")
 
     def look_into(self, name: str) -> ClassFolder:
-        """What lies in the class folder of this name."""
+        """The content of one class folder."""
         inside = (self.root / name).contents()
         others: list[str] = []
         samples = _sorted(name, name, inside, others)
@@ -73,7 +73,7 @@ class TreeSource:
 
 
 class ClassFolder(NamedTuple):
-    """A class folder's name, its samples, and the paths of what else lies in it."""
+    """A class folder's name, its samples, and the paths of its other content."""
 
     name: str
     samples: list[Sample]
@@ -81,7 +81,7 @@ class ClassFolder(NamedTuple):
 
 
 def _sorted(name: str, folder: str, inside: Contents, others: list[str]) -> list[Sample]:
-    """A class's samples in a folder; what is none is added to `others`."""
+    """A class's samples in a folder. Other content is added to `others`."""
     label = label_of(name)
     samples = []
     for file, size in inside.files.items():
@@ -96,15 +96,15 @@ def _sorted(name: str, folder: str, inside: Contents, others: list[str]) -> list
 
 
 def _beside(root: Place, classes: Sequence[str], inside: Contents) -> list[str]:
-    """What is said of that which lies beside the class folders."""
+    """Notes about what is next to the class folders."""
     notes = []
     others = sorted({*inside.folders, *inside.files} - {*classes})
     others = [name for name in others if not is_litter(name)]
     archives = [name for name in others if name in inside.files and is_archive(name)]
     if archives:
-        notes.append(f"{root} holds class folders and {listed(archives)}: the folders are read, and nothing else")
+        notes.append(f"{root} has class folders and {listed(archives)}: only the folders are read")
     if ignored := Names(name for name in others if name not in archives):
-        notes.append(f"ignored in {root}: {ignored} (no class folder)")
+        notes.append(f"skipped in {root}: {ignored} (not class folders)")
     if broken := [name for name in inside.broken if is_class(name)]:
-        notes.append(f"class folders that are links and lead nowhere: {listed(broken)}")
+        notes.append(f"class folders that are broken links: {listed(broken)}")
     return notes

@@ -1,6 +1,6 @@
-"""A tar of class folders, or a tar for each class: what a tree of them becomes when it is packed.
+"""A tar of class folders, or one tar for each class: what a tree of class folders becomes when it is packed.
 
-A tar named for a synset holds that class, as those do that the official tar of the training images holds.
+A tar named after a synset has the images of that class, like the tars inside the official tar of the training images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipelines.store import Place
 
 @dataclass(frozen=True)
 class TreeTarSource:
-    """Tars of class folders, `val/n01440764/ILSVRC2012_val_00000293.JPEG`, or of a class each, `n01440764.tar`."""
+    """Tars of class folders, `val/n01440764/ILSVRC2012_val_00000293.JPEG`, or one for each class, `n01440764.tar`."""
 
     files: tuple[Place, ...]
     notes: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class TreeTarSource:
         places: set[str] = set()
         others = Names()
         for number, members in enumerate(list_tars(self.files, spread)):
-            whole = _class_in(self.files[number].name)
+            whole = class_in(self.files[number].name)
             for member in members:
                 place, name = class_of(member.name)
                 name = name or whole
@@ -55,7 +55,7 @@ class TreeTarSource:
             )
         notes += check_classes(images, str(self.files[0]))
         if others:
-            notes.append(f"not read in {self.files[0]}: {others} (no image in a class folder)")
+            notes.append(f"skipped in {self.files[0]}: {others} (not images in a class folder)")
         if empty := sorted(name for name, count in images.items() if not count):
             notes.append(f"no images in the class folder{'s' if len(empty) > 1 else ''} {listed(empty)}")
 
@@ -63,8 +63,8 @@ class TreeTarSource:
         return read_members(self.files, samples)
 
 
-def _class_in(tar: str) -> str:
-    """The synset that a tar is named for; empty where it is not."""
+def class_in(tar: str) -> str:
+    """The synset that a tar is named after; empty if it is not."""
     stem = PurePosixPath(tar).stem
     return stem if is_synset(stem) else ""
 
@@ -75,7 +75,7 @@ def _longer_keys(path: str) -> Sequence[str]:
 
 
 def holds_classes(file: Place) -> bool:
-    """Whether a tar is of class folders, or named for a class: its first image is of one, with no label beside it.
+    """Whether a tar has class folders, or is named after a class: its first image is in one, and has no label.
 
     Raises UsageError for a tar of such tars.
     """
@@ -85,13 +85,13 @@ def holds_classes(file: Place) -> bool:
             key, extension = key_and_extension(member.name)
             if first is not None:
                 return key != first
-            if extension == "tar" and _class_in(member.name):
+            if extension == "tar" and class_in(member.name):
                 raise UsageError(
-                    f"{file} holds a tar for each class: unpack it (tar -xf {file.name} -C FOLDER), and give the "
+                    f"{file} has a tar for each class: unpack it (tar -xf {file.name} -C FOLDER), and give the "
                     "folder as --source"
                 )
             if is_image(member.name):
-                if not (class_of(member.name)[1] or _class_in(file.name)) or key == before:
+                if not (class_of(member.name)[1] or class_in(file.name)) or key == before:
                     return False
                 first = key
             before = key

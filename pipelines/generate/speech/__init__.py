@@ -1,1 +1,1 @@
-"""Mel spectrograms of recordings: what is of speech alone in making a set, and is of images elsewhere."""
+"""Mel spectrograms of recordings: the parts of making a set that are specific to speech."""

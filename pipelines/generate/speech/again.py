@@ -1,5 +1,5 @@
-"""Whether a recording that is rendered again has the spectrogram that a shard holds: to the last bit on a machine that
-makes the same of the probe recordings, and elsewhere as near as is promised.
+"""Compares a recording rendered again with the spectrogram in a shard: bit by bit on a machine that makes the same of
+the probe recordings, and within the promised tolerance on others.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pipelines.generate.given import Rendered
 
 
 class Held:
-    """The spectrograms of a shard's tar, asked for in the order of its rows. With `exact`, none may differ."""
+    """The spectrograms of a shard's tar, read in the order of its rows. With `exact`, none may differ."""
 
     def __init__(self, file: BinaryIO, *, exact: bool) -> None:
         self._tar, self._exact = Tar(file), exact
 
     def differences(self, where: str, row: Row, rendered: Rendered) -> list[Problem]:
-        """What differs of one of them; nothing where it failed both times."""
+        """The differences of the next spectrogram; none if it failed both times."""
         if rendered.files is None:
             return []
         try:
             held, made = self._next(row.key), decode_mel(rendered.files[MEL])
         except (tarfile.TarError, ValueError, EOFError, OSError) as error:
-            return [Problem(where, f"cannot be read to be compared ({error})")]
+            return [Problem(where, f"cannot be read for comparison ({error})")]
         assert isinstance(row, MelRow)
         assert isinstance(rendered.row, MelRow)
         if rendered.row.mel_sha256 == row.mel_sha256:
@@ -43,4 +43,4 @@ class Held:
         while member := self._tar.next():
             if member.name == f"{key}.{MEL}":
                 return decode_mel(self._tar.content(member))
-        raise tarfile.ReadError(f"no {key}.{MEL} in it")
+        raise tarfile.ReadError(f"it has no {key}.{MEL}")

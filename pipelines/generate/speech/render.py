@@ -1,7 +1,7 @@
-"""One recording through many variants: read once, resampled once per method, transformed once per operator.
+"""Renders one recording through many variants: read once, resampled once per method, transformed once per operator.
 
-Owns what a recording's row says. A library that fails costs the recording in the variants that use it, and nothing
-else: the row keeps the reason, which begins with the method's token.
+Owns the content of a recording's row. If a library fails, only the variants that use it lose the recording: the row
+keeps the reason, which begins with the method's token.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipelines.generate.given import Given, Rendered
 from pipelines.generate.sources import Missing
 
 Floats = NDArray[np.float32]
-# What goes into the rows of `text` from a source's samples, and not into the `json` member.
+# The key of a sample's `extra` that becomes the row's `text` and not part of the `json` member.
 TEXT = "text"
 
 
@@ -43,7 +43,7 @@ class _Sound(NamedTuple):
 
 @dataclass(frozen=True)
 class _Mel:
-    """A spectrogram, and its encoding."""
+    """A spectrogram, with its digest and encoding."""
 
     values: Floats
 
@@ -60,8 +60,8 @@ class _Mel:
 class SpeechRenderer:
     """Renders recordings for a set of variants against a reference, which need not be among them.
 
-    A call in `lethal` is not made: it fails with the reason given there. `tell` is told of every other call before it
-    is made, and None when it has returned.
+    Calls in `lethal` are not made: they fail with the reason given there. `tell` is called with every other call before
+    it is made, and with None after it has returned.
     """
 
     variants: Sequence[Variant]
@@ -72,10 +72,10 @@ class SpeechRenderer:
     tell: Callable[[Call | None], None] | None = None
 
     def render_all(self, given: Iterable[Given]) -> Iterator[list[Rendered]]:
-        """For each recording, in order, a result for each variant, in order. One is in memory at a time."""
+        """A result for each variant, in order, for each recording, in order. One is in memory at a time."""
         for one in given:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # libraries warn of odd files; what matters becomes the row's reason
+                warnings.simplefilter("ignore")  # about odd files; what matters becomes the row's error
                 rendered = list(self._render(one))
             yield rendered
 
@@ -117,7 +117,7 @@ class SpeechRenderer:
 
 
 class _Mels:
-    """What becomes of a recording. Where methods agree down to the last bit, what follows is done once."""
+    """Everything made from a recording. If methods agree to the last bit, the work that follows is done once."""
 
     def __init__(self, read: Recording | Failure, settings: MelSettings, caller: Caller) -> None:
         self._read, self._settings, self._caller = read, settings, caller
@@ -125,7 +125,7 @@ class _Mels:
         self._mels: dict[tuple[Method, str], _Mel | Failure] = {}
 
     def of(self, variant: Variant) -> _Mel | Failure:
-        """The spectrogram of a variant."""
+        """A variant's spectrogram."""
         sound = self._sound(variant.method("resample"))
         if isinstance(sound, Failure):
             return sound
@@ -145,7 +145,7 @@ class _Mels:
         if isinstance(read, Failure):
             return read
         made: Floats | Failure = read.samples
-        if read.rate != rate:  # every method leaves alone what has the rate already
+        if read.rate != rate:  # no method changes samples that have the rate already
             call = functools.partial(method.load_audio(), read.samples, read.rate, rate)
             made = _checked(method, 1, self._caller.attempt(method.token, call))
         if isinstance(made, Failure):
@@ -169,7 +169,7 @@ def _read(data: bytes | Missing, caller: Caller) -> Recording | Failure:
 
 
 def _checked(method: Method, dimensions: int, made: Floats | Failure) -> Floats | Failure:
-    """What a method has made, as it is kept; a failure where it is no such thing."""
+    """A method's output as contiguous float32; a failure if it has the wrong shape or is not finite."""
     if isinstance(made, Failure):
         return made
     if made.ndim != dimensions or not made.size or not np.isfinite(made).all():
@@ -180,7 +180,7 @@ def _checked(method: Method, dimensions: int, made: Floats | Failure) -> Floats 
 
 
 def encode_mel(values: Floats) -> bytes:
-    """A spectrogram as the member `mel.npy`. Raises ValueError where it would not be read as what it is."""
+    """A spectrogram as the member `mel.npy`. Raises ValueError if it would not be read back as it is."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(values, "<f4"), allow_pickle=False)
     data = buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Recordings that tests make: deterministic, of full scale at most, float32."""
+"""Synthetic recordings: deterministic, at most full scale, float32."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 
 from generators.audio.settings import Samples
 
-# Of a vowel like that of "father": frequencies and widths of its formants, Hz.
+# Of a vowel as in "father": frequencies and widths of its formants, in Hz.
 _FORMANTS = ((730.0, 60.0), (1090.0, 90.0), (2440.0, 120.0))
 _PITCH = 120.0
 
 
 def chirp(count: int, rate: int, low: float = 50.0, high: float = 7000.0) -> Samples:
-    """A tone that rises in proportion to time."""
+    """A tone whose frequency rises linearly with time."""
     seconds = np.arange(count) / rate
     sweep = low * seconds + (high - low) * seconds**2 * rate / (2 * max(count, 1))
     return (0.7 * np.sin(2 * np.pi * sweep)).astype(np.float32)
@@ -24,7 +24,7 @@ def noise(count: int, seed: int = 0) -> Samples:
 
 
 def vowel(count: int, rate: int) -> Samples:
-    """Harmonics of a voice, as loud as formants have them, that begin and end softly."""
+    """Harmonics of a voice, with the loudness that formants give them, faded in and out."""
     seconds = np.arange(count) / rate
     made = np.zeros(count)
     for harmonic in np.arange(_PITCH, rate / 2, _PITCH):
@@ -36,7 +36,7 @@ def vowel(count: int, rate: int) -> Samples:
 
 
 def sounds(rate: int) -> dict[str, Samples]:
-    """One of each, a third of a second long, and one with silence in it; none a whole number of hops."""
+    """One of each, a third of a second long, and one containing silence; none is a whole number of hops."""
     count = rate // 3 + 17
     silent = np.zeros(count // 2, np.float32)
     return {

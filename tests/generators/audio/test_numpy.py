@@ -1,4 +1,4 @@
-"""The plain spectrograms: against transforms and filters by definition, and the properties that follow from them."""
+"""The plain spectrograms, compared with transforms and filters by definition, and with properties that follow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.generators.audio.sounds import noise, sounds, vowel
 
 PLAIN = [token for token, method in METHODS.items() if method.module == "generators.audio.numpy"]
 SETTINGS = MelSettings.of(22_050)
-# Natural logarithms of float32: their spacing is 1e-6 at most, and float64 is behind them.
+# Natural logarithms in float32: their spacing is at most 1e-6, and they are computed in float64.
 CLOSE = 2e-6
 
 
@@ -34,7 +34,7 @@ def hertz(value: float) -> float:
 
 
 def by_definition(samples: Samples, settings: MelSettings, at: int) -> list[float]:
-    """One frame of the recipe: sums as they are written down, on indices."""
+    """One frame of the recipe: sums written out over indices."""
     n, half = settings.n_fft, settings.n_fft // 2
     last = len(samples) - 1
     frame = []
@@ -55,7 +55,7 @@ def by_definition(samples: Samples, settings: MelSettings, at: int) -> list[floa
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_the_reference_is_the_recipe_by_definition(rate: int) -> None:
+def test_the_reference_equals_the_recipe_by_definition(rate: int) -> None:
     settings = MelSettings.of(rate)
     samples = vowel(2500, rate)
     found = made("numpy_stft", samples, settings)
@@ -65,7 +65,7 @@ def test_the_reference_is_the_recipe_by_definition(rate: int) -> None:
         assert np.allclose(found[:, at], by_definition(samples, settings, at), rtol=0, atol=CLOSE)
 
 
-def test_a_shorter_window_lies_in_the_middle() -> None:
+def test_a_shorter_window_is_centred() -> None:
     settings = MelSettings(22_050, window=512)
     padded = module.window(settings)
     assert padded[256] == 0
@@ -81,7 +81,7 @@ def test_a_window_is_symmetric_or_one_period() -> None:
     assert np.allclose(periodic + np.roll(periodic, 512), 1)
 
 
-# Frames of so many samples, and the fewest that there are any for.
+# The number of frames for a number of samples, and the fewest samples that give any.
 FRAMES: dict[str, tuple[Callable[[int], int], int]] = {
     token: (lambda count: 1 + count // 256, 513) for token in PLAIN
 } | {
@@ -94,7 +94,7 @@ FRAMES: dict[str, tuple[Callable[[int], int], int]] = {
 
 @pytest.mark.parametrize("token", PLAIN)
 @given(count=st.one_of(st.integers(0, 1300), st.sampled_from([0, 1, 10, 384, 511, 512, 513, 1023, 1024, 5000])))
-def test_frames_are_as_many_as_the_formula_says_or_there_is_a_reason(token: str, count: int) -> None:
+def test_the_number_of_frames_follows_the_formula_or_there_is_a_reason(token: str, count: int) -> None:
     frames, fewest = FRAMES[token]
     samples = noise(count)
     if count < fewest:
@@ -115,7 +115,7 @@ def test_silence_is_the_floor(token: str, floor: float) -> None:
     assert np.all(made(token, np.zeros(2000, np.float32)) == np.float32(math.log(floor)))
 
 
-def test_silence_has_the_guard_of_squares_in_it() -> None:
+def test_silence_shows_the_guard_of_squares() -> None:
     silence = np.zeros(2000, np.float32)
     weights = module.mel_filters(SETTINGS).sum(axis=1)
     for token, square in (("numpy_hifigan", 1e-9), ("numpy_espnet", 1e-10)):
@@ -135,36 +135,36 @@ def test_gain_is_a_constant(gain: float, seed: int) -> None:
         assert np.allclose(made(token, quiet)[heard], audible[heard], rtol=0, atol=1e-4)
 
 
-def test_a_deviation_is_where_it_should_be_and_nowhere_else() -> None:
+def test_variations_differ_only_where_they_should() -> None:
     samples = noise(6000)
     reference, uncentred = made("numpy_stft", samples), made("numpy_uncentred", samples)
-    inside = slice(2, -2)  # frames that reach into no padding
+    inside = slice(2, -2)  # frames that do not reach into padding
     zeros = made("numpy_zero_padding", samples)
     assert np.array_equal(zeros[:, inside], reference[:, inside])
     assert not np.array_equal(zeros, reference)
     assert np.array_equal(uncentred, reference[:, inside])
     assert np.allclose(
         made("numpy_espnet", samples), reference, rtol=0, atol=CLOSE
-    )  # nothing is as quiet as its floors
+    )  # nothing is as quiet as the floors
     moved = made("numpy_uncentred", samples[128:])  # HiFi-GAN's frames begin half a hop later
     assert np.allclose(made("numpy_hifigan", samples)[:, inside], moved[:, :19], rtol=0, atol=1e-4)
 
 
-def test_nemo_is_three_deviations_and_a_guard() -> None:
+def test_nemo_equals_three_variations_and_a_guard() -> None:
     samples = noise(6000)
     power = module.stft(samples, SETTINGS, periodic=False, padding="constant", power=2).astype(np.float64)
     assert power.min() > math.log(FLOOR)
     assert np.allclose(made("numpy_nemo", samples), np.log(np.exp(power) + 2.0**-24), rtol=0, atol=CLOSE)
 
 
-def test_long_recordings_are_made_in_parts_that_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_long_recordings_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = noise(5000)
     whole = made("numpy_stft", samples)
     monkeypatch.setattr(module, "_BLOCK", 3)
     assert np.array_equal(made("numpy_stft", samples), whole)
 
 
-def test_what_is_given_is_left_as_it_is_however_it_lies() -> None:
+def test_inputs_are_unchanged_and_may_be_strided() -> None:
     for samples in sounds(22_050).values():
         before = samples.copy()
         samples.flags.writeable = False

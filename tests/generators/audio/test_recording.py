@@ -1,4 +1,4 @@
-"""Recordings are read as libsndfile, librosa and the ffmpeg program read them, or refused with a reason."""
+"""Recordings are read as by libsndfile, librosa and the ffmpeg program, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from generators.audio import recording
 
 try:
     import soundfile
-except OSError as error:  # the system's libsndfile, where the wheel brings none
+except OSError as error:  # the system's libsndfile, if the wheel has none
     pytest.skip(f"soundfile cannot be imported ({error})", allow_module_level=True)
 
 
@@ -29,19 +29,19 @@ Floats = NDArray[np.float64]
 
 
 def sound(channels: int = 1, length: int = 2205, peak: float = 0.99) -> Floats:
-    """Noise of shape (n, channels), no two channels alike."""
+    """Noise of shape (n, channels); all channels differ."""
     return np.random.default_rng(channels).uniform(-peak, peak, (length, channels))
 
 
 def written(samples: Floats, subtype: str = "PCM_16", rate: int = 22050, kind: str = "WAV") -> bytes:
-    """A file as libsndfile writes it."""
+    """A file written by libsndfile."""
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format=kind, subtype=subtype)
     return buffer.getvalue()
 
 
 def librosas(data: bytes) -> NDArray[np.float32]:
-    """As `librosa.load(sr=None)` reads it: by soundfile, then its `to_mono`."""
+    """As `librosa.load(sr=None)` reads it: with soundfile, then its `to_mono`."""
     samples, _ = soundfile.read(io.BytesIO(data), dtype="float32")
     return np.asarray(np.mean(samples.T, axis=0) if samples.ndim > 1 else samples, np.float32)
 
@@ -70,7 +70,7 @@ CODINGS = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "A
 
 @pytest.mark.parametrize("subtype", CODINGS)
 @pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RF64", "W64"])
-def test_every_coding_of_wav_is_as_libsndfile_reads_it(subtype: str, kind: str) -> None:
+def test_every_wav_encoding_equals_libsndfile(subtype: str, kind: str) -> None:
     data = written(sound(), subtype, kind=kind)
     found = recording.read(data)
     assert (found.rate, found.channels, found.samples.shape) == (22050, 1, (2205,))
@@ -80,7 +80,7 @@ def test_every_coding_of_wav_is_as_libsndfile_reads_it(subtype: str, kind: str) 
 
 @pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24"])
 @pytest.mark.parametrize("channels", [1, 2, 6])
-def test_flac_is_as_libsndfile_reads_it(subtype: str, channels: int) -> None:
+def test_flac_equals_libsndfile(subtype: str, channels: int) -> None:
     data = written(sound(channels, 9000), subtype, 48000, "FLAC")
     found = recording.read(data)
     assert (found.rate, found.channels, found.codec) == (48000, channels, "flac")
@@ -88,7 +88,7 @@ def test_flac_is_as_libsndfile_reads_it(subtype: str, channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 3, 6, 8, 9, 17])
-def test_channels_become_one_as_librosa_has_it(channels: int) -> None:
+def test_channels_are_mixed_as_by_librosa(channels: int) -> None:
     for subtype in ("PCM_16", "FLOAT"):
         data = written(sound(channels), subtype, 8000)
         found = recording.read(data)
@@ -112,13 +112,13 @@ def test_values_beyond_full_scale_are_kept() -> None:
 
 
 @pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM"])
-def test_adpcm_is_as_libsndfile_reads_it(subtype: str) -> None:
+def test_adpcm_equals_libsndfile(subtype: str) -> None:
     data = written(sound(), subtype)
     assert np.array_equal(recording.read(data).samples, librosas(data))
 
 
 @pytest.mark.parametrize(("subtype", "kind"), [("PCM_16", "WAV"), ("PCM_24", "FLAC"), ("ULAW", "WAV")])
-def test_samples_are_the_programs(subtype: str, kind: str, ffmpeg: str) -> None:
+def test_samples_equal_the_program(subtype: str, kind: str, ffmpeg: str) -> None:
     data = written(sound(), subtype, kind=kind)
     words = [ffmpeg, "-v", "error", "-i", "pipe:0", "-f", "f32le", "-c:a", "pcm_f32le", "pipe:1"]
     done = subprocess.run(words, input=data, capture_output=True, check=True)
@@ -140,7 +140,7 @@ def test_samples_are_the_programs(subtype: str, kind: str, ffmpeg: str) -> None:
     ],
     ids=["latin-1 tags", "more chunks", "RF64", "FFmpeg's stream", "SoX's stream", "another's stream"],
 )
-def test_wav_as_people_have_it(data: bytes) -> None:
+def test_unusual_wav_files_are_read(data: bytes) -> None:
     assert np.array_equal(recording.read(data).samples, np.frombuffer(TONE, "<i2") / np.float32(2**15))
     assert np.array_equal(recording.read(data).samples, librosas(data))
 
@@ -161,7 +161,7 @@ def test_wav_as_people_have_it(data: bytes) -> None:
         (written(sound(2, peak=3e38), "FLOAT"), "no numbers"),
     ],
 )
-def test_what_is_no_recording_is_told(data: bytes, reason: str) -> None:
+def test_files_other_than_recordings_are_refused(data: bytes, reason: str) -> None:
     assert reason in refused(data)
 
 
@@ -171,8 +171,8 @@ def test_length_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "more than 4,410 samples" in refused(written(sound(2, 2206)))
 
 
-def test_flac_that_ends_between_two_frames_is_cut() -> None:
-    """FFmpeg has nothing to complain of there."""
+def test_flac_that_ends_between_two_frames_is_refused() -> None:
+    """FFmpeg has nothing to complain about there."""
     data = written(np.zeros((9000, 1)), kind="FLAC")
     ends = [at for at in range(1, len(data)) if data[at : at + 2] == b"\xff\xf8"]
     assert len(ends) > 1
@@ -185,7 +185,7 @@ def test_flac_with_a_changed_frame_fails() -> None:
     refused(bytes(data))
 
 
-def test_a_video_is_no_recording() -> None:
+def test_a_video_is_refused() -> None:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="matroska") as container:
         heard = container.add_stream("pcm_s16le", rate=22050, layout="mono")
@@ -198,13 +198,13 @@ def test_a_video_is_no_recording() -> None:
     assert "a video" in refused(buffer.getvalue())
 
 
-def test_an_image_is_no_recording_and_a_cover_is_no_video() -> None:
+def test_an_image_is_refused_and_a_cover_is_ignored() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "PNG")
     image = buffer.getvalue()
     assert "an image" in refused(image)
     data = written(sound(), kind="FLAC")
-    # RFC 9639, section 8.8; STREAMINFO comes first and has 42 bytes with what is before it.
+    # RFC 9639, section 8.8; STREAMINFO comes first, and takes 42 bytes including what precedes it.
     block = struct.pack(">II9sI5I", 3, 9, b"image/png", 0, 8, 8, 24, 0, len(image)) + image
     covered = data[:42] + b"\6" + len(block).to_bytes(3, "big") + block + data[42:]
     assert np.array_equal(recording.read(covered).samples, recording.read(data).samples)
@@ -215,18 +215,18 @@ def cut(data: bytes) -> None:
         refused(data[:end])
 
 
-def test_a_file_that_is_cut_anywhere_is_refused() -> None:
+def test_a_file_truncated_anywhere_is_refused() -> None:
     cut(written(sound()))
     cut(written(sound(2), "PCM_24", kind="FLAC"))
     cut(wav((b"fmt ", described()), (b"data", TONE)))
     cut(written(sound(), kind="AIFF"))
 
 
-def test_aiff_whose_writer_did_not_know_its_length_is_whole() -> None:
+def test_aiff_of_unknown_length_is_read() -> None:
     data = bytearray(written(sound(), kind="AIFF"))
     at = data.index(b"COMM") + 10
     assert struct.unpack_from(">I", data, at) == (2205,)
-    struct.pack_into(">I", data, at, 0x7F000000 // 2)  # as SoX has it
+    struct.pack_into(">I", data, at, 0x7F000000 // 2)  # as SoX writes it
     assert len(recording.read(bytes(data)).samples) == 2205
 
 

@@ -1,17 +1,18 @@
-"""The registry's rows of sound: each can be loaded, says what it does, and is in none of the pictures' groups."""
+"""The registry's rows for sound: each can be loaded, describes itself, and belongs to no group of images."""
 
 from __future__ import annotations
 
 import pytest
 
 from generators.registry import AUDIO_STAGES, METHODS, STAGES, Method, Release, find
-from generators.variant import expand, reference
+from generators.selection import expand
+from generators.variant import reference
 
 AUDIO = [method for method in METHODS.values() if method.stage in AUDIO_STAGES]
 
 
 @pytest.mark.parametrize("method", AUDIO, ids=[method.token for method in AUDIO])
-def test_a_row_is_whole(method: Method) -> None:
+def test_a_row_is_complete(method: Method) -> None:
     assert method.how
     assert method.problem() is None
     assert callable(method.load_audio())
@@ -19,7 +20,7 @@ def test_a_row_is_whole(method: Method) -> None:
         assert all(version[0].isdigit() for version in method.library.versions().values())
 
 
-def test_a_library_of_its_own_has_versions() -> None:
+def test_libraries_with_their_own_environment_have_versions() -> None:
     older = find("librosa_stft-0.10.2")
     assert older
     assert isinstance(older.library, Release)
@@ -32,7 +33,7 @@ def test_a_library_of_its_own_has_versions() -> None:
     assert find("soxr_hq-1.0.0") is None
 
 
-def test_pictures_have_no_row_of_sound() -> None:
+def test_image_groups_contain_no_sound_methods() -> None:
     found, skipped = expand(["all", "paper", "torch", "tensorflow"], reference(), model=True, runs=False)
     assert {method.stage for variant in found for method in variant.methods} <= set(STAGES)
     assert not {method.token for method in AUDIO} & skipped.keys()

@@ -1,4 +1,4 @@
-"""The libraries' spectrograms: each a direct call of it in its environment, and near what its documentation says."""
+"""The libraries' spectrograms: each equals a direct call in its environment, and is close to its documentation."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.generators.foreign.direct import release
 
 SETTINGS = MelSettings.of(22_050)
 LIBRARY = [token for token, method in METHODS.items() if method.stage == "stft" and not token.startswith("numpy_")]
-# Where float32 calculates and mels are not near the floor, natural logarithms differ by less.
+# Computed in float32, natural logarithms differ by less than this unless mels are near the floor.
 CLOSE = 1e-4
 
 Sounds = dict[str, Samples]
 
-# Scripts that read samples from sounds.npz, and write what a library makes of them to made.npz.
+# Scripts that read samples from sounds.npz, and write the library's results to made.npz.
 _READ = """
 import os
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
@@ -71,7 +71,7 @@ def both_rates() -> Sounds:
 
 
 def direct(library: str, script: str, given: Sounds, folder: Path) -> dict[str, LogMel]:
-    """What a script makes of sounds in the environment of a library, in one thread."""
+    """A script's results for sounds in a library's environment, in one thread."""
     found = LIBRARIES[library]
     assert isinstance(found, Release)
     python = release(library, found.version)
@@ -84,7 +84,7 @@ def direct(library: str, script: str, given: Sounds, folder: Path) -> dict[str, 
         return dict(arrays)
 
 
-def test_librosa_s_methods_soxr_s_and_the_filters_are_direct_calls_of_librosa(tmp_path: Path) -> None:
+def test_librosa_s_and_soxr_s_methods_and_the_filters_equal_direct_calls(tmp_path: Path) -> None:
     given = both_rates()
     for name, expected in direct("librosa", _LIBROSA, given, tmp_path).items():
         token, _, key = name.partition(" ")
@@ -100,7 +100,7 @@ def test_librosa_s_methods_soxr_s_and_the_filters_are_direct_calls_of_librosa(tm
             assert np.abs(made("numpy_stft", given[key], MelSettings.of(rate)) - expected).max() < CLOSE
 
 
-def test_torch_s_method_is_a_direct_call_with_librosa_s_filters(tmp_path: Path) -> None:
+def test_torch_s_method_equals_a_direct_call_with_librosa_s_filters(tmp_path: Path) -> None:
     given = both_rates()
     filters = {f"filters {rate}": plain.mel_filters(MelSettings.of(rate), dtype="float32") for rate in RATES}
     for name, expected in direct("torchvision's PyTorch", _TORCH, {**given, **filters}, tmp_path).items():
@@ -111,7 +111,7 @@ def test_torch_s_method_is_a_direct_call_with_librosa_s_filters(tmp_path: Path) 
         assert np.abs(np.exp(found) - np.exp(made("numpy_stft", given[key], settings))).max() < 1e-6
 
 
-def test_tensorflow_s_is_what_its_documentation_says() -> None:
+def test_tensorflow_s_method_follows_its_documentation() -> None:
     release("TensorFlow for sound", "2.21.0")
     for key, samples in both_rates().items():
         settings = MelSettings.of(int(key.split()[0]))
@@ -124,7 +124,7 @@ def test_tensorflow_s_is_what_its_documentation_says() -> None:
         assert np.allclose(np.exp(made("tf_stft", samples, settings)), expected.T, rtol=CLOSE, atol=2e-5), key
 
 
-def test_dali_s_window_lies_half_a_sample_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dali_s_window_is_half_a_sample_off(monkeypatch: pytest.MonkeyPatch) -> None:
     window = np.sin(np.pi * (np.arange(1024) + 0.5) / 1024) ** 2
     for key, samples in both_rates().items():
         settings = MelSettings.of(int(key.split()[0]))
@@ -136,7 +136,7 @@ def test_dali_s_window_lies_half_a_sample_off(monkeypatch: pytest.MonkeyPatch) -
         assert np.allclose(np.exp(found), expected, rtol=CLOSE, atol=1e-7), key
 
 
-def test_scipy_s_has_zeros_around_and_a_frame_more() -> None:
+def test_scipy_s_method_pads_zeros_and_has_one_more_frame() -> None:
     for key, samples in both_rates().items():
         settings = MelSettings.of(int(key.split()[0]))
         found = made("scipy_stft", samples, settings)
@@ -146,7 +146,7 @@ def test_scipy_s_has_zeros_around_and_a_frame_more() -> None:
         assert np.allclose(np.exp(found[:, :-1]), expected, rtol=CLOSE, atol=1e-7), key
 
 
-# What each says of too few samples, and how few those are.
+# The message for too few samples, and how few that is.
 FEWEST: dict[str, tuple[int, str]] = {
     "librosa_stft": (1, "there are no samples"),
     "librosa_default": (1, "there are no samples"),
@@ -158,7 +158,7 @@ FEWEST: dict[str, tuple[int, str]] = {
 
 
 @pytest.mark.parametrize("token", LIBRARY)
-def test_few_samples_have_frames_or_there_is_a_reason(token: str) -> None:
+def test_few_samples_give_frames_or_a_reason(token: str) -> None:
     library = METHODS[token].library
     if isinstance(library, Release):
         release(library.name, library.version)
@@ -183,7 +183,7 @@ def _recordings(data: Path) -> list[Samples]:
     return found
 
 
-def test_the_reference_is_librosa_s_on_all_shared_recordings(data: Path) -> None:
+def test_the_reference_equals_librosa_on_all_shared_recordings(data: Path) -> None:
     release("librosa", "0.11.0")
     recordings = _recordings(data)
     assert len(recordings) == 12

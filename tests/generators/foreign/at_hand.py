@@ -1,4 +1,4 @@
-"""Environments that are there, as it looks."""
+"""Stand-ins for environments that exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from generators.pixels.foreign.environment import About
 
 
 def put(cache: Path, *releases: str) -> None:
-    """Put into a cache what stands for releases such as `pillow-6.2.1`: a Python, and no packages."""
+    """Put stand-ins for releases such as `pillow-6.2.1` into a cache: a Python, and no packages."""
     for release in releases:
         folder = cache / "environments" / release
         (folder / "lib" / "python3.11" / "site-packages").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A cache of a test's own, with one Python and no index."""
+"""A cache for each test, with one Python and no index."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HERE = Python(".".join(map(str, sys.version_info[:3])), sys.executable)
 
 @pytest.fixture(autouse=True)
 def _nothing_is_kept() -> Iterator[None]:
-    """What a test's own settings have given is not the next one's."""
+    """Forget what a test's own settings have led to before the next test."""
     yield
     environment.cache_clear()
     pip._of_pip.cache_clear()
@@ -25,7 +25,7 @@ def _nothing_is_kept() -> Iterator[None]:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache, empty."""
+    """An empty cache."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("SYSNOISE_CACHE", str(folder))
     (tmp_path / "index").mkdir()

@@ -1,7 +1,7 @@
-"""What a release makes when it is called directly, as its documentation says, by a script in its own environment.
+"""The pixels of a release called directly, following its documentation, by a script in its own environment.
 
-A script for each library, in the API that all its releases have. It takes a job as JSON on standard input and tells
-for each token and picture `[height, width, sha256 of the pixels]`. It has nothing in common with the programs.
+There is a script for each library, in the API that all its releases have. It takes a job as JSON on standard input and
+returns `[height, width, sha256 of the pixels]` for each token and picture. It shares nothing with the programs.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import pytest
 from generators.pixels.foreign.environment import environment
 from generators.registry import LIBRARIES, UnavailableError
 
-Told = dict[str, dict[str, list[Any]]]
+Digests = dict[str, dict[str, list[Any]]]
 
 
 @dataclass(frozen=True)
 class Job:
-    """Files to decode and pixels to be given (by key: path, or height, width and path); what to make of all of them.
+    """Files to decode, pixels to use as they are (by key: a path, or height, width and path), and what to make of them.
 
-    `resized` is a width and height, also of the corner that is converted; with `crop` only the middle of what was
-    resized is told of. In `keep`, decoded pixels are left.
+    `resized` is a width and height, also of the corner that is colour-converted; with `crop`, only the middle of the
+    resized image is digested. Decoded pixels are written to `keep`.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -38,9 +38,9 @@ class Job:
 
 
 def start(library: str, version: str, job: Job, script: str | None = None) -> subprocess.Popen[str]:
-    """A script that is at work, by default the library's; `finish` waits for it.
+    """Start a script, by default the library's; `finish` waits for it.
 
-    Skips the test where the release cannot be had.
+    Skips the test if the release is not available.
     """
     python = release(library, version)
     process = subprocess.Popen(
@@ -57,11 +57,11 @@ def start(library: str, version: str, job: Job, script: str | None = None) -> su
     return process
 
 
-def finish(process: subprocess.Popen[str]) -> Told:
-    """What the script has told, by token and key."""
-    told, errors = process.communicate()
+def finish(process: subprocess.Popen[str]) -> Digests:
+    """A script's digests, by token and key."""
+    output, errors = process.communicate()
     assert process.returncode == 0, errors
-    found: Told = json.loads(told.splitlines()[-1])
+    found: Digests = json.loads(output.splitlines()[-1])
     return found
 
 
@@ -82,13 +82,13 @@ _BEFORE = """
 import hashlib, json, os, sys
 
 job = json.load(sys.stdin)
-told = {}
+reported = {}
 columns, rows = job["resized"]
 top = int(round((rows - job["crop"]) / 2.0))
 left = int(round((columns - job["crop"]) / 2.0))
 
-def tell(token, key, height, width, data):
-    told.setdefault(token, {})[key] = [height, width, hashlib.sha256(data).hexdigest()]
+def report(token, key, height, width, data):
+    reported.setdefault(token, {})[key] = [height, width, hashlib.sha256(data).hexdigest()]
 
 def keep(key, data):
     if job["keep"]:
@@ -105,17 +105,17 @@ def asked(methods):
 """
 
 _AFTER = """
-print(json.dumps(told))
+print(json.dumps(reported))
 """
 
 _ARRAYS = """
 import numpy as np
 
 def show(token, key, image):
-    tell(token, key, image.shape[0], image.shape[1], image.tobytes())
+    report(token, key, image.shape[0], image.shape[1], image.tobytes())
 """
 
-# PREFIX is what the tokens begin with.
+# PREFIX begins the tokens.
 _PILLOW = """
 from PIL import Image
 
@@ -123,7 +123,7 @@ NAMES = ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")
 FILTERS = {"PREFIX_" + name.lower(): getattr(Image, name) for name in NAMES}
 
 def show(token, key, picture):
-    tell(token, key, picture.size[1], picture.size[0], picture.tobytes())
+    report(token, key, picture.size[1], picture.size[0], picture.tobytes())
 
 def resizes(key, picture):
     for token, kind in asked(FILTERS):
@@ -160,7 +160,7 @@ for key, path in job["files"].items():
     if profile:
         kinds = io.BytesIO(profile), ImageCms.createProfile("sRGB"), "RGB", "RGB"
         picture = ImageCms.applyTransform(picture, ImageCms.buildTransform(*kinds))
-    tell("pil_srgb", key, picture.size[1], picture.size[0], picture.tobytes())
+    report("pil_srgb", key, picture.size[1], picture.size[0], picture.tobytes())
 """,
     "OpenCV": _ARRAYS
     + """

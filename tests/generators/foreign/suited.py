@@ -1,4 +1,4 @@
-"""What the tests of a library alone in its environment share: files and sizes, and what our methods make of them."""
+"""Shared by the tests of libraries that only have their own environment: files, sizes, and our methods' pixels."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from PIL import Image
 
 from generators.registry import LIBRARIES, Method, Release
-from tests.generators.foreign.direct import Told
-from tests.generators.foreign.test_programs import call, encoded, methods, tell
+from tests.generators.foreign.direct import Digests
+from tests.generators.foreign.test_programs import call, digest, encoded, methods
 
-# Width and height: the usual one, one for each way to not suit, and one that is larger.
+# Width and height: the usual size, one for each way of being awkward, and a larger one.
 SIZES = ((256, 256), (301, 17), (1, 1), (500, 700))
 
 
 def version(library: str) -> str:
-    """The version that is meant where none is named."""
+    """The version that a token without one stands for."""
     found = LIBRARIES[library]
     assert isinstance(found, Release)
     return found.version
@@ -27,13 +27,8 @@ def resizes(library: str) -> list[Method]:
     return [method for method in methods(library) if method.stage == "resize"]
 
 
-def photographs_of(data: Path) -> dict[str, Path]:
-    """All of ImageNet's files among the real images."""
-    return {path.stem: path for path in sorted((data / "imagenet").rglob("*.JPEG"))}
-
-
 def put(photographs: Mapping[str, bytes], folder: Path) -> dict[str, Path]:
-    """The photographs as files, and of one of them the corners that are a pixel, a column and a strip."""
+    """The photographs as files, with corners of one of them: a pixel, a column and a strip."""
     picture = call("pil", photographs["chelsea"])
     strip = np.tile(picture[:20], (1, 7, 1))[:, :3000]
     corners = {"pixel": picture[:1, :1], "column": picture[:50, :1], "strip": strip}
@@ -44,13 +39,15 @@ def put(photographs: Mapping[str, bytes], folder: Path) -> dict[str, Path]:
     return files
 
 
-def told(decoder: str, resizers: Sequence[str], files: Mapping[str, Path], sizes: Iterable[tuple[int, int]]) -> Told:
-    """What our methods make of files, as a direct call tells it: a size stands after the token."""
-    found: Told = {}
+def digests(
+    decoder: str, resizers: Sequence[str], files: Mapping[str, Path], sizes: Iterable[tuple[int, int]]
+) -> Digests:
+    """Digests of our methods' pixels, in the form of a direct call: the size follows the token."""
+    found: Digests = {}
     for key, path in files.items():
         image = call(decoder, path.read_bytes())
-        found.setdefault(decoder, {})[key] = tell(image)
+        found.setdefault(decoder, {})[key] = digest(image)
         for width, height in sizes:
             for token in resizers:
-                found.setdefault(f"{token} {width}x{height}", {})[key] = tell(call(token, image, width, height))
+                found.setdefault(f"{token} {width}x{height}", {})[key] = digest(call(token, image, width, height))
     return found

@@ -1,4 +1,4 @@
-"""A release without a wheel is built from its source, and resizes as its wheel does."""
+"""A release without a wheel is built from source, and resizes like its wheel."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _process(of: Environment) -> Process:
 
 @pytest.fixture
 def built(tmp_path: Path) -> Iterator[Process]:
-    """Pillow 6.2.1 with Python 3.11 alone, for which it has no wheel."""
+    """Pillow 6.2.1 with Python 3.11 only, for which it has no wheel."""
     python = next((python for python in installed() if python.minor == "3.11"), None)
     if python is None:
         pytest.skip("no Python 3.11 on this machine to build with")
@@ -52,7 +52,7 @@ def built(tmp_path: Path) -> Iterator[Process]:
         try:
             found = environment("pillow", RELEASE)
         except UnavailableError as error:
-            if "cannot be fetched" in str(error):
+            if "cannot be downloaded" in str(error):
                 pytest.skip(str(error))
             raise
     assert found.about.built.startswith("gcc")
@@ -62,24 +62,24 @@ def built(tmp_path: Path) -> Iterator[Process]:
     process.close()
 
 
-def test_a_build_resizes_as_the_wheel_does(built: Process, photographs: dict[str, bytes]) -> None:
+def test_a_build_resizes_like_the_wheel(built: Process, photographs: dict[str, bytes]) -> None:
     of_wheel = environment("pillow", RELEASE)
     if of_wheel.about.built:
         pytest.skip(f"no Python on this machine that Pillow {RELEASE} has a wheel for")
     wheel = _process(of_wheel)
     box_changed = False
     for data in photographs.values():
-        image = pillow.decode(data)  # not its own: Debian's libjpeg is not the wheel's
+        image = pillow.decode(data)  # not the build's own: Debian's libjpeg is not the wheel's
         for name in ("BOX", "LANCZOS"):
             expected = wheel.call("resize", image, 256, 256, filter=name)
             np.testing.assert_array_equal(built.call("resize", image, 256, 256, filter=name), expected)
         box = wheel.call("resize", image, 256, 256, filter="BOX")
         box_changed |= not np.array_equal(box, pillow.resize(image, 256, 256, filter="BOX"))
-    assert box_changed  # it is the old release's
+    assert box_changed  # so it is the old release
     wheel.close()
 
 
-def test_what_a_build_lacks_is_named_by_its_packages(
+def test_missing_build_requirements_are_named_by_package(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lacking = replace(

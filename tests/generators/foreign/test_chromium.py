@@ -25,12 +25,13 @@ from selenium.webdriver.chrome.service import Service
 
 from generators.pixels import foreign
 from generators.registry import LIBRARIES
-from tests.generators.foreign.test_programs import Pixels, awkward, call, encoded, outcome, tell
+from tests.generators.foreign.test_programs import Pixels, awkward, call, digest, encoded, outcome
+from tests.real import photographs_of
 
 PROGRAMS = Path(foreign.__file__).with_name("programs")
 SERVE = [str(PROGRAMS / "serve.py"), "chromium"]
 
-# Draws an image on a canvas, and that on another one, and tells the size and the sha256 of the pixels of both.
+# Draws an image on a canvas and the canvas on another one, and returns the size and sha256 of both.
 DIRECT = """
 const [paths, width, height, done] = arguments;
 
@@ -59,9 +60,9 @@ async function drawn(path) {
 }
 
 (async () => {
-  const told = [];
-  for (const path of paths) told.push(await drawn(path));
-  return told;
+  const found = [];
+  for (const path of paths) found.push(await drawn(path));
+  return found;
 })().then(done, (error) => done(String(error)));
 """
 
@@ -75,7 +76,7 @@ def _installed() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
-    """Of another display: small, and of twice the resolution."""
+    """A browser with another display: small, and with twice the resolution."""
     driver = shutil.which("chromedriver")
     if driver is None:
         pytest.skip("chromedriver is not installed: apt-get install chromium-driver")
@@ -95,7 +96,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def direct(browser: webdriver.Chrome, folder: Path, names: Iterable[str], width: int, height: int) -> list[Any]:
-    """What a page draws: for each file of a folder, what is told of it at its own size and resized."""
+    """A page's pixels: for each file of a folder, digests at its own size and resized."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever).start()
         try:
@@ -109,9 +110,9 @@ def direct(browser: webdriver.Chrome, folder: Path, names: Iterable[str], width:
 
 
 def ours(data: bytes, width: int, height: int) -> list[Any]:
-    """What the methods make, told in the same way; turned as the file's EXIF says, since a canvas does so."""
+    """Our methods' pixels in the same form, rotated by the file's EXIF as a canvas does."""
     image = turned(call("chromium", data), Image.open(io.BytesIO(data)).getexif().get(0x0112, 1))
-    return [tell(image), tell(call("chromium_canvas", image, width, height))]
+    return [digest(image), digest(call("chromium_canvas", image, width, height))]
 
 
 def turned(image: Pixels, orientation: int) -> Pixels:
@@ -120,7 +121,7 @@ def turned(image: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(ImageOps.exif_transpose(picture))
 
 
-def test_both_methods_are_what_a_page_draws(
+def test_both_methods_equal_a_page_s_drawing(
     browser: webdriver.Chrome, photographs: Mapping[str, bytes], tmp_path: Path
 ) -> None:
     files = {**photographs, **awkward(photographs["chelsea"])}
@@ -133,14 +134,13 @@ def test_both_methods_are_what_a_page_draws(
         assert found == direct(browser, tmp_path, names, width, height)
 
 
-def test_both_methods_are_what_a_page_draws_of_real_images(browser: webdriver.Chrome, data: Path) -> None:
+def test_both_methods_equal_a_page_s_drawing_of_real_images(browser: webdriver.Chrome, data: Path) -> None:
     folder = data / "imagenet"
-    names = [str(path.relative_to(folder)) for path in (*folder.glob("flat/*"), *folder.glob("tree/*/*"))]
-    assert len(names) == 367
+    names = [str(path.relative_to(folder)) for path in photographs_of(data).values()]
     with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(direct, browser, folder, names, 256, 256)
+        drawn = pool.submit(direct, browser, folder, names, 256, 256)
         found = [ours((folder / name).read_bytes(), 256, 256) for name in names]
-    different = [name for name, mine, theirs in zip(names, found, told.result(), strict=True) if mine != theirs]
+    different = [name for name, mine, theirs in zip(names, found, drawn.result(), strict=True) if mine != theirs]
     assert not different
 
 
@@ -180,14 +180,14 @@ def display_p3() -> bytes:
     return bytes(profile)
 
 
-def test_what_is_not_whole_or_not_an_image_is_refused(photographs: Mapping[str, bytes]) -> None:
+def test_truncated_files_and_files_other_than_images_are_refused(photographs: Mapping[str, bytes]) -> None:
     whole = photographs["chelsea"]
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect width="8" height="8"/></svg>'
     for data in (whole[: len(whole) // 2], whole[:200], svg, b'<?xml version="1.0"?>' + svg, b"text"):
         assert outcome("chromium", data) == "The source image could not be decoded."
 
 
-def test_the_first_frame_of_a_moving_image_is_taken() -> None:
+def test_the_first_frame_of_an_animation_is_taken() -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue", "lime")]
     for kind in ("GIF", "WEBP", "PNG"):
         data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=20, lossless=True)
@@ -195,7 +195,7 @@ def test_the_first_frame_of_a_moving_image_is_taken() -> None:
 
 
 @pytest.mark.parametrize("size", [(65536, 1), (1, 65536)])
-def test_what_no_canvas_can_be_is_refused(size: tuple[int, int]) -> None:
+def test_sizes_beyond_a_canvas_are_refused(size: tuple[int, int]) -> None:
     width, height = size
     reason = f"a canvas cannot have {width}x{height} pixels"
     image = np.zeros((height, width, 3), np.uint8)
@@ -218,19 +218,19 @@ def test_every_odd_file_gives_pixels_or_a_reason(data: Path) -> None:
 
 
 def serving() -> psutil.Process:
-    """The process that feeds this one's browser."""
+    """The process that drives this one's browser."""
     call("chromium_canvas", np.zeros((1, 1, 3), np.uint8), 1, 1)
     (found,) = (child for child in psutil.Process().children() if child.cmdline()[3:5] == SERVE)
     return found
 
 
 @pytest.mark.parametrize("part", ["--type=renderer", "--utility-sub-type=network", "--type=gpu-process", "--headless"])
-def test_a_browser_that_loses_a_part_costs_nothing(part: str, photographs: Mapping[str, bytes]) -> None:
+def test_a_browser_that_loses_a_part_is_restarted(part: str, photographs: Mapping[str, bytes]) -> None:
     image = call("chromium", photographs["chelsea"])
     lost = [process for process, own in running(serving()) if own[0] != "sh" and any(w.startswith(part) for w in own)]
     assert lost
     for process in lost:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended with one of the others
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended with one of the others
             process.kill()
     assert np.array_equal(call("chromium", photographs["chelsea"]), image)
 
@@ -248,14 +248,14 @@ def test_nothing_is_left_when_its_process_is_killed() -> None:
 
 
 def running(process: psutil.Process) -> Iterator[tuple[psutil.Process, list[str]]]:
-    """What a process has started and what that has, with their command lines."""
+    """A process's descendants, with their command lines."""
     for child in process.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if words := child.cmdline():  # a process that has ended has none
+            if words := child.cmdline():  # empty for a process that has ended
                 yield child, words
 
 
-def test_nobody_but_the_page_is_let_in() -> None:
+def test_only_the_page_can_connect() -> None:
     assert [connection.status for connection in serving().net_connections("inet")] == [psutil.CONN_ESTABLISHED]
     key = runpy.run_path(str(PROGRAMS / "chromium.py"))["_key"]
     here, there = socket.socketpair()

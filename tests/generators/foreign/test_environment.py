@@ -1,4 +1,4 @@
-"""An environment is made once and whole, whatever happens meanwhile, and its digest tells what was installed."""
+"""An environment is made once and completely, whatever happens meanwhile, and its digest covers what was installed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def packages(found: Environment) -> Path:
 
 
 def start(**variables: object) -> subprocess.Popen[str]:
-    """Another run that wants the same environment."""
+    """Another run that needs the same environment."""
     surroundings = {**os.environ, **{name: str(value) for name, value in variables.items()}}
     pipe = subprocess.PIPE
     return subprocess.Popen(
@@ -44,7 +44,7 @@ def start(**variables: object) -> subprocess.Popen[str]:
     )
 
 
-def test_it_is_made_once_and_says_what_was_installed(cache: Path) -> None:
+def test_it_is_made_once_and_records_what_was_installed(cache: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.0.9", PILLOW)
     assert not is_made("pillow", "0.0.9")
     found = made()
@@ -62,7 +62,7 @@ def test_it_is_made_once_and_says_what_was_installed(cache: Path) -> None:
     assert made() == found
 
 
-def test_those_at_hand_are_sorted_as_versions(cache: Path) -> None:
+def test_existing_releases_are_sorted_as_versions(cache: Path) -> None:
     assert at_hand() == {}
     for version in ("0.0.9", "0.0.10"):
         put_wheel(cache / "wheels", "pillow", version, PILLOW)
@@ -73,7 +73,7 @@ def test_those_at_hand_are_sorted_as_versions(cache: Path) -> None:
     assert at_hand() == {"pillow": ["0.0.9", "0.0.10"]}
 
 
-def test_the_digest_is_of_what_is_imported_and_of_nothing_else(
+def test_the_digest_covers_exactly_what_is_imported(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = []
@@ -111,7 +111,7 @@ def _cut_library(found: Environment) -> None:
 @pytest.mark.parametrize(
     "damage", [_remove_python, _cut_description, _older_description, _remove_package, _cut_library]
 )
-def test_a_damaged_one_is_made_anew(damage: Callable[[Environment], None], cache: Path) -> None:
+def test_a_damaged_one_is_made_again(damage: Callable[[Environment], None], cache: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.0.9", PILLOW)
     before = made()
     damage(before)
@@ -120,13 +120,13 @@ def test_a_damaged_one_is_made_anew(damage: Callable[[Environment], None], cache
     assert is_made("pillow", "0.0.9")
 
 
-def test_compiled_files_are_no_damage(cache: Path) -> None:
+def test_bytecode_is_not_damage(cache: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.0.9", PILLOW)
     compileall.compile_dir(packages(made()), quiet=1)
     assert is_made("pillow", "0.0.9")
 
 
-def test_what_is_imported_is_compiled_when_it_is_made_and_need_not_stay(cache: Path) -> None:
+def test_bytecode_is_written_when_it_is_made_and_need_not_stay(cache: Path) -> None:
     files = {"PIL/__init__.py": "", "PIL/Image.py": "import beside", "beside.py": ""}
     put_wheel(cache / "wheels", "pillow", "0.0.9", files)
     found = packages(made())
@@ -141,7 +141,7 @@ def test_two_runs_at_once_make_it_once(cache: Path, tmp_path: Path) -> None:
     wait, count = tmp_path / "wait", tmp_path / "count"
     os.mkfifo(wait)
     first = start(SYSNOISE_WAIT=wait, SYSNOISE_COUNT=count)
-    with wait.open("w"):  # opened when the first run is in the middle
+    with wait.open("w"):  # opened while the first run is busy
         second = start(SYSNOISE_COUNT=count)
     for run in (first, second):
         said, wrong = run.communicate()
@@ -149,12 +149,12 @@ def test_two_runs_at_once_make_it_once(cache: Path, tmp_path: Path) -> None:
     assert count.read_text() == "imported\n"
 
 
-def test_what_a_killed_run_has_left_is_removed(cache: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_removed(cache: Path, tmp_path: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.0.9", PILLOW)
     wait = tmp_path / "wait"
     os.mkfifo(wait)
     killed = start(SYSNOISE_WAIT=wait)
-    with wait.open("w"):  # what it has started goes on
+    with wait.open("w"):  # the process that it started goes on
         killed.kill()
         killed.communicate()
         left = set(os.listdir(cache / "environments"))
@@ -172,14 +172,14 @@ def test_a_cache_that_cannot_be_written_is_named(folder: str, cache: Path, monke
         made()
 
 
-def test_a_user_without_a_home_is_told_of_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_the_cache_variable_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SYSNOISE_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
 
-    def expanduser(path: Path) -> Path:  # as where there is no HOME, and no line in passwd
+    def expanduser(path: Path) -> Path:  # as without HOME and a line in passwd
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", expanduser)
     assert at_hand() == {}
-    with pytest.raises(UnavailableError, match=r"no home folder .*: set SYSNOISE_CACHE to a folder"):
+    with pytest.raises(UnavailableError, match=r"no home folder .*: set SYSNOISE_CACHE to a writable folder"):
         made()

@@ -1,4 +1,4 @@
-"""Where a release is looked for, and what is said where it cannot be had: one line, with what to do."""
+"""Where a release comes from, and the message if it is not available: one line, with what to do."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def made(version: str = "0.0.9", distribution: str = "pillow") -> Environment:
     return environment(distribution, version)
 
 
-def told(version: str = "0.0.9", distribution: str = "pillow") -> str:
-    """What is said where a release cannot be had: one line."""
+def message(version: str = "0.0.9", distribution: str = "pillow") -> str:
+    """The one-line message for a release that is not available."""
     with pytest.raises(UnavailableError) as failure:
         made(version, distribution)
     said = str(failure.value)
@@ -46,7 +46,7 @@ def test_the_pythons_of_this_machine_are_found() -> None:
     assert order[-1] >= (3, 7)
 
 
-def test_the_newest_python_that_has_a_wheel_is_taken(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_python_with_a_wheel_is_taken(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     newer = Python("3.99.0", "/nowhere/python")
     asked = []
 
@@ -66,38 +66,38 @@ def test_the_newest_python_that_has_a_wheel_is_taken(cache: Path, monkeypatch: p
 def test_a_wheel_that_cannot_be_imported_is_not_used(cache: Path) -> None:
     put_wheel(cache / "wheels", "opencv-python-headless", "0.0.9", {"cv2.py": "import lacking"})
     put_wheel(cache / "wheels", "numpy", "1.0", {"numpy.py": ""})
-    assert "has no wheels for a Python of this machine" in told("0.0.9", "opencv-python-headless")
+    assert "has no wheels for a Python of this machine" in message("0.0.9", "opencv-python-headless")
 
 
 def test_a_release_that_does_not_exist_names_its_neighbours(cache: Path) -> None:
     for version in ("0.0.2", "0.0.9", "0.0.10", "0.0.20"):
         put_wheel(cache / "wheels", "pillow", version, PILLOW)
-    assert told("0.0.9.1") == "there is no release pillow 0.0.9.1: the nearest that can be had are 0.0.9 and 0.0.10"
-    assert told("7") == "there is no release pillow 7: the nearest that can be had are 0.0.20"
+    assert message("0.0.9.1") == "there is no release pillow 0.0.9.1: the nearest available are 0.0.9 and 0.0.10"
+    assert message("7") == "there is no release pillow 7: the nearest available are 0.0.20"
 
 
-def test_neighbours_are_those_whose_requirements_can_be_had_too(cache: Path) -> None:
+def test_neighbours_have_available_requirements(cache: Path) -> None:
     for version, needed in (("0.0.1", "there"), ("0.0.2", "lacking"), ("0.0.4", "lacking"), ("0.0.5", "there")):
         put_wheel(cache / "wheels", "pillow", version, PILLOW, needs=(needed,))
     put_wheel(cache / "wheels", "there", "1.0", {"there.py": ""})
-    assert told("0.0.3").endswith(": the nearest that can be had are 0.0.1 and 0.0.5")
+    assert message("0.0.3").endswith(": the nearest available are 0.0.1 and 0.0.5")
 
 
 @pytest.mark.parametrize("tag", ["py3-none-any", "cp27-cp27m-linux_x86_64"])
-def test_a_version_is_written_as_the_release_is(tag: str, cache: Path) -> None:
+def test_a_version_must_be_spelled_like_the_release(tag: str, cache: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.5.0", PILLOW, tag)
-    assert told("0.5") == "pillow 0.5 is spelled 0.5.0 by its makers: write that"
+    assert message("0.5") == "pillow 0.5 is spelled 0.5.0 by its makers: write that"
 
 
-def test_a_version_may_be_had_in_a_build_of_its_own(cache: Path) -> None:
-    """As PyTorch's are where uv is told which (UV_TORCH_BACKEND)."""
+def test_a_version_may_have_a_local_build(cache: Path) -> None:
+    """As PyTorch's are if uv is told so (UV_TORCH_BACKEND)."""
     put_wheel(cache / "wheels", "numpy", "1.0", {"numpy.py": ""})
     put_wheel(cache / "wheels", "torchvision", "0.0.9+cpu", {"torchvision.py": ""})
     assert made("0.0.9", "torchvision").about.distributions == {"numpy": "1.0", "torchvision": "0.0.9+cpu"}
-    assert told("0.0.8", "torchvision").endswith("the nearest that can be had are 0.0.9")
+    assert message("0.0.8", "torchvision").endswith("the nearest available are 0.0.9")
 
 
-def test_what_has_no_wheels_is_packed_here_without_libraries_of_this_machine(cache: Path) -> None:
+def test_requirements_without_wheels_are_built_without_this_machine_s_libraries(cache: Path) -> None:
     put_wheel(cache / "wheels", "pyvips-binary", "8.0.1", {"_libvips.py": ""})
     put_source(cache / "wheels", "pyvips", "3.2.0", {"pyvips.py": "asked = PKG_CONFIG"})
     found = made("8.0.1", "pyvips-binary")
@@ -105,53 +105,56 @@ def test_what_has_no_wheels_is_packed_here_without_libraries_of_this_machine(cac
     assert (found.packages / "pyvips.py").read_text() == "asked = 'false'"
 
 
-def test_a_python_that_has_a_wheel_and_may_not_be_downloaded_is_named(
+def test_a_python_with_a_wheel_that_may_not_be_downloaded_is_named(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_wheel(cache / "wheels", "opencv-python-headless", "0.0.9", {"cv2.py": ""}, "cp38-none-any")
     put_wheel(cache / "wheels", "numpy", "1.0", {"numpy.py": ""})
     monkeypatch.setattr(install, "downloadable", lambda: [Python("3.9.25"), Python("3.8.20")])
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
-    said = told("0.0.9", "opencv-python-headless")
+    said = message("0.0.9", "opencv-python-headless")
     assert (
-        f"for a Python of this machine ({HERE.minor}); there are for Python 3.8: install it, since uv cannot (" in said
+        f"for a Python of this machine ({HERE.minor}); there are some for Python 3.8: install it, since uv cannot ("
+        in said
     )
     assert "never" in said
 
 
-def test_without_a_network_it_is_said_how_wheels_get_here(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_message_downloads_wheels(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", REFUSING)
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("UV_CACHE_DIR", str(cache / "uv"))
-    said = told()
-    assert said.startswith(f"pillow 0.0.9 cannot be fetched (Failed to fetch: {REFUSING}/pillow/ (Connection refused ")
+    said = message()
+    assert said.startswith(
+        f"pillow 0.0.9 cannot be downloaded (Failed to fetch: {REFUSING}/pillow/ (Connection refused "
+    )
     assert "pillow==0.0.9 && break; done" in said
     put_wheel(cache / "wheels", "pillow", "0.0.9", PILLOW)
     assert made().about.distributions == {"pillow": "0.0.9"}
 
 
-def test_the_line_for_wheels_fetches_them(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_s_command_downloads_wheels(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_wheel(tmp_path / "mirror", "pillow", "0.0.9", PILLOW, f"cp{HERE.minor.replace('.', '')}-none-any")
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "mirror"))
     monkeypatch.setattr(install, "installed", lambda: [Python("3.6.0", "/nowhere/python"), HERE])
-    said = told()
-    assert said.startswith("pillow 0.0.9 cannot be fetched (UV_OFFLINE is set): ")
+    said = message()
+    assert said.startswith("pillow 0.0.9 cannot be downloaded (UV_OFFLINE is set): ")
     line = said[said.index("for v in") :].replace("pip download", f"{shlex.quote(sys.executable)} -m pip -q download")
     subprocess.run(line, shell=True, check=True, capture_output=True, text=True)
     assert made().about.distributions == {"pillow": "0.0.9"}
 
 
-def test_without_uv_it_is_said_what_to_install(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_uv_is_reported(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("SYSNOISE_CACHE", str(cache))
     monkeypatch.setitem(sys.modules, "uv", None)
-    assert told() == "needs uv, which is not installed: pip install -r requirements.txt"
+    assert message() == "needs uv, which is not installed: pip install -r requirements.txt"
 
 
 def program(path: Path, said: str) -> str:
-    """A program that fails as uv does: it says so on its standard error."""
+    """A program that fails like uv, with this on its standard error."""
     path.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit 2\n")
     path.chmod(0o755)
     return str(path)
@@ -162,24 +165,24 @@ def program(path: Path, said: str) -> str:
     [
         (
             "error: Failed to install: numpy-1.26.4.whl\n  cause: No space left on device (os error 28)",
-            r"the disk of \S+ is full: free some of it, or set SYSNOISE_CACHE to a folder that can be written to",
+            r"the disk of \S+ is full: free some of it, or set SYSNOISE_CACHE to a writable folder",
         ),
         (
             "error: Failed to parse: `uv.toml`\n  cause: unknown field `indx`",
-            r"pillow 0\.0\.9 cannot be looked for by uv: Failed to parse: `uv.toml` \(unknown field `indx`\)",
+            r"uv cannot look for pillow 0\.0\.9: Failed to parse: `uv.toml` \(unknown field `indx`\)",
         ),
     ],
 )
-def test_what_uv_says_is_passed_on_in_a_line(
+def test_uv_s_errors_are_reported_in_one_line(
     said: str, expected: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uv, "_program", lambda: program(tmp_path / "uv", said))
-    assert re.fullmatch(expected, told())
+    assert re.fullmatch(expected, message())
 
 
 @pytest.fixture
 def only_pip(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """pip's configuration file, where neither pip nor uv is set up otherwise."""
+    """pip's configuration file, when neither pip nor uv is configured otherwise."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_")) or name == "SSL_CERT_FILE"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -190,15 +193,13 @@ def only_pip(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return tmp_path / "pip.conf"
 
 
-def test_packages_are_looked_for_where_pip_looks(
-    only_pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_packages_come_from_pip_s_sources(only_pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_wheel(tmp_path / "mirror", "pillow", "0.0.9", PILLOW)
     only_pip.write_text(f"[global]\nno-index = true\nfind-links = {tmp_path / 'gone'}\n  {tmp_path / 'mirror'}\n")
     assert made().about.distributions == {"pillow": "0.0.9"}
 
 
-def test_pips_settings_are_said_in_uvs_words(only_pip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_s_settings_are_translated_for_uv(only_pip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only_pip.write_text(
         f"[global]\nindex-url = {REFUSING}/global\ncert = /global.pem\n[install]\ncert = /install.pem\n"
     )
@@ -213,7 +214,7 @@ def test_pips_settings_are_said_in_uvs_words(only_pip: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("where", ["variable", "file"])
-def test_what_uv_has_been_told_itself_is_left_alone(
+def test_uv_s_own_settings_take_precedence(
     where: str, only_pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only_pip.write_text(f"[global]\nindex-url = {REFUSING}\n")

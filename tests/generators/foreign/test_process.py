@@ -1,4 +1,4 @@
-"""A process that calls a library for this one: its answers, its faults, its death, and the memory between the two."""
+"""A process that calls a library for this one: its answers, faults and death, and the memory between the two."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests import ROOT
 
 PROGRAMS = ROOT / "generators" / "pixels" / "foreign" / "programs"
 
-# A library whose functions do what a test asks for.
+# A library whose functions do what tests ask for.
 LIBRARY = '''
 import array, os, signal, sys, time
 
@@ -79,7 +79,7 @@ def versions():
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[[str], Process]:
-    """A process of a library that the test has written."""
+    """A process with a library that the test has written."""
     shutil.copy(PROGRAMS / "serve.py", tmp_path)
 
     def start(library: str = LIBRARY) -> Process:
@@ -97,12 +97,12 @@ def process(program: Callable[[str], Process]) -> Iterator[Process]:
 
 
 def children() -> list[psutil.Process]:
-    """The processes of libraries that tests here have written: others may have left theirs at work."""
+    """The processes of the tests' own libraries; other tests may have left theirs running."""
     return [one for one in psutil.Process().children() if " library " in " ".join(one.cmdline())]
 
 
 def child() -> psutil.Process:
-    """The process that is running."""
+    """The running process."""
     (found,) = children()
     return found
 
@@ -114,7 +114,7 @@ def image(height: int, width: int, first: int) -> NDArray[np.uint8]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(0, 255), st.booleans()), max_size=8))
-def test_images_are_what_was_made_however_long_they_are_kept(
+def test_results_stay_valid_however_long_they_are_kept(
     process: Process, sizes: list[tuple[int, int, int, bool]]
 ) -> None:
     kept = []
@@ -127,7 +127,7 @@ def test_images_are_what_was_made_however_long_they_are_kept(
         assert np.array_equal(made, expected)
 
 
-def test_views_and_slices_of_an_image_go_in_as_they_are(process: Process) -> None:
+def test_views_and_slices_of_an_image_can_be_passed(process: Process) -> None:
     whole = image(20, 30, 5)
     for part in (whole[::2, ::-1], whole[3:9, 4:8], np.asfortranarray(whole)):
         assert np.array_equal(process.call("invert", part), 255 - part)
@@ -157,7 +157,7 @@ def test_an_image_outlives_its_process(process: Process) -> None:
     assert np.array_equal(process.call("noise", b"data", 5, 7, 2), image(5, 7, 2))
 
 
-def test_memory_is_used_again_and_large_blocks_are_given_back(process: Process) -> None:
+def test_memory_is_reused_and_large_blocks_are_released(process: Process) -> None:
     def blocks() -> int:
         return sum("sysnoise" in os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
 
@@ -167,7 +167,7 @@ def test_memory_is_used_again_and_large_blocks_are_given_back(process: Process) 
     for first in range(50):
         process.call("noise", b"data", 4, 4, first)
     assert blocks() == before
-    large = process.call("chatty", bytes(2**24 + 1))  # the block of what was given is too large to keep
+    large = process.call("chatty", bytes(2**24 + 1))  # the argument's block is too large to keep
     del large
     process.call("noise", b"data", 1, 1, 0)
     gc.collect()
@@ -176,7 +176,7 @@ def test_memory_is_used_again_and_large_blocks_are_given_back(process: Process) 
     assert sum("sysnoise" in path for path in there) <= before
 
 
-def test_a_block_is_free_when_all_that_was_made_of_it_is_gone() -> None:
+def test_a_block_is_free_when_all_views_of_it_are_gone() -> None:
     blocks = Blocks()
     block = blocks.take()
     made = blocks.array(block, PIXELS, (4, 5))
@@ -189,7 +189,7 @@ def test_a_block_is_free_when_all_that_was_made_of_it_is_gone() -> None:
     assert blocks.take() is block
 
 
-def test_what_a_library_says_and_prints(process: Process) -> None:
+def test_a_library_s_errors_and_output(process: Process) -> None:
     assert process.versions() == {"Library": "1.0"}
     assert process.call("chatty", b"rgb").tolist() == [[[114, 103, 98]]]
     with pytest.raises(ValueError, match=r"^broken data stream"):
@@ -203,18 +203,18 @@ def test_what_a_library_says_and_prints(process: Process) -> None:
     ("how", "said"),
     [("exit", r"exit status 7"), ("SIGSEGV", "SIGSEGV"), ("SIGABRT", "SIGABRT"), ("SIGTERM", "SIGTERM")],
 )
-def test_an_image_that_ends_the_process_is_to_blame(process: Process, how: str, said: str) -> None:
+def test_an_image_that_ends_the_process_is_blamed(process: Process, how: str, said: str) -> None:
     with pytest.raises(ValueError, match=rf"^ended its process \({said}\)$"):
         process.call("ends", b"data", how)
     assert process.call("chatty", b"rgb").shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize("how", ["exit", "SIGSEGV", "SIGKILL"])
-def test_a_death_that_does_not_come_again_costs_nothing(process: Process, tmp_path: Path, how: str) -> None:
+def test_a_single_crash_is_retried(process: Process, tmp_path: Path, how: str) -> None:
     assert process.call("ends_once", b"data", how, str(tmp_path / "mark")).tolist() == [[[97, 98, 99]]]
 
 
-def test_killed_again_and_again_is_for_want_of_memory(process: Process) -> None:
+def test_repeated_kills_mean_too_little_memory(process: Process) -> None:
     with pytest.raises(MemoryError, match="is memory short"):
         process.call("ends", b"data", "SIGKILL")
 
@@ -225,9 +225,9 @@ def test_killed_between_two_calls(process: Process) -> None:
     assert np.array_equal(process.call("invert", kept), 255 - image(3, 3, 9))
 
 
-def test_one_that_hangs_is_killed(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hung_process_is_killed(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     process.versions()
-    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    monkeypatch.setattr(module, "TIMEOUT", 0.3)
     with pytest.raises(ValueError, match=r"^gave no answer within 0 s$"):
         process.call("hangs", b"data")
     monkeypatch.undo()
@@ -291,7 +291,7 @@ def test_a_python_that_does_not_start(tmp_path: Path) -> None:
 
 
 def test_it_dies_with_its_parent(tmp_path: Path) -> None:
-    """Also in the middle of a call that never returns."""
+    """Even during a call that never returns."""
     shutil.copy(PROGRAMS / "serve.py", tmp_path)
     (tmp_path / "library.py").write_text(LIBRARY)
     code = f"""

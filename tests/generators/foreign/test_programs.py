@@ -1,4 +1,4 @@
-"""The programs: each release's pixels are those of a direct call, and whatever a file is, its process lives on."""
+"""The programs: each release's pixels are those of a direct call, and its process survives any file."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from generators.registry import LIBRARIES, METHODS, Method, Release, find, plain
 from tests.fuzzing import changed_bytes, fuzz
 from tests.generators import profiles
 from tests.generators.foreign.direct import Job, finish, release, start
+from tests.real import photographs_of
 
 Pixels = NDArray[np.uint8]
 
-# The paper's, those that it is most often asked for, and the oldest whose API is another one.
+# The paper's versions, those asked for most often, and the oldest with a different API.
 RELEASES = (
     ("Pillow", "5.4.1"),
     ("Pillow", "6.2.1"),
@@ -57,19 +58,19 @@ def call(token: str, *arguments: Any) -> Pixels:
     return image
 
 
-def tell(image: Pixels) -> list[Any]:
+def digest(image: Pixels) -> list[Any]:
     return [*image.shape[:2], hashlib.sha256(image.tobytes()).hexdigest()]
 
 
 def squash(image: Pixels, token: str) -> Pixels:
-    """Resized to 256×256, the middle 224×224 of it: the geometry `squash`."""
+    """Resized to 256×256 and cropped to the middle 224×224: the geometry `squash`."""
     target = frame("squash", image.shape[1], image.shape[0], (224,))
     assert target.resize is not None
     return target.cut(call(token, image, *target.resize))
 
 
 def outcome(token: str, data: bytes) -> Pixels | str:
-    """The pixels, or the reason why there are none, which is one line."""
+    """The pixels, or the one-line reason why there are none."""
     try:
         image = call(token, data, *((2,) if METHODS[plain(token)].shrinks else ()))
     except Exception as error:  # in this process, any of the library's own
@@ -89,7 +90,7 @@ def outcome(token: str, data: bytes) -> Pixels | str:
 
 @pytest.fixture(scope="module")
 def files(photographs: Mapping[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The sample photographs as files, and one of them with a profile."""
+    """The sample photographs as files, one of them with a profile."""
     folder = tmp_path_factory.mktemp("photographs")
     wide = encoded(Image.open(io.BytesIO(photographs["coffee"])), icc_profile=profiles.wide())
     held = {**photographs, "wide": wide}
@@ -99,7 +100,7 @@ def files(photographs: Mapping[str, bytes], tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize(("library", "version"), RELEASES)
-def test_every_method_of_a_release_is_a_direct_call_of_it(library: str, version: str, files: dict[str, Path]) -> None:
+def test_every_method_of_a_release_equals_a_direct_call(library: str, version: str, files: dict[str, Path]) -> None:
     direct = start(library, version, Job(files))
     found: dict[str, dict[str, list[Any]]] = {method.token: {} for method in methods(library)}
     for key, path in files.items():
@@ -108,8 +109,8 @@ def test_every_method_of_a_release_is_a_direct_call_of_it(library: str, version:
         shrink = 2 if min(image.shape[:2]) >= 512 else 1
         arguments = {"decode": (data,), "resize": (image, 256, 256), "color": (image[:256, :256],)}
         for method in methods(library):
-            told = (data, shrink) if method.shrinks else arguments[method.stage]
-            found[method.token][key] = tell(call(f"{method.token}-{version}", *told))
+            others = (data, shrink) if method.shrinks else arguments[method.stage]
+            found[method.token][key] = digest(call(f"{method.token}-{version}", *others))
     assert found == finish(direct)
 
 
@@ -132,7 +133,7 @@ def test_the_installed_release_does_the_same_in_a_process_of_its_own(
                 assert np.array_equal(here, there), method.token
 
 
-def test_pillow_simd_is_a_direct_call_of_it(photographs: dict[str, bytes], tmp_path: Path) -> None:
+def test_pillow_simd_equals_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
     library = LIBRARIES["Pillow-SIMD"]
     assert isinstance(library, Release)
     images = {key: call("pil", data) for key, data in photographs.items()}
@@ -141,9 +142,9 @@ def test_pillow_simd_is_a_direct_call_of_it(photographs: dict[str, bytes], tmp_p
     given = {key: (image.shape[0], image.shape[1], tmp_path / key) for key, image in images.items()}
     tokens = tuple(method.token for method in methods(library.name))
     direct = start(library.name, library.version, Job(pixels=given, tokens=tokens))
-    found = {token: {key: tell(call(token, image, 256, 256)) for key, image in images.items()} for token in tokens}
+    found = {token: {key: digest(call(token, image, 256, 256)) for key, image in images.items()} for token in tokens}
     assert found == finish(direct)
-    # Nearly Pillow's: the same filters, in arithmetic of fewer bits.
+    # Nearly Pillow's: the same filters with fewer bits.
     for token in tokens:
         theirs = call(token.replace("simd", "pil"), images["coffee"], 256, 171).astype(int)
         difference = np.abs(call(token, images["coffee"], 256, 171) - theirs)
@@ -155,7 +156,7 @@ def test_pillow_simd_is_a_direct_call_of_it(photographs: dict[str, bytes], tmp_p
 
 
 def awkward(photograph: bytes) -> dict[str, bytes]:
-    """Files that are not plain photographs, or are no pictures at all."""
+    """Files that are not plain photographs, or not images at all."""
     picture = Image.open(io.BytesIO(photograph)).convert("RGB")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -185,7 +186,7 @@ def encoded(picture: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
 
 
 @pytest.mark.parametrize("token", OLD)
-def test_an_old_release_gives_pixels_or_a_reason_for_whatever_file(token: str, photographs: dict[str, bytes]) -> None:
+def test_an_old_release_gives_pixels_or_a_reason_for_any_file(token: str, photographs: dict[str, bytes]) -> None:
     alive(token, list(awkward(photographs["chelsea"]).values()), photographs["chelsea"])
 
 
@@ -196,7 +197,7 @@ def test_every_odd_file_gives_pixels_or_a_reason(token: str, data: Path, photogr
 
 
 def alive(token: str, files: list[bytes], good: bytes) -> None:
-    """Files are decoded by one process, which then decodes as before; they decode alike whatever came before them."""
+    """Check that one process decodes all files and then still works; files decode alike whatever came before them."""
     _available(token)
     expected = outcome(token, good)
     processes = _children()
@@ -227,7 +228,7 @@ def _children() -> set[int]:
 @pytest.mark.parametrize("token", OLD)
 @given(data=st.data())
 @fuzz(20)
-def test_a_damaged_file_ends_no_process(token: str, photographs: dict[str, bytes], data: st.DataObject) -> None:
+def test_no_damaged_file_ends_the_process(token: str, photographs: dict[str, bytes], data: st.DataObject) -> None:
     damaged = data.draw(changed_bytes(photographs["clock_motion"]))
     if damaged:
         alive(token, [damaged], photographs["clock_motion"])
@@ -243,8 +244,8 @@ def test_rows_of_odd_width_do_not_depend_on_what_was_called_before(photographs: 
             assert np.array_equal(call(token, image, *size), expected), token
 
 
-def test_squash_is_each_pillow_s_own_on_all_shared_images(data: Path) -> None:
-    images = {path.stem: path for path in sorted((data / "imagenet").rglob("*.JPEG"))}
+def test_squash_equals_each_pillow_on_shared_images(data: Path) -> None:
+    images = photographs_of(data)
     filters = tuple(method.token for method in methods("Pillow") if method.stage == "resize")
     asked = {"12.3.0": filters, "13.0.0": filters, "6.2.1": ("pil_box",)}
     direct = {
@@ -255,14 +256,14 @@ def test_squash_is_each_pillow_s_own_on_all_shared_images(data: Path) -> None:
         encoded = path.read_bytes()
         for version, tokens in asked.items():
             image = call(f"pil-{version}", encoded)
-            found[version].setdefault("pil", {})[key] = tell(image)
+            found[version].setdefault("pil", {})[key] = digest(image)
             for token in tokens:
-                found[version].setdefault(token, {})[key] = tell(squash(image, f"{token}-{version}"))
+                found[version].setdefault(token, {})[key] = digest(squash(image, f"{token}-{version}"))
     assert {version: finish(process) for version, process in direct.items()} == found
 
 
-def test_squash_is_the_official_generator_s_pixels(data: Path, tmp_path: Path) -> None:
-    """All of its 22 combinations, with the releases whose filters are most like those that it pins."""
+def test_squash_equals_the_official_generator(data: Path, tmp_path: Path) -> None:
+    """All 22 combinations, with the releases whose filters are closest to the versions that it pins."""
     images = {path.stem: path for path in sorted((data / "imagenet" / "flat").iterdir())[:30]}
     versions = {"Pillow": "12.3.0", "OpenCV": "4.5.5.64"}
     resizes = [method for method in METHODS.values() if method.stage == "resize" and method.paper]
@@ -274,16 +275,18 @@ def test_squash_is_the_official_generator_s_pixels(data: Path, tmp_path: Path) -
     for library, version in versions.items():
         folder = tmp_path / library
         folder.mkdir()
-        told = finish(start(library, version, Job(images, tokens=tokens, crop=224, keep=folder)))
+        digests = finish(start(library, version, Job(images, tokens=tokens, crop=224, keep=folder)))
         token = DECODES[library]
-        direct[library, library] = told
-        kept[library] = {key: (height, width, folder / key) for key, (height, width, _) in told[token].items()}
+        direct[library, library] = digests
+        kept[library] = {key: (height, width, folder / key) for key, (height, width, _) in digests[token].items()}
         decoded[library] = {key: call(f"{token}-{version}", path.read_bytes()) for key, path in images.items()}
-        assert {key: tell(image) for key, image in decoded[library].items()} == told[token]
+        assert {key: digest(image) for key, image in decoded[library].items()} == digests[token]
     for decoder, resizer in (("Pillow", "OpenCV"), ("OpenCV", "Pillow")):
         direct[decoder, resizer] = finish(start(resizer, versions[resizer], Job(pixels=kept[decoder], crop=224)))
     for decoder, pictures in decoded.items():
         for method in resizes:
             library = method.library.name
-            found = {key: tell(squash(image, f"{method.token}-{versions[library]}")) for key, image in pictures.items()}
+            found = {
+                key: digest(squash(image, f"{method.token}-{versions[library]}")) for key, image in pictures.items()
+            }
             assert found == direct[decoder, library][method.token]

@@ -10,7 +10,8 @@ import pytest
 from generators.pixels.foreign import releases
 from generators.pixels.foreign.pythons import Python
 from generators.registry import UnavailableError, find
-from generators.variant import VariantError, expand, reference
+from generators.selection import expand
+from generators.variant import VariantError, reference
 from tests.generators.foreign.at_hand import put
 
 MINOR = f"{sys.version_info.major}{sys.version_info.minor}"
@@ -19,7 +20,7 @@ ANY_PYTHON, THIS_PYTHON, ANOTHER_PYTHON = "py3-none-any", f"cp{MINOR}-none-any",
 
 @pytest.fixture(autouse=True)
 def one_python(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This Python alone, and nothing known from before."""
+    """Only this Python, and empty caches."""
     monkeypatch.setattr(
         releases, "installed", lambda: [Python(".".join(map(str, sys.version_info[:3])), sys.executable)]
     )
@@ -31,7 +32,7 @@ def one_python(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Index:
-    """A folder as an index of wheels that hold nothing."""
+    """A folder as an index of empty wheels."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -55,7 +56,7 @@ class Index:
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
-    """The one index that uv looks in, beside a cache that is empty."""
+    """uv's only index, with an empty cache."""
     for name in ("UV_INDEX", "UV_FIND_LINKS", "UV_EXTRA_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("UV_DEFAULT_INDEX", (tmp_path / "simple").as_uri())
@@ -71,8 +72,8 @@ def unreachable(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-def test_of_each_major_version_the_newest_is_taken_that_has_a_wheel_here(index: Index) -> None:
-    index.add("pillow", "0.0.0", ANY_PYTHON)  # holds the name
+def test_the_newest_release_with_a_wheel_of_each_major_version(index: Index) -> None:
+    index.add("pillow", "0.0.0", ANY_PYTHON)  # reserves the name
     index.add("pillow", "1.9.0", ANY_PYTHON)
     index.add("pillow", "1.10.0", THIS_PYTHON)
     index.add("pillow", "2.0.0", ANOTHER_PYTHON)
@@ -99,14 +100,14 @@ def test_the_nearest_release_is_the_one_itself_or_the_first_later_one(index: Ind
         releases.nearest("pillow", "3")
 
 
-def test_a_version_is_told_without_its_build(index: Index) -> None:
+def test_a_version_is_reported_without_its_local_part(index: Index) -> None:
     index.add("torchvision", "0.9.0+cpu", ANY_PYTHON)
     index.add("numpy", "1.26.4", ANY_PYTHON)
     assert releases.newest_of_each_major("torchvision") == ("0.9.0",)
     assert releases.nearest("torchvision", "0.8.0") == "0.9.0"
 
 
-def test_what_a_release_needs_beside_it_must_be_had_for_the_same_python(index: Index) -> None:
+def test_requirements_must_be_available_for_the_same_python(index: Index) -> None:
     for version in ("3.4.0.1", "4.5.5.64", "4.10.0.84", "5.0.0.93"):
         index.add("opencv-python-headless", version, ANY_PYTHON)
     index.add("numpy", "2.2.6", ANY_PYTHON)  # OpenCV before 4.10 was built for NumPy 1
@@ -115,27 +116,27 @@ def test_what_a_release_needs_beside_it_must_be_had_for_the_same_python(index: I
     assert releases.nearest("opencv-python-headless", "4.1.1.26") == "4.10.0.84"
 
 
-def test_without_an_index_what_is_at_hand_is_named(unreachable: None, tmp_path: Path) -> None:
+def test_without_an_index_installed_releases_are_named(unreachable: None, tmp_path: Path) -> None:
     put(tmp_path / "cache", "pillow-12.3.0", "pillow-6.2.1")
     with pytest.raises(VariantError) as caught:
         expand(["pil_box-*"], reference())
     message = str(caught.value)
-    assert "which releases of pillow there are cannot be found out" in message
-    assert message.endswith("name a version; one of those at hand here, 6.2.1, 12.3.0")
+    assert "the releases of pillow cannot be looked up" in message
+    assert message.endswith("name a version; one of those installed here, 6.2.1, 12.3.0")
     assert "\n" not in message
 
 
-def test_without_an_index_the_nearest_is_one_at_hand(unreachable: None, tmp_path: Path) -> None:
+def test_without_an_index_the_nearest_is_an_installed_one(unreachable: None, tmp_path: Path) -> None:
     put(
         tmp_path / "cache", *(f"opencv-python-headless-{version}" for version in ("4.10.0.84", "4.5.5.64", "3.4.18.65"))
     )
     assert releases.nearest("opencv-python-headless", "4.5.5.64") == "4.5.5.64"
     assert releases.nearest("opencv-python-headless", "4.1.1.26") == "4.5.5.64"
-    with pytest.raises(UnavailableError, match="cannot be found out"):
+    with pytest.raises(UnavailableError, match="cannot be looked up"):
         releases.nearest("opencv-python-headless", "5.0.0.93")
 
 
-def test_the_index_of_everybody_has_them() -> None:
+def test_the_public_index_has_them() -> None:
     try:
         found = releases.newest_of_each_major("pillow")
     except UnavailableError as error:

@@ -1,4 +1,4 @@
-"""sharp: its pixels are those of a direct call by a script of the test's own, and no file ends or hangs its process."""
+"""sharp: its pixels are those of a direct call by the test's own script, and no file ends or hangs its process."""
 
 from __future__ import annotations
 
@@ -24,28 +24,29 @@ from generators.pixels.foreign.environment import Environment, environment
 from generators.pixels.foreign.process import Process, StartError
 from generators.registry import LIBRARIES, METHODS, Release, UnavailableError
 from tests import ROOT
+from tests.real import photographs_of
 
 PROGRAM = ROOT / "generators" / "pixels" / "foreign" / "programs" / "sharp.cjs"
 SHARP = LIBRARIES["sharp"]
 assert isinstance(SHARP, Release)
 VERSION = SHARP.version
 
-# Reads a job, `[[path, width, height], ...]`, and tells the sha256 of the pixels of each.
+# Reads a job, `[[path, width, height], ...]`, and returns the sha256 of each result.
 _DIRECT = """
 const { createHash } = require("crypto");
 const sharp = require(process.argv[1] + "/sharp");
 const job = JSON.parse(require("fs").readFileSync(0));
 (async () => {
-  const told = [];
+  const digests = [];
   for (const [file, width, height] of job) {
     const pixels = await sharp(file).resize({ width, height, fit: "fill", kernel: "lanczos3" }).raw().toBuffer();
-    told.push(createHash("sha256").update(pixels).digest("hex"));
+    digests.push(createHash("sha256").update(pixels).digest("hex"));
   }
-  console.log(JSON.stringify(told));
+  console.log(JSON.stringify(digests));
 })();
 """
 
-# Stands for sharp: it does what the name of its kernel says. Its calls are in threads, as sharp's are.
+# Replaces sharp: it does what the name of its kernel says. Its calls run in threads, as sharp's do.
 _STUB = """
 const fs = require("node:fs");
 const does = {
@@ -70,7 +71,7 @@ module.exports.versions = { sharp: "1.0", vips: "8.0" };
 
 @pytest.fixture(scope="module")
 def made() -> Environment:
-    """The environment of the release."""
+    """The release's environment."""
     try:
         return environment("sharp", VERSION)
     except UnavailableError as error:
@@ -84,7 +85,7 @@ def call(made: Environment) -> Callable[..., NDArray[np.uint8]]:
 
 
 def direct(made: Environment, job: list[tuple[Path, int, int]]) -> subprocess.Popen[str]:
-    """A script that is at work."""
+    """A running script."""
     process = subprocess.Popen(
         [str(made.node), "-e", _DIRECT, str(made.packages)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -95,7 +96,7 @@ def direct(made: Environment, job: list[tuple[Path, int, int]]) -> subprocess.Po
     return process
 
 
-def told(process: subprocess.Popen[str]) -> list[str]:
+def output(process: subprocess.Popen[str]) -> list[str]:
     out, _ = process.communicate()
     assert process.returncode == 0
     found: list[str] = json.loads(out)
@@ -119,7 +120,9 @@ def opened(data: bytes) -> Image.Image:
 SIZES = ((256, 256), (255, 170), (1, 1), (3000, 20), (41, 700), (1100, 1000))
 
 
-def test_it_is_a_direct_call(made: Environment, call: Any, photographs: Mapping[str, bytes], tmp_path: Path) -> None:
+def test_it_equals_a_direct_call(
+    made: Environment, call: Any, photographs: Mapping[str, bytes], tmp_path: Path
+) -> None:
     job = []
     for index, (key, data) in enumerate(photographs.items()):
         (tmp_path / key).write_bytes(data)
@@ -127,24 +130,23 @@ def test_it_is_a_direct_call(made: Environment, call: Any, photographs: Mapping[
     script = direct(made, job)
     found = [call(path.read_bytes(), width, height) for path, width, height in job]
     assert [image.shape for image in found] == [(height, width, 3) for _, width, height in job]
-    assert [sha256(image) for image in found] == told(script)
+    assert [sha256(image) for image in found] == output(script)
 
 
-def test_it_is_a_direct_call_on_all_shared_images(made: Environment, call: Any, data: Path) -> None:
+def test_it_equals_a_direct_call_on_shared_images(made: Environment, call: Any, data: Path) -> None:
     job = []
-    for path in sorted((data / "imagenet").rglob("*.JPEG")):
+    for path in photographs_of(data).values():
         with Image.open(path) as picture:
             size = frame("crop", *picture.size, (224,)).resize
         assert size
         job.append((path, *size))
     script = direct(made, job)
     found = [sha256(call(path.read_bytes(), *size)) for path, *size in job]
-    assert len(found) == 367
-    assert found == told(script)
+    assert found == output(script)
 
 
 def test_a_jpeg_is_shrunk_while_it_is_decoded_and_a_png_is_not(call: Any, photographs: Mapping[str, bytes]) -> None:
-    """What it makes of a PNG is Pillow's filter of the same name but for rounding; of a JPEG, further from that."""
+    """For a PNG, it nearly equals Pillow's filter of the same name; for a JPEG, it is further off."""
     picture = opened(photographs["rocket"]).convert("RGB")
     picture.info.clear()  # its profile
     jpeg = encoded(picture, quality=95)
@@ -156,7 +158,7 @@ def test_a_jpeg_is_shrunk_while_it_is_decoded_and_a_png_is_not(call: Any, photog
 
 
 def test_an_embedded_profile_is_applied(call: Any, photographs: Mapping[str, bytes]) -> None:
-    """As LittleCMS does it for Pillow, but for rounding."""
+    """As LittleCMS does it for Pillow, up to rounding."""
     picture = opened(photographs["rocket"])
     profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.info["icc_profile"]))
     converted = ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"))
@@ -167,7 +169,7 @@ def test_an_embedded_profile_is_applied(call: Any, photographs: Mapping[str, byt
     assert np.abs(np.asarray(picture).astype(int) - np.asarray(converted)).mean() > 4
 
 
-def test_what_is_no_plain_photograph(call: Any, photographs: Mapping[str, bytes]) -> None:
+def test_files_other_than_plain_photographs(call: Any, photographs: Mapping[str, bytes]) -> None:
     picture = opened(photographs["chelsea"]).convert("RGB")
     plain = call(encoded(picture), 100, 80)
     gray = call(encoded(picture.convert("L")), 100, 80)
@@ -183,7 +185,7 @@ def test_what_is_no_plain_photograph(call: Any, photographs: Mapping[str, bytes]
     assert (call(moving, 20, 20) == (255, 0, 0)).all()
 
 
-def test_alpha_is_dropped_and_what_is_transparent_has_no_part_in_what_is_not(call: Any) -> None:
+def test_alpha_is_dropped_and_transparent_pixels_do_not_bleed(call: Any) -> None:
     picture = Image.new("RGBA", (40, 40), (10, 200, 30, 255))
     picture.paste((255, 0, 0, 0), (0, 0, 20, 40))
     half = Image.new("RGBA", (40, 40), (10, 200, 30, 128))
@@ -204,7 +206,7 @@ _SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image hre
         (b"P6 1 1 255 abc", "Input buffer contains unsupported image format"),
     ],
 )
-def test_what_is_no_image_of_pixels_is_refused(file: bytes, said: str, call: Any) -> None:
+def test_files_other_than_images_of_pixels_are_refused(file: bytes, said: str, call: Any) -> None:
     with pytest.raises(ValueError, match=f"^{said}$"):
         call(file, 9, 9)
 
@@ -253,7 +255,7 @@ def test_every_odd_file_gives_pixels_or_a_reason(call: Any, data: Path, photogra
 
 
 def pid() -> int:
-    """Of the process that the method has."""
+    """The id of the method's process."""
     return ours().pid
 
 
@@ -267,17 +269,17 @@ def ours() -> psutil.Process:
 def _words(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()[1:]
-    except psutil.ZombieProcess:  # of another test, and waited for later
+    except psutil.ZombieProcess:  # another test's, which is waited for later
         return []
 
 
-def test_killed_in_the_middle_costs_nothing(call: Any, photographs: Mapping[str, bytes]) -> None:
+def test_a_kill_during_a_call_is_retried(call: Any, photographs: Mapping[str, bytes]) -> None:
     expected = call(photographs["chelsea"], 64, 48)
     ours().kill()
     assert np.array_equal(call(photographs["chelsea"], 64, 48), expected)
 
 
-def test_want_of_memory_is_told_from_a_file_s_fault(call: Any, photographs: Mapping[str, bytes]) -> None:
+def test_too_little_memory_is_distinguished_from_a_bad_file(call: Any, photographs: Mapping[str, bytes]) -> None:
     expected = call(photographs["chelsea"], 64, 48)
     dot = encoded(Image.new("RGB", (1, 1)), "PNG")
     process = ours()
@@ -294,7 +296,7 @@ def start(node: Path, modules: Path, most: int = 1000) -> Process:
 
 @pytest.fixture
 def stub(made: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
-    """A process of what stands for sharp."""
+    """A process with the replacement of sharp."""
     (tmp_path / "sharp").mkdir()
     (tmp_path / "sharp" / "index.js").write_text(_STUB)
     os.mkfifo(tmp_path / "wait")
@@ -304,7 +306,7 @@ def stub(made: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     process.close()
 
 
-def test_what_a_library_says_and_prints(stub: Process) -> None:
+def test_a_library_s_errors_and_output(stub: Process) -> None:
     assert stub.versions() == {"sharp": "1.0", "sharp/libvips": "8.0"}
     for _ in range(2):
         assert stub.call("resize", b"data", 1, 1, kernel="chatty").tolist() == [[[114, 103, 98]]]
@@ -324,7 +326,7 @@ def test_a_package_that_does_not_load(made: Environment, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("busy", [True, False])
 def test_it_dies_with_its_parent(busy: bool, stub: Process, made: Environment, tmp_path: Path) -> None:
-    """In the middle of a call that never returns, and where another process still has its standard input."""
+    """During a call that never returns, and if another process still has its standard input."""
     code = f"""
 import os, subprocess, sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -342,7 +344,7 @@ else:
     parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert parent.stdout
     started = psutil.Process(int(parent.stdout.readline()))
-    with (tmp_path / "wait").open("w"):  # opened when it is in the middle
+    with (tmp_path / "wait").open("w"):  # opened while it is busy
         parent.send_signal(signal.SIGKILL)
         gone, _ = psutil.wait_procs([started], timeout=20)
         assert gone

@@ -1,4 +1,4 @@
-"""scikit-image: its methods are direct calls of it, and do what it says that they do."""
+"""scikit-image: its methods equal direct calls of it, and its documentation is right about them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.generators.foreign.direct import Job, finish, release, start
-from tests.generators.foreign.suited import photographs_of, put, resizes, told, version
+from tests.generators.foreign.suited import digests, put, resizes, version
 from tests.generators.foreign.test_programs import call
+from tests.real import photographs_of
 
 Values = NDArray[np.float64]
 
 VERSION = version("scikit-image")
 RESIZES = [method.token for method in resizes("scikit-image")]
 
-# As the others', but for 1x1, before which a Gaussian takes seconds.
+# The usual sizes without 1x1, for which the Gaussian takes seconds.
 SIZES = ((256, 256), (301, 17), (20, 15), (500, 700))
 
-# With antialiasing as it is by default, where a side becomes shorter.
+# With antialiasing by default if a side shrinks.
 SCRIPT = """
 import numpy as np
 from PIL import Image
@@ -28,7 +29,7 @@ from skimage.transform import resize
 from skimage.util import img_as_ubyte
 
 def show(token, key, image):
-    tell(token, key, image.shape[0], image.shape[1], image.tobytes())
+    report(token, key, image.shape[0], image.shape[1], image.tobytes())
 
 for key, path in job["files"].items():
     image = np.array(Image.open(path).convert("RGB"))
@@ -40,16 +41,16 @@ for key, path in job["files"].items():
 """
 
 
-def test_every_method_is_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
+def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
     files = put(photographs, tmp_path)
     direct = start("scikit-image", VERSION, Job(files), f"SIZES = {SIZES}\n{SCRIPT}")
-    assert told("pil", RESIZES, files, SIZES) == finish(direct)
+    assert digests("pil", RESIZES, files, SIZES) == finish(direct)
 
 
-def test_every_method_is_a_direct_call_on_all_shared_images(data: Path) -> None:
+def test_every_method_equals_a_direct_call_on_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("scikit-image", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
-    assert told("pil", RESIZES, files, SIZES[:1]) == finish(direct)
+    assert digests("pil", RESIZES, files, SIZES[:1]) == finish(direct)
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def _available() -> None:
 
 
 @pytest.mark.usefixtures("_available")
-def test_without_antialiasing_it_is_opencv_s_linear_to_within_a_step(photographs: dict[str, bytes]) -> None:
+def test_without_antialiasing_it_equals_opencv_s_linear_to_within_a_step(photographs: dict[str, bytes]) -> None:
     for key, data in photographs.items():
         image = call("pil", data)
         ours, theirs = (call(f"{library}_bilinear", image, 224, 171) for library in ("skimage", "opencv"))
@@ -74,8 +75,8 @@ def test_antialiasing_is_a_gaussian_before_that(photographs: dict[str, bytes]) -
 
 
 def shortened(image: Values, size: int) -> Values:
-    """Rows between those that a Gaussian has smoothed: of a standard deviation of half of what the scale exceeds 1 by,
-    cut off at four of them, in a picture that goes on beyond its outermost rows as in a mirror.
+    """Rows interpolated from rows smoothed by a Gaussian. Its standard deviation is half of the scale minus 1, and it
+    is cut off at four of these; the picture is mirrored beyond its outermost rows.
     """
     scale = len(image) / size
     sigma = max((scale - 1) / 2, 1e-9)

@@ -1,4 +1,4 @@
-"""TensorFlow: its methods are direct calls of it, and whatever a file is, it gives pixels or a reason."""
+"""TensorFlow: its methods equal direct calls of it, and any file gives pixels or a reason."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.generators.foreign.direct import Job, Told, finish, release, start
-from tests.generators.foreign.suited import SIZES, photographs_of, put, resizes, told, version
-from tests.generators.foreign.test_programs import Pixels, alive, awkward, call, encoded, outcome, tell
+from tests.generators.foreign.direct import Digests, Job, finish, release, start
+from tests.generators.foreign.suited import SIZES, digests, put, resizes, version
+from tests.generators.foreign.test_programs import Pixels, alive, awkward, call, digest, encoded, outcome
+from tests.real import photographs_of
 
 Values = NDArray[np.float64]
 
 VERSION = version("TensorFlow")
 RESIZES = [method.token for method in resizes("TensorFlow")]
 
-# As its documentation has it, in tensors to the end. Of TensorFlow 1's resize, the function that its users called.
+# As in its documentation, with tensors throughout. TensorFlow 1's resize is the function that its users called.
 SCRIPT = """
 import tensorflow as tf
 
@@ -44,7 +45,7 @@ def show(token, key, image):
     image = tf.reshape(image, tf.shape(image)[-3:])  # a WebP is a batch of frames
     if image.dtype != tf.uint8:
         image = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
-    tell(token, key, image.shape[0], image.shape[1], image.numpy().tobytes())
+    report(token, key, image.shape[0], image.shape[1], image.numpy().tobytes())
 
 for key, path in job["files"].items():
     data = tf.io.read_file(path)
@@ -60,21 +61,21 @@ for key, path in job["files"].items():
 """
 
 
-def test_every_method_is_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
+def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
     files = put(photographs, tmp_path)
     direct = start("TensorFlow", VERSION, Job(files), f"SIZES = {SIZES}\n{SCRIPT}")
-    assert fast(files) | told("tf_accurate", RESIZES, files, SIZES) == finish(direct)
+    assert fast(files) | digests("tf_accurate", RESIZES, files, SIZES) == finish(direct)
 
 
-def test_every_method_is_a_direct_call_on_all_shared_images(data: Path) -> None:
+def test_every_method_equals_a_direct_call_on_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("TensorFlow", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
-    assert fast(files) | told("tf_accurate", RESIZES, files, SIZES[:1]) == finish(direct)
+    assert fast(files) | digests("tf_accurate", RESIZES, files, SIZES[:1]) == finish(direct)
 
 
-def fast(files: Mapping[str, Path]) -> Told:
-    """What `tf` makes of files, as a direct call tells it."""
-    return {"tf": {key: tell(call("tf", path.read_bytes())) for key, path in files.items()}}
+def fast(files: Mapping[str, Path]) -> Digests:
+    """Digests of `tf`'s pixels in the form of a direct call."""
+    return {"tf": {key: digest(call("tf", path.read_bytes())) for key, path in files.items()}}
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def images(photographs: dict[str, bytes]) -> list[Pixels]:
 
 
 @pytest.mark.usefixtures("_available")
-def test_the_accurate_decoder_is_pillow_s_and_the_default_is_not(photographs: dict[str, bytes]) -> None:
+def test_the_accurate_decoder_equals_pillow_s_and_the_default_does_not(photographs: dict[str, bytes]) -> None:
     for key, data in photographs.items():
         image = call("pil", data)
         assert np.array_equal(call("tf_accurate", data), image), key
@@ -113,7 +114,7 @@ def test_the_first_resize_takes_pixels_from_their_place_times_the_scale(images: 
 
 
 def shortened(image: Values, size: int) -> Values:
-    """Rows between the two that are where a row's number times the scale is."""
+    """Rows interpolated between the two nearest to a row's index times the scale."""
     places = np.arange(size) * (len(image) / size)
     above = places.astype(int)
     share = (places - above)[:, None, None]
@@ -140,7 +141,7 @@ def test_awkward_files_give_what_pillow_gives_or_a_reason(photographs: dict[str,
 
 
 @pytest.mark.usefixtures("_available")
-def test_a_jpeg_that_lacks_its_last_marker_alone_is_refused(photographs: dict[str, bytes]) -> None:
+def test_a_jpeg_that_lacks_only_its_last_marker_is_refused(photographs: dict[str, bytes]) -> None:
     data = photographs["chelsea"]
     assert data.endswith(b"\xff\xd9")
     assert isinstance(outcome("tf", data[:-2]), str)
@@ -154,7 +155,7 @@ def test_pngs_of_16_bits_lose_the_lower_8(photographs: dict[str, bytes]) -> None
 
 
 @pytest.mark.usefixtures("_available")
-def test_one_frame_is_a_picture_and_more_are_none(photographs: dict[str, bytes]) -> None:
+def test_only_single_frames_are_decoded(photographs: dict[str, bytes]) -> None:
     picture = Image.open(io.BytesIO(photographs["chelsea"]))
     frames = [picture, picture.rotate(180)]
     for kind in ("GIF", "WEBP"):
@@ -168,9 +169,9 @@ def test_every_odd_file_gives_what_a_direct_call_gives_or_a_reason(data: Path, p
     odd = {path.name: path for path in sorted((data / "odd").iterdir()) if path.suffix != ".tsv"}
     direct = start("TensorFlow", VERSION, Job(odd), f"SIZES = []\n{SCRIPT}")
     files = {key: path.read_bytes() for key, path in odd.items()}
-    found: Told = {"tf": {}, "tf_accurate": {}}
+    found: Digests = {"tf": {}, "tf_accurate": {}}
     for token, pixels in found.items():
         alive(token, list(files.values()), photographs["chelsea"])
         outcomes = {key: outcome(token, data) for key, data in files.items()}
-        pixels.update({key: tell(image) for key, image in outcomes.items() if not isinstance(image, str)})
+        pixels.update({key: digest(image) for key, image in outcomes.items() if not isinstance(image, str)})
     assert found == finish(direct)

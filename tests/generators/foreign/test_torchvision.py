@@ -1,4 +1,4 @@
-"""torchvision: its methods are direct calls of it, and whatever a file is, it gives pixels or a reason."""
+"""torchvision: its methods equal direct calls of it, and any file gives pixels or a reason."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 
 from tests.generators.foreign.direct import Job, finish, release, start
-from tests.generators.foreign.suited import SIZES, photographs_of, put, resizes, told, version
+from tests.generators.foreign.suited import SIZES, digests, put, resizes, version
 from tests.generators.foreign.test_programs import alive, awkward, call, encoded, outcome
+from tests.real import photographs_of
 
 VERSION = version("torchvision")
 RESIZES = [method.token for method in resizes("torchvision")]
 
-# The classes of its transforms v2, as its documentation composes them, after the decoder for JPEGs alone.
+# The classes of its transforms v2, composed as in its documentation, after the decoder that only reads JPEGs.
 SCRIPT = """
 import torch
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
@@ -34,7 +35,7 @@ def resizes(width, height):
     }
 
 def show(token, key, image):
-    tell(token, key, image.shape[1], image.shape[2], image.permute(1, 2, 0).contiguous().numpy().tobytes())
+    report(token, key, image.shape[1], image.shape[2], image.permute(1, 2, 0).contiguous().numpy().tobytes())
 
 for key, path in job["files"].items():
     image = decode_jpeg(read_file(path), mode=ImageReadMode.RGB)
@@ -45,16 +46,16 @@ for key, path in job["files"].items():
 """
 
 
-def test_every_method_is_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
+def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
     files = put(photographs, tmp_path)
     direct = start("torchvision", VERSION, Job(files), f"SIZES = {SIZES}\n{SCRIPT}")
-    assert told("torchvision", RESIZES, files, SIZES) == finish(direct)
+    assert digests("torchvision", RESIZES, files, SIZES) == finish(direct)
 
 
-def test_every_method_is_a_direct_call_on_all_shared_images(data: Path) -> None:
+def test_every_method_equals_a_direct_call_on_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("torchvision", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
-    assert told("torchvision", RESIZES, files, SIZES[:1]) == finish(direct)
+    assert digests("torchvision", RESIZES, files, SIZES[:1]) == finish(direct)
 
 
 @pytest.fixture
@@ -63,8 +64,8 @@ def _available() -> None:
 
 
 @pytest.mark.usefixtures("_available")
-def test_decoding_and_antialiasing_are_pillow_s(photographs: dict[str, bytes]) -> None:
-    """A step beside it where its weights are of fewer bits."""
+def test_decoding_and_antialiasing_are_close_to_pillow(photographs: dict[str, bytes]) -> None:
+    """They differ by a step where its weights have fewer bits."""
     for key, encoded_image in photographs.items():
         image = call("pil", encoded_image)
         assert np.array_equal(call("torchvision", encoded_image), image), key

@@ -1,4 +1,4 @@
-"""libvips: its methods are direct calls of it, and whatever a file is, it gives pixels or a reason."""
+"""libvips: its methods equal direct calls of it, and any file gives pixels or a reason."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.generators.foreign.direct import Job, Told, finish, release, start
-from tests.generators.foreign.suited import SIZES, photographs_of, put, resizes, told, version
-from tests.generators.foreign.test_programs import alive, awkward, call, encoded, outcome, tell
+from tests.generators.foreign.direct import Digests, Job, finish, release, start
+from tests.generators.foreign.suited import SIZES, digests, put, resizes, version
+from tests.generators.foreign.test_programs import alive, awkward, call, digest, encoded, outcome
+from tests.real import photographs_of
 
 VERSION = version("libvips")
 RESIZES = [method.token for method in resizes("libvips")]
 SHRINKS = (1, 2, 4, 8)
 
-# Files, and what was decoded of them as an image in memory; each scale is said as its documentation does.
+# Decodes files and resizes the decoded images in memory, with scales computed as in its documentation.
 SCRIPT = """
 os.environ["VIPS_CONCURRENCY"] = "1"
 import pyvips
 
 def show(token, key, image):
     assert (image.bands, image.format) == (3, "uchar")
-    tell(token, key, image.height, image.width, image.write_to_memory())
+    report(token, key, image.height, image.width, image.write_to_memory())
 
 for key, path in job["files"].items():
     image = pyvips.Image.new_from_file(path).colourspace("srgb").copy_memory()
@@ -39,31 +40,31 @@ for key, path in job["files"].items():
 """
 
 
-def shrunk(files: dict[str, Path]) -> Told:
-    """What `vips_shrink` makes of files, as far as there is a pixel left."""
-    found: Told = {}
+def shrunk(files: dict[str, Path]) -> Digests:
+    """Digests of `vips_shrink`'s pixels, as long as any pixel is left."""
+    found: Digests = {}
     for key, path in files.items():
         with Image.open(path) as image:
             least = min(image.size)
         for shrink in SHRINKS:
             if shrink <= least:
-                found.setdefault(f"vips_shrink {shrink}", {})[key] = tell(
+                found.setdefault(f"vips_shrink {shrink}", {})[key] = digest(
                     call("vips_shrink", path.read_bytes(), shrink)
                 )
     return found
 
 
-def test_every_method_is_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
+def test_every_method_equals_a_direct_call(photographs: dict[str, bytes], tmp_path: Path) -> None:
     files = put(photographs, tmp_path)
     direct = start("libvips", VERSION, Job(files), f"SIZES = {SIZES}\n{SCRIPT}")
-    found = told("vips", RESIZES, files, SIZES)
+    found = digests("vips", RESIZES, files, SIZES)
     assert {**found, **shrunk(files)} == finish(direct)
 
 
-def test_every_method_is_a_direct_call_on_all_shared_images(data: Path) -> None:
+def test_every_method_equals_a_direct_call_on_shared_images(data: Path) -> None:
     files = photographs_of(data)
     direct = start("libvips", VERSION, Job(files), f"SIZES = {SIZES[:1]}\n{SCRIPT}")
-    assert {**told("vips", RESIZES, files, SIZES[:1]), **shrunk(files)} == finish(direct)
+    assert {**digests("vips", RESIZES, files, SIZES[:1]), **shrunk(files)} == finish(direct)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def _available() -> None:
 
 
 @pytest.mark.usefixtures("_available")
-def test_decoding_is_pillow_s_and_so_is_shrinking_but_for_edges(photographs: dict[str, bytes]) -> None:
+def test_decoding_and_shrinking_equal_pillow_s_except_at_edges(photographs: dict[str, bytes]) -> None:
     """Sides are rounded down, where libjpeg rounds up."""
     for key, data in photographs.items():
         image = call("pil", data)
@@ -85,14 +86,14 @@ def test_decoding_is_pillow_s_and_so_is_shrinking_but_for_edges(photographs: dic
 
 
 @pytest.mark.usefixtures("_available")
-def test_of_other_formats_nothing_is_shrunk(photographs: dict[str, bytes]) -> None:
+def test_other_formats_are_not_shrunk(photographs: dict[str, bytes]) -> None:
     image = call("pil", photographs["chelsea"])
     for kind, options in (("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})):
         assert np.array_equal(call("vips_shrink", encoded(Image.fromarray(image), kind, **options), 4), image), kind
 
 
 @pytest.mark.usefixtures("_available")
-def test_a_field_of_one_colour_stays_so(photographs: dict[str, bytes]) -> None:
+def test_a_uniform_image_stays_uniform(photographs: dict[str, bytes]) -> None:
     field = np.full((301, 200, 3), (7, 130, 255), np.uint8)
     for token in RESIZES:
         for width, height in SIZES:
@@ -111,7 +112,7 @@ def test_awkward_files_give_what_pillow_gives_or_a_reason(photographs: dict[str,
 
 
 @pytest.mark.usefixtures("_available")
-def test_of_16_bits_the_upper_8_are_taken(photographs: dict[str, bytes]) -> None:
+def test_the_upper_8_of_16_bits_are_taken(photographs: dict[str, bytes]) -> None:
     image = call("pil", photographs["chelsea"])[..., 0]
     sixteen = Image.fromarray(image.astype(np.uint16) * 256 + 255)
     assert np.array_equal(call("vips", encoded(sixteen, "PNG")), np.repeat(image[..., None], 3, 2))

@@ -1,4 +1,4 @@
-"""Wheels made here, of a few bytes: what environments are made of where only the making matters."""
+"""Tiny wheels made by tests, for environments that only need to be made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-# Says that it was imported to who counts, and waits for who holds it up.
+# Records that it was imported, and waits if a test holds it up.
 _IMAGE = """
 import os
 if "SYSNOISE_COUNT" in os.environ:
@@ -29,7 +29,7 @@ def put_wheel(
     tag: str = "py3-none-any",
     needs: Iterable[str] = (),
 ) -> None:
-    """A wheel of such files, in a folder."""
+    """A wheel of these files, in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     name = distribution.replace("-", "_")
     about = f"{name}-{version}.dist-info"
@@ -45,7 +45,7 @@ def put_wheel(
             wheel.writestr(path, text)
 
 
-# Packs what a file says that it is to hold, and the surroundings it was packed in.
+# Packs the files listed in a file, with the environment variable that it was packed under.
 _BACKEND = """
 import json, os, zipfile
 
@@ -60,7 +60,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
 
 
 def put_source(folder: Path, distribution: str, version: str, files: Mapping[str, str]) -> None:
-    """A source distribution of such files, in a folder; where they say `PKG_CONFIG`, it is what packing has seen."""
+    """A source distribution of these files, in a folder; packing replaces `PKG_CONFIG` in them by its value."""
     put_wheel(folder, distribution, version, files)
     wheel = folder / f"{distribution}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as packed:

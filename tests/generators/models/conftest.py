@@ -1,4 +1,4 @@
-"""What the tests of passes share."""
+"""Shared by the tests of passes."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ import pytest
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder to write into, which Hypothesis may use again for each example."""
+    """A folder to write to, which Hypothesis may reuse for each example."""
     return tmp_path_factory.mktemp("models")

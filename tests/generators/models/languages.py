@@ -19,8 +19,8 @@ LEAST = float(np.finfo(np.float32).min)
 def language(*, masked: float = LEAST, gemm: bool = False, opset: int = 17, seed: int = 0) -> onnx.ModelProto:
     """From input_ids and attention_mask, (batch, length), to logits (batch, length, VOCABULARY).
 
-    `masked` is what is added where nothing is looked at. With `gemm`, the last layer has the table itself, and takes
-    one text at a time.
+    `masked` is the value added to masked positions. With `gemm`, the last layer uses the table itself, and takes one
+    text at a time.
     """
     rng = np.random.default_rng(seed)
     constants: dict[str, Array] = {
@@ -91,14 +91,14 @@ def language(*, masked: float = LEAST, gemm: bool = False, opset: int = 17, seed
 
 
 def texts(seed: int, count: int = 4) -> list[dict[str, Array]]:
-    """Texts of several lengths, one at a time, as the model takes them."""
+    """Texts of several lengths, one at a time, as inputs of the model."""
     rng = np.random.default_rng(seed)
     rows = [rng.integers(0, VOCABULARY, (1, int(length))) for length in rng.integers(2, LONGEST + 1, count)]
     return [{"input_ids": row, "attention_mask": np.ones_like(row)} for row in rows]
 
 
 def logits(model: onnx.ModelProto | bytes, text: Mapping[str, Array], config: Mapping[str, str] | None = None) -> Array:
-    """What ONNX Runtime makes of a text."""
+    """ONNX Runtime's output for a text."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1

@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from generators.models import graph
+from generators.models import files
 
 Array = NDArray[Any]
 Dims = Sequence[int | str]
@@ -38,19 +38,19 @@ def proto(
     bare = helper.make_model(made, opset_imports=[], ir_version=8)
     bare.opset_import.extend([helper.make_opsetid("", opset), *(helper.make_opsetid(name, 1) for name in domains)])
     whole = onnx.shape_inference.infer_shapes(bare)
-    del whole.graph.value_info[:]  # of the shapes, ONNX's checker wants those of outputs alone
+    del whole.graph.value_info[:]  # ONNX's checker requires only the shapes of outputs
     return whole
 
 
 def model(*arguments: Any, **options: Any) -> ir.Model:
-    """The same as a pass takes it."""
+    """The same, as passes take it."""
     return ir.from_proto(proto(*arguments, **options))
 
 
 def data(changed: ir.Model, folder: Path) -> bytes:
-    """The model as it is written, after ONNX's own checks."""
+    """The bytes of the model's file, after ONNX's own checks."""
     path = folder / "written.onnx"
-    graph.save(changed, path)
+    files.save(changed, path)
     onnx.checker.check_model(path, full_check=True)
     return path.read_bytes()
 
@@ -58,7 +58,7 @@ def data(changed: ir.Model, folder: Path) -> bytes:
 def run(
     written: bytes | Path, image: Array, config: Mapping[str, str] | None = None, optimised: bool = True
 ) -> list[Array]:
-    """What ONNX Runtime makes of a model, with all its optimisations or none."""
+    """ONNX Runtime's outputs of a model, with all of its optimisations or none."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
@@ -71,7 +71,7 @@ def run(
 
 
 def conv(image: Array, weights: Array) -> Array:
-    """A convolution without padding in double precision, written out."""
+    """A convolution without padding, in plain double precision."""
     windows = np.lib.stride_tricks.sliding_window_view(image.astype(np.float64), (1, 1, *weights.shape[2:]))
     found: Array = np.einsum("nchwabij,ocij->nohw", windows, weights.astype(np.float64))
     return found
@@ -116,7 +116,7 @@ def operators(changed: ir.Model) -> list[str]:
 
 
 def branches(constants: dict[str, Array]) -> onnx.ModelProto:
-    """A model that squares its input in one branch and divides it by a weight of its own in the other."""
+    """A model that squares its input in one branch, and divides it by a branch-local weight in the other."""
     out = helper.make_tensor_value_info("", TensorProto.FLOAT, None)
 
     def body(name: str, nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto]) -> onnx.GraphProto:

@@ -41,7 +41,8 @@ def test_fp16_equals_numpy_to_one_ulp_of_half(folder: Path, seed: int) -> None:
     (image,) = images(seed, 1)
     first = half(conv(half(image), half(constants["w1"])) + half(constants["b1"])[:, None, None])
     expected = half(conv(np.maximum(first, 0), half(constants["w2"])))
-    # A sum's last bit may tip a value of the first layer, and that the last one's by an ulp of the tensor's own size.
+    # The last bit of a sum may change a value of the first layer, and so one of the last by an ulp of its tensor's
+    # size.
     ulp = np.spacing(np.abs(expected).max().astype(np.float16)).astype(np.float64)
     for optimised in (True, False):
         (found,) = run(written, image, optimised=optimised)
@@ -68,7 +69,7 @@ def test_fp16_overflows_and_underflows_as_a_device_does(tmp_path: Path, optimise
     assert found[0, 5] == 0
 
 
-def test_fp16_leaves_what_shapes_are_computed_from(tmp_path: Path) -> None:
+def test_fp16_leaves_shape_computations_alone(tmp_path: Path) -> None:
     scales = np.array([1, 1, 4 / 3, 4 / 3], np.float32)
     nodes = [
         helper.make_node("Resize", ["image", "", "scales"], ["fixed"], mode="nearest"),
@@ -136,7 +137,7 @@ def test_fp16_refuses_an_operator_of_unknown_type_by_name() -> None:
         precision.fp16(ir.from_proto(built))
 
 
-def test_fp16_treats_double_precision_alike(tmp_path: Path) -> None:
+def test_fp16_treats_double_precision_the_same(tmp_path: Path) -> None:
     built = proto([helper.make_node("Mul", ["image", "third"], ["out"])], {"third": np.array(1 / 3)}, (3,))
     for value in (built.graph.input[0], built.graph.output[0]):
         value.type.tensor_type.elem_type = TensorProto.DOUBLE

@@ -1,4 +1,4 @@
-"""Noise in language models: against ONNX Runtime's own quantiser, ONNX's reference and NumPy in halves."""
+"""Noise in language models, compared with ONNX Runtime's own quantiser, ONNX's reference and NumPy in halves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from generators.models.graph import ModelError
 from tests.generators.models.languages import WIDTH, language, logits, texts
 from tests.generators.models.networks import data, half, images, initializers, model, run
 
-# By which ONNX Runtime's kernels for int8 weights do not saturate on CPUs without VNNI.
+# With this, ONNX Runtime's kernels for int8 weights do not saturate on CPUs without VNNI.
 EXACT = {"session.x64quantprecision": "1"}
 
 
@@ -39,7 +39,7 @@ def nodes_of(changes: Iterable[Any]) -> list[str]:
 
 
 def untied(built: onnx.ModelProto) -> onnx.ModelProto:
-    """The same with the table turned beforehand, as ONNX Runtime's quantiser needs it."""
+    """The same with the table transposed beforehand, as ONNX Runtime's quantiser needs it."""
     (table,) = (numpy_helper.to_array(one) for one in built.graph.initializer if one.name == "table")
     turned = next(node for node in built.graph.node if node.output[0] == "turned")
     built.graph.node.remove(turned)
@@ -47,8 +47,8 @@ def untied(built: onnx.ModelProto) -> onnx.ModelProto:
     return built
 
 
-def test_int8_dynamic_is_what_onnx_runtime_makes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.ERROR)  # it advises to prepare the model
+def test_int8_dynamic_equals_onnx_runtime_s(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)  # it recommends preprocessing the model
     built = untied(language())
     onnx.save(built, tmp_path / "m.onnx")
     quantize_dynamic(tmp_path / "m.onnx", tmp_path / "theirs.onnx")
@@ -61,7 +61,7 @@ def test_int8_dynamic_is_what_onnx_runtime_makes(tmp_path: Path, caplog: pytest.
 
 
 @pytest.mark.parametrize("gemm", [False, True])
-def test_tied_weights_are_quantised_in_both_their_places(tmp_path: Path, gemm: bool) -> None:
+def test_tied_weights_are_quantised_in_both_places(tmp_path: Path, gemm: bool) -> None:
     built = language(gemm=gemm)
     apart, _ = noised(untied(language()), tmp_path, precision.int8_dynamic)
     together, changed = noised(built, tmp_path, precision.int8_dynamic)
@@ -72,8 +72,8 @@ def test_tied_weights_are_quantised_in_both_their_places(tmp_path: Path, gemm: b
 
 
 @pytest.mark.parametrize("gemm", [False, True])
-def test_int8_takes_what_is_multiplied_and_tables_of_a_language_model(tmp_path: Path, gemm: bool) -> None:
-    built = language(gemm=gemm, masked=-np.inf)  # whose mask has no range
+def test_int8_quantises_a_language_model_s_products_and_tables(tmp_path: Path, gemm: bool) -> None:
+    built = language(gemm=gemm, masked=-np.inf)  # its mask has no range
     changes = precision.int8(ir.from_proto(built), texts(1))
     assert nodes_of(changes) == ["tokens", "places", "q", "k", "v", "scores", "mixed", "o", "head"]
     assert changes == precision.quantised(ir.from_proto(built))
@@ -86,7 +86,7 @@ def test_int8_takes_what_is_multiplied_and_tables_of_a_language_model(tmp_path: 
     assert 0.001 < max(differences) < 0.2
 
 
-def test_int8_takes_ranges_by_the_names_of_inputs_as_from_images(tmp_path: Path) -> None:
+def test_int8_calibrates_on_named_inputs(tmp_path: Path) -> None:
     weights = {"w": np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)}
     nodes = [helper.make_node("MatMul", ["image", "w"], ["out"])]
     given, written = images(1, 3, (2, 6)), []
@@ -97,7 +97,7 @@ def test_int8_takes_ranges_by_the_names_of_inputs_as_from_images(tmp_path: Path)
     assert written[0] == written[1]
 
 
-def test_a_cast_that_changes_nothing_hides_no_addition() -> None:
+def test_a_cast_without_effect_hides_no_addition() -> None:
     weights = {"w": np.ones((6, 6), np.float32)}
     plain = [
         helper.make_node("Relu", ["image"], ["r"]),
@@ -110,7 +110,7 @@ def test_a_cast_that_changes_nothing_hides_no_addition() -> None:
         assert nodes_of(precision.int8(model(nodes, weights, (2, 6)), images(2, 2, (2, 6)))) == ["sum", "last"]
 
 
-def test_int8_dynamic_of_convolutions_and_gemm_is_what_onnx_says(tmp_path: Path) -> None:
+def test_int8_dynamic_of_convolutions_and_gemm_equals_onnx_s_reference(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     constants = {
         "w": rng.normal(size=(6, 1, 3, 3)).astype(np.float32),
@@ -134,33 +134,33 @@ def test_int8_dynamic_of_convolutions_and_gemm_is_what_onnx_says(tmp_path: Path)
         assert 0 < np.abs(found - run(data(exact, tmp_path), image)[0]).max() < 1
 
 
-def test_int8_dynamic_says_where_it_does_not_apply() -> None:
+def test_int8_dynamic_reports_where_it_does_not_apply() -> None:
     bare = model([helper.make_node("Relu", ["image"], ["out"])], {}, (2, 6))
     assert precision.reason(bare, "int8_dynamic") == "it has no layer with weights in single precision"
     assert precision.int8_dynamic(bare) == []
     turned = [helper.make_node("MatMul", ["w", "image"], ["out"])]
     left = model(turned, {"w": np.ones((4, 2), np.float32)}, (2, 6))
-    assert precision.int8_dynamic(left) == []  # weights on the left are no layer of ONNX Runtime's
+    assert precision.int8_dynamic(left) == []  # ONNX Runtime has no layers with weights on the left
     wrong = model(
         [helper.make_node("MatMul", ["image", "w"], ["out"])], {"w": np.full((6, 2), np.inf, np.float32)}, (2, 6)
     )
-    with pytest.raises(ModelError, match=r"^w has weights that are infinite or NaN"):
+    with pytest.raises(ModelError, match=r"^w has infinite or NaN weights"):
         precision.int8_dynamic(wrong)
 
 
 @pytest.mark.parametrize("gemm", [False, True])
-def test_fp16_masks_as_a_model_in_halves_does(tmp_path: Path, gemm: bool) -> None:
+def test_fp16_masks_like_a_half_precision_model(tmp_path: Path, gemm: bool) -> None:
     built = language(gemm=gemm)
     written, _ = noised(built, tmp_path, precision.fp16)
     for text in texts(6):
-        text["attention_mask"][0, :1] = 0  # its first token sees nothing at all
+        text["attention_mask"][0, :1] = 0  # its first token attends to nothing
         found = logits(written, text)
         assert np.isfinite(found).all()
         np.testing.assert_allclose(found[:, 1:], logits(built, text)[:, 1:], atol=0.02)
 
 
-def test_fp16_makes_masks_by_multiplying_zero_with_the_least_half(tmp_path: Path) -> None:
-    """As GPT-2 does: with a product of 0 and minus infinity, all would be NaN."""
+def test_fp16_keeps_masks_finite_that_multiply_zero_by_a_minimum(tmp_path: Path) -> None:
+    """As in GPT-2: with the product of 0 and minus infinity, everything would be NaN."""
     built = language()
     where = next(node for node in built.graph.node if node.output[0] == "mask")
     place = list(built.graph.node).index(where)
@@ -174,7 +174,7 @@ def test_fp16_makes_masks_by_multiplying_zero_with_the_least_half(tmp_path: Path
         np.testing.assert_allclose(logits(written, text), logits(built, text), atol=0.02)
 
 
-def test_fp16_takes_mean_squares_of_large_numbers_in_single_precision(tmp_path: Path) -> None:
+def test_fp16_computes_mean_squares_in_single_precision(tmp_path: Path) -> None:
     make = helper.make_node
     nodes = [
         make("Mul", ["image", "image"], ["squares"]),
@@ -195,7 +195,7 @@ def test_fp16_takes_mean_squares_of_large_numbers_in_single_precision(tmp_path: 
     np.testing.assert_allclose(run(written, image.astype(np.float32))[0], expected, rtol=2**-9)
 
 
-def test_positions_stay_exact_however_late(tmp_path: Path) -> None:
+def test_late_positions_stay_exact(tmp_path: Path) -> None:
     make = helper.make_node
     frequencies = (10000.0 ** -np.linspace(0, 1, WIDTH)).astype(np.float32)
     nodes = [
@@ -226,8 +226,8 @@ def test_positions_stay_exact_however_late(tmp_path: Path) -> None:
         assert nodes_of(changes) == ["tokens", "head"]
 
 
-def test_whole_numbers_of_images_are_no_positions() -> None:
-    """A model that is given pixels as whole numbers has layers to quantise and numbers to round."""
+def test_integer_pixels_are_not_positions() -> None:
+    """A model whose pixels are integers has layers to quantise and numbers to round."""
     nodes = [
         helper.make_node("Cast", ["pixels"], ["image"], to=TensorProto.FLOAT),
         helper.make_node("MatMul", ["image", "w"], ["out"], name="layer"),

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from generators.models import graph
+from generators.models import files
 from generators.models.graph import ModelError
 from generators.models.pool import ceil_mode, ceil_mode_average, floor_mode
 from tests.generators.models import tiny
@@ -19,7 +19,7 @@ from tests.generators.models import tiny
 
 @st.composite
 def windows(draw: st.DrawFn) -> dict[str, Any]:
-    """A pool that torch takes, on one axis."""
+    """A pool on one axis, as torch allows it."""
     kernel, stride = draw(st.integers(1, 5)), draw(st.integers(2, 5))
     padding, dilation = draw(st.integers(0, kernel // 2)), draw(st.sampled_from([1, 1, 1, 2, 3]))
     length = draw(st.integers(max(1, dilation * (kernel - 1) + 1 - 2 * padding), 24))
@@ -45,7 +45,7 @@ def test_max_pools_equal_torch(drawn: dict[str, Any], opset: int, up: bool) -> N
     image = tiny.pixels(2, 3, drawn["length"], 2)
     window = [(drawn[name], other) for name, other in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1))]
     expected = torch.nn.functional.max_pool2d(torch.from_numpy(image), *window, ceil_mode=up).numpy()
-    assume(np.isfinite(expected).all())  # a dilated window may hold padding alone
+    assume(np.isfinite(expected).all())  # a dilated window may contain only padding
     model = tiny.model([pool("MaxPool", drawn, **({} if up else {"ceil_mode": 1}))], None, opset)
     gaps = drawn["stride"] + drawn["padding"] > drawn["dilation"] * (drawn["kernel"] - 1) + 1
     if up and gaps and drawn["dilation"] > 1 < drawn["kernel"]:
@@ -70,7 +70,7 @@ def test_average_pools_equal_torch(drawn: dict[str, Any], opset: int, counted: b
         torch.from_numpy(image), *window, ceil_mode=True, count_include_pad=counted
     ).numpy()
     node = pool("AveragePool", drawn, count_include_pad=int(counted))
-    if apart and counted and opset < 11:  # as torch's exporter once wrote it
+    if apart and counted and opset < 11:  # as torch's exporter used to write it
         pad = helper.make_node("Pad", ["image"], ["padded"], pads=[0, 0, padding, 0, 0, 0, padding, 0])
         node = pool("AveragePool", {**drawn, "padding": 0})
         node.input[0] = "padded"
@@ -91,7 +91,7 @@ def test_average_pools_equal_torch(drawn: dict[str, Any], opset: int, counted: b
         {},
     ],
 )
-def test_what_has_no_mode_to_change_is_left(attributes: dict[str, Any]) -> None:
+def test_pools_without_a_mode_to_change_are_left_alone(attributes: dict[str, Any]) -> None:
     model = tiny.model([helper.make_node("MaxPool", ["image"], ["out"], kernel_shape=[3, 3], **attributes)])
     before = ir.serde.serialize_model(model).SerializeToString()
     assert ceil_mode(model) == []
@@ -99,7 +99,7 @@ def test_what_has_no_mode_to_change_is_left(attributes: dict[str, Any]) -> None:
     assert ir.serde.serialize_model(model).SerializeToString() == before
 
 
-def test_indices_that_are_used_are_refused() -> None:
+def test_pools_whose_indices_are_used_are_refused() -> None:
     nodes = [
         helper.make_node("MaxPool", ["image"], ["pool", "indices"], kernel_shape=[2, 2], strides=[2, 2], name="down"),
         helper.make_node("MaxUnpool", ["pool", "indices"], ["out"], kernel_shape=[2, 2], strides=[2, 2]),
@@ -159,11 +159,13 @@ DOWN = helper.make_node("MaxPool", ["image"], ["down"], kernel_shape=[3, 3], str
                 helper.make_node("Concat", ["down", "mean"], ["out"], axis=1, name="join"),
             ],
             {},
-            "Concat 'join': its inputs are 1x3x9x9 and 1x3x8x8 now.*cannot be used so",
+            "Concat 'join': its inputs are 1x3x9x9 and 1x3x8x8 now.*cannot be used this way",
         ),
     ],
 )
-def test_what_assumes_the_old_size_is_refused_by_name(nodes: list[Any], constants: dict[str, Any], words: str) -> None:
+def test_nodes_that_assume_the_old_size_are_refused_by_name(
+    nodes: list[Any], constants: dict[str, Any], words: str
+) -> None:
     model = tiny.model(nodes, constants, image=(1, 3, 16, 16))
     with pytest.raises(ModelError, match=words) as raised:
         ceil_mode(model)
@@ -179,8 +181,8 @@ def test_what_assumes_the_old_size_is_refused_by_name(nodes: list[Any], constant
         ([[1, 6, 64], [1, 6, 8, 8]], [0, 1, 2]),
     ],
 )
-def test_a_channel_shuffle_follows(shapes: list[list[int]], moved: list[int]) -> None:
-    """It then does what it did: with a 1x1 image of constant channels, they end up in the same places."""
+def test_a_channel_shuffle_is_adapted(shapes: list[list[int]], moved: list[int]) -> None:
+    """It does what it did before: with a 1x1 image of constant channels, they end up in the same places."""
     nodes = [DOWN, helper.make_node("Reshape", ["down", "shape0"], ["a"], name="there")]
     nodes.append(helper.make_node("Transpose", ["a"], ["b0"], perm=moved))
     for index in range(1, len(shapes)):
@@ -199,8 +201,8 @@ def test_a_channel_shuffle_follows(shapes: list[list[int]], moved: list[int]) ->
     assert np.array_equal(after, np.broadcast_to(after[:, :, :1, :1], after.shape))
 
 
-def test_lengths_that_were_worked_out_by_rounding_down_are_taken_from_the_tensor() -> None:
-    """As torch's newer exporter writes them, from the input's."""
+def test_lengths_computed_by_rounding_down_are_replaced() -> None:
+    """As torch's newer exporter writes them, computed from the input's lengths."""
     nodes = [DOWN, helper.make_node("Shape", ["image"], ["all"])]
     for name in ("h", "w"):
         nodes.append(helper.make_node("Slice", ["all", f"from_{name}", f"to_{name}"], [name]))
@@ -218,7 +220,7 @@ def test_lengths_that_were_worked_out_by_rounding_down_are_taken_from_the_tensor
         assert found.shape == (1, 3, 2, height // 2 + 1, width // 2 + 1)
 
 
-def test_a_model_need_not_fit_for_sizes_that_cannot_be_halved() -> None:
+def test_a_model_need_not_fit_sizes_that_cannot_be_halved() -> None:
     nodes = [
         helper.make_node("MaxPool", ["image"], ["largest"], kernel_shape=[2, 2], strides=[2, 2], name="down"),
         helper.make_node("AveragePool", ["image"], ["mean"], kernel_shape=[2, 2], strides=[2, 2]),
@@ -231,8 +233,8 @@ def test_a_model_need_not_fit_for_sizes_that_cannot_be_halved() -> None:
 
 @pytest.mark.parametrize("opset", [9, 10, 11, 13, 18])
 @pytest.mark.parametrize("meet", ["Add", "Concat"])
-def test_a_resize_takes_the_size_of_what_it_meets(opset: int, meet: str) -> None:
-    """A pyramid that doubled its smaller level, at every size of input."""
+def test_a_resize_takes_the_size_of_the_tensor_it_meets(opset: int, meet: str) -> None:
+    """A pyramid that doubled its smaller level, at every input size."""
     conv = helper.make_node("Conv", ["down", "weights"], ["small"], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
     inputs = (
         ["small", "scales"] if opset < 11 else ["small", "", "scales"] if opset > 12 else ["small", "roi", "scales"]
@@ -256,7 +258,7 @@ def test_a_resize_takes_the_size_of_what_it_meets(opset: int, meet: str) -> None
 
 def test_on_real_models(data: Path, tmp_path: Path) -> None:
     def changed(name: str) -> tuple[dict[str, int], ir.Model]:
-        model = graph.load(data / "models" / f"{name}.onnx")
+        model = files.load(data / "models" / f"{name}.onnx")
         return dict(Counter(change.operator for change in ceil_mode(model))), model
 
     for name in ("squeezenet_v1.0", "squeezenet1_1_224", "yolox_nano", "efficientnet_lite0", "mobilenetv2_int8"):
@@ -270,13 +272,13 @@ def test_on_real_models(data: Path, tmp_path: Path) -> None:
     path = tiny.saved(model, tmp_path / "fastestdet.onnx")
     assert tiny.run(path, tiny.pixels(1, 3, 352, 352))[0].shape == (1, 85, 23, 23)
     with pytest.raises(ModelError, match="Concat 'Concat_230'"):
-        ceil_mode_average(graph.load(data / "models" / "fastestdet.onnx"))
+        ceil_mode_average(files.load(data / "models" / "fastestdet.onnx"))
 
 
 @pytest.mark.parametrize(("size", "same"), [(227, True), (224, False)])
 def test_floor_mode_on_squeezenet(size: int, same: bool, data: Path, tmp_path: Path) -> None:
     source = data / "models" / "squeezenet_v1.0.onnx"
-    model = graph.load(source)
+    model = files.load(source)
     model.graph.inputs[0].shape = ir.Shape(["n", 3, size, size])
     before = tiny.run(tiny.saved(model, tmp_path / "before.onnx"), tiny.pixels(1, 3, size, size) * 100)[0]
     assert [change.operator for change in floor_mode(model)] == ["MaxPool"] * 3

@@ -1,4 +1,4 @@
-"""Networks exported to ONNX and noised here equal those that were built with the noise in PyTorch."""
+"""Networks that are exported to ONNX and noised here equal those built with the noise in PyTorch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from generators.models import graph
+from generators.models import files
 from generators.models.pool import ceil_mode, ceil_mode_average
 from generators.models.upsample import upsample_bilinear, upsample_bilinear_corners, upsample_nearest
 from tests.generators.models import tiny
@@ -25,19 +25,19 @@ torch = tiny.pytorch()
 nn: Any = torch.nn
 functional = nn.functional
 
-# torch's words for how a network enlarges.
+# torch's terms for how a network enlarges.
 METHODS: dict[str, dict[str, Any]] = {
     "nearest": {"mode": "nearest"},
     "bilinear": {"mode": "bilinear", "align_corners": False},
     "corners": {"mode": "bilinear", "align_corners": True},
 }
-# The last is the newest that ONNX Runtime knows: 1.31, and 1.23 for Python 3.10.
+# The last is the newest that ONNX Runtime supports: 1.31, and 1.23 for Python 3.10.
 OPSETS = (11, 13, 17, 26 if sys.version_info >= (3, 11) else 23)
 SIZES = ((32, 64), (64, 32), (43, 59))
 
 
 class ResNet(nn.Module):  # type: ignore[misc]  # torch may not be installed, and is Any
-    """A stem, and a block of ResNet-D, which averages where it shortens."""
+    """A stem, and a block of ResNet-D, which averages in its shortcut."""
 
     def __init__(self, ceil: bool, ceil_average: bool, up: dict[str, Any]) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class ResNet(nn.Module):  # type: ignore[misc]  # torch may not be installed, an
 
 
 class Pyramid(nn.Module):  # type: ignore[misc]  # torch may not be installed, and is Any
-    """An FPN, as United-Perception's: each level is resized to the size of the next."""
+    """An FPN, like United-Perception's: each level is resized to the size of the next."""
 
     def __init__(self, ceil: bool, ceil_average: bool, up: dict[str, Any]) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Pyramid(nn.Module):  # type: ignore[misc]  # torch may not be installed, a
 
 
 class DeepLab(nn.Module):  # type: ignore[misc]  # torch may not be installed, and is Any
-    """Dilated convolutions beside a pooled image, and a result of the input's size."""
+    """Dilated convolutions next to a pooled image, and an output of the input's size."""
 
     def __init__(self, ceil: bool, ceil_average: bool, up: dict[str, Any]) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class DeepLab(nn.Module):  # type: ignore[misc]  # torch may not be installed, a
 
 
 class UNet(nn.Module):  # type: ignore[misc]  # torch may not be installed, and is Any
-    """Two levels down by pools without padding, two up to the sizes of what was kept, and one more by a factor."""
+    """Two levels down by unpadded pools, two up to the sizes of the skip connections, and one more by a factor."""
 
     def __init__(self, ceil: bool, ceil_average: bool, up: dict[str, Any]) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ def build(name: str, ceil: bool = False, ceil_average: bool = False, up: str = "
 
 @functools.cache
 def expected(size: tuple[int, int], batch: int, name: str, **how: Any) -> tuple[tiny.Array, ...]:
-    """What a network that was built with the noise makes of some images."""
+    """The output, for some images, of a network that was built with the noise."""
     with torch.no_grad():
         made = build(name, **how)(torch.from_numpy(tiny.pixels(batch, 3, *size)))
     return tuple(each.numpy() for each in (made if isinstance(made, tuple) else (made,)))
@@ -140,7 +140,7 @@ def exported(
     buffer = io.BytesIO()
     axes = {} if fixed else {"images": {0: "n", 2: "h", 3: "w"}}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that this exporter is the older one
+        warnings.simplefilter("ignore")  # this exporter is deprecated
         torch.onnx.export(
             build(name, up=up),
             (torch.zeros(1, 3, height, width),),
@@ -151,7 +151,7 @@ def exported(
             dynamic_axes=axes,
         )
     made = onnx.load_from_string(buffer.getvalue())
-    if opset > 20:  # the newest that this exporter writes
+    if opset > 20:  # the newest that this exporter can write
         made = onnx.version_converter.convert_version(made, opset)
     return bytes(made.SerializeToString())
 
@@ -159,13 +159,13 @@ def exported(
 def loaded(name: str, opset: int, tmp_path: Path, **given: Any) -> ir.Model:
     path = tmp_path / "source.onnx"
     path.write_bytes(exported(name, opset, **given))
-    return graph.load(path)
+    return files.load(path)
 
 
 def compare(
     model: ir.Model, path: Path, name: str, sizes: Sequence[tuple[int, int]] = SIZES, batch: int = 2, **how: Any
 ) -> None:
-    """See that a noised model, as it is written, gives what the network does that was built so."""
+    """Check that a noised model's file gives the same as the network that was built with the noise."""
     tiny.saved(model, path)
     onnx.checker.check_model(path, full_check=True)
     options = onnxruntime.SessionOptions()
@@ -223,10 +223,8 @@ def test_both_together(opset: int, tmp_path: Path) -> None:
     ("name", "size", "followed"),
     [("Pyramid", (64, 96), 3), ("Pyramid", (75, 107), 1), ("DeepLab", (64, 96), 1), ("DeepLab", (75, 107), 1)],
 )
-def test_sizes_that_were_fixed_follow(
-    name: str, size: tuple[int, int], followed: int, opset: int, tmp_path: Path
-) -> None:
-    """An export for one size of input, which holds the sizes of all levels as constants."""
+def test_fixed_sizes_are_adapted(name: str, size: tuple[int, int], followed: int, opset: int, tmp_path: Path) -> None:
+    """An export for one input size, with the sizes of all levels as constants."""
     height, width = size
     model = loaded(name, opset, tmp_path, height=height, width=width, fixed=True)
     changes = ceil_mode(model)
@@ -235,10 +233,10 @@ def test_sizes_that_were_fixed_follow(
 
 
 def test_the_newer_exporter(tmp_path: Path) -> None:
-    """It works sizes out of the input's by formulas that round down, so that each Resize has to be told anew."""
+    """It computes sizes from the input's by formulas that round down, so each Resize needs a new size."""
     dynamic = torch.export.Dim.DYNAMIC
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what torch says of itself
+        warnings.simplefilter("ignore")  # torch warns about itself
         program = torch.onnx.export(
             build("Pyramid"),
             (torch.zeros(2, 3, 64, 96),),
@@ -247,7 +245,7 @@ def test_the_newer_exporter(tmp_path: Path) -> None:
             dynamic_shapes={"images": {0: dynamic, 2: dynamic, 3: dynamic}},
         )
     (tmp_path / "source.onnx").write_bytes(program.model_proto.SerializeToString())
-    model = graph.load(tmp_path / "source.onnx")
+    model = files.load(tmp_path / "source.onnx")
     assert [change.operator for change in ceil_mode(model)] == ["MaxPool", *["Resize"] * 3]
     assert len(upsample_bilinear_corners(model)) == 3
     compare(model, tmp_path / "noised.onnx", "Pyramid", ceil=True, up="corners")

@@ -9,13 +9,13 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from generators.models import graph
+from generators.models import files
 from generators.models.graph import Change, ModelError
 from generators.models.upsample import upsample_bilinear, upsample_bilinear_corners, upsample_nearest
 from tests.generators.models import tiny
 
 Noise = Callable[[ir.Model], list[Change]]
-# The noises, what torch calls them, and how ONNX writes them.
+# The noises, torch's names for them, and ONNX's.
 METHODS: dict[Noise, tuple[dict[str, Any], dict[str, str]]] = {
     upsample_bilinear: ({"mode": "bilinear", "align_corners": False}, {"mode": "linear"}),
     upsample_bilinear_corners: (
@@ -31,7 +31,7 @@ EVERY = pytest.mark.parametrize("noise", list(METHODS))
 
 
 def resize(opset: int, scales: list[float] | None = None, sizes: list[int] | None = None, **given: Any) -> ir.Model:
-    """A model that enlarges its input by scales or to sizes."""
+    """A model that enlarges its input, by scales or to sizes."""
     constants: dict[str, Any] = {}
     if opset < 9:
         node = helper.make_node("Upsample", ["image"], ["large"], scales=scales, name="up", **given)
@@ -53,7 +53,7 @@ def resize(opset: int, scales: list[float] | None = None, sizes: list[int] | Non
 @pytest.mark.parametrize("opset", [7, 9, 10, 11, 13, 18, 19])
 @pytest.mark.parametrize("scales", [(2.0, 2.0), (1.5, 3.0), (1.0, 2.0), (2.25, 1.7)])
 def test_scales_equal_torch(noise: Noise, opset: int, scales: tuple[float, float]) -> None:
-    """torch, too, computes with the scale that it is given, not with that of the sizes."""
+    """torch also uses the given scale, not that of the sizes."""
     torch = tiny.pytorch()
     image = tiny.pixels(2, 3, 8, 13)
     words = METHODS[noise][0]
@@ -81,7 +81,7 @@ def test_sizes_equal_torch(noise: Noise, opset: int, old: tuple[int, int], new: 
 
 @EVERY
 @pytest.mark.parametrize("opset", [7, 9, 10, 11, 13, 19])
-def test_the_method_that_a_model_has_is_no_noise(noise: Noise, opset: int) -> None:
+def test_a_method_that_a_model_already_has_changes_nothing(noise: Noise, opset: int) -> None:
     attributes: Any = METHODS[noise][1]
     if opset < 11:
         if noise is not upsample_nearest:
@@ -96,7 +96,7 @@ def test_the_method_that_a_model_has_is_no_noise(noise: Noise, opset: int) -> No
     assert noise(once) == []
 
 
-def test_both_names_of_half_pixels_are_one() -> None:
+def test_both_names_of_half_pixel_are_the_same() -> None:
     model = resize(13, scales=[1.0, 1.0, 2.0, 2.0], mode="linear", coordinate_transformation_mode="pytorch_half_pixel")
     assert upsample_bilinear(model) == []
     assert upsample_bilinear_corners(model) == [
@@ -106,7 +106,7 @@ def test_both_names_of_half_pixels_are_one() -> None:
 
 @EVERY
 @pytest.mark.parametrize("scales", [[1, 1, 0.5, 0.5], [1, 1, 2, 0.5], [1, 1, 1, 1]])
-def test_what_does_not_enlarge_is_left(noise: Noise, scales: list[float]) -> None:
+def test_nodes_that_do_not_enlarge_are_left_alone(noise: Noise, scales: list[float]) -> None:
     model = resize(13, scales=scales, mode="cubic")
     if scales == [1, 1, 1, 1]:
         model = resize(13, sizes=[2, 3, 8, 8], mode="cubic")
@@ -114,7 +114,7 @@ def test_what_does_not_enlarge_is_left(noise: Noise, scales: list[float]) -> Non
     assert noise(model) == []
 
 
-def test_parts_of_an_image_are_refused() -> None:
+def test_crops_are_refused() -> None:
     model = resize(13, scales=[1.0, 1.0, 2.0, 2.0], mode="linear", coordinate_transformation_mode="tf_crop_and_resize")
     with pytest.raises(ModelError, match="Resize 'up' cuts out a part"):
         upsample_nearest(model)
@@ -137,7 +137,7 @@ def test_axes_and_antialiasing_are_understood() -> None:
 def test_on_real_models(noise: Noise, data: Path, tmp_path: Path) -> None:
     counts = {}
     for name in ("yolox_nano", "nanodet_320", "fastestdet", "squeezenet_v1.0", "efficientnet_lite0"):
-        model = graph.load(data / "models" / f"{name}.onnx")
+        model = files.load(data / "models" / f"{name}.onnx")
         counts[name] = len(noise(model))
         if counts[name]:
             path = tiny.saved(model, tmp_path / f"{name}.onnx")

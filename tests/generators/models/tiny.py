@@ -1,4 +1,4 @@
-"""Tiny ONNX models, and what ONNX Runtime makes of them."""
+"""Tiny ONNX models, and ONNX Runtime's outputs of them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from generators.models import graph
+from generators.models import files
 
 Array = NDArray[np.float32]
 Dims = Sequence[int | str | None]
 OPEN: Dims = ("n", "c", "h", "w")
-# What goes wrong is raised as well.
+# Errors are raised anyway.
 _FATAL = 4
 
 
@@ -47,12 +47,12 @@ def proto(
 
 
 def model(*arguments: Any, **options: Any) -> ir.Model:
-    """The same as onnx_ir has it."""
+    """The same in onnx_ir."""
     return ir.serde.deserialize_model(proto(*arguments, **options))
 
 
 def run(made: onnx.ModelProto | ir.Model | Path, image: Array, optimised: bool = True) -> list[Array]:
-    """The outputs of a model that ONNX's checker has nothing against."""
+    """The outputs of a model, after ONNX's checker has passed it."""
     options = onnxruntime.SessionOptions()
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -72,12 +72,12 @@ def pixels(*shape: int) -> Array:
 
 
 def saved(made: ir.Model, path: Path) -> Path:
-    graph.save(made, path)
+    files.save(made, path)
     return path
 
 
 def pytorch() -> Any:
-    """PyTorch; without it, the test or the module that asks is skipped, but not in CI."""
+    """PyTorch. Without it, the test or module that asks for it is skipped, except in CI."""
     if os.environ.get("CI"):
         return importlib.import_module("torch")
     return pytest.importorskip("torch", reason="PyTorch is not installed: pip install -r requirements-timm.txt")

@@ -1,4 +1,4 @@
-"""What the tests of scoring share: small shards, made once."""
+"""Fixtures that the tests of scoring share: small shards, made once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LabelMap = NDArray[np.uint8]
 
 @pytest.fixture(scope="session")
 def noised(once: Once, photographs: dict[str, bytes], generate: Command) -> Path:
-    """Shards of 48 cut-outs of photographs with labels from 0 to 9; `VARIANTS`, 64 of 71 pixels, two shards each."""
+    """Shards of 48 cut-outs of photographs, labels 0 to 9: `VARIANTS`, cropped to 64 of 71 pixels, two shards each."""
     return once("noised", lambda folder: _make_noised(folder, photographs, generate)) / "out" / "imagenet"
 
 
@@ -70,7 +70,7 @@ def write_predictions(folder: Path, predicted: Mapping[str, Mapping[str, int]]) 
 
 
 def wrong_in(truth: Mapping[str, int], places: Sequence[int]) -> dict[str, int]:
-    """The labels, but 999 at these places."""
+    """The labels, with 999 at these places."""
     return {key: 999 if index in places else label for index, (key, label) in enumerate(truth.items())}
 
 
@@ -79,7 +79,7 @@ CATEGORIES = (90, 7, 1)  # any ids will do
 
 @pytest.fixture(scope="session")
 def coco(once: Once, generate: Command) -> tuple[Path, Path]:
-    """COCO shards of 14 images of noise, letterboxed (at 1.5 times their size, 22 pixels down), and the annotations."""
+    """COCO shards of 14 images of noise, letterboxed (1.5 times as large, 22 pixels down), and the annotations."""
     folder = once("coco", lambda folder: _make_coco(folder, generate))
     return folder / "out" / "coco", folder / "instances.json"
 
@@ -112,7 +112,7 @@ def _make_coco(folder: Path, generate: Command) -> None:
 
 @pytest.fixture(scope="session")
 def towns(once: Once, generate: Command) -> Shards:
-    """Six images of stripes of classes, some of them ignored."""
+    """Six images with stripes of classes, some of them ignored."""
     return open_shards(once("cityscapes", lambda folder: _make_towns(folder, generate)) / "out" / "cityscapes")
 
 

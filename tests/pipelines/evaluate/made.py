@@ -1,4 +1,4 @@
-"""Results as a scoring run has them, made without one: any variants, with costs that are known by method."""
+"""Results like a scoring run's, made without one: any variants, with known costs by method."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class MadeTask(OnShards):
         return paired_bootstrap(float(difference.mean()), self.weights @ difference / len(difference))
 
     def scored(self, base: NDArray[np.float64], own: NDArray[np.float64]) -> Score:
-        """The score of one figure for each image, 0 to 1, against the reference's."""
+        """A score from one figure for each image, 0 to 1, against the reference's."""
         basis = own > 0.3 if self.metric == "top1" else own
         theirs = base > 0.3 if self.metric == "top1" else base
         first = Score({self.metric: float(theirs.mean())}, Comparison(0, 0, 0, 1), np.zeros(0, np.int64), 0, theirs)
@@ -119,7 +119,7 @@ def made(
 
 
 def whole(metric: str, costs: Mapping[str, float], **options: Any) -> Results:
-    """The same with every composition that the steps need."""
+    """The same, with every composition that the steps need."""
     compositions: list[str] = []
     while True:
         results = made(metric, costs, compositions, **options)

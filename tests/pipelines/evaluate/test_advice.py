@@ -1,4 +1,4 @@
-"""What to do about it, against a brute-force search with statsmodels' tests on every pair."""
+"""Advice, against a brute-force search with statsmodels' tests on every pair."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LIBRARIES = {
 
 
 class Line(NamedTuple):
-    """What advice is given on."""
+    """The part of a result that advice needs."""
 
     name: str
     stages: dict[str, str]
@@ -45,7 +45,7 @@ def _line(name: str, changed: dict[str, str], hits: NDArray[np.bool_], base: NDA
 
 
 def _drawn(seed: int, count: int) -> dict[str, NDArray[np.bool_]]:
-    """Hits of the reference, and of every method, some of which are much worse and some the same."""
+    """Hits of the reference and of every method; some methods are much worse, some the same."""
     random = np.random.default_rng(seed)
     base = random.random(count) < 0.7
     found = {}
@@ -57,14 +57,14 @@ def _drawn(seed: int, count: int) -> dict[str, NDArray[np.bool_]]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_what_costs_least_and_what_it_cannot_be_told_from(seed: int) -> None:
+def test_the_cheapest_method_and_those_as_cheap(seed: int) -> None:
     hits = _drawn(seed, 300)
     base = hits["pil"]
     reference = _line("pil_bilinear", {}, base, base)
     stage_of = {token: stage for (_, stage), members in LIBRARIES.items() for token in members}
     own = [token for token in hits if token not in REFERENCE.values()]
     lines = [_line(token, {stage_of[token]: token}, hits[token], base) for token in own]
-    # Several stages at once, and noise in the model, are of no library.
+    # Several stages at once, and noise in the model, belong to no library.
     both = {"decode": "opencv", "resize": "pil_box"}
     lines += [_line("opencv+pil_box", both, base, base), _line("int8", {"precision": "int8"}, base, base)]
     nothing = Comparison(0.0, 0.0, 0.0, 1.0)
@@ -72,7 +72,7 @@ def test_what_costs_least_and_what_it_cannot_be_told_from(seed: int) -> None:
         line.name: Score({"top1": 0.0}, nothing, np.zeros(0, np.int64), 0, hits.get(line.name, base))
         for line in (reference, *lines)
     }
-    task = object.__new__(Classification)  # `between` asks nothing of it
+    task = object.__new__(Classification)  # `between` does not use it
     found = {(one.library, one.stage): one for one in advise(lines, reference, scores, task)}
     assert set(found) == set(LIBRARIES)
     for place, members in LIBRARIES.items():
@@ -93,7 +93,7 @@ def _mcnemar(mine: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> float:
     return float(mcnemar(table, exact=True).pvalue)
 
 
-def test_a_stage_that_is_left_out_and_a_library_with_nothing_scored_are_not_advised_on() -> None:
+def test_no_advice_on_absent_stages_and_unscored_libraries() -> None:
     base = np.ones(10, bool)
     reference = Line("pil", {**REFERENCE, "resize": "none"}, (), 0.0)
     scores = {"pil": Score({"top1": 1.0}, Comparison(0, 0, 0, 1), np.zeros(10, np.int64), 0, base)}

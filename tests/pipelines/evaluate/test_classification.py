@@ -17,7 +17,7 @@ from tests.pipelines.evaluate.conftest import write_predictions
 from tests.steps import result_of
 
 
-def test_top1_and_top5_are_scikit_learn_s(shards: Shards, truth: dict[str, int], tmp_path: Path) -> None:
+def test_top1_and_top5_agree_with_scikit_learn(shards: Shards, truth: dict[str, int], tmp_path: Path) -> None:
     random = np.random.default_rng(4)
     scores = random.normal(size=(len(truth), 1000))
     labels = np.array(list(truth.values()))

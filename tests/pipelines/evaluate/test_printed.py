@@ -1,4 +1,4 @@
-"""Printed arrays read as what was printed, and what is lost is refused."""
+"""Printed arrays are read back exactly, and those with missing values are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipelines.errors import UsageError
-from pipelines.evaluate.predictions import read_classes
+from pipelines.evaluate.class_tables import read_classes
 from pipelines.evaluate.printed import numbers
 
 PRINTED = {
@@ -32,7 +32,7 @@ DTYPES = st.sampled_from(["int32", "int64", "float16", "float32", "float64"])
 @pytest.mark.parametrize("form", PRINTED)
 @settings(max_examples=15)
 @given(data=st.data())
-def test_what_is_printed_reads_as_itself(form: str, data: st.DataObject) -> None:
+def test_printed_values_are_read_back(form: str, data: st.DataObject) -> None:
     found: Any = data.draw(arrays.arrays(DTYPES.flatmap(lambda name: st.just(np.dtype(name))), st.integers(1, 30)))
     with np.printoptions(precision=17, threshold=10**6):
         read = numbers(PRINTED[form](found))
@@ -41,7 +41,7 @@ def test_what_is_printed_reads_as_itself(form: str, data: st.DataObject) -> None
 
 @pytest.mark.parametrize("form", ["str", "repr", "scalars", "narrow", "tensor"])
 @pytest.mark.parametrize("column", ["top5", "scores"])
-def test_tables_have_arrays_as_they_are_printed(form: str, column: str, tmp_path: Path) -> None:
+def test_tables_may_have_printed_arrays(form: str, column: str, tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     wanted = [random.permutation(1000)[:5] for _ in range(4)]
     rows = wanted
@@ -64,14 +64,14 @@ def test_single_classes_are_read_too(tmp_path: Path) -> None:
 def test_an_array_without_its_middle_is_refused(count: int, tmp_path: Path) -> None:
     with open(tmp_path / "x.csv", "w", newline="") as file:
         csv.writer(file).writerows([("key", "scores"), ("a", str(np.arange(count) / 7))])
-    with pytest.raises(UsageError, match=r"printed with `\.\.\.` in place of their middle: write them whole"):
+    with pytest.raises(UsageError, match=r"printed with `\.\.\.` in place of their middle: write them in full"):
         read_classes(tmp_path / "x.csv", ["a"])
 
 
 @pytest.mark.parametrize(
     "text", ["", "cat", "np.int64(x)", "1 2 three 4 5", '["a", "b", "c", "d", "e"]', "null 1 2 3 4"]
 )
-def test_what_is_no_list_of_numbers_is_refused(text: str, tmp_path: Path) -> None:
+def test_other_text_is_refused(text: str, tmp_path: Path) -> None:
     with open(tmp_path / "x.csv", "w", newline="") as file:
         csv.writer(file).writerows([("key", "top5"), ("a", "1 2 3 4 5"), ("b", text)])
     with pytest.raises(UsageError, match="`top5`"):

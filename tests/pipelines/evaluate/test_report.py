@@ -1,4 +1,4 @@
-"""The report in a real browser: its numbers, at phone width, in the dark, by keyboard and without a network."""
+"""The report in a real browser: its numbers, at phone width, in dark mode, by keyboard and without a network."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ from generators.registry import STAGES
 from generators.variant import parse
 from pipelines.evaluate.classification import Classification
 from pipelines.evaluate.report import pictures
-from pipelines.evaluate.report.looks import LOOKS
 from pipelines.evaluate.report.page import page
-from pipelines.evaluate.results import COMBINED, Results, Unscored, as_json, compare
+from pipelines.evaluate.results import Results, Unscored, compare
+from pipelines.evaluate.results_json import as_json
 from pipelines.shards import Shards
+from pipelines.style.stages import COMBINED, LOOKS
 from tests.pipelines.evaluate.conftest import write_predictions, wrong_in
 from tests.pipelines.evaluate.made import MODEL, PIXELS, whole
 from tests.steps import result_of
@@ -47,7 +48,7 @@ def report(noised: Path, truth: dict[str, int], tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def results() -> Results:
-    """A detector's, of all seven stages and their compositions."""
+    """A detector's results, with all seven stages and their compositions."""
     costs = {**PIXELS, **{**MODEL, "floor_mode": 0.002}}
     return whole("map", costs, reasons={"ceil_mode_average": "no average-pooling"}, unchanged=("fp16",))
 
@@ -111,7 +112,7 @@ def test_the_page_has_the_numbers_and_nothing_goes_wrong(browser: webdriver.Chro
 
 
 def row_cells(browser: webdriver.Chrome) -> dict[str, tuple[list[float], list[str]]]:
-    """The figures of each cell of the paper's row, and the lines below them."""
+    """The figures in each cell of the paper's row, and the lines below them."""
     found = {}
     for cell in browser.find_elements(By.CSS_SELECTOR, "#stages td[data-column]"):
         figures, *lines = cell.text.replace("−", "-").splitlines()
@@ -147,7 +148,7 @@ def test_every_stage_has_its_section_its_symbol_and_its_charts(browser: webdrive
     assert len({look.marker for look in LOOKS.values()}) == len({look.symbol for look in LOOKS.values()}) == len(LOOKS)
     labels = [chart.get_attribute("aria-label") or "" for chart in browser.find_elements(By.CSS_SELECTOR, "svg.chart")]
     assert len(set(labels)) == 5
-    assert sum(label.startswith("What is lost") for label in labels) == 2
+    assert sum(label.startswith("The loss as stages are added") for label in labels) == 2
     found: dict[str, Any] = json.loads((large / "results.json").read_text())
     residuals = browser.find_element(By.CSS_SELECTOR, 'svg[aria-label^="Difference in score against"]')
     named = [str(title.get_attribute("textContent")) for title in residuals.find_elements(By.TAG_NAME, "title")]
@@ -174,7 +175,7 @@ def test_nothing_is_cut_off_at_any_width(width: int, browser: webdriver.Chrome, 
     for left, top, right, bottom, _ in browser.execute_script(BOXES, "svg.chart text"):
         assert left >= 0
         assert right <= width
-        assert bottom - top >= 7.5  # pixels: readable
+        assert bottom - top >= 7.5  # readable, in pixels
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -189,7 +190,7 @@ def test_no_label_of_a_chart_covers_another(width: int, browser: webdriver.Chrom
             for other_left, other_top, other_right, other_bottom, other in boxes[:index]:
                 across = min(right, other_right) - max(left, other_left)
                 down = min(bottom, other_bottom) - max(top, other_top)
-                # The box of a line is higher than its letters.
+                # A line's box is higher than its letters.
                 assert across <= 0 or down <= 0.35 * (bottom - top), (name, other)
 
 
@@ -211,7 +212,7 @@ COLORS = """
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read_in_the_light_and_in_the_dark(scheme: str, browser: webdriver.Chrome, either: Path) -> None:
+def test_text_is_readable_in_light_and_dark_mode(scheme: str, browser: webdriver.Chrome, either: Path) -> None:
     show(browser, either, scheme=scheme)
     paper = luminance(browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color"))
     assert (paper > 0.5) == (scheme == "light")
@@ -224,7 +225,7 @@ def test_text_can_be_read_in_the_light_and_in_the_dark(scheme: str, browser: web
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_colours_of_stages_can_be_read_and_told_apart(dark: bool, large: Path) -> None:
-    """On the page and on its panels, by the style sheet alone; for colour-blind readers as well."""
+    """On the page and its panels, as the style sheet sets them; also for colour-blind readers."""
     style = (large / "report.html").read_text().partition("<style>")[2].partition("</style>")[0]
     blocks = re.findall(r":root {(.*?)}", style, re.DOTALL)
     colors = dict(re.findall(r"--([a-z]+): *(#[0-9a-f]{6})", blocks[dark]))
@@ -281,7 +282,7 @@ def test_a_keyboard_reaches_everything_that_scrolls_or_opens(browser: webdriver.
 
 
 def test_the_pictures_are_the_shards_pixels(browser: webdriver.Chrome, report: Path, shards: Shards) -> None:
-    """The worst sample first, its pixels as decoded by the browser, and differences stretched to 255."""
+    """The worst sample comes first; the browser decodes its exact pixels, and differences are stretched to 255."""
     show(browser, report)
     example = browser.find_element(By.CSS_SELECTOR, ".example")
     key = example.find_element(By.TAG_NAME, "h3").text
@@ -310,7 +311,7 @@ def test_the_pictures_are_the_shards_pixels(browser: webdriver.Chrome, report: P
 
 
 def noised_results(shards: Shards, truth: dict[str, int], folder: Path) -> Results:
-    """Of variants with noise in the model: one that loses more than its pixels, and one that loses the most."""
+    """Variants with noise in the model: one loses more than its pixels alone, and one loses the most."""
     names = ("pil_bilinear", "int8", "ffmpeg+ceil_mode+int8")
     shards = shards.with_noise([parse(name, shards.base) for name in names]).only(names)
     wrong = dict(zip(names, (range(3), range(6), range(3, 30)), strict=True))
@@ -325,17 +326,17 @@ def test_noise_in_a_model_has_no_pictures_of_its_own(shards: Shards, truth: dict
     both = pictures.examples(results, 1, ())[0]
     assert both.variant == "ffmpeg+ceil_mode+int8"
     assert [panel.caption for panel in both.panels[:2]] == ["pil_bilinear", "ffmpeg+ceil_mode+int8"]
-    assert both.note == "Its ceil_mode+int8 cannot be seen in the pixels."
+    assert both.note == "The effect of ceil_mode+int8 is not visible in the pixels."
     alone = replace(results, lines=[line for line in results.lines if line.name == "int8"])
     (shown, *_) = pictures.examples(alone, 1, ())
     assert [panel.caption for panel in shown.panels] == ["pil_bilinear"]
-    assert shown.note == "Same pixels as the reference's: int8 is all that differs."
+    assert shown.note == "The pixels are the reference's: only int8 differs."
     assert shown.note.replace("'", "&#39;") in page(results, [shown])
     assert not pictures.examples(replace(alone, lines=[replace(alone.lines[0], unchanged=True)]), 1, ())
 
 
 def test_a_single_picture_element_is_lossless() -> None:
-    """WebP keeps every value, so that what is shown is what is in the shard."""
+    """WebP keeps every value, so the picture shows the shard's exact pixels."""
     noise = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
     data = base64.b64decode(pictures._panel(noise, "").uri.partition(",")[2])
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), noise)

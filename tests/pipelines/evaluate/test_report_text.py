@@ -1,4 +1,4 @@
-"""The report's words and figures, against what is computed anew from results.json."""
+"""The report's texts and figures, against values recomputed from results.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pipelines.evaluate.advice import Advice
 from pipelines.evaluate.report import text, words
 from pipelines.evaluate.report.page import page
 from pipelines.evaluate.report.row import row
-from pipelines.evaluate.results import Results, as_json
+from pipelines.evaluate.results import Results
+from pipelines.evaluate.results_json import as_json
 from tests.pipelines.evaluate.made import MODEL, PIXELS, made, whole
 
 NOT_BOXES = {name: cost for name, cost in MODEL.items() if not name.startswith("box")}
@@ -52,7 +53,7 @@ def detector() -> Results:
     return whole("map", {**PIXELS, **DETECTOR}, reasons=STRIDES, unchanged=("fp16",))
 
 
-def test_masks_are_said_to_be_scored(detector: Results) -> None:
+def test_the_report_says_that_masks_were_scored(detector: Results) -> None:
     for iou_type, what in (("bbox", "mAP"), ("segm", "mask mAP")):
         results = replace(detector, iou_type=iou_type)
         assert as_json(results)["iou_type"] == iou_type
@@ -63,7 +64,7 @@ def test_masks_are_said_to_be_scored(detector: Results) -> None:
 
 
 def expected(found: dict[str, Any]) -> dict[str, tuple[str, list[str]]]:
-    """The text of each cell, and the variants that its intervals are of, from results.json alone."""
+    """The text of each cell, and the variants behind its intervals, computed from results.json only."""
     reference = found["variants"][found["reference"]]["stages"]
     by_stage: dict[str, dict[str, float]] = {}
     for name, mine in found["variants"].items():
@@ -124,7 +125,7 @@ def test_every_cell_has_the_figure_and_the_interval_of_results_json(metric: str)
             assert ("changed nothing" in line) == (mine["unchanged"] and not mine["degenerate"])
 
 
-def test_the_columns_are_the_paper_s_in_its_order(detector: Results) -> None:
+def test_columns_follow_the_paper(detector: Results) -> None:
     stages = ["decode", "resize", "color", "precision", "pool", "upsample", "boxes", "combined"]
     assert [cell.column for cell in row(detector)] == stages
     classifier = made("top1", {"ffmpeg": 0.01})
@@ -133,17 +134,17 @@ def test_the_columns_are_the_paper_s_in_its_order(detector: Results) -> None:
     assert "upsample" in [cell.column for cell in row(made("top1", {"upsample_nearest": 0.01}))]
 
 
-def test_a_dash_has_its_reason_and_is_no_zero(detector: Results) -> None:
+def test_a_dash_has_a_reason_and_is_not_a_zero(detector: Results) -> None:
     cells = {cell.column: cell for cell in row(detector)}
     assert (cells["pool"].text, cells["pool"].dashes) == ("–", [f"ceil_mode: {STRIDES['ceil_mode']}"])
     assert [cell.column for cell in cells.values() if cell.dashes] == ["pool"]
-    assert cells["precision"].text.startswith("0.00 / ")  # it changed nothing, which is no dash
+    assert cells["precision"].text.startswith("0.00 / ")  # it changed nothing, which is not a dash
     few = made("top1", {"ffmpeg": 0.01, "pil_nearest": 0.05, "int8": 0.02}, reasons={"fp16": "it overflows"})
     cells = {cell.column: cell for cell in row(few)}
     assert cells["precision"].text.startswith("– / ")
     assert cells["precision"].dashes == ["fp16: it overflows"]
-    assert cells["color"].dashes == ["not among the variants that were scored"]
-    assert cells["combined"].dashes == ["its steps need more predictions, which are named below"]
+    assert cells["color"].dashes == ["not among the scored variants"]
+    assert cells["combined"].dashes == ["its steps need more predictions, which are listed below"]
     assert {cell.column: cell for cell in row(made("miou", {"ffmpeg": 0.01}))}["resize"].dashes == [
         "images keep their size"
     ]
@@ -153,13 +154,13 @@ def test_a_dash_has_its_reason_and_is_no_zero(detector: Results) -> None:
     assert "Does not apply: fp16 (it overflows)." in text.terminal(few, "report")
 
 
-def test_what_is_missing_is_said_with_the_commands_that_there_are() -> None:
+def test_missing_variants_are_listed_with_their_commands() -> None:
     results = made("top1", {"ffmpeg": 0.01, "pil_nearest": 0.05, "int8": 0.02})
     assert len(results.commands) == 2
     for shown in (text.markdown(results).replace("\\", ""), text.terminal(results, "report")):
         for said in (*results.missing, *(command.removeprefix("generate.py ") for command in results.commands)):
             assert said in shown
-    # Shards that are there need no command, only predictions.
+    # Existing shards need no command, only predictions.
     shown = text.terminal(replace(results, commands=[]), "report")
     assert results.missing[0] in shown
     assert "generate.py" not in shown
@@ -176,16 +177,18 @@ def test_both_orders_are_shown_and_one_where_they_are_the_same(detector: Results
     assert only.startswith(words.IN_BOTH_ORDERS)
 
 
-def test_the_verdict_has_the_worst_mismatch_and_what_all_of_it_costs(detector: Results) -> None:
+def test_the_verdict_has_the_worst_mismatch_and_the_combined_cost(detector: Results) -> None:
     found = as_json(detector)
     single = {name: mine for name, mine in found["variants"].items() if "+" not in name}
     worst = max(single, key=lambda name: single[name]["delta"])
     said, last = words.verdict(detector), found["combined"]
-    assert said.startswith(f"The worst mismatch, {worst}, costs {single[worst]['delta']:.2f} points of mAP (95% ")
-    assert f"All of it combined, {last['variant']}, costs {last['delta']:.2f} points (95% interval " in said
-    assert "combined, int8 apart, were chosen" in text.markdown(detector)
-    assert "combined were chosen" in text.markdown(whole("top1", {"ffmpeg": 0.03, "pil_nearest": 0.05}))
-    # One stage alone is no combination.
+    assert said.startswith(
+        f"The worst mismatch, {worst}, costs {single[worst]['delta']:.2f} points of mAP (unadjusted 95% "
+    )
+    assert f"Everything combined, {last['variant']}, costs {last['delta']:.2f} points (95% interval " in said
+    assert "combined methods, except int8, were chosen" in text.markdown(detector)
+    assert "combined methods were chosen" in text.markdown(whole("top1", {"ffmpeg": 0.03, "pil_nearest": 0.05}))
+    # A single stage is not a combination.
     alone = made("top1", {"pil_nearest": 0.05})
     assert alone.combined is not None
     assert "combined" not in words.verdict(alone)
@@ -204,7 +207,7 @@ def test_a_long_table_is_shortened_on_a_terminal_and_nowhere_else(detector: Resu
     there = [name for name in names if re.search(rf"^{re.escape(name)} ", shown, re.MULTILINE)]
     steps = {step.variant for step in (*detector.steps, *detector.paper_steps)}
     assert there == [name for name in names if "+" not in name or name in steps]
-    assert f"{len(names) - len(there)} more that differ in several stages are in some/where/results.csv." in shown
+    assert f"See some/where/results.csv for {len(names) - len(there)} more compositions." in shown
     assert all(f"| `{name}` |" in text.markdown(detector) for name in names)
 
 
@@ -217,8 +220,8 @@ def test_the_csv_has_the_stages_of_the_model_last(detector: Results) -> None:
         assert {stage: found[stage] for stage in ("pool", "upsample", "precision", "boxes")}.items() <= mine.items()
 
 
-def test_markdown_shows_what_was_written_and_no_more() -> None:
-    """Whatever a model or a reason is called, it neither ends a cell nor starts markup."""
+def test_markdown_is_escaped() -> None:
+    """No name of a model and no reason ends a cell or starts markup."""
     results = made(
         "top1", {"ffmpeg": 0.01}, model="a|b <i>*net*</i> `x`", reasons={"fp16": "it is <b>|NaN|</b> in a_b_c"}
     )
@@ -235,9 +238,9 @@ def test_markdown_shows_what_was_written_and_no_more() -> None:
         ((), (), ""),
         (("a",), (), "less than a by more than chance"),
         (("a", "b"), (), "less than all 2 others by more than chance"),
-        (("a", "b"), ("a", "b"), "cannot be told from a, b"),
-        (("a", "b"), ("b",), "cannot be told from b; less than the other by more than chance"),
-        (("a", "b", "c"), ("b",), "cannot be told from b; less than the other 2 by more than chance"),
+        (("a", "b"), ("a", "b"), "not distinguishable from a, b"),
+        (("a", "b"), ("b",), "not distinguishable from b; less than the other by more than chance"),
+        (("a", "b", "c"), ("b",), "not distinguishable from b; less than the other 2 by more than chance"),
     ],
 )
 def test_advice_claims_no_more_than_the_tests_do(others: tuple[str, ...], alike: tuple[str, ...], said: str) -> None:
@@ -249,6 +252,6 @@ def test_a_library_has_one_line_of_advice(detector: Results) -> None:
     best = {(one["library"], one["stage"]): one for one in as_json(detector)["advice"]}
     assert shown.count("\nWith ") == len({library for library, _ in best})
     resize = best["OpenCV", "resize"]
-    (line,) = (line for line in shown.splitlines() if line.startswith("With OpenCV alone"))
+    (line,) = (line for line in shown.splitlines() if line.startswith("With only OpenCV, "))
     assert f"resize {resize['method']} {resize['delta']:.2f}" in line
     assert "resize pil_bilinear (the reference's own)" in shown

@@ -1,4 +1,4 @@
-"""Means, maxima and the step-by-step worst case, on tables whose answers are known."""
+"""Means, maxima and the step-by-step worst case, on tables with known answers."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def test_the_stage_that_hurts_most_is_added_first_and_what_is_missing_is_named()
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_step_is_the_worst_that_there_is(seed: int) -> None:
-    """Against a search over all orders in which stages can be added."""
+def test_every_step_is_the_worst_possible(seed: int) -> None:
+    """Compared with a search over all orders in which stages can be added."""
     random = np.random.default_rng(seed)
     worst = {
         "decode": "ffmpeg",
@@ -92,7 +92,7 @@ def test_every_step_is_the_worst_that_there_is(seed: int) -> None:
     assert not left
 
 
-def test_a_stage_without_a_method_that_changes_anything_is_no_step() -> None:
+def test_a_stage_whose_methods_change_nothing_is_not_a_step() -> None:
     unchanged = line(0.0, {"pool": "floor_mode"}, unchanged=True)
     for chain in (worst_first, in_paper_order):
         found = chain([SINGLES[0], SINGLES[3], unchanged], REFERENCE)
@@ -135,7 +135,7 @@ SHARP = {"decode": "sharp_lanczos3", "resize": "sharp_lanczos3"}
 
 
 def whole(delta: float, stages: Mapping[str, str] = {}) -> Line:
-    """A line of a variant that decodes and resizes in one."""
+    """The line of a variant that decodes and resizes in one step."""
     name = "+".join(["sharp_lanczos3", *stages.values()])
     return replace(line(delta, {**SHARP, **stages}), name=name, changed=("resize", *stages))
 

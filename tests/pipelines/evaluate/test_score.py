@@ -1,4 +1,4 @@
-"""score.py as a user runs it, on predictions."""
+"""score.py as users run it, on predictions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.conftest import Command
 from tests.pipelines.evaluate.conftest import COUNT, write_predictions, wrong_in
 from tests.pipelines.evaluate.model.models import colour_model
 
-# Which of the 48 images each variant gets wrong.
+# The images, of 48, that each variant gets wrong.
 WRONG = {
     "pil_bilinear": range(0, 8),
     "opencv": range(0, 8),
@@ -189,12 +189,12 @@ def test_only_the_asked_variants_and_the_reference_are_scored(
 ) -> None:
     found = scored(command, noised, predictions, "--variant", "ffmpeg,pil+pil_nearest,int8")
     assert list(found["variants"]) == ["pil_bilinear", "ffmpeg", "pil_nearest"]
-    assert found["notes"][0] == "Not scored, for there are no predictions: int8."
+    assert found["notes"][0] == "Not scored, for lack of predictions: int8."
     found = scored(command, noised, predictions, "--variant", "decode")
     assert list(found["variants"]) == ["pil_bilinear", "opencv", "ffmpeg"]
     done = command("score.py", "--shards", noised, "--predictions", predictions, "--variant", "dali_gpu")
     assert done.returncode == 2
-    assert "dali_gpu is not in" in done.stderr  # and not that it cannot run here: it could be scored
+    assert "dali_gpu is not in" in done.stderr  # it could be scored, so nothing says that it cannot run here
     assert "to make it: generate.py --variant dali_gpu " in done.stderr
 
 
@@ -202,7 +202,7 @@ def test_what_has_no_predictions_is_said(command: Command, noised: Path, predict
     (predictions / "opencv.csv").unlink()
     found = scored(command, noised, predictions)
     assert "opencv" not in found["variants"]
-    assert found["notes"][0].startswith("Not scored, for there are no predictions: opencv, ")
+    assert found["notes"][0].startswith("Not scored, for lack of predictions: opencv, ")
 
 
 def test_samples_that_fail_in_variants_which_nobody_scores_count(
@@ -235,7 +235,9 @@ def test_other_predictions_for_the_same_pixels_are_remarked(
 ) -> None:
     write_predictions(predictions, {"opencv": wrong_in(truth, range(5, 20))})
     notes = scored(command, noised, predictions)["notes"]
-    assert any(note.startswith("opencv has the reference's pixels, but other predictions (12 lost") for note in notes)
+    assert any(
+        note.startswith("opencv has the reference's pixels, but different predictions (12 lost") for note in notes
+    )
 
 
 def test_a_wanted_example_comes_first_and_a_failed_run_changes_nothing(
@@ -332,32 +334,35 @@ def test_coco_results_are_scored(command: Command, coco: tuple[Path, Path], tmp_
         ([], "the following arguments are required: --shards"),
         (["--shards", "nowhere", "--predictions", "p"], "nowhere: give the folder that generate.py wrote"),
         (["--shards", "SHARDS"], "one of the arguments --predictions --model is required"),
-        (["--shards", "SHARDS", "--predictions", "nowhere"], "nowhere is no folder"),
-        (["--shards", "SHARDS/opencv", "--predictions", "p"], "is one variant: give its dataset's folder"),
+        (["--shards", "SHARDS", "--predictions", "nowhere"], "nowhere is not a folder"),
+        (["--shards", "SHARDS/opencv", "--predictions", "p"], "is a single variant: give its dataset's folder"),
         (["--shards", "SHARDS", "--predictions", "p", "--variant", "pil_lancsoz"], "did you mean pil_lanczos"),
         (["--shards", "SHARDS", "--predictions", "p", "--mean", "1,2"], "neither one number nor three"),
-        (["--shards", "SHARDS", "--predictions", "p", "--scale", "1"], "--scale is of use with --model only"),
-        (["--shards", "SHARDS", "--predictions", "p", "--workers", "1", "--threads", "2"], "give --workers alone"),
+        (["--shards", "SHARDS", "--predictions", "p", "--scale", "1"], "--scale applies only with --model"),
+        (["--shards", "SHARDS", "--predictions", "p", "--workers", "1", "--threads", "2"], "give only --workers"),
         (
             ["--shards", "SHARDS", "--model", "m.onnx", "--checkpoint", "c"],
-            "--checkpoint is of use with --model timm:NAME or torchvision:NAME only",
+            "--checkpoint applies only with --model timm:NAME or torchvision:NAME",
         ),
         (["--shards", "SHARDS", "--model", "timm:x", "--checkpoint", "c"], "--checkpoint c is not a file"),
-        (["--shards", "SHARDS", "--model", "m", "--reference", "opencv"], "--reference is of use with --source only"),
+        (["--shards", "SHARDS", "--model", "m", "--reference", "opencv"], "--reference applies only with --source"),
         (["--shards", "SHARDS", "--predictions", "predictions", "--example", "zebra"], "--example zebra: no such key"),
         (
             ["--shards", "SHARDS", "--model", "timn:x"],
             "timn:x is not a file: give an ONNX or TFLite file, timm:NAME or",
         ),
-        (["--shards", "SHARDS", "--model", "m.onnx", "--boxes", "shard"], "--boxes is of use with --predictions only"),
-        (["--shards", "SHARDS", "--predictions", "p", "--boxes", "shard"], "--boxes is of no use with imagenet shards"),
-        (["--shards", "SHARDS", "--model", "m.onnx", "--iou-type", "segm"], "--iou-type is of use with --predictions"),
-        (["--shards", "SHARDS", "--predictions", "p", "--iou-type", "segm"], "--iou-type is of no use with imagenet"),
+        (["--shards", "SHARDS", "--model", "m.onnx", "--boxes", "shard"], "--boxes applies only with --predictions"),
+        (["--shards", "SHARDS", "--predictions", "p", "--boxes", "shard"], "--boxes does not apply to imagenet shards"),
+        (
+            ["--shards", "SHARDS", "--model", "m.onnx", "--iou-type", "segm"],
+            "--iou-type applies only with --predictions",
+        ),
+        (["--shards", "SHARDS", "--predictions", "p", "--iou-type", "segm"], "--iou-type does not apply to imagenet"),
         (
             ["--shards", "SHARDS", "--predictions", "p", "--annotations", "a"],
-            "--annotations is of no use with imagenet",
+            "--annotations does not apply to imagenet",
         ),
-        (["--shards", "SHARDS", "--predictions", "p", "--resamples", "9"], "--resamples is of no use with imagenet"),
+        (["--shards", "SHARDS", "--predictions", "p", "--resamples", "9"], "--resamples does not apply to imagenet"),
     ],
 )
 def test_mistakes_get_one_line(
@@ -402,7 +407,7 @@ def test_variants_of_different_configurations_are_refused(
 
 
 def test_figures_stand_without_the_images(command: Command, noised: Path, predictions: Path, tmp_path: Path) -> None:
-    """Manifests alone are enough to score predictions; the report says why it has no pictures."""
+    """Manifests are enough to score predictions; a message says why the report has no pictures."""
     shutil.copytree(noised, tmp_path / "imagenet", ignore=shutil.ignore_patterns("*.tar"))
     done = command("score.py", "--shards", tmp_path / "imagenet", "--predictions", predictions)
     assert done.returncode == 0
@@ -413,7 +418,7 @@ def test_figures_stand_without_the_images(command: Command, noised: Path, predic
 def test_a_model_is_scored_and_its_predictions_are_kept(
     command: Command, noised: Path, truth: dict[str, int], tmp_path: Path
 ) -> None:
-    """A model that knows pictures by their mean colour; the kept predictions score the same without it."""
+    """A model that classifies by mean colour; its kept predictions give the same scores without it."""
     weights = np.random.default_rng(2).normal(size=(3, 1000)).astype(np.float32)
     model = colour_model(tmp_path / "colours.onnx", weights)
     words = ["--shards", noised, "--output", tmp_path / "report", "--variant", "ffmpeg,opencv"]
@@ -433,23 +438,23 @@ def test_a_model_is_scored_and_its_predictions_are_kept(
     words[3] = tmp_path / "other"
     assert command("score.py", *words, "--predictions", kept, "--name", "colours").returncode == 0
     again = json.loads((tmp_path / "other" / "results.json").read_text())
-    # What is usually wrong differs: here a model is run, and its options are known.
+    # `scored_with` differs: here a model was run, and its options are known.
     assert first.pop("notes")[0].startswith("The reference is at chance level: 0 of 48 images are right")
     assert again.pop("notes")[0].startswith("The reference is at chance level: 0 of 48 images are right")
-    # And predictions say nothing of the model's file.
+    # Predictions do not show the model's file.
     assert (first.pop("bytes"), first.pop("sha256")) == (model.stat().st_size, sha256(model.read_bytes()).hexdigest())
     assert (again.pop("bytes"), again.pop("sha256")) == (None, None)
     assert again == first
 
 
 def test_memory_does_not_grow_with_the_number_of_samples(noised: Path, tmp_path: Path) -> None:
-    """Ten times the samples, in tables of scores of 8 and 80 MB a variant, take less than one of the tables holds."""
+    """Ten times the samples (tables of 8 and 80 MB for each variant) take less extra memory than one table."""
     peaks = [_peak(noised, tmp_path / str(count), count) for count in (2_000, 20_000)]
     assert peaks[1] - peaks[0] < 50_000
 
 
 def _peak(noised: Path, folder: Path, count: int) -> int:
-    """The peak of resident memory, in kB, of scoring made-up predictions of so many samples."""
+    """The peak resident memory, in kB, of scoring made-up predictions of this many samples."""
     keys = [f"ILSVRC2012_val_{number:08d}" for number in range(count)]
     (folder / "predictions").mkdir(parents=True)
     for name in ("pil_bilinear", "ffmpeg"):
@@ -464,7 +469,7 @@ def _peak(noised: Path, folder: Path, count: int) -> int:
         scores = pa.array(np.random.default_rng(0).random(count * 1000, dtype=np.float32))
         rows = pa.table({"key": keys, "scores": pa.FixedSizeListArray.from_arrays(scores, 1000)})
         pq.write_table(rows, folder / "predictions" / f"{name}.parquet", compression="none")
-    # Not getrusage's peak, which a process takes over from the one that starts it.
+    # Not getrusage's peak, which a process inherits from its parent.
     program = (
         "import score, sys; from pathlib import Path; status = score.main(sys.argv[1:]);"
         "print(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0]); sys.exit(status)"

@@ -1,4 +1,4 @@
-"""From a model and a source to the paper's row by one command, against ONNX Runtime run by hand."""
+"""From a model and a source to the paper's row in one command, against ONNX Runtime run by hand."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from tests.conftest import Command
 
 COUNT, SIZE = 36, 48
 TOML = 'mean = [0.5, 0.5, 0.5]\nstd = [0.25, 0.25, 0.25]\nscale = "1/255"\nchannels = "rgb"\nlayout = "nchw"\n'
-# One that is worst, or may be, of each stage
+# One method of each stage that is, or may be, the worst
 ASKED = "opencv,ffmpeg,dali_fast,pil_nearest,opencv_area,nv12_ascend,ceil_mode,upsample_nearest,fp16,int8,int8_tensor"
 
 
 def network(path: Path, width: int = 16) -> Path:
-    """A classifier of a thousand classes with max-pooling, upsampling and two convolutions, of random weights."""
+    """A classifier of a thousand classes with max-pooling, upsampling, two convolutions and random weights."""
     draw = np.random.default_rng(7)
 
     def weights(name: str, *shape: int) -> onnx.TensorProto:
@@ -98,7 +98,7 @@ def classes(model: Path, images: Mapping[str, NDArray[np.float32]], optimised: b
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, bytes], generate: Command) -> Path:
-    """A source whose labels are the network's own classes, so that it is right of all images before they are noised."""
+    """A source labelled with the network's own predictions, so that it is right on all images without noise."""
     folder = tmp_path_factory.mktemp("world")
     source = folder / "source"
     source.mkdir()
@@ -109,7 +109,9 @@ def world(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, bytes
         picture.crop((left, top, left + 210, top + 190)).save(source / f"p{index:03d}.JPEG", quality=85)
     model = network(folder / "net.onnx")
     labels = folder / "labels.txt"
-    labels.write_text("".join(f"p{index:03d}.JPEG 0\n" for index in range(COUNT)))  # until the network has seen them
+    labels.write_text(
+        "".join(f"p{index:03d}.JPEG 0\n" for index in range(COUNT))
+    )  # placeholders, until the network has classified them
     words = ["--variant", "reference", "--dataset", "imagenet", "--source", source, "--labels", labels]
     generate(*words, "--size", SIZE, "--output", folder / "first")
     own = classes(model, stored(folder / "first" / "imagenet" / "pil_bilinear"))
@@ -118,7 +120,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, bytes
 
 
 def words_for(world: Path, folder: Path, variants: str = ASKED) -> list[str]:
-    """The one line, with everything it writes in `folder`."""
+    """The command, with all its output in `folder`."""
     words = ["--model", world / "net.onnx", "--dataset", "imagenet", "--source", world / "source"]
     words += ["--labels", world / "labels.txt", "--shards", folder / "imagenet", "--variant", variants]
     return [str(word) for word in [*words, "--output", folder / "report", "--size", SIZE, "--calibration", "20"]]
@@ -126,7 +128,7 @@ def words_for(world: Path, folder: Path, variants: str = ASKED) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(world: Path, joined: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one run leaves."""
+    """The files of one run."""
     folder = tmp_path_factory.mktemp("whole")
     with start(words_for(world, folder), joined) as run:
         _, said = run.communicate()
@@ -159,7 +161,7 @@ def test_every_variant_has_the_score_that_onnx_runtime_gives_its_model_on_its_pi
         noise = [stages[s] for s in ("pool", "upsample", "precision") if stages[s] != "none"]
         model = whole / "report" / "models" / "net" / f"{'+'.join(noise)}.onnx" if noise else world / "net.onnx"
         images = stored(whole / "imagenet" / ("+".join(own) or "pil_bilinear"))
-        # int8 kernels are not to decide a score.
+        # int8 kernels must not decide a score.
         said = classes(model, images, optimised=not stages["precision"].startswith("int8"))
         right = sum(said[key] == label for key, label in truth.items())
         assert line["top1"] == pytest.approx(100 * right / COUNT), name
@@ -167,7 +169,7 @@ def test_every_variant_has_the_score_that_onnx_runtime_gives_its_model_on_its_pi
         assert {row["key"]: row["top5"][0] for row in kept} == said, name
 
 
-def test_the_row_ends_in_what_all_of_it_costs_combined(whole: Path) -> None:
+def test_the_row_ends_in_the_combined_cost(whole: Path) -> None:
     found = results(whole)
     paper = found["paper_steps"]
     order = ["decode", "resize", "color", "precision", "pool", "upsample"]
@@ -192,7 +194,7 @@ def test_the_row_ends_in_what_all_of_it_costs_combined(whole: Path) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Everything that a run leaves, but for locks and logs."""
+    """All files of a run, except locks and logs."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -200,7 +202,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_same_line_again_makes_nothing(world: Path, whole: Path, command: Command) -> None:
+def test_the_same_command_again_makes_nothing(world: Path, whole: Path, command: Command) -> None:
     made = [path for path in whole.rglob("*.*") if path.suffix in (".tar", ".onnx", ".parquet")]
     made.remove(whole / "report" / "outcomes.parquet")  # a part of the report
     before = {path: path.stat().st_mtime_ns for path in made}
@@ -213,7 +215,7 @@ def test_the_same_line_again_makes_nothing(world: Path, whole: Path, command: Co
     assert snapshot(whole) == content
 
 
-def test_killed_anywhere_the_same_line_gives_the_same_report(
+def test_killed_anywhere_the_same_command_gives_the_same_report(
     world: Path, whole: Path, joined: dict[str, str], tmp_path: Path
 ) -> None:
     draw = random.Random(3)
@@ -228,18 +230,18 @@ def test_killed_anywhere_the_same_line_gives_the_same_report(
     assert run.returncode == 0, said
     theirs, mine = snapshot(whole), snapshot(tmp_path)
     assert mine.keys() == theirs.keys()
-    # Only what names the folder differs.
+    # Only the folder's name differs.
     there, here = str(whole).encode(), str(tmp_path).encode()
     assert {name: data.replace(here, there) for name, data in mine.items()} == theirs
 
 
 def workers_of(cluster: Mapping[str, str]) -> list[psutil.Process]:
-    """The processes that are at a piece of work for a cluster."""
+    """The processes that work on a piece for a cluster."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if (
-                process.name().startswith("ray::_work")
+                process.name().startswith("ray::process")
                 and process.environ().get("RAY_AUTH_TOKEN") == cluster["RAY_AUTH_TOKEN"]
             ):
                 found.append(process)
@@ -249,7 +251,7 @@ def workers_of(cluster: Mapping[str, str]) -> list[psutil.Process]:
 def test_a_killed_worker_and_the_number_of_workers_make_no_difference(
     world: Path, joined: dict[str, str], tmp_path: Path
 ) -> None:
-    """A worker costs no more than what it was at."""
+    """A killed worker costs only the piece that it worked on."""
     shutil.copy(world / "net.toml", tmp_path / "slow.toml")
     network(tmp_path / "slow.onnx", 600)
 
@@ -260,13 +262,13 @@ def test_a_killed_worker_and_the_number_of_workers_make_no_difference(
         return [*given, *more]
 
     with start(words("killed"), joined) as run:
-        wait_for_files(tmp_path / "killed" / "predictions", 1, run)  # the shards are there
+        wait_for_files(tmp_path / "killed" / "predictions", 1, run)  # the shards exist
         while run.poll() is None and not (found := workers_of(joined)):
             time.sleep(0.01)
         found[0].kill()
         _, said = run.communicate()
     assert run.returncode == 0, said
-    assert re.search(r"images \d+ to \d+ of shard 0 lost its worker and is made again", said)
+    assert re.search(r"images \d+ to \d+ of shard 0 lost its worker and is tried again", said)
     alone = {name: value for name, value in joined.items() if name != "RAY_ADDRESS"}
     with start(words("alone", "--workers", "1"), alone) as run:
         _, said = run.communicate()
@@ -277,21 +279,21 @@ def test_a_killed_worker_and_the_number_of_workers_make_no_difference(
 
 
 def wait_for_files(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
-    """Wait until there are so many files, or the process has ended."""
+    """Wait until there are this many files, or the process has ended."""
     while process.poll() is None and sum(len(files) for _, _, files in os.walk(folder)) < count:
         time.sleep(0.02)
 
 
 @pytest.mark.parametrize("words", [["--limit", "5"], ["--size", "48"], ["--dataset", "imagenet"]])
-def test_what_is_for_making_shards_is_not_taken_in_silence(
+def test_options_for_making_shards_are_not_ignored_silently(
     world: Path, whole: Path, command: Command, words: list[str]
 ) -> None:
     done = command("score.py", "--shards", whole / "imagenet", "--model", world / "net.onnx", *words)
     assert done.returncode == 2
-    assert f"{words[0]} is of use with --source only" in done.stderr
+    assert f"{words[0]} applies only with --source" in done.stderr
 
 
-def test_a_dry_run_says_what_it_would_do_and_does_nothing(world: Path, command: Command, tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_plan_and_makes_nothing(world: Path, command: Command, tmp_path: Path) -> None:
     done = command("score.py", *words_for(world, tmp_path / "new", "paper,nv12_ascend+fp16"), "--dry-run")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "new").exists()
@@ -301,10 +303,10 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(world: Path, command: 
     assert all(name in done.stdout for name in (*pixels, "fp16", "int8", "ceil_mode"))
 
 
-def test_predictions_of_noised_models_made_elsewhere_are_scored_as_well(
+def test_predictions_of_noised_models_made_elsewhere_are_scored(
     world: Path, whole: Path, command: Command, tmp_path: Path
 ) -> None:
-    """Of what the model's own run kept: the same figures; and what is missing is named with both commands."""
+    """The model's own kept predictions give the same figures; missing ones are named with both commands."""
     folder = tmp_path / "predictions"
     folder.mkdir()
     for name in ("pil_bilinear", "pil_nearest", "ceil_mode", "int8"):
@@ -323,25 +325,31 @@ def test_predictions_of_noised_models_made_elsewhere_are_scored_as_well(
     assert "ceil_mode+int8" in models[0]
 
 
-def test_what_is_there_decides_what_is_made_beside_it(
-    world: Path, generate: Command, command: Command, tmp_path: Path
-) -> None:
-    """Of another geometry than the dataset's own, without the reference, where a model states no more than a size."""
+def test_new_shards_follow_existing_ones(world: Path, generate: Command, command: Command, tmp_path: Path) -> None:
+    """Existing shards have a geometry that is not the default, and no reference; the model states only a size."""
     source = ["--dataset", "imagenet", "--source", world / "source", "--labels", world / "labels.txt"]
     generate("--variant", "opencv", *source, "--geometry", "squash", "--size", SIZE, "--output", tmp_path)
     model = tmp_path / "net.onnx"
     model.write_bytes((world / "net.onnx").read_bytes())
     model.with_suffix(".toml").write_text(f"{TOML}size = {SIZE}\n")
-    words = ["--model", model, *source, "--shards", tmp_path / "imagenet", "--variant", "opencv,nv12_ascend,decode"]
+    words = ["--model", model, *source, "--shards", tmp_path / "imagenet"]
+    # A group has decoders that take seconds to start: what would be made of it is said.
+    planned = command("score.py", *words, "--variant", "opencv,nv12_ascend,decode", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "left out: dali_gpu" in planned.stderr
+    assert all(name in planned.stdout for name in ("pil_bilinear", "opencv", "nv12_ascend", "ffmpeg", "tf_accurate"))
+    words += ["--variant", "opencv,nv12_ascend,ffmpeg"]
     done = command("score.py", *words, "--output", tmp_path / "report")
     assert done.returncode == 0, done.stderr
-    assert "left out: dali_gpu" in done.stderr
     found = results(tmp_path)
     assert found["geometry"]["name"] == "squash"
     assert {"pil_bilinear", "opencv", "nv12_ascend", "ffmpeg"} <= found["variants"].keys()
     done = command("score.py", *words, "--output", tmp_path / "report", "--size", 50)
     assert done.returncode == 2
-    assert "has shards of --geometry squash --size 48, and others are asked for" in done.stderr.splitlines()[-1]
+    assert (
+        "has shards made with --geometry squash --size 48, and the command line asks for another geometry"
+        in done.stderr.splitlines()[-1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -353,7 +361,7 @@ def test_what_is_there_decides_what_is_made_beside_it(
         (["--model", "text.onnx"], "is not an ONNX model"),
     ],
 )
-def test_what_a_model_does_not_take_is_refused_before_shards_are_made(
+def test_unsuitable_models_are_refused_before_shards_are_made(
     world: Path, command: Command, tmp_path: Path, words: list[str], message: str
 ) -> None:
     model = onnx.load(world / "net.onnx")
@@ -389,10 +397,10 @@ def test_what_a_model_does_not_take_is_refused_before_shards_are_made(
         ),
         (["--variant", "ceil_mod"], "did you mean ceil_mode"),
         (["--variant", "pil_nearest+ceil_mode+floor_mode"], "names two pool methods"),
-        (["--size", "50", "--variant", "fp16"], "has shards of --geometry crop --size 48, and others are asked for"),
+        (["--size", "50", "--variant", "fp16"], "has shards made with --geometry crop --size 48, and the command line"),
         (
             ["--output", "s3://bucket/report", "--variant", "fp16"],
-            "--output s3://bucket/report is a URI, and this",
+            "--output s3://bucket/report is a URI, but this",
         ),
         (["--limit", "5", "--variant", "fp16"], "has shards of 36 images, and --source has others (5;"),
     ],

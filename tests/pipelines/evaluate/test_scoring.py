@@ -1,4 +1,4 @@
-"""Scoring in pieces: whoever finds a score, it is the same, and what a node does not see is said."""
+"""Scoring in pieces: a score is the same wherever it is computed, and a node reports files that it does not see."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.work.cluster import Ray
 
 @pytest.fixture
 def job(coco: tuple[Path, Path], tmp_path: Path) -> Job:
-    """COCO's true boxes for the reference and one variant, and boxes that are moved for another."""
+    """COCO's true boxes for the reference and one variant, and moved boxes for another."""
     folder, annotations = coco
     shards = open_shards(folder)
     truths = json.loads(annotations.read_text())["annotations"]
@@ -41,7 +41,7 @@ def job(coco: tuple[Path, Path], tmp_path: Path) -> Job:
 
 
 def found_by(job: Job, workers: int) -> tuple[dict[str, Scored], int]:
-    """The scores by name, and the images that were told of."""
+    """The scores by name, and the number of images in the progress."""
     scores, images = {}, 0
     for step in score_each(job, list(job.places), Ray(Cluster(workers, None))):
         if isinstance(step, Finished):
@@ -51,7 +51,7 @@ def found_by(job: Job, workers: int) -> tuple[dict[str, Scored], int]:
     return scores, images
 
 
-def test_processes_find_what_this_one_finds(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_processes_give_the_same_scores(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "_WORTH", math.inf)
     here, images = found_by(job, 2)
     monkeypatch.setattr(scoring, "_WORTH", -1.0)
@@ -65,7 +65,7 @@ def test_processes_find_what_this_one_finds(job: Job, monkeypatch: pytest.Monkey
         assert unchanged is there[name].unchanged is (name == "ffmpeg")
 
 
-def test_a_node_that_does_not_see_the_same_predictions_says_so(job: Job, tmp_path: Path) -> None:
+def test_a_node_reports_predictions_that_it_does_not_see(job: Job, tmp_path: Path) -> None:
     seen = {str(place): (tmp_path / place.name).stat().st_size for place in job.places.values()}
     assert problem_here(replace(job, seen=seen)) is None
     path = tmp_path / "ffmpeg.json"

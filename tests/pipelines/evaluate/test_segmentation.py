@@ -27,7 +27,7 @@ BOOTSTRAP = Bootstrap(100, 0)
 
 
 def predict(folder: Path, truths: dict[str, LabelMap], seed: int, wrong: float) -> dict[str, LabelMap]:
-    """Label maps with a share of wrong pixels; ignored pixels get some class, as from a network."""
+    """Label maps with a share of wrong pixels; ignored pixels get any class, as from a network."""
     random = np.random.default_rng(seed)
     folder.mkdir()
     found = {}
@@ -38,7 +38,7 @@ def predict(folder: Path, truths: dict[str, LabelMap], seed: int, wrong: float) 
     return found
 
 
-def test_miou_is_scikit_learn_s(towns: Shards, truths: dict[str, LabelMap], tmp_path: Path) -> None:
+def test_miou_agrees_with_scikit_learn(towns: Shards, truths: dict[str, LabelMap], tmp_path: Path) -> None:
     reference = predict(tmp_path / "pil", truths, 1, 0.1)
     variant = predict(tmp_path / "nv12_opencv", truths, 2, 0.3)
     task = Segmentation(towns, tmp_path / "pil", BOOTSTRAP)
@@ -61,9 +61,7 @@ def test_miou_is_scikit_learn_s(towns: Shards, truths: dict[str, LabelMap], tmp_
     assert score.gained == np.count_nonzero(right["v"] & ~right["r"])
 
 
-def test_the_reference_s_label_maps_count_as_unchanged(
-    towns: Shards, truths: dict[str, LabelMap], tmp_path: Path
-) -> None:
+def test_the_reference_s_label_maps_changed_nothing(towns: Shards, truths: dict[str, LabelMap], tmp_path: Path) -> None:
     names = ("pil", "nv12_opencv")
     for name in names:
         predict(tmp_path / name, truths, 1, 0.1)
@@ -97,7 +95,7 @@ def test_the_same_label_maps_give_no_difference(towns: Shards, truths: dict[str,
         (None, "lacks 1 of 6 keys"),
     ],
 )
-def test_invalid_label_maps_are_named(
+def test_invalid_label_maps_are_refused(
     bad: LabelMap | bytes | None, message: str, towns: Shards, truths: dict[str, LabelMap], tmp_path: Path
 ) -> None:
     predict(tmp_path / "pil", truths, 1, 0.1)

@@ -19,7 +19,7 @@ counts = st.integers(0, 60)
 
 
 @given(lost=counts, gained=counts, same=st.integers(1, 500))
-def test_p_is_mcnemar_s_exact(lost: int, gained: int, same: int) -> None:
+def test_p_is_that_of_mcnemar_s_exact_test(lost: int, gained: int, same: int) -> None:
     found = paired_proportions(lost, gained, lost + gained + same)
     theirs = mcnemar([[same, lost], [gained, 0]], exact=True)
     assert found.p == pytest.approx(theirs.pvalue, abs=1e-12)
@@ -63,7 +63,7 @@ def test_no_flips_mean_no_difference() -> None:
     assert 0.01 < found.high < 0.02
 
 
-@settings(max_examples=20)  # statsmodels takes its time
+@settings(max_examples=20)  # statsmodels is slow
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_holm_agrees_with_statsmodels(p_values: list[float]) -> None:
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())

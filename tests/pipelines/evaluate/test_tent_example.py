@@ -1,6 +1,6 @@
-"""`examples/tent.py` in small: what it changes of a network, and what it writes.
+"""A small run of `examples/tent.py`: what it changes in a network, and what it writes.
 
-Skipped, but not in CI, where PyTorch and timm are not installed; requirements-timm.txt has them.
+Needs PyTorch and timm (requirements-timm.txt): skipped without them, except in CI.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def network() -> Any:
-    """A small network with batch norms, not sure of anything."""
+    """A small, undecided network with batch norms."""
     torch.manual_seed(3)
     made = timm.create_model(NAME).eval()
     torch.nn.init.normal_(made.fc.weight, std=0.1)
     for name, weight in made.named_parameters():
         if "bn" in name and name.endswith(".weight"):
-            torch.nn.init.ones_(weight)  # of which some begin as 0, and would keep a gradient from those before
+            torch.nn.init.ones_(weight)  # some start at 0, and would block gradients to earlier ones
     return made
 
 
@@ -84,14 +84,14 @@ def test_the_entropy_of_a_batch_falls(network: Any, batch: Any, optimizer: Any, 
     entropies = [float(tent.entropy(adapted(batch)).mean()) for _ in range(4)]
     assert entropies == sorted(entropies, reverse=True)
     assert entropies[-1] < entropies[0] - 0.02
-    assert entropies[0] < np.log(1000)  # which is that of not knowing anything
+    assert entropies[0] < np.log(1000)  # the entropy of a uniform guess
 
 
 def test_a_batch_is_predicted_by_its_own_statistics_before_its_step(network: Any, batch: Any) -> None:
     with torch.no_grad():
         expected = timm.create_model(NAME)
         expected.load_state_dict(network.state_dict())
-        expected = expected.train()(batch)  # which has no dropout
+        expected = expected.train()(batch)  # it has no dropout
     adapted = tent.Tent(network, options(lr=0.1))
     assert torch.allclose(adapted(batch), expected, atol=1e-5)
     assert not torch.allclose(adapted(batch), expected, atol=1e-2)
@@ -127,19 +127,19 @@ def test_every_image_is_predicted_twice_and_can_be_scored(
     assert list(source) == list(tented) == keys
     assert source != tented
     same = [(tmp_path / "one" / "tent" / f"{name}.csv").read_bytes() for name in ("opencv", "pil_bilinear")]
-    assert same[0] == same[1]  # as their pixels are
+    assert same[0] == same[1]  # their pixels are the same
 
     assert run(shards, checkpoint, tmp_path / "again", "--lr", "0.1") == 0
     again = (tmp_path / "again" / "tent" / "pil_nearest.csv").read_bytes()
     assert again == (tmp_path / "one" / "tent" / "pil_nearest.csv").read_bytes()
 
 
-def test_what_it_cannot_do_is_said_in_a_line(
+def test_refusals_take_one_line(
     shards: Shards, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "source").mkdir()
     assert run(shards, checkpoint, tmp_path) == 2
-    assert "is there already: give another --output" in capsys.readouterr().err
+    assert "already exists: give another --output" in capsys.readouterr().err
     with pytest.raises(UsageError, match="test_vit has no batch norms"):
         tent.Tent(timm.create_model("test_vit"), tent.Options("test_vit", "out"))
     with pytest.raises(SystemExit):

@@ -1,4 +1,7 @@
-"""What tests of runs share: a Ray cluster that they join, since each start of one takes seconds."""
+"""A Ray cluster shared by tests of runs, since starting one takes seconds.
+
+It ends with its module: an idle one takes a second of processor time a minute, and two with a dashboard.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,14 @@ from tests.ray_cluster import Cluster, cluster
 FAULTS = ROOT / "tests" / "faults"
 
 
-@pytest.fixture(scope="session")
-def faulty(photographs: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One node with two CPUs and what Ray takes for a GPU, on which the methods of `faults` harm some images."""
+@pytest.fixture(scope="module")
+def faulty(
+    request: pytest.FixtureRequest, photographs: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """A node with two CPUs and what Ray takes for a GPU, on which the methods in `faults` harm some images.
+
+    It has a dashboard if the module's DASHBOARD is true.
+    """
     digests = {key: hashlib.sha256(data).hexdigest() for key, data in photographs.items()}
     variables = {
         "PYTHONPATH": str(FAULTS),
@@ -23,5 +31,6 @@ def faulty(photographs: dict[str, bytes], tmp_path_factory: pytest.TempPathFacto
         "FAULTY_ONCE": digests["astronaut"],
         "FAULTY_MARKS": str(tmp_path_factory.mktemp("marks")),
     }
-    with cluster("--num-cpus=2", "--num-gpus=1", dashboard=True, **variables) as made:
+    dashboard = getattr(request.module, "DASHBOARD", False)
+    with cluster("--num-cpus=2", "--num-gpus=1", dashboard=dashboard, **variables) as made:
         yield made

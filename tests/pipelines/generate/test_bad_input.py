@@ -1,4 +1,4 @@
-"""Bad input: the exit status and the one line, good samples kept, failed ones in the manifest with a reason."""
+"""Bad input: the exit status, the one line, the good samples kept, and the failed ones in the manifest with errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def jpeg(width: int, height: int) -> bytes:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that says it is huge; nobody may come so far as to miss its pixels."""
+    """A PNG whose header claims to be huge. Its missing pixels must never be looked for."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -39,7 +39,7 @@ def png_header(width: int, height: int) -> bytes:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """A tree in which two images are good and the others are not."""
+    """A tree with two good images; the others are bad."""
     folder = tmp_path / "source" / "n01440764"
     folder.mkdir(parents=True)
     good = jpeg(300, 200)
@@ -61,7 +61,7 @@ def test_good_samples_are_kept_and_failed_ones_say_why(mixed: Path, tmp_path: Pa
     words = ["--variant", "pil_lanczos,opencv,dali", "--dataset", "imagenet", "--source", mixed]
     done = command("generate.py", *words, "--output", tmp_path / "out")
     assert done.returncode == 1, done.stderr
-    assert "Some images failed: the reasons are in the `error` column" in done.stdout
+    assert "Some images failed: see the `error` column" in done.stdout
     for variant, decoder in (("pil_lanczos", "pil"), ("opencv", "opencv"), ("dali", "dali")):
         rows = pq.read_table(tmp_path / "out" / "imagenet" / variant / "manifest.parquet").to_pylist()
         status = {row["key"]: row["status"] for row in rows}
@@ -73,7 +73,7 @@ def test_good_samples_are_kept_and_failed_ones_say_why(mixed: Path, tmp_path: Pa
         assert "178,956,970 pixels" in failed["bomb"]
     assert command("verify.py", tmp_path / "out").returncode == 0
     again = command("generate.py", *words, "--output", tmp_path / "out")
-    assert again.returncode == 1  # what failed has failed still
+    assert again.returncode == 1  # failed samples still count
     assert "Nothing was left to do." in again.stdout
 
 
@@ -89,9 +89,9 @@ def test_good_samples_are_kept_and_failed_ones_say_why(mixed: Path, tmp_path: Pa
         (["--variant", "pil", "--reference", "dali_gpu"], "--reference: dali_gpu cannot run here: needs an NVIDIA GPU"),
         (["--variant", "pil_box", "--geometry", "identity"], "the identity geometry does not resize"),
         (["--variant", "pil", "--reference", "piil"], "--reference: unknown method 'piil'"),
-        (["--variant", "pil", "--size", "0"], "'0' is no size: give N, SHORT,LONG or WxH in pixels"),
+        (["--variant", "pil", "--size", "0"], "'0' is not a size: give N, SHORT,LONG or WxH in pixels"),
         (["--variant", "pil", "--size", "20000"], "--size 20000 is too large"),
-        (["--variant", "pil", "--source", "x"], "--source is of no use with --dataset sample"),
+        (["--variant", "pil", "--source", "x"], "--source does not apply to --dataset sample"),
         (["--variant", "pil", "--size", "8,9"], "--size 8,9 does not suit crop, which takes N"),
         (["--variant", "pil", "--resize", "9"], "--resize 9 is less than --size 224, which is cut out of it"),
         (["--variant", "pil", "--crop-pct", "1.1"], "'1.1' is not a number above 0 and up to 1"),
@@ -111,7 +111,7 @@ def test_good_samples_are_kept_and_failed_ones_say_why(mixed: Path, tmp_path: Pa
         (["--varaint", "pil"], "unrecognized arguments: --varaint pil"),
     ],
 )
-def test_mistakes_are_answered_in_one_line(
+def test_mistakes_are_reported_in_one_line(
     arguments: list[str], message: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # a machine without a GPU
@@ -130,11 +130,11 @@ def test_an_empty_folder_and_a_folder_without_labels(tmp_path: Path, command: Co
     (tmp_path / "val" / "a.JPEG").write_bytes(jpeg(9, 9))
     done = command("generate.py", *words)
     assert done.returncode == 2
-    assert "give a `name label` list by --labels" in done.stderr
+    assert "give a `name label` list with --labels" in done.stderr
     (tmp_path / "labels.txt").write_text("other.JPEG 3\n")
     done = command("generate.py", *words, "--labels", tmp_path / "labels.txt")
     assert done.returncode == 2
-    assert "has a label for none of the 1 images" in done.stderr
+    assert "has a label for none of the 1 image: " in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -146,7 +146,7 @@ def test_labels_for_missing_files_and_files_without_labels(tmp_path: Path, comma
     words = ["--variant", "pil", "--dataset", "imagenet", "--source", tmp_path / "val", "--output", tmp_path / "out"]
     done = command("generate.py", *words, "--labels", tmp_path / "labels.txt")
     assert done.returncode == 1
-    assert "labels.txt lists c that the source does not have: counted as failed" in done.stderr
+    assert "labels.txt lists c missing from the source: counted as failed" in done.stderr
     assert "labels.txt has no label for b.JPEG: labelled -1" in done.stderr
     rows = pq.read_table(tmp_path / "out" / "imagenet" / "pil_bilinear" / "manifest.parquet").to_pylist()
     assert [(row["key"], row["label"], row["status"]) for row in rows] == [
@@ -158,7 +158,7 @@ def test_labels_for_missing_files_and_files_without_labels(tmp_path: Path, comma
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 700 kB: room for some shards, not for all."""
+    """A file system of 700 kB: enough for some shards, not for all."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)], check=False)
@@ -183,7 +183,7 @@ def test_a_full_disk_keeps_whole_shards_and_the_run_continues(small_disk: Path, 
 
 
 def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
-    """The largest process of a run on bombs alone stays where an ordinary image would leave it."""
+    """The largest process of a run with only bombs stays as small as with an ordinary image."""
     folder = tmp_path / "source" / "n01440764"
     folder.mkdir(parents=True)
     for index in range(3):

@@ -1,6 +1,6 @@
-"""Rendering in batches gives what one sample at a time gives, and what fails in a batch costs only itself.
+"""Rendering in batches gives the same as one sample at a time, and a failing sample costs only itself.
 
-The stand-ins for methods on a GPU are the same code with DALI's CPU pipelines.
+Methods with DALI's CPU pipelines and the same code stand in for those on a GPU.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BASE = reference()
 
 
 def on_gpu(*methods: Method, base: Variant = BASE) -> Variant:
-    """The variant of these methods, relative to a reference."""
+    """The variant with these methods, relative to a reference."""
     at = {**dict(base.at), **{method.stage: method for method in methods}}
     return Variant("+".join(method.token for method in methods), tuple(at.items()))
 
@@ -52,19 +52,19 @@ def given(files: dict[str, bytes | Missing]) -> list[Given]:
 
 
 def rendered(by: Renderer, samples: Sequence[Given]) -> dict[str, list[Picture]]:
-    """Everything by key."""
+    """All results by key."""
     results = zip(samples, by.render_all(samples), strict=True)
     return {one.sample.key: list(map(picture, found)) for one, found in results}
 
 
 def without_token(results: list[Picture]) -> list[tuple[Any, ...]]:
-    """What two methods must agree in that differ by their names alone."""
+    """The parts in which two methods must agree if they differ only in name."""
     return [(replace(row, error=row.error.partition(": ")[2]), image) for row, image in results]
 
 
 @pytest.fixture(scope="module")
 def files(photographs: dict[str, bytes]) -> dict[str, bytes | Missing]:
-    """Photographs, and among them what cannot be decoded, or not measured, or not read."""
+    """Photographs, and between them files that cannot be decoded, measured or read."""
     bomb, sliver = io.BytesIO(), io.BytesIO()
     Image.new("1", (20_000, 10_000)).save(bomb, "PNG")
     Image.new("RGB", (1, 5000)).save(sliver, "JPEG")
@@ -84,7 +84,7 @@ Batches = list[tuple[str, int]]
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
-    """The sizes of the batches that are made during the test, by the function that made them."""
+    """The sizes of the batches made during the test, with the function that made each."""
     sizes: Batches = []
 
     def counted(name: str) -> Callable[..., Any]:
@@ -112,7 +112,7 @@ def test_batches_give_what_one_at_a_time_gives(files: dict[str, bytes | Missing]
         key = one.sample.key
         assert {key: together[key]} == rendered(renderer(variants, base, geometry), [one])
         if key == "half":
-            continue  # on the CPU DALI finds that itself, and says it otherwise
+            continue  # on the CPU, DALI itself finds that, and words it differently
         alone = rendered(renderer(twins, base, geometry), [one])
         assert without_token(together[key]) == without_token(alone[key]), key
     failed = {key for key, results in together.items() if results[0].image is None}
@@ -124,7 +124,7 @@ def test_whole_files_go_through_in_one_batch(photographs: dict[str, bytes], batc
     assert batches == [("decode", 9), ("resize", 9), ("resize", 9)]
 
 
-def test_what_fails_in_a_batch_costs_only_itself(photographs: dict[str, bytes], batches: Batches) -> None:
+def test_a_failure_in_a_batch_costs_only_itself(photographs: dict[str, bytes], batches: Batches) -> None:
     samples = given({**photographs, "half": photographs["chelsea"][:20_000]})
     found = rendered(renderer([on_gpu(DECODE)]), samples)
     assert batches == [("decode", 10), *[("decode", 1)] * 10]
@@ -152,7 +152,7 @@ def test_batches_are_bounded_in_pixels(
         sizes = [size for name, size in batches if name == "decode"]
         assert sum(sizes) == 9
         rest = iter(pixels)
-        for size in sizes:  # of each sample, the pictures of two decoders wait
+        for size in sizes:  # each sample's pictures from two decoders are held
             assert 2 * sum(itertools.islice(rest, size)) <= limit or size == 1
     assert sizes == [9]
 
@@ -190,7 +190,7 @@ def test_each_image_is_decoded_once_for_all_batches(
     }
 
 
-def test_a_gpu_s_method_as_the_reference(photographs: dict[str, bytes]) -> None:
+def test_a_gpu_method_as_the_reference(photographs: dict[str, bytes]) -> None:
     base = on_gpu(DECODE, RESIZE)
     variants = [base, parse("dali+dali_linear", BASE), parse("opencv_area", BASE)]
     for results in rendered(renderer(variants, base), given({**photographs})).values():
@@ -205,11 +205,11 @@ def test_a_lethal_call_is_left_out_of_its_batch(photographs: dict[str, bytes], b
     assert sum(results[0].image is None for results in found.values()) == 1
 
 
-def test_who_is_told_of_every_call_sees_each_by_itself(photographs: dict[str, bytes], batches: Batches) -> None:
-    told: list[Call] = []
-    found = rendered(renderer(ON_GPU, tell=told.append), given({**photographs}))
+def test_reporting_every_call_turns_batches_off(photographs: dict[str, bytes], batches: Batches) -> None:
+    reported: list[Call] = []
+    found = rendered(renderer(ON_GPU, tell=reported.append), given({**photographs}))
     assert {size for _, size in batches} == {1}
-    assert {Call(key, token) for key in photographs for token in (DECODE.token, RESIZE.token)} <= set(told)
+    assert {Call(key, token) for key in photographs for token in (DECODE.token, RESIZE.token)} <= set(reported)
     assert found == rendered(renderer(ON_GPU), given({**photographs}))
 
 
@@ -222,19 +222,19 @@ def failing(error: Exception) -> Callable[..., Any]:
 
 def test_a_lost_gpu_ends_the_process(photographs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dali_gpu, "decode", failing(LostError("the GPU fails on everything")))
-    told: list[Call] = []
-    for tell in (None, told.append):  # in a batch, and one at a time
+    reported: list[Call] = []
+    for tell in (None, reported.append):  # in a batch, and one at a time
         with pytest.raises(SystemExit, match="decode_in_batches: the GPU fails on everything"):
             rendered(renderer([on_gpu(DECODE)], tell=tell), given({**photographs}))
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     ["CUDA runtime API error cudaErrorMemoryAllocation (2)", "Can't allocate 536870912 bytes on device 0."],
 )
-def test_a_gpu_without_memory_is_not_the_sample_s_fault(
-    said: str, photographs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+def test_a_gpu_without_memory_is_not_the_samples_fault(
+    message: str, photographs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dali_gpu, "resize", failing(ValueError(said)))
+    monkeypatch.setattr(dali_gpu, "resize", failing(ValueError(message)))
     with pytest.raises(MemoryError, match="resize_in_batches: C"):
         rendered(renderer([on_gpu(RESIZE)]), given({**photographs}))

@@ -1,4 +1,4 @@
-"""Samples in order and the plan over them: as Python's own sort has it, in memory that does not grow with the set."""
+"""Samples are ordered as by Python's own sort, and planned, in memory that does not grow with the set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.errors import UsageError
 from pipelines.generate.plan import plan, remaining
 from pipelines.generate.sources import Catalogue, Sample
 
-# Bytes that SQLite is left with: some of its pages, so that all but a few samples lie in the file.
+# Bytes left to SQLite: a few of its pages, so that all but a few samples are in the file.
 SMALL = 8192
 
 letters = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\\")
@@ -36,7 +36,7 @@ samples = st.builds(
 
 
 @given(st.lists(samples, max_size=40), st.one_of(st.none(), st.integers(1, 50)), st.data())
-def test_it_is_the_sorted_list(found: list[Sample], limit: int | None, data: st.DataObject) -> None:
+def test_a_catalogue_is_the_sorted_list(found: list[Sample], limit: int | None, data: st.DataObject) -> None:
     keys = [sample.key for sample in found]
     if len(set(keys)) < len(keys):
         with pytest.raises(UsageError, match=f"^{len(keys) - len(set(keys))} duplicate key"):
@@ -55,7 +55,7 @@ def test_it_is_the_sorted_list(found: list[Sample], limit: int | None, data: st.
 
 
 def many(count: int) -> Iterator[Sample]:
-    """Samples in an order that is far from theirs."""
+    """Samples in an order far from the sorted one."""
     for index in range(count):
         key = f"{index * 7_919 % count:08d}"
         yield Sample(key, index % 1000, f"{index % 1000}/{key}.jpg", index, (index % 10, index * 512))
@@ -66,13 +66,13 @@ def open_files() -> dict[str, int]:
     for descriptor in Path("/proc/self/fd").iterdir():
         try:
             found[os.readlink(descriptor)] = descriptor.stat().st_size
-        except FileNotFoundError:  # what the folder itself was listed by
+        except FileNotFoundError:  # the descriptor by which the folder itself was listed
             continue
     return found
 
 
-def test_many_samples_lie_in_a_file_that_has_no_name() -> None:
-    """So that nothing is left of it, whatever ends the process."""
+def test_many_samples_are_in_an_unnamed_file() -> None:
+    """So that nothing is left behind, however the process ends."""
     before = open_files().keys()
     catalogue = Catalogue(many(50_000), memory=SMALL)
     opened = {name: size for name, size in open_files().items() if name not in before}
@@ -97,7 +97,7 @@ def test_an_interrupted_listing_leaves_nothing() -> None:
 
 
 class Virtual(Sequence[Sample]):
-    """As many samples as one likes, made when they are looked at."""
+    """Any number of samples, made when they are accessed."""
 
     def __init__(self, numbers: range) -> None:
         self.numbers = numbers
@@ -115,7 +115,7 @@ class Virtual(Sequence[Sample]):
 
 
 def peak(count: int) -> tuple[int, int, Sample]:
-    """Peak memory of a plan in bytes, how many shards it has, and its last sample."""
+    """Peak memory of a plan in bytes, its number of shards, and its last sample."""
     base = reference("pil+pil_bilinear")
     variants = [parse(name, base) for name in ("pil_lanczos", "opencv", "ffmpeg")]
     per_shard, done = 100_000, {"opencv": frozenset({3})}
@@ -130,8 +130,8 @@ def peak(count: int) -> tuple[int, int, Sample]:
         tracemalloc.stop()
 
 
-def test_a_plan_of_a_thousand_million_samples_takes_no_more_memory_than_one_of_a_million() -> None:
-    peak(1_000_000_001)  # what is made once and kept
+def test_a_plan_of_a_billion_samples_takes_no_more_memory_than_one_of_a_million() -> None:
+    peak(1_000_000_001)  # fills caches
     small, shards, last = peak(1_000_000)
     large, more_shards, very_last = peak(1_000_000_001)
     assert (shards, more_shards) == (10, 10_001)

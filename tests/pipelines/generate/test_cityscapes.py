@@ -1,4 +1,4 @@
-"""Cityscapes: label maps travel with the images, by nearest neighbour and without loss."""
+"""Cityscapes: label maps stay with their images, resized by nearest neighbour, losslessly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IDS = {7: 0, 33: 18, 0: 255, 29: 255, 26: 13}
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three images of two towns with label maps of vertical stripes."""
+    """Three images from two towns, with label maps of vertical stripes."""
     root = tmp_path / "cityscapes"
     for index, name in enumerate(("bonn/bonn_000000_000019", "bonn/bonn_000001_000019", "ulm/ulm_000000_000019")):
         town = name.partition("/")[0]
@@ -59,7 +59,7 @@ def picture(data: bytes) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
-def test_label_maps_are_train_ids_at_the_image_s_size(root: Path, tmp_path: Path, command: Command) -> None:
+def test_label_maps_have_train_ids_at_the_images_size(root: Path, tmp_path: Path, command: Command) -> None:
     decoders = ",".join(token for token, method in ON_CPU.items() if method.stage == "decode")
     words = ["--variant", f"{decoders},nv12_opencv", "--dataset", "cityscapes", "--source", root]
     done = command("generate.py", *words, "--output", tmp_path / "out")
@@ -93,8 +93,8 @@ def test_the_nineteen_classes(root: Path) -> None:
     assert np.array_equal(classes.ravel(), expected)
 
 
-def test_train_ids_where_there_are_no_label_ids(root: Path) -> None:
-    """What cityscapesscripts makes of the label ids says the same; label ids by its name are found out."""
+def test_train_ids_are_used_if_there_are_no_label_ids(root: Path) -> None:
+    """Files made by cityscapesscripts give the same; label ids under their name are noticed."""
     source = open_cityscapes(Disk(str(root)))
     listed = Catalogue(source.listing().samples)
     before = [source.label_map(sample) for sample in listed]
@@ -112,7 +112,7 @@ def test_train_ids_where_there_are_no_label_ids(root: Path) -> None:
     assert source.label_map(found[2]) == Missing("source: the label map holds 26, which is no train id (0 to 18, 255)")
 
 
-def test_a_resize_makes_up_no_class(root: Path, tmp_path: Path, command: Command) -> None:
+def test_resizing_invents_no_class(root: Path, tmp_path: Path, command: Command) -> None:
     words = ["--variant", "pil_lanczos", "--dataset", "cityscapes", "--source", root, "--size", "64x40"]
     assert command("generate.py", *words, "--output", tmp_path / "out").returncode == 0
     for sample in samples(tmp_path / "out", "pil_lanczos").values():

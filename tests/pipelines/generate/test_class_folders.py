@@ -1,74 +1,29 @@
-"""Class folders as people have them: other formats, numbers, links, names that repeat, one level off, or in a tar."""
+"""Class folders in the wild: other formats, numbers, links, names that repeat, one level off, or in a tar."""
 
 from __future__ import annotations
 
-import io
-import os
 import random
-import tarfile
 import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from manifests.row import is_key
-from pipelines.errors import UsageError
 from pipelines.generate.sources import Missing, Sample
 from pipelines.generate.sources.base import is_litter, key_of
 from pipelines.generate.sources.catalogue import Catalogue
 from pipelines.generate.sources.classes import label_of, longer_keys
-from pipelines.generate.sources.find import Found, find
-from pipelines.generate.sources.labels import label_by_synset
-from pipelines.options import Inputs
-from tests.fuzzing import tar_of
+from tests.pipelines.generate.trees import LITTER, READ, SYNSETS, contents, found, packed, picture, put, refused
 
 Form = Literal["NFC", "NFD"]
-SYNSETS = list(label_by_synset())
-READ = ("JPEG", "jpg", "png", "webp", "bmp", "jfif", "jpe", "tif", "tiff")
-LITTER = (".DS_Store", "._a.jpg", "Thumbs.db", "desktop.ini", "DESKTOP.INI", "__MACOSX/a.jpg", "__MACOSX/._a.jpg")
-
-
-def picture(seed: int, suffix: str) -> bytes:
-    """An image of few pixels, no two alike, in the format that a suffix names."""
-    buffer = io.BytesIO()
-    pixels = Image.frombytes("RGB", (5, 4), random.Random(seed).randbytes(60))
-    pixels.save(buffer, Image.registered_extensions()[f".{suffix.lower()}"])
-    return buffer.getvalue()
-
-
-def put(root: Path, files: dict[str, bytes]) -> Path:
-    for name, data in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
-    return root
-
-
-def found(source: Path, labels: Path | None = None) -> Found:
-    return find("imagenet", Inputs(str(source), str(labels) if labels else None, None), None)
-
-
-def contents(source: Path, labels: Path | None = None) -> dict[str, tuple[int, bytes | Missing]]:
-    """Label and bytes of every sample, by key."""
-    got = found(source, labels)
-    read = got.source.read(got.samples)
-    return {sample.key: (sample.label, data) for sample, data in zip(got.samples, read, strict=True)}
-
-
-def refused(source: Path, labels: Path | None = None) -> str:
-    with pytest.raises(UsageError) as caught:
-        found(source, labels)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_no_image_and_no_class_vanishes(seed: int, tmp_path: Path) -> None:
-    """Every file is a sample, litter, or counted; every class without a sample is named."""
+def test_no_image_and_no_class_is_lost(seed: int, tmp_path: Path) -> None:
+    """Every file is a sample, litter, or counted; every class without a sample is listed."""
     draw = random.Random(seed)
     classes = draw.sample(SYNSETS, 6)
     images: dict[str, bytes] = {}
@@ -122,7 +77,7 @@ def test_names_that_repeat_get_keys_that_do_not(
         assert all(plain.count(key_of(path)) == 1 for path in files if keys[path] == key_of(path))
 
 
-def test_one_name_in_every_class_is_said(tmp_path: Path) -> None:
+def test_renamed_samples_are_reported(tmp_path: Path) -> None:
     put(
         tmp_path,
         {f"{name}/art_{i}.jpg": b"" for name in SYNSETS[:3] for i in range(2)} | {f"{SYNSETS[0]}/one.jpg": b""},
@@ -130,7 +85,7 @@ def test_one_name_in_every_class_is_said(tmp_path: Path) -> None:
     got = found(tmp_path)
     assert [sample.key for sample in got.samples][-1] == "one"
     assert [(s.key, s.label) for s in got.samples][:2] == [("n01440764_art_0", 0), ("n01440764_art_1", 0)]
-    assert got.notes == ["6 images have a name that is another's: their keys are as n01440764_art_0"]
+    assert got.notes == ["6 images share a name with another: their keys are like n01440764_art_0"]
 
 
 @given(st.sets(st.integers(0, 999), min_size=1, max_size=12))
@@ -141,20 +96,20 @@ def test_numbers_are_labels(tmp_path_factory: pytest.TempPathFactory, numbers: s
     assert bool(got.notes) == (0 not in numbers)
 
 
-def test_numbers_that_are_no_labels(tmp_path: Path) -> None:
+def test_numbers_that_are_not_labels(tmp_path: Path) -> None:
     root = put(tmp_path / "one", {f"{n}/{n}.jpeg": b"" for n in range(1, 1001)})
     assert "count from 1 to 1000" in refused(root)
     put(root, {"0/0.jpeg": b""})
-    assert "1000 is no label from 0 to 999" in refused(root)
+    assert "1000 is not a label from 0 to 999" in refused(root)
     root = put(tmp_path / "mixed", {"3/a.jpeg": b"", "n01440764/b.jpeg": b""})
-    assert "two kinds, n01440764 and 3" in refused(root)
+    assert "two kinds of class folders, n01440764 and 3" in refused(root)
     root = put(tmp_path / "twice", {"3/a.jpeg": b"", "003/b.jpeg": b""})
-    assert "two folders of the label 3, 003 and 3" in refused(root)
+    assert "two folders for the label 3, 003 and 3" in refused(root)
     root = put(tmp_path / "years", {"2012/a.jpeg": b"", "n01440764/b.jpeg": b""})
     assert [sample.key for sample in found(root).samples] == ["b"]
 
 
-def test_numbered_folders_beside_labelled_images_are_none(tmp_path: Path) -> None:
+def test_numbered_folders_next_to_labelled_images_are_not_classes(tmp_path: Path) -> None:
     root = put(tmp_path / "flat", {"a.jpg": b"", "0/b.jpg": b""})
     (tmp_path / "labels.txt").write_text("a.jpg 7\n")
     assert contents(root, tmp_path / "labels.txt") == {"a": (7, b"")}
@@ -162,23 +117,6 @@ def test_numbered_folders_beside_labelled_images_are_none(tmp_path: Path) -> Non
 
 
 wraps = st.lists(st.sampled_from(["val", "imagenet", "Data", "2012", "a b.c", "é"]), min_size=1, max_size=4)
-
-
-def test_a_tar_for_each_class_is_a_tree_of_them(tmp_path: Path) -> None:
-    """What unpacking the official tar of the training images gives; two classes have an image of one name."""
-    files = {f"{name}/{stem}.JPEG": picture(place, "jpg") for place, name in enumerate(SYNSETS[:3]) for stem in "ab"}
-    put(tmp_path / "tree", files)
-    tars = {}
-    for name in SYNSETS[:3]:
-        members = [(path.removeprefix(f"{name}/"), data) for path, data in files.items() if path.startswith(name)]
-        tars[f"{name}.tar"] = tar_of(members)
-    assert contents(put(tmp_path / "tars", tars)) == contents(tmp_path / "tree")
-    one = contents(tmp_path / "tars" / f"{SYNSETS[1]}.tar")
-    assert one == {stem: (1, files[f"{SYNSETS[1]}/{stem}.JPEG"]) for stem in "ab"}
-    put(tmp_path, {"official.tar": tar_of([*tars.items()])})
-    assert "official.tar holds a tar for each class: unpack it" in refused(tmp_path / "official.tar")
-    labelled = tar_of([("a.jpg", b"1"), ("a.cls", b"5")])
-    assert contents(put(tmp_path / "shards", {f"{SYNSETS[0]}.tar": labelled})) == {"a": (5, b"1")}
 
 
 insides = st.sampled_from(["n01440764/a.jpg", "0/a.jpg", "a.parquet", "a.tar", "n01440764/images/a.jpg"])
@@ -194,16 +132,16 @@ def test_the_nearest_folder_is_named(
     put(root, dict.fromkeys(beside, b""))
     message = refused(root)
     if not (wrap[-1] == "2012" and inside.endswith(".jpg")):
-        # Archives in folders of their own are read there.
-        assert f"; {folder} holds " in message or (inside in ("a.parquet", "a.tar") and str(folder / inside) in message)
+        # Archives in separate folders are read there.
+        assert f"; {folder} has " in message or (inside in ("a.parquet", "a.tar") and str(folder / inside) in message)
     if inside.endswith(".jpg"):
         assert contents(folder) == {"a": (0, b"")}
 
 
-def test_a_class_folder_given_alone_and_a_validation_set_beside_others(tmp_path: Path) -> None:
+def test_a_single_class_folder_and_a_validation_set_next_to_others(tmp_path: Path) -> None:
     put(tmp_path, {f"{split}/n01440764/{split}.jpg": b"" for split in ("test", "train", "validation")})
-    assert f"{tmp_path / 'validation'} holds class folders: give it" in refused(tmp_path)
-    assert "is a class folder itself" in refused(tmp_path / "train" / "n01440764")
+    assert f"{tmp_path / 'validation'} has class folders: give it" in refused(tmp_path)
+    assert "is itself a class folder" in refused(tmp_path / "train" / "n01440764")
 
 
 def test_links(tmp_path: Path) -> None:
@@ -218,69 +156,23 @@ def test_links(tmp_path: Path) -> None:
     nowhere = Missing("source: a link that leads nowhere")
     expected = {"a": (0, b"a"), "b": (1, b"b"), "c": (0, nowhere), "d": (0, nowhere)}
     assert contents(val) == expected
-    assert found(val).notes == ["class folders that are links and lead nowhere: n01484850"]
+    assert found(val).notes == ["class folders that are broken links: n01484850"]
     (tmp_path / "labels.txt").write_text("a 0\nc 0\nd 0\nz 3\n")
     flat = contents(val / "n01440764", tmp_path / "labels.txt")
     assert flat.pop("z") == (3, Missing("source: named by the labels, but there is no such file"))
     assert flat == {key: value for key, value in expected.items() if key != "b"}
     text = put(tmp_path / "text", {"n01440764": b"../store/n01440764"})
-    assert "n01440764 is no folder, but what is left of a link" in refused(text)
+    assert "n01440764 is a broken link, not a folder" in refused(text)
 
 
-def test_archives_beside_class_folders_are_named(tmp_path: Path) -> None:
+def test_archives_next_to_class_folders_are_reported(tmp_path: Path) -> None:
     files = {"ILSVRC2012_img_val.tar": b"x", "a.parquet": b"x", "devkit.tar.gz": b"x", "._b.tar": b"x"}
     put(tmp_path, {"n01440764/a.jpg": b"a", **files})
     assert contents(tmp_path) == {"a": (0, b"a")}
-    assert "ILSVRC2012_img_val.tar, a.parquet, devkit.tar.gz: the folders are read" in found(tmp_path).notes[0]
+    assert "ILSVRC2012_img_val.tar, a.parquet, devkit.tar.gz: only the folders are read" in found(tmp_path).notes[0]
 
 
-def packed(path: Path, root: Path, mode: str = "w", arcname: str = "val") -> Path:
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload] # modes are drawn
-        archive.add(root, arcname)
-    return path
-
-
-@pytest.mark.parametrize("arcname", [".", "val", "./ILSVRC/Data/val", "a b/é.d"])
-@pytest.mark.parametrize("names", [SYNSETS[:3], ["0", "10", "999"]])
-def test_a_tar_of_class_folders_is_what_the_folders_are(arcname: str, names: Sequence[str], tmp_path: Path) -> None:
-    files = {f"{name}/x{i}.{READ[i]}": picture(i, READ[i]) for name in names for i in range(3)}
-    files |= {f"{names[0]}/one.{suffix}": picture(9, suffix) for suffix in ("bmp",)}
-    root = put(tmp_path / "tree", {**files, **{f"{names[0]}/{litter}": b"Mac" for litter in LITTER}})
-    tar = packed(tmp_path / "val.tar", root, arcname=arcname)
-    assert contents(tar) == contents(root)
-    assert len(contents(tar)) == 10
-    assert found(tar).notes == found(root).notes
-
-
-def test_tars_that_are_no_one_set_of_class_folders(tmp_path: Path) -> None:
-    both = put(tmp_path / "both", {f"{split}/n01440764/{split}.jpg": b"" for split in ("train", "val")})
-    assert "more than one place (., ./train" not in (message := refused(packed(tmp_path / "a.tar", both, arcname=".")))
-    assert "more than one place (./train, ./val)" in message
-    shard = put(tmp_path / "shard", {f"n01440764/{n}.{e}": b"5" for n in "ab" for e in ("jpg", "cls")})
-    assert {key: label for key, (label, _) in contents(packed(tmp_path / "b.tar", shard, arcname="x")).items()} == {
-        "x_n01440764_a": 5,
-        "x_n01440764_b": 5,
-    }
-    linked = put(tmp_path / "linked", {"n01440764/a.jpg": b"a"})
-    (linked / "n01440764" / "b.jpg").symlink_to("a.jpg")
-    os.link(linked / "n01440764" / "a.jpg", linked / "n01440764" / "c.jpg")
-    links = [data for _, data in contents(packed(tmp_path / "c.tar", linked)).values() if isinstance(data, Missing)]
-    assert len(links) == 2
-    assert all("--dereference" in link.reason for link in links)
-
-
-@pytest.mark.parametrize(
-    ("mode", "name"), [("w:gz", "v.tar.gz"), ("w:xz", "v.txz"), ("w:bz2", "v.tar"), ("w:gz", "v.tar")]
-)
-def test_compressed_tars_say_how_to_unpack(mode: str, name: str, tmp_path: Path) -> None:
-    tar = packed(tmp_path / "given" / name, put(tmp_path / "given", {"n01440764/a.jpg": b""}) / "n01440764", mode)
-    assert f"{tar} is compressed: unpack it (tar -xf {name} -C FOLDER)" in refused(tar)
-    (tmp_path / "given" / "n01440764" / "a.jpg").unlink()
-    (tmp_path / "given" / "n01440764").rmdir()
-    assert f"{tar} is compressed" in refused(tmp_path / "given")
-
-
-def test_litter_is_told_by_any_part_of_a_path() -> None:
+def test_litter_is_recognised_by_any_part_of_a_path() -> None:
     for name in (*LITTER, "val/._x", "__MACOSX", "a/__MACOSX/", "__MACOSX/b/c.jpg", "x/THUMBS.DB"):
         assert is_litter(name), name
     for name in ("a.jpg", "_a.jpg", ".a.jpg", "x__MACOSX/a.jpg", "a/.b_.jpg", "DS_Store", "._x/a.jpg"):
@@ -303,7 +195,7 @@ def test_litter_in_other_sources(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("listed", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
-def test_accents_may_be_stored_in_another_form_than_listed(listed: Form, stored: Form, tmp_path: Path) -> None:
+def test_accents_may_be_stored_in_a_different_form_than_listed(listed: Form, stored: Form, tmp_path: Path) -> None:
     name = "Ångström é ü.jpg"
     root = put(tmp_path / "flat", {unicodedata.normalize(stored, name): b"x", "b.jpg": b"y"})
     text = unicodedata.normalize(listed, f"{name} 7\nb.jpg 8\n")
@@ -332,14 +224,14 @@ def test_any_name_gives_a_key_or_one_line(tmp_path_factory: pytest.TempPathFacto
         assert keys == {name.replace(".", "_")} or name == "b"
 
 
-def test_the_folders_of_the_field(data: Path) -> None:
-    """As shared/data/field/README.md says of each."""
+def test_the_folders_in_field(data: Path) -> None:
+    """As described in shared/data/field/README.md."""
     field = data / "field"
     assert len(contents(field / "formats" / "val")) == 6
     assert len(contents(field / "mac_tree" / "val")) == 3
     assert len(contents(field / "repeated_names" / "imagenet-r")) == 6
     v2 = contents(field / "imagenetv2" / "imagenetv2-matched-frequency-format-val")
     assert [label for _, (label, _) in sorted(v2.items())] == [0, 1, 10, 100, 999]
-    assert "one_level_off/imagenet/val holds class folders" in refused(field / "one_level_off" / "imagenet")
+    assert "one_level_off/imagenet/val has class folders" in refused(field / "one_level_off" / "imagenet")
     assert {label for label, _ in contents(field / "one_level_off" / "tiny").values()} == {1, 2}
     assert len(contents(field / "tar_beside" / "val")) == 4

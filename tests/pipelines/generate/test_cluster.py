@@ -1,4 +1,4 @@
-"""Runs on a cluster of several nodes: a machine that is lost, one that is new, and disks that are not shared."""
+"""Runs on a cluster of several nodes: a lost machine, a new one, and disks that are not shared."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.pipelines.generate.test_generate import files
 from tests.ray_cluster import Cluster, cluster, wait_for
 
 VARIANTS = "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend"
-# Images that take a worker long enough to be lost with it.
+# Enough work for a worker to be lost during it.
 LONG = ["--variant", "pil_box,pil_bicubic,pil_lanczos,opencv_area", "--geometry", "keep_ratio", "--size", "800,1333"]
 LONG += ["--samples-per-shard", "1"]
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Cluster]:
-    """A head and two more nodes of one CPU each."""
+    """A head and two more nodes, with one CPU each."""
     with cluster("--num-cpus=1") as made:
         for _ in range(2):
             made.add("--num-cpus=1")
@@ -35,17 +35,18 @@ def nodes() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What a local run writes."""
+def expected(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> dict[str, bytes]:
+    """The output of a local run."""
     output = tmp_path_factory.mktemp("expected")
-    words = [sys.executable, "generate.py", *LONG, "--output", str(output)]
-    subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+    generate(*LONG, "--output", output)
     return files(output)
 
 
 def makes_shards(node: subprocess.Popen[bytes]) -> bool:
     with contextlib.suppress(psutil.Error):
-        return any(child.name().startswith("ray::_work") for child in psutil.Process(node.pid).children(recursive=True))
+        return any(
+            child.name().startswith("ray::process") for child in psutil.Process(node.pid).children(recursive=True)
+        )
     return False
 
 
@@ -57,14 +58,14 @@ def test_a_lost_machine_and_a_new_one_change_no_byte(
     wait_for(lambda: makes_shards(lost), run)
     nodes.kill(lost)
     nodes.add("--num-cpus=1")
-    _, said = run.communicate(timeout=300)
-    assert run.returncode == 0, said
-    assert "lost its worker and is made again" in said
+    _, errors = run.communicate(timeout=300)
+    assert run.returncode == 0, errors
+    assert "lost its worker and is tried again" in errors
     assert files(tmp_path) == expected
 
 
 def test_a_disk_that_one_node_does_not_share_is_refused(nodes: Cluster, tmp_path: Path) -> None:
-    """One node has another disk at the place of the output, of the source, and of a program."""
+    """One node has another disk in place of the output, the source, and a program."""
     output, source, programs = tmp_path / "output", tmp_path / "source", tmp_path / "programs"
     output.mkdir()
     programs.mkdir()
@@ -77,8 +78,8 @@ def test_a_disk_that_one_node_does_not_share_is_refused(nodes: Cluster, tmp_path
     try:
         refused = nodes.run("--variant", "pil", "--output", output)
         assert refused.returncode == 2
-        said = refused.stderr.splitlines()[-1]
-        assert said.endswith(
+        last = refused.stderr.splitlines()[-1]
+        assert last.endswith(
             f"--output {output} is not the same folder there: give paths that all nodes share, or URIs"
         )
         words = ["--variant", "pil", "--dataset", "imagenet", "--source", source, "--output", tmp_path / "shared"]
@@ -112,7 +113,7 @@ cv2.resize = other
 
 
 def test_machines_that_make_the_same_share_a_run(nodes: Cluster, tmp_path: Path, command: Command) -> None:
-    """One node's libjpeg-turbo has no SIMD, which changes no pixel, and the OpenCV of another one is not the same."""
+    """One node's libjpeg-turbo has no SIMD, which changes no pixel; another node's OpenCV differs."""
     (tmp_path / "sitecustomize.py").write_text(OTHER_OPENCV)
     added = [
         nodes.add("--num-cpus=1", prefix=("env", what)) for what in ("JSIMD_FORCENONE=1", f"PYTHONPATH={tmp_path}")
@@ -121,8 +122,10 @@ def test_machines_that_make_the_same_share_a_run(nodes: Cluster, tmp_path: Path,
         variants = "opencv_bicubic+nv12_opencv,pil_box"
         done = nodes.run("--variant", variants, "--samples-per-shard", 1, "--output", tmp_path / "out")
         assert done.returncode == 0, done.stderr
-        (said,) = [line for line in done.stderr.splitlines() if "left out" in line]
-        assert re.match(r"node 127[\d.]+ is left out: opencv_bicubic gives other pixels there than on node 127", said)
+        (left_out,) = [line for line in done.stderr.splitlines() if "left out" in line]
+        assert re.match(
+            r"node 127[\d.]+ is left out: opencv_bicubic gives different pixels there than on node 127", left_out
+        )
         (line,) = map(json.loads, (tmp_path / "out" / "sample" / "run.log").read_text().splitlines())
         assert sorted(machine["nodes"] for machine in line["machines"]) == [1, 1, len(nodes.processes) - 2]
         assert sum("left_out" in machine for machine in line["machines"]) == 1
@@ -134,7 +137,7 @@ def test_machines_that_make_the_same_share_a_run(nodes: Cluster, tmp_path: Path,
 
 
 def test_a_node_that_finds_itself_unfit_gets_no_more(nodes: Cluster) -> None:
-    """Pieces in a script of their own: each says what node it was on, and one node refuses."""
+    """With pieces in a separate script: each reports its node, and one node refuses."""
     done = subprocess.run(
         [sys.executable, "-c", UNFIT, nodes.address],
         cwd=ROOT,
@@ -144,11 +147,11 @@ def test_a_node_that_finds_itself_unfit_gets_no_more(nodes: Cluster) -> None:
         check=True,
     )
     assert done.stderr.count("is left out: it is unfit") == 1
-    told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))  # Ray may tell of nodes
-    assert sorted(told["pieces"]) == list(range(40))
-    assert told["where"]
-    assert set(told["where"]) <= set(told["others"])  # of which Ray may not know yet that they are lost
-    assert told["ended"] == "they all are"
+    report = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))  # Ray may print more
+    assert sorted(report["pieces"]) == list(range(40))
+    assert report["where"]
+    assert set(report["where"]) <= set(report["others"])  # Ray may not know yet that some of these are lost
+    assert report["ended"] == "they all are"
 
 
 UNFIT = """
@@ -183,14 +186,14 @@ print(json.dumps({"others": others, "where": where, "pieces": pieces, "ended": e
 """
 
 
-def test_a_node_that_cannot_have_a_version_is_refused_by_its_name(nodes: Cluster, tmp_path: Path) -> None:
+def test_a_node_that_cannot_install_a_version_is_named(nodes: Cluster, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     lacking = nodes.add("--num-cpus=1", prefix=("env", f"SYSNOISE_CACHE={tmp_path / 'file'}"))
     try:
         refused = nodes.run("--variant", "pil_box-12.3.0", "--output", tmp_path / "out")
         assert refused.returncode == 2, refused.stderr
-        said = refused.stderr.splitlines()[-1]
-        assert re.match(r"generate.py: error: on the node 127\.[\d.]+, .*environments cannot be written \(", said)
+        last = refused.stderr.splitlines()[-1]
+        assert re.match(r"generate.py: error: on the node 127\.[\d.]+, .*environments cannot be written \(", last)
         assert not list(tmp_path.rglob("*.tar"))
     finally:
         nodes.kill(lacking)

@@ -1,4 +1,4 @@
-"""COCO: sources, geometry of boxes, and scores that do not change on the way to a shard and back."""
+"""COCO: sources, geometry of boxes, and scores that are unchanged by the way to a shard and back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pipelines.store import Disk
 from tests import croissants
 from tests.conftest import Command
 
-# Sides that 2 and 4 times the size are whole for, so that scales are exact integers.
+# Sides that become integers at 2 and 4 times the size, so that scales are exact.
 SHAPES = {"000000000001.jpg": (160, 80), "000000000002.jpg": (80, 160), "000000000003.jpg": (160, 80)}
 CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 7, "name": "train"}]  # any ids will do
 
@@ -123,7 +123,7 @@ def test_a_damaged_zip_member_is_a_failed_sample(images: Path, instances: Path, 
     assert all(isinstance(data, bytes) for data in others)
 
 
-def test_a_zip_that_goes_away_blames_no_sample(images: Path, instances: Path, tmp_path: Path) -> None:
+def test_a_zip_that_disappears_is_not_a_samples_fault(images: Path, instances: Path, tmp_path: Path) -> None:
     archive = tmp_path / "val2017.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(images.iterdir()):
@@ -131,7 +131,7 @@ def test_a_zip_that_goes_away_blames_no_sample(images: Path, instances: Path, tm
     source = opened(archive, instances)
     samples = Catalogue(source.listing().samples)
     archive.unlink()
-    with pytest.raises(SourceError, match="cannot be read any more"):
+    with pytest.raises(SourceError, match="can no longer be read"):
         list(source.read(samples))
 
 
@@ -158,9 +158,9 @@ def refused(images: Path, instances: Path | None) -> str:
         ),
         (
             lambda text: '{"images": [{"id": 1}]}',
-            "1 of 1 entries of `images` have neither a `file_name` nor a `coco_url`",
+            "1 of 1 entries of `images` with neither a `file_name` nor a `coco_url`",
         ),
-        (lambda text: '{"images": [{"id": 1, "file_name": "a.jpg"}]}', "knows none of the 3 images"),
+        (lambda text: '{"images": [{"id": 1, "file_name": "a.jpg"}]}', "lists none of the 3 images"),
         (
             lambda text: text.replace('"id": 2, "file_name": "000000000002', '"id": 2, "file_name": "000000000001'),
             "two",
@@ -174,7 +174,7 @@ def test_broken_annotations_are_refused(
     assert message in refused(images, instances)
 
 
-def test_what_is_no_source_is_refused(images: Path, instances: Path, tmp_path: Path) -> None:
+def test_what_is_not_a_source_is_refused(images: Path, instances: Path, tmp_path: Path) -> None:
     assert "needs --annotations" in refused(images, None)
     assert "neither a folder of images nor a zip" in refused(instances, instances)
     (tmp_path / "empty").mkdir()
@@ -184,15 +184,15 @@ def test_what_is_no_source_is_refused(images: Path, instances: Path, tmp_path: P
 def test_odd_images_and_annotations(
     images: Path, instances: Path, truth: dict[str, Any], tmp_path: Path, generate: Command
 ) -> None:
-    """Missing from the folder, missing from the file, annotated but unknown: each said, and nothing lost."""
+    """Missing from the folder, missing from the file, annotated but unknown: each is reported, and nothing lost."""
     (images / "000000000002.jpg").unlink()
     (images / "000000000003.jpg").rename(images / "000000000009.jpg")
     truth["annotations"].append(annotation(5, 77, 7, [1.0, 1.0, 2.0, 2.0]))
     instances.write_text(json.dumps(truth))
     words = asked(tmp_path / "out", images, instances, "--variant", "pil", "--size", "160,320")
     done = generate(*words, status=1)
-    assert "has 1 annotations of images that it does not list" in done.stderr
-    assert "lists 2 names (000000000002.jpg, …) that the source does not have: counted as failed" in done.stderr
+    assert "has 1 annotation of images that it does not list" in done.stderr
+    assert "lists 2 names (000000000002.jpg, …) missing from the source: counted as failed" in done.stderr
     assert "does not list 000000000009.jpg: image id -1" in done.stderr
     rows = pq.read_table(tmp_path / "out" / "coco" / "pil_bilinear" / "manifest.parquet").to_pylist()
     assert {row["key"]: row["status"] for row in rows} == {
@@ -236,10 +236,10 @@ def test_detections_on_shards_score_as_in_source_pixels(
         found = {"image_id": known["image_id"], "category_id": known["category_id"], "score": float(rng.random())}
         in_source.append({**found, "bbox": [x, y, w, h]})
         info = infos[known["image_id"]]
-        # What a detector would put out for the same object on the shard's pixels ...
+        # What a detector would output for the same object in the shard's pixels ...
         left, top = x * info["scale_x"] - info["crop_x"], y * info["scale_y"] - info["crop_y"]
         right, bottom = (x + w) * info["scale_x"] - info["crop_x"], (y + h) * info["scale_y"] - info["crop_y"]
-        # ... and back, by the project's inverse
+        # ... converted back by the project's own inverse
         target = frame(geometry, info["source_width"], info["source_height"], size_of(geometry))
         x1, y1, x2, y2 = target.to_source(np.array([left, top, right, bottom])).tolist()
         on_shards.append({**found, "bbox": [x1, y1, x2 - x1, y2 - y1]})
@@ -255,7 +255,7 @@ def size_of(geometry: str) -> tuple[int, ...]:
 def keep_ratio_boxes(
     boxes: NDArray[np.float64], width: int, height: int
 ) -> tuple[NDArray[np.float64], tuple[int, int]]:
-    """Boxes as detection frameworks resize them: each side by the ratio of the rounded to the original size."""
+    """Boxes as detection frameworks resize them: each side by the ratio of rounded to original size."""
     scale = min(800 / min(width, height), 1333 / max(width, height))
     new_width, new_height = int(round(width * scale)), int(round(height * scale))  # noqa: RUF046 - their words
     ratios = np.array([new_width / width, new_height / height] * 2)

@@ -1,4 +1,4 @@
-"""COCO images as people name and keep them: in folders, as Windows writes them, in a Mac's zip, turned by EXIF."""
+"""COCO images as people name and keep them: in folders, with backslashes, in a Mac's zip, rotated by EXIF."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def in_zip(path: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def listed(source: Path, annotations: Path) -> tuple[dict[str, tuple[int, bytes]], Listing]:
-    """Image id and bytes by key."""
+    """Image id and bytes, by key."""
     opened = open_coco(Disk(str(source)), Disk(str(annotations)))
     listing = opened.listing()
     samples = Catalogue(listing.samples)
@@ -79,7 +79,7 @@ BY_KEY = {str(number): (number, picture(number)) for number in range(5)}
     ["{}", "images/{}", "./{}", "/data/set/{}", "..\\{}", "C:\\set\\images\\{}", "images//{}"],
 )
 @pytest.mark.parametrize("windows", [False, True])
-def test_images_are_where_file_name_says_however_it_is_written(written: str, windows: bool, tmp_path: Path) -> None:
+def test_images_are_found_however_file_name_is_written(written: str, windows: bool, tmp_path: Path) -> None:
     names = [written.format(name) for name in LAID]
     names = [name.replace("/", "\\") for name in names] if windows else names
     annotations = annotated(tmp_path, [{"file_name": name} for name in names])
@@ -98,7 +98,7 @@ def test_images_are_where_file_name_says_however_it_is_written(written: str, win
         assert not listing.notes or source.name == "deeper.zip"
 
 
-def test_lvis_has_urls_alone(tmp_path: Path) -> None:
+def test_lvis_has_only_urls(tmp_path: Path) -> None:
     names = [f"http://images.cocodataset.org/{name}?size=full" for name in LAID]
     annotations = annotated(tmp_path, [{"coco_url": name} for name in names])
     found, _ = listed(in_folder(tmp_path / "set", LAID), annotations)
@@ -106,7 +106,7 @@ def test_lvis_has_urls_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_a_mac_leaves_no_images(zipped: bool, tmp_path: Path) -> None:
+def test_files_left_by_macs_are_not_images(zipped: bool, tmp_path: Path) -> None:
     litter = {
         **{f"__MACOSX/val/{folder}._{number}.jpg": b"\0\5\x16\7" for number in range(5) for folder in ("", "a/")},
         **{f"val/._{number}.jpg": b"\0\5\x16\7" for number in range(5)},
@@ -126,7 +126,7 @@ def test_litter(name: str) -> None:
     assert not is_litter(name.replace("_", "-").replace(".", "-"))
 
 
-def test_a_mac_writes_accents_in_two_characters(tmp_path: Path) -> None:
+def test_decomposed_accents_match_composed_ones(tmp_path: Path) -> None:
     annotations = annotated(tmp_path, [{"file_name": "caf\u00e9.jpg"}])
     found, listing = listed(in_zip(tmp_path / "val.zip", {"val/cafe\u0301.jpg": picture(0)}), annotations)
     assert found == {"caf\u00e9": (0, picture(0))}
@@ -139,7 +139,7 @@ _paths = st.lists(st.tuples(st.lists(_parts, max_size=3), st.sampled_from(["1", 
 
 @fuzz(60)
 @given(laid=_paths.map(lambda paths: sorted({"/".join([*folders, f"{name}.jpg"]) for folders, name in paths})))
-def test_equal_names_in_different_folders_have_keys_of_their_own(
+def test_equal_names_in_different_folders_get_distinct_keys(
     laid: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("laid")
@@ -157,37 +157,37 @@ def test_equal_names_in_different_folders_have_keys_of_their_own(
             assert found[0][own[:-4].replace(".", "_")][1] == files[name]
 
 
-def test_a_file_that_may_be_two_images_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_could_be_two_images_is_refused(tmp_path: Path) -> None:
     annotations = annotated(tmp_path, [{"file_name": "a/1.jpg"}, {"file_name": "b/1.jpg"}])
     flat = in_folder(tmp_path / "set", {"1.jpg": picture(1)})
     with pytest.raises(
-        UsageError, match=r"1.jpg may be the image a/1.jpg or b/1.jpg of the annotations: give --source"
+        UsageError, match=r"1.jpg may be the image a/1.jpg or b/1.jpg in the annotations: give as --source"
     ):
         listed(flat, annotations)
-    # Its own name says which, where it is one of the two folders.
+    # The source's own name decides, if it is one of the two folders.
     found, listing = listed(in_folder(tmp_path / "a", {"1.jpg": picture(1)}), annotations)
     assert found == {"a_1": (0, picture(1)), "b_1": (1, b"")}
-    assert "lists b/1.jpg that the source does not have" in listing.notes[-1]
+    assert "lists b/1.jpg missing from the source" in listing.notes[-1]
 
 
-def test_an_image_that_may_be_two_files_is_refused(tmp_path: Path) -> None:
+def test_an_image_that_could_be_two_files_is_refused(tmp_path: Path) -> None:
     annotations = annotated(tmp_path, [{"file_name": "1.jpg"}])
     archive = in_zip(tmp_path / "all.zip", {"train/1.jpg": picture(1), "val/1.jpg": picture(2)})
-    with pytest.raises(UsageError, match=r"the image 1.jpg of the annotations may be train/1.jpg or val/1.jpg"):
+    with pytest.raises(UsageError, match=r"the image 1.jpg in the annotations may be train/1.jpg or val/1.jpg"):
         listed(archive, annotations)
 
 
-def test_other_folders_than_stated_are_taken_and_said_or_left_where_the_stated_one_is_there(tmp_path: Path) -> None:
+def test_images_in_other_folders_are_used_and_reported_unless_the_stated_folder_exists(tmp_path: Path) -> None:
     annotations = annotated(tmp_path, [{"file_name": "images/1.jpg"}])
     found, listing = listed(in_zip(tmp_path / "val.zip", {"val2017/1.jpg": picture(1)}), annotations)
     assert found == {"1": (0, picture(1))}
-    assert "found by their names (images/1.jpg is val2017/1.jpg)" in listing.notes[0]
+    assert "found by their names: 1 (images/1.jpg is val2017/1.jpg)" in listing.notes[0]
     mixed = in_zip(tmp_path / "mixed.zip", {"images/2.jpg": picture(2), "val2017/1.jpg": picture(1)})
-    with pytest.raises(UsageError, match="knows none of the 2 images"):
+    with pytest.raises(UsageError, match="lists none of the 2 images"):
         listed(mixed, annotations)
 
 
-def test_a_folder_one_level_off_is_named(tmp_path: Path) -> None:
+def test_a_source_one_level_too_high_is_named(tmp_path: Path) -> None:
     root = in_folder(tmp_path / "set", {"val2017/1.jpg": picture(1)})
     with pytest.raises(
         UsageError, match=r"no images in .*set: its folder val2017 has some, so give --source .*val2017"
@@ -196,7 +196,7 @@ def test_a_folder_one_level_off_is_named(tmp_path: Path) -> None:
 
 
 def rows(seed: int) -> tuple[list[dict[str, Any]], dict[str, tuple[int, int]], set[str]]:
-    """Rows of images, their sizes as they are turned, and the keys of those whose stored size is another."""
+    """Rows of images, their sizes once rotated, and the keys of those whose stored size differs."""
     random = np.random.default_rng(seed)
     found, stated, wrong = [], {}, set()
     for number in range(20):
@@ -218,19 +218,19 @@ def test_sizes_that_differ_are_explained_by_exif_or_not(seed: int) -> None:
     assert as_stored
     assert (set(as_stored.keys), as_stored.explained) == (wrong, len(wrong))
     assert as_stored.path == f"{min(wrong)}.jpg"
-    assert "explained by EXIF: boxes are of turned images, so use opencv_exif" in str(as_stored)
+    assert "explained by EXIF: boxes refer to rotated images, so use opencv_exif" in str(as_stored)
     stored = {row["key"]: (row["source_width"], row["source_height"]) for row in found}
     other = misfit(found, stored, turned=True)
-    assert "so use another --reference than opencv_exif" in str(other)
+    assert "so use a --reference other than opencv_exif" in str(other)
     halves = {key: (width + 1, height) for key, (width, height) in stored.items()}
     unlike = misfit(found, halves | {key: stated[key] for key in list(wrong)[:1]}, turned=False)
     assert "explained by EXIF in 1 of them" in str(unlike)
     nothing = str(misfit(found, dict.fromkeys(stored, (99, 98)), turned=False))
     assert "20 of 20 images" in nothing
-    assert "not explained by EXIF: are these the images" in nothing
+    assert "not explained by EXIF: are these the annotated images" in nothing
 
 
-def test_boxes_drawn_on_turned_images_are_said_when_shards_are_made_and_scored(
+def test_boxes_on_rotated_images_are_reported_when_shards_are_made_and_scored(
     tmp_path: Path, generate: Command, command: Command
 ) -> None:
     files = {f"{number}.jpg": picture(number, orientation, (16, 24)) for number, orientation in enumerate((6, 1, 8))}
@@ -245,21 +245,19 @@ def test_boxes_drawn_on_turned_images_are_said_when_shards_are_made_and_scored(
     words = ["--dataset", "coco", "--source", source, "--annotations", annotations, "--geometry", "stretch"]
     words += ["--size", 32, "--output", tmp_path / "out"]
     done = generate(*words, "--variant", "reference,opencv_exif")
-    said = (
-        "2 of 3 images have another size than the annotations state (first: 0.jpg, 16x24 and not 24x16), explained by"
-    )
-    assert said in done.stderr
+    message = "the size is not as annotated in 2 of 3 images (first: 0.jpg, 16x24 instead of 24x16), explained by EXIF"
+    assert message in done.stderr
     given = tmp_path / "given"
     given.mkdir()
     for name in ("pil_bilinear", "opencv_exif"):
-        # Beyond the images, whichever way they lie.
+        # Outside the images, whichever way they are turned.
         found = [{**one, "bbox": [40, 40, 50, 50], "score": 0.5} for one in own]
         (given / f"{name}.json").write_text(json.dumps(found))
     scoring = ["--shards", tmp_path / "out" / "coco", "--predictions", given, "--annotations", annotations]
     for more in ((), ("--boxes", "shard")):
         refused = command("score.py", *scoring, *more, "--output", tmp_path / "report")
         assert refused.returncode == 2
-        assert said in refused.stderr
+        assert message in refused.stderr
         assert "--boxes" not in refused.stderr
 
 
@@ -276,7 +274,7 @@ def test_field_samples(data: Path) -> None:
 
 
 @pytest.mark.parametrize("box", [None, [], [1, 2, 3], "1 2 3 4"])
-def test_annotations_without_a_box_are_noted_where_others_have_one(tmp_path: Path, box: object) -> None:
+def test_annotations_without_a_box_are_reported_if_others_have_one(tmp_path: Path, box: object) -> None:
     path = annotated(tmp_path, [{"id": 7, "file_name": "a.jpg"}])
     content = json.loads(path.read_text())
     whole = {"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4]}
@@ -285,8 +283,8 @@ def test_annotations_without_a_box_are_noted_where_others_have_one(tmp_path: Pat
     root = in_folder(tmp_path / "images", {"a.jpg": picture(1)})
     notes = open_coco(Disk(str(root)), Disk(str(path))).listing().notes
     assert notes == [
-        f"{path}: 1 of 2 annotations have no `bbox` of four numbers (first: number 2): shards can be made, but boxes "
-        "not scored with it"
+        f"{path}: 1 of 2 annotations with no `bbox` of four numbers (first: number 2): shards can be made, but boxes "
+        "cannot be scored with it"
     ]
     content["annotations"] = [whole]
     path.write_text(json.dumps(content))

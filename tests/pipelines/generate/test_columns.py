@@ -1,4 +1,4 @@
-"""Parquet and WebDatasets whose images and labels go by other names are read alike, or refused with what they hold."""
+"""Parquet and WebDatasets with other names for images and labels are read alike, or refused with what they contain."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write(path: Path, columns: dict[str, tuple[list[Any], pa.DataType]]) -> Path
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[list[str], dict[str, tuple[list[Any], pa.DataType]]]:
-    """The keys of the images, and columns that hold them with their labels, among others, in any order."""
+    """The images' keys, and columns with the images and labels, among others and in any order."""
     kind = draw(st.sampled_from([HUB, BARE, pa.binary(), pa.large_binary()]))
     paths = [f"val/{stem}.JPEG" for stem in STEMS]
     images: list[Any] = IMAGES
@@ -82,8 +82,8 @@ def test_images_and_labels_by_other_names(
     assert read(write(tmp_path / "val.parquet", columns)) == sorted(zip(keys, LABELS, IMAGES, strict=True))
 
 
-def test_the_usual_columns_win(tmp_path: Path) -> None:
-    """As they did before other names were known: what was read stays what it was."""
+def test_the_usual_columns_are_preferred(tmp_path: Path) -> None:
+    """So that sets read before other names were supported stay the same."""
     bare = [{"bytes": data} for data in IMAGES]
     others: dict[str, tuple[list[Any], pa.DataType]] = {
         "jpg": (IMAGES[::-1], pa.binary()),
@@ -95,13 +95,13 @@ def test_the_usual_columns_win(tmp_path: Path) -> None:
     assert [key for key, _, _ in read(named)] == [f"x-{n:08d}" for n in range(3)]
 
 
-def test_what_was_found_is_said(tmp_path: Path) -> None:
+def test_a_refusal_lists_the_columns_found(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     images, labels = (IMAGES, pa.binary()), (LABELS, pa.int64())
     message = refused(write(path, {"image": images, "label": ([["a"]] * 3, pa.list_(pa.string()))}))
-    assert "no column is of labels; " in message
+    assert "no column has labels; " in message
     assert message.endswith("found image (binary), label (list<element: string>)")
-    assert "no column is of images" in refused(write(path, {"image": (STEMS, pa.string()), "label": labels}))
+    assert "no column has images" in refused(write(path, {"image": (STEMS, pa.string()), "label": labels}))
     assert "the columns labels and cls could all" in refused(
         write(path, {"image": images, "labels": labels, "cls": labels})
     )
@@ -116,9 +116,9 @@ def test_other_columns(data: Path, name: str) -> None:
     assert all(isinstance(image, bytes) for _, _, image in found)
 
 
-def as_it_is_told(message: str, folder: Path) -> list[tuple[str, int, object]]:
-    """What is read of the file that a refusal's own command writes."""
-    (command,) = re.findall(r'by python -c "(.*)", and give', message)
+def converted_as_told(message: str, folder: Path) -> list[tuple[str, int, object]]:
+    """The samples of the file that is written by the command in a refusal."""
+    (command,) = re.findall(r'with python -c "(.*)", and give', message)
     subprocess.run([sys.executable, "-c", command], cwd=folder, check=True)
     return read(folder / "validation.parquet")
 
@@ -133,22 +133,22 @@ def test_what_save_to_disk_writes_is_recognised(below: str, tmp_path: Path) -> N
         with pa.ipc.new_stream(str(folder / "data-00000-of-00001.arrow"), table.schema) as stream:
             stream.write_table(table)
     message = refused(tmp_path / below)
-    assert f"{tmp_path / (below or 'validation')} holds a data set as `datasets` keeps it" in message
-    assert [(label, image) for _, label, image in as_it_is_told(message, tmp_path)] == list(
+    assert f"{tmp_path / (below or 'validation')} has a data set in Arrow files, as `datasets` stores it" in message
+    assert [(label, image) for _, label, image in converted_as_told(message, tmp_path)] == list(
         zip(LABELS, IMAGES, strict=True)
     )
 
 
-def test_what_datasets_itself_saves_is_read_by_the_way_out(tmp_path: Path) -> None:
+def test_what_datasets_itself_saves_can_be_converted(tmp_path: Path) -> None:
     images = [{"bytes": image, "path": f"{stem}.JPEG"} for image, stem in zip(IMAGES, STEMS, strict=True)]
     saved = datasets.Dataset.from_dict({"image": images, "label": LABELS})
     saved.save_to_disk(str(tmp_path / "saved"), num_shards=2)
-    found = as_it_is_told(refused(tmp_path / "saved"), tmp_path)
+    found = converted_as_told(refused(tmp_path / "saved"), tmp_path)
     assert found == sorted(zip(STEMS, LABELS, IMAGES, strict=True))
 
 
-def test_the_way_out_of_save_to_disk_is_read(data: Path, tmp_path: Path) -> None:
-    assert as_it_is_told(refused(data / "field" / "save_to_disk"), tmp_path)
+def test_a_saved_data_set_can_be_converted(data: Path, tmp_path: Path) -> None:
+    assert converted_as_told(refused(data / "field" / "save_to_disk"), tmp_path)
 
 
 def described(*texts: object, cls: bool = False) -> bytes:
@@ -159,13 +159,13 @@ def described(*texts: object, cls: bool = False) -> bytes:
     return tar_of([*members, ("a.cls", b"5")] if cls else members)
 
 
-def test_labels_in_json_alone(tmp_path: Path) -> None:
+def test_labels_only_in_json(tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
     path.write_bytes(described({"label": 3, "id": 1}, {"synset": "n15075141"}, {"other": 1}))
     assert read(path) == [("a", 999, IMAGES[1]), ("b", -1, IMAGES[2]), ("c", 3, IMAGES[0])]
     path.write_bytes(described({"label": 3}, b"no JSON", {"label": 1000}, cls=True))
-    assert [label for _, label, _ in read(path)] == [5, -1, -1]  # where there are `cls` members, they alone count
+    assert [label for _, label, _ in read(path)] == [5, -1, -1]  # if there are `cls` members, only they count
     path.write_bytes(described({"label": 3}, {"label": 1}, {"label": 1000}))
-    assert refused(path) == f"{path}: b.json has the label 1000, which is not one from 0 to 999"
+    assert refused(path) == f"{path}: b.json has the label 1000, which is not from 0 to 999"
     path.write_bytes(described({"id": 3}, {}, []))
-    assert "holds no labels" in refused(path)
+    assert "has no labels" in refused(path)

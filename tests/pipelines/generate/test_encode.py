@@ -1,4 +1,4 @@
-"""Images are written without loss, and a wrong encoder is caught."""
+"""Images are written losslessly, and a faulty encoder is caught."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_tiny_images(image_format: str, shape: tuple[int, ...]) -> None:
 
 
 def faulty(times: int) -> Callable[..., bytes]:
-    """fpng that writes one wrong pixel the first few times: a valid PNG, of another image."""
+    """fpng that gets one pixel wrong the first few times: a valid PNG of another image."""
     right, calls = fpng.from_bytes, []
 
     def from_bytes(data: bytes, width: int, height: int, channels: int) -> bytes:
@@ -48,13 +48,13 @@ def faulty(times: int) -> Callable[..., bytes]:
     return from_bytes
 
 
-def test_an_encoder_that_always_errs_is_caught(image: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_that_always_fails_is_caught(image: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fpng, "from_bytes", faulty(99))
     with pytest.raises(EncodeError, match="does not decode to its pixels"):
         encode(np.ascontiguousarray(image), "png")
 
 
-def test_an_encoder_that_errs_once_is_asked_again(image: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_that_fails_once_is_retried(image: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
     expected = encode(np.ascontiguousarray(image), "png")
     monkeypatch.setattr(fpng, "from_bytes", faulty(1))
     assert encode(np.ascontiguousarray(image), "png") == expected

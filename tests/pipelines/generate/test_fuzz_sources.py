@@ -1,4 +1,4 @@
-"""Sources from anybody: archives, tables, annotations and lists give samples, or are refused in one line."""
+"""Sources from anyone: archives, tables, annotations and lists give samples, or are refused in one line."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def contents(opened: Callable[[], Source]) -> list[tuple[str, bytes | Missing]]:
 
 
 def check(folder: Path, name: str, data: bytes, opened: Callable[[Disk], Source]) -> None:
-    """The source at `folder / name`, once it holds these bytes."""
+    """Open the source at `folder / name` with these bytes."""
     (folder / name).write_bytes(data)
     before = files(folder)
     found = outcome(lambda: contents(lambda: opened(Disk(str(folder / name)))))
@@ -98,7 +98,7 @@ def test_parquet(folder: Path, data: bytes) -> None:
 
 
 def renamed(data: bytes) -> Iterator[bytes]:
-    """A zip whose members have other names of the same length."""
+    """A zip whose members are renamed to names of the same length."""
     own = next(iter(IMAGES)).encode()
     for name in (b"../a0.jpg", b"/" * 4 + own[:-4] + b"jpg", b"\x1b[31m.jpg", b"\xff" * 5 + b".jpg"):
         yield data.replace(b"val/" + own, name[:10].ljust(10, b"x"))

@@ -1,4 +1,4 @@
-"""Whole runs by the command line: what is written, that bytes depend on nothing else, and what is refused."""
+"""Whole runs from the command line: what is written, that its bytes depend on nothing else, and what is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,12 @@ VARIANTS = (
     "pil_lanczos,ffmpeg,dali+opencv_area+nv12_ascend,pil-12.3.0+pil_box-12.3.0,vips_shrink+vips_linear,sharp_lanczos3,"
     "mix_decode+mix_resize"
 )
-# What `all` is where no other library is installed, and some of those: TensorFlow and a browser take seconds to start.
+# `all` in an installation without other libraries, plus two of those: TensorFlow and a browser take seconds to start.
 EVERYTHING = ",".join(["reference", *ON_CPU, "vips_linear", "sharp_lanczos3"])
 
 
 def files(output: Path) -> dict[str, bytes]:
-    """Everything that was written, by path, but for the log, which tells the time."""
+    """Everything that was written, by path, except the log, which contains the time."""
     paths = [path for path in sorted(output.rglob("*")) if path.is_file() and path.name != RUN_LOG]
     return {str(path.relative_to(output)): path.read_bytes() for path in paths}
 
@@ -53,15 +53,15 @@ def asked(output: Path, *more: str, variant: str = VARIANTS) -> list[str]:
     return ["--variant", variant, "--samples-per-shard", "2", "--output", str(output), *more]
 
 
-def run(output: Path, *more: str, variant: str = VARIANTS) -> None:
-    """A run with a Ray of its own."""
+def run(output: Path, *more: str, variant: str = VARIANTS, environment: Mapping[str, str] = os.environ) -> None:
+    """A run with its own Ray, unless the environment names another."""
     words = [sys.executable, "generate.py", *asked(output, *more, variant=variant)]
-    subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+    subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, check=True)
 
 
-def test_the_layout_is_the_contract_s(made: Path) -> None:
+def test_the_layout_is_the_promised_one(made: Path) -> None:
     shards = [f"validation-{index:05d}-of-00005{suffix}" for index in range(5) for suffix in (".json", ".tar")]
-    expected = {"sample/README.md", "sample/croissant.json"} | {
+    expected = {"sample/README.md", "sample/croissant.json", "sample/index.html"} | {
         f"sample/{variant}/{name}"
         for variant in VARIANTS.split(",")
         for name in (*shards, "manifest.json", "manifest.parquet", "_info.json")
@@ -94,7 +94,7 @@ def test_the_table_has_a_row_for_every_source_image(made: Path) -> None:
     assert all(row["residual_mean_abs"] > 0 for row in rows)
 
 
-def test_timm_s_description_counts_what_is_in_the_tars(made: Path) -> None:
+def test_timms_description_counts_what_is_in_the_tars(made: Path) -> None:
     folder = made / "sample" / "ffmpeg"
     split = json.loads((folder / "_info.json").read_text())["splits"]["validation"]
     counts = []
@@ -113,7 +113,7 @@ def test_the_summary_spells_out_what_was_made(made: Path) -> None:
     assert summary["config"]["reference"] == "pil+pil_bilinear"
     libraries = summary["provenance"]["libraries"]
     assert {"FFmpeg/libswscale", "Pillow/libjpeg-turbo", "fpng", "pyarrow"} <= libraries.keys()
-    assert "DALI" not in libraries  # it had no part in this variant
+    assert "DALI" not in libraries  # it is not part of this variant
     assert summary["provenance"].keys() == {"libraries", "cpu", "probe_sha256"}
     assert summary["provenance"]["cpu"] == {"architecture": platform.machine()}
     assert summary["totals"] == {"samples": 9, "failed": 0, "bytes": sum(s["bytes"] for s in summary["shards"])}
@@ -123,26 +123,29 @@ def test_the_summary_spells_out_what_was_made(made: Path) -> None:
 
 
 @pytest.mark.parametrize(("workers", "images"), [(1, 1000), (7, 1)])
-def test_bytes_do_not_depend_on_the_number_of_workers_or_what_each_is_given(
+def test_bytes_do_not_depend_on_the_number_of_workers_or_the_size_of_tasks(
     workers: int, images: int, made: Path, tmp_path: Path
 ) -> None:
     run(tmp_path, "--workers", str(workers), "--images-per-task", str(images))
     assert files(tmp_path) == files(made)
 
 
-@pytest.mark.parametrize("images", [1, 10])
-def test_a_shard_is_the_same_from_any_parts(images: int, tmp_path: Path, generate: Command) -> None:
-    for name, more in (("whole", 1000), ("parts", images)):
-        words = ["--variant", VARIANTS, "--images-per-task", str(more), "--output", tmp_path / name]
-        generate(*words)
-    assert files(tmp_path / "parts") == files(tmp_path / "whole")
+def test_a_shard_is_the_same_from_any_parts(tmp_path: Path, generate: Command) -> None:
+    for images in (1000, 10, 1):
+        generate("--variant", VARIANTS, "--images-per-task", images, "--output", tmp_path / str(images))
+    whole = files(tmp_path / "1000")
+    assert files(tmp_path / "10") == whole
+    assert files(tmp_path / "1") == whole
 
 
-def test_bytes_do_not_depend_on_what_else_is_made_or_whose_ray_it_is(
-    made: Path, tmp_path: Path, generate: Command
-) -> None:
+def test_bytes_do_not_depend_on_other_variants(made: Path, tmp_path: Path, generate: Command) -> None:
     for variant in reversed(VARIANTS.split(",")):
         generate(*asked(tmp_path, variant=variant))
+    assert files(tmp_path) == files(made)
+
+
+def test_bytes_do_not_depend_on_whose_ray_it_is(made: Path, tmp_path: Path, joined: dict[str, str]) -> None:
+    run(tmp_path, environment=joined)
     assert files(tmp_path) == files(made)
 
 
@@ -173,7 +176,7 @@ def test_only_what_is_missing_or_damaged_is_made_again(made: Path, tmp_path: Pat
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run that is in the middle of its work: some shards are whole, others are not."""
+    """A run in the middle of its work: some shards are whole, others are not."""
     words = [sys.executable, "generate.py", *asked(tmp_path, "--workers", "2", variant=EVERYTHING)]
     process = subprocess.Popen(words, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for(lambda: list(tmp_path.rglob("*.partial")), process)
@@ -187,13 +190,13 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[Any], se
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, "the process ended too early"
-        assert time.monotonic() < end, "the process did not come so far"
+        assert time.monotonic() < end, "the process did not get this far"
         time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> dict[str, bytes]:
-    """What an undisturbed run of all variants writes."""
+    """The output of an undisturbed run of all variants."""
     output = tmp_path_factory.mktemp("everything")
     generate(*asked(output, variant=EVERYTHING))
     return files(output)
@@ -205,22 +208,22 @@ def test_after_kill_9_of_the_run_the_same_command_continues(
     wait_for(lambda: list(tmp_path.rglob("validation-*.json")), running)
     running.kill()
     running.wait()
-    # Without what the run writes to, which workers that are still at it take away.
+    # Excluding the run's own folder, which workers that are still active may remove.
     left = {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.glob("sample/*/validation-*")}
     for path in (path for path in left if path.endswith(".json") and "of-00005" in path):
         assert left[path] == everything[path]
         assert left[path.replace(".json", ".tar")] == everything[path.replace(".json", ".tar")]
-    run(tmp_path, variant=EVERYTHING)  # at once, while workers of the killed run may still be at it
+    run(tmp_path, variant=EVERYTHING)  # at once, while workers of the killed run may still be active
     assert files(tmp_path) == everything
 
 
-def test_kill_9_of_a_worker_is_made_good(
+def test_after_kill_9_of_a_worker_its_work_is_done_again(
     running: subprocess.Popen[str], tmp_path: Path, everything: dict[str, bytes]
 ) -> None:
     killed = 0
     for child in psutil.Process(running.pid).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if child.name().startswith("ray::_work"):
+            if child.name().startswith("ray::process"):
                 child.send_signal(signal.SIGKILL)
                 killed += 1
     assert killed
@@ -297,7 +300,7 @@ def test_overwrite_replaces_what_another_configuration_made(made: Path, tmp_path
     found = files(tmp_path)
     expected = files(made)
     for path in found:
-        if path not in ("sample/README.md", "sample/croissant.json"):
+        if path not in ("sample/README.md", "sample/croissant.json", "sample/index.html"):
             assert found[path] == expected[path]
 
 
@@ -306,10 +309,10 @@ def test_a_relative_output_is_refused_inside_a_ray_job() -> None:
     words = [sys.executable, "generate.py", "--variant", "pil", "--output", "out"]
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "a Ray job runs in a copy that is thrown away: give an absolute path" in done.stderr
+    assert "a Ray job runs in a temporary copy of the code: give an absolute path" in done.stderr
 
 
-def test_a_dry_run_writes_nothing_and_is_near_the_truth(made: Path, tmp_path: Path, command: Command) -> None:
+def test_a_dry_run_writes_nothing_and_estimates_the_size(made: Path, tmp_path: Path, command: Command) -> None:
     planned = command("generate.py", "--variant", VARIANTS, "--dry-run", "--output", tmp_path / "out")
     assert planned.returncode == 0
     assert not (tmp_path / "out").exists()
@@ -321,7 +324,7 @@ def test_a_dry_run_writes_nothing_and_is_near_the_truth(made: Path, tmp_path: Pa
 
 def test_identical_pixels_are_reported(tmp_path: Path, generate: Command) -> None:
     assert "degenerate" not in generate(*asked(tmp_path, variant="opencv,pil_box")).stdout
-    done = generate(*asked(tmp_path, variant="pil,dali"))  # compared with what earlier runs have made, too
+    done = generate(*asked(tmp_path, variant="pil,dali"))  # also compared with the variants of earlier runs
     same = "dali, opencv, pil_bilinear."
     assert f"Same pixels on every image (degenerate): {same}" in done.stdout
     assert f"Same pixels on every image: {same}" in (tmp_path / "sample" / "README.md").read_text()
@@ -342,8 +345,8 @@ def test_other_formats_and_geometries(
     assert checked.returncode == 0, checked.stdout
 
 
-def test_another_side_before_the_crop(made: Path, tmp_path: Path, generate: Command, command: Command) -> None:
-    """It is another configuration but for the usual one, which is what it was before it could be named."""
+def test_another_size_before_the_crop(made: Path, tmp_path: Path, generate: Command, command: Command) -> None:
+    """It makes another configuration, unless it is the default, which configurations do not mention."""
     generate(*asked(tmp_path, "--resize", "235", "--limit", "3", variant="pil_box"))
     assert json.loads((tmp_path / "sample/pil_box/manifest.json").read_text())["geometry"]["size"] == [224, 235]
     assert command("verify.py", tmp_path, "--render").returncode == 0

@@ -1,4 +1,4 @@
-"""GPU variants in runs: which need a GPU, what is said where there is none and, where there is one, whole runs."""
+"""GPU variants in runs: which need a GPU, what is reported without one and, if there is one, whole runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipelines.generate.options import Options
 from pipelines.generate.sources.find import Found, find
 from pipelines.options import Cluster, Inputs
 from pipelines.store import Disk
-from pipelines.work import engine
+from pipelines.work import engine, nodes
 from pipelines.work.cluster import Ray
 from tests import ROOT
 from tests.conftest import Command
@@ -51,7 +51,7 @@ def recipe_of(config: ImageConfig, text: str) -> Recipe:
     return Recipe(variant.name, variant.spelled_out, config.as_json(), {"libraries": {}})
 
 
-def test_what_is_rendered_beside_a_gpu_s_reference_needs_the_gpu(found: Found) -> None:
+def test_variants_rendered_next_to_a_gpu_reference_need_the_gpu(found: Found) -> None:
     for reference, text, needs in (
         ("pil", "dali_gpu", True),
         ("pil", "dali_gpu_linear", True),
@@ -79,7 +79,7 @@ def test_a_reference_may_have_its_gpu_elsewhere(monkeypatch: pytest.MonkeyPatch)
 def test_a_cluster_is_asked_for_the_gpu_that_a_variant_or_the_reference_needs(
     variant: str, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dali_gpu, "gpu_problem", lambda: pytest.fail("this machine was looked at"))
+    monkeypatch.setattr(dali_gpu, "gpu_problem", lambda: pytest.fail("this machine was asked"))
     cluster = Cluster(address="10.0.0.1:6379")
     options = Options(variants=(variant,), reference=reference, cluster=cluster, dry_run=True)
     monkeypatch.setattr(Ray, "engine", lambda self: SimpleNamespace(gpus=lambda: 1))
@@ -89,10 +89,10 @@ def test_a_cluster_is_asked_for_the_gpu_that_a_variant_or_the_reference_needs(
         run.generate(options)
 
 
-def test_a_gpu_that_ray_does_not_see_is_not_waited_for(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "gpus", lambda: 0)
+def test_a_gpu_that_ray_does_not_see_is_an_error(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "gpus", lambda: 0)
     config = configured(found)
-    with pytest.raises(RunError, match="CUDA shows a GPU but Ray, which asks NVML, none"):
+    with pytest.raises(RunError, match="CUDA sees a GPU, but Ray, which asks NVML, does not"):
         engine.ask_gpu(made_here, config, [parse("dali_gpu", config.base)])
 
 
@@ -110,7 +110,7 @@ def test_only_what_needs_a_gpu_has_it_in_its_provenance(found: Found, monkeypatc
         assert on_cpu["libraries"].items() < made_by["libraries"].items()
 
 
-def test_without_a_gpu_no_recipe_is_made_up(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_no_recipe_is_invented(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 

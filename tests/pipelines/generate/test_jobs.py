@@ -1,4 +1,4 @@
-"""Runs as jobs of a Ray cluster: the code that is submitted, its logs and exit status, and a job that is stopped."""
+"""Runs as jobs on a Ray cluster: the code that is submitted, its logs and exit status, and a job that is stopped."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from pipelines.generate.config import _CODE
 from tests import ROOT
 from tests.ray_cluster import RAY, Cluster, wait_for
 
+DASHBOARD = True  # to which jobs are submitted
+
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout whose code is not quite the same."""
+    """A copy of the checkout with slightly different code."""
     copy = tmp_path_factory.mktemp("copy")
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in listed.splitlines():
@@ -26,12 +28,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, copy / name)
     with open(copy / "pipelines" / "generate" / "tar.py", "a", encoding="utf-8") as file:
-        file.write("# not quite the same\n")
+        file.write("# slightly different\n")
     return copy
 
 
 def submit(faulty: Cluster, checkout: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    """`ray job submit`, as the README has it; again while the cluster is still starting its agent for jobs."""
+    """`ray job submit`, as in the documentation; retried while the cluster is still starting its agent for jobs."""
     job = [RAY, "job", "submit", "--address", faulty.dashboard, "--working-dir", ".", *map(str, words)]
     for _ in range(5):
         done = subprocess.run(job, cwd=checkout, env=faulty.environment, capture_output=True, text=True, check=False)
@@ -58,10 +60,10 @@ def test_a_job_runs_the_code_that_was_submitted(faulty: Cluster, checkout: Path,
     assert code_of(tmp_path / "out") == code_sha256(checkout, _CODE) != code_sha256(ROOT, _CODE)
     refused = submit(faulty, checkout, *words)
     assert refused.returncode == 1
-    assert "--output out is relative, and a Ray job runs in a copy that is thrown away" in refused.stdout
+    assert "--output out is relative, but a Ray job runs in a temporary copy of the code" in refused.stdout
 
 
-def test_a_job_s_exit_status_is_the_run_s(faulty: Cluster, checkout: Path) -> None:
+def test_a_jobs_exit_status_is_the_runs(faulty: Cluster, checkout: Path) -> None:
     words = ["--submission-id", "mistaken", "--", "python", "generate.py", "--variant", "pil_lancsoz"]
     refused = submit(faulty, checkout, *words)
     assert refused.returncode == 1
@@ -75,7 +77,7 @@ def test_a_stopped_job_leaves_whole_shards_and_the_next_continues(
     words = ["--samples-per-shard", 1, "--limit", 4, "--output", tmp_path]
     job = ["--", "python", "generate.py", "--variant"]
     (Path(faulty.environment["FAULTY_MARKS"]) / "hangs").touch()
-    # Its last shard never ends by itself.
+    # The last shard never ends on its own.
     begun = submit(faulty, checkout, "--no-wait", "--submission-id", "stopped", *job, "pil_box,ffmpeg,hangs", *words)
     assert begun.returncode == 0, begun.stdout + begun.stderr
     wait_for(lambda: len(list(tmp_path.rglob("validation-*.json"))) == 9)

@@ -1,4 +1,4 @@
-"""Lists of labels as people have them: every way to write one gives the same labels, or is refused in one line."""
+"""Label lists in the wild: every way of writing one gives the same labels, or is refused in one line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refused(folder: Path, text: str) -> str:
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[dict[str, int], bytes]:
-    """Labels by key, and a table of them as some program would write it."""
+    """Labels by key, and a table of them as some program might write it."""
     labels = draw(st.lists(st.integers(0, 999), min_size=2, max_size=6))
     stems = [f"ILSVRC2012_val_{number + 5:08d}" for number in range(len(labels))]
     extension = draw(st.sampled_from(["", ".JPEG", ".jpg"]))
@@ -51,7 +51,7 @@ def tables(draw: st.DrawFn) -> tuple[dict[str, int], bytes]:
     for stem, label in zip(stems, labels, strict=True):
         word = SYNSETS[label] if synsets else str(label)
         found = [f"{word} {draw(st.integers(0, 499))} 1 499 272" for _ in range(boxes)]
-        # Kaggle's cells end with a blank, and the objects after the first may be of other classes.
+        # Kaggle's cells end with a space, and the objects after the first may belong to other classes.
         others = [f"{draw(st.sampled_from(SYNSETS))} 10 20 130 140"] if synsets and boxes else []
         rows.append([f"val/{stem}{extension}", " ".join([*found, *others]) + " " if found else word])
     for number, row in enumerate([list(header), *rows] if header else rows):
@@ -102,13 +102,16 @@ def test_tables_of_other_shapes(text: str, labels: dict[str, int], tmp_path: Pat
         ("name,label\na.jpg,1\nb.jpg\nc.jpg,2\n", "line 3: expected a name and a label, found 'b.jpg'"),
         ("a.jpg,1\na.jpg,2\n", "line 2: a has two labels, 1 and 2"),
         ("a.jpg,10,20,130,140\nb.jpg,10,20,130,140\n", "several columns of numbers could be labels"),
-        ("filename,class,xmin\na.jpg,dog,8\nb.jpg,cat,9\n", "could be labels, or others"),
+        ("filename,class,xmin\na.jpg,dog,8\nb.jpg,cat,9\n", "could be labels: add a first line"),
         ("a.jpg,n01440765\nb.jpg,n01440764\nc.jpg,n01440764\n", "line 1: 'n01440765' is neither"),
-        ("ILSVRC2012_val_00000732 732\nILSVRC2012_val_00001492 1492\n", "numbers the files, as Kaggle's ImageSets do"),
+        (
+            "ILSVRC2012_val_00000732 732\nILSVRC2012_val_00001492 1492\n",
+            "only numbers the files, like Kaggle's",
+        ),
         ("ILSVRC2012_val_00000001,1\nILSVRC2012_val_00000002,2\n", "give LOC_val_solution.csv"),
     ],
 )
-def test_tables_that_say_no_labels_are_refused(text: str, message: str, tmp_path: Path) -> None:
+def test_tables_without_clear_labels_are_refused(text: str, message: str, tmp_path: Path) -> None:
     assert message in refused(tmp_path, text)
 
 
@@ -143,13 +146,13 @@ def test_labels_in_json(value: object, label: int | None) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b'{"label": 1000}', "has the label 1000, which is not one from 0 to 999"),
+        (b'{"label": 1000}', "has the label 1000, which is not from 0 to 999"),
         (b'{"label": true}', "has the label True"),
         (b'{"label": 1, "synset": "n01440764"}', "has two labels: label 1, synset 0"),
         (b'{"label": 1', "Expecting"),
         (b"\xff", "decode"),
     ],
 )
-def test_json_whose_label_is_none_is_refused(text: bytes, message: str) -> None:
+def test_json_with_an_invalid_label_is_refused(text: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         label_in_json(text)

@@ -1,4 +1,4 @@
-"""Listing tars in a store: what is asked for, and what is kept of it for the next run."""
+"""Listing tars in a store: what is requested, and what is cached for the next run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tar_of(sizes: list[int]) -> bytes:
 
 
 class Counted(Pieces):
-    """Bytes, and how many were asked for each time."""
+    """Bytes that record how many were asked for each time."""
 
     def __init__(self, data: bytes) -> None:
         self.size, self._data = len(data), data
@@ -57,13 +57,13 @@ def listed(pieces: Pieces) -> list[tuple[str, int]]:
 
 @given(st.lists(st.sampled_from([0, 3, 70 * KB, 300 * KB, 2 * MB]), max_size=8))
 @fuzz(15)
-def test_headers_are_the_tar_s_whatever_lies_between_them(sizes: list[int]) -> None:
+def test_headers_are_found_whatever_is_between_them(sizes: list[int]) -> None:
     data = tar_of(sizes)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert listed(Counted(data)) == [(member.name, member.offset_data) for member in tar]
 
 
-def test_large_images_are_left_out_and_small_ones_read_in_blocks() -> None:
+def test_large_images_are_skipped_and_small_ones_read_in_blocks() -> None:
     for sizes, asked, share in (([2 * MB] * 5, 7, 0.05), ([100 * KB] * 100, 5, 1.01), ([3 * MB, 1, 2] * 3, 5, 0.05)):
         data = tar_of(sizes)
         pieces = Counted(data)
@@ -73,7 +73,7 @@ def test_large_images_are_left_out_and_small_ones_read_in_blocks() -> None:
 
 
 class Bucket:
-    """Tars as if in a store, whose listings are counted."""
+    """Tars as if in a store, which record when they are listed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tars = {f"{name}.tar": tar_of([1, 2, number]) for number, name in enumerate("ab")}
@@ -91,7 +91,7 @@ class Bucket:
         return Counted(self.tars[file.name])
 
     def list(self, count: int = 2) -> tuple[list[str], list[list[Member]]]:
-        """Which tars are read for a listing, and what it gives."""
+        """The tars read for a listing, and the listing."""
         self.opened.clear()
         files = tuple(Remote(f"s3://bucket/{name}") for name in self.tars)[:count]
         found = list(list_tars(files, here))
@@ -124,13 +124,13 @@ def test_a_second_run_lists_what_has_changed(bucket: Bucket) -> None:
 
 
 def test_what_is_written_while_it_is_listed_is_not_kept(bucket: Bucket) -> None:
-    """A second tar of the second would be taken for the first."""
+    """Another tar written in the same second could be taken for the first."""
     bucket.written["a.tar"] = 10**19
     bucket.list()
     assert bucket.list()[0] == ["a.tar"]
 
 
-def test_what_is_no_listing_of_the_tar_is_as_if_it_were_not_there(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_cached_file_that_is_not_the_tars_listing_is_ignored(bucket: Bucket, tmp_path: Path) -> None:
     bucket.list()
     one, other = kept_files(tmp_path)
     whole = other.read_bytes()
@@ -145,7 +145,7 @@ def test_what_is_no_listing_of_the_tar_is_as_if_it_were_not_there(bucket: Bucket
     assert len(bucket.list()[0]) == 1
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_ignored(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "cache").write_bytes(b"")
     assert len(bucket.list()[0]) == len(bucket.list()[0]) == 2
 
@@ -167,13 +167,13 @@ LISTING = [
 ]
 
 
-def test_a_listing_is_unpacked_as_it_was() -> None:
+def test_a_listing_survives_a_round_trip() -> None:
     assert unpack(pack(LISTING), 3) == unpack(pack(LISTING), 3, 4096) == LISTING
 
 
 @fuzz(100)
 @given(data=st.data())
-def test_a_listing_from_anybody_is_one_or_refused(data: st.DataObject) -> None:
+def test_a_listing_from_anyone_is_valid_or_refused(data: st.DataObject) -> None:
     text = data.draw(described(json.dumps(kept._loosened(pack(LISTING), None)).encode()))
     squeezed = kept._squeezed(text)
     try:

@@ -1,4 +1,4 @@
-"""Sets whose images are each by a method drawn for it: what their rows name, and what their probe is of."""
+"""Sets in which a method is drawn for each image: what their rows name, and what their probe covers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rendered(data: bytes | Missing, key: str, *texts: str) -> list[Picture]:
 
 @pytest.mark.parametrize("text", ["mix", "mix_decode", "mix_resize+nv12_ascend"])
 def test_pixels_are_those_of_the_variant_that_the_row_names(photographs: dict[str, bytes], text: str) -> None:
-    """Whatever is rendered beside it, and for files that some decoder refuses."""
+    """Whatever else is rendered, and also for files that some decoders refuse."""
     data = {**photographs, "cut": photographs["rocket"][:9000], "empty": b"", "none": b"no image"}
     named = set()
     for key, image in data.items():
@@ -52,13 +52,13 @@ def test_pixels_are_those_of_the_variant_that_the_row_names(photographs: dict[st
     assert len(named) > 2
 
 
-def test_a_sample_that_is_missing_names_what_was_drawn() -> None:
+def test_a_missing_sample_still_names_what_was_drawn() -> None:
     (found,) = rendered(Missing("source: not there"), "gone", "mix")
     assert {*found.row.extra} == {"decode", "resize"}
     assert found.row.error == "source: not there"
 
 
-def test_the_configuration_says_nothing_of_a_draw_and_the_versions_do() -> None:
+def test_draws_are_in_the_versions_and_not_in_the_configuration() -> None:
     assert CONFIG.as_json() == replace(CONFIG, draws=()).as_json()
     versions = CONFIG.versions(variant("mix_decode"))
     assert versions["mix_decode"] == "seed 1: pil opencv ffmpeg dali"
@@ -66,7 +66,7 @@ def test_the_configuration_says_nothing_of_a_draw_and_the_versions_do() -> None:
     assert "mix_decode" not in CONFIG.versions(variant("pil_box"))
 
 
-def test_the_probe_is_of_every_method_that_may_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_covers_every_method_that_may_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     variants = [variant(text) for text in ("mix", "mix_decode", "pil_box")]
     before = probe(CONFIG, variants)
     assert before["mix_decode+mix_resize"].methods.keys() >= {"pil", "dali", "pil_hamming", "opencv_lanczos"}
@@ -82,7 +82,7 @@ def test_the_probe_is_of_every_method_that_may_be_drawn(monkeypatch: pytest.Monk
         Made({}, {one.name: recipe(one, probes[one.name]) for one in variants}, methods(probes), {})
         for probes in (before, after)
     )
-    assert difference(there, here, "node a") == "pil_hamming gives other pixels there than on node a"
+    assert difference(there, here, "node a") == "pil_hamming gives different pixels there than on node a"
 
 
 def recipe(one: Variant, found: Probe) -> Recipe:
@@ -94,7 +94,7 @@ def methods(probes: Mapping[str, Probe]) -> dict[str, str]:
     return {token: sha256 for found in probes.values() for token, sha256 in found.methods.items()}
 
 
-def test_a_recipe_says_how_its_images_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_allows_its_images_to_be_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = Probe("0" * 64, {})
     mixed, box = (recipe(variant(text), nothing) for text in ("mix+nv12_full", "pil_box"))
     again = variant_of(mixed, config_of(mixed))

@@ -1,4 +1,4 @@
-"""The output where no lock keeps two runs apart: the second to come finds out; and what would not be read again."""
+"""The output folder: no manifest before its shards, no unreadable sizes, and runs that no lock keeps apart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipelines.store import Disk
 from tests.steps import result_of
 
 
-def test_more_shards_or_larger_ones_than_are_read_again_are_not_made() -> None:
+def test_shards_too_many_or_too_large_to_be_read_again_are_not_made() -> None:
     _check_shards(50_000, 1000)
     _check_shards(10**8, 1000)
     _check_shards(100_000, 10**9)
@@ -30,7 +30,7 @@ def test_more_shards_or_larger_ones_than_are_read_again_are_not_made() -> None:
         _check_shards(10**6, 100_001)
 
 
-def test_a_record_that_another_run_has_put_there_ends_this_one(tmp_path: Path) -> None:
+def test_a_record_of_another_run_ends_this_one(tmp_path: Path) -> None:
     found = find("sample", Inputs(), 2)
     mine, theirs = (ImageConfig("sample", "crop", (size,), "pil", "png", 2, describe(found)) for size in (224, 64))
     with Output(Disk(str(tmp_path / "out"))).locked() as output:
@@ -39,14 +39,14 @@ def test_a_record_that_another_run_has_put_there_ends_this_one(tmp_path: Path) -
         job = Job(theirs, found.source, output, {recipe.name: recipe})
         result_of(make_shard(Task(0, 1, found.samples, (theirs.base,)), job, {}))
         assert output.finish(recipe, 1)["totals"]["samples"] == 2
-        with pytest.raises(RunError, match=r"validation-00000-of-00001\.json was put there by another run"):
+        with pytest.raises(RunError, match=r"validation-00000-of-00001\.json was written by another run"):
             output.finish(recipe_here(mine, mine.base), 1)
 
 
-def test_a_manifest_is_there_only_where_all_else_of_a_variant_is(
+def test_a_manifest_exists_only_if_the_rest_of_the_variant_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is written when the disk is full."""
+    """Whichever file is being written when the disk is full."""
     found = find("sample", Inputs(), 2)
     config = ImageConfig("sample", "crop", (64,), "pil", "png", 2, describe(found))
     recipe = recipe_here(config, config.base)
@@ -75,10 +75,10 @@ def test_a_manifest_is_there_only_where_all_else_of_a_variant_is(
         assert {path.name for path in folder.iterdir()} >= {"manifest.json", "manifest.parquet", "_info.json"}
 
 
-def test_what_a_killed_run_s_worker_still_writes_is_in_no_other_run_s_way(tmp_path: Path) -> None:
+def test_a_killed_runs_worker_does_not_write_into_another_run(tmp_path: Path) -> None:
     with Output(Disk(str(tmp_path))).locked() as killed, killed.draft() as late:
         late.file.write(b"of the killed run")
-        (tmp_path / ".run" / "lock").rename(tmp_path / "lock")  # as if nobody held it
+        (tmp_path / ".run" / "lock").rename(tmp_path / "lock")  # as if it were free
         with Output(Disk(str(tmp_path))).locked() as own:
             own.write(own.part("00000000"), b"its own")
             with pytest.raises(RunError, match="cannot write"), killed.writing():

@@ -1,4 +1,4 @@
-"""Methods of one's own in whole runs: their shards, who may render them again, and how they are scored and matched."""
+"""Custom methods in whole runs: their shards, rendering them again, scoring and matching."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pipelines.store import Disk
 from tests.conftest import Command
 from tests.pipelines.generate.test_generate import files
 
-# Pillow's bilinear filter by a program of its own, which refuses one image and, where it is told to, kills itself once.
+# Pillow's bilinear filter as a program, which refuses one image and, when told to, kills itself once.
 RESIZE = """\
 import os, sys
 from PIL import Image
@@ -45,18 +45,18 @@ if image.size == (451, 300):
 made = image.resize((int(sys.argv[1]), int(sys.argv[2])), Image.Resampling.BILINEAR)
 made.save(sys.stdout.buffer, "PPM")
 """
-# One more in every value, modulo 256; the header of a picture with sides of three digits has 15 bytes.
+# Adds one to every value, modulo 256; the header of a picture with three-digit sides has 15 bytes.
 BUMP = r"""#!/bin/sh
 head -c 15; tr '\000-\377' '\001-\377\000'
 """
-# Of the configuration below as it was before there were methods of one's own.
+# Digest of the configuration below, from before there were custom methods.
 DIGEST = "d4b8c960c86f72e7852940362cc4c446e861a2ec33b143b790e2ca663b8316aa"
 VARIANTS = "reference,mine,bumped,mine+bumped"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the programs lie."""
+    """The folder with the programs."""
     made = tmp_path_factory.mktemp("programs")
     (made / "resize.py").write_text(RESIZE)
     (made / "bump").write_text(BUMP)
@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def own(folder: Path) -> list[str]:
-    """The flags that give the two methods."""
+    """The flags that define the two methods."""
     resize = f"mine=resize:{sys.executable} -I {folder}/resize.py {{width}} {{height}}"
     return ["--method", resize, "--method", f"bumped=color:{folder}/bump"]
 
@@ -94,8 +94,8 @@ def refused(capsys: pytest.CaptureFixture[str], status: int) -> str:
     return line
 
 
-def test_the_pixels_are_the_library_s_that_the_program_calls(made: Path) -> None:
-    """All but a photograph that the program refuses, whose row says so."""
+def test_pixels_are_those_of_the_library_that_the_program_calls(made: Path) -> None:
+    """Except for a photograph that the program refuses, whose row says so."""
     shards = summary(made, "mine")["shards"]
     assert [shard["failed"] for shard in shards] == [0, 1, 0]
     for mine, theirs in zip(shards, summary(made, "pil_bilinear")["shards"], strict=True):
@@ -106,7 +106,7 @@ def test_the_pixels_are_the_library_s_that_the_program_calls(made: Path) -> None
         assert record["rows"]["error"] == ["", "mine: exit status 1: cannot bear cats"]
 
 
-def test_what_made_a_shard_is_said_without_a_word_of_this_machine(made: Path, folder: Path) -> None:
+def test_provenance_names_programs_without_paths_of_this_machine(made: Path, folder: Path) -> None:
     libraries = summary(made, "mine+bumped")["provenance"]["libraries"]
     python = Path(sys.executable).name
     assert libraries["mine=resize"] == f"{python} -I resize.py '{{width}}' '{{height}}'"
@@ -126,7 +126,7 @@ def test_workers_and_a_killed_program_change_no_byte(
     assert files(tmp_path / "one") == files(tmp_path / "seven") == files(made)
 
 
-def test_a_configuration_is_what_it_was_before_there_were_methods_of_one_s_own() -> None:
+def test_a_configuration_does_not_mention_custom_methods() -> None:
     config = ImageConfig("sample", "crop", (224,), "pil", "png", 1000, (("kind", "sample"),))
     assert digest(config.as_json()) == DIGEST
     more = ImageConfig(
@@ -136,21 +136,21 @@ def test_a_configuration_is_what_it_was_before_there_were_methods_of_one_s_own()
 
 
 def other_program(tmp_path: Path, folder: Path) -> list[str]:
-    """Flags that give another program of the same name for `bumped`."""
+    """Flags that give `bumped` another program of the same name."""
     shutil.copy(folder / "bump", tmp_path / "bump")
     with open(tmp_path / "bump", "a", encoding="utf-8") as file:
         file.write("# another\n")
     return ["--method", f"bumped=color:{tmp_path}/bump"]
 
 
-def test_only_who_gives_the_program_renders_again(
+def test_rendering_again_needs_the_same_program(
     made: Path, own: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = str(made / "sample" / "bumped")
     again = [place, "--workers", "1", "--render"]
     assert verify.main([*again, *own]) == 0
     capsys.readouterr()
-    assert "give it by --method bumped=color:PROGRAM" in refused(capsys, verify.main(again))
+    assert "add --method bumped=color:PROGRAM" in refused(capsys, verify.main(again))
     line = refused(capsys, verify.main([*again, *other_program(tmp_path, folder)]))
     assert "--method bumped is not what made bumped: bumped is sha256:" in line
     line = refused(capsys, verify.main([*again, "--method", f"bumped=color:{folder}/bump --fast"]))
@@ -158,16 +158,16 @@ def test_only_who_gives_the_program_renders_again(
     assert "--method" in refused(capsys, verify.main([*again[:-1], *own]))
 
 
-def test_another_program_is_not_mixed_in(
+def test_another_program_is_refused_in_the_same_output(
     made: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = asked(made, *other_program(tmp_path, folder), variants="bumped")
     assert "was made with another library version" in refused(capsys, generate_entry.main(words))
     words = asked(made, "--method", "pil=decode:cat", variants="pil")
-    assert "--method: pil has a meaning already" in refused(capsys, generate_entry.main(words))
+    assert "--method: pil is already taken" in refused(capsys, generate_entry.main(words))
 
 
-def test_a_machine_with_another_program_says_so(tmp_path: Path, folder: Path) -> None:
+def test_a_machine_with_another_program_is_refused(tmp_path: Path, folder: Path) -> None:
     shutil.copy(folder / "bump", tmp_path / "bump")
     methods = own_methods([f"bumped=color:{tmp_path}/bump"])
     source = SampleSource()
@@ -180,7 +180,7 @@ def test_a_machine_with_another_program_says_so(tmp_path: Path, folder: Path) ->
     assert problem_here(job, sample) == "bumped is not the program that was given: bump differs"
 
 
-def test_the_table_of_methods_has_it(own: list[str]) -> None:
+def test_the_table_of_methods_lists_it(own: list[str]) -> None:
     table = variants_table({method.token: method for method in own_methods(own[1::2])})
     (mine,) = [line.split() for line in table.splitlines() if line.startswith("mine ")]
     assert mine[1:3] == ["resize", "mine"]
@@ -199,7 +199,7 @@ def test_its_shards_are_scored_without_it(made: Path) -> None:
         asked_variants(shards, ["pil_box+bumped"])
 
 
-def test_a_device_is_told_to_have_it(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_device_can_be_matched_to_it(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (made / "sample" / "bumped").glob("*.tar"):
         with tarfile.open(path) as tar:
             for member in tar.getmembers():

@@ -1,4 +1,4 @@
-"""Parts of shards give back what was put into them, however it was cut up, or say that they are damaged."""
+"""Parts of shards return what was put into them, however it was divided, or say that they are damaged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.store import Disk
 
 
 def row(key: str) -> ImageRow:
-    """A row whose floats no decimal has, and whose extra fields nest as COCO's do."""
+    """A row with floats that have no exact decimal, and extra fields nested like COCO's."""
     extra = {"image_id": 7, "boxes": [[1.5, 2.25, 1 / 3, 0.1]], "name": "Zoë"}
     return ImageRow(
         key=key,

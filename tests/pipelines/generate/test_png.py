@@ -1,4 +1,4 @@
-"""A PNG that is called proven holds the pixels, as decoders see it; and what fpng writes is proven, and read."""
+"""A PNG that is proven has the pixels that decoders see, and what fpng writes is proven and can be read."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def test_what_fpng_writes_is_proven_whatever_its_shape(photographs: dict[str, by
 
 
 @given(st.integers(1, 70_000), st.integers(0, 99))
-@example(65534, 0)  # of as many bytes as one block has, and one more
+@example(65534, 0)  # as many bytes as fit into one block, and one more
 @example(65535, 0)
-def test_what_is_stored_is_what_decoders_read(values: int, seed: int) -> None:
-    """Rows that end where blocks do, before and after; other decoders see them alike."""
+def test_stored_pixels_are_what_decoders_read(values: int, seed: int) -> None:
+    """With rows that end at the end of a block, before and after it."""
     image = np.random.default_rng(seed).integers(0, 256, (1, -(-values // 3), 3), np.uint8)
     data = png.write_stored(image)
     assert [found.tolist() for found in seen(data)] == [image.tolist()] * 2
 
 
-def test_one_value_of_difference_is_seen_wherever_it_is() -> None:
+def test_one_different_value_is_noticed_anywhere() -> None:
     data = png.write(GRADIENT)
     for at in np.ndindex(GRADIENT.shape):
         other = GRADIENT.copy()
@@ -56,12 +56,12 @@ def test_another_shape_is_not_the_image() -> None:
 
 
 def seen(data: bytes) -> list[NDArray[np.uint8]]:
-    """What OpenCV and Pillow, each where it can, read from a PNG."""
+    """The pixels that OpenCV and Pillow read from a PNG, if they can."""
     found = []
     for decode in (opencv.decode, lambda data: np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))):
         try:
             found.append(decode(data))
-        except Exception:  # decoders have errors of their own
+        except Exception:  # decoders have their own exceptions
             continue
     return found
 
@@ -79,7 +79,7 @@ def test_damage_is_never_proven_unless_decoders_read_the_same(data: st.DataObjec
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=5))
 @example([0, 2, 0])
 @example([0, 5])
-def test_a_valid_file_of_another_writer_is_proven_as_it_is_read(filters: list[int]) -> None:
+def test_files_of_other_writers_are_proven_only_if_they_decode_alike(filters: list[int]) -> None:
     data, black = assembled(filters), np.zeros((len(filters), 3, 3), np.uint8)
     proven = png.is_proven(data, black)
     assert proven == (set(filters) <= {0, 2})

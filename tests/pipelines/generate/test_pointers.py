@@ -1,4 +1,4 @@
-"""Git LFS pointers in place of whatever a source is made of are said to be that, with the way out."""
+"""Git LFS pointers in place of any part of a source are recognised, and the message says what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipelines.generate.sources.find import Found, find
 from pipelines.generate.sources.pointers import POINTER
 from pipelines.options import Inputs
 
-# As git-lfs writes them (docs/spec.md).
+# A pointer as git-lfs writes it (docs/spec.md).
 LFS = (
     b"version https://git-lfs.github.com/spec/v1\n"
     b"oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
@@ -125,7 +125,7 @@ def test_images_that_are_all_pointers_are_refused(layout: Layout, tmp_path: Path
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_one_pointer_is_a_failed_sample_and_a_note(layout: Layout, tmp_path: Path) -> None:
     made = found(*layout(tmp_path, IMAGE, LFS))
-    assert "is a Git LFS pointer, as 1 of 2 images may be" in made.notes[-1]
+    assert "is a Git LFS pointer; 1 of 2 images are small enough to be one" in made.notes[-1]
     first, second = read(made.source, list(made.samples))
     assert first.data == IMAGE
     assert second.data == POINTER
@@ -133,7 +133,7 @@ def test_one_pointer_is_a_failed_sample_and_a_note(layout: Layout, tmp_path: Pat
 
 
 @pytest.mark.parametrize("layout", [tree, flat, archive, webdataset, coco, coco_zip])
-def test_what_is_whole_is_not_noted(layout: Layout, tmp_path: Path) -> None:
+def test_ordinary_files_get_no_note(layout: Layout, tmp_path: Path) -> None:
     assert found(*layout(tmp_path, IMAGE, b"\xff\xd8 damaged")).notes == []
 
 

@@ -1,4 +1,4 @@
-"""Other versions before work is done with them: what cannot be had or differs is one line, for drivers and workers."""
+"""Preparing other versions of libraries: what is unavailable or differs is one line, for drivers and for workers."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ from pipelines.generate.run import generate
 
 
 def method(token: str, **changed: str) -> Method:
-    """The method of a token with another library."""
+    """A token's method with changes to its library."""
     found = find(token)
     assert found
     return replace(found, library=replace(found.library, **changed))
 
 
 def test_a_node_with_the_same_release_is_fine_and_one_with_other_files_is_not() -> None:
-    told = prepare([method("pil_box-12.3.0"), method("pil"), method("pil-12.3.0")])
-    assert [release.name for release in told] == ["Pillow 12.3.0"]
-    assert problem_here(told) is None
-    ((release, mine),) = told.items()
+    prepared = prepare([method("pil_box-12.3.0"), method("pil"), method("pil-12.3.0")])
+    assert [release.name for release in prepared] == ["Pillow 12.3.0"]
+    assert problem_here(prepared) is None
+    ((release, mine),) = prepared.items()
     other = problem_here({release: {**mine, "Pillow-12.3.0/sha256": "another"}})
     sha256 = mine["Pillow-12.3.0/sha256"]
     assert other
-    assert other.startswith(f"Pillow 12.3.0 is not as here: Pillow-12.3.0/sha256 is {sha256} there and another here")
+    assert other.startswith(
+        f"Pillow 12.3.0 differs from the driver's: Pillow-12.3.0/sha256 is {sha256} there and another here"
+    )
 
 
-def test_a_dry_run_installs_nothing_and_says_what_is_not_there(
+def test_a_dry_run_installs_nothing_and_reports_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path / "cache"))
     assert generate(Options(variants=("pil_box-99.0,opencv",), output=str(tmp_path / "out"), dry_run=True)) == 0
-    assert "Pillow 99.0 is not installed here yet: whether it can be had shows when it is" in capsys.readouterr().err
+    assert "Pillow 99.0 is not installed here yet: a run tries to install it" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

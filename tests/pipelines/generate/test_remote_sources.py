@@ -1,26 +1,18 @@
-"""Sources in a real S3 server: every layout is the same set as on a disk, read with few requests, and lost with it."""
+"""Sources in a real S3 server: every layout is the same set as on a disk, read with few requests, and fails as one."""
 
 from __future__ import annotations
 
-import io
-import json
 import pickle
-import tarfile
 import threading
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from generators.variant import parse
-from pipelines import store
 from pipelines.errors import SourceError, UsageError
 from pipelines.generate.config import ImageConfig, describe
 from pipelines.generate.machines.kinds import recipe_here
@@ -31,7 +23,8 @@ from pipelines.generate.sources import Missing, Segmented
 from pipelines.generate.sources.find import Found, find
 from pipelines.generate.sources.reading import Piece, in_order, read_pieces
 from pipelines.options import Inputs
-from pipelines.store import Disk, Remote, StoreError, place_of
+from pipelines.store import Disk, Remote, StoreError, place_of, remote, retry
+from tests.pipelines.generate.layouts import IMAGES, LAYOUTS
 from tests.steps import result_of
 from tests.store.server import S3Server, busy_proxy
 
@@ -40,139 +33,14 @@ pytestmark = pytest.mark.usefixtures("s3_environment")
 
 @pytest.fixture(autouse=True, scope="module")
 def listings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is kept of tars is kept here."""
+    """A cache of tars' listings for this module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SYSNOISE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
-# Noise of this many pixels a side: files of some 10 to 60 kB.
-SIDES = {"a 1": 100, "b": 160, "c+ü": 130, "d": 200, "e": 110, "f": 250}
-LABELS = dict(zip(SIDES, (0, 65, 65, 999, 970, 0), strict=True))
-SYNSETS = {0: "n01440764", 65: "n01751748", 970: "n09193705", 999: "n15075141"}
-
-
-def jpeg(side: int) -> bytes:
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(side).integers(0, 256, (side, side, 3), np.uint8)
-    Image.fromarray(pixels).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-IMAGES = {name: jpeg(side) for name, side in SIDES.items()}
-
-
-def tree(root: Path) -> Inputs:
-    for name, data in IMAGES.items():
-        write(root / "tree" / SYNSETS[LABELS[name]] / f"{name}.JPEG", data)
-    write(root / "tree" / "notes.txt", b"")
-    return Inputs(str(root / "tree"), None, None)
-
-
-def flat(root: Path) -> Inputs:
-    for name, data in IMAGES.items():
-        write(root / "flat" / f"{name}.JPEG", data)
-    write(root / "list.txt", "".join(f"{name}.JPEG {label}\n" for name, label in LABELS.items()).encode())
-    write(root / "list.txt", (root / "list.txt").read_bytes() + b"none.JPEG 7\n")
-    return Inputs(str(root / "flat"), str(root / "list.txt"), None)
-
-
-def archive(root: Path) -> Inputs:
-    flat(root)
-    tar(root / "val.tar", [(f"{name}.JPEG", data) for name, data in reversed(IMAGES.items())])
-    return Inputs(str(root / "val.tar"), str(root / "list.txt"), None)
-
-
-def webdataset(root: Path) -> Inputs:
-    for part, names in enumerate((list(IMAGES)[:4], list(IMAGES)[4:])):
-        members = []
-        for name in names:
-            members += [(f"{name}.jpg", IMAGES[name]), (f"{name}.cls", str(LABELS[name]).encode())]
-        tar(root / "tars" / f"val-{part}.tar", members)
-    return Inputs(str(root / "tars"), None, None)
-
-
-def parquet(root: Path) -> Inputs:
-    kind = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64())])
-    rows = [{"image": {"bytes": data, "path": f"{n}.JPEG"}, "label": LABELS[n]} for n, data in IMAGES.items()]
-    for part, held in enumerate((rows[:4], rows[4:])):
-        path = root / "hub" / "data" / f"validation-{part}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(held, schema=kind), path, row_group_size=2)
-    return Inputs(str(root / "hub"), None, None)
-
-
-def coco(root: Path) -> Inputs:
-    for name, data in IMAGES.items():
-        write(root / "val2017" / f"{name}.jpg", data)
-    images = [{"id": number, "file_name": f"{name}.jpg"} for number, name in enumerate((*IMAGES, "none"))]
-    write(root / "instances.json", json.dumps({"images": images, "annotations": []}).encode())
-    return Inputs(str(root / "val2017"), None, str(root / "instances.json"))
-
-
-def coco_zip(root: Path) -> Inputs:
-    inputs = coco(root)
-    with zipfile.ZipFile(root / "val2017.zip", "w") as file:
-        for index, (name, data) in enumerate(reversed(IMAGES.items())):
-            file.writestr(f"val2017/{name}.jpg", data, zipfile.ZIP_DEFLATED if index % 2 else zipfile.ZIP_STORED)
-    return replace(inputs, source=str(root / "val2017.zip"))
-
-
-def cityscapes(root: Path) -> Inputs:
-    for name, data in IMAGES.items():
-        town, number = ("bonn" if len(name) > 1 else "ulm"), ord(name[0])
-        write(root / "city" / "leftImg8bit" / "val" / town / f"{name}_leftImg8bit.png", data)
-        buffer = io.BytesIO()
-        Image.new("L", (SIDES[name], SIDES[name]), number % 34).save(buffer, "PNG")
-        if name != "d":
-            write(root / "city" / "gtFine" / "val" / town / f"{name}_gtFine_labelIds.png", buffer.getvalue())
-    return Inputs(str(root / "city"), None, None)
-
-
-def ljspeech(root: Path) -> Inputs:
-    for name, data in IMAGES.items():
-        write(root / "lj" / "wavs" / f"{name}.wav", data)
-    write(root / "lj" / "metadata.csv", "".join(f"{name}|text|of {name}\n" for name in (*IMAGES, "none")).encode())
-    return Inputs(str(root / "lj"), None, None)
-
-
-def speech_tars(root: Path) -> Inputs:
-    for part, names in enumerate((list(IMAGES)[:4], list(IMAGES)[4:])):
-        members = [each for name in names for each in ((f"{name}.flac", IMAGES[name]), (f"{name}.txt", name.encode()))]
-        tar(root / "speech" / f"val-{part}.tar", members)
-    return Inputs(str(root / "speech"), None, None)
-
-
-LAYOUTS = {
-    "tree": (tree, "imagenet"),
-    "flat": (flat, "imagenet"),
-    "tar": (archive, "imagenet"),
-    "webdataset": (webdataset, "imagenet"),
-    "parquet": (parquet, "imagenet"),
-    "coco": (coco, "coco"),
-    "coco-zip": (coco_zip, "coco"),
-    "cityscapes": (cityscapes, "cityscapes"),
-    "ljspeech": (ljspeech, "speech"),
-    "speech-tars": (speech_tars, "speech"),
-}
-
-
-def write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-
-
-def tar(path: Path, members: list[tuple[str, bytes]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as file:
-        for name, data in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            file.addfile(member, io.BytesIO(data))
-
-
 class Both:
-    """A layout on a disk, and the same in the server, at whichever address."""
+    """A layout on a disk, and the same in the server, at either address."""
 
     def __init__(self, layout: str, server: S3Server, root: Path) -> None:
         make, self.dataset = LAYOUTS[layout]
@@ -200,7 +68,7 @@ def both(request: pytest.FixtureRequest, server: S3Server, tmp_path_factory: pyt
 
 
 def test_every_layout_is_the_same_set_in_a_store(both: Both, server: S3Server) -> None:
-    """Samples, bytes, label maps, notes and what manifests say of the source: all as on the disk."""
+    """Samples, bytes, label maps, notes and the manifest's description of the source equal those on the disk."""
     local, remote = both.local, both.remote()
     assert list(remote.samples) == list(local.samples)
     assert describe(remote) == describe(local)
@@ -240,14 +108,14 @@ def test_shards_and_manifests_are_the_same_byte_for_byte(server: S3Server, tmp_p
     assert made[0] == made[1]
 
 
-# Requests for all six images. A tar or zip whose members follow one another in another order than the samples is the
-# worst case: a GET for each. Arrow opens a file by a HEAD.
+# Requests for all six images. The worst case is a tar or zip with its members in another order than the samples: a GET
+# for each. Arrow opens a file with a HEAD.
 ASKED = {
     "imagenet-tree": {"HEAD": 6, "GET": 6},
     "imagenet-flat": {"HEAD": 6, "GET": 6},
     "imagenet-tar": {"HEAD": 1, "GET": 6},
     "imagenet-webdataset": {"HEAD": 2, "GET": 2},
-    "imagenet-parquet": {"HEAD": 2, "GET": 2 + 2},  # footers, and what lies before them
+    "imagenet-parquet": {"HEAD": 2, "GET": 2 + 2},  # footers, and the rest
     "coco-folder": {"HEAD": 6, "GET": 6},
     "coco-zip": {"HEAD": 2, "GET": 3 + 6},  # the zip's directory takes three
     "cityscapes": {"HEAD": 6, "GET": 6},
@@ -256,13 +124,13 @@ ASKED = {
 }
 
 
-def test_how_often_a_store_is_asked(both: Both, server: S3Server) -> None:
+def test_the_number_of_requests(both: Both, server: S3Server) -> None:
     with busy_proxy(server) as proxy:
         found = both.remote(proxy.address)
         asked = [request.split() for request in proxy.requests]
         assert not [path for method, path in asked if method == "HEAD" and path.endswith((".JPEG", ".jpg", ".png"))]
         counted = list[Counter[str]]()
-        while len(counted) < 3 and ASKED[found.source.kind] not in counted:  # the SDK asks twice where answers are slow
+        while len(counted) < 3 and ASKED[found.source.kind] not in counted:  # the SDK repeats slow requests
             proxy.requests.clear()
             list(found.source.read(found.samples))
             counted.append(Counter(request.split()[0] for request in proxy.requests))
@@ -270,26 +138,26 @@ def test_how_often_a_store_is_asked(both: Both, server: S3Server) -> None:
 
 
 @pytest.mark.parametrize("layout", ["tree", "webdataset", "parquet", "coco-zip"])
-def test_an_object_that_goes_away_blames_no_sample(layout: str, server: S3Server, tmp_path: Path) -> None:
+def test_an_object_that_disappears_is_not_a_samples_fault(layout: str, server: S3Server, tmp_path: Path) -> None:
     both = Both(layout, server, tmp_path)
     found = both.remote()
     place_of(server.uri(both.bucket), "--source").remove()
-    with pytest.raises(SourceError, match="cannot be read any more"):
+    with pytest.raises(SourceError, match="can no longer be read"):
         list(found.source.read(found.samples))
 
 
 def no_connection(*args: object) -> None:
-    """As a store that is down answers; the AWS SDK itself would try for seconds before it says so."""
+    """Fails like a store that is down, for which the AWS SDK itself would retry for seconds."""
     raise OSError("When reading: AWS Error NETWORK_CONNECTION during GetObject operation: curlCode: 7")
 
 
-def test_a_store_that_goes_away_blames_no_sample(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_goes_down_is_not_a_samples_fault(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
     found = both.remote()
     whole = list(found.source.read(found.samples))
     with monkeypatch.context() as patch:
-        patch.setattr(store, "PATIENCE", 0.1)
-        patch.setattr(store, "_LONGEST_WAIT", 0.02)
-        patch.setattr(store, "_connect", no_connection)
+        patch.setattr(retry, "PATIENCE", 0.1)
+        patch.setattr(retry, "_LONGEST_WAIT", 0.02)
+        patch.setattr(remote, "_connect", no_connection)
         with pytest.raises(StoreError, match=rf"s3://{both.bucket}/.*: the store failed \(AWS Error NETWORK"):
             list(found.source.read(found.samples))
     assert list(found.source.read(found.samples)) == whole
@@ -304,7 +172,7 @@ def test_a_store_that_is_busy_loses_nothing(server: S3Server, tmp_path: Path) ->
         assert proxy.refused == 40
 
 
-def test_labels_and_annotations_that_are_not_there(server: S3Server, tmp_path: Path) -> None:
+def test_missing_labels_and_annotations(server: S3Server, tmp_path: Path) -> None:
     inputs = Both("flat", server, tmp_path)
     uri = server.uri(inputs.bucket)
     none = uri.replace("?", "/none.txt?", 1)
@@ -320,7 +188,7 @@ ANYWHERE = Remote("s3://bucket/folder")
 
 
 def test_reading_ahead_keeps_order_and_is_bounded() -> None:
-    """Never more than a few are fetched and not yet taken, and fewer where they are large."""
+    """Only a few results are fetched in advance, and fewer if they are large."""
     fetched: list[int] = []
 
     def fetch(item: int) -> int:
@@ -336,18 +204,18 @@ def test_reading_ahead_keeps_order_and_is_bounded() -> None:
         assert seen == list(range(200))
 
 
-def test_on_a_disk_nothing_is_read_ahead() -> None:
+def test_nothing_is_read_ahead_from_a_disk() -> None:
     fetched: list[int] = []
     results = in_order(Disk("/"), range(9), fetched.append)
     next(results)
     assert fetched == [0]
 
 
-def test_reading_ahead_that_is_given_up_ends_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Ctrl-C does, while the store does not answer: nothing waits out the store's five minutes."""
+def test_abandoned_read_ahead_ends_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after Ctrl-C while the store does not answer: nothing waits for the store's five minutes."""
     before = set(threading.enumerate())
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_connect", no_connection)
+        patch.setattr(remote, "_connect", no_connection)
         results = in_order(ANYWHERE, range(9), lambda item: ANYWHERE.read(100) if item else b"first")
         assert next(results) == b"first"
         results.close()
@@ -355,7 +223,7 @@ def test_reading_ahead_that_is_given_up_ends_its_threads(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("where", ["disk", "s3"])
-def test_pieces_are_the_file_s_bytes(where: str, server: S3Server, tmp_path: Path) -> None:
+def test_pieces_have_the_files_bytes(where: str, server: S3Server, tmp_path: Path) -> None:
     """Near, far, overlapping, backwards, empty, large and beyond the end."""
     data = np.random.default_rng(1).bytes(9_000_000)
     (tmp_path / "file").write_bytes(data)

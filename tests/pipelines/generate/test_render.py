@@ -1,4 +1,4 @@
-"""One sample through many variants: what its rows say, and that work is shared without changing anything."""
+"""One sample through many variants: what its rows say, and that sharing work changes nothing."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ def test_a_row_says_what_the_image_is(photographs: dict[str, bytes]) -> None:
     assert 300 / 2 * row.scale_y - row.crop_y == pytest.approx(112, abs=0.6)
 
 
-def test_a_row_names_the_source_s_profile(photographs: dict[str, bytes]) -> None:
+def test_a_row_names_the_sources_profile(photographs: dict[str, bytes]) -> None:
     picture = Image.open(io.BytesIO(photographs["chelsea"]))
     for profile, name in ((profiles.wide("Wide"), "Wide"), (b"damaged", "unreadable"), (None, "")):
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", icc_profile=profile)
         for rendered in render(buffer.getvalue(), "reference", "pil_srgb"):
             assert rendered.row.source_profile == name
-            assert "source_profile" not in rendered.row.member()  # by which the tars of older versions stay the same
+            assert "source_profile" not in rendered.row.member()  # so that tars equal those of older versions
     (unknown,) = render(b"<html>not found</html>", "reference")
     assert unknown.row.source_profile == ""
 
 
-def test_residuals_are_against_the_reference_though_it_was_not_asked_for(photographs: dict[str, bytes]) -> None:
+def test_residuals_are_against_the_reference_even_if_it_was_not_requested(photographs: dict[str, bytes]) -> None:
     data = photographs["chelsea"]
     alone = render(data, "pil_lanczos")[0]
     base, beside = render(data, "reference", "pil_lanczos")
@@ -81,7 +81,7 @@ def test_residuals_are_against_the_reference_though_it_was_not_asked_for(photogr
     assert (base.row.residual_max_abs, base.row.residual_changed) == (0, 0.0)
 
 
-def test_variants_together_are_the_variants_alone(photographs: dict[str, bytes]) -> None:
+def test_variants_rendered_together_equal_those_rendered_alone(photographs: dict[str, bytes]) -> None:
     words = ("pil_lanczos", "ffmpeg", "ffmpeg+dali_cubic", "opencv", "nv12_opencv", "ffmpeg+nv12_opencv")
     for data in (photographs["rocket"], photographs["rocket"][:9000], b"", b"none"):
         together = render(data, *words)
@@ -108,10 +108,8 @@ def test_each_stage_is_done_once(photographs: dict[str, bytes], monkeypatch: pyt
     }
 
 
-def test_what_follows_the_same_pixels_is_done_once(
-    photographs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`pil`, `opencv` and `dali` decode alike; and a resize to the size that a picture has is no change to it."""
+def test_work_on_identical_pixels_is_done_once(photographs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pil`, `opencv` and `dali` decode alike, and resizing a picture to its own size changes nothing."""
     data = io.BytesIO()
     Image.open(io.BytesIO(photographs["coffee"])).convert("RGB").resize((256, 256)).save(data, "JPEG")
     words = ("opencv", "dali", "opencv+nv12_ascend", "nv12_ascend", "pil_box+nv12_ascend", "pil_hamming")
@@ -150,13 +148,13 @@ def test_a_failure_names_its_decoder_in_one_line(token: str, data: bytes, reason
     assert (rendered.row.pixel_sha256, rendered.row.width, rendered.row.residual_mean_abs) == ("", 0, None)
 
 
-def test_one_decoder_s_failure_is_not_another_s(photographs: dict[str, bytes]) -> None:
+def test_one_decoders_failure_is_not_anothers(photographs: dict[str, bytes]) -> None:
     truncated = photographs["chelsea"][:20_000]
     pil, ffmpeg = render(truncated, "pil_lanczos", "ffmpeg")
     assert pil.row.status == "failed"
     assert pil.row.error.startswith("pil: ")
-    assert ffmpeg.row.status == "ok"  # FFmpeg, like its program, shows what it has
-    assert ffmpeg.row.residual_mean_abs is None  # and there is no reference to compare with
+    assert ffmpeg.row.status == "ok"  # like its program, FFmpeg returns what it has
+    assert ffmpeg.row.residual_mean_abs is None  # there is no reference to compare with
 
 
 def test_a_decompression_bomb_is_refused_undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +170,7 @@ def test_a_decompression_bomb_is_refused_undecoded(monkeypatch: pytest.MonkeyPat
         assert rendered.row.error.startswith(f"{word}: refused undecoded: more than 178,956,970 pixels")
 
 
-def test_missing_bytes_fail_with_the_source_s_reason() -> None:
+def test_missing_bytes_fail_with_the_sources_reason() -> None:
     (rendered,) = render(Missing("source: no such file"), "ffmpeg")
     assert (rendered.row.status, rendered.row.error) == ("failed", "source: no such file")
 
@@ -186,14 +184,14 @@ def test_extreme_shapes(size: tuple[int, int]) -> None:
         assert (rendered.row.status, rendered.row.width, rendered.row.height) == ("ok", 224, 224), rendered.row.error
 
 
-def test_a_sliver_that_would_fill_the_memory_fails_with_a_reason() -> None:
+def test_a_sliver_that_would_fill_memory_fails_with_a_reason() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (1, 2000)).save(buffer, "JPEG")
     (rendered,) = render(buffer.getvalue(), "opencv+pil_lanczos")
     assert rendered.row.error.startswith("opencv: 1x2000 would be resized to 256x512,000, over the limit")
 
 
-def test_same_bytes_in_another_shape_are_another_image() -> None:
+def test_the_same_bytes_in_another_shape_are_another_image() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     buffer = io.BytesIO()
@@ -216,7 +214,7 @@ def test_every_method_at_sizes_that_do_not_suit_vectors(token: str, photographs:
     assert render(data, token, geometry="crop")[0].row.status == "ok"
 
 
-def test_an_image_that_the_format_cannot_hold_is_a_failed_sample() -> None:
+def test_an_image_that_the_format_cannot_store_is_a_failed_sample() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (17_000, 4)).save(buffer, "JPEG")
     against = reference(resizes=False)
@@ -225,7 +223,7 @@ def test_an_image_that_the_format_cannot_hold_is_a_failed_sample() -> None:
     assert "exceeds WebP limit" in rendered.row.error
 
 
-def test_the_turned_image_has_no_residual_where_its_shape_differs() -> None:
+def test_a_rotated_image_has_no_residual_if_its_shape_differs() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     buffer = io.BytesIO()
@@ -236,7 +234,7 @@ def test_the_turned_image_has_no_residual_where_its_shape_differs() -> None:
     assert turned.row.source_orientation == 6
 
 
-def test_scale_refers_to_the_turned_image() -> None:
+def test_scale_refers_to_the_rotated_image() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     buffer = io.BytesIO()
@@ -261,8 +259,8 @@ def test_geometry_is_the_same_for_all_libraries(photographs: dict[str, bytes]) -
     }
 
 
-def test_headers_of_rare_formats_stop_nothing() -> None:
-    """Fuzzed beginnings of formats whose parsers raise what they like: each is a row."""
+def test_headers_of_rare_formats_are_harmless() -> None:
+    """Fuzzed beginnings of formats whose parsers raise all kinds of exceptions: each becomes a row."""
     rng = np.random.default_rng(0)
     starts = [
         b"\x00\x00\x00 ftypavif",
@@ -280,7 +278,7 @@ def test_headers_of_rare_formats_stop_nothing() -> None:
             assert rendered.row.error.startswith("pil: ")
 
 
-def test_a_png_s_header_is_read_without_decoding_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pngs_header_is_read_without_decoding_it(monkeypatch: pytest.MonkeyPatch) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (30, 20)).save(buffer, "PNG")
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("the image was decoded"))
@@ -291,7 +289,7 @@ def test_a_png_s_header_is_read_without_decoding_it(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("token", ["pil_draft", "opencv_reduced"])
 @pytest.mark.parametrize(("geometry", "size"), [("letterbox", (320,)), ("keep_ratio", (200, 333)), ("crop", (112,))])
-def test_a_decoder_that_shrinks_leaves_boxes_where_they_are(token: str, geometry: str, size: tuple[int, ...]) -> None:
+def test_a_decoder_that_shrinks_does_not_move_boxes(token: str, geometry: str, size: tuple[int, ...]) -> None:
     picture = Image.new("RGB", (1603, 1201))
     picture.paste((255, 255, 255), (500, 320, 1100, 900))
     buffer = io.BytesIO()

@@ -1,7 +1,7 @@
-"""Tars of the real images are, byte for byte, those of every version before: `tars.json` has their digests.
+"""Tars of the real images equal those of every earlier version, byte for byte: `tars.json` has their digests.
 
-They were made on an AMD EPYC with AVX-512, by the pinned versions. Where they change on another machine alone, so will
-the table of `python -m tests.pixels`, which says which library it is.
+They were made on an AMD EPYC with AVX-512, with the pinned versions. If they change only on another machine, so does
+the table of `python -m tests.pixels`, which shows the library responsible.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ def digests(folder: Path) -> Mapping[str, str]:
     return found
 
 
-def test_tars_of_photographs_are_those_of_before(data: Path, tmp_path: Path, generate: Command) -> None:
+def test_tars_of_photographs_have_not_changed(data: Path, tmp_path: Path, generate: Command) -> None:
     words = ["--dataset", "imagenet", "--source", data / "imagenet" / "tree", "--limit", 20]
     generate("--variant", VARIANTS, *words, "--output", tmp_path)
     assert digests(tmp_path / "imagenet") == KNOWN["tree"]
 
 
-def test_tars_of_coco_are_those_of_before(data: Path, tmp_path: Path, generate: Command) -> None:
+def test_tars_of_coco_have_not_changed(data: Path, tmp_path: Path, generate: Command) -> None:
     words = ["--dataset", "coco", "--source", data / "coco" / "val2017", "--limit", 4]
     words += ["--annotations", data / "coco" / "annotations" / "instances_val2017.json"]
     generate("--variant", VARIANTS, *words, "--output", tmp_path)
     assert digests(tmp_path / "coco") == KNOWN["coco"]
 
 
-def test_the_odd_files_end_as_their_list_says_with_the_tars_of_before(
+def test_odd_files_decode_as_listed_and_their_tars_have_not_changed(
     data: Path, tmp_path: Path, command: Command
 ) -> None:
-    """75 awkward files; `MANIFEST.tsv` says how Pillow and OpenCV took them when they were collected."""
+    """75 awkward files; `MANIFEST.tsv` says how Pillow and OpenCV handled them when they were collected."""
     with open(data / "odd" / "MANIFEST.tsv", encoding="utf-8") as file:
         known = {row["file"]: row for row in csv.DictReader(file, delimiter="\t")}
     (tmp_path / "odd").mkdir()
@@ -64,7 +64,7 @@ def test_the_odd_files_end_as_their_list_says_with_the_tars_of_before(
         for decoder, variant in (("pil", "pil_bilinear"), ("opencv", "opencv"), ("ffmpeg", "ffmpeg"), ("dali", "dali"))
     }
     for name, row in known.items():
-        # Pillow would clip 16-bit gray, which is refused here.
+        # Pillow would clip 16-bit gray, so it is refused here.
         pil_fails = row["PIL(mode,size)|err"].startswith("ERR") or "I;16" in row["PIL(mode,size)|err"]
         assert (status["pil"][name]["status"] == "failed") == pil_fails, name
         assert (status["opencv"][name]["status"] == "failed") == row["cv2.imread(BGR shape)|err"].startswith(

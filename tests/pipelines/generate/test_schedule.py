@@ -1,4 +1,4 @@
-"""Which pieces a run's work is cut into, as workers of made-up speeds ask for them."""
+"""The pieces that a run's work is cut into, when workers of simulated speeds ask for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from generators.variant import Variant, expand, reference
+from generators.selection import expand
+from generators.variant import Variant, reference
 from pipelines.generate.plan import plan
 from pipelines.generate.schedule import Lane, Piece, Schedule
 from pipelines.generate.shard import Join, Task
@@ -39,7 +40,7 @@ def schedule_of(on_cpus: Lane, on_gpus: Lane = NOTHING, fixed: int | None = None
 
 @dataclass
 class Ran:
-    """What workers did: each piece with the time of its end, and when each worker did its last image."""
+    """What workers did: each piece with the time of its end, and the time of each worker's last image."""
 
     pieces: list[tuple[float, Piece]]
     ends: list[float]
@@ -54,7 +55,7 @@ class Ran:
 
 
 def run(schedule: Schedule, workers: int, cost: Callable[[Sample], float], fails: Callable[[Piece], bool]) -> Ran:
-    """Do everything by so many workers, on a clock that is made up."""
+    """Do all the work with this many workers, on a simulated clock."""
     ran = Ran([], [0.0] * workers)
     order = itertools.count()
     idle = list(range(workers))
@@ -78,7 +79,7 @@ def run(schedule: Schedule, workers: int, cost: Callable[[Sample], float], fails
 
 
 def check(ran: Ran, count: int, per_shard: int, variants: Sequence[Variant], discarded: Sequence[str]) -> None:
-    """Every sample was made once, and every shard as a whole, or joined once for each variant from all of its parts."""
+    """Every sample was made once, and every shard whole, or joined once for each variant from all of its parts."""
     samples, tasks_of, joins_of = samples_of(count), defaultdict(list), defaultdict(list)
     place = {id(piece): at for at, (_, piece) in enumerate(ran.pieces)}
     for task in ran.tasks:
@@ -102,7 +103,7 @@ def check(ran: Ran, count: int, per_shard: int, variants: Sequence[Variant], dis
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_all_is_made_once_and_workers_end_together(seed: int) -> None:
+def test_everything_is_made_once_and_workers_finish_together(seed: int) -> None:
     random.seed(seed)
     workers = random.choice([1, 2, 3, 7, 16, 64])
     count = workers * random.randint(50, 200) + random.randint(0, workers)
@@ -111,11 +112,11 @@ def test_all_is_made_once_and_workers_end_together(seed: int) -> None:
     schedule, discarded = schedule_of(lane(count, per_shard, variants))
     ran = run(schedule, workers, lambda _: 1.0, lambda _: False)
     check(ran, count, per_shard, variants, discarded)
-    assert min(ran.ends) >= 0.97 * max(ran.ends) - 1  # the issue's 3%, and an image, which is not cut
+    assert min(ran.ends) >= 0.97 * max(ran.ends) - 1  # 3%, and one image, which cannot be cut
 
 
 @pytest.mark.parametrize("workers", [2, 16])
-def test_images_that_cost_more_than_others_do_not_keep_the_rest_waiting(workers: int) -> None:
+def test_images_that_cost_more_do_not_keep_workers_waiting(workers: int) -> None:
     random.seed(workers)
     costs = {sample.key: random.lognormvariate(0, 0.7) for sample in samples_of(200 * workers)}
     schedule, _ = schedule_of(lane(200 * workers, 1000))
@@ -123,16 +124,16 @@ def test_images_that_cost_more_than_others_do_not_keep_the_rest_waiting(workers:
     assert min(ran.ends) >= 0.97 * max(ran.ends) - max(costs.values())
 
 
-def test_shards_of_large_sets_are_made_whole_but_the_last() -> None:
+def test_shards_of_large_sets_are_made_whole_except_the_last() -> None:
     schedule, discarded = schedule_of(lane(100_000, 1000))
     ran = run(schedule, 4, lambda _: 1.0, lambda _: False)
     check(ran, 100_000, 1000, VARIANTS[:1], discarded)
     assert sum(task.part is None for task in ran.tasks) >= 85
-    assert len(ran.pieces) < 200  # there is no more to ask of workers than that
+    assert len(ran.pieces) < 200  # few tasks for the workers
 
 
 @pytest.mark.parametrize("fixed", [1, 10, 1000])
-def test_a_piece_has_as_many_images_as_were_asked_for(fixed: int) -> None:
+def test_a_piece_has_the_requested_number_of_images(fixed: int) -> None:
     schedule, discarded = schedule_of(lane(95, 40, VARIANTS), fixed=fixed)
     ran = run(schedule, 3, lambda _: 1.0, lambda _: False)
     check(ran, 95, 40, VARIANTS, discarded)
@@ -145,11 +146,11 @@ def test_a_shard_is_joined_while_another_fails() -> None:
         schedule, 2, lambda _: 1.0, lambda piece: isinstance(piece, Task) and (piece.shard, piece.first) == (1, 4)
     )
     assert [join.shard for join in ran.joins] == [0]
-    assert {task.shard for task in ran.tasks} == {0, 1}  # no other is begun
+    assert {task.shard for task in ran.tasks} == {0, 1}  # no other shard is begun
     assert set(discarded) >= {task.part for task in ran.tasks}
 
 
-def test_of_a_shard_that_cannot_be_joined_nothing_is_left() -> None:
+def test_nothing_is_left_of_a_shard_that_cannot_be_joined() -> None:
     schedule, discarded = schedule_of(lane(20, 20, VARIANTS), fixed=4)
     ran = run(schedule, 5, lambda _: 1.0, lambda piece: isinstance(piece, Join) and piece.variants == VARIANTS[1:2])
     assert len(discarded) == 5
@@ -171,7 +172,7 @@ def test_what_a_gpu_made_is_joined_by_cpus() -> None:
 
 @dataclass(frozen=True)
 class InGroups:
-    """A source of which 16 samples each are read together."""
+    """A source in which every 16 samples are read together."""
 
     kind: str = "in-groups"
 
@@ -185,7 +186,7 @@ class InGroups:
         return int(sample.place[0]) // 16
 
 
-def test_what_is_read_together_is_mostly_made_together() -> None:
+def test_samples_read_together_are_mostly_made_together() -> None:
     schedule = Schedule(lane(400, 400), NOTHING, InGroups(), lambda parts: None, None)
     tasks = run(schedule, 2, lambda _: 1.0, lambda _: False).tasks
     large = [task for task in tasks if len(task.samples) >= 16]

@@ -1,4 +1,4 @@
-"""Every layout of ImageNet gives the same samples; what is wrong with a source is said in one line."""
+"""Every layout of ImageNet gives the same samples, and what is wrong with a source is reported in one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.generate.sources import Catalogue, Missing, Sample, SampleSource,
 from pipelines.generate.sources.labels import label_by_synset, read_labels
 from pipelines.store import Disk
 
-# Labels that everybody knows, and the devkit's ILSVRC2012_ID of the same classes (`meta.mat`).
+# Well-known labels, and the devkit's ILSVRC2012_ID of the same classes (`meta.mat`).
 TENCH, SEA_SNAKE, ALP, TOILET_TISSUE = 0, 65, 970, 999
 DEVKIT = {SEA_SNAKE: 490, ALP: 361, TENCH: 449, TOILET_TISSUE: 889}
 SYNSET = {TENCH: "n01440764", SEA_SNAKE: "n01751748", ALP: "n09193705", TOILET_TISSUE: "n15075141"}
@@ -96,8 +96,8 @@ def test_tree(images: dict[str, bytes], tmp_path: Path, expected: list[object]) 
     source = opened(tmp_path, None)
     assert contents(source) == expected
     assert notes(source) == [
-        f"ignored in {tmp_path}: x.JPEG (no class folder)",
-        f"not read in the class folders of {tmp_path}: n01440764/folder.JPEG",
+        f"skipped in {tmp_path}: x.JPEG (not class folders)",
+        f"skipped in the class folders of {tmp_path}: n01440764/folder.JPEG",
     ]
     assert all(sample.path.count("/") == 1 for sample in source.listing().samples)
     assert not any(str(tmp_path) in str(sample) for sample in source.listing().samples)
@@ -142,7 +142,7 @@ def test_webdataset(extension: str, images: dict[str, bytes], tmp_path: Path, ex
     assert contents(opened(tmp_path, None)) == expected
 
 
-def test_reading_a_slice_out_of_order_of_the_files(flat: Path, labels: Path, images: dict[str, bytes]) -> None:
+def test_reading_a_slice_in_another_order_than_the_files(flat: Path, labels: Path, images: dict[str, bytes]) -> None:
     source = opened(flat, labels)
     samples = Catalogue(source.listing().samples)[1:3]
     assert list(source.read(samples)) == [images[sample.path] for sample in samples]
@@ -155,7 +155,7 @@ def test_the_thousand_synsets() -> None:
     assert list(found) == sorted(found)
 
 
-def test_the_real_labels_of_the_real_images(data: Path) -> None:
+def test_real_images_get_their_real_labels(data: Path) -> None:
     synsets = (data / "imagenet" / "synset_words.txt").read_text().splitlines()
     assert [line.split()[0] for line in synsets] == list(label_by_synset())
     flat = opened(data / "imagenet" / "flat", data / "imagenet" / "flat.txt")
@@ -172,18 +172,18 @@ def test_labels_may_be_synsets(tmp_path: Path) -> None:
     assert read_labels(Disk(str(path))).by_key == {"b": ALP, "c": 3}
 
 
-def test_listed_but_missing_and_there_but_unlisted(flat: Path, labels: Path) -> None:
+def test_listed_but_missing_and_existing_but_unlisted(flat: Path, labels: Path) -> None:
     os.rename(flat / "ILSVRC2012_val_00000002.JPEG", flat / "other.JPEG")
     source = opened(flat, labels)
     found = {key: (label, data) for key, label, data in contents(source)}
     assert isinstance(found["ILSVRC2012_val_00000002"][1], Missing)
     assert found["other"][0] == -1
     absent, unknown = notes(source)
-    assert "ILSVRC2012_val_00000002 that the source does not have" in absent
+    assert "ILSVRC2012_val_00000002 missing from the source" in absent
     assert "has no label for other.JPEG" in unknown
 
 
-def test_a_source_that_goes_away_blames_no_sample(
+def test_a_source_that_disappears_is_not_a_samples_fault(
     flat: Path, labels: Path, images: dict[str, bytes], tmp_path: Path
 ) -> None:
     archive = tar(tmp_path / "val.tar", list(images.items()))
@@ -191,13 +191,13 @@ def test_a_source_that_goes_away_blames_no_sample(
         source = opened(path, labels)
         samples = Catalogue(source.listing().samples)
         path.rename(tmp_path / "aside")
-        with pytest.raises(SourceError, match="cannot be read any more"):
+        with pytest.raises(SourceError, match="can no longer be read"):
             list(source.read(samples))
         (tmp_path / "aside").rename(path)
         assert all(isinstance(data, bytes) for data in source.read(samples))
 
 
-def test_a_member_that_the_tar_ends_in_is_a_failed_sample(
+def test_a_member_cut_off_by_the_tars_end_is_a_failed_sample(
     images: dict[str, bytes], labels: Path, tmp_path: Path
 ) -> None:
     path = tar(tmp_path / "val.tar", list(images.items()))
@@ -207,11 +207,11 @@ def test_a_member_that_the_tar_ends_in_is_a_failed_sample(
     assert list(source.read(samples))[-1] == Missing("source: val.tar ends inside this member")
 
 
-def test_more_ground_truth_than_images_is_said(images: dict[str, bytes], tmp_path: Path) -> None:
+def test_more_labels_than_images_are_reported(images: dict[str, bytes], tmp_path: Path) -> None:
     path = tar(tmp_path / "val.tar", list(images.items())[:3])
     truth = tmp_path / "truth.txt"
     truth.write_text("490\n" * 50_000)
-    assert notes(opened(path, truth)) == [f"{truth} has 50,000 labels, the source 3 images"]
+    assert notes(opened(path, truth)) == [f"{truth} has 50,000 labels, but the source has 3 images"]
 
 
 def test_a_truncated_tar_is_refused(images: dict[str, bytes], labels: Path, tmp_path: Path) -> None:
@@ -228,11 +228,11 @@ def refused(source: Path, labels: Path | None) -> str:
     return str(caught.value)
 
 
-def test_what_is_no_source_is_refused(flat: Path, labels: Path, tmp_path: Path) -> None:
+def test_what_is_not_a_source_is_refused(flat: Path, labels: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "no images in" in refused(empty, labels)
-    assert "give a `name label` list by --labels" in refused(flat, None)
+    assert "give a `name label` list with --labels" in refused(flat, None)
     assert "neither a folder nor" in refused(labels, None)
     (empty / "n00000001").mkdir()
     assert "is not one of ImageNet-1k's 1000 synsets" in refused(empty, None)
@@ -248,17 +248,17 @@ def test_what_is_no_source_is_refused(flat: Path, labels: Path, tmp_path: Path) 
         ("a.JPEG 1\nb.JPEG\n", "line 2: expected `name label`"),
         ("a.JPEG 1\nb.JPEG 1000\n", "line 2: '1000' is neither a label"),
         ("a.JPEG 1\na.JPEG 2\n", "line 2: a has two labels, 1 and 2"),
-        ("1\n0\n", "line 2: '0' is no ILSVRC2012_ID"),
+        ("1\n0\n", "line 2: '0' is not an ILSVRC2012_ID"),
         ("a.JPEG n01440765\n", "neither a label"),
     ],
 )
-def test_lists_that_make_no_sense_are_refused(text: str, message: str, flat: Path, tmp_path: Path) -> None:
+def test_invalid_lists_are_refused(text: str, message: str, flat: Path, tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text(text)
     assert message in refused(flat, path)
 
 
-def test_labels_that_are_no_text_are_refused(flat: Path, tmp_path: Path) -> None:
+def test_labels_that_are_not_text_are_refused(flat: Path, tmp_path: Path) -> None:
     path = tmp_path / "list.bin"
     path.write_bytes(b"\xff\xfe\x00")
     assert "cannot read the labels" in refused(flat, path)
@@ -294,7 +294,7 @@ def test_the_sample_set(photographs: dict[str, bytes]) -> None:
     assert len({sampling for _, sampling in headers.values()}) >= 4
 
 
-def test_a_source_is_another_when_names_labels_or_sizes_differ() -> None:
+def test_a_sources_digest_changes_with_names_labels_and_sizes() -> None:
     sample = Sample("a", 1, "a.JPEG", 10, ("here/a.JPEG",))
     same = sample._replace(place=("elsewhere/a.JPEG",))
     others = [sample._replace(path="b.JPEG"), sample._replace(label=2), sample._replace(size=11)]
@@ -304,8 +304,8 @@ def test_a_source_is_another_when_names_labels_or_sizes_differ() -> None:
 
 def test_parquet_without_the_columns_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"picture": [b""], "label": [1]}), tmp_path / "a.parquet")
-    assert "no column is of images; expected `image` (bytes, or bytes and path) and integer `label`" in refused(
+    assert "no column has images; expected `image` (bytes, or bytes and path) and integer `label`" in refused(
         tmp_path, None
     )
-    (tmp_path / "a.parquet").write_bytes(b"PAR1 and more that is no Parquet")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and more that is not Parquet")
     assert "cannot be read as Parquet" in refused(tmp_path, None)

@@ -1,4 +1,4 @@
-"""Whole runs on recordings: what is written, that bytes depend on nothing else, what is found, failed or refused."""
+"""Whole runs on recordings: what is written, that its bytes depend on nothing else, and what is found or refused."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.conftest import Command
 from tests.generators.audio.sounds import chirp, noise, vowel
 from tests.pipelines.generate.test_generate import files, wait_for
 
-# What another kind of machine would say of itself.
+# The provenance of another kind of machine.
 ELSEWHERE = {"probe_sha256": "0" * 64}
 VARIANTS = ("linear", "numpy_htk", "swresample+numpy_zero_padding", "numpy_stft")
 METADATA = """\
@@ -54,7 +54,7 @@ lost|Where?|where
 
 
 def wav(samples: Samples, rate: int, channels: int = 1) -> bytes:
-    """16 bits, the same in every channel."""
+    """16-bit WAV, with the same samples in every channel."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(channels)
@@ -66,7 +66,7 @@ def wav(samples: Samples, rate: int, channels: int = 1) -> bytes:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recordings as LJSpeech has them: three rates, too short, empty, cut, and one that is not there."""
+    """Recordings in LJSpeech's layout: three rates, too short, empty, cut off, and one that is missing."""
     folder = tmp_path_factory.mktemp("LJSpeech-1.1")
     (folder / "metadata.csv").write_text(METADATA)
     (folder / "wavs").mkdir()
@@ -89,10 +89,10 @@ def asked(source: Path, output: Path, *more: object, variants: str = ",".join(VA
 
 @pytest.fixture(scope="module")
 def made(source: Path, tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
-    """The recordings in three shards for each variant, by two workers."""
+    """The recordings in three shards for each variant, made by two workers."""
     output = tmp_path_factory.mktemp("made")
     done = generate(*asked(source, output, "--workers", 2), status=1)
-    assert "Some recordings failed: the reasons are in the `error` column" in done.stdout
+    assert "Some recordings failed: see the `error` column" in done.stdout
     return output
 
 
@@ -111,7 +111,7 @@ def array(data: bytes) -> NDArray[np.float32]:
     return found
 
 
-def test_members_are_what_the_libraries_give(made: Path, source: Path) -> None:
+def test_members_have_the_libraries_output(made: Path, source: Path) -> None:
     found = members(made / "speech" / "numpy_htk" / "validation-00001-of-00003.tar")
     assert list(found) == [f"{key}.{name}" for key in ("high", "low") for name in ("mel.npy", "txt", "json")]
     recorded = read((source / "wavs" / "low.wav").read_bytes())
@@ -126,7 +126,7 @@ def test_members_are_what_the_libraries_give(made: Path, source: Path) -> None:
     assert (about["bands"], about["frames"]) == array(found["high.mel.npy"]).shape
 
 
-def test_a_row_for_every_recording_and_a_reason_for_each_that_failed(made: Path) -> None:
+def test_every_recording_has_a_row_and_every_failure_a_reason(made: Path) -> None:
     table = pq.read_table(made / "speech" / "linear" / "manifest.parquet")
     assert table.schema.equals(COLUMNS)
     found = {row["key"]: row for row in table.to_pylist()}
@@ -142,12 +142,12 @@ def test_a_row_for_every_recording_and_a_reason_for_each_that_failed(made: Path)
     assert found["more"]["text"] == ""
     assert found["more"]["residual_mse"] == found["more"]["residual_frames"] == 0  # it has the rate already
     assert found["low"]["residual_mse"] > 0.1
-    # Without reflection the short one is long enough, though there is nothing to compare it with.
+    # Without reflection, the short one is long enough, though there is nothing to compare it with.
     padded = rows(made, "swresample+numpy_zero_padding")["few"]
     assert (padded.status, padded.frames, padded.residual_mse) == ("ok", 1, None)
 
 
-def test_residuals_are_of_the_frames_that_both_have(made: Path) -> None:
+def test_residuals_cover_the_frames_that_both_have(made: Path) -> None:
     def mel(variant: str, key: str) -> NDArray[np.float64]:
         (tar,) = (made / "speech" / variant).glob("validation-00001-*.tar")
         return array(members(tar)[f"{key}.mel.npy"]).astype(np.float64)
@@ -164,17 +164,15 @@ def test_residuals_are_of_the_frames_that_both_have(made: Path) -> None:
 
 
 @pytest.mark.parametrize(("workers", "each"), [(1, 1), (7, 2)])
-def test_bytes_do_not_depend_on_workers_or_what_each_is_given(
+def test_bytes_do_not_depend_on_workers_or_the_size_of_tasks(
     workers: int, each: int, made: Path, source: Path, tmp_path: Path, generate: Command
 ) -> None:
     generate(*asked(source, tmp_path, "--workers", workers, "--images-per-task", each), status=1)
     assert files(tmp_path) == files(made)
 
 
-def test_bytes_do_not_depend_on_what_is_made_beside(
-    made: Path, source: Path, tmp_path: Path, generate: Command
-) -> None:
-    """A later variant leaves what is there as it is, and the card has both."""
+def test_bytes_do_not_depend_on_other_variants(made: Path, source: Path, tmp_path: Path, generate: Command) -> None:
+    """A later variant leaves existing ones unchanged, and the card lists both."""
     generate(*asked(source, tmp_path, variants=",".join(VARIANTS[2:])), status=1)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")}
     generate(*asked(source, tmp_path, variants=",".join(VARIANTS[1::-1])), status=1)
@@ -195,7 +193,7 @@ def test_after_kill_9_the_same_command_continues(
 
 
 def refusal(words: list[object], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line that a command line is refused with, whatever is said of its source before."""
+    """The one-line refusal of a command line, after any notes about its source."""
     assert entry.main(list(map(str, words))) == 2
     captured = capsys.readouterr()
     assert not captured.out
@@ -213,7 +211,7 @@ def test_another_rate_in_the_same_output_is_refused(
     assert files(made) == before
 
 
-def test_the_first_samples_are_the_first_of_all_and_all_replace_them(
+def test_a_limited_run_makes_the_first_shard_and_a_full_run_replaces_it(
     made: Path, source: Path, tmp_path: Path, generate: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generate(*asked(source, tmp_path, "--limit", 3, variants="linear"), status=1)
@@ -223,7 +221,8 @@ def test_the_first_samples_are_the_first_of_all_and_all_replace_them(
     assert "another source, config.source.samples: 3 → 7" in refusal(words, capsys)
     generate(*words, "--overwrite", status=1)
     found, expected = files(tmp_path), files(made)
-    assert {path for path in found if found[path] != expected[path]} == {"speech/README.md", "speech/croissant.json"}
+    described = {f"speech/{name}" for name in ("README.md", "croissant.json", "index.html")}
+    assert {path for path in found if found[path] != expected[path]} == described
 
 
 def test_damage_is_found(made: Path, tmp_path: Path, command: Command) -> None:
@@ -243,7 +242,7 @@ def test_damage_is_found(made: Path, tmp_path: Path, command: Command) -> None:
 
 
 def moved(made: Path, folder: Path, by: float, **provenance: object) -> None:
-    """A copy of a variant, whole in itself, whose values are `by` larger, as if another machine had made it."""
+    """A consistent copy of a variant whose values are `by` larger, as if another machine had made it."""
     records: list[Record] = []
     folder.mkdir(parents=True)
     for record in read_records(records_in(Disk(str(made)))):
@@ -271,7 +270,7 @@ def moved(made: Path, folder: Path, by: float, **provenance: object) -> None:
     ("by", "provenance", "promised"),
     [(TOLERANCE / 2, ELSEWHERE, True), (TOLERANCE * 2, ELSEWHERE, False), (TOLERANCE / 2, {}, False)],
 )
-def test_only_another_kind_of_machine_may_differ_and_by_little(
+def test_only_another_kind_of_machine_may_differ_and_only_slightly(
     by: float, provenance: dict[str, object], promised: bool, made: Path, source: Path, tmp_path: Path
 ) -> None:
     moved(made / "speech" / "linear", tmp_path / "linear", by, **provenance)
@@ -287,7 +286,7 @@ def test_only_another_kind_of_machine_may_differ_and_by_little(
 
 
 @pytest.mark.parametrize("column", MELS.residual_columns)
-def test_a_residual_that_was_edited_is_found(column: str, made: Path, source: Path, tmp_path: Path) -> None:
+def test_an_edited_residual_is_found(column: str, made: Path, source: Path, tmp_path: Path) -> None:
     name = "validation-00001-of-00003"
     record = Record.read(Disk(str(made / "speech" / "linear" / f"{name}.json")))
     at, row = next((at, row) for at, row in enumerate(record.rows) if row.status == "ok")
@@ -307,15 +306,17 @@ def collected(steps: Generator[int, None, list[Problem]], problems: list[Problem
     problems += yield from steps
 
 
-def test_a_second_rendering_agrees_or_says_how_far(made: Path, source: Path, tmp_path: Path, command: Command) -> None:
+def test_rendering_again_reports_how_far_values_differ(
+    made: Path, source: Path, tmp_path: Path, command: Command
+) -> None:
     shutil.copytree(made / "speech" / "numpy_htk", tmp_path / "speech" / "numpy_htk")
     moved(made / "speech" / "linear", tmp_path / "speech" / "linear", TOLERANCE / 2, **ELSEWHERE)
     done = command("verify.py", tmp_path, "--render", "--source", source)
     assert done.returncode == 0, done.stdout
-    assert "3 recordings rendered again with other last bits, within the 0.01 that is promised" in done.stdout
+    assert "3 spectrograms rendered again with different last bits, within the 0.01 promised" in done.stdout
     (differs,) = [line for line in done.stdout.splitlines() if line.startswith("this machine differs from the one")]
     assert ELSEWHERE["probe_sha256"] in differs
-    assert "OK: 6 shards of 2 variants, every recording decoded and rendered again" in done.stdout
+    assert "OK: 6 shards of 2 variants, every spectrogram decoded and rendered again" in done.stdout
 
 
 def test_a_dry_run_writes_nothing(source: Path, tmp_path: Path, generate: Command) -> None:
@@ -335,32 +336,32 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, by
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--size 224", "--size is of images: leave it out with --dataset speech"),
-        ("--geometry crop", "--geometry is of images: leave it out"),
-        ("--resize 256", "--resize is of images: leave it out"),
-        ("--crop-pct 0.9", "--crop-pct is of images: leave it out"),
-        ("--image-format png", "--image-format is of images"),
-        ("--labels {source}/metadata.csv", "--labels is of no use with --dataset speech"),
-        ("--annotations {source}/metadata.csv", "--annotations is of no use with --dataset speech"),
-        ("--method mine=decode:cat", "--method is of images"),
+        ("--size 224", "--size is for images: leave it out with --dataset speech"),
+        ("--geometry crop", "--geometry is for images: leave it out"),
+        ("--resize 256", "--resize is for images: leave it out"),
+        ("--crop-pct 0.9", "--crop-pct is for images: leave it out"),
+        ("--image-format png", "--image-format is for images"),
+        ("--labels {source}/metadata.csv", "--labels does not apply to --dataset speech"),
+        ("--annotations {source}/metadata.csv", "--annotations does not apply to --dataset speech"),
+        ("--method mine=decode:cat", "--method is for images"),
         ("--model model.onnx", "leave it out, or --dataset speech"),
         ("--sample-rate 8000", "there is no recipe for 8,000 Hz: those for 22,050 and 16,000 Hz are published"),
-        ("--reference pil", "--reference: pil is of images"),
+        ("--reference pil", "--reference: pil is for images"),
         (
             "--variant pil_lanczos",
-            "pil_lanczos is of images (the stage resize): speech has the stages resample and stft",
+            "pil_lanczos is for images (the stage resize): speech has the stages resample and stft",
         ),
         ("--variant linear+soxr_vhq", "names two resample methods, linear and soxr_vhq: keep one of them"),
-        ("--variant paper", "paper has no methods of recordings: name resample or stft, or all"),
-        ("--variant fp16", "fp16 is noise in a model"),
-        ("--source {pictures}", "holds images, no recordings: give --dataset imagenet, coco or cityscapes"),
-        ("--dataset sample --sample-rate 16000", "--sample-rate is of use with --dataset speech only"),
-        ("--dataset sample", "linear is of recordings (the stage resample): it goes with --dataset speech alone"),
-        ("--dataset imagenet --variant librosa_stft", "librosa_stft is of recordings (the stage stft)"),
-        ("--dataset imagenet --variant pil", "holds recordings, no images: give --dataset speech"),
+        ("--variant paper", "paper has no methods for recordings: name resample or stft, or all"),
+        ("--variant fp16", "fp16 is noise of a model"),
+        ("--source {pictures}", "has images, not recordings: give --dataset imagenet, coco or cityscapes"),
+        ("--dataset sample --sample-rate 16000", "--sample-rate applies only to --dataset speech"),
+        ("--dataset sample", "linear is for recordings (the stage resample): use it with --dataset speech"),
+        ("--dataset imagenet --variant librosa_stft", "librosa_stft is for recordings (the stage stft)"),
+        ("--dataset imagenet --variant pil", "has recordings, not images: give --dataset speech"),
     ],
 )
-def test_what_is_of_images_and_what_of_recordings_is_refused_in_a_line(
+def test_options_for_images_and_recordings_are_not_mixed(
     words: str, message: str, source: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given: list[object] = [*words.format(source=source, pictures=pictures).split()]
@@ -373,6 +374,6 @@ def test_what_is_of_images_and_what_of_recordings_is_refused_in_a_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_paper_is_of_images(capsys: pytest.CaptureFixture[str]) -> None:
+def test_paper_is_for_images(capsys: pytest.CaptureFixture[str]) -> None:
     words: list[object] = ["--dataset", "speech", "--paper"]
-    assert "--paper is of images: for recordings name --variant stft, resample, or all" in refusal(words, capsys)
+    assert "--paper is for images: for recordings use --variant stft, resample, or all" in refusal(words, capsys)

@@ -1,4 +1,4 @@
-"""Recordings through methods that fail in every way, and how often each is asked."""
+"""Recordings through methods that fail in various ways, and how often each is called."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pipelines.generate.machines.recordings import given
 from pipelines.generate.sources import Missing, Sample
 from pipelines.generate.speech.render import SpeechRenderer
 
-# At 16,000 Hz, so that every built-in recording is resampled.
+# 16,000 Hz, so that every built-in recording is resampled.
 MEL = MelSettings.of(16_000)
 
 
 @dataclass(frozen=True)
 class Odd(Library):
-    """A library of this test's, whose one function `makes` is."""
+    """A library for tests, whose one function is `makes`."""
 
     makes: Callable[..., Any] = field(default=len, compare=False)
 
@@ -35,7 +35,7 @@ class Odd(Library):
 
 
 def known(**makes: Callable[..., Any]) -> Mapping[str, Method]:
-    """All methods, and these: what begins with `r` resamples."""
+    """All methods, and these as well: those that begin with `r` resample."""
     odd = {token: Odd(token, "", "", makes=function) for token, function in makes.items()}
     methods = {t: Method(t, "resample" if t.startswith("r") else "stft", odd[t], "") for t in makes}
     return {**METHODS, **methods}
@@ -65,7 +65,7 @@ def refuses(*_: object) -> Any:
         (lambda samples, settings: samples, "odd: it gave an array of 1 dimensions, not 2"),
     ],
 )
-def test_a_method_that_fails_costs_its_variants_alone(stft: Callable[..., Any], reason: str) -> None:
+def test_a_method_that_fails_costs_only_its_variants(stft: Callable[..., Any], reason: str) -> None:
     (rows,) = render(given()[:1], ["odd", "numpy_htk"], known(odd=stft))
     assert [row.error for row in rows] == [reason, ""]
     assert (rows[0].source_rate, rows[0].text, rows[0].mel_sha256) == (22_050, "See.", "")
@@ -82,7 +82,7 @@ def test_without_a_reference_there_is_nothing_to_compare_with() -> None:
     assert (rendered.row.residual_mse, rendered.row.residual_frames) == (None, None)
 
 
-def test_memory_that_is_short_is_not_the_recording_s_fault() -> None:
+def test_a_lack_of_memory_is_not_the_recordings_fault() -> None:
     def hungry(*_: object) -> Any:
         raise MemoryError("no more")
 
@@ -90,18 +90,18 @@ def test_memory_that_is_short_is_not_the_recording_s_fault() -> None:
         list(render(given()[:1], ["odd"], known(odd=hungry)))
 
 
-def test_calls_are_told_and_the_lethal_ones_not_made() -> None:
-    told: list[Call | None] = []
+def test_calls_are_reported_and_lethal_ones_not_made() -> None:
+    reported: list[Call | None] = []
     one = given()[0]
     lethal = {Call(one.sample.key, "odd"): "ended the process (SIGSEGV)"}
-    (rows,) = render([one], ["odd", "swresample"], known(odd=refuses), lethal=lethal, tell=told.append)
+    (rows,) = render([one], ["odd", "swresample"], known(odd=refuses), lethal=lethal, tell=reported.append)
     assert rows[0].error == "odd: ended the process (SIGSEGV)"
-    calls = [call.token for call in told if call]
+    calls = [call.token for call in reported if call]
     assert calls == ["source", "linear", "numpy_stft", "swresample", "numpy_stft"]
-    assert told[1::2] == [None] * len(calls)
+    assert reported[1::2] == [None] * len(calls)
 
 
-def test_what_is_equal_is_transformed_once() -> None:
+def test_identical_samples_are_transformed_once() -> None:
     counts: dict[str, int] = {}
 
     def counted(token: str, *arguments: Any) -> Any:
@@ -115,7 +115,7 @@ def test_what_is_equal_is_transformed_once() -> None:
     assert [row.residual_max_abs for row in rows] == [0, 0, 0]
 
 
-def test_what_is_not_there_or_empty_is_a_row() -> None:
+def test_missing_and_empty_recordings_have_rows() -> None:
     sample = Sample("a", -1, "a.wav", 0, (), (("text", "ah"), ("speaker", 3)))
     absent, empty = render(
         [Given(sample, Missing("it is not in the source")), Given(sample, b"")], ["numpy_htk"], METHODS

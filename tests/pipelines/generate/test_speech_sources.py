@@ -1,4 +1,4 @@
-"""Recordings and their texts in the layouts that people have: nothing vanishes, and nothing is guessed."""
+"""Recordings and their transcripts in the layouts in use: nothing is lost, and nothing is guessed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def refused(source: Path, dataset: str = "speech") -> str:
     return str(caught.value)
 
 
-def test_ljspeech_as_it_unpacks(tmp_path: Path) -> None:
+def test_ljspeech_as_unpacked(tmp_path: Path) -> None:
     metadata = (
         '\ufeffLJ1|In 1455, "the|in fourteen fifty-five, "the\r\n'
         "LJ2|no quotes end it|\r\n"
@@ -92,16 +92,16 @@ def test_ljspeech_as_it_unpacks(tmp_path: Path) -> None:
     got = found(root)
     assert got.source.kind == "speech-ljspeech"
     assert got.notes == [
-        f"metadata.csv lists LJ5 that {root} does not have: counted as failed",
-        "metadata.csv does not list wavs/more.wav: taken with an empty text",
-        f"not read in {root}: README",
+        f"metadata.csv lists LJ5 missing from {root}: counted as failed",
+        "metadata.csv does not list wavs/more.wav: used with an empty text",
+        f"skipped in {root}: README",
     ]
     for same in (tmp_path, root / "wavs", root / "metadata.csv"):
         assert [*found(same).samples] == [*got.samples]
 
 
 def test_another_text_is_another_set(tmp_path: Path) -> None:
-    """Members of the shards follow from it."""
+    """It is part of the shards."""
     digests = set()
     for text in ("a|one", "a|two"):
         put(tmp_path, {"metadata.csv": text, "wavs/a.wav": b"x"})
@@ -112,8 +112,8 @@ def test_another_text_is_another_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metadata", "reason"),
     [
-        ("a|one\nb|two\na|three", "line 3: 'a' is there twice"),
-        ("a.wav|one\nwavs/a|three", "line 2: 'a' is there twice"),
+        ("a|one\nb|two\na|three", "line 3: 'a' is listed twice"),
+        ("a.wav|one\nwavs/a|three", "line 2: 'a' is listed twice"),
         ("file_name,text\na.wav,one", "line 1: expected id|text|normalised text, found 'file_name,text'"),
         ("a|b|c|d", "line 1: expected id|text|normalised text"),
         ("|one", "line 1: expected"),
@@ -123,18 +123,18 @@ def test_another_text_is_another_set(tmp_path: Path) -> None:
         (LFS, "is a Git LFS pointer"),
     ],
 )
-def test_metadata_that_is_wrong_is_refused(metadata: bytes | str, reason: str, tmp_path: Path) -> None:
+def test_invalid_metadata_is_refused(metadata: bytes | str, reason: str, tmp_path: Path) -> None:
     message = refused(put(tmp_path, {"metadata.csv": metadata, "wavs/a.wav": b"x"}))
     assert reason in message
     assert f"{tmp_path}/metadata.csv" in message
 
 
-def test_accents_are_a_macs_or_any_others(tmp_path: Path) -> None:
+def test_accents_may_be_composed_or_decomposed(tmp_path: Path) -> None:
     put(tmp_path, {"metadata.csv": "caf\u00e9|one", "wavs/cafe\u0301.wav": b"x"})
     assert list(texts(tmp_path).values()) == ["one"]
 
 
-# Files, and the texts of the recordings among them by key.
+# Files, and the transcripts of their recordings by key.
 CORPORA: dict[str, tuple[dict[str, bytes | str], dict[str, str]]] = {
     "LibriSpeech": (
         {
@@ -196,10 +196,10 @@ def test_a_corpus_is_the_same_in_a_folder_and_in_a_tar(corpus: str, tmp_path: Pa
     packed = tar(tmp_path / "packed.tar", sorted(files.items()))
     recordings = {data for name, data in files.items() if name.lower().endswith((".wav", ".flac"))}
     for source in (folder, packed):
-        said = texts(source)
-        assert sorted(said.values()) == sorted(expected.values())
+        found_texts = texts(source)
+        assert sorted(found_texts.values()) == sorted(expected.values())
         if corpus != "names that repeat":
-            assert said == expected
+            assert found_texts == expected
         assert sorted(contents(source).values()) == sorted(recordings)
     assert set(texts(folder)) == {key.removeprefix("packed_tar_") for key in texts(packed)}
 
@@ -209,44 +209,44 @@ def test_a_corpus_is_the_same_in_a_folder_and_in_a_tar(corpus: str, tmp_path: Pa
     [
         ({"a.txt": LATIN}, "a.txt is not UTF-8"),
         ({"a.txt": LFS}, "a.txt is a Git LFS pointer"),
-        ({"a.txt": b"x" * 70_000}, "a.txt has 70,000 bytes, and such a text no more than 65,536"),
-        ({"a.txt": "é" * 4_200}, "a.wav has 8,400 bytes, and a table's no more than 8,192"),
+        ({"a.txt": b"x" * 70_000}, "a.txt has 70,000 bytes, but a transcript has at most 65,536"),
+        ({"a.txt": "é" * 4_200}, "a.wav has 8,400 bytes, but a table's has at most 8,192"),
         ({"a.json": '{"text": "x"'}, "a.json: "),
-        ({"b.trans.txt": "a one\na two"}, "b.trans.txt, line 2: 'a' is there twice"),
-        ({"b.trans.txt": "a one", "c.trans.txt": "a\ttwo"}, ".trans.txt: 'a' is in another list beside it too"),
+        ({"b.trans.txt": "a one\na two"}, "b.trans.txt, line 2: 'a' is listed twice"),
+        ({"b.trans.txt": "a one", "c.trans.txt": "a\ttwo"}, ".trans.txt: 'a' is also in another list in this folder"),
     ],
 )
-def test_texts_that_are_wrong_are_refused(files: dict[str, bytes | str], reason: str, tmp_path: Path) -> None:
+def test_invalid_transcripts_are_refused(files: dict[str, bytes | str], reason: str, tmp_path: Path) -> None:
     files = {"a.wav": b"x", **files}
     assert reason in refused(put(tmp_path / "folder", files))
     assert reason in refused(tar(tmp_path / "packed.tar", [*files.items()]))
 
 
-def test_a_recording_alone(tmp_path: Path) -> None:
+def test_a_single_recording(tmp_path: Path) -> None:
     root = put(tmp_path, {"a.wav": b"0", "a.txt": "one", "b.wav": b"1", "c/d.wav": b"2", "e.pdf": b"x"})
     assert texts(root / "a.wav") == {"a": "one"}
     assert found(root / "a.wav").notes == []
-    assert found(root / "b.wav").notes == [f"no recording in {root} has a text beside it: their texts are empty"]
+    assert found(root / "b.wav").notes == [f"no recording in {root} has a text file: all texts are empty"]
 
 
 def test_tars_of_a_folder_are_one_set(tmp_path: Path) -> None:
     for number in range(2):
         tar(tmp_path / f"val-{number}.tar", [(f"{number}.wav", b"x"), (f"{number}.txt", "one")])
     assert texts(tmp_path) == {"0": "one", "1": "one"}
-    put(tmp_path, {"folder/2.wav": b"x"})  # which they were unpacked to
+    put(tmp_path, {"folder/2.wav": b"x"})  # as unpacked from the tars
     assert set(texts(tmp_path)) == {"2"}
-    assert f"not read in {tmp_path}: 2 names (val-0.tar, …)" in found(tmp_path).notes
+    assert f"skipped in {tmp_path}: 2 names (val-0.tar, …)" in found(tmp_path).notes
 
 
-def test_recordings_come_before_tars_whatever_lies_beside(tmp_path: Path) -> None:
+def test_recordings_are_preferred_to_tars(tmp_path: Path) -> None:
     tar(put(tmp_path, {"a_cover.png": b"x", "b.wav": b"x"}) / "c.tar", [("d.wav", b"x")])
     assert set(texts(tmp_path)) == {"b"}
 
 
-def test_one_text_for_several_recordings_is_told(tmp_path: Path) -> None:
+def test_one_text_for_several_recordings_is_reported(tmp_path: Path) -> None:
     root = put(tmp_path, {"metadata.csv": "a|one\nb|two", "x/a.wav": b"0", "y/a.wav": b"1", "y/b.wav": b"2"})
     assert texts(root) == {"x_a": "one", "y_a": "one", "b": "two"}
-    assert "metadata.csv has one text for several recordings of a name: also taken for y/a.wav" in found(root).notes
+    assert "metadata.csv has only one text for recordings that share a name: also used for y/a.wav" in found(root).notes
 
 
 def test_lists_may_have_tabs(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_links(tmp_path: Path) -> None:
     (root / "d.wav").symlink_to("nowhere")
     assert contents(root) == {"a": b"0", "c": b"1", "d": BROKEN_LINK}
     (root / "b" / "above").symlink_to(root)
-    assert "is it a link to one above it?" in refused(root)
+    assert "is it a link to a folder above it?" in refused(root)
     with tarfile.open(tmp_path / "packed.tar", "w") as archive:
         archive.add(root / "a.wav", "a.wav")
         archive.add(root / "d.wav", "d.wav")
@@ -267,68 +267,68 @@ def test_links(tmp_path: Path) -> None:
     assert "a link in place of the file" in last.reason
 
 
-def test_pointers_are_told(tmp_path: Path) -> None:
+def test_pointers_are_recognised(tmp_path: Path) -> None:
     root = put(tmp_path, {"a.wav": LFS})
     assert "a.wav in the source is a Git LFS pointer" in refused(root)
     put(tmp_path, {"b.wav": bytes(2000)})
-    assert "as 1 of 2 recordings may be" in found(root).notes[-1]
+    assert "1 of 2 recordings are small enough to be one" in found(root).notes[-1]
 
 
 @pytest.mark.parametrize("dataset", ["imagenet", "coco", "cityscapes"])
-def test_recordings_are_no_images(dataset: str, tmp_path: Path) -> None:
+def test_recordings_are_not_images(dataset: str, tmp_path: Path) -> None:
     put(tmp_path / "set", {"metadata.csv": "a|one", "wavs/a.wav": b"x"})
     (tmp_path / "tars").mkdir()
     packed = tar(tmp_path / "tars" / "val-0.tar", [("a.txt", "one"), ("a.wav", b"x")])
     for source in (tmp_path / "set", tmp_path / "set" / "wavs" / "a.wav", packed, packed.parent):
-        assert refused(source, dataset) == f"{source} holds recordings, no images: give --dataset speech"
+        assert refused(source, dataset) == f"{source} has recordings, not images: give --dataset speech"
 
 
-def test_images_are_no_recordings(tmp_path: Path) -> None:
+def test_images_are_not_recordings(tmp_path: Path) -> None:
     put(tmp_path / "set", {"n01440764/a.JPEG": b"x"})
     (tmp_path / "tars").mkdir()
     packed = tar(tmp_path / "tars" / "val-0.tar", [("a.cls", "1"), ("a.jpg", b"x")])
     for source in (tmp_path / "set", tmp_path / "set" / "n01440764" / "a.JPEG", packed, packed.parent):
-        assert refused(source) == f"{source} holds images, no recordings: give --dataset imagenet, coco or cityscapes"
+        assert refused(source) == f"{source} has images, not recordings: give --dataset imagenet, coco or cityscapes"
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
         ("LJSpeech-1.1.tar.bz2", "is compressed: unpack it (tar -xf LJSpeech-1.1.tar.bz2 -C FOLDER)"),
-        ("dev.parquet", "in Parquet or Arrow files are not read"),
-        ("data/dev.parquet", "in Parquet or Arrow files are not read"),
+        ("dev.parquet", "Parquet and Arrow files of recordings are not supported"),
+        ("data/dev.parquet", "Parquet and Arrow files of recordings are not supported"),
         ("notes.doc", "is neither a folder, a recording, metadata.csv nor a .tar file"),
         ("empty.tar", "cannot be read as an uncompressed tar"),
     ],
 )
-def test_what_is_not_read_is_told(name: str, reason: str, tmp_path: Path) -> None:
+def test_unsupported_files_are_refused(name: str, reason: str, tmp_path: Path) -> None:
     put(tmp_path, {name: b"x" * 600})
     assert reason in refused(tmp_path / name.partition("/")[0])
 
 
-def test_tars_that_are_not_read_are_told(tmp_path: Path) -> None:
+def test_unsupported_tars_are_refused(tmp_path: Path) -> None:
     packed = tar(tmp_path / "a.tar", [("LJSpeech-1.1/metadata.csv", "a|one"), ("LJSpeech-1.1/wavs/a.wav", b"x")])
     assert "unpack it, and give the folder as --source" in refused(packed)
     cut = tar(tmp_path / "d.tar", [("a.wav", b"x"), ("a.txt", "one" * 300)])
     cut.write_bytes(cut.read_bytes()[:1700])
     assert "fetch it again" in refused(cut)
     twice = tar(tmp_path / "b.tar", [("a.wav", b"x"), ("a.wav", b"y")])
-    assert "holds a.wav twice" in refused(twice)
+    assert "contains a.wav twice" in refused(twice)
     assert "no recordings in" in refused(tar(tmp_path / "c.tar", [("a.txt", "one")]))
     (tmp_path / "none").mkdir()
     assert "no recordings in" in refused(tmp_path / "none")
 
 
-def test_options_of_images_are_refused(tmp_path: Path) -> None:
+def test_options_for_images_are_refused(tmp_path: Path) -> None:
     put(tmp_path, {"a.wav": b"x"})
     for inputs in (Inputs(str(tmp_path), "x", None), Inputs(str(tmp_path), None, "x")):
-        with pytest.raises(UsageError, match="is of no use with --dataset speech"):
+        with pytest.raises(UsageError, match="does not apply to --dataset speech"):
             find("speech", inputs, None)
 
 
 @fuzz(100)
 @given(data=changed_bytes('\ufeffa|one, "|two\r\nb|three|\r\n'.encode()))
-def test_metadata_from_anybody(data: bytes) -> None:
+def test_metadata_from_anyone(data: bytes) -> None:
     for key, text in (outcome(lambda: read_metadata(data, "metadata.csv")) or {}).items():
         assert key
         assert "|" not in text + key

@@ -1,4 +1,4 @@
-"""The validation split is found wherever its name stands; what cannot be told is refused, with what is there."""
+"""The validation split is found wherever its name is; what is ambiguous is refused with a list of splits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fuzzing import HOSTILE, changed_json, fuzz, outcome
 
 VALIDATION = ("val", "valid", "validation")
 OTHERS = ("train", "test", "dev", "training", "testing", "trainval")
-# As timm, the Hub, img2dataset and people name the files of a split.
+# File names as written by timm, the Hub, img2dataset and people.
 PATTERNS = (
     *("imagenet1k-{}-{:04d}", "{}-{:05d}-of-00009", "{}-{:05d}-of-00009-0a1b2c3d", "{}{:03d}", "{}_{:03d}"),
     *("x.{}.{:02d}", "shapes-{}-{:03d}", "ILSVRC2012_img_{}_{:d}"),
@@ -46,14 +46,14 @@ def refused(folder: Path) -> str:
 
 @st.composite
 def folders(draw: st.DrawFn) -> tuple[str, dict[str, list[str]]]:
-    """A place below the root for files, and the files of some splits."""
+    """A folder for the files, relative to the root, and the files of some splits."""
     pattern, suffix = draw(st.sampled_from(PATTERNS)), draw(st.sampled_from([".parquet", ".tar", ".TAR"]))
     splits = draw(st.lists(st.sampled_from(OTHERS), unique=True, max_size=3))
     splits += draw(st.lists(st.sampled_from(VALIDATION), unique=True, min_size=not splits, max_size=2))
     upper = draw(st.booleans())
     count = draw(st.integers(1, 3))
-    said = {split: split.upper() if upper else split for split in splits}
-    files = {split: [pattern.format(said[split], at) + suffix for at in range(count)] for split in splits}
+    spelled = {split: split.upper() if upper else split for split in splits}
+    files = {split: [pattern.format(spelled[split], at) + suffix for at in range(count)] for split in splits}
     return draw(st.sampled_from(["", "data/", "default/", "imagenet-1k/data/"])), files
 
 
@@ -99,10 +99,10 @@ def test_files_and_folders(files: list[str], chosen: list[str], tmp_path: Path) 
         (["train-0.tar", "more.tar"], "none is clearly validation: unnamed (more.tar), train (train-0.tar)"),
         (["a-00000-of-00002.tar", "b-00000-of-00002.tar"], "none is clearly validation: a (a-0"),
         (["default/train/0.parquet", "default/test/0.parquet"], "test (test), train (train)"),
-        (["val/0.tar", "small-val/0.tar"], "both of one split"),
+        (["val/0.tar", "small-val/0.tar"], "both of the same split"),
     ],
 )
-def test_what_cannot_be_told_is_refused(files: list[str], message: str, tmp_path: Path) -> None:
+def test_what_is_ambiguous_is_refused(files: list[str], message: str, tmp_path: Path) -> None:
     assert message in refused(put(tmp_path, *files))
 
 
@@ -114,8 +114,8 @@ def test_what_cannot_be_told_is_refused(files: list[str], message: str, tmp_path
         (["data/training/0.tar", "data/test/0.tar"], ["data/training/0.tar"]),
         (["0000.tar", "0001.tar"], ["0000.tar", "0001.tar"]),
         (["images-00000-of-00001.tar"], ["images-00000-of-00001.tar"]),
-        (["val-0.tar"], "holds val alone"),
-        (["test/0000.parquet"], "holds test alone"),
+        (["val-0.tar"], "has only val"),
+        (["test/0000.parquet"], "has only test"),
         (["val-0.tar", "test-0.tar"], "none is clearly train"),
         (["train-0.tar", "training-0.tar"], "several are train"),
     ],
@@ -132,11 +132,11 @@ def test_the_training_split(files: list[str], chosen: list[str] | str, tmp_path:
 INFO = {"splits": {"train": {"filenames": ["a.tar", "b.tar"]}, "validation": {"filenames": ["c.tar", "d.tar"]}}}
 
 
-def test_the_split_in_timm_s_description(tmp_path: Path) -> None:
+def test_the_split_in_timms_description(tmp_path: Path) -> None:
     put(tmp_path, "a.tar", "b.tar", "c.tar", "d.tar")
     (tmp_path / "_info.json").write_text(json.dumps(INFO))
     assert names(tmp_path) == ["c.tar", "d.tar"]
-    assert "left out: train (2 files, a.tar)" in found(tmp_path).notes[0]
+    assert "skipped: train (2 files, a.tar)" in found(tmp_path).notes[0]
     assert [file.name for file in find_archives(Disk(str(tmp_path)), "train").files] == ["a.tar", "b.tar"]
     (tmp_path / "_info.json").write_text(json.dumps(INFO).replace("validation", "other"))
     assert "other (2 files, c.tar), train (2 files, a.tar)" in refused(tmp_path)

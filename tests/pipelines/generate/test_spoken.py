@@ -1,4 +1,4 @@
-"""The built-in speech: the same bytes everywhere, and sounds that are what they are called."""
+"""The built-in speech: the same bytes everywhere, and sounds that match their names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_phrase_is_a_short_recording(phrase: Phrase) -> None:
 
 
 def test_an_s_hisses_and_vowels_have_their_formants() -> None:
-    """By Welch's method: an s has its power above 4 kHz; in "see" the second resonance lies near 2,290 Hz."""
+    """By Welch's method: an s has its power above 4 kHz, and the second resonance in "see" is near 2,290 Hz."""
     samples = read(recording(PHRASES[0])).samples
     hiss, vowel = samples[2200:4840], samples[4840:9240]
     frequencies, power = signal.welch(hiss, RATE, nperseg=512)

@@ -1,4 +1,4 @@
-"""Chores in this process and spread over workers: the same results, in order, and few that wait."""
+"""Chores in this process and spread over workers: the same results, in order, and few of them held back."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def chore(place: Place = DISK, seconds: float = 1e-3, size: int = 1) -> Chore[in
 
 
 class Engine:
-    """As Ray's: so many pieces are begun at a time, asked for when there is room, and end in any order.
+    """Stands in for Ray's: takes pieces while there is room, and ends them in any order.
 
-    The one that is stuck ends when no other is left.
+    The stuck piece ends when no other is left.
     """
 
     def __init__(self, room: int, stuck: int = -1) -> None:
@@ -57,8 +57,8 @@ def test_results_come_in_order(count: int) -> None:
     assert engine.begun == -(-count // 8)
 
 
-def test_what_waits_for_one_that_is_late_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A piece that was lost and is made again holds up all that come after it."""
+def test_results_held_back_for_a_late_one_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost piece that is made again delays all later ones."""
     monkeypatch.setattr(spread, "_MOST_WAITING", 8 * 1000 * 10)
     engine: Any = Engine(room=3, stuck=2)
     results = spread._spread(engine, None, chore(size=1000), range(8 * 200))
@@ -67,7 +67,7 @@ def test_what_waits_for_one_that_is_late_is_bounded(monkeypatch: pytest.MonkeyPa
     assert list(results) == [2**n for n in range(17, 8 * 200)]
 
 
-def test_large_pieces_are_given_out_one_by_one() -> None:
+def test_large_pieces_are_handed_out_one_by_one() -> None:
     engine: Any = Engine(room=2)
     list(spread._spread(engine, None, chore(seconds=0.4), range(10)))
     assert engine.begun == 5
@@ -81,10 +81,10 @@ def test_large_pieces_are_given_out_one_by_one() -> None:
         (None, True, STORE, 1e-2, True),
         ("auto", False, STORE, 1e-2, True),
         ("auto", False, STORE, 1e-3, False),
-        ("auto", True, DISK, 1.0, False),  # which may be this machine's alone
+        ("auto", True, DISK, 1.0, False),  # the disk may be this machine's only
     ],
 )
-def test_ray_is_asked_where_there_is_enough_to_do(
+def test_ray_is_used_if_there_is_enough_to_do(
     address: str | None, running: bool, place: Place, seconds: float, starts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []

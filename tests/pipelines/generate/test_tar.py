@@ -21,7 +21,7 @@ def write(path: Path) -> TarWriter:
     return tar
 
 
-def test_headers_are_fixed_and_the_digest_is_the_file_s(tmp_path: Path) -> None:
+def test_headers_are_fixed_and_the_digest_is_the_files(tmp_path: Path) -> None:
     tar = write(tmp_path / "one.tar")
     data = (tmp_path / "one.tar").read_bytes()
     assert (tar.size, tar.sha256) == (len(data), hashlib.sha256(data).hexdigest())
@@ -42,7 +42,7 @@ def test_same_members_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 @given(st.dictionaries(st.from_regex(r"[a-zé0-9_]{1,50}\.png", fullmatch=True), st.binary(max_size=2000), max_size=25))
-def test_the_tar_is_the_one_that_python_writes(members: dict[str, bytes]) -> None:
+def test_the_tar_equals_the_one_that_python_writes(members: dict[str, bytes]) -> None:
     ours, theirs = io.BytesIO(), io.BytesIO()
     tar = TarWriter(ours)
     with tarfile.open(fileobj=theirs, mode="w", format=tarfile.USTAR_FORMAT) as other:

@@ -1,4 +1,4 @@
-"""Geometries and sizes, from what is asked for to what a configuration holds."""
+"""Geometries and sizes, from options to configurations."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ SOURCE = (("kind", "tree"), ("samples", 3), ("sha256", "0" * 64))
         ("imagenet", Target("stretch", (160, 120)), "622ee415723b26538cea48a334dcf84ddc4b6b23e319ab5f681c5dd3209c15c5"),
     ],
 )
-def test_configurations_are_those_that_were_made_before_there_was_a_side_to_choose(
-    dataset: str, target: Target, sha256: str
-) -> None:
+def test_configurations_equal_those_from_before_the_resize_option(dataset: str, target: Target, sha256: str) -> None:
     geometry, size = choose_geometry(dataset, target)
     config = ImageConfig(dataset, geometry, size, "pil+pil_bilinear", "png", 1000, SOURCE)
     assert digest(config.as_json()) == sha256
@@ -52,7 +50,7 @@ def test_configurations_are_those_that_were_made_before_there_was_a_side_to_choo
         (384, 1.0, (384, 384)),
     ],
 )
-def test_a_share_is_timm_s(size: int, share: float, expected: Size) -> None:
+def test_a_crop_pct_is_timms(size: int, share: float, expected: Size) -> None:
     for name in ("crop", "squash"):
         assert choose_geometry("imagenet", Target(name, (size,), crop_pct=share)) == (name, expected)
         side = math.floor(size / share)
@@ -62,12 +60,12 @@ def test_a_share_is_timm_s(size: int, share: float, expected: Size) -> None:
 @pytest.mark.parametrize(
     ("dataset", "target", "message"),
     [
-        ("imagenet", Target(resize=235, crop_pct=0.9), "--resize and --crop-pct both say"),
+        ("imagenet", Target(resize=235, crop_pct=0.9), "--resize and --crop-pct both set"),
         ("imagenet", Target(resize=200), "--resize 200 is less than --size 224, which is cut out of it"),
         ("imagenet", Target(size=(224, 235)), "--size 224,235 does not suit crop, which takes N"),
-        ("imagenet", Target("stretch", resize=235), "--resize is of use with the geometries crop and squash, and not"),
-        ("coco", Target(crop_pct=0.9), "--crop-pct is of use .* not with keep_ratio: leave it out"),
-        ("cityscapes", Target(resize=235), "not with identity: leave it out"),
+        ("imagenet", Target("stretch", resize=235), "--resize applies only to the geometries crop and squash, not"),
+        ("coco", Target(crop_pct=0.9), "--crop-pct applies only to .* not to keep_ratio: leave it out"),
+        ("cityscapes", Target(resize=235), "not to identity: leave it out"),
         ("imagenet", Target(resize=20_000), "--size 224 --resize 20000 is too large"),
         ("imagenet", Target(crop_pct=0.001), "--size 224 --resize 224000 is too large"),
     ],
@@ -78,7 +76,7 @@ def test_sizes_that_do_not_suit_are_refused(dataset: str, target: Target, messag
 
 
 @given(st.sampled_from(sorted(GEOMETRIES)), st.integers(1, 300), st.integers(0, 100), st.booleans())
-def test_what_a_configuration_holds_can_be_asked_for_and_typed(name: str, side: int, more: int, two: bool) -> None:
+def test_any_configuration_can_be_written_as_options(name: str, side: int, more: int, two: bool) -> None:
     counts = GEOMETRIES[name].values
     size = (side, side + more)[: counts[-1] if two else counts[0]]
     chosen = choose_geometry("imagenet", Target.of(name, size))

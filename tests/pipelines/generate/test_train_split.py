@@ -1,4 +1,4 @@
-"""Sets to train on: shards that are named so, by a mix, and what reads them."""
+"""Sets to train on: how their shards are named, rows with drawn methods, and what reads them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from pipelines.errors import UsageError
 from pipelines.generate.card import card
 from pipelines.generate.compare import Again, config_of, render_again
 from pipelines.generate.config import ImageConfig, describe
+from pipelines.generate.existing import recorded
 from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
@@ -32,12 +33,12 @@ from pipelines.generate.sources.find import Found, find
 from pipelines.options import Inputs
 from pipelines.shards import open_shards
 from pipelines.store import Disk
-from tests.generators.test_variant import PAPER_RESIZE
+from tests.generators.documented import PAPER_RESIZE
 from tests.pipelines.evaluate.conftest import write_predictions, wrong_in
 from tests.steps import result_of
 
 NAMES = ["train-00000-of-00002", "train-00001-of-00002"]
-# Two classes, by their place among ImageNet's.
+# Two classes, with their labels.
 SYNSETS = {"n01440764": 0, "n03888257": 701}
 
 
@@ -75,7 +76,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, found: Found, config: ImageCo
 
 @pytest.fixture
 def mixed(made: Path, tmp_path: Path) -> Path:
-    """A copy of the mix."""
+    """A copy of `mix_resize`."""
     shutil.copytree(made / "mix_resize", tmp_path / "mix_resize")
     return tmp_path / "mix_resize"
 
@@ -99,7 +100,7 @@ def test_labels_are_the_folders_and_the_table_names_what_was_drawn(made: Path) -
     assert pq.read_schema(made / "pil_bilinear" / TABLE).equals(COLUMNS)
 
 
-def test_it_is_checked_and_rendered_again(made: Path, found: Found) -> None:
+def test_it_can_be_checked_and_rendered_again(made: Path, found: Found) -> None:
     for variant in ("pil_bilinear", "mix_resize"):
         folder = Disk(str(made / variant))
         assert check_folder(folder) == []
@@ -109,7 +110,7 @@ def test_it_is_checked_and_rendered_again(made: Path, found: Found) -> None:
             assert result_of(render_again(again)) == []
 
 
-def test_it_is_scored_as_any(made: Path, tmp_path: Path) -> None:
+def test_it_is_scored_like_any_other_set(made: Path, tmp_path: Path) -> None:
     shards = open_shards(made)
     truth = dict(zip(*shards.samples(), strict=True))
     wrong = {"pil_bilinear": (), "mix_resize": (0, 2, 4), "mix_decode+mix_resize": (1,)}
@@ -123,7 +124,7 @@ def test_it_is_scored_as_any(made: Path, tmp_path: Path) -> None:
     assert shards.changed_stages("mix_decode+mix_resize") == ("decode", "resize")
 
 
-def test_more_is_made_beside_it_by_the_same_seed(made: Path) -> None:
+def test_further_variants_are_made_with_the_same_seed(made: Path) -> None:
     shards = open_shards(made)
     words = shards.command(["mix_decode", "mix_decode+mix_resize"]).split()
     assert words[words.index("--split") + 1] == "train"
@@ -131,16 +132,16 @@ def test_more_is_made_beside_it_by_the_same_seed(made: Path) -> None:
     assert "--seed" not in shards.command(["pil_box"])
 
 
-def test_a_set_is_of_one_split(made: Path, mixed: Path, config: ImageConfig) -> None:
+def test_a_set_has_one_split(made: Path, mixed: Path, config: ImageConfig) -> None:
     shutil.copy(mixed / f"{NAMES[0]}.tar", mixed / "validation-00000-of-00002.tar")
     assert "validation-00000-of-00002.tar: extra file" in " ".join(map(str, check_folder(Disk(str(mixed)))))
     other = replace(config, split="validation")
     with Output(Disk(str(made))).locked() as output, pytest.raises(UsageError, match=r'config.split: "train" → null'):
-        output.begin({"pil_bilinear": recipe_here(other, other.base)}, False, output.recorded())
+        output.begin({"pil_bilinear": recipe_here(other, other.base)}, False, recorded(output))
 
 
-def test_a_split_that_is_none_is_refused(mixed: Path) -> None:
-    """Names of files are made of it."""
+def test_an_unknown_split_is_refused(mixed: Path) -> None:
+    """It becomes part of file names."""
     for name, parse_it in ((f"{NAMES[0]}.json", Record.from_bytes), (SUMMARY, parse_summary)):
         for split in ("test", "../../train", None, 1, ["train"]):
             value = json.loads((mixed / name).read_text())
@@ -150,8 +151,8 @@ def test_a_split_that_is_none_is_refused(mixed: Path) -> None:
 
 
 @pytest.mark.parametrize("token", [None, 1, ["pil_box"]])
-def test_a_draw_that_is_no_text_is_in_no_table(mixed: Path, token: object) -> None:
-    """Of the first record; one that lacks it beside others that have it has none."""
+def test_a_draw_that_is_not_text_is_in_no_table(mixed: Path, token: object) -> None:
+    """The first record decides the columns; a record without such a draw has nulls."""
     for number, columns in ((0, set(COLUMNS.names)), (1, {*COLUMNS.names, "resize"})):
         place = mixed / f"{NAMES[number]}.json"
         held = place.read_bytes()
@@ -164,7 +165,7 @@ def test_a_draw_that_is_no_text_is_in_no_table(mixed: Path, token: object) -> No
         place.write_bytes(held)
 
 
-def test_the_configuration_comes_back_from_a_record(made: Path, config: ImageConfig) -> None:
+def test_the_configuration_can_be_read_from_a_record(made: Path, config: ImageConfig) -> None:
     recipe = Record.read(records_in(Disk(str(made / "mix_resize")))[0]).recipe
     again = config_of(recipe)
     assert (again.as_json(), again.asked()["split"]) == (config.as_json(), "train")

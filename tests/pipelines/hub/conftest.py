@@ -1,4 +1,4 @@
-"""What the tests of the Hub share: small sets made once, a Hub that holds them, and a user at a terminal."""
+"""What the tests of the Hub share: small sets made once, a Hub that has them, and a user at a terminal."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ from tests.hub import Hub, Request, serve
 from tests.hub.state import Repo
 
 NAME = "lab/noised"
-# The `+` of a combination is the one sign in a variant's name that means something else in URLs and patterns.
+# The `+` of a combination is the only character in variants' names that is special in URLs and patterns.
 COMBINED = "pil_lanczos+nv12_ascend"
 VARIANTS = ["opencv", "pil_bilinear", "pil_lanczos", COMBINED]
 # What is written last, of all variants.
 DESCRIBED = {"README.md", "croissant.json", "differences.png", "index.html", "residuals.png"}
 # Three of ImageNet's classes.
 SYNSETS = ("n01440764", "n01751748", "n09193705")
-# POST requests that only ask: about paths, and whether a card's metadata is valid.
-_ASKING = re.compile("/paths-info/|/validate-yaml")
+# POST requests that change nothing: they ask about paths, or whether a card's metadata is valid.
+_READ_ONLY = re.compile("/paths-info/|/validate-yaml")
 
 
 class User:
-    """Someone at a terminal who has the owner's token, unless `HF_TOKEN` says otherwise; it is never shown."""
+    """Somebody at a terminal with the owner's token, unless `HF_TOKEN` is set; the token must never be shown."""
 
     def __init__(self, hub: Hub, folder: Path, forks: Forks) -> None:
         self.hub, self.folder = hub, folder
         self._forks = forks
 
     def run(self, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run Python with these words, in a folder of its own."""
+        """Run Python with these arguments, in the user's folder."""
         environment = self._environment(variables)
         command = [sys.executable, *map(str, words)]
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-        return _decent(done, environment)
+        return _checked(done, environment)
 
     def entry(self, script: str, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run an entry of the checkout, as `run` does."""
         environment = self._environment(variables)
-        return _decent(self._forks.run([str(ROOT / script), *map(str, words)], self.folder, environment), environment)
+        return _checked(self._forks.run([str(ROOT / script), *map(str, words)], self.folder, environment), environment)
 
     def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
@@ -80,8 +80,10 @@ class User:
         return self.entry("verify.py", path, "--workers", 1)
 
 
-def _decent(done: subprocess.CompletedProcess[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """The same, which showed neither a traceback nor the token."""
+def _checked(
+    done: subprocess.CompletedProcess[str], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """The same process, after a check that it showed neither a traceback nor the token."""
     shown = done.stdout + done.stderr
     assert "Traceback" not in shown, shown
     assert not environment["HF_TOKEN"] or environment["HF_TOKEN"] not in shown
@@ -89,13 +91,13 @@ def _decent(done: subprocess.CompletedProcess[str], environment: Mapping[str, st
 
 
 def good(done: subprocess.CompletedProcess[str]) -> str:
-    """What a command that ended well printed."""
+    """The stdout of a command that succeeded."""
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a command that was refused, whatever it said before of its progress."""
+    """The error line of a command that was refused; progress may precede it."""
     assert done.returncode == 2, done.stdout + done.stderr
     (line,) = [line for line in done.stderr.splitlines() if ": error: " in line]
     assert line == done.stderr.splitlines()[-1]
@@ -104,7 +106,7 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def failure(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a command that gave up, whatever it said before of its tries."""
+    """The error line of a command that failed; lines about its retries may precede it."""
     assert done.returncode == 3, done.stdout + done.stderr
     (line,) = [line for line in done.stderr.splitlines() if ": error: " in line]
     assert "unexpected" not in line
@@ -117,17 +119,17 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def shards_of(found: Mapping[str, bytes], *variants: str) -> dict[str, bytes]:
-    """Of a folder's or a repository's files, those of variants: of these, or of all."""
+    """The files of these variants, or of all, among a folder's or a repository's files."""
     names = variants or tuple(VARIANTS)
     return {path: data for path, data in found.items() if path.startswith(tuple(f"{name}/" for name in names))}
 
 
 def writes(hub: Hub) -> list[Request]:
-    """The requests that are meant to change something."""
+    """The requests that would change something."""
     return [
         request
         for request in hub.requests
-        if request.method not in ("GET", "HEAD") and not _ASKING.search(request.path)
+        if request.method not in ("GET", "HEAD") and not _READ_ONLY.search(request.path)
     ]
 
 
@@ -162,20 +164,20 @@ def put(repo: Repo, branch: str, changed: Mapping[str, bytes]) -> None:
 
 
 def flipped(data: bytes) -> bytes:
-    """The same bytes but for one bit in the middle."""
+    """The same bytes, except for one bit in the middle."""
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
 def altered(folder: Path, change: Callable[[Record], Record]) -> dict[str, bytes]:
-    """A variant's records and manifests after a change to every record: other than they were, but at one."""
+    """A variant's records and manifests after a change to every record: changed, but still consistent."""
     records = [change(record) for record in read_records(records_in(Disk(str(folder))))]
     found = {f"{record.name}.json": record.to_bytes() for record in records} | derive(records).files
     return {f"{folder.name}/{name}": data for name, data in found.items()}
 
 
 def with_config(**values: object) -> Callable[[Record], Record]:
-    """A change for `altered`: the configuration says so."""
+    """A change for `altered`: it sets these values in the configuration."""
 
     def change(record: Record) -> Record:
         recipe = dataclasses.replace(record.recipe, config={**record.recipe.config, **values})
@@ -190,14 +192,14 @@ def sha256(data: bytes) -> str:
 
 @pytest.fixture(scope="session")
 def made(once: Once, generate: Command) -> Path:
-    """The built-in sample set through `VARIANTS`, of which two have the same pixels, in three shards each."""
+    """The built-in samples rendered through `VARIANTS`, two of which have the same pixels, in three shards each."""
     words = ("--variant", ",".join(VARIANTS), "--samples-per-shard", 4)
     return once("made_for_the_hub", lambda folder: generate(*words, "--output", folder)) / "sample"
 
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, bytes]) -> Path:
-    """Three small images in class folders, as ImageNet has them."""
+    """Three small images in class folders, like ImageNet's."""
     folder = tmp_path_factory.mktemp("source")
     for synset, data in zip(SYNSETS, photographs.values(), strict=False):
         (folder / synset).mkdir()
@@ -207,7 +209,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, byte
 
 @pytest.fixture(scope="session")
 def imagenet(source: Path, once: Once, generate: Command) -> Path:
-    """The three images as ImageNet's to train on, by a mix with a seed, in two shards of 32 pixels out of 40."""
+    """The three images as ImageNet's train split, rendered by a seeded mix: two shards, crops of 32 pixels from 40."""
     words = ["--variant", "mix_resize", "--seed", 4, "--dataset", "imagenet", "--split", "train", "--source", source]
     words += ["--size", 32, "--resize", 40, "--samples-per-shard", 2]
     made = once("imagenet_for_the_hub", lambda folder: generate(*words, "--output", folder))
@@ -228,7 +230,7 @@ def published(made: Path, tmp_path_factory: pytest.TempPathFactory, forks: Forks
 
 @pytest.fixture(scope="session")
 def bare(imagenet: Path, tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Repo:
-    """The manifests of the three images, without a pixel, for all to see."""
+    """The manifests of the three images, without pixels, in a public repository."""
     return _pushed(imagenet, tmp_path_factory.mktemp("home"), forks, "--manifests-only", "--public")
 
 
@@ -247,7 +249,7 @@ def in_turn(
 
 @contextlib.contextmanager
 def here(home: Path) -> Iterator[Hub]:
-    """A Hub that this process takes for the real one, and does all of the work with."""
+    """A Hub that this process takes for the real one; work is done in this process, not in workers."""
     with serve() as found, pytest.MonkeyPatch.context() as patch:
         patch.setattr(constants, "ENDPOINT", found.url)
         template = constants.HUGGINGFACE_CO_URL_TEMPLATE
@@ -268,7 +270,7 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture
 def user(hub: Hub, tmp_path: Path, forks: Forks) -> Iterator[User]:
-    """The token must not be found in any file that a command left."""
+    """A user of the Hub. Afterwards no file that a command left may contain the token."""
     folder = tmp_path / "user"
     folder.mkdir()
     yield User(hub, folder, forks)

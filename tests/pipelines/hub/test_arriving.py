@@ -1,4 +1,4 @@
-"""What is heard of a file while it arrives: its images in proportion to its bytes, and all of them in the end."""
+"""Progress of a download: images in proportion to bytes, and all of them at the end."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from pipelines.hub import arriving as arriving_module
 from pipelines.hub.arriving import arriving
 
 
-def test_images_are_told_of_while_bytes_come(
+def test_images_are_reported_while_bytes_arrive(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(arriving_module, "_PAUSE", 0.001)
     heard = threading.Event()
 
     def fetch(bar: type[tqdm[Any]]) -> None:
-        """As the client does where a part is here: two bars, of what is sent and of what is written."""
+        """Like the client when it continues a download: one bar for the transfer and one for the disk."""
         with bar(total=1000, initial=100) as sent, bar(total=1000, initial=100) as written:
             sent.update(500)
             written.update(200)
             assert heard.wait(60)
-            sent.update(1000)  # more than it has, as where it is sent again
+            sent.update(1000)  # more than the file has, as after a retry
 
     steps = arriving(fetch, 1000, 50)
-    told = [next(steps)]
-    while sum(told) < 30:
-        told.append(next(steps))
+    reported = [next(steps)]
+    while sum(reported) < 30:
+        reported.append(next(steps))
     heard.set()
-    assert sum(told) + sum(steps) == 50
+    assert sum(reported) + sum(steps) == 50
     assert capsys.readouterr() == ("", "")
 
 
-def test_what_goes_wrong_is_raised() -> None:
+def test_an_error_is_raised() -> None:
     def fetch(bar: type[tqdm[Any]]) -> None:
         raise OSError("no space")
 

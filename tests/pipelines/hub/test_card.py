@@ -1,4 +1,4 @@
-"""The card on the Hub says what is there, and lets tools that know nothing of this project read it."""
+"""The card on the Hub describes the repository, and lets tools that do not know this project read it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ print(json.dumps({key: [label, hashlib.sha256(pixels.tobytes()).hexdigest()] for
 
 
 def expected(folder: Path) -> dict[str, list[Any]]:
-    """Label and hash of pixels by key, as a variant's table has them."""
+    """Label and hash of pixels by key, from a variant's table."""
     rows = pq.read_table(folder / "manifest.parquet").to_pylist()
     return {row["key"]: [row["label"], row["pixel_sha256"]] for row in rows}
 
@@ -52,7 +52,7 @@ def test_the_metadata_names_every_variant(published: Repo) -> None:
     assert data["size_categories"] == ["n<1K"]
 
 
-def test_the_text_says_what_there_is(published: Repo, made: Path) -> None:
+def test_the_text_describes_the_variants(published: Repo, made: Path) -> None:
     text, total = card_of(published).text, 0
     for name in VARIANTS:
         summary = json.loads((made / name / "manifest.json").read_bytes())
@@ -72,7 +72,7 @@ def test_the_text_says_what_there_is(published: Repo, made: Path) -> None:
     assert f'load_dataset("{NAME}", ' in text
 
 
-def test_what_the_card_says_to_run_runs(hub: Hub, user: User, published: Repo) -> None:
+def test_the_card_s_commands_run(hub: Hub, user: User, published: Repo) -> None:
     hold(hub, published)
     text = card_of(published).text
     recipe, commands = (re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)[0] for language in ("python", "sh"))
@@ -81,11 +81,11 @@ def test_what_the_card_says_to_run_runs(hub: Hub, user: User, published: Repo) -
     for script, *words in (pull, verify):
         good(user.run(ROOT / script, *words))
     (user.folder / "predictions").mkdir()
-    # The shards will do, the reference among them: only the predictions are missing.
+    # The shards are complete, including the reference: only the predictions are missing.
     assert "no predictions" in user.run(ROOT / score[0], *score[1:]).stderr
 
 
-def test_manifests_alone_say_how_to_rebuild(bare: Repo) -> None:
+def test_the_card_of_manifests_says_how_to_rebuild(bare: Repo) -> None:
     card = card_of(bare)
     assert f"hub.py rebuild {NAME}" in card.text
     assert "load_dataset" not in card.text

@@ -1,4 +1,4 @@
-"""Repositories from anybody: pulled whole, or refused in one line with nothing outside of the output folder."""
+"""Untrusted repositories: pulled whole, or refused in one line with nothing written outside the output folder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 def hold(hub: Hub, held: Mapping[str, bytes]) -> None:
-    """Make these the files of the repository."""
+    """Make a repository of these files."""
     repo = Repo(NAME, private=False)
     lines = [("file", {"path": path, "content": base64.b64encode(data).decode()}) for path, data in held.items()]
     repo.commit("main", "Anything", "", lines)
@@ -51,7 +51,7 @@ def hold(hub: Hub, held: Mapping[str, bytes]) -> None:
 
 
 def pulled(folder: Path, variant: str = "all") -> int | None:
-    """Pull into `folder / "out"`; the exit status, None where it was refused. Nothing else may be written."""
+    """Pull into `folder / "out"`; the exit status, None if it was refused. Nothing else may be written."""
     before = files(folder)
     status = outcome(lambda: pull(PullOptions(NAME, (variant,), str(folder / "out"), None)))
     assert {path.relative_to(folder).parts[0] for path in files(folder) - before} <= {"out"}
@@ -65,7 +65,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {f"{folder.name}/{path.name}": path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_what_is_whole_is_pulled(hub: Hub, whole: Path, tmp_path: Path) -> None:
+def test_a_whole_set_is_pulled(hub: Hub, whole: Path, tmp_path: Path) -> None:
     hold(hub, contents(whole))
     assert pulled(tmp_path) == 0
     assert contents(tmp_path / "out" / "sample" / VARIANT) == contents(whole)
@@ -86,7 +86,7 @@ def test_a_set_with_a_changed_file(
 
 
 def odd_paths(held: Mapping[str, bytes]) -> st.SearchStrategy[dict[str, bytes]]:
-    """The files, some of them under names that lead elsewhere, are many, or steer a terminal."""
+    """The files, with one under a name that leads elsewhere, is very long, or has terminal control characters."""
     folders = (
         "..",
         "../..",
@@ -126,7 +126,7 @@ def test_files_under_odd_names(
 
 
 def with_recipe(folder: Path, recipe: dict[str, Any]) -> dict[str, bytes]:
-    """A variant's files where every one of them says that it was made by this recipe: they agree."""
+    """A variant's files which all agree that they were made by this recipe."""
     records = [
         dataclasses.replace(record, recipe=Recipe(**recipe)) for record in read_records(records_in(Disk(str(folder))))
     ]
@@ -139,19 +139,19 @@ def with_recipe(folder: Path, recipe: dict[str, Any]) -> dict[str, bytes]:
 def test_a_set_that_agrees_on_a_hostile_recipe(
     hub: Hub, whole: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """All that is checked against one another agrees: what is left is what each value may be."""
+    """Everything that is checked against each other agrees: only the values themselves are left to check."""
     recipe = dataclasses.asdict(next(read_records(records_in(Disk(str(whole))))).recipe)
     try:
         held = with_recipe(whole, data.draw(changed_json(recipe)))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return  # a recipe that cannot be written
+        return  # such a recipe cannot be written
     hold(hub, held)
     folder = tmp_path_factory.mktemp("pull")
     pulled(folder)
     before = files(folder)
 
     def no_ray(_: Ray) -> None:
-        raise RunError("it would begin")
+        raise RunError("it would start")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Ray, "engine", no_ray)
@@ -159,7 +159,7 @@ def test_a_set_that_agrees_on_a_hostile_recipe(
     assert {path.relative_to(folder).parts[0] for path in files(folder) - before} <= {"rebuilt"}
 
 
-def test_what_is_too_large_is_not_fetched(
+def test_a_set_that_is_too_large_is_not_fetched(
     hub: Hub, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold(hub, contents(whole))
@@ -167,7 +167,7 @@ def test_what_is_too_large_is_not_fetched(
     hub.requests.clear()
     for name, value, reason in (
         ("LARGEST_JSON", 1000, r"pil_lanczos/validation-00000-of-00002\.json has [\d,]+ bytes"),
-        ("_LARGEST_SET", sum(sizes.values()) // 10, r"manifest\.json and the rest have [\d,]+ bytes"),
+        ("_LARGEST_SET", sum(sizes.values()) // 10, r"manifest\.json and the other files have [\d,]+ bytes"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(published, name, value)
@@ -176,6 +176,6 @@ def test_what_is_too_large_is_not_fetched(
     assert not [request for request in hub.requests if "/resolve/" in request.path]
     hold(hub, contents(whole) | {f"{number}.txt": b"" for number in range(9)})
     monkeypatch.setattr(client, "_MOST_FILES", 5)
-    with pytest.raises(Exception, match="holds more than 5 files"):
+    with pytest.raises(Exception, match="has more than 5 files"):
         pull(PullOptions(NAME, (VARIANT,), str(tmp_path / "out"), None))
     assert not (tmp_path / "out").exists()

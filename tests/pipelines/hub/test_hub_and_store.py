@@ -1,4 +1,4 @@
-"""hub.py between an object store and the Hub: the same bytes as by way of a disk, whatever ends it in the middle."""
+"""hub.py between an object store and the Hub: the same bytes as with a disk, even after an interruption."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.store.server import BusyProxy, S3Server, busy_proxy
 
 pytestmark = [
     pytest.mark.usefixtures("s3_environment", "nothing_left"),
-    # The Hub's client sends files in a way that its HTTP library no longer likes.
+    # The Hub's client sends files in a way that its HTTP library deprecates.
     pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning"),
 ]
 
@@ -49,13 +49,13 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four samples of 16 by 16 pixels by two variants, in two shards each."""
+    """Two variants of four samples of 16×16 pixels, in two shards each."""
     return fuzzing.make(tmp_path_factory.mktemp("made"), "pil_nearest")
 
 
 @pytest.fixture
 def stored(made: Path, server: S3Server, tmp_path: Path) -> str:
-    """The path of the same in the store."""
+    """The path of a copy of `made` in the store."""
     path = f"bucket/{tmp_path.name}/sample"
     for name, data in files(made).items():
         server.put(f"{path}/{name}", data)
@@ -70,7 +70,7 @@ def proxy(server: S3Server) -> Iterator[BusyProxy]:
 
 @pytest.fixture
 def nothing_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Nothing is left where temporary files are."""
+    """Afterwards the folder of temporary files must be empty."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
@@ -79,13 +79,13 @@ def nothing_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
 
 
 def pushed(hub: Hub, place: str | Path, *variants: str) -> dict[str, File]:
-    """The files of the repository, to which it is pushed."""
+    """Push; the files of the repository."""
     assert push(PushOptions(str(place), NAME, variants)) == 0
     return dict(hub.repo(NAME).resolve("main").files)
 
 
 def held(place: Place, within: str = "") -> dict[str, bytes]:
-    """All that lies below a place, by path."""
+    """All files below a place, by path."""
     found = {within + name: (place / name).read(2**30) for name in place.files()}
     for folder in place.folders():
         found |= held(place / folder, f"{within}{folder}/")
@@ -96,7 +96,7 @@ def bytes_of(found: dict[str, File]) -> dict[str, tuple[bytes, bool]]:
     return {path: (file.data, file.lfs) for path, file in found.items()}
 
 
-def test_a_push_from_a_store_is_that_from_a_disk(hub: Hub, made: Path, stored: str, server: S3Server) -> None:
+def test_a_push_from_a_store_equals_one_from_a_disk(hub: Hub, made: Path, stored: str, server: S3Server) -> None:
     expected = bytes_of(pushed(hub, made))
     disk = hub.repos.pop(NAME)
     found = pushed(hub, server.uri(stored))
@@ -110,7 +110,7 @@ def test_a_push_from_a_store_is_that_from_a_disk(hub: Hub, made: Path, stored: s
     assert {path for path, file in head.files.items() if file.commit == head.id} == DESCRIBED
 
 
-def test_xet_carries_the_same_bytes_and_is_tried_again(
+def test_xet_carries_the_same_bytes_and_is_retried(
     hub: Hub,
     made: Path,
     stored: str,
@@ -128,13 +128,13 @@ def test_xet_carries_the_same_bytes_and_is_tried_again(
     assert "status client error (403 Forbidden)): trying again in 0 s" in capsys.readouterr().err
 
 
-def test_a_file_that_the_hub_refuses_is_told_in_one_line(hub: Hub, stored: str, server: S3Server) -> None:
+def test_a_file_that_the_hub_refuses_gives_a_one_line_error(hub: Hub, stored: str, server: S3Server) -> None:
     hub.fail("PUT", "signature", status=403)
-    with pytest.raises(UsageError, match=f"the token has no right to do this to {NAME}"):
+    with pytest.raises(UsageError, match=f"the token has no permission to do this to {NAME}"):
         pushed(hub, server.uri(stored))
 
 
-def test_what_the_hub_has_is_not_fetched_to_be_sent(
+def test_files_that_the_hub_has_are_not_fetched_from_the_store(
     hub: Hub, made: Path, stored: str, server: S3Server, proxy: BusyProxy
 ) -> None:
     head = pushed(hub, made)["README.md"].commit
@@ -147,13 +147,13 @@ def test_what_the_hub_has_is_not_fetched_to_be_sent(
     } == sizes  # to verify them, and for the page
 
 
-def test_what_is_no_longer_there_goes_with_the_manifests(hub: Hub, stored: str, server: S3Server) -> None:
+def test_obsolete_files_are_removed_with_the_manifests(hub: Hub, stored: str, server: S3Server) -> None:
     expected = bytes_of(pushed(hub, server.uri(stored)))
     put(hub.repo(NAME), "main", {"pil_nearest/validation-00002-of-00003.tar": b"old", "other/file": b"theirs"})
     assert bytes_of(pushed(hub, server.uri(stored))) == expected | {"other/file": (b"theirs", False)}
 
 
-def test_a_killed_push_goes_on(
+def test_a_killed_push_continues(
     hub: Hub, made: Path, stored: str, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change = Repo.change
@@ -163,7 +163,7 @@ def test_a_killed_push_goes_on(
 
     def once(repo: Repo, *words: object) -> None:
         monkeypatch.setattr(Repo, "change", killed)
-        change(repo, *words)  # type: ignore[arg-type] # what it was called with
+        change(repo, *words)  # type: ignore[arg-type] # its own arguments, passed on
 
     monkeypatch.setattr(send, "_MOST_SHARDS", 1)
     monkeypatch.setattr(Repo, "change", once)
@@ -206,19 +206,20 @@ def test_commits_are_in_order_whichever_file_is_sent_first(
     assert "8 of 8 images sent (pil_bilinear)" in capsys.readouterr().err
 
 
-def test_a_node_that_cannot_do_its_part_says_why(hub: Hub, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_cannot_take_part_says_why(hub: Hub, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = pushed(hub, made)["README.md"].commit
     repo, root = Repo(NAME), Disk("/out/sample")
     assert send.problem_here(Sending(repo, "lab")) is None
-    assert send.problem_here(Sending(repo, "boss")) == "the token is lab's, and boss pushes: log in as one there"
+    problem = send.problem_here(Sending(repo, "boss"))
+    assert problem == "the token is lab's, but boss is pushing: log in as the same user there"
     assert pulling.problem_here(Fetching(repo, commit, root, made)) is None
-    told = pulling.problem_here(Fetching(repo, commit, root, made / "nowhere"))
-    assert told == "--output /out is not the same folder there: give paths that all nodes share, or URIs"
+    problem = pulling.problem_here(Fetching(repo, commit, root, made / "nowhere"))
+    assert problem == "--output /out is not the same folder there: give paths that all nodes share, or URIs"
     monkeypatch.setenv("HF_TOKEN", hub.stranger)
-    assert "the token may not see it" in (pulling.problem_here(Fetching(repo, commit, root, made)) or "")
+    assert "on the Hub that the token may see" in (pulling.problem_here(Fetching(repo, commit, root, made)) or "")
 
 
-def test_what_is_damaged_in_a_store_is_not_pushed(
+def test_a_damaged_tar_in_a_store_is_not_pushed(
     hub: Hub, made: Path, stored: str, server: S3Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.put(f"{stored}/{LAST}.tar", flipped((made / f"{LAST}.tar").read_bytes()))
@@ -227,7 +228,7 @@ def test_what_is_damaged_in_a_store_is_not_pushed(
     assert NAME not in hub.repos
 
 
-def test_what_changes_after_it_was_verified_is_not_pushed(
+def test_a_tar_that_changes_after_verification_is_not_pushed(
     hub: Hub, made: Path, stored: str, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def check(folders: Sequence[Place], ray: Ray) -> list[Problem]:
@@ -240,7 +241,9 @@ def test_what_changes_after_it_was_verified_is_not_pushed(
     assert set(hub.repo(NAME).files()) == {".gitattributes"}
 
 
-def test_busy_servers_are_asked_again(hub: Hub, made: Path, stored: str, server: S3Server, proxy: BusyProxy) -> None:
+def test_requests_to_busy_servers_are_retried(
+    hub: Hub, made: Path, stored: str, server: S3Server, proxy: BusyProxy
+) -> None:
     expected = bytes_of(pushed(hub, made))
     del hub.repos[NAME]
     proxy.patience, proxy.refusals = 60, 1
@@ -255,7 +258,7 @@ def test_busy_servers_are_asked_again(hub: Hub, made: Path, stored: str, server:
     assert not [fault for fault in hub._faults if fault.times]
 
 
-def test_a_pull_to_a_store_is_that_to_a_disk(
+def test_a_pull_to_a_store_equals_one_to_a_disk(
     hub: Hub, made: Path, stored: str, server: S3Server, tmp_path: Path
 ) -> None:
     pushed(hub, made)
@@ -272,17 +275,15 @@ def test_a_pull_to_a_store_is_that_to_a_disk(
 
 
 @pytest.mark.parametrize("fault", ["tampered", "lost"])
-def test_a_tar_that_is_not_whole_is_not_in_the_store_and_the_rest_is(
-    fault: str, hub: Hub, made: Path, stored: str, server: S3Server
-) -> None:
-    """And the same command goes on with what is missing."""
+def test_only_whole_tars_are_put_in_the_store(fault: str, hub: Hub, made: Path, stored: str, server: S3Server) -> None:
+    """The same command then continues with the missing files."""
     good = pushed(hub, made)[f"{LAST}.tar"].data
     output = server.uri(f"{stored}/pulled")
     options = PullOptions(NAME, ("pil_nearest",), output)
     if fault == "tampered":
         hub.repo(NAME).tags["good"] = hub.repo(NAME).resolve("main")
         put(hub.repo(NAME), "main", {f"{LAST}.tar": flipped(good)})
-        with pytest.raises(ContradictionError, match=f"{LAST}.tar does not have the sha256 of its record"):
+        with pytest.raises(ContradictionError, match=f"{LAST}.tar does not have its record's sha256"):
             pull(options)
         options = PullOptions(NAME, ("pil_nearest",), output, "good")
     else:
@@ -298,17 +299,17 @@ def test_a_tar_that_is_not_whole_is_not_in_the_store_and_the_rest_is(
     assert {path: data for path, data in held(root).items() if "/" in path} == expected
 
 
-def test_another_set_in_a_store_is_left_as_it_is(hub: Hub, made: Path, stored: str, server: S3Server) -> None:
+def test_a_different_set_in_a_store_is_left_unchanged(hub: Hub, made: Path, stored: str, server: S3Server) -> None:
     pushed(hub, made)
     server.put(f"{stored}/{FIRST}.json", flipped((made / f"{FIRST}.json").read_bytes()))
     place = place_of(server.uri(stored), "--output")
     before = held(place)
-    with pytest.raises(UsageError, match=f"s3://{stored}/pil_nearest holds another set of pil_nearest"):
+    with pytest.raises(UsageError, match=f"s3://{stored}/pil_nearest contains a different set of pil_nearest"):
         pull(PullOptions(NAME, ("pil_nearest",), place.parent.address))
     assert held(place) == before
 
 
-def test_what_is_rebuilt_in_a_store_is_compared_there(
+def test_a_set_rebuilt_in_a_store_is_compared_there(
     hub: Hub,
     made: Path,
     stored: str,

@@ -1,4 +1,4 @@
-"""hub.py's transfers by workers: on a cluster whose nodes log in by themselves, or fail to, and ended by a signal."""
+"""hub.py's transfers by workers: on a cluster whose nodes log in themselves, or fail to, and ended by a signal."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.pipelines.hub.conftest import NAME, User, failure, files, good, hold,
 from tests.ray_cluster import wait_for
 
 
-def test_a_cluster_sends_and_fetches_what_one_machine_does(
+def test_a_cluster_pushes_and_pulls_what_one_machine_does(
     hub: Hub, user: User, joined: dict[str, str], made: Path, tmp_path: Path
 ) -> None:
-    """The tokens of its nodes are those that a job's runtime environment gives them; one without is refused first."""
+    """The nodes have the token of the job's runtime environment; a cluster without one is refused first."""
 
     def on_cluster(command: str, *words: object, token: str = hub.token) -> subprocess.CompletedProcess[str]:
         of_nodes = {"runtime_env": {"env_vars": hub.environment(tmp_path / "home") | {"HF_TOKEN": token}}}
@@ -41,7 +41,7 @@ def test_a_cluster_sends_and_fetches_what_one_machine_does(
     assert shards_of(hub.repo(NAME).files(), "opencv") == shards_of(files(made), "opencv")
     done = on_cluster("pull", NAME, "--variant", "opencv", "--output", tmp_path / "pulled")
     good(done)
-    assert "9 of 9 images here and checked (opencv)" in done.stderr
+    assert "9 of 9 images pulled and checked (opencv)" in done.stderr
     assert shards_of(files(tmp_path / "pulled" / "sample"), "opencv") == shards_of(files(made), "opencv")
 
 

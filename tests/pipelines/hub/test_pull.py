@@ -1,4 +1,4 @@
-"""hub.py pull against a real client and a Hub on loopback: what arrives is whole, checked, and fetched once."""
+"""hub.py pull with the real client and a Hub on loopback: files arrive whole, are checked, and are fetched once."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def output(tmp_path: Path) -> Path:
 
 
 def fetched(hub: Hub, made: Path) -> set[str]:
-    """The tars of which something was sent, by path."""
+    """The paths of the tars of which any byte was sent."""
     asked = " ".join(request.path for request in hub.requests if request.method == "GET" and request.sent)
     return {
         path for path, data in files(made).items() if path.endswith(".tar") and (path in asked or sha256(data) in asked)
     }
 
 
-def test_what_is_pulled_is_what_was_pushed(hub: Hub, user: User, repo: Repo, made: Path, output: Path) -> None:
+def test_a_pull_gets_what_was_pushed(hub: Hub, user: User, repo: Repo, made: Path, output: Path) -> None:
     good(user.pull(f"pil_lanczos,{COMBINED}", output))
     expected = shards_of(files(made), "pil_lanczos", COMBINED)
     assert shards_of(files(output / "sample")) == expected
     assert "OK" in good(user.verify(output))
     assert not {request.authorized for request in hub.requests if request.origin == "cdn"} & {True}
     hub.requests.clear()
-    good(user.pull("all", output))  # what is there is not fetched again
+    good(user.pull("all", output))  # existing files are not fetched again
     assert {path.partition("/")[0] for path in fetched(hub, made)} == {"opencv", "pil_bilinear"}
     assert shards_of(files(output / "sample")) == shards_of(files(made))
     hub.requests.clear()
@@ -72,7 +72,7 @@ def test_what_is_pulled_is_what_was_pushed(hub: Hub, user: User, repo: Repo, mad
     [f"{SECOND}.tar", f"{SECOND}.json", "pil_lanczos/manifest.parquet", "pil_lanczos/manifest.json"],
     ids=["tar", "record", "table", "summary"],
 )
-def test_a_set_that_does_not_agree_is_refused(
+def test_a_set_that_contradicts_itself_is_refused(
     published: Repo, made: Path, output: Path, tmp_path: Path, path: str
 ) -> None:
     with here(tmp_path / "home") as hub:
@@ -82,9 +82,9 @@ def test_a_set_that_does_not_agree_is_refused(
         put(repo, "bad", {path: held.replace(b"pil_bilinear", b"pil_bicubic1") if is_text else flipped(held)})
         with pytest.raises(ContradictionError) as refused:
             pull(PullOptions(NAME, ("pil_lanczos",), str(output), "bad"))
-        told = str(refused.value)
+        message = str(refused.value)
         assert refused.value.exit_status == 1
-        assert path in told or ("pil_lanczos" in told and "manifest." in told)
+        assert path in message or ("pil_lanczos" in message and "manifest." in message)
         assert not (output / "sample" / path).exists()
         assert not (output / "sample" / "pil_lanczos" / "manifest.json").exists()
         assert files(output / "sample").items() <= files(made).items()
@@ -100,14 +100,14 @@ def test_a_shorter_tar_is_refused(user: User, repo: Repo, output: Path) -> None:
     assert not (output / "sample" / f"{LAST}.tar").exists()
 
 
-def test_a_pull_that_was_given_up_goes_on(hub: Hub, user: User, repo: Repo, made: Path, output: Path) -> None:
+def test_a_failed_pull_continues(hub: Hub, user: User, repo: Repo, made: Path, output: Path) -> None:
     lost = sha256(repo.files()[f"{LAST}.tar"])
     hub.fail("GET", lost, times=99, status=503, headers={"Retry-After": "1"})
     assert "503" in failure(user.pull("pil_lanczos", output))
     assert {f"{FIRST}.tar", f"{FIRST}.json", f"{SECOND}.tar"} <= set(files(output / "sample"))
     assert not (output / "sample" / f"{LAST}.json").exists()
     assert not (output / "sample" / "pil_lanczos" / "manifest.json").exists()
-    assert "/." not in user.verify(output).stdout  # what lies there unchecked is no shard to look at
+    assert "/." not in user.verify(output).stdout  # unchecked tars are not taken for shards
     hub._faults.clear()
     hub.requests.clear()
     good(user.pull("pil_lanczos", output))
@@ -115,7 +115,7 @@ def test_a_pull_that_was_given_up_goes_on(hub: Hub, user: User, repo: Repo, made
     assert "OK" in good(user.verify(output))
 
 
-def test_a_pull_outlives_faults(hub: Hub, user: User, repo: Repo, output: Path) -> None:
+def test_a_pull_survives_faults(hub: Hub, user: User, repo: Repo, output: Path) -> None:
     busy = {"status": 503, "headers": {"Retry-After": "1"}}
     hub.fail("GET", f"/api/datasets/{NAME}", **busy)
     hub.fail("GET", "/tree/|/revision/", **busy)
@@ -128,9 +128,7 @@ def test_a_pull_outlives_faults(hub: Hub, user: User, repo: Repo, output: Path) 
     assert "OK" in good(user.verify(output))
 
 
-def test_damage_that_came_later_is_not_taken_for_whole(
-    published: Repo, made: Path, output: Path, tmp_path: Path
-) -> None:
+def test_tars_damaged_after_a_pull_are_fetched_again(published: Repo, made: Path, output: Path, tmp_path: Path) -> None:
     with here(tmp_path / "home") as hub:
         hold(hub, published)
         options = PullOptions(NAME, ("pil_lanczos",), str(output))
@@ -173,19 +171,19 @@ def test_an_unknown_variant_is_told_with_the_near_one(user: User, repo: Repo, ou
     assert not output.exists()
 
 
-def test_manifests_alone_are_to_be_rebuilt(hub: Hub, user: User, bare: Repo, output: Path) -> None:
+def test_a_set_without_pixels_must_be_rebuilt(hub: Hub, user: User, bare: Repo, output: Path) -> None:
     hold(hub, bare)
     assert "rebuild" in refusal(user.pull("mix_resize", output))
     assert not output.exists()
 
 
-def test_a_place_that_cannot_be_written_is_not_the_hubs_fault(user: User, repo: Repo, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_not_blamed_on_the_hub(user: User, repo: Repo, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for output in (tmp_path / "file", Path("/proc/pulled")):
         assert str(output) in failure(user.pull("opencv", output))
 
 
-def test_what_cannot_be_reached_is_told_in_one_line(hub: Hub, user: User, repo: Repo, output: Path) -> None:
+def test_a_refused_pull_gives_a_one_line_error(hub: Hub, user: User, repo: Repo, output: Path) -> None:
     wrong = "hf_" + "w" * 34
     assert "revision" in refusal(user.pull("pil_lanczos", output, "--revision", "v9"))
     assert "token" in refusal(user.pull("pil_lanczos", output, HF_TOKEN=wrong))
@@ -199,7 +197,7 @@ def test_what_cannot_be_reached_is_told_in_one_line(hub: Hub, user: User, repo: 
     assert not output.exists()
 
 
-def test_a_gated_set_comes_to_whom_it_is_granted(hub: Hub, user: User, repo: Repo, output: Path) -> None:
+def test_a_gated_set_is_pulled_by_a_user_with_access(hub: Hub, user: User, repo: Repo, output: Path) -> None:
     repo.private, repo.gated = False, "manual"
     repo.granted.add("stranger")
     good(user.pull("opencv", output, HF_TOKEN=hub.stranger))

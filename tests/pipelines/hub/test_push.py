@@ -1,4 +1,4 @@
-"""hub.py push against a real client and a Hub on loopback: what lands there, who may see it, and what is refused."""
+"""hub.py push with the real client and a Hub on loopback: what arrives there, who may see it, and what is refused."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_variant_can_follow_later(hub: Hub, user: User, made: Path, tmp_path: 
     damaged = folder / "opencv" / "validation-00001-of-00003.tar"
     whole = damaged.read_bytes()
     damaged.write_bytes(flipped(whole))
-    good(user.push(folder, "--variant", f"{COMBINED},pil_lanczos"))  # what is not pushed need not be whole
+    good(user.push(folder, "--variant", f"{COMBINED},pil_lanczos"))  # variants that are not pushed may be damaged
     assert set(shards_of(hub.repo(NAME).files())) == set(shards_of(files(made), COMBINED, "pil_lanczos"))
     damaged.write_bytes(whole)
     hub.requests.clear()
@@ -87,7 +87,7 @@ def test_xet_carries_the_same_bytes(hub: Hub, user: User, made: Path) -> None:
         ("manifest.parquet", {"public": True}),
     ],
 )
-def test_what_is_not_whole_is_not_pushed(
+def test_a_damaged_set_is_not_pushed(
     made: Path, tmp_path: Path, name: str, asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "sample"
@@ -111,20 +111,20 @@ def test_imagenet_is_private_and_gated_before_a_pixel_is_sent(hub: Hub, user: Us
     assert "non-commercial research" in prompt
 
 
-def test_imagenet_is_made_public_only_by_who_says_to_have_the_right(hub: Hub, user: User, imagenet: Path) -> None:
+def test_imagenet_is_made_public_only_by_those_who_claim_the_right(hub: Hub, user: User, imagenet: Path) -> None:
     assert "--i-have-the-right-to" in refusal(user.push(imagenet, "--public"))
     assert not writes(hub)
     good(user.push(imagenet, "--public", "--i-have-the-right-to"))
     assert (hub.repo(NAME).private, hub.repo(NAME).gated) == (False, "manual")
 
 
-def test_imagenet_is_not_put_where_all_can_see_it(hub: Hub, user: User, imagenet: Path, bare: Repo) -> None:
+def test_imagenet_is_not_pushed_to_a_public_repository(hub: Hub, user: User, imagenet: Path, bare: Repo) -> None:
     hold(hub, bare)
     assert "public" in refusal(user.push(imagenet))
     assert not writes(hub)
 
 
-def test_others_are_public_or_gated_as_asked(hub: Hub, user: User, made: Path) -> None:
+def test_other_datasets_are_public_or_gated_on_request(hub: Hub, user: User, made: Path) -> None:
     good(user.push(made, "--variant", "opencv", "--public"))
     assert (hub.repo(NAME).private, hub.repo(NAME).gated) == (False, False)
     good(user.push(made, "--variant", "opencv", "--gated", repo="lab/gated"))
@@ -132,7 +132,7 @@ def test_others_are_public_or_gated_as_asked(hub: Hub, user: User, made: Path) -
     assert "terms" in card_of(hub.repo("lab/gated")).data.to_dict()["extra_gated_prompt"]
 
 
-def test_manifests_alone_hold_no_pixel(bare: Repo, imagenet: Path) -> None:
+def test_a_push_of_manifests_contains_no_pixels(bare: Repo, imagenet: Path) -> None:
     expected = {path for path in files(imagenet) if path.startswith("mix_resize/") and not path.endswith(".tar")}
     # Of one variant there is no distance.
     assert set(bare.files()) == (expected | {".gitattributes", *DESCRIBED}) - {"differences.png"}
@@ -140,7 +140,7 @@ def test_manifests_alone_hold_no_pixel(bare: Repo, imagenet: Path) -> None:
     assert (bare.private, bare.gated) == (False, False)
 
 
-def test_manifests_alone_do_not_join_pixels(hub: Hub, user: User, published: Repo, made: Path) -> None:
+def test_manifests_without_pixels_do_not_join_pixels(hub: Hub, user: User, published: Repo, made: Path) -> None:
     hold(hub, published)
     assert "pixels" in refusal(user.push(made, "--manifests-only"))
     assert not writes(hub)
@@ -155,7 +155,7 @@ def test_a_refused_push_makes_nothing_public(hub: Hub, user: User, imagenet: Pat
     assert not writes(hub)
 
 
-def test_one_repository_holds_one_configuration(hub: Hub, user: User, published: Repo, made: Path) -> None:
+def test_a_repository_has_one_configuration(hub: Hub, user: User, published: Repo, made: Path) -> None:
     repo = hold(hub, published)
     for name in VARIANTS:
         put(repo, "main", altered(made / name, with_config(size=160)))
@@ -165,7 +165,7 @@ def test_one_repository_holds_one_configuration(hub: Hub, user: User, published:
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]"])
-def test_a_manifest_that_is_none_is_told_in_one_line(
+def test_an_invalid_manifest_gives_a_one_line_error(
     hub: Hub, user: User, published: Repo, made: Path, content: bytes
 ) -> None:
     put(hold(hub, published), "main", {"pil_lanczos/manifest.json": content})
@@ -173,35 +173,37 @@ def test_a_manifest_that_is_none_is_told_in_one_line(
     assert not writes(hub)
 
 
-def test_who_may_not_push_is_told_in_one_line(hub: Hub, user: User, made: Path, published: Repo) -> None:
+def test_a_user_who_may_not_push_gets_a_one_line_error(hub: Hub, user: User, made: Path, published: Repo) -> None:
     wrong = "hf_" + "w" * 34
     assert "hf auth login" in refusal(user.push(made, HF_TOKEN=""))
     assert "token" in refusal(user.push(made, HF_TOKEN=wrong))
-    assert "right" in refusal(user.push(made, HF_TOKEN=hub.stranger))
+    assert "permission" in refusal(user.push(made, HF_TOKEN=hub.stranger))
     hold(hub, published).private = False
-    assert "right" in refusal(user.push(made, "--variant", "opencv", HF_TOKEN=hub.stranger))
+    assert "permission" in refusal(user.push(made, "--variant", "opencv", HF_TOKEN=hub.stranger))
     assert hub.repo(NAME).resolve("main").id == published.resolve("main").id
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "named"),
     [
         (("--variant", "pil_lancoz"), "pil_lanczos"),
         (("--repo", "noised"), "ORG/NAME"),
         (("--repo", "lab/no ised"), "lab/no ised"),
     ],
 )
-def test_a_wrong_word_is_told_in_one_line(hub: Hub, user: User, made: Path, words: tuple[str, ...], told: str) -> None:
-    assert told in refusal(user.push(made, *words))
+def test_a_wrong_name_gives_a_one_line_error(
+    hub: Hub, user: User, made: Path, words: tuple[str, ...], named: str
+) -> None:
+    assert named in refusal(user.push(made, *words))
     assert not writes(hub)
 
 
-def test_a_folder_without_shards_is_told_in_one_line(hub: Hub, user: User, tmp_path: Path) -> None:
+def test_a_folder_without_shards_gives_a_one_line_error(hub: Hub, user: User, tmp_path: Path) -> None:
     assert str(tmp_path / "nowhere") in refusal(user.push(tmp_path / "nowhere"))
     assert not writes(hub)
 
 
-def test_a_push_outlives_faults(hub: Hub, user: User, made: Path) -> None:
+def test_a_push_survives_faults(hub: Hub, user: User, made: Path) -> None:
     busy = {"status": 503, "headers": {"Retry-After": "1"}}
     hub.fail("POST", "/repos/create", **busy)
     hub.fail("GET", f"/api/datasets/{NAME}", **busy)
@@ -216,7 +218,7 @@ def test_a_push_outlives_faults(hub: Hub, user: User, made: Path) -> None:
     assert shards_of(hub.repo(NAME).files()) == shards_of(files(made))
 
 
-def test_a_push_that_was_given_up_goes_on(hub: Hub, user: User, made: Path) -> None:
+def test_a_failed_push_continues(hub: Hub, user: User, made: Path) -> None:
     hub.fail("POST", "/commit/", times=99, status=503, headers={"Retry-After": "1"})
     assert "503" in failure(user.push(made, "--variant", "opencv,pil_lanczos"))
     hub._faults.clear()
@@ -228,7 +230,7 @@ def test_a_push_that_was_given_up_goes_on(hub: Hub, user: User, made: Path) -> N
     assert shards_of(hub.repo(NAME).files()) == shards_of(files(made), "opencv", "pil_lanczos")
 
 
-def test_all_variants_are_meant_where_none_is_named(published: Repo) -> None:
+def test_all_variants_are_pushed_if_none_is_named(published: Repo) -> None:
     assert {path.partition("/")[0] for path in published.files() if "/" in path} == set(VARIANTS)
 
 

@@ -1,4 +1,4 @@
-"""hub.py rebuild: a set is made again from its manifests alone, and what differs is told with what explains it."""
+"""hub.py rebuild: a set is made again from its manifests; differences are reported and explained."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def tars_asked_for(hub: Hub) -> list[str]:
     return [request.path for request in hub.requests if ".tar" in request.path]
 
 
-def test_who_has_the_source_makes_the_same_set(
+def test_the_same_set_is_rebuilt_from_the_source(
     hub: Hub, user: User, bare: Repo, imagenet: Path, source: Path, tmp_path: Path
 ) -> None:
     hold(hub, bare)
     assert "Geometry: `crop`, size 32 of 40." in card_of(bare).text
     output = tmp_path / "rebuilt"
-    told = good(user.rebuild("mix_resize", output, "--source", source))
-    assert "every pixel agrees" in told
-    assert "byte for byte" in told
+    shown = good(user.rebuild("mix_resize", output, "--source", source))
+    assert "every pixel agrees" in shown
+    assert "byte for byte" in shown
     assert shards_of(files(output / "imagenet"), "mix_resize") == shards_of(files(imagenet), "mix_resize")
     assert "OK" in good(user.verify(output))
     assert not tars_asked_for(hub)
 
 
-def test_another_source_is_refused(hub: Hub, user: User, bare: Repo, source: Path, tmp_path: Path) -> None:
+def test_a_different_source_is_refused(hub: Hub, user: User, bare: Repo, source: Path, tmp_path: Path) -> None:
     hold(hub, bare)
     other, output = tmp_path / "other", tmp_path / "rebuilt"
     for synset in SYNSETS[:2]:
@@ -54,7 +54,7 @@ def by_an_older_pillow(record: Record) -> Record:
 
 
 def with_other_pixels(record: Record) -> Record:
-    """Of the first shard, the second and the last sample are other pixels."""
+    """The record, with other pixels for the second and the last sample of the first shard."""
     if record.shard:
         return record
     rows = [
@@ -67,7 +67,7 @@ def with_other_pixels(record: Record) -> Record:
 def test_pixels_that_differ_are_counted_and_explained(
     hub: Hub, user: User, published: Repo, made: Path, tmp_path: Path
 ) -> None:
-    """One variant was made by another version to the same pixels, one to other pixels."""
+    """Both variants were made by an older version: one has the same pixels, the other does not."""
     repo = hold(hub, published)
     put(repo, "main", altered(made / "opencv", by_an_older_pillow))
     put(repo, "main", altered(made / "pil_lanczos", lambda record: with_other_pixels(by_an_older_pillow(record))))
@@ -77,8 +77,8 @@ def test_pixels_that_differ_are_counted_and_explained(
     differing, agreeing = {rows[1].key, rows[3].key}, {rows[0].key, rows[2].key}
     assert all(key in done.stdout for key in differing)
     assert not any(key in done.stdout for key in agreeing)
-    (told,) = [line for line in done.stdout.splitlines() if "2 of 9" in line]
-    assert "pil_lanczos" in told
+    (differs,) = [line for line in done.stdout.splitlines() if "2 of 9" in line]
+    assert "pil_lanczos" in differs
     (agreed,) = [line for line in done.stdout.splitlines() if "every pixel agrees" in line]
     assert "opencv" in agreed
     assert "11.3.0" in done.stdout

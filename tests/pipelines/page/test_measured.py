@@ -103,7 +103,7 @@ def test_the_most_differing_sample_is_shown_and_the_turned_one_is_it(of: OpenedS
     found = figures(of)
     assert found.most[0].key == "photograph_04"
     assert found.most[0].variant == "opencv_exif"
-    shown = chosen.shown(found.keys[:8], found)
+    shown = chosen.shown(of, found.keys[:8], found)
     assert shown[-1] == "photograph_04"
     assert len(set(shown)) == len(shown) == 8
 
@@ -117,6 +117,7 @@ def test_in_a_store_a_few_shards_are_read_from_their_beginnings(of: OpenedSet, m
     keys = chosen.measured(stored, found)
     places = [found.keys.index(key) for key in keys]
     assert places == [0, 1, 2, *(np.flatnonzero(found.shards == 2)[:3])]
+    assert set(chosen.shown(stored, keys, found)) == set(keys)
 
 
 def test_a_tar_without_its_samples_is_refused(paged: Path, tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.page.figures import Failure
+from pipelines.page import apart, chosen
+from pipelines.page.figures import MOST_SAMPLES, Failure
 from pipelines.page.html import LARGEST, html
 from pipelines.page.write import page_of, write_page
 from pipelines.shards import open_shards
 from pipelines.store import Disk
 from tests.conftest import Command
+from tests.documents import read
 
 
 @pytest.fixture
@@ -82,6 +84,15 @@ def test_a_set_without_its_reference_has_a_page(left: list[str], copied: Path) -
     assert len(re.findall(r"<tr data-variant", page)) == len(left)
 
 
+def test_a_frame_that_fits_no_memory_is_refused(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(apart, "_MOST_BYTES", 6 * 48 * 48 * 3 - 1)
+    shutil.rmtree(copied / "opencv")
+    assert not write_page(Disk(str(copied)))
+    assert "no page was written: photograph_00 is too large to be compared" in capsys.readouterr().err
+
+
 def test_recordings_have_a_page(spoken: Path) -> None:
     page = (spoken / "out" / "speech" / "index.html").read_text()
     assert "Mel spectrograms" in page
@@ -95,3 +106,24 @@ def test_names_cannot_write_into_the_page(copied: Path) -> None:
     evil = "</script><script>alert(1)</script>"
     changed = replace(page.figures, failures=[Failure(evil, 1, evil, (evil,))])
     assert evil.encode() not in html(page._replace(figures=changed))
+
+
+def test_the_docs_give_the_page_s_numbers() -> None:
+    text = " ".join(read("docs/page.md").split())
+    assert f"below {LARGEST / 1e6:g} MB" in text
+    assert f"at most {chosen._MOST}, evenly spaced" in text
+    assert ("eight images" in text, chosen.SHOWN) == (True, 8)
+    assert ("beginnings of four shards" in text, chosen._SHARDS_IN_STORE) == (True, 4)
+    assert ("ten million" in text, MOST_SAMPLES) == (True, 10_000_000)
+
+
+def test_a_set_in_which_everything_failed_has_a_page(generate: Command, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no image")
+    (tmp_path / "labels.txt").write_text("broken.jpg 3\n")
+    words = ("--dataset", "imagenet", "--source", tmp_path / "images", "--labels", tmp_path / "labels.txt")
+    done = generate("--variant", "reference,pil_box", *words, "--output", tmp_path / "out", status=1)
+    assert "index.html" in done.stdout
+    page = (tmp_path / "out" / "imagenet" / "index.html").read_text()
+    assert "1 image failed" in page
+    assert "broken" in page[page.index("What failed") :]

@@ -1,4 +1,4 @@
-"""Shards from anybody: score.py reads their images, or refuses them in one line."""
+"""Untrusted shards: their images are read, or refused in one line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(whole: Path, tmp_path: Path) -> Path:
-    """A copy of the set, to change."""
+    """A copy of the set that a test may change."""
     return Path(shutil.copytree(whole, tmp_path / "sample"))
 
 
@@ -43,7 +43,7 @@ def shards(whole: Path) -> Shards:
 
 
 def read(folder: Path) -> list[Any]:
-    """Everything that scoring and matching read of a set."""
+    """Everything that scoring and matching read from a set."""
     shards = open_shards(folder)
     keys = shards.samples().keys
     found: list[Any] = [shards.command(["ffmpeg"]), [shards.changed_stages(name) for name in shards.variants]]
@@ -76,7 +76,7 @@ def test_a_set_with_a_changed_file(whole: Path, tmp_path_factory: pytest.TempPat
     assert files(folder.parent) == before
 
 
-def test_what_is_whole_is_read(whole: Path) -> None:
+def test_an_intact_set_is_read(whole: Path) -> None:
     assert len(read(whole)) == 2 + 2 * (4 + 2) + 1
 
 
@@ -94,7 +94,7 @@ def test_members_of_a_sample(shards: Shards, data: st.DataObject) -> None:
 
 
 def with_column(name: str, value: object) -> Callable[[Path], None]:
-    """The table says this of the last sample."""
+    """Set a column of the last sample in the table."""
 
     def change(folder: Path) -> None:
         path = folder / "pil_lanczos" / TABLE
@@ -107,7 +107,7 @@ def with_column(name: str, value: object) -> Callable[[Path], None]:
 
 
 def with_tar(members: list[tuple[str, bytes]], kind: bytes = tarfile.REGTYPE) -> Callable[[Path], None]:
-    """The last tar holds these, all of one kind, and zeros to its own length."""
+    """Fill the last tar with these members, all of one type, and zeros to its own length."""
 
     def change(folder: Path) -> None:
         path = folder / "pil_lanczos" / TAR
@@ -126,17 +126,17 @@ def with_tar(members: list[tuple[str, bytes]], kind: bytes = tarfile.REGTYPE) ->
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (with_column("key", "../../etc/passwd"), "a key that can be none"),
-        (with_column("key", "\x1b[31m"), "a key that can be none"),
-        (with_column("shard", 7), "has a shard 7 that is none"),
-        (with_column("shard", -1), "has a shard -1 that is none"),
+        (with_column("key", "../../etc/passwd"), "an invalid key"),
+        (with_column("key", "\x1b[31m"), "an invalid key"),
+        (with_column("shard", 7), "names a shard 7, which does not exist"),
+        (with_column("shard", -1), "names a shard -1, which does not exist"),
         (with_column("error", "x" * 10_000), ""),
-        (with_tar([("a.png", b"")], tarfile.SYMTYPE), "'a.png' is no regular file"),
-        (with_tar([("a.png", b"")], tarfile.LNKTYPE), "'a.png' is no regular file"),
+        (with_tar([("a.png", b"")], tarfile.SYMTYPE), "'a.png' is not a regular file"),
+        (with_tar([("a.png", b"")], tarfile.LNKTYPE), "'a.png' is not a regular file"),
         (with_tar([("../../a.png", b"x"), ("a.png", b"")]), "the image of a cannot be read"),
     ],
 )
-def test_what_leads_elsewhere_is_refused(change: Callable[[Path], None], reason: str, folder: Path) -> None:
+def test_invalid_keys_shards_and_members_are_refused(change: Callable[[Path], None], reason: str, folder: Path) -> None:
     change(folder)
     if not reason:
         assert read(folder)

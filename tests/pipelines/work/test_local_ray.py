@@ -1,4 +1,4 @@
-"""A local Ray has no process that work does not need, and none of them outlives a driver that is killed."""
+"""A local Ray has only the processes that a run needs, and none of them outlives a killed driver."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_local_ray_is_small_and_dies_with_its_driver() -> None:
     driver = subprocess.run([sys.executable, "-c", DRIVER], cwd=ROOT, capture_output=True, text=True)
     assert driver.stdout, driver.stderr
-    told = json.loads(driver.stdout)
-    names = {int(pid): name for pid, name in told["names"].items()}
-    assert names.pop(told["worker"]).startswith("ray::")
+    found = json.loads(driver.stdout)
+    names = {int(pid): name for pid, name in found["names"].items()}
+    assert names.pop(found["worker"]).startswith("ray::")
     assert sorted(names.values()) == ["cat", "cat", "gcs_server", "raylet"]
-    left = [process for process in psutil.process_iter() if process.pid in (*names, told["worker"])]
+    left = [process for process in psutil.process_iter() if process.pid in (*names, found["worker"])]
     _, alive = psutil.wait_procs(left, timeout=60)
     assert not alive

@@ -1,16 +1,16 @@
-// What runs in the browser's page: draws on canvases for chromium.py, which has made the page.
+// Runs in the browser's page: draws on canvases for chromium.py, which made the page.
 //
-// A call is a text, `[function, ...arguments]` as JSON, and then the bytes that it is about. The answer is a text,
-// `{shape: [height, width]}` and then the pixels, or `{error}`. Images travel as RGB, 8 bits.
+// A call is a text message, `[function, ...arguments]` as JSON, followed by a binary message with its data. The answer
+// is a text message, `{shape: [height, width]}` followed by the pixels, or `{error}`. Images are 8-bit RGB.
 "use strict";
 
-// A canvas that the CPU draws, as it does where there is no GPU.
+// A canvas drawn by the CPU, as it is without a GPU.
 function canvas(width, height) {
   const element = Object.assign(document.createElement("canvas"), { width, height });
   return element.getContext("2d", { colorSpace: "srgb", willReadFrequently: true });
 }
 
-// What is on a canvas, which is gone then: its memory would wait for the next collection of garbage.
+// The pixels of a canvas, which is then emptied: its memory would wait for the next garbage collection.
 function taken(context) {
   const { width, height } = context.canvas;
   refuseLost(context);
@@ -19,7 +19,7 @@ function taken(context) {
   return image;
 }
 
-// A canvas that is larger than the browser can have draws nothing, and says nothing.
+// A canvas beyond the browser's size limit draws nothing, without an error.
 function refuseLost(context) {
   const { width, height } = context.canvas;
   if (context.isContextLost()) throw new Error(`a canvas cannot have ${width}x${height} pixels`);

@@ -1,10 +1,10 @@
-"""Chromium: an image drawn on a canvas at its own size, and a canvas drawn on one of another size.
+"""Chromium: draws an image on a canvas at its own size, and a canvas on another canvas of a different size.
 
-One headless browser, fed through one page of it (chromium.js) over a WebSocket. It has no GPU, no network, no profile
-but one of its own, and nobody else can feed it. It never outlives this process, however that ends; and this process
-ends when the page does, so that whoever started it starts it again.
+Drives one headless browser through a page (chromium.js) over a WebSocket. The browser has no GPU, no network and a
+fresh profile, and no one else can connect. It never outlives this process, however that ends; and this process exits
+when the page does, so that its parent starts it again.
 
-Not in an environment of its own: run by the project's Python. `serve.py chromium PARENT MOST_PIXELS BROWSER`.
+It has no environment of its own: the project's Python runs it. `serve.py chromium PARENT MOST_PIXELS BROWSER`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FLAGS = (
     "--headless",
     "--disable-gpu",
     "--force-color-profile=srgb",
-    "--disable-dev-shm-usage",  # a container has 64 MB of it, and a browser that wants more crashes
+    "--disable-dev-shm-usage",  # containers have only 64 MB of it, and a browser that needs more crashes
     "--no-first-run",
     "--no-default-browser-check",
     "--no-proxy-server",
@@ -47,8 +47,9 @@ _FLAGS = (
     "--disable-sync",
 )
 
-# A shell that runs the browser and outlives this process, whose end closes its standard input: then it ends the browser
-# and removes its folder. The browser alone has its standard output, whose end is the browser's.
+# A shell that runs the browser. When this process ends, the shell's standard input closes; it then kills the browser
+# and removes its folder. Only the browser has the shell's standard output, which therefore closes when the browser
+# ends.
 _JANITOR = """
 folder=$1; shift
 setsid "$@" < /dev/null & browser=$!
@@ -62,19 +63,19 @@ until rm -rf "$folder"; do sleep 0.1; done
 # RFC 6455, section 1.3.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TEXT, _BINARY = 1, 2
-# Seconds that whoever connects has to say who it is.
-_PATIENCE = 10.0
+# Timeout for authentication by whoever connects, in seconds.
+_TIMEOUT = 10.0
 
 
 def decode(data: memoryview) -> Made:
     """`createImageBitmap` of the file, `drawImage` on an sRGB canvas of its size, `getImageData`.
 
-    The pixels of an `<img>` that is drawn, with two exceptions: a truncated file is refused, of which an `<img>` shows
-    what there is; and what a 16-bit PNG has multiplied by alpha may be rounded the other way. SVG is refused.
-    Profiles (of PNG also gAMA) are applied. Of a moving image it is the first frame. A canvas keeps colours multiplied
-    by alpha: the more transparent, the coarser they come back, and black where nothing is seen of them.
-    A canvas turns an image as its EXIF says, and in Chromium 156 neither `imageOrientation` nor CSS keeps it from that:
-    EXIF of JPEG and PNG is therefore hidden from the browser. An AVIF's own turn (`irot`) is applied.
+    The pixels equal those of a drawn `<img>`, with two exceptions: a truncated file is refused, where an `<img>` shows
+    part of it; and 16-bit PNG values multiplied by alpha may be rounded the other way. SVG is refused. Profiles (and
+    gAMA in PNG) are applied. Of an animation, the first frame is taken. A canvas stores colours multiplied by alpha:
+    the more transparent they are, the coarser they come back, and fully transparent ones become black. A canvas rotates
+    images by their EXIF orientation, and in Chromium 156 neither `imageOrientation` nor CSS prevents it; the EXIF of
+    JPEG and PNG is therefore hidden from the browser. AVIF's own rotation (`irot`) is applied.
     """
     return _browser().call(_without_exif(data), "decode", int(sys.argv[3]))
 
@@ -82,22 +83,22 @@ def decode(data: memoryview) -> Made:
 def resize(image: Given, width: int, height: int) -> Made:
     """`drawImage` from a canvas to one of another size with the default smoothing (`imageSmoothingQuality` low).
 
-    It is bilinear without antialiasing, as OpenCV's. An `<img>` that is drawn at less than half of its size is halved
-    first, whatever the quality; that is another method.
+    It is bilinear without antialiasing, like OpenCV's. A drawn `<img>` at less than half its size is halved first,
+    whatever the quality; that would be another method.
     """
     rows, columns, pixels = image
     return _browser().call(pixels, "resize", rows, columns, height, width)
 
 
 def versions() -> dict[str, str]:
-    """Chromium's, and who built it, by its own account."""
+    """The version that the browser reports, including its vendor's."""
     _browser()
-    told = subprocess.run([sys.argv[4], "--version"], capture_output=True, text=True, check=True).stdout
-    return {"Chromium": re.sub(r"^\D*", "", told).strip()}
+    output = subprocess.run([sys.argv[4], "--version"], capture_output=True, text=True, check=True).stdout
+    return {"Chromium": re.sub(r"^\D*", "", output).strip()}
 
 
 def _without_exif(data: memoryview) -> bytes:
-    """A JPEG or PNG whose EXIF has a name that nobody knows. Among a JPEG's compressed data there is no FF E1."""
+    """A JPEG or PNG with its EXIF renamed, so that it is ignored. FF E1 never occurs in a JPEG's compressed data."""
     known = bytes(data)
     if known.startswith(b"\xff\xd8"):
         return re.sub(rb"(\xff\xe1..)Exif(?=\0)", rb"\1none", known, flags=re.DOTALL)
@@ -107,16 +108,16 @@ def _without_exif(data: memoryview) -> bytes:
 
 
 class Page:
-    """The page, over the WebSocket (RFC 6455) that it has opened. When it is gone, so is this process."""
+    """The browser's page, connected over a WebSocket (RFC 6455). This process exits when the page is gone."""
 
     def __init__(self, connection: socket.socket, janitor: Any) -> None:
-        self._janitor = janitor  # until its standard input is closed, the browser lives
+        self._janitor = janitor  # the browser lives until its standard input is closed
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = connection
         self._file = connection.makefile("rb", buffering=2**20)
 
     def call(self, data: Bytes, *call: Any) -> Made:
-        """What a function of the page makes of data. Raises ValueError with the browser's reason."""
+        """Call a function of the page with data. Raises ValueError with the browser's reason."""
         try:
             self._send(_TEXT, json.dumps(call).encode())
             self._send(_BINARY, data)
@@ -145,7 +146,7 @@ class Page:
         while not is_last:
             first, size = self._read(2)
             if first & 0xF > _BINARY:
-                raise EOFError  # a page says that it closes the connection, and nothing else
+                raise EOFError  # the only control message that a page sends closes the connection
             is_last, size = bool(first & 0x80), size & 0x7F
             if size > 125:
                 (size,) = struct.unpack(*(("!H", self._read(2)) if size == 126 else ("!Q", self._read(8))))
@@ -161,7 +162,7 @@ class Page:
 
 
 def _unmasked(data: bytes, mask: bytes) -> bytes:
-    """Without the mask that is on all that a browser sends: four bytes, again and again (section 5.3)."""
+    """Data without the 4-byte mask that browsers apply to everything they send (section 5.3)."""
     words = np.frombuffer(data.ljust(-(-len(data) // 4) * 4, b"\0"), np.uint32)
     bare: bytes = (words ^ np.frombuffer(mask, np.uint32)).tobytes()
     return bare[: len(data)]
@@ -169,40 +170,40 @@ def _unmasked(data: bytes, mask: bytes) -> bytes:
 
 @functools.cache
 def _browser() -> Page:
-    """The page of a browser that has been started."""
+    """The page of a newly started browser."""
     folder = Path(tempfile.mkdtemp(prefix="sysnoise-chromium-"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         secret = secrets.token_urlsafe()
         address = json.dumps(f"ws://127.0.0.1:{server.getsockname()[1]}/{secret}")
         script = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
-        page = folder / "page.html"  # it has the secret, which a command line would tell everyone
+        page = folder / "page.html"  # contains the secret, which would be public on a command line
         page.write_text(f"<!doctype html><meta charset=utf-8><script>{script}serve({address})</script>")
         janitor = _started(folder, page)
         return Page(_connected(server, secret, janitor.stdout), janitor)
 
 
 def _started(folder: Path, page: Path) -> Any:
-    """The janitor of a browser that shows a page and keeps all that it writes in a folder."""
+    """The janitor of a browser that shows a page and keeps all of its files in a folder."""
     flags = [*_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else []), f"--user-data-dir={folder / 'profile'}"]
     own = {name: str(folder) for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
     return subprocess.Popen(
         ["sh", "-c", _JANITOR, "sh", str(folder), sys.argv[4], *flags, page.as_uri()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, **own, "TMPDIR": "."},  # relative: the name of a socket has 107 letters at most
+        env={**os.environ, **own, "TMPDIR": "."},  # relative: socket names are limited to 107 characters
         cwd=folder,
-        start_new_session=True,  # Ctrl-C is not for it
+        start_new_session=True,  # so that Ctrl-C does not reach it
     )
 
 
 def _connected(server: socket.socket, secret: str, running: Any) -> socket.socket:
-    """What the page has connected by, which alone knows the secret."""
+    """The page's connection; only the page knows the secret."""
     while True:
         ready, _, _ = select.select([server, running], [], [])
         if running in ready:
             sys.exit(f"{sys.argv[4]} does not start: see what {sys.argv[4]} --headless --dump-dom about:blank says")
         connection, _ = server.accept()
-        connection.settimeout(_PATIENCE)
+        connection.settimeout(_TIMEOUT)
         try:
             key = _key(connection, secret)
         except OSError:
@@ -217,7 +218,7 @@ def _connected(server: socket.socket, secret: str, running: Any) -> socket.socke
 
 
 def _key(connection: socket.socket, secret: str) -> bytes | None:
-    """What whoever asks for a WebSocket wants to be answered with; None where the secret is not known to it."""
+    """The key of a WebSocket request, which the response must use; None if the request lacks the secret."""
     head = b""
     while b"\r\n\r\n" not in head:
         more = connection.recv(2**16)

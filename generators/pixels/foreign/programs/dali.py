@@ -1,4 +1,4 @@
-"""NVIDIA DALI on the CPU, any release from 1.23: what `generators/pixels/dali.py` asks of the installed one."""
+"""NVIDIA DALI on the CPU, any release from 1.23: does the same as `generators/pixels/dali.py`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from nvidia.dali import Pipeline, backend, fn, types
 Given = Tuple[int, int, memoryview]
 Made = Tuple[int, int, Any]
 
-# The first releases turn no image, and cannot be told so.
+# The first releases never rotate images, and lack the option.
 _TURNS = "adjust_orientation" in backend.GetSchema("decoders__Image").GetArgumentNames()
 _AS_STORED = {"adjust_orientation": False} if _TURNS else {}
-# The first releases say in what thread and source file.
+# The first releases prefix messages with the thread and the source file.
 _WHERE = re.compile(r"Error in thread \d+: |\[/\S+:\d+\] ")
 # nvimgcodecStatus_t, in nvImageCodec's nvimgcodec.h.
 _STATUS = {"'#3'": "bad codestream", "'#4'": "unsupported codestream"}
@@ -39,7 +39,7 @@ def resize(image: Given, width: int, height: int, interpolation: str, antialias:
 
 
 def versions() -> dict[str, str]:
-    """DALI, and nvImageCodec where the release decodes with it."""
+    """DALI, and nvImageCodec if the release decodes with it."""
     found = {"DALI": nvidia.dali.__version__}
     try:
         from importlib.metadata import version
@@ -81,7 +81,7 @@ def _build(outputs: Callable[[], Any]) -> Any:
 
 
 def _run(maker: Any, options: Tuple[Any, ...], **inputs: Any) -> Made:
-    """The image that a pipeline makes, where it lies until the pipeline is run again."""
+    """Run a pipeline; the image remains in its memory until the next run."""
     try:
         pipeline = maker(*options)
         for name, value in inputs.items():
@@ -94,7 +94,7 @@ def _run(maker: Any, options: Tuple[Any, ...], **inputs: Any) -> Made:
 
 
 def _reason(message: str) -> str:
-    """DALI's reason, out of a message that also holds the pipeline's definition and advice."""
+    """DALI's reason, from a message that also contains the pipeline's definition and advice."""
     line = message.rpartition("encountered:")[2].strip().splitlines()[0].rstrip(" :")
     line = _WHERE.sub("", line)
     meaning = next((meaning for status, meaning in _STATUS.items() if line.endswith(status)), None)

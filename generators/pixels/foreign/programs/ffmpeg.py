@@ -1,7 +1,7 @@
-"""FFmpeg, through any release of PyAV from 8: what `generators/pixels/ffmpeg.py` asks of the installed one.
+"""FFmpeg, through any release of PyAV from 8: does the same as `generators/pixels/ffmpeg.py`.
 
-Says all that a release may have another default for: the filter, by its number in libswscale (some releases have no
-name for all of them), the format and the number of threads.
+Sets everything whose default may differ between releases: the filter, by its number in libswscale (not all releases
+have names for all of them), the format and the number of threads.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ except TypeError:  # releases before 11 always have a level
 
 # SWS_* in libswscale/swscale.h.
 _FILTERS = {"BILINEAR": 0x2, "BICUBIC": 0x4, "AREA": 0x20, "LANCZOS": 0x200, "SPLINE": 0x400}
-# Releases before 17 know no threads here, and use one.
+# Releases before 17 do not have the option, and use one thread.
 _ONE_THREAD = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
-# Matrices, by the names that all releases know. Ranges are left out: 12.0 reads what it is told of them wrongly, and no
-# release has another default for YUV than limited. Of RGB the matrix does not matter, but is to be another one than
-# that of YUV: where they are the same, releases before 17 take BT.601.
+# Matrices, by the names that all releases know. Ranges are left out: 12.0 misreads them, and all releases default to
+# limited for YUV. RGB's matrix does not matter, but must differ from that of YUV: if they are the same, releases before
+# 17 use BT.601.
 _TO_709 = {"src_colorspace": "ITU601", "dst_colorspace": "ITU709"}
 _FROM_709 = {"src_colorspace": "ITU709", "dst_colorspace": "ITU601"}
-# Playlists and session descriptions would have FFmpeg open files and addresses that they name.
+# Playlists and session descriptions would make FFmpeg open the files and addresses in them.
 _INSIDE = {"protocol_whitelist": "none"}
 
 
@@ -67,7 +67,7 @@ def yuv_601_as_709(image: Given) -> Made:
 def yuv_limited_as_full(image: Given) -> Made:
     """rgb24 to yuv444p of limited range and back as if it were of full range."""
     limited = _reformat(_picture(image), "yuv444p")
-    # The format that is the same but for its range, which the first releases have no other word for.
+    # The same format with the other range, the only way to express it in the first releases.
     full: Any = av.VideoFrame(limited.width, limited.height, "yuvj444p")
     for number, plane in enumerate(limited.planes):
         full.planes[number].update(plane)
@@ -75,7 +75,7 @@ def yuv_limited_as_full(image: Given) -> Made:
 
 
 def versions() -> dict[str, str]:
-    """PyAV and the FFmpeg libraries inside it."""
+    """PyAV and the FFmpeg libraries in it."""
     libraries = {
         f"FFmpeg/{name}": ".".join(map(str, av.library_versions[name]))
         for name in ("libavcodec", "libavformat", "libavutil", "libswscale")
@@ -103,7 +103,7 @@ def _frame(data: memoryview) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Without what some releases add, the last that FFmpeg has logged: it may be of another image."""
+    """The error without FFmpeg's last log line, which some releases add and which may be about another image."""
     return str(error).partition("; last error log: ")[0]
 
 
@@ -116,18 +116,19 @@ def _read_as_709(frame: Any) -> Any:
 
 
 def _range(frame: Any) -> dict[str, int]:
-    """The range of a frame's values, which releases before 17 forget where its format does not say it too (YCCK).
+    """The range of a frame's values, which releases before 17 forget if the format does not imply it (YCCK).
 
-    Those before 12.1 do not tell it: they take 12-bit and YCCK JPEGs for limited range.
+    Releases before 12.1 do not expose it, and take 12-bit and YCCK JPEGs for limited range.
     """
-    told = hasattr(frame, "color_range") and frame.format.name.startswith("yuv")
-    return {"src_color_range": frame.color_range} if told else {}
+    known = hasattr(frame, "color_range") and frame.format.name.startswith("yuv")
+    return {"src_color_range": frame.color_range} if known else {}
 
 
 def _picture(image: Given) -> Any:
-    """Pixels as a frame: PyAV's own or, before libswscale 9, of the decoder that the ffmpeg program reads them with.
+    """Pixels as a frame: PyAV's own or, before libswscale 9, from the decoder that the ffmpeg program uses for them.
 
-    There, what follows a row of odd width is read with it: the next row, where PyAV has whatever memory held.
+    Before libswscale 9, the bytes after a row of odd width matter: there, the decoder has the next row and PyAV
+    uninitialised memory.
     """
     height, width, pixels = image
     if av.library_versions["libswscale"][0] >= 9:
@@ -139,6 +140,6 @@ def _picture(image: Given) -> Any:
 
 
 def _given(frame: Any) -> Made:
-    (plane,) = frame.planes  # whose rows may be followed by bytes that are not the image's
+    (plane,) = frame.planes  # whose rows may be padded
     rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)[:, : frame.width * 3]
     return frame.height, frame.width, lambda place: np.copyto(np.frombuffer(place, np.uint8).reshape(rows.shape), rows)

@@ -1,4 +1,4 @@
-"""librosa, any release from 0.8: `librosa.feature.melspectrogram`, and the logarithm that speech models take of it."""
+"""librosa, any release from 0.8: `librosa.feature.melspectrogram`, and the logarithm that speech models apply to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import warnings
 from typing import Any, Dict, Tuple
 
-# A process a core runs, and threads of its own would fight over them; and a BLAS with several may sum in another order.
+# One process runs per core, so threads would compete for them; a BLAS with several may also sum in another order.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import librosa
@@ -22,14 +22,14 @@ def stft(samples: Given, settings: Dict[str, Any]) -> Made:
 
 
 def stft_default(samples: Given, settings: Dict[str, Any]) -> Made:
-    """`melspectrogram` with the settings' numbers and its own defaults: power, and zeros before and after since 0.10,
-    where it reflected before; ln(max(mel, 1e-5)).
+    """`melspectrogram` with the settings' numbers and its own defaults: power, and zero padding since 0.10, reflection
+    before; ln(max(mel, 1e-5)).
     """
     return _made(samples, settings)
 
 
 def versions() -> Dict[str, str]:
-    """librosa; NumPy's and SciPy's, which compute, are told with what was installed."""
+    """librosa; NumPy and SciPy, which compute, are listed with what was installed."""
     return {"librosa": librosa.__version__}
 
 
@@ -38,7 +38,7 @@ def _made(samples: Given, settings: Dict[str, Any], **options: Any) -> Made:
     if not count:
         raise ValueError("there are no samples")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of recordings that are shorter than a window
+        warnings.simplefilter("ignore")  # recordings shorter than a window cause one
         mel = librosa.feature.melspectrogram(
             y=np.frombuffer(data, np.float32),
             sr=settings["rate"],

@@ -1,4 +1,4 @@
-"""Pillow with LittleCMS, any release from 5.0: what `generators/pixels/littlecms.py` asks of the installed one."""
+"""Pillow with LittleCMS, any release from 5.0: does the same as `generators/pixels/littlecms.py`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from PIL import ImageCms, features
 if not features.check("littlecms2"):
     raise ImportError("this build of Pillow has no LittleCMS")
 
-# Beside this program; serve.py, which runs it, finds others by their path alone.
+# Next to this program; serve.py, which runs it, loads other programs by path.
 _SERVE: Any = sys.modules["__main__"]
 _pillow: Any = _SERVE.load("pillow")
 
 _SRGB = ImageCms.createProfile("sRGB")
-# By a profile's colour space: the modes of the images that it may describe, and what they are converted to first.
+# By a profile's colour space: the mode to convert images to first, and the modes of the images that it may describe.
 _FIT = {
     "RGB": ("RGB", ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")),
     "GRAY": ("L", ("1", "L", "LA")),
@@ -25,13 +25,13 @@ _FIT = {
 
 
 def decode(data: memoryview) -> Any:
-    """`Image.open(...)`, then `ImageCms.profileToProfile` to sRGB where there is a profile that fits."""
+    """`Image.open(...)`, then `ImageCms.profileToProfile` to sRGB if there is a profile that fits."""
     picture = _pillow.loaded(_pillow.opened(data))
     return _pillow.given(_through_profile(picture) or _pillow.to_rgb(picture))
 
 
 def versions() -> dict[str, str]:
-    """Pillow and its codecs, with LittleCMS, which some releases write as 21.0."""
+    """Pillow and its codecs, with LittleCMS, whose version some releases write as 21.0."""
     found: dict[str, str] = _pillow.versions()
     return {**found, "Pillow/littlecms2": str(vars(ImageCms)["core"].littlecms_version)}
 
@@ -47,5 +47,5 @@ def _through_profile(picture: Any) -> Any:
             return None
         given = picture if picture.mode == mode else picture.convert(mode)
         return ImageCms.profileToProfile(given, profile, _SRGB, outputMode="RGB")
-    except (OSError, ImageCms.PyCMSError):
+    except (OSError, UnicodeDecodeError, ImageCms.PyCMSError):  # the second for a colour space that is not ASCII
         return None

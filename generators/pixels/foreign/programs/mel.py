@@ -1,6 +1,6 @@
-"""The mel filters of librosa, by their formulas: for NumPy, and for what calculates in another environment.
+"""librosa's mel filters, by their formulas: for NumPy, and for programs in other environments.
 
-In the syntax of Python 3.7, since `serve.py` loads it beside a library; it needs NumPy alone.
+Written for Python 3.7, since `serve.py` loads it together with a library; needs only NumPy.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _HTK, _HTK_CORNER = 2595.0, 700.0
 def filters(
     rate: int, n_fft: int, bands: int, low: float, high: float, htk: bool = False, dtype: str = "float64"
 ) -> Any:
-    """Triangles that are even on a mel scale, each of an area of 1 over Hz (Slaney's norm), of shape
-    (bands, n_fft // 2 + 1): those of `librosa.filters.mel(norm="slaney")` to the bit, which are float32 by its default.
+    """Triangles evenly spaced on a mel scale, each with an area of 1 over Hz (Slaney's norm), of shape
+    (bands, n_fft // 2 + 1). They equal `librosa.filters.mel(norm="slaney")`, float32 by default there, bit for bit.
     """
     edges = _edges(bands, low, high, htk)
     bins = np.linspace(0, rate / 2, n_fft // 2 + 1)
@@ -35,7 +35,7 @@ def filters(
 
 
 def _edges(bands: int, low: float, high: float, htk: bool) -> Any:
-    """Where the triangles begin, peak and end, in Hz: `bands + 2` of them."""
+    """The `bands + 2` frequencies, in Hz, at which the triangles begin, peak and end."""
     to_mel, to_hertz = _HTK_SCALE if htk else _SLANEY_SCALE
     return to_hertz(np.linspace(to_mel(low), to_mel(high), bands + 2))
 

@@ -1,4 +1,4 @@
-"""Pillow, any release from 5.0: what `generators/pixels/pillow.py` asks of the installed one."""
+"""Pillow, any release from 5.0: does the same as `generators/pixels/pillow.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, features
 Given = Tuple[int, int, memoryview]
 Made = Tuple[int, int, bytes]
 
-# Releases before 7 have no name for it.
+# Releases before 7 do not have it.
 _UNKNOWN = getattr(PIL, "UnidentifiedImageError", OSError)
 
 
@@ -34,7 +34,7 @@ def resize(image: Given, width: int, height: int, filter: str) -> Made:
 
 
 def opened(data: memoryview) -> Any:
-    """An encoded image, of which the header is read."""
+    """An image whose header has been read."""
     try:
         return Image.open(io.BytesIO(data))
     except _UNKNOWN:
@@ -42,7 +42,7 @@ def opened(data: memoryview) -> Any:
 
 
 def loaded(image: Any) -> Image.Image:
-    """The image, decoded in its own mode. It is not closed: the first releases lose its pixels then."""
+    """The image, decoded in its own mode. It is not closed: the first releases would lose its pixels."""
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"mode {image.mode}: Pillow's convert('RGB') clips it to 8 bits instead of scaling")
     image.load()
@@ -51,18 +51,18 @@ def loaded(image: Any) -> Image.Image:
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """As Pillow converts it, without a profile."""
+    """The image by Pillow's own conversion, ignoring profiles."""
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def given(picture: Image.Image) -> Made:
-    """A picture as it is answered."""
+    """A picture as `serve.py` returns it."""
     width, height = picture.size
     return height, width, picture.tobytes()
 
 
 def versions() -> dict[str, str]:
-    """Pillow and the codecs that it decodes with, as this release tells them."""
+    """Pillow and its codecs, as far as this release reports them."""
     found = {"Pillow": PIL.__version__}
     for name, feature in (
         ("libjpeg-turbo", "libjpeg_turbo"),
@@ -73,7 +73,7 @@ def versions() -> dict[str, str]:
         version = _version(feature)
         if version:
             found["Pillow/" + name] = version
-    if "Pillow/libjpeg-turbo" not in found:  # old wheels have IJG's libjpeg 9; libjpeg-turbo is told as 6.2
+    if "Pillow/libjpeg-turbo" not in found:  # old wheels have IJG's libjpeg 9; libjpeg-turbo reports 6.2
         found["Pillow/libjpeg"] = str(getattr(vars(Image)["core"], "jpeglib_version", "unknown"))
     return found
 
@@ -84,7 +84,7 @@ def _filter(name: str) -> Any:
 
 
 def _picture(rows: int, columns: int, pixels: Any) -> Image.Image:
-    """Some old releases read from bytes alone."""
+    """Some old releases read only from bytes."""
     size = (columns, rows)
     try:
         return Image.frombuffer("RGB", size, pixels, "raw", "RGB", 0, 1)
@@ -93,5 +93,5 @@ def _picture(rows: int, columns: int, pixels: Any) -> Image.Image:
 
 
 def _version(feature: str) -> str | None:
-    """Releases before 8 tell of no codec."""
+    """Releases before 8 report no codecs."""
     return features.version(feature) if hasattr(features, "version") else None

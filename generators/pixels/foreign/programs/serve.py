@@ -1,16 +1,16 @@
-"""What runs in a process of its own, in another environment: calls one library for whoever started it.
+"""Runs in a process of its own, in another environment: calls one library on behalf of its parent.
 
     python serve.py LIBRARY PARENT MOST_PIXELS
 
-`LIBRARY` is a program beside this one: functions that take and give images as `(height, width, buffer)`, RGB, 8 bits,
-or take samples as `(count, buffer)` and give what they make as `(*shape, buffer)`, 32-bit floats; in place of a buffer
-to give, a function that fills the one that it is given. Those whose library can be told to refuse images of more than
-`MOST_PIXELS` read it from the command line themselves.
-Requests are lines of JSON on standard input, answers on standard output. Images travel in memory that the parent has
-made, `/proc/PARENT/fd/N`: a request says where its argument lies and where the result belongs; where that does not fit,
-it is made larger. Nothing but a call can go wrong here: what a library raises is the answer.
+`LIBRARY` is a program next to this one. Its functions take and return images as `(height, width, buffer)`, 8-bit RGB,
+or take samples as `(count, buffer)` and return results as `(*shape, buffer)`, 32-bit floats; instead of a buffer they
+may return a function that fills a given one. Libraries that can refuse images of more than `MOST_PIXELS` read it from
+the command line.
+Requests are lines of JSON on standard input, answers on standard output. Images are passed in the parent's memory,
+`/proc/PARENT/fd/N`: a request says where its argument is and where to put the result; the memory is enlarged if the
+result does not fit. Only a call can fail: what a library raises is the answer.
 
-In the syntax of Python 3.7, and without a package that is not in Python: it imports nothing of this project's.
+Written for Python 3.7 and its standard library: it imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Memory:
-    """The parent's memory as it is seen here, by number."""
+    """The parent's memory, by file descriptor."""
 
     def __init__(self, parent: int) -> None:
         self._parent = parent
         self._open: dict[int, tuple[int, mmap.mmap | None]] = {}
 
     def view(self, number: int, size: int) -> memoryview:
-        """At least `size` bytes of a piece of memory."""
+        """At least `size` bytes of a block of memory."""
         if number not in self._open:
             self._open[number] = os.open(f"/proc/{self._parent}/fd/{number}", os.O_RDWR), None
         file, found = self._open[number]
@@ -49,13 +49,13 @@ class Memory:
         return memoryview(found)
 
     def forget(self, number: int) -> None:
-        """Let go of what the parent has closed."""
+        """Close what the parent has closed."""
         if number in self._open:
             os.close(self._open.pop(number)[0])
 
 
 def answer(library: Any, request: dict[str, Any], memory: Memory) -> dict[str, Any]:
-    """Call the library as a request says, and leave what it makes where it belongs; the answer."""
+    """Call the library as requested and put the result in its place; returns the answer."""
     for number in request["forget"]:
         memory.forget(number)
     number, size, shape = request["given"]
@@ -78,7 +78,7 @@ def answer(library: Any, request: dict[str, Any], memory: Memory) -> dict[str, A
 
 
 def load(name: str) -> Any:
-    """The program of a library, by its path: its name may be that of the library itself."""
+    """A library's program, loaded by path because it may have the library's own name."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
     spec = importlib.util.spec_from_file_location("sysnoise_" + name, path)
     assert spec
@@ -96,7 +96,7 @@ def main() -> None:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # what a library prints must not be taken for an answer
     try:
         library = load(name)
         hello: dict[str, Any] = {"versions": library.versions()}
@@ -105,7 +105,7 @@ def main() -> None:
     memory = Memory(parent)
     print(json.dumps(hello), file=answers, flush=True)
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for output in (1, 2):  # nobody reads on: millions of images may have a warning each
+    for output in (1, 2):  # no one reads them any more, and millions of images may cause a warning each
         os.dup2(nowhere, output)
     for line in sys.stdin:
         print(json.dumps(answer(library, json.loads(line), memory)), file=answers, flush=True)

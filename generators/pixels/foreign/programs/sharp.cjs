@@ -1,9 +1,10 @@
-// What runs in a process of Node.js: calls sharp for whoever started it.
+// Runs in a Node.js process: calls sharp on behalf of its parent.
 //
 //     node sharp.cjs PARENT MOST_PIXELS MODULES
 //
-// It speaks as serve.py does, which see: requests are lines of JSON on standard input, answers on standard output, and
-// images travel in memory that the parent has made, `/proc/PARENT/fd/N`. `MODULES` is the folder that sharp is in.
+// It has the protocol of serve.py (see there): requests are lines of JSON on standard input, answers on standard
+// output, and images are passed in the parent's memory, `/proc/PARENT/fd/N`. `MODULES` is the folder that contains
+// sharp.
 "use strict";
 
 const fs = require("node:fs");
@@ -12,14 +13,14 @@ const readline = require("node:readline");
 
 const [parent, mostPixels, modules] = process.argv.slice(2);
 
-// What is read, by libvips' names: images of pixels. What draws, as SVG does, may ask for other files.
+// The loaders that are allowed, by libvips' names: only images of pixels. SVG and its like may ask for other files.
 const FORMATS = ["Jpeg", "Uhdr", "Png", "Webp", "Tiff", "Nsgif", "Heif"];
-// What libvips, libjpeg, C++ and Node.js say where there is no memory.
+// Messages of libvips, libjpeg, C++ and Node.js when memory runs out.
 const NO_MEMORY = /out of memory|insufficient memory|bad_alloc|failed to allocate|allocation failed/i;
-// Milliseconds between two looks at whether the parent lives.
+// Milliseconds between checks that the parent is alive.
 const LOOK = 1000;
 
-// The parent's memory as it is seen here: descriptors by the parent's own numbers.
+// The parent's memory: our descriptors by the parent's.
 const memory = new Map();
 
 function open(number) {
@@ -46,13 +47,13 @@ function forget(number) {
 }
 
 const calls = (sharp) => ({
-  // `sharp(data).resize(width, height, {fit: "fill", kernel})`, as RGB of 8 bits. A JPEG is shrunk while it is decoded
-  // (`fastShrinkOnLoad`, sharp's default): by 2, 4 or 8 where it becomes a third, a fifth or a ninth of its size or
-  // less; a WebP, to its size. What is to become larger, libvips interpolates (bicubic) in place of any kernel. Pixels
-  // are converted to sRGB by the profile that is embedded (CMYK without one, by one of libvips'), 16 bits become 8, gray
-  // three equal channels; of what is animated it is the first frame, and it is not turned as EXIF says. Of pixels with
-  // alpha, sharp can only resize what it has multiplied by it: what is transparent has no part in what is not, and alpha
-  // is dropped then. What libjpeg warns of is an error, as a truncated file is (`failOn`, by default "warning").
+  // `sharp(data).resize(width, height, {fit: "fill", kernel})`, as 8-bit RGB. A JPEG is shrunk while it is decoded
+  // (`fastShrinkOnLoad`, sharp's default): by 2, 4 or 8 if it becomes at most a third, a fifth or a ninth of its size;
+  // a WebP, to the target size. Images that grow are interpolated by libvips (bicubic), whatever the kernel. Pixels are
+  // converted to sRGB by the embedded profile (CMYK without one, by a profile of libvips); 16 bits become 8, and gray
+  // becomes three equal channels; of an animation, the first frame is taken; EXIF orientation is not applied. sharp
+  // always multiplies pixels by alpha before a resize, so that transparent ones do not affect others; alpha is then
+  // dropped. libjpeg's warnings are errors, as is a truncated file (`failOn`, by default "warning").
   async resize(data, [width, height], { kernel }) {
     const image = sharp(data, { limitInputPixels: Number(mostPixels) }).resize(width, height, { fit: "fill", kernel });
     const made = await image.removeAlpha().raw().toBuffer({ resolveWithObject: true });
@@ -65,7 +66,7 @@ const calls = (sharp) => ({
 
 function load() {
   const sharp = require(path.join(modules, "sharp"));
-  sharp.concurrency(1); // a process a core runs
+  sharp.concurrency(1); // one process runs per core
   sharp.cache(false);
   sharp.block({ operation: ["VipsForeignLoad"] });
   sharp.unblock({ operation: FORMATS.map((name) => `VipsForeignLoad${name}Buffer`) });
@@ -74,8 +75,8 @@ function load() {
 
 function versions(sharp) {
   const { sharp: own, vips, mozjpeg, jpeg } = sharp.versions;
-  const told = { sharp: own, "sharp/libvips": vips, "sharp/mozjpeg": mozjpeg, "sharp/libjpeg": jpeg };
-  return Object.fromEntries(Object.entries(told).filter(([, version]) => version));
+  const found = { sharp: own, "sharp/libvips": vips, "sharp/mozjpeg": mozjpeg, "sharp/libjpeg": jpeg };
+  return Object.fromEntries(Object.entries(found).filter(([, version]) => version));
 }
 
 function failure(error) {
@@ -97,13 +98,13 @@ async function answer(library, request) {
   }
 }
 
-// Have a descriptor lead nowhere: the lowest number that is free is taken.
+// Redirect a descriptor to /dev/null, which gets the lowest free number: the one just closed.
 function silence(number) {
   fs.closeSync(number);
   fs.openSync("/dev/null", "w");
 }
 
-// A hung call, which is in a thread of its own, must not outlive the parent. process.exit would wait for it.
+// A hung call, in a thread of its own, must not outlive the parent. process.exit would wait for it.
 function dieWithParent() {
   const look = () => process.ppid === Number(parent) || process.kill(process.pid, "SIGKILL");
   look();
@@ -115,7 +116,7 @@ async function main() {
   process.on("SIGINT", () => {}); // Ctrl-C is the parent's
   const answers = fs.openSync("/proc/self/fd/1", "w");
   const say = (line) => fs.writeSync(answers, JSON.stringify(line) + "\n");
-  silence(1); // what a library prints is no answer
+  silence(1); // what a library prints must not be taken for an answer
   let library;
   try {
     const sharp = load();
@@ -124,7 +125,7 @@ async function main() {
   } catch (error) {
     return say({ error: String(error.message || error).split("\n")[0] });
   }
-  silence(2); // nobody reads on: millions of images may have a warning each
+  silence(2); // no one reads it any more, and millions of images may cause a warning each
   for await (const line of readline.createInterface({ input: process.stdin })) say(await answer(library, JSON.parse(line)));
 }
 

@@ -1,4 +1,4 @@
-"""pillow-simd, any release: what `programs/pillow.py` asks of Pillow, whose place it takes in its environment."""
+"""pillow-simd, any release: does the same as `programs/pillow.py`. In its environment, it takes Pillow's place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import sys
 from typing import Any
 
-# Beside this program; serve.py, which runs it, finds others by their path alone.
+# Next to this program; serve.py, which runs it, loads other programs by path.
 _SERVE: Any = sys.modules["__main__"]
 _pillow: Any = _SERVE.load("pillow")
 
@@ -14,5 +14,5 @@ resize = _pillow.resize
 
 
 def versions() -> dict[str, str]:
-    """pillow-simd, which calls itself Pillow, and what is built into it."""
+    """pillow-simd, which calls itself Pillow, and the codecs in it."""
     return {re.sub("^Pillow", "Pillow-SIMD", name): version for name, version in _pillow.versions().items()}

@@ -14,11 +14,10 @@ Made = Tuple[int, int, Any]
 
 
 def resize(image: Given, width: int, height: int, anti_aliasing: bool) -> Made:
-    """`skimage.transform.resize(order=1)` to floats from 0 to 1, which `img_as_ubyte` rounds to the nearest of 8 bits.
+    """`skimage.transform.resize(order=1)` to floats from 0 to 1, rounded to 8 bits by `img_as_ubyte`.
 
-    `anti_aliasing` smooths by a Gaussian first, along sides that become shorter: its default since 0.15, not before.
-    Up to 0.18 the smoothed values lose their fractions, since 8 bits are smoothed as 8 bits; 0.14 takes what is beyond
-    the edges as black.
+    `anti_aliasing` smooths with a Gaussian first, along sides that shrink; it is the default since 0.15. Up to 0.18 it
+    smooths 8-bit values as integers, which lose their fractions; 0.14 treats everything beyond the edges as black.
     """
     rows, columns, pixels = image
     picture = np.frombuffer(pixels, np.uint8).reshape(rows, columns, 3)
@@ -27,5 +26,5 @@ def resize(image: Given, width: int, height: int, anti_aliasing: bool) -> Made:
 
 
 def versions() -> dict[str, str]:
-    """scikit-image; NumPy's and SciPy's, which computes, are told with what was installed."""
+    """scikit-image; NumPy and SciPy, which computes, are listed with what was installed."""
     return {"scikit-image": skimage.__version__}

@@ -1,5 +1,5 @@
-"""PyTorch, as it comes with torchvision, any release from 0.9: `torch.stft`, and a mel spectrogram made of it as
-FastSpeech 2's code makes one.
+"""PyTorch as installed with torchvision, any release from 0.9: `torch.stft`, and mel spectrograms from it as in
+FastSpeech 2's code.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any, Dict, Tuple
 
-# A process a core runs, and threads of its own would fight over them; and several may sum in another order.
+# One process runs per core, so threads would compete for them; several may also sum in another order.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -20,18 +20,18 @@ torch.set_num_threads(1)
 Given = Tuple[int, memoryview]
 Made = Tuple[int, int, Any]
 
-# Beside this program; serve.py, which runs it, finds others by their path alone.
+# Next to this program; serve.py, which runs it, loads other programs by path.
 _SERVE: Any = sys.modules["__main__"]
 _mel: Any = _SERVE.load("mel")
 
 
 def stft(samples: Given, settings: Dict[str, Any]) -> Made:
-    """`torch.stft` with a periodic Hann window and its defaults (centred, reflected); magnitude; a product with
+    """`torch.stft` with a periodic Hann window and its defaults (centred, reflected); magnitude; multiplied by
     librosa's mel filters in float32; ln(max(mel, 1e-5)), as `torch.log(torch.clamp(mel, min=1e-5))`.
     """
     count, data = samples
     half = settings["n_fft"] // 2
-    if count <= half:  # of which PyTorch tells at length
+    if count <= half:  # PyTorch's own message is long
         raise ValueError(f"{count} samples are too few to reflect {half} of them: {half + 1} are needed")
     transformed = torch.stft(
         torch.from_numpy(np.frombuffer(data, np.float32)),
@@ -48,6 +48,6 @@ def stft(samples: Given, settings: Dict[str, Any]) -> Made:
 
 
 def versions() -> Dict[str, str]:
-    """torchvision, whose environment it is and which takes long to be imported, and PyTorch."""
+    """torchvision, whose environment this is and which is slow to import, and PyTorch."""
     own = importlib.metadata.version("torchvision").partition("+")[0]
     return {"torchvision": own, "torchvision/torch": torch.__version__}

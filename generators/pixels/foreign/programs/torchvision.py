@@ -1,9 +1,8 @@
 """torchvision, any release from 0.9: `torchvision.io.decode_image`, and `resize` of its functional transforms.
 
-They are those of its transforms v2 where there are (0.15 and later): on 8 bits these have arithmetic of their own from
-0.16, on CPUs with AVX2 (bilinear; bicubic on any). Where they have not, and before v2, the sums are made in floats, and
-torchvision rounds and clips them. Antialiasing of tensors came with 0.10, and is their default since 0.17; Pillow's
-images always had it.
+The transforms are v2's if they exist (from 0.15). From 0.16 on, v2 has its own 8-bit arithmetic on CPUs with AVX2
+(bilinear; for bicubic, on any CPU). Otherwise, and before v2, it computes in floats, which torchvision rounds and
+clips. Antialiasing of tensors came with 0.10 and is the default since 0.17; for Pillow's images it always was.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import os
 import re
 from typing import Any, Tuple
 
-# A process a core runs, and threads of its own would fight over them.
+# One process runs per core, and threads would compete for them.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -38,15 +37,15 @@ try:
 except ImportError:
     transforms = functional
 
-# Releases before 0.10 resize tensors without antialiasing, and cannot be told so.
+# Releases before 0.10 resize tensors without antialiasing, and lack the option.
 _SMOOTH = "antialias" in inspect.signature(functional.resize).parameters
-# What stands before the reason: the function, and the line of C++.
+# The function and the line of C++, before the reason.
 _WHERE = re.compile(r"^\w+, \S+:\d+, ")
 
 
 def decode(data: memoryview) -> Made:
-    """`decode_image` to RGB, which decodes a JPEG as `decode_jpeg` does; 16 bits are scaled to 8 by `to_dtype`, as its
-    documentation recommends. Of an animation, the first frame.
+    """`decode_image` to RGB, which decodes JPEGs like `decode_jpeg`; 16 bits are scaled to 8 by `to_dtype`, as its
+    documentation recommends. Of an animation, the first frame is taken.
     """
     try:
         image = decode_image(torch.from_numpy(np.frombuffer(data, np.uint8)), mode=ImageReadMode.RGB)
@@ -60,8 +59,8 @@ def decode(data: memoryview) -> Made:
 
 
 def resize(image: Given, width: int, height: int, interpolation: str, antialias: bool = True) -> Made:
-    """`resize` of a tensor of 8 bits with one of `InterpolationMode`. Its `nearest` has no antialiasing, and takes
-    what lies under the corner of each new pixel, as OpenCV does, where Pillow takes what is under the middle.
+    """`resize` of an 8-bit tensor with one of `InterpolationMode`. Its `nearest` is never antialiased, and takes the
+    source pixel under the corner of each new pixel, like OpenCV, while Pillow takes the one under its centre.
     """
     smooth = {} if interpolation == "nearest" else {"antialias": antialias}
     if not _SMOOTH and smooth.pop("antialias", False):
@@ -71,12 +70,12 @@ def resize(image: Given, width: int, height: int, interpolation: str, antialias:
 
 
 def versions() -> dict[str, str]:
-    """torchvision, and the build of PyTorch that it calculates with."""
+    """torchvision, and its build of PyTorch."""
     return {"torchvision": torchvision.__version__.partition("+")[0], "torchvision/torch": torch.__version__}
 
 
 def _tensor(image: Given) -> Any:
-    """Channels first, as they lie in memory after `decode_image`: a view."""
+    """A view with channels first, laid out in memory as by `decode_image`."""
     height, width, pixels = image
     return torch.from_numpy(np.frombuffer(pixels, np.uint8).reshape(height, width, 3)).permute(2, 0, 1)
 
@@ -86,5 +85,5 @@ def _given(image: Any) -> Made:
 
 
 def _reason(error: Exception) -> str:
-    """Without where in the library it was found, which is told in many lines by some releases."""
+    """The reason without its place in the library, on which some releases spend many lines."""
     return _WHERE.sub("", str(error).splitlines()[0])

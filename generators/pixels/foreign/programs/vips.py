@@ -1,8 +1,9 @@
-"""libvips, through pyvips: any release of pyvips-binary, of which the first is 8.15.3.
+"""libvips, through pyvips: any release of pyvips-binary, the first of which is 8.15.3.
 
-Images are opened as its documentation shows and brought to `srgb`, which makes 8-bit RGB of gray (three equal bands),
-16-bit (the upper 8 bits) and CMYK ones (through their profile, or else one of its own); an RGB image is left as it is,
-whatever its profile. A truncated file is an image whose rest is gray or empty: its default (`fail_on` none) is to warn.
+Images are opened as in its documentation and converted to `srgb`: gray becomes 8-bit RGB with three equal bands, 16-bit
+images keep their upper 8 bits, and CMYK goes through its profile or, without one, a built-in profile; RGB images are
+left as they are, whatever their profile. A truncated file gives an image whose rest is gray or empty: libvips only
+warns by default (`fail_on` none).
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import os
 import sys
 from typing import Any, Tuple
 
-# A process a core runs, and threads of its own would fight over them. It is read once, when libvips is started.
+# One process runs per core, and threads would compete for them. Read only once, when libvips starts.
 os.environ["VIPS_CONCURRENCY"] = "1"
 
 import pyvips
 
-# An operation is never asked for twice, and what is kept would keep its image.
+# Operations are never repeated, and the cache would keep their images alive.
 pyvips.cache_set_max(0)
 
 Given = Tuple[int, int, memoryview]
@@ -31,16 +32,16 @@ def decode(data: memoryview) -> Made:
 
 
 def decode_shrunk(data: memoryview, shrink: int) -> Made:
-    """As `decode`, with the `shrink` of `jpegload`, by which libjpeg decodes: sides are rounded down, libvips cutting
-    off what is not whole. Of another format, the whole image.
+    """As `decode`, with the `shrink` of `jpegload`, which libjpeg applies: sides are rounded down, since libvips cuts
+    off incomplete pixels. Other formats are decoded at full size.
     """
     return _made(lambda: _rgb(_opened(data, shrink)))
 
 
 def resize(image: Given, width: int, height: int, kernel: str) -> Made:
-    """`Image.resize` with one of the kernels, and its default gap: where an image is to shrink by more than twice that,
-    whole pixels are averaged first. One that is to grow is interpolated instead, bilinear for `linear`, bicubic for all
-    after it, and lies half a pixel of the result further to the top left than other libraries have it.
+    """`Image.resize` with a kernel and the default gap: if an image shrinks by more than twice the gap, whole pixels
+    are averaged first. An image that grows is interpolated instead: bilinear for `linear`, bicubic for the kernels
+    after it. It then lies half a pixel of the result further to the top left than in other libraries.
     """
     rows, columns, pixels = image
     given = pyvips.Image.new_from_memory(pixels, columns, rows, 3, "uchar").copy(interpretation="srgb")
@@ -71,8 +72,8 @@ def _rgb(image: Any) -> Any:
 
 
 def _made(call: Any) -> Made:
-    """The pixels of an image, which libvips makes only when they are asked for."""
-    pyvips.vips_lib.vips_error_clear()  # what it has warned of an image before would be told of this one
+    """The pixels of an image, which libvips computes only on demand."""
+    pyvips.vips_lib.vips_error_clear()  # so that warnings about an earlier image are not reported for this one
     try:
         image = call()
         return image.height, image.width, image.write_to_memory()

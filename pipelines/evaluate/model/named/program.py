@@ -30,7 +30,7 @@ def write(
     """
     torch = required("torch", needs)
     required("onnxscript", needs)
-    from generators.models import graph  # imports onnx
+    from generators.models import files  # imports onnx
 
     lengths = {place: torch.export.Dim(dimension) for place, dimension in enumerate(free)}
     try:
@@ -48,7 +48,7 @@ def write(
     except Exception as error:  # any, of the exporter, dynamo or the network
         raise UsageError(f"{name} cannot be exported to ONNX ({first_line(error)})") from None
     _forget_origins(program.model)
-    graph.save(program.model, path)
+    files.save(program.model, path)
 
 
 def _forget_origins(model: Any) -> None:

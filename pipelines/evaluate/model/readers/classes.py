@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from generators.boxes import NONE, BoxNoise
 from pipelines.errors import UsageError
+from pipelines.evaluate.class_tables import CLASSES
 from pipelines.evaluate.model.inputs import Image, Inputs
 from pipelines.evaluate.model.noised import BOXES_REASON
 from pipelines.evaluate.model.preprocessing import Preprocessing, check_distinct
 from pipelines.evaluate.model.readers.choice import choice_note, choose
 from pipelines.evaluate.model.runtimes import Outputs, described
-from pipelines.evaluate.predictions import CLASSES
 
 TopFive = tuple[str, list[int]]
 

@@ -19,7 +19,7 @@ VARIANTS = (
     *("pil_bilinear", "opencv", "ffmpeg", "pil_nearest", "opencv_area", "nv12_ascend"),
     *("ffmpeg+pil_nearest", "pil_nearest+nv12_ascend", COMBINED),
 )
-# The places where a model is wrong, by variant; where none are said, those of the reference.
+# The images that a model gets wrong, by variant; others have the reference's.
 WRONG: Mapping[str, Mapping[str, Sequence[int]]] = {
     "small10": {
         "pil_bilinear": range(12),
@@ -35,7 +35,7 @@ WRONG: Mapping[str, Mapping[str, Sequence[int]]] = {
 
 
 def scored(shards: Path, folder: Path, predictions: Mapping[str, Mapping[str, int]], *words: str) -> Path:
-    """The report on these predictions, which lie in it."""
+    """The report on these predictions, which are in its folder."""
     write_predictions(folder / "predictions", predictions)
     paths = ["--shards", str(shards), "--predictions", str(folder / "predictions"), "--output", str(folder)]
     assert score.main([*paths, "--name", folder.name, "--examples", "0", *words]) == 0
@@ -44,7 +44,7 @@ def scored(shards: Path, folder: Path, predictions: Mapping[str, Mapping[str, in
 
 @pytest.fixture(scope="session")
 def models(noised: Path, truth: dict[str, int], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folders of reports by model."""
+    """The folders of reports, by model."""
     root = tmp_path_factory.mktemp("models")
     return {
         model: scored(
@@ -53,7 +53,7 @@ def models(noised: Path, truth: dict[str, int], tmp_path_factory: pytest.TempPat
             {
                 name: wrong_in(truth, wrong.get(name, wrong["pil_bilinear"]))
                 for name in VARIANTS
-                if (model, name) != ("steady", COMBINED)  # which has no combined figure
+                if (model, name) != ("steady", COMBINED)  # without a combined figure
             },
         )
         for model, wrong in WRONG.items()
@@ -73,7 +73,7 @@ def compared(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 
 def edited(models: dict[str, Path], to: Path, change: Callable[[Report], object], model: str = "small20") -> Path:
-    """A copy of a report, with another `results.json`."""
+    """A copy of a report with a changed `results.json`."""
     shutil.copytree(models[model], to)
     report = read(to)
     change(report)
@@ -82,7 +82,7 @@ def edited(models: dict[str, Path], to: Path, change: Callable[[Report], object]
 
 
 def older(report: Report) -> None:
-    """As reports of earlier versions are."""
+    """Make a report like those of earlier versions."""
     for name in ("set", "scored_with", "parameters", "bytes", "sha256", "paper_steps", "combined", "missing"):
         del report[name]
     for line in report["variants"].values():
@@ -95,7 +95,7 @@ def submit(report: Path, site: Path, shards: Path, *words: str) -> int:
 
 @pytest.fixture(scope="session")
 def site(models: dict[str, Path], noised: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One model as it was handed in, and one that was checked."""
+    """A leaderboard of one published model and one that was submitted and checked."""
     folder = tmp_path_factory.mktemp("published") / "site"
     assert score.main(["compare", str(models["small10"]), "--publish", str(folder)]) == 0
     assert submit(models["small20"], folder, noised) == 0

@@ -1,4 +1,4 @@
-"""The leaderboard: what is published, and what is not let in."""
+"""The leaderboard: what is published, and what is refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,13 @@ import pytest
 
 import score
 from pipelines.errors import UsageError
+from pipelines.evaluate.compare import board
 from pipelines.evaluate.compare.again import command, preprocessing
 from pipelines.evaluate.compare.entry import FIELDS, Entry, published
 from pipelines.evaluate.compare.recomputed import recomputed
 from pipelines.evaluate.compare.report import read_report
 from pipelines.evaluate.model.preprocessing import Preprocessing, read_preprocessing
+from pipelines.store import Disk
 from tests.pipelines.evaluate.compare.conftest import Report, edited, older, read, submit
 
 
@@ -51,6 +54,19 @@ def test_nothing_but_figures_and_names_is_published(site: Path, tmp_path_factory
         assert b"<img" not in data
 
 
+def test_a_model_may_be_named_like_a_file(models: dict[str, Path], tmp_path: Path) -> None:
+    report = edited(models, tmp_path / "report", lambda report: report.update(model="net.json"))
+    assert score.main(["compare", str(report), "--publish", str(tmp_path / "board")]) == 0
+    assert read_report(str(tmp_path / "board" / "reports" / "net.json")).name == "net.json"
+
+
+def test_writing_a_board_again_changes_nothing(site: Path, tmp_path: Path) -> None:
+    again = Disk(str(shutil.copytree(site, tmp_path / "board")))
+    board._write(again, [entry for _, entry in board._published(again)])
+    for path in filter(Path.is_file, site.rglob("*")):
+        assert (tmp_path / "board" / path.relative_to(site)).read_bytes() == path.read_bytes()
+
+
 def test_the_readme_is_a_spaces_and_its_commands_are_score_pys(site: Path) -> None:
     text = (site / "README.md").read_text()
     assert text.startswith('---\ntitle: "SysNoise leaderboard, imagenet"\nsdk: static\napp_file: index.html\n---\n')
@@ -66,17 +82,17 @@ def test_the_readme_is_a_spaces_and_its_commands_are_score_pys(site: Path) -> No
     [
         (
             lambda report: report["variants"]["nv12_ascend"].update(p_holm=0.01),
-            "variants.nv12_ascend.p_holm is 0.01 there, and 1 by its predictions",
+            "variants.nv12_ascend.p_holm is 0.01, but 1 from its predictions",
         ),
-        (lambda report: report["stages"]["resize"].update(mean=0.5), "stages.resize.mean is 0.5 there, and 4.16667"),
+        (lambda report: report["stages"]["resize"].update(mean=0.5), "stages.resize.mean is 0.5, but 4.16667"),
         (lambda report: report["set"]["manifests"].update(ffmpeg="0" * 64), "set.manifests.ffmpeg is 0000"),
         (lambda report: report["variants"]["opencv"].pop("degenerate") and None, "it has no 'degenerate'"),
         (lambda report: report["paper_steps"].pop(), "paper_steps is [{"),
-        (lambda report: report.update(set={**report["set"], "images_sha256": "1" * 64}), "are of other images"),
+        (lambda report: report.update(set={**report["set"], "images_sha256": "1" * 64}), "their images differ"),
         (lambda report: report.update(scored_with={"class_offset": 10**9}), "scored_with.class_offset"),
         (lambda report: report.update(scored_with={"seed": -1}), "scored_with.seed"),
-        (lambda report: report.update(model="small20"), "has a small20 already: score yours under another --name"),
-        (older, "does not say which images it scored"),
+        (lambda report: report.update(model="small20"), "already has a small20: score yours under another --name"),
+        (older, "does not record the scored images"),
     ],
 )
 def test_an_edited_report_is_named_and_refused(
@@ -101,7 +117,7 @@ def test_an_edited_report_is_named_and_refused(
 
 def test_a_seed_is_any_whole_number(models: dict[str, Path], noised: Path, tmp_path: Path) -> None:
     given = edited(models, tmp_path / "seeded", lambda report: report.update(scored_with={"seed": 20_250_101}))
-    with pytest.raises(UsageError, match="--seed is of no use with imagenet"):  # and so was taken
+    with pytest.raises(UsageError, match="--seed does not apply to imagenet"):  # so the value itself was accepted
         recomputed(read_report(str(given)), str(tmp_path / "none"), str(noised), None)
 
 
@@ -118,7 +134,7 @@ def test_a_folder_of_something_else_is_left_alone(
 ) -> None:
     (tmp_path / "thesis.tex").touch()
     assert submit(models["steady"], tmp_path, noised) == 2
-    assert "holds other things than a leaderboard" in capsys.readouterr().err
+    assert "is not empty and not a leaderboard" in capsys.readouterr().err
 
 
 def test_paths_are_not_published() -> None:
@@ -171,7 +187,7 @@ def test_a_models_toml_says_what_its_predictions_were_made_with(tmp_path: Path) 
     assert (given.geometry, given.size, given.resize) == ("crop", (224,), 235)
 
 
-def test_a_name_is_text_wherever_it_stands(models: dict[str, Path], noised: Path, tmp_path: Path) -> None:
+def test_a_name_is_escaped_everywhere(models: dict[str, Path], noised: Path, tmp_path: Path) -> None:
     def renamed(report: Report) -> None:
         report["model"] = "../<script>alert(1)</script> | *net*\n---"
 

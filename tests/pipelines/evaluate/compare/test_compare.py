@@ -1,4 +1,4 @@
-"""Comparisons of reports: figures that are the reports' own, and refusals of what cannot be compared."""
+"""Comparisons of reports: figures agree with the reports', and reports that cannot be compared are refused."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def test_the_interval_of_a_mean_holds_it_and_narrows_with_methods(compared: Path
     assert low < stages["resize"]["mean"] < high
     worst = stages["resize"]["max_ci95"]
     assert high - low < worst[1] - worst[0]
-    assert stages["color"]["mean_ci95"] is None  # one method: its own interval stands there
+    assert stages["color"]["mean_ci95"] is None  # one method: its own interval is shown
 
 
-def test_against_a_model_that_loses_nothing_a_test_is_mcnemars(compared: Path, models: dict[str, Path]) -> None:
-    """As each report has it, by another way."""
+def test_against_a_model_that_loses_nothing_the_test_is_mcnemars(compared: Path, models: dict[str, Path]) -> None:
+    """Each report has McNemar's p, computed in another way."""
     pairs = {(pair["one"], pair["other"], pair["variant"]): pair for pair in read(compared)["pairs"]}
     for model in ("small10", "small20"):
         lines = read(models[model])["variants"]
@@ -72,9 +72,7 @@ def test_against_a_model_that_loses_nothing_a_test_is_mcnemars(compared: Path, m
     assert [pair["p_holm"] for pair in pairs.values()] == pytest.approx(list(theirs))
 
 
-def test_a_difference_of_differences_of_map_is_its_own_where_the_other_is_none(
-    coco: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_against_no_difference_a_difference_of_map_stays_itself(coco: tuple[Path, Path], tmp_path: Path) -> None:
     shards, annotations = coco
     truths = json.loads(annotations.read_text())["annotations"]
     random = np.random.default_rng(2)
@@ -128,22 +126,25 @@ def _set(field: str) -> Callable[[Report], object]:
         (_other_reference, "the reference is pil+pil_bilinear in the first, pil+pil_bicubic in the second"),
         (
             _set("images_sha256"),
-            "other images, and cannot be compared: their keys are the same, and their files differ",
+            "cannot be compared: their images differ (same keys, different files)",
         ),
-        (_set("truth_sha256"), "other ground truth"),
-        (lambda report: report["variants"]["ffmpeg"].update(delta=float("nan")), "NaN is no figure"),
+        (_set("truth_sha256"), "their ground truth differ"),
+        (lambda report: report["variants"]["ffmpeg"].update(delta=float("nan")), "NaN is not a number"),
         (lambda report: report["variants"]["ffmpeg"].pop("ci95"), "it has no 'ci95'"),
         (lambda report: report["set"].pop("truth_sha256"), "it has no 'truth_sha256'"),
         (lambda report: report.update(parameters="many"), "its parameters are 'many'"),
         (lambda report: report.update(metric="wer"), "its metric is 'wer'"),
-        (lambda report: report.update(metric="mse"), "is a report on speech, and reports on images alone"),
+        (lambda report: report.update(metric="mse"), "is a report on speech, but only reports on images"),
         (
             lambda report: report.update(tasks=report.pop("variants")),
-            "is a report on text, and reports on images alone",
+            "is a report on text, but only reports on images",
         ),
-        (_set("keys_sha256"), "outcomes.parquet has other images than the results.json beside it"),
-        (lambda report: report["variants"]["ffmpeg"].update(top1=1.0), "outcomes.parquet is not of the results.json"),
-        (older, "does not say which images it scored"),
+        (_set("keys_sha256"), "outcomes.parquet has other images than the results.json next to it"),
+        (
+            lambda report: report["variants"]["ffmpeg"].update(top1=1.0),
+            "outcomes.parquet does not belong to the results.json",
+        ),
+        (older, "does not record the scored images"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
@@ -159,7 +160,7 @@ def test_what_cannot_be_compared_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_other_images_are_told_by_their_keys(
+def test_different_images_are_named_by_their_keys(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = pq.read_table(models["small20"] / "outcomes.parquet")
@@ -172,10 +173,10 @@ def test_other_images_are_told_by_their_keys(
     other = edited(models, tmp_path / "other", change)
     pq.write_table(table.set_column(0, "key", [theirs]), other / "outcomes.parquet")
     assert score.main(["compare", str(models["small10"]), str(other)]) == 2
-    assert f"2 of 48 are in {models['small10']} alone (first: {keys[-2]})" in capsys.readouterr().err
+    assert f"2 of 48 are only in {models['small10']}, first {keys[-2]}" in capsys.readouterr().err
 
 
-def test_an_older_report_is_taken_where_its_predictions_have_the_keys(
+def test_an_older_report_is_accepted_if_its_predictions_have_the_keys(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = edited(models, tmp_path / "other", older)
@@ -185,25 +186,25 @@ def test_an_older_report_is_taken_where_its_predictions_have_the_keys(
     words = ["compare", str(models["small10"]), str(other), "--output", str(tmp_path / "out")]
     assert score.main(words) == 0
     said = capsys.readouterr().out
-    assert "small20 is of an earlier version: its images have the others' names" in said
-    assert "small20 keeps nothing of each image, and is in no paired test" in said
+    assert "small20 was made by an earlier version: its images have the same names as the others'" in said
+    assert "small20 has no outcomes.parquet, and is in no paired test" in said
     assert read(tmp_path / "out")["models"]["small20"]["stages"]["resize"]["mean_ci95"] is None
     pq.write_table(keys.slice(1), other / "predictions" / "pil_bilinear.parquet")
     assert score.main(words) == 2
 
 
-def test_the_same_report_is_refused_and_two_of_one_name_are_told_apart(
+def test_a_repeated_report_is_refused_and_equal_names_are_made_unique(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = models["small10"]
     assert score.main(["compare", str(one), str(one / "results.json")]) == 2
-    assert "have the same figures of small10: give one" in capsys.readouterr().err
+    assert "have the same figures for small10: give only one" in capsys.readouterr().err
     other = edited(models, tmp_path / "again", lambda report: report.update(model="small10"))
     assert score.main(["compare", str(one), str(other), "--output", str(tmp_path / "out")]) == 0
     assert list(read(tmp_path / "out")["models"]) == ["small10 (small10)", "small10 (again)"]
 
 
-def test_a_mean_is_over_the_methods_that_all_have(models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_mean_is_over_methods_that_all_reports_have(models: dict[str, Path], tmp_path: Path) -> None:
     def without(report: Report) -> None:
         del report["variants"]["opencv_area"]
 
@@ -212,26 +213,26 @@ def test_a_mean_is_over_the_methods_that_all_have(models: dict[str, Path], tmp_p
     table = table_of([read_report(str(models["small10"])), read_report(str(other))])
     resize = table.rows[0].cells["resize"]
     assert (resize.methods, resize.worst.name) == (1, "pil_nearest")
-    assert [note for note in table.notes if "Resize of small10 is without opencv_area" in note]
+    assert [note for note in table.notes if "Resize of small10 leaves out opencv_area" in note]
 
 
-def test_families_are_what_names_share_or_what_is_said(models: dict[str, Path]) -> None:
+def test_families_follow_names_unless_given(models: dict[str, Path]) -> None:
     reports = [read_report(str(folder)) for folder in models.values()]
     assert families_of(reports, ()) == {"small": ["small10", "small20"]}
     assert families_of(reports, [f"mine=steady,{models['small10']}/"]) == {"mine": ["steady", "small10"]}
     for words, said in (
         (["mine"], "give NAME=REPORT"),
         (["a=steady"], "two members"),
-        (["a=steady,x"], "x is none of"),
+        (["a=steady,x"], "x is not one of"),
         (["a=steady,steady"], "each member once"),
-        (["a=steady,small10", "a=steady,small20"], "two have one name"),
+        (["a=steady,small10", "a=steady,small20"], "two have the same name"),
     ):
         with pytest.raises(UsageError, match=said):
             families_of(reports, words)
 
 
-def test_ranks_are_correlated_where_there_are_five(models: dict[str, Path], tmp_path: Path) -> None:
-    """Exactly opposed ranks of five models: one order in 120 is as far from chance, and its mirror."""
+def test_ranks_are_correlated_from_five_models_on(models: dict[str, Path], tmp_path: Path) -> None:
+    """Opposite ranks of five models: of 120 orderings, only this one and its mirror are as extreme."""
     reports = []
     for size in range(1, 6):
 
@@ -243,7 +244,7 @@ def test_ranks_are_correlated_where_there_are_five(models: dict[str, Path], tmp_
     relations = {one.what: one for one in relations_of(table_of(reports))}
     assert relations["parameters"].rho == pytest.approx(-1)
     assert relations["parameters"].p == pytest.approx(2 / 120)
-    assert relations["accuracy"].rho is None  # all are alike
+    assert relations["accuracy"].rho is None  # all are equal
     assert "bytes" not in relations
     assert relations_of(table_of(reports[:4]))[1].rho is None
 
@@ -264,12 +265,12 @@ def test_a_report_keeps_each_variants_hits(models: dict[str, Path], truth: dict[
     [
         ([], "give the folders of reports, or --submit"),
         (["a", "--submit", "b"], "give the folders of reports, or --submit"),
-        (["--submit", "b", "--publish", "c"], "needs --publish, the folder that it goes into, and --shards"),
-        (["a", "--shards", "b"], "--shards is of no use"),
-        (["a", "--publish", "b", "--output", "c"], "--output is of no use"),
+        (["--submit", "b", "--publish", "c"], "needs --publish, the folder to submit to, and --shards"),
+        (["a", "--shards", "b"], "--shards has no effect without --submit"),
+        (["a", "--publish", "b", "--output", "c"], "--output has no effect with --publish"),
     ],
 )
-def test_options_that_say_nothing_together_are_refused(
+def test_options_that_contradict_each_other_are_refused(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -283,7 +284,7 @@ def test_the_documents_commands_parse(path: str) -> None:
     text = (ROOT / path).read_text()
     commands = re.findall(r"^\S*python score\.py compare (.*)$", text, re.MULTILINE)
     assert len(commands) > 1
-    parser = score._compare_parser()
+    parser = score._parser("compare")
     for words in commands:
         given = parser.parse_args(words.split())
         assert given.reports or given.submit

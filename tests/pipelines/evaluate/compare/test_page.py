@@ -1,4 +1,4 @@
-"""The comparison's pages in a real browser: at phone width, in the dark, by keyboard, sorted and filtered."""
+"""The comparison's pages in a real browser: at phone width, in dark mode, by keyboard, sorted and filtered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def show(browser: webdriver.Chrome, page: Path, width: int = 1200, scheme: str =
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get_log("browser")  # what other pages have left
+    browser.get_log("browser")  # messages left by other pages
     browser.get(page.as_uri())
 
 
@@ -28,7 +28,7 @@ def order(browser: webdriver.Chrome) -> list[str]:
 
 
 def press(browser: webdriver.Chrome, title: str) -> None:
-    """A column's head, by keyboard."""
+    """Press a column's head, by keyboard."""
     heads = browser.find_elements(By.CSS_SELECTOR, "#models thead button")
     head = next(head for head in heads if head.text.endswith(title))
     browser.execute_script("arguments[0].focus()", head)
@@ -56,7 +56,7 @@ def test_models_are_sorted_and_filtered(browser: webdriver.Chrome, compared: Pat
     assert browser.find_element(By.CSS_SELECTOR, "[data-counts=models]").text == "2 of 3 shown"
 
 
-def test_paired_tests_are_filtered_by_what_is_more_than_chance(
+def test_paired_tests_are_filtered_by_significance(
     browser: webdriver.Chrome,
     compared: Path,
 ) -> None:

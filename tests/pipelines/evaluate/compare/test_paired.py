@@ -1,4 +1,4 @@
-"""Differences of differences against other implementations, and against what they must come to."""
+"""Differences of differences against other implementations, and against known results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.evaluate.statistics import Bootstrap
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(-2, 2), min_size=2, max_size=10))
-def test_the_test_of_signs_is_scipys_of_every_sign(differences: list[int]) -> None:
+def test_the_exact_test_agrees_with_scipys_permutation_test(differences: list[int]) -> None:
     found = np.array(differences)
     theirs = stats.permutation_test(
         (found, np.zeros_like(found)),
@@ -34,15 +34,15 @@ def test_without_twos_it_is_mcnemars(lost: int, gained: int) -> None:
     assert signs_p(values) == pytest.approx(theirs, rel=1e-9)
 
 
-def test_who_suffers_more_is_positive_and_the_other_way_round_is_its_mirror() -> None:
+def test_the_model_that_suffers_more_is_positive_and_swapping_negates() -> None:
     one, other = np.array([1, 1, 0, -1, 1, 0]), np.array([0, -1, 0, 0, 1, 0])
     there, back = of_hits(one, other), of_hits(other, one)
     assert there.delta == pytest.approx(2 / 6)
     assert (back.delta, back.low, back.high, back.p) == pytest.approx((-there.delta, -there.high, -there.low, there.p))
 
 
-def test_intervals_hold_what_they_say() -> None:
-    """In at least about 95% of small samples, the rare differences of models that hardly differ among them."""
+def test_intervals_cover_as_stated() -> None:
+    """Coverage is at least about 95% in small samples, also for models that rarely differ."""
     random = np.random.default_rng(1)
     for shares in ([0.0, 0.01, 0.97, 0.02, 0.0], [0.03, 0.1, 0.6, 0.2, 0.07]):
         true = float(np.dot([-2, -1, 0, 1, 2], shares))
@@ -53,6 +53,6 @@ def test_intervals_hold_what_they_say() -> None:
     assert low < 0 < high
 
 
-def test_a_shorter_bootstrap_is_the_beginning_of_a_longer_one() -> None:
+def test_a_shorter_bootstrap_is_a_prefix_of_a_longer_one() -> None:
     short, long = (np.concatenate(list(Bootstrap(count, 3).weights(30_000))) for count in (40, 70))
     assert np.array_equal(short, long[:40])

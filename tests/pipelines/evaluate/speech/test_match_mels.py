@@ -131,7 +131,7 @@ def test_what_cannot_be_matched_is_refused_in_a_line(what: str, speech: Path, ma
 
 
 def test_outputs_are_of_images(speech: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--outputs is of images"):
+    with pytest.raises(UsageError, match="--outputs needs images"):
         match(MatchOptions(shards=str(speech), outputs=tmp_path))
     with pytest.raises(UsageError, match="is not there"):
         match(MatchOptions(shards=str(speech), dump=tmp_path / "none"))

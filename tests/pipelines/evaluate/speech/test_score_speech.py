@@ -153,7 +153,7 @@ def without_one(mels: Mels) -> Mels:
 
 BROKEN: dict[str, tuple[Callable[[Mels], Any], str]] = {
     "lacking": (without_one, "lacks 1 of 6 keys"),
-    "strange": (lambda mels: {**mels, "other": mels[min(mels)]}, "keys that its shards do not"),
+    "strange": (lambda mels: {**mels, "other": mels[min(mels)]}, "has 1 key that its shards lack"),
     "bands": (lambda mels: {key: mel[:64] for key, mel in mels.items()}, "80 bands × frames is wanted"),
     "square": (lambda mels: {key: np.ones((80, 80)) for key in mels}, "it cannot be told how they lie"),
     "both ways": (lambda mels: {key: mel if key == min(mels) else mel.T for key, mel in mels.items()}, "the other way"),
@@ -225,11 +225,11 @@ def test_options_of_images_are_refused(flag: str, speech: Path) -> None:
 def test_what_is_of_speech_is_refused_for_images_and_the_other_way(speech: Path, tmp_path: Path) -> None:
     images = fuzzing.make(tmp_path)
     for given, flag in (({"against": "variant"}, "--against"), ({"ids": "ids.jsonl"}, "--ids")):
-        with pytest.raises(UsageError, match=f"^{flag} is of no use with sample shards"):
+        with pytest.raises(UsageError, match=f"^{flag} does not apply to sample shards"):
             score(Options(shards=str(images), predictions="p", **given))  # type: ignore[arg-type]  # one of the two
-    with pytest.raises(UsageError, match="layers is of images"):
+    with pytest.raises(UsageError, match="layers needs images"):
         layers(LayersOptions(shards=str(speech), model="m.onnx", variants=("int8",)))
-    with pytest.raises(UsageError, match="pil_lanczos is of images"):
+    with pytest.raises(UsageError, match="pil_lanczos is for images"):
         score(Options(shards=str(speech), predictions="p", variants=("pil_lanczos",)))
 
 

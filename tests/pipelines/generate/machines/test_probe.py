@@ -1,4 +1,4 @@
-"""The probe: what changes it and what does not, and which machines are let into a run for it."""
+"""The probe: what changes it and what does not, and which machines it admits to a run."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def config() -> ImageConfig:
 
 @pytest.fixture
 def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nothing is known of any kind, and what is found out is kept here."""
+    """An empty cache of probes; new ones are cached here."""
     monkeypatch.setenv("SYSNOISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(kinds, "_known", {})
     return tmp_path / "cache"
@@ -55,7 +55,7 @@ def variants_of(config: ImageConfig, *texts: str) -> list[Variant]:
     return [parse(text, config.base) for text in texts]
 
 
-def test_a_probe_is_the_same_whatever_it_is_made_beside(config: ImageConfig) -> None:
+def test_a_probe_does_not_depend_on_other_variants(config: ImageConfig) -> None:
     together = probe(config, variants_of(config, *TEXTS))
     assert len({found.sha256 for found in together.values()}) == len(TEXTS)
     for variant in variants_of(config, *TEXTS):
@@ -77,12 +77,12 @@ def test_every_probe_picture_can_be_rendered(
 
     monkeypatch.setattr("pipelines.generate.machines.probe.members_of", seen)
     probe(config, [config.base])
-    # Pillow has no way from 16 bits to RGB that scales: `pil` refuses the last one.
+    # Pillow cannot scale 16 bits down to RGB: `pil` refuses the last picture.
     files = ["png", "seg.png"] if dataset == "cityscapes" else ["png"]
     assert [one.files and [*one.files] for one in made] == [files] * 8 + [None], [one.row.error for one in made]
 
 
-def test_a_changed_pixel_changes_the_probe_and_tells_the_method(
+def test_a_changed_pixel_changes_the_probe_and_its_methods_digest(
     config: ImageConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variants = variants_of(config, *TEXTS)
@@ -95,14 +95,12 @@ def test_a_changed_pixel_changes_the_probe_and_tells_the_method(
     assert [token for token in mine if mine[token] != theirs[token]] == ["opencv_area"]
 
 
-def test_what_is_known_of_a_kind_is_not_made_again(
-    config: ImageConfig, no_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cached_probe_is_not_repeated(config: ImageConfig, no_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     variants = variants_of(config, *TEXTS)
     made = made_here(config, variants)
     assert len(list(no_cache.rglob("*.json"))) == len(TEXTS)
     monkeypatch.setattr(kinds, "_known", {})
-    monkeypatch.setattr(kinds, "probe", lambda *words: pytest.fail("it was made again"))
+    monkeypatch.setattr(kinds, "probe", lambda *words: pytest.fail("it was repeated"))
     assert made_here(replace(config, samples_per_shard=2), variants).methods == made.methods
     assert made_here(config, variants) == made
     monkeypatch.setattr(kinds, "probe", lambda config, variants: {one.name: Probe("0" * 64, {}) for one in variants})
@@ -113,7 +111,7 @@ def test_what_is_known_of_a_kind_is_not_made_again(
 
 
 def otherwise(made: Made, token: str) -> Made:
-    """What a machine makes whose method is not the same."""
+    """The result of a machine on which this method differs."""
     recipes = {
         name: replace(recipe, provenance={**recipe.provenance, "probe_sha256": "f" * 64})
         if token in recipe.variant.values()
@@ -125,7 +123,7 @@ def otherwise(made: Made, token: str) -> Made:
 
 
 class Engine:
-    """Stands in for the engine of a cluster: nodes by what they make."""
+    """Stands in for a cluster's engine: nodes, with what they make."""
 
     def __init__(self, *made: tuple[int, Made]) -> None:
         self.made = {Node(f"id{place}", f"10.0.0.{place}", cpus): one for place, (cpus, one) in enumerate(made)}
@@ -151,13 +149,13 @@ def machines(config: ImageConfig, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     return of
 
 
-def test_what_most_cpus_make_is_right_unless_something_else_is_there(
+def test_most_cpus_decide_unless_the_output_does(
     config: ImageConfig, machines: Callable[..., Machines], capsys: pytest.CaptureFixture[str]
 ) -> None:
     here = made_here(config, variants_of(config, *TEXTS))
     area, ascend = (otherwise(here, token) for token in ("opencv_area", "nv12_ascend"))
     nodes = Engine((4, area), (2, here), (3, here), (1, ascend))
-    for recorded, right, said in (
+    for recorded, right, expected in (
         (None, here, [(0, "opencv_area", "10.0.0.2"), (3, "nv12_ascend", "10.0.0.2")]),
         (area, area, [(1, "opencv_area", "10.0.0.0"), (2, "opencv_area", "10.0.0.0"), (3, "opencv_area", "10.0.0.0")]),
     ):
@@ -165,18 +163,18 @@ def test_what_most_cpus_make_is_right_unless_something_else_is_there(
         assert asked.recipes() == right.recipes
         fit = asked.sort_out()
         assert fit.kinds == set(right.kinds.values())
-        lines = [f"node 10.0.0.{node} is left out: {token} gives" for node, token, _ in said]
+        lines = [f"node 10.0.0.{node} is left out: {token} gives" for node, token, _ in expected]
         found = sorted(capsys.readouterr().err.splitlines())
-        assert [line.partition(" other pixels")[0] for line in found] == lines
-        assert fit.without == {"CPU": {f"id{node}" for node, *_ in said}}
+        assert [line.partition(" different pixels")[0] for line in found] == lines
+        assert fit.without == {"CPU": {f"id{node}" for node, *_ in expected}}
 
 
-def test_a_run_of_which_no_node_is_left_is_refused(config: ImageConfig, machines: Callable[..., Machines]) -> None:
+def test_a_run_without_any_suitable_node_is_refused(config: ImageConfig, machines: Callable[..., Machines]) -> None:
     here = made_here(config, variants_of(config, *TEXTS))
     asked = machines(Engine((4, otherwise(here, "opencv_area"))), here)
     assert asked.recipes() == here.recipes
     with pytest.raises(
-        UsageError, match=r"node 10\.0\.0\.0: opencv_area gives other pixels there than on this machine"
+        UsageError, match=r"node 10\.0\.0\.0: opencv_area gives different pixels there than on this machine"
     ):
         asked.sort_out()
 
@@ -191,7 +189,9 @@ def test_a_worker_of_another_kind_proves_itself_or_refuses(
     other = otherwise(made, "opencv")
     monkeypatch.setattr(engine, "this_node", lambda: "id")
     job = replace(job, recipes=other.recipes, methods=other.methods)
-    with pytest.raises(UnfitError, match=r"^opencv gives other pixels there than on those that the run began with$"):
+    with pytest.raises(
+        UnfitError, match=r"^opencv gives different pixels there than on those that the run began with$"
+    ):
         refuse_unfit(job, variants)
     refuse_unfit(replace(job, kinds=frozenset(made.kinds.values())), variants)
 
@@ -204,7 +204,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, generate: Command) -> Path:
 
 
 def test_a_comment_keeps_shards_and_a_changed_pixel_does_not(made: Path, tmp_path: Path) -> None:
-    """The checkout's code, changed: nothing is made by the one, and the other is refused."""
+    """With a changed checkout: after a comment nothing is made, and a changed pixel is refused."""
     for name in ("generators", "manifests", "pipelines"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "generate.py", tmp_path)
@@ -219,12 +219,12 @@ def test_a_comment_keeps_shards_and_a_changed_pixel_does_not(made: Path, tmp_pat
     assert code.read_text() != text
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "which makes other bytes of the built-in pictures, provenance.probe_sha256" in done.stderr
+    assert "which makes different pixels of the built-in pictures, provenance.probe_sha256" in done.stderr
     assert {path: path.stat().st_mtime_ns for path in made.rglob("validation-*")} == before
 
 
 def to_earlier(folder: Path) -> None:
-    """Make records such as an earlier version's of a variant's."""
+    """Turn a variant's records into those of an earlier version."""
     for path in folder.glob("validation-*.json"):
         record = json.loads(path.read_bytes())
         made_by = record["recipe"]["provenance"]
@@ -235,7 +235,7 @@ def to_earlier(folder: Path) -> None:
     (folder / "manifest.json").unlink()
 
 
-def test_what_an_earlier_version_made_stays_and_is_not_continued(
+def test_an_earlier_versions_variant_is_kept_but_not_continued(
     made: Path, tmp_path: Path, command: Command, generate: Command
 ) -> None:
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)

@@ -227,10 +227,10 @@ def test_what_is_not_compared_is_said(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--outputs", "x", "--mean", "1"], "--mean is of use with --dump only"),
-        (["--outputs", "x", "--channels", "bgr"], "--channels is of use with --dump only"),
-        (["--dump", "x", "--model", "m.onnx"], "--model is of use with --outputs only"),
-        (["--dump", "x", "--calibration", "3"], "--calibration is of use with --outputs only"),
+        (["--outputs", "x", "--mean", "1"], "--mean applies only with --dump"),
+        (["--outputs", "x", "--channels", "bgr"], "--channels applies only with --dump"),
+        (["--dump", "x", "--model", "m.onnx"], "--model applies only with --outputs"),
+        (["--dump", "x", "--calibration", "3"], "--calibration applies only with --outputs"),
         (["--dump", "x", "--outputs", "y"], "not allowed with argument"),
         (["--outputs", "x"], "--outputs needs --model FILE"),
         ([], "one of the arguments --dump --outputs is required"),

@@ -15,12 +15,12 @@ from PIL import Image as Pillow
 
 from generators.boxes import NONE
 from pipelines.errors import UsageError
+from pipelines.evaluate.keys import label_map_paths
 from pipelines.evaluate.model.inputs import Image, fitting
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.evaluate.model.readers import kind_for
 from pipelines.evaluate.model.readers.label_maps import LabelMaps, Segmenter
 from pipelines.evaluate.model.runtimes import Input
-from pipelines.evaluate.predictions import label_map_paths
 from pipelines.evaluate.segmentation import Segmentation
 from pipelines.evaluate.statistics import Bootstrap
 from pipelines.shards import Shards

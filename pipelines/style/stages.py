@@ -1,7 +1,7 @@
 """How each stage looks wherever it is shown: its title, its marker, and its colours on light and dark pages.
 
-Colours keep a contrast of 4.5 on the page and its panels (WCAG 2 AA, for text), and were chosen so that the closest two
-stay apart for readers with deuteranopia and protanopia as well; the marker says the same without colour.
+Colours have a contrast of at least 4.5 on the page and its panels (WCAG 2 AA, for text), and the closest two stay
+distinct with deuteranopia and protanopia. Markers do not rely on colour at all.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from pipelines.evaluate.results import COMBINED
+# What takes the place of a stage for a variant that differs in several.
+COMBINED = "combined"
 
 
 class Look(NamedTuple):
-    """A title, matplotlib's marker, the character that looks like it, and a colour for each of the two pages."""
+    """A title, matplotlib's marker, the character that resembles it, and a colour each for light and dark pages."""
 
     title: str
     marker: str
@@ -36,7 +37,7 @@ LOOKS: Mapping[str, Look] = MappingProxyType(
         COMBINED: Look("Combined", "D", "◆", "#1d1c1e", "#e6f6fc"),
     }
 )
-# The same of speech, whose stages never stand beside those of images: they share looks.
+# Stages of speech share looks with those of images, since no page has both.
 LOOKS_OF_SPEECH: Mapping[str, Look] = MappingProxyType(
     {
         "resample": LOOKS["decode"]._replace(title="Resampling"),

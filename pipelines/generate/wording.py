@@ -1,4 +1,4 @@
-"""How sets are told to people: what images and recordings are called, and what their residuals say."""
+"""How sets are described to people: the words for images and recordings, and for their residuals."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ _OF_SPLITS = {VALIDATION: "Validation", TRAIN: "Training"}
 
 
 @dataclass(frozen=True)
-class Told:
-    """The words for sets of a kind.
+class Wording:
+    """The words for one kind of set.
 
-    `sample` is what a source has, `result` what of it a variant may have alike, and `one` is one of these. `headings`
-    and `figures` are a table's, `legend` what they are of. `made` is what a card begins with, `about` says how large
-    results are, and `members` which there are besides a tar's `json`.
+    `sample` names what a source has, `item` what a shard has, `result` the item's values, and `one` a single value.
+    `headings` and `figures` are for tables of residuals, and `legend` explains them. `made` begins a card, `about`
+    gives the size of results, and `members` lists the members of a sample besides `json`.
     """
 
     sample: str
+    item: str
     result: str
     one: str
     made: str
@@ -40,11 +41,11 @@ class Told:
         return f"Same {self.result} on every {self.sample}"
 
     def made_of(self, dataset: str, split: str) -> str:
-        """What a set is."""
+        """What a set consists of, in one phrase."""
         return self.made.format(dataset=dataset, split=_OF_SPLITS[split])
 
 
-def told(dataset: str) -> Told:
+def wording(dataset: str) -> Wording:
     """The words for a dataset's sets."""
     return _SPEECH if dataset in SPOKEN else _IMAGES
 
@@ -85,8 +86,9 @@ def _mel_members(_: Values) -> list[str]:
     return [MEL, TEXT]
 
 
-_IMAGES = Told(
+_IMAGES = Wording(
     sample="image",
+    item="image",
     result="pixels",
     one="pixel",
     made="{split} images of `{dataset}`, decoded, resized and colour-converted by different libraries",
@@ -96,15 +98,16 @@ _IMAGES = Told(
     about=_geometry,
     members=_image_members,
 )
-_SPEECH = Told(
+_SPEECH = Wording(
     sample="recording",
+    item="spectrogram",
     result="values",
     one="value",
     made="Mel spectrograms of `{dataset}`, resampled and transformed by different libraries",
     headings=("MSE", "max |Δ|", "other length"),
     figures=_mel_figures,
-    legend="MSE and |Δ|: mean square and absolute difference from the reference ({}), of natural logarithms, over the "
-    "frames that both have; other length: how many recordings have more frames, or fewer.",
+    legend="MSE and |Δ|: mean squared and absolute difference from the reference ({}), of natural logarithms, over the "
+    "frames that both have; other length: the number of recordings with more or fewer frames.",
     about=_spectrogram,
     members=_mel_members,
 )

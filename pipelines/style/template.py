@@ -1,4 +1,4 @@
-"""How a page is made of its template: what is put into it is escaped, and what it lacks is an error."""
+"""Renders a page from its template: values are escaped, and a missing one is an error."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 
-def rendered(template: Path, filters: Mapping[str, Any], words: Mapping[str, Any]) -> str:
-    """The page that a template and these words make; the template may include what lies beside it, and here."""
+def rendered(template: Path, filters: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """The page that a template makes of these values; it may include templates from its folder and this one."""
     environment = Environment(
         loader=FileSystemLoader([template.parent, Path(__file__).parent]),
         autoescape=True,
@@ -20,9 +20,9 @@ def rendered(template: Path, filters: Mapping[str, Any], words: Mapping[str, Any
         lstrip_blocks=True,
     )
     environment.filters |= filters
-    return environment.get_template(template.name).render(words)
+    return environment.get_template(template.name).render(values)
 
 
 def breaking(text: str) -> Markup:
-    """Text that may be broken after `+` and `_`, since the names of compositions are long."""
+    """Text that may wrap after `+` and `_`, since names of compositions are long."""
     return Markup("_<wbr>").join(Markup("+<wbr>").join(part.split("+")) for part in text.split("_"))
