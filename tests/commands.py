@@ -53,7 +53,7 @@ def left_out(command: str) -> str | None:
     """Why a command is not run."""
     if THEIRS.match(command) or command.startswith(("export ", "mkdir ")):
         return "another program's"
-    if "codec" in command and importlib.util.find_spec("torch") is None:
+    if ("codec" in command or "learned" in command) and importlib.util.find_spec("torch") is None:
         return "needs PyTorch: requirements-timm.txt"
     return next((why for part, why in LEFT_OUT.items() if part in command), None)
 
