@@ -19,6 +19,9 @@ COPY requirements.txt ./
 RUN pip install --no-cache-dir --only-binary :all: --root-user-action ignore -r requirements.txt
 
 COPY . ./
+LABEL org.opencontainers.image.title="SysNoise shards" \
+      org.opencontainers.image.version="0.2.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
 
 # By number: Kubernetes' runAsNonRoot cannot resolve a name.
 USER 1000:1000

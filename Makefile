@@ -2,6 +2,7 @@
 # make check: install, and run lint, types and the fast tests, in under a minute. make test-all: make test on every file of
 # the real data, where make test takes some of each kind.
 # make pythons: check the pixels on every supported Python; uv downloads those that are missing.
+# make commands: run the commands of README.md and docs/*.md on the real data in DATA.
 # make bench: install, and measure speed, on the images in SOURCE (class folders) and COCO (a folder) if given.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +10,7 @@ QUIETLY := install --quiet --disable-pip-version-check
 # uv installs in a quarter of pip's time, from pip's configured index. If uv fails, pip is used.
 BY_UV := $(BIN)/python generators/pixels/foreign/pip.py pip install --quiet --python $(BIN)/python
 
-.PHONY: sample check test test-all pythons bench clean
+.PHONY: sample check test test-all pythons commands bench clean
 
 sample: .venv/installed
 	$(BIN)/python generate.py --variant pil_lanczos
@@ -31,6 +32,9 @@ pythons: .venv/installed
 		$(BIN)/uv run --quiet --isolated --no-project --python 3.$$minor --with-requirements requirements.txt \
 			python -m tests.pixels || exit 1; \
 	done
+
+commands: .venv/installed-dev
+	$(BIN)/python -m tests.commands $(DATA)
 
 bench: .venv/installed-dev .venv-img2dataset/installed
 	$(BIN)/python -m benchmarks $(if $(SOURCE),--source $(SOURCE)) $(if $(COCO),--coco $(COCO))

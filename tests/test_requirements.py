@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 from collections.abc import Iterator
 
@@ -20,10 +21,20 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 PYTHONS = [f"3.{minor}" for minor in range(7, 30) if f"3.{minor}" in SpecifierSet(PROJECT["requires-python"])]
 
 
-def pins() -> Iterator[Requirement]:
-    for line in (ROOT / "requirements.txt").read_text().splitlines():
-        if not line.startswith("#"):
+# Libraries that newer Pythons do not need: tomli is their tomllib.
+BUILT_IN_LATER = {"tomli"}
+FILES = ("requirements.txt", "requirements-dev.txt", "requirements-timm.txt")
+
+
+def pins(file: str = "requirements.txt") -> Iterator[Requirement]:
+    for line in (ROOT / file).read_text().splitlines():
+        if not line.startswith(("#", "-r ")):
             yield Requirement(line)
+
+
+def on(python: str) -> dict[str, str]:
+    """What the markers of requirements ask about, on x86-64 with this Python."""
+    return {"python_version": python, "python_full_version": f"{python}.0", "platform_machine": "x86_64"}
 
 
 def test_pixel_libraries_have_one_version_on_every_python() -> None:
@@ -34,7 +45,7 @@ def test_pixel_libraries_have_one_version_on_every_python() -> None:
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_dependency_is_pinned_once_and_no_lower_than_declared(python: str) -> None:
-    machine = {"python_version": python, "python_full_version": f"{python}.0", "platform_machine": "x86_64"}
+    machine = on(python)
     held = [pin for pin in pins() if pin.marker is None or pin.marker.evaluate(machine)]
     versions = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in held}
     assert len(versions) == len(held)
@@ -43,6 +54,21 @@ def test_every_dependency_is_pinned_once_and_no_lower_than_declared(python: str)
     assert {canonicalize_name(each.name) for each in wanted} == versions.keys()
     for each in wanted:
         assert versions[canonicalize_name(each.name)] in each.specifier
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("file", FILES)
+def test_every_library_has_one_version_that_supports_the_python(file: str, python: str) -> None:
+    used = [pin for pin in pins(file) if pin.marker is None or pin.marker.evaluate(on(python))]
+    names = sorted(pin.name for pin in used)
+    assert sorted({*names, *(pin.name for pin in pins(file) if pin.name not in BUILT_IN_LATER)}) == names
+    for pin in used:
+        try:
+            installed = importlib.metadata.metadata(pin.name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # PyTorch's libraries are optional
+        if pin.specifier.contains(installed["Version"]):
+            assert SpecifierSet(str(installed.json.get("requires_python", ""))).contains(f"{python}.99"), pin
 
 
 def test_the_makefile_and_the_readme_know_the_same_pythons() -> None:

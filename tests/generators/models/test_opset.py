@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,8 @@ def test_real_models_are_the_same_after_a_conversion(data: Path, tmp_path: Path)
         ("squeezenet_v1.0", (1, 3, 227, 227)),
         ("mobilenetv2_int8", (1, 3, 224, 224)),
     ):
+        if name == "mobilenetv2_int8" and sys.version_info < (3, 11):
+            continue  # the last ONNX Runtime for Python 3.10 has no ConvInteger for it
         source = data / "models" / f"{name}.onnx"
         model = files.load(source)
         raise_opset(model, 17)
