@@ -52,7 +52,8 @@ def _beginnings(shards: NDArray[np.int32], count: int) -> NDArray[np.int64]:
     """The first places in a few shards, which lie evenly among all."""
     numbers = np.unique(shards)
     some = numbers[_spaced(len(numbers), _SHARDS_IN_STORE)]
-    return np.concatenate([np.flatnonzero(shards == number)[:count] for number in some])
+    none = np.zeros(0, np.int64)  # every sample failed in some variant
+    return np.concatenate([none, *(np.flatnonzero(shards == number)[:count] for number in some)])
 
 
 def _spaced(length: int, count: int) -> NDArray[np.int64]:

@@ -118,6 +118,8 @@ def test_in_a_store_a_few_shards_are_read_from_their_beginnings(of: OpenedSet, m
     places = [found.keys.index(key) for key in keys]
     assert places == [0, 1, 2, *(np.flatnonzero(found.shards == 2)[:3])]
     assert set(chosen.shown(stored, keys, found)) == set(keys)
+    nothing = replace(found, keys=[], shards=found.shards[:0], mean=found.mean[:0])
+    assert chosen.measured(stored, nothing) == []
 
 
 def test_a_tar_without_its_samples_is_refused(paged: Path, tmp_path: Path) -> None:
