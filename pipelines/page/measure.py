@@ -1,4 +1,4 @@
-"""How two results of one sample are compared: in the figure that the manifests have of every sample."""
+"""How two results of one sample are compared: by the figure that the manifests record for every sample."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from manifests.residual import mel_residual
 
 @dataclass(frozen=True)
 class Measure:
-    """A difference between two results: the manifests' column of it, its words, and how it is calculated.
+    """A difference between two results: its column in the manifests, its wording, and how it is calculated.
 
     `between` gives None for results that cannot be compared. `where` has the absolute differences at each place: of
     shape (height, width) or (height, width, channels).
     """
 
     column: str
-    largest: str
     heading: str
     legend: str
     between: Callable[[Any, Any], float | None]
@@ -53,7 +52,6 @@ def measure_for(dataset: str) -> Measure:
 
 _PIXELS = Measure(
     column="residual_mean_abs",
-    largest="residual_max_abs",
     heading="mean |Δ|",
     legend="the mean absolute difference between the pixels of two variants, in steps of 0 to 255",
     between=_mean_abs,
@@ -61,7 +59,6 @@ _PIXELS = Measure(
 )
 _MELS = Measure(
     column="residual_mse",
-    largest="residual_max_abs",
     heading="MSE",
     legend="the mean squared difference between two variants' natural logarithms, over the frames that both have",
     between=_mse,
