@@ -70,7 +70,7 @@ def _together(of: OpenedSet, keys: Sequence[str]) -> Iterator[tuple[str, Results
         results: list[NDArray[Any]] = []
         for one in stored:
             results.append(read(one))
-            if not 0 < sum(result.nbytes for result in results) <= _MOST_BYTES:
+            if not results[-1].size or sum(result.nbytes for result in results) > _MOST_BYTES:
                 raise RunError(f"{key} is too large to be compared, or empty")
         yield key, results
 
