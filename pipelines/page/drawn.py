@@ -33,20 +33,22 @@ def matrix(page: Page) -> bytes:
     names = [of.groups[place].label for place in order]
     np.fill_diagonal(distances, np.nan)
     count = len(order)
-    known = distances[np.isfinite(distances) & (distances > 0)]
+    known = distances[distances > 0]
+    lowest, highest = (known.min(), known.max()) if known.size else (1.0, 1.0)
+    # A logarithmic scale has no zero: it gets the lowest colour, as on the page.
+    shades = np.where(distances == 0, lowest, distances)
     side = max(count * (0.42 if count <= ROOM_FOR_NUMBERS else _ROW), 2.0)
     margin = 0.5 + _LETTER * max(map(len, names))
     drawing = Figure(figsize=(side + margin, side + 0.7), layout="constrained")
     axes = drawing.add_subplot()
-    scale = LogNorm(known.min(), known.max()) if known.size else None
-    image = axes.imshow(np.where(distances > 0, distances, np.nan), cmap="viridis", norm=scale)
+    image = axes.imshow(shades, cmap="viridis", norm=LogNorm(lowest, highest))
     axes.set_xticks(range(count), [str(place + 1) for place in range(count)])
     axes.set_yticks(range(count), [f"{name}  {place + 1}" for place, name in enumerate(names)])
     axes.xaxis.tick_top()
     if count <= ROOM_FOR_NUMBERS:
         for (row, column), value in np.ndenumerate(distances):
             if np.isfinite(value):
-                shade = np.array(image.to_rgba(np.array([value]), bytes=True)[0, :3], np.uint8)
+                shade = np.array(image.to_rgba(shades[row, [column]], bytes=True)[0, :3], np.uint8)
                 axes.text(column, row, figure(value), ha="center", va="center", color=ink_on(shade), fontsize=8)
     axes.set_title(f"{of.measure.heading} between variants, over {page.measured} {wording(of.shards.dataset).sample}s")
     return _png(drawing, axes)
