@@ -185,13 +185,11 @@ def _farthest(page: Page) -> tuple[str, str]:
 
 def _data(page: Page, order: Sequence[int]) -> Markup:
     """What the script needs, as JSON that cannot end its element."""
-    distances = [[None if np.isnan(value) else float(f"{value:.4g}") for value in row] for row in page.apart.distances]
     data = {
         "names": [group.name for group in page.set.groups],
         "order": order,
         "measure": page.set.measure.heading,
         "steps": STEPS,
-        "distances": distances,
         "details": [detail.for_script for detail in page.details],
     }
     return Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))

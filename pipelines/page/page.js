@@ -93,12 +93,12 @@ const show = async () => {
 
 const update = () => {
   const [a, b] = [Number(first.value), Number(second.value)];
-  const distance = data.distances[a][b];
-  const same = a === b ? "the same on every sample" : "no sample can be compared";
-  at("distance").textContent = a !== b && distance !== null ? `${data.measure} ${figure(distance)}` : same;
   const [row, column] = [data.order.indexOf(a), data.order.indexOf(b)];
-  for (const cell of document.querySelectorAll("#matrix td.chosen")) cell.classList.remove("chosen");
-  at("matrix").tBodies[0].rows[row].cells[column + 1].classList.add("chosen");
+  const cell = at("matrix").tBodies[0].rows[row].cells[column + 1];
+  const none = a === b ? "the same on every sample" : "no sample can be compared";
+  at("distance").textContent = a !== b && cell.textContent !== "–" ? `${data.measure} ${cell.textContent}` : none;
+  for (const chosen of document.querySelectorAll("#matrix td.chosen")) chosen.classList.remove("chosen");
+  cell.classList.add("chosen");
   show();
 };
 
