@@ -18,6 +18,7 @@ from pipelines.page.figures import BINS_PER_DECADE, DECADES
 from pipelines.page.html import ROOM_FOR_NUMBERS, Page, figure
 from pipelines.page.order import by_similarity
 from pipelines.style.stages import ALL_LOOKS
+from pipelines.text import number_of
 from pipelines.wording import wording
 
 # Inches for a row and for a letter, and dots per inch.
@@ -50,7 +51,8 @@ def matrix(page: Page) -> bytes:
             if np.isfinite(value):
                 shade = np.array(image.to_rgba(shades[row, [column]], bytes=True)[0, :3], np.uint8)
                 axes.text(column, row, figure(value), ha="center", va="center", color=ink_on(shade), fontsize=8)
-    axes.set_title(f"{of.measure.heading} between variants, over {page.measured} {wording(of.shards.dataset).sample}s")
+    measured = number_of(page.measured, wording(of.shards.dataset).sample)
+    axes.set_title(f"{of.measure.heading} between variants, over {measured}")
     return _png(drawing, axes)
 
 

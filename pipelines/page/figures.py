@@ -23,7 +23,7 @@ _EDGES = np.logspace(*DECADES, (DECADES[1] - DECADES[0]) * BINS_PER_DECADE + 1)
 QUANTILES = (0.05, 0.5, 0.95)
 # Reasons of failures, and samples that differ most, that are listed.
 _REASONS, _MOST = 12, 12
-# More samples than that are not read for a page.
+# A set with more samples than this gets no page.
 MOST_SAMPLES = 10_000_000
 
 
@@ -48,7 +48,7 @@ class Failure(NamedTuple):
 
 
 class Differing(NamedTuple):
-    """A sample: its mean residual over the variants, and the variant that differs most from the reference."""
+    """A sample: its mean residual over the distinct variants, its largest, and the variant that differs most from the reference."""
 
     key: str
     mean: float
@@ -58,12 +58,15 @@ class Differing(NamedTuple):
 
 @dataclass(frozen=True)
 class Figures:
-    """What the tables say. `mean` has the mean residual over the variants of each sample that all variants have, NaN
-    if there is none; `keys` and `shards` have those samples' keys and shards, in order.
+    """What the tables say. `failures` are the most frequent of `reasons` reasons.
+
+    `mean` has the mean residual over the distinct variants of each sample that all variants have, NaN if there is none;
+    `keys` and `shards` have those samples' keys and shards, in order.
     """
 
     distributions: Mapping[str, Distribution]
     failures: Sequence[Failure]
+    reasons: int
     most: Sequence[Differing]
     keys: Sequence[str]
     shards: NDArray[np.int32]
@@ -96,7 +99,8 @@ def figures(of: OpenedSet) -> Figures:
     there = np.flatnonzero(made)
     return Figures(
         distributions,
-        failures.found(),
+        failures.most_frequent(),
+        failures.reasons,
         _most(keys, mean, largest, by, of.groups),
         [keys[place] for place in there],
         first["shard"].to_numpy()[there],
@@ -154,8 +158,13 @@ class _Failures:
         found: NDArray[np.bool_] = made.to_numpy()
         return found
 
-    def found(self) -> list[Failure]:
-        """The reasons of most failed samples, and how many samples others have."""
+    @property
+    def reasons(self) -> int:
+        """The number of different reasons."""
+        return len(self._samples)
+
+    def most_frequent(self) -> list[Failure]:
+        """The reasons that most samples failed for."""
         counts = Counter({reason: len(keys) for reason, keys in self._samples.items()})
         return [
             Failure(reason, count, next(iter(self._samples[reason])), tuple(self._variants[reason]))

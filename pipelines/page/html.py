@@ -26,7 +26,7 @@ from pipelines.page.order import by_similarity
 from pipelines.shards import FinishedVariant
 from pipelines.style.stages import ALL_LOOKS
 from pipelines.style.template import breaking, rendered
-from pipelines.text import size
+from pipelines.text import number_of, size
 from pipelines.wording import wording
 
 # Bytes of a page, at most.
@@ -99,9 +99,7 @@ def html(page: Page) -> bytes:
         "figures": page.figures,
         "lacking": samples - len(page.figures.keys),
         "sections": list(of.by_stage()),
-        "bars": lambda variant: bars(
-            page.figures.distributions[of.group_of(variant.name).name], scale, of.stage(variant)
-        ),
+        "bars": lambda variant: bars(page.distribution(variant), scale, of.stage(variant)),
         "axis": axis(scale),
         "distribution": page.distribution,
         "looks": ALL_LOOKS,
@@ -119,7 +117,13 @@ def html(page: Page) -> bytes:
         "script_sha256": base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
         "libraries": _libraries(of.variants),
     }
-    filters = {"breaking": breaking, "figure": figure, "size": size, "share": lambda part, whole: f"{part / whole:.2%}"}
+    filters = {
+        "breaking": breaking,
+        "figure": figure,
+        "number_of": number_of,
+        "size": size,
+        "share": lambda part, whole: f"{part / whole:.2%}",
+    }
     return rendered(_HERE / "page.html", filters, given).encode()
 
 

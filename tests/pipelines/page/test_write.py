@@ -108,6 +108,13 @@ def test_names_cannot_write_into_the_page(copied: Path) -> None:
     assert evil.encode() not in html(page._replace(figures=changed))
 
 
+def test_reasons_that_have_no_room_are_counted(copied: Path) -> None:
+    page = page_of(open_shards(copied), pictures=False)
+    assert b"most frequent of" not in html(page)
+    changed = replace(page.figures, failures=page.figures.failures[:1], reasons=1200)
+    assert b"The 1 most frequent of 1,200 reasons." in html(page._replace(figures=changed))
+
+
 def test_the_docs_give_the_page_s_numbers() -> None:
     text = " ".join(read("docs/page.md").split())
     assert f"below {LARGEST / 1e6:g} MB" in text
