@@ -48,7 +48,7 @@ class Failure(NamedTuple):
 
 
 class Differing(NamedTuple):
-    """A sample: its mean residual over the distinct variants, its largest, and the variant that differs most from the reference."""
+    """A sample: its mean and largest residual over the distinct variants, and the variant with the largest."""
 
     key: str
     mean: float

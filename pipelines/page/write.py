@@ -11,7 +11,7 @@ from manifests.canonical import digest
 from manifests.schema import SUMMARY
 from manifests.untrusted import LARGEST_JSON
 from manifests.verify import variant_folders
-from pipelines import style
+from pipelines import style, text, wording
 from pipelines.errors import RunError, UsageError
 from pipelines.page import chosen
 from pipelines.page.apart import measure
@@ -68,7 +68,7 @@ def page_of(shards: Shards, stamp: str = "", *, pictures: bool) -> Page:
 
 
 def _stamp(shards: Shards, pictures: bool) -> str:
-    """What a page is made of: the manifests, this code, and whether there are pictures."""
+    """A digest of what a page is made of: the manifests, the code and words, and whether there are pictures."""
     manifests = {
         name: hashlib.sha256((variant.folder / SUMMARY).read(LARGEST_JSON)).hexdigest()
         for name, variant in shards.variants.items()
@@ -78,8 +78,9 @@ def _stamp(shards: Shards, pictures: bool) -> str:
 
 @cache
 def _code() -> str:
-    packages = (Path(__file__).parent, Path(style.__file__).parent)
-    files = (path for package in packages for path in sorted(package.iterdir()) if path.is_file())
+    folders = (Path(__file__).parent, Path(style.__file__).parent)
+    files = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
+    files += [Path(text.__file__), Path(wording.__file__)]
     return digest([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
 
 
