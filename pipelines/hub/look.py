@@ -1,4 +1,4 @@
-"""What a repository has to look at: the set's page without parts of its images, and the page's charts as pictures.
+"""What a repository shows of a set: its page without parts of its images, and the page's charts as pictures.
 
 Made from the variants that are both on this machine and in the repository.
 """
@@ -20,7 +20,7 @@ DIFFERENCES, RESIDUALS = "differences.png", "residuals.png"
 
 
 def to_look_at(root: Place, names: Collection[str]) -> dict[str, bytes]:
-    """The files by name, of the variants with these names; none, with a reason on stderr, if no page can be made."""
+    """The files by name, for the variants with these names; none if no page can be made, with the reason on stderr."""
     try:
         shards = open_shards(root, needs_reference=False)
         variants = {name: variant for name, variant in shards.variants.items() if name in names}

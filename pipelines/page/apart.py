@@ -1,4 +1,4 @@
-"""How far variants are apart, and where in a frame: measured on the samples themselves, one sample of all at a time."""
+"""How far variants are apart, and where in a frame: measured on the samples, one of every variant at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.shards import Shards, Stored
 
 # Bytes of the results of one sample, which are in memory together: a set may come from anybody.
 _MOST_BYTES = 2 * 2**30
-# Frames that have several sizes are reduced to this one before they are added up: (width, height).
+# Frames of several sizes are reduced to this one before they are added up: (width, height).
 _GRID = (128, 128)
 
 Results = Sequence[NDArray[Any]]
@@ -23,7 +23,7 @@ Results = Sequence[NDArray[Any]]
 
 class Apart(NamedTuple):
     """Means over samples of the differences between groups: float64 of shape (groups, groups), NaN if no sample can be
-    compared. `maps` has, for each group but the reference's, the mean absolute difference at each place.
+    compared. `maps` has the mean absolute difference from the reference at each place; None for the reference itself.
     """
 
     distances: NDArray[np.float64]
@@ -33,7 +33,7 @@ class Apart(NamedTuple):
 def measure(
     of: OpenedSet, keys: Collection[str], shown: Collection[str], look: Callable[[str, Results], None]
 ) -> Apart:
-    """Compare the groups on the samples with these keys. `look` gets the results of each sample to be shown, one a
+    """Compare the groups on the samples with these keys. `look` gets the results of each sample to be shown, one per
     group.
 
     Raises RunError if a tar cannot be read.
@@ -63,7 +63,7 @@ def measure(
 
 
 def _together(of: OpenedSet, keys: Sequence[str]) -> Iterator[tuple[str, Results]]:
-    """The results of each sample, one a group."""
+    """The results of each sample, one per group."""
     read = of.shards.mel if of.shards.speech else of.shards.pixels
     several = [_in_order(of.shards, group.name, keys) for group in of.groups]
     for key, *stored in zip(keys, *several, strict=True):
@@ -88,7 +88,7 @@ def _in_order(shards: Shards, name: str, keys: Sequence[str]) -> Iterator[Stored
 
 
 class _Map:
-    """The mean absolute difference at each place, over frames of one size or, reduced, of several."""
+    """The mean absolute difference at each place, over frames of one size, or of several reduced to one."""
 
     def __init__(self) -> None:
         self._total: NDArray[np.float32] | None = None
@@ -112,7 +112,7 @@ class _Map:
 
 
 def _reduced(frame: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A frame in the size that stands for all."""
+    """The frame, reduced to the common size."""
     if frame.shape[1::-1] == _GRID:
         return frame
     return cv2.resize(frame, _GRID, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)

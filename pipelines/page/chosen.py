@@ -1,4 +1,4 @@
-"""Which samples a page measures, and which of them it shows: the same for the same set, and soon read."""
+"""Which samples a page measures, and which of them it shows: always the same for the same set, and quick to read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipelines.page.figures import Figures
 from pipelines.page.opened import OpenedSet
 from pipelines.store import Disk
 
-# Bytes of tars that are read for a page, and the samples that are measured at least and at most.
+# The bytes of tars that are read for a page, and the fewest and most samples that are measured.
 _BYTES_ON_DISK, _BYTES_IN_STORE = 400_000_000, 100_000_000
 _FEWEST, _MOST = 12, 256
 # Shards of each variant that are read in a store, each from its beginning.
@@ -20,7 +20,7 @@ SHOWN = 8
 
 
 def measured(of: OpenedSet, figures: Figures) -> list[str]:
-    """The keys of the samples to measure, in order: evenly spaced, or in a store, at the beginnings of a few shards."""
+    """The keys of the samples to measure, in order: evenly spaced, or in a store the first ones of a few shards."""
     on_disk = _on_disk(of)
     each = sum(_bytes_of_sample(group.variant.summary["totals"]) for group in of.groups)
     count = int(np.clip((_BYTES_ON_DISK if on_disk else _BYTES_IN_STORE) / max(each, 1), _FEWEST, _MOST))
@@ -31,8 +31,8 @@ def measured(of: OpenedSet, figures: Figures) -> list[str]:
 
 
 def shown(of: OpenedSet, keys: Sequence[str], figures: Figures) -> list[str]:
-    """The keys of the samples to show: of the measured ones, from that on which the variants differ least to the most;
-    and that on which they differ most, in a store of the measured ones, elsewhere of all.
+    """The keys of the samples to show: some of the measured ones, by increasing difference between the variants, then
+    the sample on which they differ most: of all samples, or of the measured ones in a store.
     """
     means = dict(zip(figures.keys, np.nan_to_num(figures.mean), strict=True))
     most = max(figures.keys if _on_disk(of) else keys, key=lambda key: means[key], default="")
@@ -49,7 +49,7 @@ def _bytes_of_sample(totals: dict[str, int]) -> float:
 
 
 def _beginnings(shards: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    """The first places in a few shards, which lie evenly among all."""
+    """The first `count` places of each of a few evenly spaced shards."""
     numbers = np.unique(shards)
     some = numbers[_spaced(len(numbers), _SHARDS_IN_STORE)]
     none = np.zeros(0, np.int64)  # every sample failed in some variant

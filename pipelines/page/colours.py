@@ -1,4 +1,4 @@
-"""The one scale of colours that matrices and maps are drawn in: viridis, which keeps its order in grey and for readers
+"""The colour scale of matrices and maps: viridis, which keeps its order in grey and for readers
 with colour blindness.
 """
 
@@ -14,7 +14,7 @@ _RGB = np.array([[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour i
 
 
 def colours(count: int) -> NDArray[np.uint8]:
-    """So many colours from the low end of the scale to the high end: uint8 of shape (count, 3)."""
+    """`count` colours from the low end of the scale to the high end: uint8 of shape (count, 3)."""
     at = np.linspace(0, 1, count)
     places = np.linspace(0, 1, len(_RGB))
     return np.stack([np.interp(at, places, channel) for channel in _RGB.T], axis=1).round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Details of a few samples under every variant, at their own pixels, small enough to lie in the page.
+"""Details of a few samples under every variant, at their own pixels, small enough to be embedded in the page.
 
 Lossless: the page subtracts any two. A detail is cut where the variants differ most. The more variants there are, the
 smaller it is.
@@ -22,11 +22,11 @@ from PIL import Image
 from pipelines.page.apart import Results
 from pipelines.page.colours import coloured
 
-# Bytes of all details in the page.
+# The most bytes that all details together take in the page.
 _ROOM = 2_600_000
 # Sides that a detail may have, in pixels, the largest first.
 _SIDES = (256, 224, 192, 160, 128, 112, 96, 80, 64, 48, 32, 16)
-# A thumbnail's larger side in pixels, and the quality it is stored with: it shows only where a detail lies.
+# A thumbnail's larger side in pixels, and the quality it is stored with: it only shows where a detail is.
 _THUMBNAIL, _QUALITY = 160, 70
 # Log-mel values are shown in this many steps of a natural logarithm: finer than what is promised of them.
 STEPS = 2000
@@ -34,10 +34,10 @@ STEPS = 2000
 
 @dataclass(frozen=True)
 class Detail:
-    """A part of one sample. `values` has each group's, None if its frame is another: uint8 of shape (height, width, 3),
-    or of a spectrogram uint16 of shape (height, width, 1).
+    """A part of one sample. `values` has each group's, None if its frame has another size: uint8 of shape
+    (height, width, 3), or uint16 of shape (height, width, 1) for a spectrogram.
 
-    `box` is its x, y, width and height in the frame, whose width and height are `frame`.
+    `box` is the part's x, y, width and height in the frame, whose width and height are `frame`.
     """
 
     key: str
@@ -96,13 +96,13 @@ class Details:
         self._found[key] = _detail(key, results, self.speech)
 
     def fitting(self) -> list[Detail]:
-        """All of them in the order of `keys`, cut so that they fit into the page."""
+        """All details in the order of `keys`, cut so that they fit into the page; none if even the smallest do not."""
         if not self._found:
             return []
         found = [self._found[key] for key in self.keys]
         small = [one.cut(_SIDES[-1]) for one in found]
         each = sum(len(one.data) for one in small) / sum(one.box[2] * one.box[3] for one in small)
-        # Larger details take less for each pixel.
+        # Larger details take fewer bytes per pixel.
         for side in (side for side in _SIDES if each * side**2 * len(small) < 2 * _ROOM):
             cut = [one.cut(side) for one in found]
             if sum(len(one.data) for one in cut) <= _ROOM:

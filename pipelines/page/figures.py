@@ -1,4 +1,4 @@
-"""What the tables of a set say: how residuals are distributed, which samples differ most, and what failed and why."""
+"""Statistics from the tables of a set: the distribution of residuals, the samples that differ most, and failures."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipelines.errors import RunError
 from pipelines.page.opened import Group, OpenedSet
 from pipelines.shards import FinishedVariant
 
-# The bins of a distribution: how many in each power of ten, and from which power to which.
+# Bins of a distribution per power of ten, and the first and last power.
 BINS_PER_DECADE, DECADES = 4, (-9, 4)
 _EDGES = np.logspace(*DECADES, (DECADES[1] - DECADES[0]) * BINS_PER_DECADE + 1)
-# Shares of the samples below each of the quantiles that are shown.
+# The quantiles that are shown.
 QUANTILES = (0.05, 0.5, 0.95)
-# Reasons of failures, and samples that differ most, that are listed.
+# The most reasons of failures, and samples that differ most, that are listed.
 _REASONS, _MOST = 12, 12
 # A set with more samples than this gets no page.
 MOST_SAMPLES = 10_000_000
@@ -149,7 +149,7 @@ class _Failures:
         self._variants: dict[str, dict[str, None]] = {}
 
     def add(self, variant: FinishedVariant, rows: int) -> NDArray[np.bool_]:
-        """Which samples the variant has; those that it lacks are added."""
+        """Add the samples that the variant lacks. Returns a mask of those that it has."""
         table = variant.table("key", "status", "error")
         made: pa.ChunkedArray = pc.equal(table["status"], "ok")
         for row in table.filter(pc.invert(made)).to_pylist():

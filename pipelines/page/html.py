@@ -31,7 +31,7 @@ from pipelines.wording import wording
 
 # Bytes of a page, at most.
 LARGEST = 5_000_000
-# How a page says what it was made of.
+# The element that identifies what a page was made of.
 STAMP = '<meta name="sysnoise-set" content="{}">'
 _HERE = Path(__file__).parent
 _SCRIPT = (_HERE / "page.js").read_text(encoding="utf-8")
@@ -39,7 +39,7 @@ _SCRIPT = (_HERE / "page.js").read_text(encoding="utf-8")
 _COLOURS = 24
 # With more groups than this, a matrix's numbers have no room in its cells.
 ROOM_FOR_NUMBERS = 24
-# Bytes of all maps, and the largest side of one in pixels.
+# The most bytes of all maps, and the largest side of one in pixels.
 _ROOM_FOR_MAPS, _LARGEST_MAP = 900_000, 256
 
 
@@ -152,7 +152,7 @@ def _matrix(distances: NDArray[np.float64]) -> list[list[Cell]]:
 
 
 def _maps(page: Page, order: Sequence[int]) -> Iterator[Map]:
-    """The maps in this order, as large as there is room for."""
+    """The maps in this order, as large as they fit."""
     there = [(page.set.groups[place], page.apart.maps[place]) for place in order]
     maps = [(group, values) for group, values in there if values is not None]
     for side in (_LARGEST_MAP, _LARGEST_MAP // 2, _LARGEST_MAP // 4):

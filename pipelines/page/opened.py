@@ -1,4 +1,4 @@
-"""A set as its page shows it: its finished variants by stage, with those joined that have the same samples."""
+"""A set as its page shows it: its finished variants by stage, with identical ones grouped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.shards import FinishedVariant, Shards
 from pipelines.shards.variant import place_among
 from pipelines.style.stages import COMBINED
 
-# Names that have room in a line.
+# The most names that fit in a line.
 _MOST_NAMES = 3
 
 
@@ -54,7 +54,7 @@ class OpenedSet:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """The variants with those joined that are alike, in the same order."""
+        """The variants in the same order, with identical ones grouped."""
         alike: dict[str, list[FinishedVariant]] = defaultdict(list)
         for variant in self.variants:
             alike[variant.pixels_sha256].append(variant)
@@ -72,7 +72,7 @@ class OpenedSet:
         return next(group for group in self.groups if name in group.names)
 
     def twins(self, variant: FinishedVariant) -> tuple[str, ...]:
-        """The variants with the same samples: all of them for the first, which the others name alone."""
+        """The variants with the same samples: for the first of a group all others, for these only the first."""
         first, *others = self.group_of(variant.name).names
         return tuple(others) if variant.name == first else (first,)
 

@@ -1,4 +1,4 @@
-"""In which order variants are shown so that those that are alike stand together."""
+"""Orders variants so that similar ones stand together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def by_similarity(distances: NDArray[np.float64]) -> list[int]:
     known = distances[np.isfinite(distances) & (distances > 0)]
     if not known.size:
         return list(range(count))
-    # What cannot be compared is as far apart as anything.
+    # Variants that cannot be compared count as the farthest apart.
     filled = np.nan_to_num(distances, nan=float(known.max()))
     logs = np.log(np.maximum(filled, known.min())) - np.log(known.min()) + 1
     np.fill_diagonal(logs, 0)

@@ -1,4 +1,4 @@
-"""Making a set's page, and putting it in place."""
+"""Makes a set's page and puts it in place."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ PAGE = "index.html"
 
 
 def write_page(root: Place, *, pictures: bool = True) -> bool:
-    """Write the page of the set at `root`, with or without parts of its samples, unless it is there; whether it is now.
+    """Write the page of the set at `root`, with or without parts of its samples, unless it is up to date. Returns
+    whether it is now.
 
-    A set of which no page can be made keeps what it has: why is reported, and is no failure of the run.
+    If no page can be made, an earlier one stays, and the reason is reported; the run does not fail.
     """
     try:
         shards = open_shards(root, needs_reference=False)
@@ -44,7 +45,7 @@ def write_page(root: Place, *, pictures: bool = True) -> bool:
 
 
 def write_pages(place: Place, *, pictures: bool = True) -> int:
-    """Write the page of every set at a place, and say where; the exit status (1 if one could not be written)."""
+    """Write the page of every set at a place, and print where. Returns the exit status (1 if one failed)."""
     status = 0
     for root in dict.fromkeys(folder.parent for folder in variant_folders(place)):
         if write_page(root, pictures=pictures):

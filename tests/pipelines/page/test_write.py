@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.page import apart, chosen
+from pipelines.page import apart, chosen, figures
 from pipelines.page.figures import MOST_SAMPLES, Failure
 from pipelines.page.html import LARGEST, html
 from pipelines.page.write import page_of, write_page
@@ -121,6 +121,8 @@ def test_the_docs_give_the_page_s_numbers() -> None:
     assert f"at most {chosen._MOST}, evenly spaced" in text
     assert ("eight images" in text, chosen.SHOWN) == (True, 8)
     assert ("beginnings of four shards" in text, chosen._SHARDS_IN_STORE) == (True, 4)
+    assert ("twelve samples" in text, figures._MOST) == (True, 12)
+    assert ("twelve most frequent reasons" in text, figures._REASONS) == (True, 12)
     assert ("ten million" in text, MOST_SAMPLES) == (True, 10_000_000)
 
 
