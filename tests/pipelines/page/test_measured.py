@@ -24,7 +24,7 @@ from pipelines.page.apart import measure
 from pipelines.page.figures import figures
 from pipelines.page.opened import OpenedSet, opened
 from pipelines.page.order import by_similarity
-from pipelines.shards import open_shards
+from pipelines.shards import Shards, open_shards
 from pipelines.store import Remote
 from tests.pipelines.page.conftest import COUNT, TRUNCATED, VARIANTS
 
@@ -132,6 +132,13 @@ def test_a_tar_without_its_samples_is_refused(paged: Path, tmp_path: Path) -> No
     broken = opened(open_shards(copy))
     with pytest.raises(RunError, match="ffmpeg"):
         measure(broken, figures(broken).keys, (), lambda *_: None)
+
+
+def test_an_empty_result_is_refused_in_any_variant(of: OpenedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = itertools.cycle([np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+    monkeypatch.setattr(Shards, "pixels", lambda *_: next(results))
+    with pytest.raises(RunError, match="or empty"):
+        measure(of, figures(of).keys[:2], (), lambda *_: None)
 
 
 @given(st.permutations(range(9)), st.floats(0.01, 10))
