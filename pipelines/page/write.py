@@ -25,18 +25,23 @@ from pipelines.store import Place
 from pipelines.store.files import put
 
 PAGE = "index.html"
+# What the stamp of a page without pictures ends with.
+_WITHOUT = " without-pictures"
 
 
-def write_page(root: Place, *, pictures: bool = True) -> bool:
-    """Write the page of the set at `root`, with or without parts of its samples, unless it is up to date. Returns
-    whether it is now.
+def write_page(root: Place, *, pictures: bool | None = True) -> bool:
+    """Write the page of the set at `root`, with or without parts of its samples (None: as the page there is; with
+    them if there is none), unless it is up to date. Returns whether it is now.
 
     If no page can be made, an earlier one stays, and the reason is reported; the run does not fail.
     """
     try:
         shards = open_shards(root, needs_reference=False)
+        before = _stamp_of(shards.root / PAGE)
+        if pictures is None:
+            pictures = not before.endswith(_WITHOUT)
         stamp = _stamp(shards, pictures)
-        if _stamp_of(shards.root / PAGE) != stamp:
+        if before != stamp:
             put(shards.root / PAGE, html(page_of(shards, stamp, pictures=pictures)))
     except (UsageError, RunError) as error:
         say(f"no page was written: {error}")
@@ -69,12 +74,12 @@ def page_of(shards: Shards, stamp: str = "", *, pictures: bool) -> Page:
 
 
 def _stamp(shards: Shards, pictures: bool) -> str:
-    """A digest of what a page is made of: the manifests, the code and words, and whether there are pictures."""
+    """What a page is made of: a digest of the manifests, the code and words; and whether there are pictures."""
     manifests = {
         name: hashlib.sha256((variant.folder / SUMMARY).read(LARGEST_JSON)).hexdigest()
         for name, variant in shards.variants.items()
     }
-    return digest([_code(), pictures, manifests, shards.unfinished])
+    return digest([_code(), manifests, shards.unfinished]) + ("" if pictures else _WITHOUT)
 
 
 @cache
@@ -88,7 +93,7 @@ def _code() -> str:
 def _stamp_of(page: Place) -> str:
     """The stamp of a page that was written before; empty if there is none."""
     try:
-        found = re.search(STAMP.format("([0-9a-f]{64})").encode(), page.read(LARGEST))
+        found = re.search(STAMP.format(f"([0-9a-f]{{64}}(?:{_WITHOUT})?)").encode(), page.read(LARGEST))
     except (OSError, ValueError):
         return ""
     return found[1].decode() if found else ""

@@ -62,6 +62,21 @@ def test_without_pictures_no_part_of_an_image_is_in_it(copied: Path, command: Co
     assert b"data:image/png" in left
 
 
+def test_a_page_made_without_pictures_stays_without_them_unless_they_are_asked_for(copied: Path) -> None:
+    """score.py adds variants to a set, and cannot know how generate.py was called."""
+    root, page = Disk(str(copied)), copied / "index.html"
+    assert write_page(root, pictures=False)
+    shutil.rmtree(copied / "ffmpeg")
+    assert write_page(root, pictures=None)
+    assert b'data-variant="ffmpeg"' not in page.read_bytes()
+    assert photographs_in(page.read_bytes()) == 0
+    assert write_page(root, pictures=True)
+    assert photographs_in(page.read_bytes()) == 8
+    shutil.rmtree(copied / "opencv")
+    assert write_page(root, pictures=None)
+    assert photographs_in(page.read_bytes()) == 8
+
+
 def test_a_damaged_tar_leaves_the_page_as_it_was_and_is_said(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (copied / "index.html").read_bytes()
     shutil.rmtree(copied / "opencv")
