@@ -28,7 +28,7 @@ _ROOM = 2_600_000
 _SIDES = (256, 224, 192, 160, 128, 112, 96, 80, 64, 48, 32, 16)
 # A thumbnail's larger side in pixels, and the quality it is stored with: it only shows where a detail is.
 _THUMBNAIL, _QUALITY = 160, 70
-# Log-mel values are shown in this many steps of a natural logarithm: finer than what is promised of them.
+# Steps per unit of natural logarithm in which log-mel values are shown: finer than their guaranteed accuracy.
 STEPS = 2000
 
 
