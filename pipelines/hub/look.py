@@ -5,8 +5,9 @@ Made from the variants that are both on this machine and in the repository.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pipelines.errors import RunError, UsageError
 from pipelines.page import drawn
@@ -19,11 +20,17 @@ from pipelines.store import Place
 DIFFERENCES, RESIDUALS = "differences.png", "residuals.png"
 
 
-def to_look_at(root: Place, names: Collection[str]) -> dict[str, bytes]:
-    """The files by name, for the variants with these names; none if no page can be made, with the reason on stderr."""
+def to_look_at(root: Place, summaries: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+    """The files by name, for the variants with these summaries; none if no page can be made, with the reason on stderr.
+
+    A variant that differs here from what the repository has is left out.
+    """
+    published = {summary["name"]: summary for summary in summaries}
     try:
         shards = open_shards(root, needs_reference=False)
-        variants = {name: variant for name, variant in shards.variants.items() if name in names}
+        variants = {
+            name: variant for name, variant in shards.variants.items() if published.get(name) == variant.summary
+        }
         reference = variants.get(shards.reference.name) or next(iter(variants.values()))
         page = page_of(replace(shards, variants=variants, reference=reference, unfinished=()), pictures=False)
     except (UsageError, RunError) as error:

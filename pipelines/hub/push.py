@@ -73,7 +73,7 @@ def push(options: PushOptions) -> int:
             repo.settle(private=False)
         send_variants(sending, folders, summaries, ray, pixels=not options.manifests_only)
     everything = sorted((*summaries, *held), key=lambda summary: str(summary["name"]))
-    shown = to_look_at(folders[0].parent, [summary["name"] for summary in everything])
+    shown = to_look_at(folders[0].parent, everything)
     described = shown | {
         CARD: hub_card(repo.name, everything, gated=gated, pixels=not options.manifests_only, shown=shown),
         CROISSANT: hub_croissant(repo, everything, pixels=not options.manifests_only),

@@ -13,7 +13,7 @@ from pipelines.store import Disk
 
 # The bytes of tars that are read for a page, and the fewest and most samples that are measured.
 _BYTES_ON_DISK, _BYTES_IN_STORE = 400_000_000, 100_000_000
-_FEWEST, _MOST = 12, 256
+FEWEST, _MOST = 12, 256
 # Shards of each variant that are read in a store, each from its beginning.
 _SHARDS_IN_STORE = 4
 SHOWN = 8
@@ -23,7 +23,7 @@ def measured(of: OpenedSet, figures: Figures) -> list[str]:
     """The keys of the samples to measure, in order: evenly spaced, or in a store the first ones of a few shards."""
     on_disk = _on_disk(of)
     each = sum(_bytes_of_sample(group.variant.summary["totals"]) for group in of.groups)
-    count = int(np.clip((_BYTES_ON_DISK if on_disk else _BYTES_IN_STORE) / max(each, 1), _FEWEST, _MOST))
+    count = int(np.clip((_BYTES_ON_DISK if on_disk else _BYTES_IN_STORE) / max(each, 1), FEWEST, _MOST))
     places: NDArray[np.int64] = np.arange(len(figures.keys), dtype=np.int64)
     if not on_disk:
         places = _beginnings(figures.shards, -(-count // _SHARDS_IN_STORE))

@@ -22,8 +22,9 @@ from PIL import Image
 from pipelines.page.apart import Results
 from pipelines.page.colours import coloured
 
-# The most bytes that all details together take in the page.
-_ROOM = 2_600_000
+# The most bytes that all details together take in a page, and how many fewer for each cell of its matrix: about as many
+# as the cell takes.
+_ROOM, _CELL = 2_600_000, 75
 # Sides that a detail may have, in pixels, the largest first.
 _SIDES = (256, 224, 192, 160, 128, 112, 96, 80, 64, 48, 32, 16)
 # A thumbnail's larger side in pixels, and the quality it is stored with: it only shows where a detail is.
@@ -99,13 +100,14 @@ class Details:
         """All details in the order of `keys`, cut so that they fit into the page; none if even the smallest do not."""
         if not self._found:
             return []
+        room = _ROOM - _CELL * len(self._found[self.keys[0]].values) ** 2
         found = [self._found[key] for key in self.keys]
         small = [one.cut(_SIDES[-1]) for one in found]
         each = sum(len(one.data) for one in small) / sum(one.box[2] * one.box[3] for one in small)
         # Larger details take fewer bytes per pixel.
-        for side in (side for side in _SIDES if each * side**2 * len(small) < 2 * _ROOM):
+        for side in (side for side in _SIDES if each * side**2 * len(small) < 2 * room):
             cut = [one.cut(side) for one in found]
-            if sum(len(one.data) for one in cut) <= _ROOM:
+            if sum(len(one.data) for one in cut) <= room:
                 return cut
         return []
 

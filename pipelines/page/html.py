@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from manifests.splits import split_of
 from pipelines.page.apart import Apart
+from pipelines.page.chosen import FEWEST
 from pipelines.page.colours import coloured, colours, ink_on
 from pipelines.page.details import STEPS, Detail
 from pipelines.page.distribution import Scale, axis, bars
@@ -108,7 +109,7 @@ def html(page: Page) -> bytes:
         "matrix": _matrix(page.apart.distances[np.ix_(order, order)]),
         "numbers": len(order) <= ROOM_FOR_NUMBERS,
         "steps": [(f"#{bytes(colour).hex()}", ink_on(colour)) for colour in colours(_COLOURS)],
-        "maps": list(_maps(page, order)),
+        "maps": list(_maps(page, order)) if page.details or page.measured >= FEWEST else [],
         "details": page.details,
         "choices": list(_choices(of)),
         "pair": _farthest(page),

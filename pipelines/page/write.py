@@ -25,6 +25,8 @@ from pipelines.store import Place
 from pipelines.store.files import put
 
 PAGE = "index.html"
+# A matrix of more variants does not fit into a page.
+MOST_GROUPS = 180
 # What the stamp of a page without pictures ends with.
 _WITHOUT = " without-pictures"
 
@@ -66,6 +68,8 @@ def page_of(shards: Shards, stamp: str = "", *, pictures: bool) -> Page:
     samples = sum(of.variants[0].summary["totals"][name] for name in ("samples", "failed"))
     if samples > MOST_SAMPLES:
         raise RunError(f"{shards.root} has more than {MOST_SAMPLES:,} samples")
+    if len(of.groups) > MOST_GROUPS:
+        raise RunError(f"{shards.root} has more than {MOST_GROUPS} distinct variants")
     found = figures(of)
     keys = chosen.measured(of, found) if len(of.groups) > 1 else []
     details = Details(chosen.shown(of, keys, found) if pictures and keys else [], shards.speech)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.page import details
+from pipelines.page import details, html
 from pipelines.page.details import STEPS, Details
+from pipelines.page.write import MOST_GROUPS
 
 
 def unpacked(detail: details.Detail) -> list[NDArray[np.generic]]:
@@ -71,3 +72,10 @@ def test_spectrograms_keep_more_than_is_promised_of_them() -> None:
     for mel, values in zip(mels, unpacked(found), strict=True):
         shown = mel[::-1][y : y + height, x : x + width]
         assert np.abs((values[:, :, 0].astype(float) - 2**15) / STEPS - shown).max() <= 0.5 / STEPS + 1e-6
+
+
+def test_a_page_of_as_many_variants_as_there_may_be_fits() -> None:
+    """The largest matrix and the largest maps leave room for the details, tables and scripts."""
+    cells = details._CELL * MOST_GROUPS**2
+    assert cells + (details._ROOM - cells) + html._ROOM_FOR_MAPS + 1_000_000 <= html.LARGEST
+    assert cells < details._ROOM

@@ -110,7 +110,7 @@ def test_the_most_differing_sample_is_shown_and_the_turned_one_is_it(of: OpenedS
 
 def test_in_a_store_a_few_shards_are_read_from_their_beginnings(of: OpenedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     found = figures(of)
-    monkeypatch.setattr(chosen, "_FEWEST", 6)
+    monkeypatch.setattr(chosen, "FEWEST", 6)
     monkeypatch.setattr(chosen, "_BYTES_IN_STORE", 1)
     monkeypatch.setattr(chosen, "_SHARDS_IN_STORE", 2)
     stored = replace(of, shards=replace(of.shards, root=Remote("bucket", "imagenet")))

@@ -59,7 +59,24 @@ def test_without_pictures_no_part_of_an_image_is_in_it(copied: Path, command: Co
     assert data
     assert json.loads(data[1])["details"] == []
     assert b'id="matrix"' in left
-    assert b"data:image/png" in left
+    assert b"data:image/png" not in left  # eleven images were measured: too few for maps
+
+
+def test_maps_of_enough_images_stay_without_pictures(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.page.html.FEWEST", 11)
+    assert write_page(Disk(str(copied)), pictures=False)
+    left = (copied / "index.html").read_bytes()
+    assert photographs_in(left) == 0
+    assert left.count(b"data:image/png") == 5
+
+
+def test_more_variants_than_fit_are_refused(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pipelines.page.write.MOST_GROUPS", 5)
+    (copied / "index.html").unlink()
+    assert not write_page(Disk(str(copied)))
+    assert "has more than 5 distinct variants" in capsys.readouterr().err
 
 
 def test_a_page_made_without_pictures_stays_without_them_unless_they_are_asked_for(copied: Path) -> None:
