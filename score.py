@@ -14,7 +14,7 @@ from pipelines.options import BUILT_IN, beside_paper, is_named
 
 _SCORE_EXAMPLES = """\
 python score.py --model resnet18.onnx --dataset imagenet --source val --labels val.txt --shards out/imagenet \
-  --variant paper --output report
+--variant paper --output report
 python score.py --shards out/coco --predictions boxes --annotations instances_val2017.json
 Also, each with --help: score.py match, score.py layers, score.py text, score.py compare
 Exit status: 0 all good; 2 bad usage or input; 3 the scoring itself failed."""
@@ -37,7 +37,7 @@ _COMPARE_EXAMPLES = """\
 python score.py compare report_resnet18 report_resnet50 --output comparison
 python score.py compare report_resnet18 report_resnet50 --publish leaderboard
 python score.py compare --submit report_resnet34 --shards out/imagenet --publish leaderboard
-Exit status: 0 all good; 2 bad usage or input, or a report that disagrees with its predictions; 3 it failed."""
+Exit status: 0 all good; 2 bad usage or input, or a report that disagrees with its predictions; 3 the comparison itself failed."""
 
 
 class _Command(NamedTuple):
