@@ -37,7 +37,8 @@ _COMPARE_EXAMPLES = """\
 python score.py compare report_resnet18 report_resnet50 --output comparison
 python score.py compare report_resnet18 report_resnet50 --publish leaderboard
 python score.py compare --submit report_resnet34 --shards out/imagenet --publish leaderboard
-Exit status: 0 all good; 2 bad usage or input, or a report that disagrees with its predictions; 3 the comparison itself failed."""
+Exit status: 0 all good; 2 bad usage or input, or a report that disagrees with its predictions; \
+3 the comparison itself failed."""
 
 
 class _Command(NamedTuple):

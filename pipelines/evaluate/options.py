@@ -53,7 +53,7 @@ class Stated:
         "the dataset's label for each of the model's classes, one per line", metavar="FILE"
     )
     head: str | None = option(
-        "how to decode a detector's outputs, such as yolov8; default: recognised from them", metavar="NAME"
+        "a detector's decoding, such as yolov8; default: recognised from its outputs", metavar="NAME"
     )
     batch: int | None = option(type=positive, metavar="N")
 

@@ -53,7 +53,8 @@ def exported(built: Built, folder: Path) -> Path:
     checked = record["checked"]
     say(
         f"{built.name} is exported to {path}, whose outputs differ from PyTorch's by at most "
-        f"{checked['largest_difference']:.1g} on {len(checked['images'])} photographs; its own reference is {built.stated['reference']}"
+        f"{checked['largest_difference']:.1g} on {len(checked['images'])} photographs; "
+        f"its own reference is {built.stated['reference']}"
     )
     return path
 
