@@ -117,11 +117,12 @@ def _compare_mistake(options: CompareOptions, given: Collection[str]) -> str | N
         return "give the folders of reports, or --submit with one"
     if options.submit and not (options.publish and options.shards):
         return "--submit needs --publish, the folder to submit to, and --shards, to check the report"
-    without = {name: "with --publish" for name in ("output", "family") if options.publish}
-    without |= {name: "without --submit" for name in ("shards", "annotations", "predictions") if not options.submit}
-    for name, when in without.items():
+    refused = {name: "does not apply with --publish" for name in ("output", "family") if options.publish}
+    if not options.submit:
+        refused |= dict.fromkeys(("shards", "annotations", "predictions"), "applies only with --submit")
+    for name, why in refused.items():
         if getattr(options, name):
-            return f"--{name} has no effect {when}: leave it out"
+            return f"--{name} {why}: leave it out"
     return None
 
 
