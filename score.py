@@ -14,7 +14,7 @@ from pipelines.options import BUILT_IN, beside_paper, is_named
 
 _SCORE_EXAMPLES = """\
 python score.py --model resnet18.onnx --dataset imagenet --source val --labels val.txt --shards out/imagenet \
-  --variant paper --output report
+--variant paper --output report
 python score.py --shards out/coco --predictions boxes --annotations instances_val2017.json
 Also, each with --help: score.py match, score.py layers, score.py text, score.py compare
 Exit status: 0 all good; 2 bad usage or input; 3 the scoring itself failed."""
@@ -37,7 +37,8 @@ _COMPARE_EXAMPLES = """\
 python score.py compare report_resnet18 report_resnet50 --output comparison
 python score.py compare report_resnet18 report_resnet50 --publish leaderboard
 python score.py compare --submit report_resnet34 --shards out/imagenet --publish leaderboard
-Exit status: 0 all good; 2 bad usage or input, or a report that disagrees with its predictions; 3 it failed."""
+Exit status: 0 all good; 2 bad usage or input, or a report that disagrees with its predictions; \
+3 the comparison itself failed."""
 
 
 class _Command(NamedTuple):
@@ -116,11 +117,12 @@ def _compare_mistake(options: CompareOptions, given: Collection[str]) -> str | N
         return "give the folders of reports, or --submit with one"
     if options.submit and not (options.publish and options.shards):
         return "--submit needs --publish, the folder to submit to, and --shards, to check the report"
-    without = {name: "with --publish" for name in ("output", "family") if options.publish}
-    without |= {name: "without --submit" for name in ("shards", "annotations", "predictions") if not options.submit}
-    for name, when in without.items():
+    refused = {name: "does not apply with --publish" for name in ("output", "family") if options.publish}
+    if not options.submit:
+        refused |= dict.fromkeys(("shards", "annotations", "predictions"), "applies only with --submit")
+    for name, why in refused.items():
         if getattr(options, name):
-            return f"--{name} has no effect {when}: leave it out"
+            return f"--{name} {why}: leave it out"
     return None
 
 

@@ -4,7 +4,7 @@
 
 Images per second of `predict`, which reads tars, decodes, normalises, runs the model and stores predictions, against a
 bare loop: one session with a thread for each CPU, over tensors in memory, in batches of the size in the model's TOML.
-The models, for 224x224 pixels and with their TOMLs beside them, are those given, or else SqueezeNet 1.0 (Iandola et
+The models, for 224x224 pixels and with their TOMLs next to them, are those given, or else SqueezeNet 1.0 (Iandola et
 al., 2016) with random weights, once with the original channels and once with three times as many. Rounds of both take
 turns, and the median of their ratios counts. One-time costs (loading a model, a first image) count for neither: they
 are the same for few images and for more, and only the difference is measured.
@@ -52,7 +52,7 @@ _TOML = (
 def main() -> None:
     """Measure, and print a table."""
     parser = running.parser("Running a model over shards against a bare loop.")
-    parser.add_argument("--model", type=Path, nargs="+", default=[], help="ONNX classifiers, their TOMLs beside them")
+    parser.add_argument("--model", type=Path, nargs="+", default=[], help="ONNX classifiers, their TOMLs next to them")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     measure(running.photographs(given.source), given.model, given.rounds)

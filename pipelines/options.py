@@ -109,7 +109,7 @@ class Noise:
     """What noise inside a model depends on, besides the model."""
 
     checkpoint: str | None = option(metavar="FILE")
-    preprocessing: str | None = option("default: its library's; the model's name with .toml", metavar="FILE")
+    preprocessing: str | None = option("default: the library's weights; the model's TOML file", metavar="FILE")
     calibration: int | None = option(
         f"how many of the reference's images int8 is calibrated on; default: {CALIBRATION}", type=positive, metavar="N"
     )

@@ -164,7 +164,7 @@ def _bind(tensor: ir.ExternalTensor, folder: Path) -> None:
     inside = place.resolve().is_relative_to(folder.resolve()) and not os.path.isabs(tensor.location)
     if not inside:
         raise ModelError(
-            f"its weights are outside its folder ({os.fspath(tensor.location)!r}): put the file, not a link, beside it"
+            f"its weights are outside its folder ({os.fspath(tensor.location)!r}): put the file, not a link, next to it"
         )
     try:
         found = place.stat()

@@ -76,7 +76,7 @@ def _form(path: Path) -> str:
     """A hint for a file that is JSON, but not JSON lines."""
     with open(path, "rb") as file:
         is_array = file.read(64).lstrip().startswith(b"[")
-    return "; it is a JSON array: write one object a line instead" if is_array else ""
+    return "; it is a JSON array: write one object per line instead" if is_array else ""
 
 
 def _read(path: Path) -> Iterator[pa.RecordBatch]:
@@ -110,7 +110,7 @@ def _classes(path: Path, batch: pa.RecordBatch, offset: int) -> NDArray[np.int64
     if "top5" in columns:
         classes = _integers(path, _matrix(path, batch, "top5"), "top5")
         if classes.shape[1] != 5:
-            raise UsageError(f"{path}: top5 has {classes.shape[1]} classes a row, not 5")
+            raise UsageError(f"{path}: top5 has {classes.shape[1]} classes per row, not 5")
         _check_top5(path, batch, classes)
     elif "pred" in columns:
         classes = _integers(path, _column(path, batch, "pred")[:, None], "pred")
@@ -206,7 +206,7 @@ def _best(path: Path, batch: pa.RecordBatch, scores: NDArray[np.float64], offset
         raise UsageError(f"{path}: --class-offset {offset} is for `pred` and `top5`; scores start at their first class")
     if scores.shape[1] - offset != CLASSES:
         hint = "; give --class-offset 1 if class 0 is background" if scores.shape[1] == CLASSES + 1 else ""
-        raise UsageError(f"{path}: {scores.shape[1]} scores a row, but labels are ImageNet's {CLASSES}{hint}")
+        raise UsageError(f"{path}: {scores.shape[1]} scores per row, but labels are ImageNet's {CLASSES}{hint}")
     bad = ~np.isfinite(scores).all(axis=1)
     if bad.any():
         first = batch.column("key")[int(np.flatnonzero(bad)[0])]

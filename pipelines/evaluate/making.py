@@ -121,7 +121,7 @@ class Maker(ABC):
         for summary in made.summaries:
             if failed := summary["totals"]["failed"]:
                 where = f"{made.root}/{summary['name']}/manifest.parquet"
-                say(f"{failed:,} {self._noun} failed in {summary['name']}, and are left out: {where} says why")
+                say(f"left out {failed:,} of the {self._noun}, which failed in {summary['name']}: {where} says why")
 
     def _generate(self, variants: Sequence[str]) -> Generate:
         there, given = self._there, self._options

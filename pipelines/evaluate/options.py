@@ -49,9 +49,11 @@ class Stated:
     scale: float | None = option("input = (pixel * scale - mean) / std; X may be 1/255", type=_fraction, metavar="X")
     channels: Literal["rgb", "bgr"] | None = option()
     layout: Literal["nchw", "nhwc"] | None = option("the order of its channels, and its input's layout")
-    class_labels: str | None = option("the dataset's label for each of the model's classes, one a line", metavar="FILE")
+    class_labels: str | None = option(
+        "the dataset's label for each of the model's classes, one per line", metavar="FILE"
+    )
     head: str | None = option(
-        "how to decode a detector's outputs, e.g. yolov8; default: found from them", metavar="NAME"
+        "a detector's decoding, such as yolov8; default: recognised from its outputs", metavar="NAME"
     )
     batch: int | None = option(type=positive, metavar="N")
 
@@ -61,7 +63,7 @@ class Options:
     """What to score, on which shards, and what the report shows; None if not given."""
 
     shards: str = option(
-        "a dataset's folder, e.g. out/imagenet; a path or URI", required=True, metavar="PATH", under="what is scored"
+        "a dataset's folder, such as out/imagenet; a path or URI", required=True, metavar="PATH", under="what is scored"
     )
     predictions: str | None = option(
         "a file for each variant, named after it; a path or URI", metavar="DIR", one_of="scored"
@@ -162,7 +164,10 @@ class MatchOptions:
     """
 
     shards: str = option(
-        "a dataset's folder, e.g. out/imagenet; a path or URI", required=True, metavar="PATH", under="what is matched"
+        "a dataset's folder, such as out/imagenet; a path or URI",
+        required=True,
+        metavar="PATH",
+        under="what is matched",
     )
     dump: Path | None = option(
         "the device's tensors, images or mels: .png or .npy by key", metavar="DIR", one_of="shown"
@@ -190,7 +195,7 @@ class MatchOptions:
 class LayersOptions:
     """The model, and the variants of it and its pixels, whose tensors are compared with the reference's."""
 
-    shards: str = option("a dataset's folder, e.g. out/imagenet; a path or URI", required=True, metavar="PATH")
+    shards: str = option("a dataset's folder, such as out/imagenet; a path or URI", required=True, metavar="PATH")
     model: str = option("an ONNX file, timm:NAME or torchvision:NAME", required=True, metavar="FILE")
     variants: tuple[str, ...] = option(
         "noise in the model, other pixels, or both", required=True, flag="--variant", metavar="NAME"
@@ -233,7 +238,9 @@ class TextOptions:
     )
 
     output: str = option("default: %(default)s", default="report", metavar="DIR", under="report")
-    name: str | None = option("what it calls the model; default: the name of its file or folder", metavar="TEXT")
+    name: str | None = option(
+        "what the report calls the model; default: the name of its file or folder", metavar="TEXT"
+    )
     resamples: int | None = option(type=positive, metavar="N")
     seed: int = option(
         "for the bootstrap of perplexities; default: 2000 or more, and 0",

@@ -22,7 +22,7 @@ from pipelines.store import place_of
 def paper(options: Options) -> Options:
     """The options that `--paper` stands for. Raises UsageError if OpenCV or the shards are unsuitable."""
     if is_speech(options):
-        raise UsageError("--paper needs images: leave it out for a set of speech")
+        raise UsageError("--paper applies only to images: leave it out with a set of speech")
     if options.inputs.source is None and options.dataset != "sample":
         shards = open_shards(place_of(options.shards, "--shards"))
         _check(shards)

@@ -125,7 +125,9 @@ class ScoredModel:
         """The variants to score. Raises UsageError for a named variant that neither exists nor can be made."""
         if not words:
             if self._shards is None:
-                raise UsageError("there are no shards yet: give --variant, e.g. paper; see generate.py --list-variants")
+                raise UsageError(
+                    "there are no shards yet: give --variant, as in --variant paper; see generate.py --list-variants"
+                )
             return list(self._known(self._shards.variants))
         alone = [part for word in words for part in word.split(",") if not is_group(part)]
         try:

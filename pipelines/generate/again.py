@@ -26,9 +26,9 @@ from pipelines.generate.machines.kinds import made_here
 from pipelines.generate.releases import prepare
 from pipelines.generate.renderers import renderer
 from pipelines.generate.sources import Sample, Source
-from pipelines.generate.sources.base import counted
 from pipelines.generate.speech.again import Held
 from pipelines.store import Place
+from pipelines.text import number_of
 
 # Fields that must agree for a sample to count as rendered alike. Spectrograms' values are compared as well, and their
 # residuals only if the values must agree to the bit.
@@ -120,7 +120,7 @@ def check_source(recipe: Recipe, found: Mapping[str, Any]) -> None:
     expected = recipe.config["source"]
     if expected != found:
         raise UsageError(
-            f"--source has {counted(found['samples'], 'sample')} of kind {found['kind']}, which are not the "
+            f"--source has {number_of(found['samples'], 'sample')} of kind {found['kind']}, which are not the "
             f"{expected['samples']:,} of kind {expected['kind']} that the shards were made from"
         )
 

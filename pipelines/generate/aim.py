@@ -40,9 +40,11 @@ def aim_of(options: Options) -> Aim:
     if options.dataset not in SPOKEN:
         return _Images(options, *choose_geometry(options.dataset, options.target))
     if options.image_format is not None:
-        raise UsageError("--image-format is for images: spectrograms are float32 arrays (mel.npy), so leave it out")
+        raise UsageError(
+            "--image-format applies only to images: leave it out, since spectrograms are float32 arrays (mel.npy)"
+        )
     if options.methods:
-        raise UsageError("--method is for images: recordings use only the methods of --list-variants")
+        raise UsageError("--method applies only to images: recordings use only the methods of --list-variants")
     return _Recordings(options, choose_mel(options.target))
 
 

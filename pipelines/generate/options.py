@@ -30,7 +30,7 @@ class Options:
         metavar="VARIANT",
         under="variants",
     )
-    seed: int | None = option("for what mix_decode and mix_resize draw; default: 0", type=whole, metavar="N")
+    seed: int | None = option("for the draws of mix_decode and mix_resize; default: 0", type=whole, metavar="N")
     reference: str = option(f"default: {DEFAULT_REFERENCE}; speech: {DEFAULT_OF_SPEECH}", default="", metavar="VARIANT")
     paper: bool = paper_option()
     methods: tuple[str, ...] = method_option("your own program as a method; repeatable")

@@ -30,7 +30,7 @@ def paper(options: Options) -> Options:
     Raises UsageError for recordings, whose operators the paper does not name, and if no suitable OpenCV is available.
     """
     if options.dataset in SPOKEN:
-        raise UsageError("--paper is for images: for recordings use --variant stft, resample, or all")
+        raise UsageError("--paper applies only to images: for recordings use --variant stft, resample, or all")
     return replace(
         options,
         paper=False,

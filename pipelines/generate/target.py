@@ -45,7 +45,9 @@ def choose_mel(target: Target) -> MelSettings:
     """The settings of a run's spectrograms. Raises UsageError for a rate without settings, and options for images."""
     for field in fields(target):
         if field.name != "sample_rate" and getattr(target, field.name) is not None:
-            raise UsageError(f"--{field.name.replace('_', '-')} is for images: leave it out with --dataset speech")
+            raise UsageError(
+                f"--{field.name.replace('_', '-')} applies only to images: leave it out with --dataset speech"
+            )
     try:
         return MelSettings.of(_RATE if target.sample_rate is None else target.sample_rate)
     except ValueError as error:

@@ -34,7 +34,7 @@ def to_look_at(root: Place, summaries: Sequence[Mapping[str, Any]]) -> dict[str,
         reference = variants.get(shards.reference.name) or next(iter(variants.values()))
         page = page_of(replace(shards, variants=variants, reference=reference, unfinished=()), pictures=False)
     except (UsageError, RunError) as error:
-        say(f"the repository gets no page to look at: {error}")
+        say(f"pushing without {PAGE}: {error}")
         return {}
     found = {PAGE: html(page), RESIDUALS: drawn.distributions(page)}
     if len(page.set.groups) > 1:

@@ -17,7 +17,7 @@ class PushOptions:
     variants: tuple[str, ...] = option("only these; default: all", default=(), flag="--variant", metavar="NAME")
     manifests_only: bool = option("push manifests and hashes, but no pixels", default=False)
     gated: bool | None = option("require readers to accept the images' terms")
-    public: bool = option("let everybody see it; default: private", default=False)
+    public: bool = option("make the repository public; default: private", default=False)
     has_the_right: bool = option(
         "make images public although their terms forbid it", default=False, flag="--i-have-the-right-to"
     )

@@ -230,7 +230,7 @@ def fetch_tar(fetching: Fetching, tar: Tar) -> Generator[int, None, None]:
         fetched = yield from arriving(fetch, tar.size, tar.images)
         if _sha256(fetched) != tar.sha256:
             raise ContradictionError(
-                f"{repo.name}: {tar.path} does not have its record's sha256: it is refused, the others are kept"
+                f"{repo.name}: {tar.path} does not have its record's sha256: it is refused, and the others are kept"
             )
         move(fetched, tar.place)
 

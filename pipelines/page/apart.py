@@ -84,7 +84,7 @@ def _in_order(shards: Shards, name: str, keys: Sequence[str]) -> Iterator[Stored
     else:
         if place == len(keys):
             return
-    raise RunError(f"the tars of {name} do not hold the samples of their manifest: run verify.py")
+    raise RunError(f"the tars of {name} do not have the samples of their manifest: run verify.py")
 
 
 class _Map:

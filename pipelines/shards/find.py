@@ -29,7 +29,7 @@ def open_shards(place: Place | Path, methods: tuple[Method, ...] = (), *, needs_
         raise UsageError(f"no shards at {root}: give the folder that generate.py wrote, such as out/imagenet")
     roots = list(dict.fromkeys(folder.parent for folder in folders))
     if len(roots) > 1:
-        raise UsageError(f"{root} holds {len(roots)} datasets: give one of {', '.join(map(str, roots))}")
+        raise UsageError(f"{root} contains {len(roots)} datasets: give one of {', '.join(map(str, roots))}")
     if root in folders:
         raise UsageError(f"{root} is a single variant: give its dataset's folder, {roots[0]}")
     unfinished = [folder.name for folder in folders if not (folder / SUMMARY).is_file()]

@@ -106,7 +106,7 @@ def read_variant(folder: Place) -> FinishedVariant:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is damaged ({first_line(error)}): run verify.py") from None
     if summary["name"] != folder.name:
-        raise UsageError(f"{folder} holds the variant {summary['name']}: rename the folder to that")
+        raise UsageError(f"{folder} contains the variant {summary['name']}: rename the folder to that")
     return FinishedVariant(folder.name, folder, summary)
 
 

@@ -113,7 +113,7 @@ class Release:
 
     def _check_spelling(self, version: str) -> None:
         if public(version) != self.version:
-            raise UnavailableError(f"{self} is spelled {version} by its makers: write that")
+            raise UnavailableError(f"{self} is published as {version}: write that")
 
 
 def public(version: str) -> str:

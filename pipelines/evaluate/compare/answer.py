@@ -42,8 +42,8 @@ class Answer:
     def subject(self) -> str:
         """What was scored: `3 models on imagenet, 300 images; reference pil_bilinear`."""
         first = self.reports[0]
-        count = f"{len(self.reports)} models" if len(self.reports) > 1 else "1 model"
-        return f"{count} on {first.dataset}, {first.count:,} images; reference {first.reference.name}"
+        models, images = number_of(len(self.reports), "model"), number_of(first.count, "image")
+        return f"{models} on {first.dataset}, {images}; reference {first.reference.name}"
 
 
 def answer(reports: Sequence[Report], family_words: Sequence[str]) -> Answer:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pipelines.evaluate.layers.measure import Layer, Shape
 from pipelines.evaluate.report.words import number
-from pipelines.text import table
+from pipelines.text import number_of, table
 
 WORST = 8
 _COLUMNS = (
@@ -90,11 +90,12 @@ class Answer:
         if other:
             first = other[0]
             yield (
-                f"{_tensors(len(other))} of another shape cannot be compared, from {first.tensor.operator} "
+                f"{number_of(len(other), 'tensor')} of another shape cannot be compared, from {first.tensor.operator} "
                 f"{first.tensor.node} on ({shape_text(first.shape)}, here {shape_text(first.other)})."
             )
         if missing:
-            yield f"{_tensors(len(missing))} cannot be found in the noised model, from {missing[0].tensor.name} on."
+            count = number_of(len(missing), "tensor")
+            yield f"{count} cannot be found in the noised model, from {missing[0].tensor.name} on."
 
 
 def terminal(answer: Answer) -> str:
@@ -153,10 +154,6 @@ def ratio_text(layer: Layer) -> str:
     if not layer.compared:
         return "another shape"
     return "exact" if layer.snr == math.inf else f"{decibels(layer.snr)} dB"
-
-
-def _tensors(count: int) -> str:
-    return f"{count:,} tensor{'s' if count != 1 else ''}"
 
 
 def shape_text(shape: Shape | None) -> str:

@@ -27,6 +27,7 @@ from pipelines.evaluate.model.runtimes import open_session
 from pipelines.options import CALIBRATION
 from pipelines.progress import say
 from pipelines.shards import Shards
+from pipelines.text import number_of
 
 # Ranges found on fewer images rarely fit the rest.
 _FEW = 32
@@ -44,10 +45,9 @@ def calibration(shards: Shards, model: Path, preprocessing: Preprocessing, count
         raise too_few(count, len(hashes))
     keys = by_hash(hashes)[: count or CALIBRATION]
     if len(keys) < min(count or CALIBRATION, _FEW):
-        images = "1 image" if len(keys) == 1 else f"{len(keys)} images"
-        say(f"int8 is calibrated on only {images}: ranges found on so few rarely fit the rest")
+        say(f"int8 is calibrated on only {number_of(len(keys), 'image')}: ranges found on so few rarely fit the rest")
     elif count is None and len(keys) < CALIBRATION:
-        say(f"int8 is calibrated on all {len(keys)} images of the reference; {CALIBRATION} are usual")
+        say(f"int8 is calibrated on all {number_of(len(keys), 'image')} of the reference; {CALIBRATION} are usual")
     facts = {
         "reference": shards.reference.name,
         "shards": str(shards.reference.summary["config_sha256"]),

@@ -100,7 +100,7 @@ class NoisedModels:
         except ModelError as error:
             raise UsageError(f"{self.model}: {error}") from None
         except OSError as error:
-            raise RunError(f"{path} cannot be written ({error.strerror or error}); nothing is left of it") from None
+            raise RunError(f"{path} cannot be written ({error.strerror or error}); no partial file is left") from None
         record = {**facts, "changes": changes, "sha256": model_sha256(path)}
         with replacing(path.with_suffix(".json")) as partial:
             partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -51,7 +51,7 @@ def predict(
         failed = {cell.name: reason for cell in cells if (reason := kept.reason(cell))}
         wanted = [cell for cell in cells if not kept.has(cell) and cell.name not in failed]
         if len(wanted) < len(cells):
-            say(f"{len(cells) - len(wanted)} of {len(cells)} variants already have predictions")
+            say(f"{len(cells) - len(wanted)} of {len(cells)} variants already predicted")
         if wanted:
             inputs, reader = _first(shards, plain, preprocessing, kind)
             failed |= _refused(reader, kept, wanted)

@@ -58,7 +58,9 @@ def model_files(model: Path) -> list[Path]:
 def _beside(model: Path, name: str) -> Path:
     path, words = model.parent / name, PurePosixPath(name)
     if words.is_absolute() or ".." in words.parts:
-        raise UsageError(f"{model} keeps weights in {name}, outside its own folder: save it with its weights beside it")
+        raise UsageError(
+            f"{model} keeps weights in {name}, outside its own folder: save it with its weights next to it"
+        )
     real = model.resolve()
     if not path.is_file():
         beside = (real.parent / name).is_file()

@@ -33,7 +33,7 @@ from pipelines.options import is_named
 from pipelines.progress import say
 from pipelines.run import generate
 from pipelines.shards import open_shards
-from pipelines.text import table
+from pipelines.text import number_of, table
 
 # The folder of models in an output, beside those of the datasets.
 MODELS = "models"
@@ -109,7 +109,7 @@ def _on_boxes(method: Method, head: str | None) -> tuple[str, str]:
 def _counted(method: Method, operators: Sequence[str]) -> str:
     """How many nodes a method changes, and how many more change because of them."""
     own = [operator for operator in operators if method.stage != "pool" or operator.endswith("Pool")]
-    nodes = f"{len(own)} node{'s' if len(own) > 1 else ''}"
+    nodes = number_of(len(own), "node")
     return nodes if len(own) == len(operators) else f"{nodes}, and {len(operators) - len(own)} that follow"
 
 

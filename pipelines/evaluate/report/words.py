@@ -90,9 +90,8 @@ def subject(results: Results) -> str:
     """What was scored on what: `squeezenet on imagenet, 300 images, squash 227`, or `crop 224 of 235`."""
     geometry = results.shards.reference.summary["geometry"]
     sides = (" of " if geometry["name"] in CROPPED else "x").join(map(str, size_from_json(geometry["size"])))
-    return (
-        f"{results.model} on {results.shards.dataset}, {len(results.keys):,} images, {geometry['name']} {sides}".strip()
-    )
+    count = number_of(len(results.keys), "image")
+    return f"{results.model} on {results.shards.dataset}, {count}, {geometry['name']} {sides}".strip()
 
 
 def verdict(results: Results) -> str:

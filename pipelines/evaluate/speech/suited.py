@@ -18,11 +18,11 @@ def check_suited(options: Options) -> None:
     """Raises UsageError for the first option that does not apply to speech."""
     flag = next((f"--{name.replace('_', '-')}" for name, value in _of_images(options) if value), None)
     if flag:
-        raise UsageError(f"{flag} is for images: leave it out with a set of speech")
+        raise UsageError(f"{flag} applies only to images: leave it out with a set of speech")
     if is_named(options.model):
         raise UsageError(f"--model {options.model} is an image model: give an ONNX file that takes mels or ids")
     if options.ids is not None and options.model is None:
-        raise UsageError("--ids applies only to --model: leave it out with --predictions")
+        raise UsageError("--ids applies only with --model: leave it out with --predictions")
 
 
 def _of_images(options: Options) -> Iterator[tuple[str, Any]]:

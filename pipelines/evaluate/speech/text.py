@@ -30,7 +30,7 @@ def terminal(results: Results, folder: str) -> str:
 
 
 _LEGEND = (
-    "MSE: mean square difference of natural logarithms, averaged over recordings. Δ = variant − reference: a loss is "
+    "MSE: mean squared difference of natural logarithms, averaged over recordings. Δ = variant − reference: a loss is "
     "positive.\nmels' own MSE: how far the variant's mels are from the reference's."
 )
 

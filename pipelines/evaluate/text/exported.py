@@ -202,7 +202,7 @@ def _compare(source: Path, network: _Network, path: Path) -> dict[str, float]:
             largest = max(largest, float(np.abs(expected).max()))
     if not difference <= TOLERANCE * largest:  # also if one of them is NaN
         raise RunError(
-            f"the ONNX export of {HF}{source} is not the model: its logits (up to {largest:.3g}) differ by "
+            f"the ONNX export of {HF}{source} is not the same model: its logits (up to {largest:.3g}) differ by "
             f"{difference:.3g}; export it yourself"
         )
     return {"largest_difference": difference, "largest_logit": largest}

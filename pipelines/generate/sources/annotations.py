@@ -17,8 +17,9 @@ from urllib.parse import unquote, urlsplit
 
 from manifests.untrusted import parse_json, read_at_most, uncollected
 from pipelines.errors import UsageError
-from pipelines.generate.sources.base import counted, key_of
+from pipelines.generate.sources.base import key_of
 from pipelines.store import Place
+from pipelines.text import number_of
 
 # Bytes. COCO's largest file, of the training images, has 448 million.
 _LARGEST_ANNOTATIONS = 2**30
@@ -180,7 +181,7 @@ def _notes(path: Place, content: Mapping[str, Any], images: Mapping[str, Listed]
     entries = annotations if isinstance(annotations, list) else []
     strays = sum(1 for entry in entries if not isinstance(entry, dict) or whole(entry.get("image_id")) not in known)
     if strays:
-        yield f"{path} has {counted(strays, 'annotation')} of images that it does not list, which belong to no sample"
+        yield f"{path} has {number_of(strays, 'annotation')} of images that it does not list, which belong to no sample"
     boxless = [place for place, entry in enumerate(entries, 1) if not (isinstance(entry, dict) and _has_box(entry))]
     if 0 < len(boxless) < len(entries):  # else the file is for another task, which scoring reports
         yield (

@@ -137,11 +137,6 @@ class Names:
         return self.first if self.count == 1 else f"{self.count:,} names ({self.first}, …)"
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, as in `1 image` and `2,000 images`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def listed(names: Sequence[str], most: int = 10) -> str:
     """Names for a message: the first few, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""

@@ -21,6 +21,7 @@ from manifests.images import IMAGES
 from manifests.row import UNFIT
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.sources.base import Sample
+from pipelines.text import number_of
 
 _LONGEST_PATH = 4096  # Linux's PATH_MAX
 # Bytes of memory that SQLite uses for its pages, and again for sorting.
@@ -139,7 +140,7 @@ class Catalogue(Sequence[Sample]):
             return None
         one, other = first
         return UsageError(
-            f"{twice:,} duplicate key{'s' if twice > 1 else ''}: {one.path} and {other.path} would both be "
+            f"{number_of(twice, 'duplicate key')}: {one.path} and {other.path} would both be "
             f"{one.key!r}; rename one of them"
         )
 

@@ -26,7 +26,6 @@ from pipelines.generate.sources.base import (
     Missing,
     Names,
     Sample,
-    counted,
     is_litter,
     key_of,
     oversized,
@@ -34,6 +33,7 @@ from pipelines.generate.sources.base import (
 from pipelines.generate.sources.matching import Matched, match
 from pipelines.generate.sources.reading import Piece, read_files, read_pieces, unreadable
 from pipelines.store import BLOCK, Pieces, PiecesFile, Place
+from pipelines.text import number_of
 
 UNKNOWN_IMAGE = -1
 # Other methods need unbounded memory to unpack.
@@ -88,7 +88,7 @@ class CocoSource:
             raise UsageError(f"no images in {self.root}{self._elsewhere()}")
         matched = match(images, files, self.root.path.removesuffix(self.root.suffix if self._is_zip else ""))
         if not matched.files:
-            held = counted(len(files), "image")
+            held = number_of(len(files), "image")
             raise UsageError(f"{self.annotations} lists none of the {held}: is it the right file?")
         absent = [path for path in images if path not in matched.files]
         known = frozenset(matched.files.values())

@@ -17,7 +17,6 @@ from pipelines.generate.sources.base import (
     Missing,
     Names,
     Sample,
-    counted,
     is_image,
     key_of,
     some,
@@ -27,6 +26,7 @@ from pipelines.generate.sources.members import Member, read_members
 from pipelines.generate.sources.reading import Spread, here, read_files
 from pipelines.generate.sources.tars import list_tars
 from pipelines.store import Place
+from pipelines.text import number_of
 
 # An image file's name, size and place.
 _File = tuple[str, int, tuple[object, ...]]
@@ -77,11 +77,13 @@ def _label_all(files: Iterable[_File], labels: LabelList, notes: list[str]) -> I
             unknown.add(name)
         yield Sample(key, UNKNOWN_LABEL if label is None else label, name, size, place)
     if unknown.count == found:
-        raise UsageError(f"{labels.path} has a label for none of the {counted(found, 'image')}: is it the right list?")
+        raise UsageError(
+            f"{labels.path} has a label for none of the {number_of(found, 'image')}: is it the right list?"
+        )
     yield from (Sample(key, label, key, 0, ()) for key, label in absent.items())
     if len(labels.by_number) > found:
-        listed = counted(len(labels.by_number), "label")
-        notes.append(f"{labels.path} has {listed}, but the source has {counted(found, 'image')}")
+        listed = number_of(len(labels.by_number), "label")
+        notes.append(f"{labels.path} has {listed}, but the source has {number_of(found, 'image')}")
     if absent:
         notes.append(f"{labels.path} lists {Names(absent)} missing from the source: counted as failed")
     if unknown:

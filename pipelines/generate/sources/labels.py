@@ -69,7 +69,7 @@ def read_labels(path: Place) -> LabelList:
         with path.open() as file:
             lines = read_at_most(file, _LARGEST_LIST).decode("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the labels in {path}: {error}") from None
+        raise UsageError(f"the labels in {path} cannot be read ({error})") from None
     if not any(map(str.strip, lines)):
         raise UsageError(f"{path} is empty: give a list of `name label` lines")
     try:

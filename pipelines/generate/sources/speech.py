@@ -194,4 +194,4 @@ def _read(place: Place) -> bytes:
     try:
         return place.read(LARGEST_TEXTS)
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the text in {place}: {error}") from None
+        raise UsageError(f"the text in {place} cannot be read ({error})") from None

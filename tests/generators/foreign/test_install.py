@@ -86,7 +86,7 @@ def test_neighbours_have_available_requirements(cache: Path) -> None:
 @pytest.mark.parametrize("tag", ["py3-none-any", "cp27-cp27m-linux_x86_64"])
 def test_a_version_must_be_spelled_like_the_release(tag: str, cache: Path) -> None:
     put_wheel(cache / "wheels", "pillow", "0.5.0", PILLOW, tag)
-    assert message("0.5") == "pillow 0.5 is spelled 0.5.0 by its makers: write that"
+    assert message("0.5") == "pillow 0.5 is published as 0.5.0: write that"
 
 
 def test_a_version_may_have_a_local_build(cache: Path) -> None:

@@ -102,13 +102,13 @@ PREDICTED = [1, 2, 3, 4]
         ({"key": KEYS, "pred": [1, -2, 3, -7]}, r"2 predictions outside 0–999 \(first: -2\)"),
         ({"key": KEYS, "pred": [1.0, 2.5, NAN, 4.0]}, "2 values of `pred` that cannot be class numbers"),
         ({"key": KEYS, "pred": ["cat", "dog", "cat", "cat"]}, "`pred` has 'cat'"),
-        ({"key": KEYS, "scores": [[0.1] * 10] * 4}, "10 scores a row, but labels are ImageNet's 1000"),
+        ({"key": KEYS, "scores": [[0.1] * 10] * 4}, "10 scores per row, but labels are ImageNet's 1000"),
         ({"key": KEYS, "scores": [[0.1] * 1001] * 4}, "give --class-offset 1 if class 0 is background"),
         ({"key": KEYS, "scores": [[0.1] * 1000] * 3 + [[NAN] * 1000]}, r"1 row with scores that are NaN .*plain"),
         ({"key": KEYS, "top5": [[1, 2, 3, 3, 4]] * 4}, "4 rows of `top5` with the same class twice"),
         ({"key": KEYS, "top5": BEST, "pred": [7, 7, 7, 7]}, "`pred` is not the first of `top5` in 4 rows"),
         ({"key": KEYS, "pred": [1, 2, 3, 10**15]}, "1 value of `pred` that cannot be class numbers"),
-        ({"key": KEYS, "top5": [[1, 2, 3]] * 4}, "top5 has 3 classes a row, not 5"),
+        ({"key": KEYS, "top5": [[1, 2, 3]] * 4}, "top5 has 3 classes per row, not 5"),
         ({"key": KEYS, "top5": [[1, 2, 3, 4, 5]] * 3 + [[1]]}, "must be a list of the same length"),
         ({"key": KEYS, "label": PREDICTED}, "none of the columns `pred`, `top5` and `scores`: it has key, label"),
         ({"name": KEYS, "pred": PREDICTED}, "no column `key`: it has name, pred"),
@@ -132,7 +132,7 @@ def test_ambiguous_tables_are_refused(tmp_path: Path) -> None:
         read_classes(twice, KEYS)
     array = tmp_path / "x.json"
     array.write_text(json.dumps([{"key": key, "pred": 1} for key in KEYS]))
-    with pytest.raises(UsageError, match="it is a JSON array: write one object a line"):
+    with pytest.raises(UsageError, match="it is a JSON array: write one object per line"):
         read_classes(array, KEYS)
     scores = tmp_path / "x.parquet"
     parquet(scores, {"key": KEYS, "scores": SCORES[:, 1:].tolist()})

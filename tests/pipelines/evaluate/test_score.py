@@ -433,7 +433,7 @@ def test_a_model_is_scored_and_its_predictions_are_kept(
     before = {path.name: path.stat().st_mtime_ns for path in kept.glob("*.parquet")}
     first = json.loads((tmp_path / "report" / "results.json").read_text())
     done = command("score.py", *words, "--model", model, *how)
-    assert "3 of 3 variants already have predictions" in done.stderr
+    assert "3 of 3 variants already predicted" in done.stderr
     assert {path.name: path.stat().st_mtime_ns for path in kept.glob("*.parquet")} == before
     words[3] = tmp_path / "other"
     assert command("score.py", *words, "--predictions", kept, "--name", "colours").returncode == 0

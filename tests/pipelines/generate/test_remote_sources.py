@@ -176,7 +176,7 @@ def test_missing_labels_and_annotations(server: S3Server, tmp_path: Path) -> Non
     inputs = Both("flat", server, tmp_path)
     uri = server.uri(inputs.bucket)
     none = uri.replace("?", "/none.txt?", 1)
-    with pytest.raises(UsageError, match=r"cannot read the labels in s3://bucket/.*/none.txt"):
+    with pytest.raises(UsageError, match=r"the labels in s3://bucket/.*/none.txt cannot be read"):
         find("imagenet", Inputs(uri.replace("?", "/flat?", 1), none, None), None)
     with pytest.raises(UsageError, match=r"the annotations in s3://bucket/.*/none.txt cannot be read"):
         find("coco", Inputs(uri.replace("?", "/flat?", 1), None, none), None)

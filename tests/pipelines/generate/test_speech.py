@@ -336,14 +336,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, by
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--size 224", "--size is for images: leave it out with --dataset speech"),
-        ("--geometry crop", "--geometry is for images: leave it out"),
-        ("--resize 256", "--resize is for images: leave it out"),
-        ("--crop-pct 0.9", "--crop-pct is for images: leave it out"),
-        ("--image-format png", "--image-format is for images"),
+        ("--size 224", "--size applies only to images: leave it out with --dataset speech"),
+        ("--geometry crop", "--geometry applies only to images: leave it out"),
+        ("--resize 256", "--resize applies only to images: leave it out"),
+        ("--crop-pct 0.9", "--crop-pct applies only to images: leave it out"),
+        ("--image-format png", "--image-format applies only to images"),
         ("--labels {source}/metadata.csv", "--labels does not apply to --dataset speech"),
         ("--annotations {source}/metadata.csv", "--annotations does not apply to --dataset speech"),
-        ("--method mine=decode:cat", "--method is for images"),
+        ("--method mine=decode:cat", "--method applies only to images"),
         ("--model model.onnx", "leave it out, or --dataset speech"),
         ("--sample-rate 8000", "there is no recipe for 8,000 Hz: those for 22,050 and 16,000 Hz are published"),
         ("--reference pil", "--reference: pil is for images"),
@@ -376,4 +376,6 @@ def test_options_for_images_and_recordings_are_not_mixed(
 
 def test_paper_is_for_images(capsys: pytest.CaptureFixture[str]) -> None:
     words: list[object] = ["--dataset", "speech", "--paper"]
-    assert "--paper is for images: for recordings use --variant stft, resample, or all" in refusal(words, capsys)
+    assert "--paper applies only to images: for recordings use --variant stft, resample, or all" in refusal(
+        words, capsys
+    )

@@ -126,7 +126,7 @@ def rows_of(path: Path) -> list[list[str]]:
 def check_size(path: Path) -> None:
     """Raises UsageError for a text file that is too large to read as a whole."""
     if path.stat().st_size > _MOST:
-        raise UsageError(f"{path} has more than {_MOST >> 20} MB: give outputs for fewer images, or as npy files")
+        raise UsageError(f"{path} has more than {_MOST >> 20} MiB: give outputs for fewer images, or as npy files")
 
 
 def of_text(cells: Sequence[str], where: str) -> NDArray[np.generic]:

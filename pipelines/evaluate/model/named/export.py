@@ -57,8 +57,8 @@ def compare(built: Built, path: Path, preprocessing: Preprocessing) -> dict[str,
     difference = float(differences.max())
     if not difference <= TOLERANCE * largest:  # also true of NaN
         raise RunError(
-            f"the ONNX export of {built.name} is not the same model: outputs of up to {largest:.3g} differ by "
-            f"{difference:.3g}: export it yourself"
+            f"the ONNX export of {built.name} is not the same model: its outputs (up to {largest:.3g}) differ "
+            f"by {difference:.3g}; export it yourself"
         )
     images = [
         {"key": key, "pixel_sha256": hashlib.sha256(image.tobytes()).hexdigest()}

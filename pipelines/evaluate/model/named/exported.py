@@ -52,8 +52,9 @@ def exported(built: Built, folder: Path) -> Path:
     record = _existing(path, facts) or _make(built, path, texts, facts)
     checked = record["checked"]
     say(
-        f"{built.name} is {path}, whose outputs differ from PyTorch's by at most {checked['largest_difference']:.1g} "
-        f"on {len(checked['images'])} photographs; its own reference is {built.stated['reference']}"
+        f"{built.name} is exported to {path}, whose outputs differ from PyTorch's by at most "
+        f"{checked['largest_difference']:.1g} on {len(checked['images'])} photographs; "
+        f"its own reference is {built.stated['reference']}"
     )
     return path
 
@@ -64,7 +65,7 @@ def _make(built: Built, path: Path, texts: Mapping[str, str], facts: Mapping[str
     try:
         export(built, path)
     except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror or error}); nothing is left of it") from None
+        raise RunError(f"{path} cannot be written ({error.strerror or error}); no partial file is left") from None
     for name, text in texts.items():
         with replacing(path.parent / name) as partial:
             partial.write_text(text, encoding="utf-8")

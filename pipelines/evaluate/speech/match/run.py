@@ -35,7 +35,7 @@ def match_mels(options: MatchOptions, shards: Shards, dump: Path) -> int:
     }
     given["channels"] = options.channels if options.channels != "rgb" else None
     if flag := next((name for name, value in given.items() if value is not None), None):
-        raise UsageError(f"--{flag} is for images: leave it out, since the format of mels is recognised")
+        raise UsageError(f"--{flag} applies only to images: leave it out, since the format of mels is recognised")
     with open_arrays(place_of_dump(dump)) as arrays:
         keys = _keys(shards, arrays)
         compared = spread(keys, _MOST)

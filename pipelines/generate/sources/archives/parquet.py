@@ -57,7 +57,7 @@ _ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError)
 
 def open_files(files: tuple[Place, ...], labels: Place | None, split: str, notes: tuple[str, ...]) -> Source:
     """The source of a split's Parquet files. Raises UsageError for a list of labels, which they have themselves."""
-    no_labels(labels, "a Parquet file holds its own labels")
+    no_labels(labels, "a Parquet file has its own labels")
     return ParquetSource(files, notes)
 
 

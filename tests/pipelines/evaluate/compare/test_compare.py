@@ -266,8 +266,8 @@ def test_a_report_keeps_each_variants_hits(models: dict[str, Path], truth: dict[
         ([], "give the folders of reports, or --submit"),
         (["a", "--submit", "b"], "give the folders of reports, or --submit"),
         (["--submit", "b", "--publish", "c"], "needs --publish, the folder to submit to, and --shards"),
-        (["a", "--shards", "b"], "--shards has no effect without --submit"),
-        (["a", "--publish", "b", "--output", "c"], "--output has no effect with --publish"),
+        (["a", "--shards", "b"], "--shards applies only with --submit"),
+        (["a", "--publish", "b", "--output", "c"], "--output does not apply with --publish"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(

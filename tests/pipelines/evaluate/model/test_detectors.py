@@ -191,7 +191,7 @@ def test_suppression_noise_does_not_apply_if_the_graph_suppresses(
     everything = replace(shards, variants={variant.name: variant for variant in named.values()})
     cells = [Cell(named[name], model, boxes) for name, boxes in NOISES.items()]
     note = "head end_to_end (recognised from the outputs): the model's boxes are read as input pixels"
-    for printed in (note, "already have predictions"):
+    for printed in (note, "already predicted"):
         failed = predict(everything, cells, replace(YOLOX, head=None), tmp_path / "out")
         assert failed == {"box_offset_all": "its boxes are not suppressed here, which is where their sides would count"}
         assert printed in capfd.readouterr().err

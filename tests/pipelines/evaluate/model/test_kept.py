@@ -58,12 +58,12 @@ def test_predictions_are_kept_for_reuse(shards: Shards, tmp_path: Path, capfd: p
     capfd.readouterr()
     predict_plain(shards, model, RGB, out)
     printed = capfd.readouterr().err
-    assert "1 of 3 variants already have predictions" in printed
+    assert "1 of 3 variants already predicted" in printed
     assert "9 of 9 images predicted" in printed  # opencv's are the reference's
     assert (out / "pil_bilinear.parquet").stat().st_mtime_ns == first
     (out / "pil_nearest.parquet").unlink()
     predict_plain(shards, model, RGB, out)
-    assert "2 of 3 variants already have predictions" in capfd.readouterr().err
+    assert "2 of 3 variants already predicted" in capfd.readouterr().err
     model.rename(tmp_path / "renamed.onnx")
     predict_plain(shards, tmp_path / "renamed.onnx", RGB, out)
     assert "images predicted" not in capfd.readouterr().err
@@ -126,4 +126,4 @@ def test_a_folder_of_an_earlier_version_is_reused(
     (out / "predictions.json").write_text(json.dumps(about))
     capfd.readouterr()
     predict_plain(shards, model, RGB, out)
-    assert "3 of 3 variants already have predictions" in capfd.readouterr().err
+    assert "3 of 3 variants already predicted" in capfd.readouterr().err

@@ -74,7 +74,7 @@ def test_each_model_gives_its_own_and_pixels_are_read_once(
         expected = {key: np.argsort(-(mean @ weights[cell.model.name]))[:5].tolist() for key, mean in own.items()}
         assert top_five(tmp_path / "out", cell.name) == expected
     assert predict(several, cells, RGB, tmp_path / "out") == {}
-    assert "9 of 9 variants already have predictions" in capfd.readouterr().err
+    assert "9 of 9 variants already predicted" in capfd.readouterr().err
 
 
 def test_only_as_many_models_are_loaded_together_as_fit(

@@ -134,8 +134,8 @@ REFUSED: dict[str, tuple[Callable[[Mels], Mapping[str, Any]], dict[str, Any], st
     "no key": (lambda mels: {"x": mels[min(mels)]}, {}, "has no recording of the set: it has x"),
     "bands": (lambda mels: {key: mel[:40] for key, mel in mels.items()}, {}, "a spectrogram of 80 bands × frames"),
     "NaN": (lambda mels: {key: mel * np.nan for key, mel in mels.items()}, {}, "NaN or infinity"),
-    "--mean": (dict, {"mean": (1.0, 1.0, 1.0)}, "--mean is for images"),
-    "--channels": (dict, {"channels": "bgr"}, "--channels is for images"),
+    "--mean": (dict, {"mean": (1.0, 1.0, 1.0)}, "--mean applies only to images"),
+    "--channels": (dict, {"channels": "bgr"}, "--channels applies only to images"),
 }
 
 

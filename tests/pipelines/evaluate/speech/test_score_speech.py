@@ -224,7 +224,7 @@ OF_IMAGES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("flag", OF_IMAGES)
 def test_options_for_images_are_refused(flag: str, speech: Path) -> None:
-    with pytest.raises(UsageError, match=f"^{flag} is for images"):
+    with pytest.raises(UsageError, match=f"^{flag} applies only to images"):
         score(replace(Options(shards=str(speech), predictions="p"), **OF_IMAGES[flag]))
 
 

@@ -75,7 +75,7 @@ def test_an_export_is_the_network_whatever_the_batch(
     save(folder, kind, seed=4)
     before = path.read_bytes()
     monkeypatch.setattr(exports, "write", lambda *given: given[5].write_bytes(before))
-    with pytest.raises(RunError, match="is not the model: its logits"):
+    with pytest.raises(RunError, match="is not the same model: its logits"):
         exported(folder, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 
