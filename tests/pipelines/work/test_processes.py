@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.errors import RunError
 from pipelines.work import Finished, Progress, Work, processes
+from tests.ray_cluster import wait_for
 
 
 def square(piece: int, fatal: int | None, careful: bool) -> Generator[int, None, int]:
@@ -30,6 +31,4 @@ def test_every_piece_is_finished_once_and_all_progress_is_reported() -> None:
 def test_a_process_that_dies_ends_the_work_in_one_line_and_leaves_no_other() -> None:
     with pytest.raises(RunError, match=r"^a worker process died; try again with fewer --workers$"):
         list(processes.run(Work(square, 2, str), range(5), 2, 5.0))
-    for process in multiprocessing.active_children():  # killed, but perhaps not yet gone
-        process.join(10)
-    assert not multiprocessing.active_children()
+    wait_for(lambda: not multiprocessing.active_children(), seconds=10)  # they are killed, but not at once gone
