@@ -2,7 +2,7 @@
 
     python -m docs.picture
 
-writes `docs/picture.png`, from a photograph that is built in. `tests/test_picture.py` compares the panels' pixels.
+writes `docs/picture.png`, from a photograph that is built in. `tests/test_readme.py` compares the panels' pixels.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """A stand-in for Ray and for the process pool: one forked worker does a run's pieces.
 
 Starting Ray's workers, or a pool's, takes most of the time of a short run. Like theirs, this worker is a process that
-knows only what it is sent, pickled as Ray pickles it, and whose output is discarded.
+knows only what it is sent, pickled as Ray or the pool pickles it, and whose output is discarded. For Ray it works in
+another folder than the run, as a cluster's workers do.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing import Pipe
@@ -22,6 +24,9 @@ from pipelines.work import Finished, Progress, Supply, Work, engine, processes
 # The address, in --address or RAY_ADDRESS, of a cluster of one node with two CPUs. Other addresses are real clusters'.
 HERE = "here"
 _NODE = engine.Node("here", "127.0.0.1", 2)
+# A cluster's workers have the folder in which their node was started.
+_ELSEWHERE = "/"
+Dumps = Callable[[Any], bytes]
 _REPLACED = ("start", "stop", "gpus", "nodes", "this_node", "check_nodes", "ask_nodes", "run")
 
 
@@ -38,11 +43,16 @@ class _Worker:
                 os._exit(0)
         theirs.close()
 
-    def steps(self, do: Callable[..., Any], *words: Any) -> Generator[Any, None, Any]:
-        """Run a generator, or call a function, in the worker; yields, returns and raises what it does."""
-        self._pipe.send_bytes(cloudpickle.dumps((do, words)))
+    def steps(
+        self, do: Callable[..., Any], *words: Any, folder: str = _ELSEWHERE, dumps: Dumps = cloudpickle.dumps
+    ) -> Generator[Any, None, Any]:
+        """Run a generator, or call a function, in the worker; yields, returns and raises what it does.
+
+        The worker does so in `folder`, and `dumps` pickles what is sent in both directions.
+        """
+        self._pipe.send_bytes(dumps((folder, dumps, do, words)))
         while True:
-            kind, said = cloudpickle.loads(self._pipe.recv_bytes())
+            kind, said = pickle.loads(self._pipe.recv_bytes())
             if kind == "raised":
                 raise said
             if kind == "ended":
@@ -65,9 +75,10 @@ def _serve(pipe: Connection) -> None:
         os.dup2(nowhere, stream.fileno())
     while True:
         try:
-            do, words = cloudpickle.loads(pipe.recv_bytes())
+            folder, dumps, do, words = pickle.loads(pipe.recv_bytes())
         except EOFError:
             return
+        os.chdir(folder)
         try:
             done = do(*words)
             if isinstance(done, Iterator):
@@ -75,7 +86,7 @@ def _serve(pipe: Connection) -> None:
             answer = "ended", done
         except Exception as error:
             answer = "raised", error
-        pipe.send_bytes(cloudpickle.dumps(answer))
+        pipe.send_bytes(dumps(answer))
 
 
 def _sent(pipe: Connection, steps: Iterator[Any]) -> Any:
@@ -85,7 +96,7 @@ def _sent(pipe: Connection, steps: Iterator[Any]) -> Any:
             said = next(steps)
         except StopIteration as end:
             return end.value
-        pipe.send_bytes(cloudpickle.dumps(("said", said)))
+        pipe.send_bytes(pickle.dumps(("said", said)))
 
 
 class _Engine:
@@ -146,8 +157,10 @@ class _Engine:
             on_cpus.finished(piece, workers or _NODE.count)
             yield Finished(piece, result)
 
-    def _piece(self, work: Work[Any, Any, Any], piece: Any) -> Generator[Progress, None, Any]:
-        steps = self.worker.steps(work.do, piece, work.job, False)
+    def _piece(
+        self, work: Work[Any, Any, Any], piece: Any, folder: str = _ELSEWHERE, dumps: Dumps = cloudpickle.dumps
+    ) -> Generator[Progress, None, Any]:
+        steps = self.worker.steps(work.do, piece, work.job, False, folder=folder, dumps=dumps)
         while True:
             try:
                 yield Progress(next(steps))
@@ -157,9 +170,9 @@ class _Engine:
     def in_turn(
         self, work: Work[Any, Any, Any], pieces: Sequence[Any], workers: int, tick: float
     ) -> Iterator[Finished[Any, Any] | Progress | None]:
-        """As `processes.run`, which does not wrap exceptions."""
+        """As `processes.run`: in the run's folder, with the standard library's pickles, and exceptions as they are."""
         for piece in pieces:
-            result = yield from self._piece(work, piece)
+            result = yield from self._piece(work, piece, os.getcwd(), pickle.dumps)
             yield Finished(piece, result)
 
 

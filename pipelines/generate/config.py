@@ -37,10 +37,11 @@ _CODE = (
         f"generators/{name}"
         for name in ("audio", "draw.py", "geometry.py", "method.py", "own.py", "pixels", "registry.py", "variant.py")
     ),
-    *(f"manifests/{name}.py" for name in ("canonical", "derive", "images", "mels", "residual", "row")),
+    *(f"manifests/{name}.py" for name in ("canonical", "derive", "images", "kinds", "mels")),
+    *(f"manifests/{name}.py" for name in ("residual", "residuals", "row")),
     "manifests/schema",
-    *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "encoder", "pictures", "plan", "png")),
-    *(f"pipelines/generate/{name}.py" for name in ("parts", "render", "shard", "tar")),
+    *(f"pipelines/generate/{name}.py" for name in ("calls", "config", "encode", "encoder", "given", "pictures")),
+    *(f"pipelines/generate/{name}.py" for name in ("parts", "plan", "png", "render", "renderers", "shard", "tar")),
     *(f"pipelines/generate/machines/{name}.py" for name in ("pictures", "probe")),
     *(f"pipelines/generate/{name}" for name in ("sources", "speech")),
 )
