@@ -21,7 +21,8 @@ from pathlib import Path
 
 # Not huggingface_hub, which reads its environment when it is imported.
 _IMPORTS = (
-    *("matplotlib.figure", "pyarrow.parquet", "scipy.stats", "sklearn.metrics"),
+    *("jinja2.ext", "matplotlib.figure", "pandas", "pyarrow.parquet", "scipy.cluster.hierarchy", "scipy.stats"),
+    *("PIL.PngImagePlugin", "PIL.WebPImagePlugin", "sklearn.metrics"),
     *("pipelines.evaluate.run", "pipelines.run", "pipelines.verify.run", "tests.here"),
 )
 # The variables that Python reads when it starts, or these libraries when they are imported.

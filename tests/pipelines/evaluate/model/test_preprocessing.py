@@ -107,7 +107,7 @@ def test_predictions_depend_on_the_same_values_as_in_earlier_versions(model: Pat
         ("scale = true", "scale must be a number above 0"),
         ('channels = "RGB"', 'channels must be "rgb" or "bgr"'),
         ('layout = "chw"', 'layout must be "nchw" or "nhwc"'),
-        ('head = "yolo"', 'head must be "yolox" or "nanodet" or'),
+        ('head = "yolo"', 'head must be "detr" or "end_to_end" or'),
         ('boxes = "source"', 'boxes must be "pixels" or "shares"'),
         ("score_threshold = 0.3", "score_threshold would change a head's defaults: give head as well"),
         ("pad = 256", "pad must be a whole number from 0 to 255"),
