@@ -28,7 +28,7 @@ from manifests.untrusted import MOST_ROWS, read_groups
 from pipelines.errors import RunError, UsageError
 from pipelines.generate import existing, frames, report
 from pipelines.generate.aim import Aim, aim_of
-from pipelines.generate.card import alike, card, read_summaries
+from pipelines.generate.card import alike, card
 from pipelines.generate.config import Config, methods_of
 from pipelines.generate.croissant import CROISSANT, croissant, parts_in
 from pipelines.generate.frames import Misfit, misfit
@@ -123,9 +123,10 @@ def _make(
         job = Job(config, found.source, output, recipes, methods=machines.methods)
         nothing_to_do = not _run(options, variants, found.samples, job, done, machines, ray)
         summaries = [output.finish(recipe, shards, spread) for recipe in recipes.values()]
-        known = list(read_summaries(output.root))
+        parts = list(parts_in(output.root))
+        known = [part.summary for part in parts]
         output.write(output.root / CARD, card(options.dataset, known))
-        output.write(output.root / CROISSANT, croissant(options.dataset, parts_in(output.root)))
+        output.write(output.root / CROISSANT, croissant(options.dataset, parts))
     if found.sizes and (wrong := _misfit(output.root / next(iter(recipes)), found, config)):
         say(str(wrong))
     return Made(output.root, summaries, list(alike(known)), nothing_to_do)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from manifests.schema import CARD, SUMMARY, TABLE, TIMM
 from pipelines.datasets import DATASETS
 from pipelines.errors import SHARE, RunError, SysNoiseError, UsageError
-from pipelines.generate.card import card, read_summaries
+from pipelines.generate.card import card
 from pipelines.generate.croissant import CROISSANT, croissant, parts_in
 from pipelines.hub.arriving import arriving
 from pipelines.hub.client import MOST_TRANSFERS, Repo, quiet
@@ -76,8 +76,9 @@ def pull(options: PullOptions) -> int:
         root = _root(repo, found, output)
         with _staging(root, revision, None if options.cluster.address else Path(folder)) as staging:
             _download(Fetching(repo, revision, root, staging), found, options.cluster)
-        put(root / CARD, card(root.name, list(read_summaries(root))))
-        put(root / CROISSANT, croissant(root.name, parts_in(root)))
+        parts = list(parts_in(root))
+        put(root / CARD, card(root.name, [part.summary for part in parts]))
+        put(root / CROISSANT, croissant(root.name, parts))
     write_page(root)
     print(f"Pulled {', '.join(names)} from {repo.name} at {revision[:8]} to {root}: every tar has its record's sha256.")
     return 0
