@@ -13,7 +13,7 @@ BY_UV := $(BIN)/python generators/pixels/foreign/pip.py pip install --quiet --py
 .PHONY: sample check test test-all pythons commands bench clean
 
 sample: .venv/installed
-	$(BIN)/python generate.py --variant pil_lanczos
+	$(BIN)/python generate.py --variant reference,ffmpeg,pil_lanczos,nv12_ascend
 
 check: TESTS = --fast --numprocesses 2
 test: TESTS = --numprocesses 4

@@ -138,6 +138,7 @@ def finished(
         f"{root}/",
         *(["  index.html                    what differs and where, to look at"] if page else []),
         "  README.md                     dataset card",
+        "  croissant.json                description for dataset search and loaders",
         f"  {tars:28}  WebDataset shards: {', '.join((*words.members(config), 'json'))}",
         f"  <variant>/manifest.parquet    a row for each source {words.sample}",
         "  <variant>/manifest.json       what was made, and what made it",
