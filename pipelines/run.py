@@ -13,6 +13,6 @@ def generate(options: Options) -> int:
     made = make(options)
     if made is None:
         return 0
-    page = write_page(made.root, pictures=not options.no_pictures)
+    page = write_page(made.root, pictures=False if options.no_pictures else None)
     print(report.finished(made.root, made.summaries, made.degenerate, nothing_to_do=made.nothing_to_do, page=page))
     return int(made.failed)

@@ -117,7 +117,7 @@ class Maker(ABC):
         except UsageError as error:
             raise UsageError(f"the shards cannot be made as generate.py makes them: {error}") from None
         assert made is not None  # no dry run was asked for
-        write_page(made.root, pictures=None)
+        write_page(made.root)
         for summary in made.summaries:
             if failed := summary["totals"]["failed"]:
                 where = f"{made.root}/{summary['name']}/manifest.parquet"

@@ -31,7 +31,7 @@ MOST_GROUPS = 180
 _WITHOUT = " without-pictures"
 
 
-def write_page(root: Place, *, pictures: bool | None = True) -> bool:
+def write_page(root: Place, *, pictures: bool | None = None) -> bool:
     """Write the page of the set at `root`, with or without parts of its samples (None: as the page there is; with
     them if there is none), unless it is up to date. Returns whether it is now.
 

@@ -94,6 +94,16 @@ def test_a_page_made_without_pictures_stays_without_them_unless_they_are_asked_f
     assert photographs_in(page.read_bytes()) == 8
 
 
+def test_a_later_run_puts_no_pictures_back(generate: Command, command: Command, tmp_path: Path) -> None:
+    words, page = ("--dataset", "sample", "--size", 16, "--output", tmp_path), tmp_path / "sample" / "index.html"
+    generate("--variant", "reference,pil_box", "--no-pictures", *words)
+    generate("--variant", "pil_nearest", *words)
+    assert b'data-variant="pil_nearest"' in page.read_bytes()
+    assert photographs_in(page.read_bytes()) == 0
+    assert command("verify.py", tmp_path, "--page").returncode == 0
+    assert photographs_in(page.read_bytes()) == 8
+
+
 def test_a_damaged_tar_leaves_the_page_as_it_was_and_is_said(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (copied / "index.html").read_bytes()
     shutil.rmtree(copied / "opencv")
