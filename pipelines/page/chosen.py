@@ -14,19 +14,20 @@ from pipelines.store import Disk
 # The bytes of tars that are read for a page, and the fewest and most samples that are measured.
 _BYTES_ON_DISK, _BYTES_IN_STORE = 400_000_000, 100_000_000
 FEWEST, _MOST = 12, 256
-# Shards of each variant that are read in a store, each from its beginning.
-_SHARDS_IN_STORE = 4
+# The shards of each variant that are read: their headers on a disk, a beginning of each in a store.
+_SHARDS_ON_DISK, _SHARDS_IN_STORE = 8, 4
 SHOWN = 8
 
 
 def measured(of: OpenedSet, figures: Figures) -> list[str]:
-    """The keys of the samples to measure, in order: evenly spaced, or in a store the first ones of a few shards."""
+    """The keys of the samples to measure, in order: evenly spaced in a few shards, or in a store their first ones."""
     on_disk = _on_disk(of)
     each = sum(_bytes_of_sample(group.variant.summary["totals"]) for group in of.groups)
     count = int(np.clip((_BYTES_ON_DISK if on_disk else _BYTES_IN_STORE) / max(each, 1), FEWEST, _MOST))
-    places: NDArray[np.int64] = np.arange(len(figures.keys), dtype=np.int64)
-    if not on_disk:
-        places = _beginnings(figures.shards, -(-count // _SHARDS_IN_STORE))
+    if on_disk:
+        places = _in_shards(figures.shards, _SHARDS_ON_DISK)
+    else:
+        places = _in_shards(figures.shards, _SHARDS_IN_STORE, -(-count // _SHARDS_IN_STORE))
     return [figures.keys[place] for place in places[_spaced(len(places), count)]]
 
 
@@ -48,10 +49,10 @@ def _bytes_of_sample(totals: dict[str, int]) -> float:
     return totals["bytes"] / max(totals["samples"], 1)
 
 
-def _beginnings(shards: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    """The first `count` places of each of a few evenly spaced shards."""
+def _in_shards(shards: NDArray[np.int32], most: int, count: int | None = None) -> NDArray[np.int64]:
+    """The places in at most `most` evenly spaced shards: all, or the first `count` of each."""
     numbers = np.unique(shards)
-    some = numbers[_spaced(len(numbers), _SHARDS_IN_STORE)]
+    some = numbers[_spaced(len(numbers), most)]
     none = np.zeros(0, np.int64)  # every sample failed in some variant
     return np.concatenate([none, *(np.flatnonzero(shards == number)[:count] for number in some)])
 

@@ -108,6 +108,15 @@ def test_the_most_differing_sample_is_shown_and_the_turned_one_is_it(of: OpenedS
     assert len(set(shown)) == len(shown) == 8
 
 
+def test_on_a_disk_a_few_shards_are_read_from_end_to_end(of: OpenedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = figures(of)
+    assert chosen.measured(of, found) == found.keys
+    monkeypatch.setattr(chosen, "_SHARDS_ON_DISK", 2)
+    keys = chosen.measured(of, found)
+    assert {int(found.shards[found.keys.index(key)]) for key in keys} == {0, 2}
+    assert (keys[0], keys[-1]) == (found.keys[0], found.keys[-1])
+
+
 def test_in_a_store_a_few_shards_are_read_from_their_beginnings(of: OpenedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     found = figures(of)
     monkeypatch.setattr(chosen, "FEWEST", 6)

@@ -161,8 +161,9 @@ def test_the_docs_give_the_page_s_numbers() -> None:
     text = " ".join(read("docs/page.md").split())
     assert f"below {LARGEST / 1e6:g} MB" in text
     assert f"at most {chosen._MOST}, evenly spaced" in text
+    assert ("over eight shards" in text, chosen._SHARDS_ON_DISK) == (True, 8)
     assert ("eight images" in text, chosen.SHOWN) == (True, 8)
-    assert ("beginnings of four shards" in text, chosen._SHARDS_IN_STORE) == (True, 4)
+    assert ("beginnings of four." in text, chosen._SHARDS_IN_STORE) == (True, 4)
     assert ("twelve samples" in text, figures._MOST) == (True, 12)
     assert ("twelve most frequent reasons" in text, figures._REASONS) == (True, 12)
     assert ("ten million" in text, MOST_SAMPLES) == (True, 10_000_000)
