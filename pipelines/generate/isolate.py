@@ -27,6 +27,9 @@ _PAUSE = 900.0
 _KILLED = 3
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Each attempt is forked from a process that has these imported, since imports would take most of its time. That process
+# ends with the worker. (Ray is imported because a child imports its worker's main module, which is Ray's.)
+_PRELOADED = ["ray", "pipelines.generate.work"]
 _DONE = "done"
 
 
@@ -89,7 +92,8 @@ def _attempt(samples: Sequence[Sample], task: Task, job: Job, lethal: Mapping[Ca
 
 def _watch(samples: Sequence[Sample], task: Task, job: Job, lethal: Mapping[Call, str]) -> _Death | None:
     """One attempt. For a process that was killed from outside, `how` is empty."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_render, args=(theirs, samples, task, job, lethal), daemon=True)
     process.start()
