@@ -18,6 +18,7 @@ from generators.registry import METHODS
 from pipelines.generate.sources import SampleSource
 from tests import ROOT
 from tests.forks import Forks
+from tests.here import HERE
 from tests.ray_cluster import cluster
 
 # Machines differ in speed: a slow test has not failed.
@@ -211,9 +212,12 @@ Command = Callable[..., Done]
 
 
 @pytest.fixture(scope="module")
-def joined() -> Iterator[dict[str, str]]:
-    """An environment in which generate.py joins a real Ray of two CPUs, since starting its own takes seconds."""
-    with cluster("--num-cpus=2") as made:
+def joined(request: pytest.FixtureRequest, forks: Forks) -> Iterator[dict[str, str]]:
+    """An environment in which generate.py joins a real Ray of two CPUs, since starting its own takes seconds.
+
+    It is a whole one if the module's WHOLE is true.
+    """
+    with cluster(forks, "--num-cpus=2", whole=getattr(request.module, "WHOLE", False)) as made:
         yield {**made.environment, "RAY_ADDRESS": made.address}
 
 
@@ -257,7 +261,7 @@ def command(tmp_path: Path, forks: Forks) -> Command:
 
 def _here() -> dict[str, str]:
     """An environment that names the stand-in for a cluster."""
-    return {**os.environ, "RAY_ADDRESS": "here"}
+    return {**os.environ, "RAY_ADDRESS": HERE}
 
 
 def _run(forks: Forks, words: Sequence[object], cwd: Path, environment: Mapping[str, str]) -> Done:

@@ -21,9 +21,11 @@ from typing import Any
 import psutil
 
 from tests import ROOT
+from tests.forks import Forks
 from tests.store.server import free_ports
 
 RAY = str(Path(sys.executable).with_name("ray"))
+_SMALL = (sys.executable, str(ROOT / "tests" / "ray_node.py"))
 
 
 def wait_for(
@@ -46,7 +48,9 @@ def _hosts() -> Iterator[str]:
 class Cluster:
     """A head, and nodes that join and leave. `environment` is what its clients and workers need.
 
-    The head has a dashboard, to which jobs are submitted, only on request: it costs as much as everything else.
+    Its nodes have only the processes that a run needs, unless they are started as `ray start` starts them (`whole`).
+    A whole cluster has runtime environments and a dashboard, to which jobs are submitted, and costs several times as
+    much.
 
     Each node has its own loopback address, which no other cluster on this machine uses, since some of Ray's ports have
     fixed numbers. (Given 127.0.0.1, Ray would use the machine's address in the network instead.)
@@ -54,6 +58,8 @@ class Cluster:
 
     environment: dict[str, str]
     folder: str
+    forks: Forks
+    whole: bool = False
     ports: list[int] = field(default_factory=lambda: free_ports(2))
     hosts: Iterator[str] = field(default_factory=_hosts)
     head: str = ""
@@ -67,9 +73,9 @@ class Cluster:
     def dashboard(self) -> str:
         return f"http://127.0.0.1:{self.ports[1]}"
 
-    def start(self, *more: str, dashboard: bool) -> None:
+    def start(self, *more: str) -> None:
         head = ["--head", f"--port={self.ports[0]}", f"--temp-dir={self.folder}", "--no-monitor"]
-        head += [f"--include-dashboard={dashboard}", "--dashboard-host=127.0.0.1", f"--dashboard-port={self.ports[1]}"]
+        head += [f"--include-dashboard={self.whole}", "--dashboard-host=127.0.0.1", f"--dashboard-port={self.ports[1]}"]
         self._start((), *head, *more)
 
     def add(self, *more: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
@@ -86,7 +92,7 @@ class Cluster:
         path = Path(self.folder, f"{host}.log")
         with path.open("w") as log:
             process = subprocess.Popen(
-                [*prefix, RAY, "start", *words, *common],
+                [*prefix, *([RAY] if self.whole else _SMALL), "start", *words, *common],
                 env=self.environment | {"PYTHONUNBUFFERED": "1"},
                 stdout=log,
                 stderr=subprocess.DEVNULL,
@@ -123,22 +129,21 @@ class Cluster:
         )
 
     def run(self, *words: object) -> subprocess.CompletedProcess[str]:
-        """Run generate.py on the cluster."""
-        process = self.begin(*words)
-        stdout, stderr = process.communicate()
-        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+        """Run generate.py on the cluster, as a fork."""
+        script = [str(ROOT / "generate.py"), *map(str, words), "--address", self.address]
+        return self.forks.run(script, ROOT, self.environment)
 
 
 @contextlib.contextmanager
-def cluster(*head: str, dashboard: bool = False, **variables: str) -> Iterator[Cluster]:
+def cluster(forks: Forks, *head: str, whole: bool = False, **variables: str) -> Iterator[Cluster]:
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **variables}
     # `python` in a job is this environment's, as on a machine where the environment is active.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     # Ray's sockets are below this folder, and a socket's path is at most 107 bytes long.
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
-        made = Cluster(environment, folder)
+        made = Cluster(environment, folder, forks, whole)
         try:
-            made.start(*head, dashboard=dashboard)
+            made.start(*head)
             yield made
         finally:
             for process in list(made.processes):

@@ -38,11 +38,12 @@ _IDLE = ("sh", "-c", "exec cat")
 _WORKER = Path(__file__).with_name("local_worker.py")
 
 
-class _Node(node.Node):
+class SmallNode(node.Node):
     """Ray's node, with fewer processes to start."""
 
     def __init__(self, ray_params: Any, **words: Any) -> None:
-        ray_params.update(no_monitor=True, include_log_monitor=False, setup_worker_path=str(_WORKER))
+        ray_params.update(no_monitor=True, include_log_monitor=False, ray_client_server_port=None)
+        ray_params.update(setup_worker_path=str(_WORKER))
         super().__init__(ray_params, **words)
 
     @cached_property
@@ -65,20 +66,20 @@ class _Node(node.Node):
 
 def init(**words: Any) -> None:
     """Like `ray.init`, for a local Ray."""
-    with replaced(node, "Node", _Node):
+    with replaced(node, "Node", SmallNode):
         ray.init(address="local", include_dashboard=False, **words)
 
 
 def resources() -> dict[str, float]:
     """The resources of the cluster, or of the running local Ray."""
     mine = worker._global_node
-    return mine.resources if isinstance(mine, _Node) else dict(ray.cluster_resources())
+    return mine.resources if isinstance(mine, SmallNode) else dict(ray.cluster_resources())
 
 
 def gone() -> str | None:
     """A process of the running local Ray that has ended, if any: Ray would end this process for it, seconds later."""
     mine = worker._global_node
-    return next((f"Ray's {name}" for name, _ in mine.dead_processes()), None) if isinstance(mine, _Node) else None
+    return next((f"Ray's {name}" for name, _ in mine.dead_processes()), None) if isinstance(mine, SmallNode) else None
 
 
 @contextlib.contextmanager

@@ -30,6 +30,8 @@ from PIL import Image
 
 from tests import ROOT
 from tests.conftest import Command
+from tests.forks import Forks
+from tests.here import HERE
 
 COUNT, SIZE = 36, 48
 TOML = 'mean = [0.5, 0.5, 0.5]\nstd = [0.25, 0.25, 0.25]\nscale = "1/255"\nchannels = "rgb"\nlayout = "nchw"\n'
@@ -127,12 +129,11 @@ def words_for(world: Path, folder: Path, variants: str = ASKED) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(world: Path, joined: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of one run."""
+def whole(world: Path, forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of one run, by a worker that is not Ray's."""
     folder = tmp_path_factory.mktemp("whole")
-    with start(words_for(world, folder), joined) as run:
-        _, said = run.communicate()
-    assert run.returncode == 0, said
+    done = forks.run([str(ROOT / "score.py"), *words_for(world, folder)], folder, {**os.environ, "RAY_ADDRESS": HERE})
+    assert done.returncode == 0, done.stderr
     return folder
 
 

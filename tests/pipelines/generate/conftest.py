@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import ROOT
+from tests.forks import Forks
 from tests.ray_cluster import Cluster, cluster
 
 FAULTS = ROOT / "tests" / "faults"
@@ -18,11 +19,14 @@ FAULTS = ROOT / "tests" / "faults"
 
 @pytest.fixture(scope="module")
 def faulty(
-    request: pytest.FixtureRequest, photographs: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    photographs: dict[str, bytes],
+    tmp_path_factory: pytest.TempPathFactory,
+    forks: Forks,
 ) -> Iterator[Cluster]:
     """A node with two CPUs and what Ray takes for a GPU, on which the methods in `faults` harm some images.
 
-    It has a dashboard if the module's DASHBOARD is true.
+    It is a whole one, with a dashboard, if the module's WHOLE is true.
     """
     digests = {key: hashlib.sha256(data).hexdigest() for key, data in photographs.items()}
     variables = {
@@ -31,6 +35,6 @@ def faulty(
         "FAULTY_ONCE": digests["astronaut"],
         "FAULTY_MARKS": str(tmp_path_factory.mktemp("marks")),
     }
-    dashboard = getattr(request.module, "DASHBOARD", False)
-    with cluster("--num-cpus=2", "--num-gpus=1", dashboard=dashboard, **variables) as made:
+    whole = getattr(request.module, "WHOLE", False)
+    with cluster(forks, "--num-cpus=2", "--num-gpus=1", whole=whole, **variables) as made:
         yield made

@@ -16,6 +16,7 @@ import pytest
 
 from tests import ROOT
 from tests.conftest import Command
+from tests.forks import Forks
 from tests.pipelines.generate.test_generate import files
 from tests.ray_cluster import Cluster, cluster, wait_for
 
@@ -26,9 +27,9 @@ LONG += ["--samples-per-shard", "1"]
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Cluster]:
+def nodes(forks: Forks) -> Iterator[Cluster]:
     """A head and two more nodes, with one CPU each."""
-    with cluster("--num-cpus=1") as made:
+    with cluster(forks, "--num-cpus=1") as made:
         for _ in range(2):
             made.add("--num-cpus=1")
         yield made

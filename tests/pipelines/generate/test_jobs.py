@@ -15,7 +15,7 @@ from pipelines.generate.config import _CODE
 from tests import ROOT
 from tests.ray_cluster import RAY, Cluster, wait_for
 
-DASHBOARD = True  # to which jobs are submitted
+WHOLE = True  # it has a dashboard, to which jobs are submitted
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from tests.hub.state import Repo
 from tests.pipelines.hub.conftest import NAME, User, failure, files, good, hold, refusal, sha256, shards_of, writes
 from tests.ray_cluster import wait_for
 
+WHOLE = True  # it has runtime environments
+
 
 def test_a_cluster_pushes_and_pulls_what_one_machine_does(
     hub: Hub, user: User, joined: dict[str, str], made: Path, tmp_path: Path
