@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -20,15 +21,15 @@ from PIL import Image
 import verify
 from examples.learned_codec import recoded, session
 from generators.own import own_methods
-from pipelines.evaluate.model.named.pytorch import required
 from tests import ROOT
 from tests.conftest import Command
+from tests.lazily import Lazily
 
 if importlib.util.find_spec("torch") is None and not os.environ.get("CI"):
     pytest.skip("not installed: torch", allow_module_level=True)
 
-train_codec = importlib.import_module("examples.train_codec")
-torch = required("torch")
+train_codec: Any = Lazily("examples.train_codec")
+torch: Any = Lazily("torch")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -23,13 +23,15 @@ from pipelines.errors import UsageError
 from pipelines.evaluate.model.named.pytorch import required
 from pipelines.shards import UNKNOWN_LABEL, Samples, Shards
 from tests.documents import commands, table
+from tests.lazily import Lazily
 
 LIBRARIES = ("torch", "torchvision", "timm", "safetensors")
 MISSING = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
 if MISSING and not os.environ.get("CI"):
     pytest.skip(f"not installed: {', '.join(MISSING)}", allow_module_level=True)
 
-torch, timm = required("torch"), required("timm")
+torch: Any = Lazily("torch")
+timm: Any = Lazily("timm")
 NAME = "test_resnet"
 
 

@@ -36,16 +36,19 @@ from pipelines.evaluate.model.named.pytorch import required
 from pipelines.evaluate.model.preprocessing import read_preprocessing
 from pipelines.generate.sources.labels import label_by_synset
 from tests.conftest import Command
+from tests.lazily import Lazily
 
 LIBRARIES = ("torch", "torchvision", "timm", "onnxscript", "safetensors")
 MISSING = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
 if MISSING and not os.environ.get("CI"):
     pytest.skip(f"not installed: {', '.join(MISSING)}", allow_module_level=True)
 
-torch, timm, models = required("torch"), required("timm"), required("torchvision.models")
-save_file = required("safetensors.torch").save_file
-by_timm = importlib.import_module("pipelines.evaluate.model.named.timm")
-by_torchvision = importlib.import_module("pipelines.evaluate.model.named.torchvision")
+torch: Any = Lazily("torch")
+timm: Any = Lazily("timm")
+models: Any = Lazily("torchvision.models")
+safetensors: Any = Lazily("safetensors.torch")
+by_timm: Any = Lazily("pipelines.evaluate.model.named.timm")
+by_torchvision: Any = Lazily("pipelines.evaluate.model.named.torchvision")
 # A model with only 470,000 weights.
 NAME = "test_resnet"
 
@@ -64,7 +67,7 @@ def network(classes: int = 1000, seed: int = 1) -> Any:
 
 
 def saved(path: Path, **how: Any) -> Path:
-    save_file(network(**how).state_dict(), path)
+    safetensors.save_file(network(**how).state_dict(), path)
     return path
 
 
@@ -376,7 +379,7 @@ def test_published_weights_score_the_same_by_name_and_in_their_published_export(
         norm.weight.data.fill_((1 + norm.eps) ** 0.5)
         norm.bias.data = arrays[node.input[2]]
     module.classifier.weight.data, module.classifier.bias.data = arrays["_fc.weight"], arrays["_fc.bias"]
-    save_file(module.state_dict(), tmp_path / "lite0.safetensors")
+    safetensors.save_file(module.state_dict(), tmp_path / "lite0.safetensors")
     path = model_file("timm:tf_efficientnet_lite0", str(tmp_path / "lite0.safetensors"), tmp_path)
     theirs, ours = (
         onnxruntime.InferenceSession(str(each), providers=["CPUExecutionProvider"]) for each in (published, path)
