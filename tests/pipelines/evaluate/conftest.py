@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,12 @@ VARIANTS = (
 COUNT = 48
 
 LabelMap = NDArray[np.uint8]
+
+
+@pytest.fixture(autouse=True)
+def no_collections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let statsmodels' `multipletests` collect no garbage: it does at each call, for 0.2 s in a large process."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
 
 
 @pytest.fixture(scope="session")
