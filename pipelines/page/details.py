@@ -116,10 +116,12 @@ def _detail(key: str, results: Results, speech: bool) -> Detail:
     values = [_steps(one) for one in _of_one_length(results)] if speech else results
     shape = values[0].shape
     same = [value if value.shape == shape else None for value in values]
-    heat = np.zeros(shape[:2], np.float32)
+    flat = (shape[0], -1)  # to OpenCV, an image with many channels is slow
+    total = np.zeros_like(values[0], np.float32).reshape(flat)
     for value in same:
         if value is not None:
-            heat += np.abs(value.astype(np.float32) - values[0]).mean(axis=2)
+            cv2.accumulate(cv2.absdiff(value.reshape(flat), values[0].reshape(flat)), total)
+    heat: NDArray[np.float32] = total.reshape(shape).mean(axis=2, dtype=np.float32)
     thumbnail = _thumbnail(values[0], speech)
     whole = Detail(key, thumbnail, (shape[1], shape[0]), (0, 0, shape[1], shape[0]), same, heat)
     return whole.cut(_SIDES[0])
