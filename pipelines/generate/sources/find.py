@@ -13,8 +13,8 @@ from pipelines.generate.sources.base import Missing, Sample, Source
 from pipelines.generate.sources.catalogue import Catalogue
 from pipelines.generate.sources.cityscapes import open_cityscapes
 from pipelines.generate.sources.coco import open_coco
+from pipelines.generate.sources.held import RECORDINGS, held_at
 from pipelines.generate.sources.imagenet import open_imagenet
-from pipelines.generate.sources.kinds import RECORDINGS, held_at
 from pipelines.generate.sources.pointers import LARGEST_POINTER, WHAT_TO_DO, is_pointer, refuse_pointers
 from pipelines.generate.sources.reading import Archived, Spread, here
 from pipelines.generate.sources.sample import SampleSource

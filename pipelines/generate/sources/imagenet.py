@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from manifests.splits import VALIDATION
 from pipelines.errors import UsageError
-from pipelines.generate.sources.archives import KINDS, SUFFIXES
+from pipelines.generate.sources.archives import FORMATS, SUFFIXES
 from pipelines.generate.sources.arrow import ARROW, arrow_as_parquet
 from pipelines.generate.sources.base import Source
 from pipelines.generate.sources.classes import class_names, is_synset
@@ -31,8 +31,8 @@ def open_imagenet(root: Place, labels: Place | None, split: str = VALIDATION) ->
     files, suffix, notes = Archives((root,), root.suffix, ()) if single else find_archives(root, split)
     if suffix == ARROW:
         raise UsageError(arrow_as_parquet(root if single else files[0].parent))
-    if suffix in KINDS:
-        return KINDS[suffix].open_files(files, labels, split, notes)
+    if suffix in FORMATS:
+        return FORMATS[suffix].open_files(files, labels, split, notes)
     if single:
         if is_compressed(root.name):
             raise UsageError(unpacking(root))

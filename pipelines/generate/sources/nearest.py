@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from manifests.splits import VALIDATION
-from pipelines.generate.sources.archives import KINDS
+from pipelines.generate.sources.archives import FORMATS
 from pipelines.generate.sources.base import is_image, is_litter
 from pipelines.generate.sources.classes import class_names, is_synset
 from pipelines.generate.sources.compressed import COMPRESSED, is_compressed, unpacking
@@ -31,7 +31,7 @@ def way_on(folder: Place, split: str = VALIDATION) -> str:
 
 def is_archive(name: str) -> bool:
     """Whether a file, by its name, is an archive that may contain images."""
-    return name.lower().endswith((*KINDS, *COMPRESSED))
+    return name.lower().endswith((*FORMATS, *COMPRESSED))
 
 
 def _nearest(root: Place, first: str) -> tuple[Place, str] | None:
@@ -59,7 +59,7 @@ def _held(folder: Place) -> str:
     inside = folder.contents()
     if class_names(inside.folders):
         return "class folders"
-    for suffix, kind in KINDS.items():
+    for suffix, found in FORMATS.items():
         if any(name.lower().endswith(suffix) and not is_litter(name) for name in inside.files):
-            return kind.NAME
+            return found.NAME
     return "images" if any(map(is_image, inside.files)) else ""

@@ -24,7 +24,7 @@ from pipelines.generate.sources.base import (
     is_recording,
 )
 from pipelines.generate.sources.compressed import is_compressed, unpacking
-from pipelines.generate.sources.kinds import holds_recordings
+from pipelines.generate.sources.held import holds_recordings
 from pipelines.generate.sources.reading import in_order, read_files
 from pipelines.generate.sources.recordings import Recordings, longer_keys
 from pipelines.generate.sources.speech_tars import SpeechTars

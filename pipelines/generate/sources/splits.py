@@ -16,13 +16,13 @@ from typing import NamedTuple
 from manifests.splits import TRAIN, VALIDATION
 from manifests.untrusted import LARGEST_JSON, parse_description
 from pipelines.errors import UsageError
-from pipelines.generate.sources.archives import KINDS
+from pipelines.generate.sources.archives import FORMATS
 from pipelines.generate.sources.arrow import ARROW
 from pipelines.generate.sources.base import IMAGE_SUFFIXES, is_litter
 from pipelines.generate.sources.pointers import LARGEST_POINTER, refuse_pointers
 from pipelines.store import Place
 
-_SUFFIXES = (*KINDS, ARROW)
+_SUFFIXES = (*FORMATS, ARROW)
 _NAMES = {VALIDATION: frozenset({"val", "valid", "validation"}), TRAIN: frozenset({"train", "training"})}
 _SPLITS = frozenset({"trainval", "test", "testing", "dev", "eval", "evaluation", "unlabeled"}).union(*_NAMES.values())
 # The Hub's writers append this to a split's name: number, count, and a digest.

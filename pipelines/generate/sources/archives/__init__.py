@@ -1,6 +1,6 @@
-"""Kinds of files that hold many images with labels, a module for each, which the table finds by itself.
+"""Formats of files that hold many images with labels, a module for each, which the table finds by itself.
 
-If a folder has several kinds, the first in `KINDS` is read.
+If a folder has several formats, the first in `FORMATS` is read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipelines.generate.sources.base import Source
 from pipelines.store import Place
 
 
-class Kind(Protocol):
+class Format(Protocol):
     """A module of this package: the files' suffix, what messages call several of them, and their source."""
 
     SUFFIX: str
@@ -26,8 +26,8 @@ class Kind(Protocol):
 
 
 _NAMES = sorted(module.name for module in pkgutil.iter_modules(__path__))
-_MODULES = [cast("Kind", importlib.import_module(f"{__name__}.{name}")) for name in _NAMES]
+_MODULES = [cast("Format", importlib.import_module(f"{__name__}.{name}")) for name in _NAMES]
 # By suffix.
-KINDS: Mapping[str, Kind] = MappingProxyType({kind.SUFFIX: kind for kind in _MODULES})
+FORMATS: Mapping[str, Format] = MappingProxyType({each.SUFFIX: each for each in _MODULES})
 # For messages: `.parquet or .tar`.
-SUFFIXES = " or ".join(", ".join(KINDS).rsplit(", ", 1))
+SUFFIXES = " or ".join(", ".join(FORMATS).rsplit(", ", 1))
