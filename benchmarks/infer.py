@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from benchmarks import running
-from pipelines.evaluate.model.cells import plain_cells
+from pipelines.evaluate.model.cells import Cell, as_it_is
 from pipelines.evaluate.model.inputs import Inputs
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import read_preprocessing
@@ -132,7 +132,9 @@ def _predicted(shards: Shards, model: Path, folder: Path, workers: Workers) -> f
     """Seconds to predict all images of some shards, including loading."""
     output = folder / shards.root.parent.parent.name
     began = time.monotonic()
-    predict(shards, plain_cells(shards, model), read_preprocessing(model, {}), output, workers=workers)
+    own = as_it_is(model)
+    cells = [Cell(variant, own) for variant in shards.variants.values()]
+    predict(shards, cells, read_preprocessing(model, {}), output, workers=workers)
     return time.monotonic() - began
 
 

@@ -24,13 +24,13 @@ from pipelines.errors import SysNoiseError
 from pipelines.generate.card import card
 from pipelines.generate.config import ImageConfig, describe
 from pipelines.generate.croissant import CROISSANT, croissant, parts_in
-from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import find
 from pipelines.options import Inputs
 from pipelines.page.write import write_page
 from pipelines.store import Disk
+from tests.machine import recipe_here
 from tests.steps import result_of
 
 T = TypeVar("T")

@@ -17,13 +17,13 @@ from manifests.images import COLUMNS, IMAGES
 from manifests.schema import TABLE, ManifestError, Record
 from manifests.verify import check_folder, check_tar, records_in
 from pipelines.generate.config import ImageConfig, describe
-from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import find
 from pipelines.options import Inputs
 from pipelines.store import Disk
 from tests.fuzzing import make
+from tests.machine import recipe_here
 from tests.rows import image_rows
 from tests.steps import result_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from generators.boxes import NONE, BoxNoise
 from pipelines.evaluate.model.weights import model_sha256
-from pipelines.shards import FinishedVariant, Shards
+from pipelines.shards import FinishedVariant
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,3 @@ class Cell:
 def as_it_is(model: Path) -> Noised:
     """A model without noise. Raises UsageError if one of its files is missing."""
     return Noised("", model, model_sha256(model))
-
-
-def plain_cells(shards: Shards, model: Path) -> list[Cell]:
-    """A cell for every variant of `shards`, with the model as it is."""
-    own = as_it_is(model)
-    return [Cell(variant, own) for variant in shards.variants.values()]

@@ -70,11 +70,6 @@ def made_here(config: Config, variants: Sequence[Variant]) -> Made:
     return Made(kinds, recipes, methods, _about(any(map(config.needs_gpu, variants))))
 
 
-def recipe_here(config: Config, variant: Variant) -> Recipe:
-    """Everything that decides a variant's bytes on this machine. Raises what `made_here` does."""
-    return made_here(config, [variant]).recipes[variant.name]
-
-
 def kinds_here(config: Config, variants: Iterable[Variant]) -> dict[str, str]:
     """This machine's kind for each variant, by name."""
     return {variant.name: kind_here(config, variant) for variant in variants}

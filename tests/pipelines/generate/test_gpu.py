@@ -22,7 +22,7 @@ from pipelines import run
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.again import Again, gpu_methods, render_again
 from pipelines.generate.config import ImageConfig, base_variant, describe
-from pipelines.generate.machines.kinds import _recipe, made_here, recipe_here
+from pipelines.generate.machines.kinds import _recipe, made_here
 from pipelines.generate.machines.probe import Probe
 from pipelines.generate.options import Options
 from pipelines.generate.sources.find import Found, find
@@ -32,6 +32,7 @@ from pipelines.work import engine, nodes
 from pipelines.work.cluster import Ray
 from tests import ROOT
 from tests.conftest import Command
+from tests.machine import recipe_here
 from tests.steps import result_of
 
 

@@ -10,13 +10,13 @@ import pytest
 
 from pipelines.errors import RunError, UsageError
 from pipelines.generate.config import ImageConfig, describe
-from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.run import _check_shards
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import find
 from pipelines.options import Inputs
 from pipelines.store import Disk
+from tests.machine import recipe_here
 from tests.steps import result_of
 
 

@@ -15,7 +15,6 @@ import pytest
 from generators.variant import parse
 from pipelines.errors import SourceError, UsageError
 from pipelines.generate.config import ImageConfig, describe
-from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.plan import plan
 from pipelines.generate.shard import Job, make_shard
@@ -24,6 +23,7 @@ from pipelines.generate.sources.find import Found, find
 from pipelines.generate.sources.reading import Piece, in_order, read_pieces
 from pipelines.options import Inputs
 from pipelines.store import Disk, Remote, StoreError, place_of, remote, retry
+from tests.machine import recipe_here
 from tests.pipelines.generate.layouts import IMAGES, LAYOUTS
 from tests.steps import result_of
 from tests.store.server import S3Server, busy_proxy

@@ -26,7 +26,6 @@ from pipelines.generate.again import Again, config_of, render_again
 from pipelines.generate.card import card
 from pipelines.generate.config import ImageConfig, describe
 from pipelines.generate.existing import recorded
-from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import Found, find
@@ -34,6 +33,7 @@ from pipelines.options import Inputs
 from pipelines.shards import open_shards
 from pipelines.store import Disk
 from tests.generators.documented import PAPER_RESIZE
+from tests.machine import recipe_here
 from tests.pipelines.evaluate.conftest import write_predictions, wrong_in
 from tests.steps import result_of
 

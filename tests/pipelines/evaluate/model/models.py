@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pipelines.evaluate.model.cells import plain_cells
+from pipelines.evaluate.model.cells import Cell, as_it_is
 from pipelines.evaluate.model.predict import predict
 from pipelines.evaluate.model.preprocessing import Preprocessing
 from pipelines.shards import Shards
@@ -103,6 +103,12 @@ def constant_model(
         nodes.append(helper.make_node("Add", [f"{name} value", f"{name} nothing"], [name]))
         constants[f"{name} value"] = output
     return save(path, nodes, constants, image, names, [output.dtype for output in outputs])
+
+
+def plain_cells(shards: Shards, model: Path) -> list[Cell]:
+    """A cell for every variant, with the model as it is."""
+    own = as_it_is(model)
+    return [Cell(variant, own) for variant in shards.variants.values()]
 
 
 def predict_plain(shards: Shards, model: Path, preprocessing: Preprocessing, folder: Path) -> None:

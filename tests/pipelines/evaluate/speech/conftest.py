@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from generators.audio.settings import MelSettings
 from generators.variant import DEFAULT_OF_SPEECH, parse
 from pipelines.generate.config import SpeechConfig, describe
-from pipelines.generate.machines.kinds import recipe_here
 from pipelines.generate.output import Output
 from pipelines.generate.shard import Job, Task, make_shard
 from pipelines.generate.sources.find import find
@@ -23,6 +22,7 @@ from pipelines.generate.sources.spoken import SpokenSource
 from pipelines.options import Inputs
 from pipelines.store import Disk
 from tests.conftest import Once
+from tests.machine import recipe_here
 from tests.steps import result_of
 
 Mels = dict[str, NDArray[np.float32]]

@@ -12,7 +12,6 @@ import onnxruntime
 import pytest
 
 from pipelines.errors import UsageError
-from pipelines.evaluate.model.cells import plain_cells
 from pipelines.evaluate.model.predict import predict
 from pipelines.shards import Shards
 from tests import ROOT
@@ -26,6 +25,7 @@ from tests.pipelines.evaluate.model.classified import (
 from tests.pipelines.evaluate.model.models import (
     colour_model,
     convolved_model,
+    plain_cells,
 )
 
 
