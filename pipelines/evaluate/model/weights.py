@@ -2,8 +2,10 @@
 
 The names of external files are stored with the tensors (`external_data` in onnx.proto). They are read from protobuf's
 wire format, since ONNX Runtime has no function for it. A TFLite model is one file. Refuses what ONNX Runtime refuses: a
-name that leads out of the model's folder, a missing file, and a link to a file elsewhere. If the model itself is a
-link, as in the Hugging Face Hub's cache, its weights may also lie below the folder of the link's target.
+name that leads out of the model's folder, a missing file, and a link to a file elsewhere. (ONNX Runtime before 1.24
+follows such links. They are refused with any version, so that a model is fit for all machines or for none.) If the
+model itself is a link, as in the Hugging Face Hub's cache, its weights may also lie below the folder of the link's
+target.
 """
 
 from __future__ import annotations
@@ -68,8 +70,8 @@ def _beside(model: Path, name: str) -> Path:
         raise UsageError(f"{model} keeps weights in {name}, which is missing: {way_out}")
     if not any(path.resolve().is_relative_to(folder) for folder in (model.parent.resolve(), real.parent)):
         raise UsageError(
-            f"{model} keeps weights in {name}, a link that leads out of its folder, which ONNX Runtime refuses: put "
-            "the file itself there"
+            f"{model} keeps weights in {name}, a link that leads out of its folder, which ONNX Runtime refuses since "
+            "1.24: put the file itself there"
         )
     return path
 
