@@ -6,7 +6,7 @@ from pipelines.evaluate.model.named.pytorch import required
 
 
 class Lazily:
-    """Stands for a module of PyTorch, or one that imports it. Not for modules whose names are needed in classes."""
+    """Stands for a module of PyTorch, or one that imports it. Not for one whose classes have subclasses here."""
 
     def __init__(self, module: str) -> None:
         self._module = module

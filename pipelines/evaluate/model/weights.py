@@ -70,8 +70,8 @@ def _beside(model: Path, name: str) -> Path:
         raise UsageError(f"{model} keeps weights in {name}, which is missing: {way_out}")
     if not any(path.resolve().is_relative_to(folder) for folder in (model.parent.resolve(), real.parent)):
         raise UsageError(
-            f"{model} keeps weights in {name}, a link that leads out of its folder, which ONNX Runtime refuses since "
-            "1.24: put the file itself there"
+            f"{model} keeps weights in {name}, a link that leads out of its folder, which ONNX Runtime refuses from "
+            "1.24 on: put the file itself there"
         )
     return path
 
